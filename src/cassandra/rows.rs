@@ -1,0 +1,224 @@
+//! Result rows, read in place: a cell is decoded when it is asked for, without copying the row.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+/// One page of rows and where the next one starts.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    columns: Vec<String>,
+    cells: Vec<Option<std::ops::Range<usize>>>,
+    bytes: Vec<u8>,
+    /// Opaque; `None` on the last page.
+    pub(super) paging_state: Option<Vec<u8>>,
+}
+
+/// A row of [`Rows`].
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    rows: &'a Rows,
+    first_cell: usize,
+}
+
+/// A cell was not what the statement says it is: the table has another shape than schema.cql.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "column {column} holds no {expected}: the table's shape is not that of schema.cql (see `iotctl schema check`)"
+)]
+pub struct CellError {
+    pub column: String,
+    pub expected: &'static str,
+}
+
+impl Rows {
+    pub(super) fn new(
+        columns: Vec<String>,
+        cells: Vec<Option<std::ops::Range<usize>>>,
+        bytes: Vec<u8>,
+        paging_state: Option<Vec<u8>>,
+    ) -> Self {
+        Self { columns, cells, bytes, paging_state }
+    }
+
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    pub fn len(&self) -> usize {
+        if self.columns.is_empty() { 0 } else { self.cells.len() / self.columns.len() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
+        (0..self.len()).map(|index| Row { rows: self, first_cell: index * self.columns.len() })
+    }
+
+    pub fn first(&self) -> Option<Row<'_>> {
+        self.iter().next()
+    }
+}
+
+impl<'a> Row<'a> {
+    /// The cell in column `index` (as the statement lists them) as a `T`, or `Option<T>` where it may be null.
+    pub fn get<T: FromCell<'a>>(&self, index: usize) -> Result<T, CellError> {
+        let cell = self.rows.cells.get(self.first_cell + index).and_then(|range| range.clone());
+        let cell = cell.map(|range| &self.rows.bytes[range]);
+        T::from_cell(cell).ok_or_else(|| CellError {
+            column: self.rows.columns.get(index).cloned().unwrap_or_else(|| format!("#{index}")),
+            expected: T::EXPECTED,
+        })
+    }
+
+    /// The cell in the column named `name`; for small results of system tables.
+    pub fn named<T: FromCell<'a>>(&self, name: &str) -> Result<T, CellError> {
+        match self.rows.columns.iter().position(|column| column == name) {
+            Some(index) => self.get(index),
+            None => Err(CellError { column: name.to_owned(), expected: T::EXPECTED }),
+        }
+    }
+}
+
+/// A Rust type that a CQL cell can be read as.
+pub trait FromCell<'a>: Sized {
+    const EXPECTED: &'static str;
+
+    /// `None` where the bytes are not of this type; a null cell is `None` on the way in.
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self>;
+}
+
+impl<'a, T: FromCell<'a>> FromCell<'a> for Option<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        match cell {
+            None => Some(None),
+            some => T::from_cell(some).map(Some),
+        }
+    }
+}
+
+impl<'a> FromCell<'a> for &'a str {
+    const EXPECTED: &'static str = "text";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        std::str::from_utf8(cell?).ok()
+    }
+}
+
+impl<'a> FromCell<'a> for String {
+    const EXPECTED: &'static str = "text";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        <&str>::from_cell(cell).map(str::to_owned)
+    }
+}
+
+impl<'a> FromCell<'a> for &'a [u8] {
+    const EXPECTED: &'static str = "blob";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        cell
+    }
+}
+
+impl<'a> FromCell<'a> for Uuid {
+    const EXPECTED: &'static str = "uuid";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        Uuid::from_slice(cell?).ok()
+    }
+}
+
+impl<'a> FromCell<'a> for bool {
+    const EXPECTED: &'static str = "boolean";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        <[u8; 1]>::try_from(cell?).ok().map(|[byte]| byte != 0)
+    }
+}
+
+/// Also a `timestamp`, in milliseconds since the epoch.
+impl<'a> FromCell<'a> for i64 {
+    const EXPECTED: &'static str = "bigint or timestamp";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        cell?.try_into().ok().map(i64::from_be_bytes)
+    }
+}
+
+impl<'a> FromCell<'a> for i32 {
+    const EXPECTED: &'static str = "int";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        cell?.try_into().ok().map(i32::from_be_bytes)
+    }
+}
+
+impl<'a> FromCell<'a> for f32 {
+    const EXPECTED: &'static str = "float";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        cell?.try_into().ok().map(f32::from_be_bytes)
+    }
+}
+
+impl<'a> FromCell<'a> for f64 {
+    const EXPECTED: &'static str = "double";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        cell?.try_into().ok().map(f64::from_be_bytes)
+    }
+}
+
+impl<'a> FromCell<'a> for std::net::IpAddr {
+    const EXPECTED: &'static str = "inet";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        let cell = cell?;
+        let v4 = <[u8; 4]>::try_from(cell).ok().map(std::net::IpAddr::from);
+        v4.or_else(|| <[u8; 16]>::try_from(cell).ok().map(std::net::IpAddr::from))
+    }
+}
+
+/// A list or a set.
+impl<'a, T: FromCell<'a>> FromCell<'a> for Vec<T> {
+    const EXPECTED: &'static str = "list or set";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        let mut rest = cell?;
+        let count = take_length(&mut rest)?;
+        (0..count).map(|_| T::from_cell(Some(take_bytes(&mut rest)?))).collect()
+    }
+}
+
+impl<'a, K: FromCell<'a> + Ord, V: FromCell<'a>> FromCell<'a> for BTreeMap<K, V> {
+    const EXPECTED: &'static str = "map";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        let mut rest = cell?;
+        let count = take_length(&mut rest)?;
+        (0..count)
+            .map(|_| {
+                let key = K::from_cell(Some(take_bytes(&mut rest)?))?;
+                Some((key, V::from_cell(Some(take_bytes(&mut rest)?))?))
+            })
+            .collect()
+    }
+}
+
+fn take_length(rest: &mut &[u8]) -> Option<usize> {
+    let (length, tail) = rest.split_first_chunk::<4>()?;
+    *rest = tail;
+    usize::try_from(i32::from_be_bytes(*length)).ok()
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = take_length(rest)?;
+    let (bytes, tail) = rest.split_at_checked(length)?;
+    *rest = tail;
+    Some(bytes)
+}

@@ -1,0 +1,135 @@
+//! Values bound to a statement, encoded as the native protocol (v4, section 4.1.4) wants them: a length and the
+//! bytes, -1 for null, -2 for "not set".
+
+use uuid::Uuid;
+
+const NULL: i32 = -1;
+const UNSET: i32 = -2;
+
+/// The values of one statement, in the order of its markers, already in wire format.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Values {
+    count: u16,
+    bytes: Vec<u8>,
+}
+
+impl Values {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn text(mut self, value: &str) -> Self {
+        self.push_text(value);
+        self
+    }
+
+    pub fn uuid(mut self, value: Uuid) -> Self {
+        self.push_uuid(value);
+        self
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn timestamp(mut self, value: i64) -> Self {
+        self.push_bigint(value);
+        self
+    }
+
+    pub fn int(mut self, value: i32) -> Self {
+        self.push(&value.to_be_bytes());
+        self
+    }
+
+    pub fn bigint(mut self, value: i64) -> Self {
+        self.push_bigint(value);
+        self
+    }
+
+    pub fn push_text(&mut self, value: &str) {
+        self.push(value.as_bytes());
+    }
+
+    pub fn push_uuid(&mut self, value: Uuid) {
+        self.push(value.as_bytes());
+    }
+
+    pub fn push_bigint(&mut self, value: i64) {
+        self.push(&value.to_be_bytes());
+    }
+
+    /// A missing value is not set: it writes no cell and no tombstone.
+    pub fn push_float(&mut self, value: Option<f32>) {
+        match value {
+            Some(value) => self.push(&value.to_be_bytes()),
+            None => self.push_unset(),
+        }
+    }
+
+    /// A missing value is not set: it writes no cell and no tombstone.
+    pub fn push_boolean(&mut self, value: Option<bool>) {
+        match value {
+            Some(value) => self.push(&[u8::from(value)]),
+            None => self.push_unset(),
+        }
+    }
+
+    /// A `map<text, float>`; an empty one is not set. Keys are written in the order Cassandra sorts them in.
+    pub fn push_float_map<'a>(&mut self, entries: impl IntoIterator<Item = (&'a str, f32)>) {
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        if entries.is_empty() {
+            return self.push_unset();
+        }
+        entries.sort_unstable_by(|(left, _), (right, _)| left.as_bytes().cmp(right.as_bytes()));
+        self.count += 1;
+        let length_at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.extend_from_slice(&length(entries.len()));
+        for (name, value) in entries {
+            self.bytes.extend_from_slice(&length(name.len()));
+            self.bytes.extend_from_slice(name.as_bytes());
+            self.bytes.extend_from_slice(&length(4));
+            self.bytes.extend_from_slice(&value.to_be_bytes());
+        }
+        let written = length(self.bytes.len() - length_at - 4);
+        self.bytes[length_at..length_at + 4].copy_from_slice(&written);
+    }
+
+    pub fn push_null(&mut self) {
+        self.push_marker(NULL);
+    }
+
+    pub fn push_unset(&mut self) {
+        self.push_marker(UNSET);
+    }
+
+    /// How many values were pushed.
+    pub fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// The wire format, without the count.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets the values and keeps the memory.
+    pub fn clear(&mut self) {
+        self.count = 0;
+        self.bytes.clear();
+    }
+
+    fn push(&mut self, value: &[u8]) {
+        self.count += 1;
+        self.bytes.extend_from_slice(&length(value.len()));
+        self.bytes.extend_from_slice(value);
+    }
+
+    fn push_marker(&mut self, marker: i32) {
+        self.count += 1;
+        self.bytes.extend_from_slice(&marker.to_be_bytes());
+    }
+}
+
+/// A length as the protocol writes it. Messages are bounded far below 2 GiB before they get here.
+fn length(bytes: usize) -> [u8; 4] {
+    i32::try_from(bytes).expect("a value below 2 GiB").to_be_bytes()
+}

@@ -1,0 +1,103 @@
+//! The command line: global flags here, each verb's own flags beside its code in [`crate::commands`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::config::Sources;
+use crate::output::ColorChoice;
+
+/// Run an IoT analytics platform on Apache Kafka and Apache Cassandra.
+#[derive(Debug, Parser)]
+#[command(name = "iotctl", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Start here:  iotctl demo\nThen:        iotctl query --location plant-1 --device-type thermostat --last 1h"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every verb takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// Config file [default: ./iotctl.toml, else the user's config folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Cassandra contact points, comma-separated
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub contact_points: Option<String>,
+    /// Cassandra keyspace
+    #[arg(long, global = true, value_name = "NAME")]
+    pub keyspace: Option<String>,
+    /// Kafka bootstrap servers, comma-separated
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub brokers: Option<String>,
+    /// Kafka topic of the readings
+    #[arg(long, global = true, value_name = "NAME")]
+    pub topic: Option<String>,
+    /// Any setting of the config file, such as `-O ingest.batch_rows=100`; may be given again
+    #[arg(short = 'O', long = "option", global = true, value_name = "SECTION.KEY=VALUE")]
+    pub options: Vec<String>,
+    /// When to colour
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub color: ColorChoice,
+    /// No progress and no remarks, only results and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Log to stderr: -v decisions, -vv each step, -vvv the libraries too
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl GlobalArgs {
+    /// The sources of the configuration, as these flags name them.
+    pub fn sources(&self) -> Sources {
+        let named = [
+            ("--contact-points", "cassandra.contact_points", &self.contact_points),
+            ("--keyspace", "cassandra.keyspace", &self.keyspace),
+            ("--brokers", "kafka.bootstrap_servers", &self.brokers),
+            ("--topic", "kafka.topic", &self.topic),
+        ];
+        let named = named
+            .into_iter()
+            .filter_map(|(flag, key, value)| Some((flag.to_owned(), key.to_owned(), value.clone()?)));
+        let options = self.options.iter().map(|option| {
+            let (key, value) = option.split_once('=').unwrap_or((option, ""));
+            (format!("-O {key}"), key.to_owned(), value.to_owned())
+        });
+        Sources { file: self.config.clone(), flags: named.chain(options).collect() }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start servers, run readings through them, ask questions: the whole platform in one go
+    Demo(commands::demo::DemoArgs),
+    /// Start Cassandra and Kafka on this machine
+    Up(commands::up::UpArgs),
+    /// Stop what `up` started
+    Down(commands::down::DownArgs),
+    /// What runs, where, and how it is
+    Status(commands::status::StatusArgs),
+    /// Apply, show or check the schema
+    #[command(subcommand)]
+    Schema(commands::schema::SchemaCommand),
+    /// Send the readings of a simulated fleet, or recorded ones, to Kafka
+    Simulate(commands::simulate::SimulateArgs),
+    /// Move readings from Kafka into Cassandra without losing one
+    Ingest(commands::ingest::IngestArgs),
+    /// Readings of a group or a sensor
+    Query(commands::query::QueryArgs),
+    /// Each sensor's highest or lowest value, ranked
+    Extremes(commands::extremes::ExtremesArgs),
+    /// Groups and sensors with their last reading
+    Sensors(commands::sensors::SensorsArgs),
+    /// Show the effective configuration, or write a commented file
+    #[command(subcommand)]
+    Config(commands::config::ConfigCommand),
+}

@@ -1,0 +1,51 @@
+//! One file a verb, thin: parse -> call a noun -> print. No CQL and no rdkafka here.
+
+use crate::cli::{Cli, Command};
+use crate::config::{Config, Loaded};
+use crate::error::UsageError;
+use crate::output::Output;
+use crate::shutdown::Shutdown;
+
+pub mod config;
+pub mod demo;
+pub mod down;
+pub mod extremes;
+pub mod ingest;
+pub mod query;
+pub mod schema;
+pub mod sensors;
+pub mod simulate;
+pub mod status;
+pub mod up;
+
+/// What every command is given.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub config: Config,
+    pub output: Output,
+    pub shutdown: Shutdown,
+}
+
+/// Runs the command that was asked for.
+pub async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
+    let sources = cli.global.sources();
+    // `config` must work while the configuration does not.
+    if let Command::Config(command) = cli.command {
+        return config::run(command, &sources, &output);
+    }
+    let loaded = Loaded::load(&sources).map_err(|error| UsageError::new(error.to_string()))?;
+    let context = Context { config: loaded.config, output, shutdown: Shutdown::on_signals()? };
+    match cli.command {
+        Command::Config(_) => unreachable!("handled above"),
+        Command::Demo(args) => demo::run(args, context).await,
+        Command::Up(args) => up::run(args, context).await,
+        Command::Down(args) => down::run(args, context).await,
+        Command::Status(args) => status::run(args, context).await,
+        Command::Schema(command) => schema::run(command, context).await,
+        Command::Simulate(args) => simulate::run(args, context).await,
+        Command::Ingest(args) => ingest::run(args, context).await,
+        Command::Query(args) => query::run(args, context).await,
+        Command::Extremes(args) => extremes::run(args, context).await,
+        Command::Sensors(args) => sensors::run(args, context).await,
+    }
+}

@@ -1,0 +1,1 @@
+//! `iotctl config show`: the effective values with their origin, secrets redacted.

@@ -1,0 +1,30 @@
+//! Parse, run, exit. Everything else lives in the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use iotctl::cli::Cli;
+use iotctl::error::{OutputClosed, exit_code};
+use iotctl::output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.global.color, cli.global.quiet);
+    iotctl::output::log::init(cli.global.verbose);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output.failure(&anyhow::Error::new(error).context("cannot start the runtime"));
+            return ExitCode::from(iotctl::error::EXIT_FAILED);
+        }
+    };
+    let result = runtime.block_on(iotctl::commands::run(cli, output));
+    // A blocking thread that waits on a socket must not keep a finished command alive.
+    runtime.shutdown_background();
+    if let Err(error) = &result
+        && !error.is::<OutputClosed>()
+    {
+        output.failure(error);
+    }
+    exit_code(&result)
+}

@@ -1,0 +1,97 @@
+//! The only writer to stdout. Results go to stdout; progress, notes and errors go to stderr, so that pipes work.
+
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+use clap::ValueEnum;
+
+use crate::error::OutputClosed;
+
+pub mod log;
+pub mod progress;
+pub mod table;
+
+/// How a result is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people: aligned columns, units in the headings.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+    /// RFC 4180 with a heading line.
+    Csv,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// Where and how a command prints. Cheap to clone; one per process.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    pub quiet: bool,
+    pub stdout_is_terminal: bool,
+    pub stderr_is_terminal: bool,
+    pub color: bool,
+}
+
+impl Output {
+    pub fn new(color: ColorChoice, quiet: bool) -> Self {
+        let stdout_is_terminal = io::stdout().is_terminal();
+        let stderr_is_terminal = io::stderr().is_terminal();
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let color = match color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => stdout_is_terminal && !no_color,
+        };
+        Self { quiet, stdout_is_terminal, stderr_is_terminal, color }
+    }
+
+    /// Buffered stdout for a result of many lines. Flush it; a gone reader comes back as [`OutputClosed`].
+    pub fn stream(&self) -> BufWriter<StdoutLock<'static>> {
+        BufWriter::with_capacity(64 * 1024, io::stdout().lock())
+    }
+
+    /// Prints one block of text and a line end to stdout.
+    pub fn print(&self, text: impl AsRef<str>) -> anyhow::Result<()> {
+        let mut stdout = self.stream();
+        closed(stdout.write_all(text.as_ref().as_bytes()))?;
+        closed(stdout.write_all(b"\n"))?;
+        closed(stdout.flush())
+    }
+
+    /// Prints a value as an indented JSON document to stdout.
+    pub fn json(&self, value: &impl serde::Serialize) -> anyhow::Result<()> {
+        self.print(serde_json::to_string_pretty(value)?)
+    }
+
+    /// A remark for people, on stderr; silenced by `--quiet`.
+    pub fn note(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            // A closed stderr must not end the work.
+            let _ = writeln!(io::stderr(), "{}", text.as_ref());
+        }
+    }
+
+    /// The one line that ends a failed command, on stderr.
+    pub fn failure(&self, error: &anyhow::Error) {
+        let _ = writeln!(io::stderr(), "error: {error:#}");
+    }
+}
+
+/// Turns a closed pipe into [`OutputClosed`], which is no failure, and keeps every other error.
+pub fn closed<T>(result: io::Result<T>) -> anyhow::Result<T> {
+    result.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => OutputClosed.into(),
+        _ => anyhow::Error::new(error).context("cannot write to stdout"),
+    })
+}
