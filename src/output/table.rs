@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 /// An empty table with `headings`; columns named in `right` (by index) are aligned to the right.
 pub fn table(headings: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(headings.to_vec());
     for &index in right {
@@ -19,7 +19,7 @@ pub fn table(headings: &[&str], right: &[usize]) -> Table {
 /// A table of names and values, such as a command's closing report.
 pub fn report<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     for (name, value) in rows {
         table.add_row([name.to_owned(), value]);
     }
