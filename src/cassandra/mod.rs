@@ -5,6 +5,7 @@
 //! - [`session`]: connect, prepare, execute, pages, batches, schema agreement.
 //! - `topology`, `node`, `connection`, `tls`: the cluster as the session sees it, from the ring down to a socket.
 //! - [`statement`], [`values`], [`rows`]: requests, bound values and results in wire format.
+//! - [`writes`]: the statements that store readings.
 //! - [`error`]: failures, classified.
 
 use cassandra_protocol::frame::Version;
@@ -18,6 +19,7 @@ pub mod statement;
 mod tls;
 mod topology;
 pub mod values;
+pub mod writes;
 
 pub use error::Error;
 pub use rows::{CellError, FromCell, Row, Rows};
