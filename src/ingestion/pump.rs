@@ -198,8 +198,15 @@ impl Pump {
         if elsewhere.is_empty() {
             return Ok(true);
         }
-        // Partitions of other members, or not assigned yet.
-        let committed = consumer.committed(&elsewhere)?;
+        // Partitions of other members, or not assigned yet. The coordinator may be on the move just now: the
+        // question is asked again with the next look.
+        let committed = match consumer.committed(&elsewhere) {
+            Ok(committed) => committed,
+            Err(error) => {
+                tracing::info!(%error, "cannot ask for the group's offsets for now");
+                return Ok(false);
+            }
+        };
         until_end.ends.retain(|partition, end| committed.get(partition).is_none_or(|offset| offset < end));
         Ok(false)
     }
