@@ -6,6 +6,7 @@
 //! - `topology`, `node`, `connection`, `tls`: the cluster as the session sees it, from the ring down to a socket.
 //! - [`statement`], [`values`], [`rows`]: requests, bound values and results in wire format.
 //! - [`schema`]: schema.cql filled in, compared with what is there, and applied.
+//! - [`writes`]: the statements that store readings.
 //! - [`error`]: failures, classified.
 
 use cassandra_protocol::frame::Version;
@@ -20,6 +21,7 @@ pub mod statement;
 mod tls;
 mod topology;
 pub mod values;
+pub mod writes;
 
 pub use error::Error;
 pub use rows::{CellError, FromCell, Row, Rows};

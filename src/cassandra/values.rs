@@ -125,6 +125,12 @@ impl Values {
         &self.bytes
     }
 
+    /// Puts another 64-bit number in the place of the last value, which must be one.
+    pub(super) fn replace_last_bigint(&mut self, value: i64) {
+        let at = self.bytes.len() - size_of::<i64>();
+        self.bytes[at..].copy_from_slice(&value.to_be_bytes());
+    }
+
     /// Forgets the values and keeps the memory.
     pub fn clear(&mut self) {
         self.count = 0;

@@ -254,6 +254,14 @@ impl WindowUnit {
     }
 }
 
+/// Such as `4 days`.
+impl fmt::Display for Window {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = self.unit.name().to_ascii_lowercase();
+        write!(formatter, "{} {}", self.size, if self.size == 1 { unit.trim_end_matches('s') } else { &unit })
+    }
+}
+
 impl Window {
     /// The window, in the largest unit that does, that cuts the retention into 20 to 30 windows, as near to 25 as can
     /// be. Retention below 20 minutes gets the smallest window there is; endless retention gets 30 days, so that
