@@ -5,6 +5,7 @@
 //! - [`session`]: connect, prepare, execute, pages, batches, schema agreement.
 //! - `topology`, `node`, `connection`, `tls`: the cluster as the session sees it, from the ring down to a socket.
 //! - [`statement`], [`values`], [`rows`]: requests, bound values and results in wire format.
+//! - [`schema`]: schema.cql filled in, compared with what is there, and applied.
 //! - [`writes`]: the statements that store readings.
 //! - [`error`]: failures, classified.
 
@@ -14,6 +15,7 @@ mod connection;
 pub mod error;
 mod node;
 pub mod rows;
+pub mod schema;
 pub mod session;
 pub mod statement;
 mod tls;
