@@ -253,22 +253,22 @@ fn the_json_of_show_has_values_in_their_own_types() {
 
 #[test]
 fn an_unknown_key_is_refused_wherever_it_stands() {
-    let hint = "; `iotctl config show` lists every key";
+    let hint = "`iotctl config show` lists every key";
     assert_eq!(
         User::new().file("iotctl.toml", "[kafka]\ntopics = \"x\"").refused(),
-        format!("unknown key kafka.topics (iotctl.toml, line 2): did you mean kafka.topic?{hint}")
+        format!("unknown key kafka.topics (iotctl.toml, line 2): did you mean kafka.topic? {hint}")
     );
     assert_eq!(
         User::new().option("ingest.batchrows", "5").refused(),
-        format!("unknown key ingest.batchrows (flag -O): did you mean ingest.batch_rows?{hint}")
+        format!("unknown key ingest.batchrows (flag -O): did you mean ingest.batch_rows? {hint}")
     );
     assert_eq!(
         User::new().option("no.idea.at.all", "5").refused(),
-        format!("unknown key no.idea.at.all (flag -O){hint}")
+        format!("unknown key no.idea.at.all (flag -O): {hint}")
     );
     assert_eq!(
         User::new().variable("IOTCTL_KAFKA_TOPICS", "x").refused(),
-        "unknown variable IOTCTL_KAFKA_TOPICS: did you mean IOTCTL_KAFKA_TOPIC?; \
+        "unknown variable IOTCTL_KAFKA_TOPICS: did you mean IOTCTL_KAFKA_TOPIC? \
          a setting's variable is IOTCTL_SECTION_KEY, such as IOTCTL_KAFKA_TOPIC"
     );
 }
