@@ -1,10 +1,33 @@
-//! The only place that knows CQL and cdrs-tokio. One pooled [`Session`] serves every command; what is written and
-//! read goes through [`values`] and [`rows`] in wire format. Nothing here prints.
+//! The only place that knows CQL and cdrs-tokio. One pooled [`Session`] serves every command: it keeps its own view
+//! of the nodes, routes each request to a replica, gives each a deadline, and tries another node where that helps.
+//! Requests and results are written and read in wire format. Nothing here prints.
+//!
+//! - [`session`]: connect, prepare, execute, pages, batches, schema agreement.
+//! - `topology`, `node`, `connection`, `tls`: the cluster as the session sees it, from the ring down to a socket.
+//! - [`statement`], [`values`], [`rows`]: requests, bound values and results in wire format.
+//! - [`schema`]: schema.cql filled in, compared with what is there, and applied.
+//! - [`writes`]: the statements that store readings.
+//! - [`error`]: failures, classified.
 
+use cassandra_protocol::frame::Version;
+
+mod connection;
+pub mod error;
+mod node;
 pub mod rows;
+pub mod schema;
 pub mod session;
+pub mod statement;
+mod tls;
+mod topology;
 pub mod values;
+pub mod writes;
 
-pub use rows::{CellError, Row, Rows};
-pub use session::{Error, NodeView, Pages, Session, Statement};
+pub use error::Error;
+pub use rows::{CellError, FromCell, Row, Rows};
+pub use session::{NodeView, Pages, Session};
+pub use statement::{Batch, SealedBatch, Statement};
 pub use values::Values;
+
+/// The native protocol's version; 4 is the first with "not set" values and is spoken by every Cassandra since 2.2.
+const VERSION: Version = Version::V4;

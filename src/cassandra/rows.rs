@@ -32,13 +32,54 @@ pub struct CellError {
 }
 
 impl Rows {
-    pub(super) fn new(
-        columns: Vec<String>,
-        cells: Vec<Option<std::ops::Range<usize>>>,
-        bytes: Vec<u8>,
-        paging_state: Option<Vec<u8>>,
-    ) -> Self {
-        Self { columns, cells, bytes, paging_state }
+    /// Reads the body of a RESULT message (native protocol v4, section 4.2.5). Results other than rows are empty.
+    /// `None` where the bytes are not such a body.
+    pub(super) fn parse(body: Vec<u8>) -> Option<Self> {
+        const KIND_ROWS: i32 = 2;
+        const GLOBAL_TABLE_SPEC: i32 = 0x01;
+        const HAS_MORE_PAGES: i32 = 0x02;
+
+        let mut rest = body.as_slice();
+        if take_int(&mut rest)? != KIND_ROWS {
+            return Some(Self::default());
+        }
+        let flags = take_int(&mut rest)?;
+        let column_count = usize::try_from(take_int(&mut rest)?).ok()?;
+        let paging_state = match flags & HAS_MORE_PAGES {
+            0 => None,
+            _ => Some(take_bytes(&mut rest)?.to_vec()),
+        };
+        let has_global_spec = flags & GLOBAL_TABLE_SPEC != 0;
+        if has_global_spec {
+            take_string(&mut rest)?;
+            take_string(&mut rest)?;
+        }
+        let mut columns = Vec::new();
+        for _ in 0..column_count {
+            if !has_global_spec {
+                take_string(&mut rest)?;
+                take_string(&mut rest)?;
+            }
+            columns.push(take_string(&mut rest)?.to_owned());
+            skip_type(&mut rest, 0)?;
+        }
+        let row_count = usize::try_from(take_int(&mut rest)?).ok()?;
+        // A hostile count must not allocate: each cell has at least its length's four bytes.
+        let cell_count = row_count.checked_mul(column_count).filter(|count| *count <= rest.len() / 4)?;
+        let mut cells = Vec::with_capacity(cell_count);
+        let total = body.len();
+        for _ in 0..cell_count {
+            let length = take_int(&mut rest)?;
+            match usize::try_from(length) {
+                Err(_) => cells.push(None),
+                Ok(length) => {
+                    let start = total - rest.len();
+                    rest = rest.get(length..)?;
+                    cells.push(Some(start..start + length));
+                }
+            }
+        }
+        Some(Self { columns, cells, bytes: body, paging_state })
     }
 
     pub fn columns(&self) -> &[String] {
@@ -210,10 +251,66 @@ impl<'a, K: FromCell<'a> + Ord, V: FromCell<'a>> FromCell<'a> for BTreeMap<K, V>
     }
 }
 
-fn take_length(rest: &mut &[u8]) -> Option<usize> {
-    let (length, tail) = rest.split_first_chunk::<4>()?;
+fn take_int(rest: &mut &[u8]) -> Option<i32> {
+    let (bytes, tail) = rest.split_first_chunk::<4>()?;
     *rest = tail;
-    usize::try_from(i32::from_be_bytes(*length)).ok()
+    Some(i32::from_be_bytes(*bytes))
+}
+
+fn take_short(rest: &mut &[u8]) -> Option<u16> {
+    let (bytes, tail) = rest.split_first_chunk::<2>()?;
+    *rest = tail;
+    Some(u16::from_be_bytes(*bytes))
+}
+
+fn take_length(rest: &mut &[u8]) -> Option<usize> {
+    usize::try_from(take_int(rest)?).ok()
+}
+
+fn take_string<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let length = take_short(rest)?.into();
+    let (bytes, tail) = rest.split_at_checked(length)?;
+    *rest = tail;
+    std::str::from_utf8(bytes).ok()
+}
+
+/// Steps over a column's type; cells are read as the statement's author knows them to be.
+fn skip_type(rest: &mut &[u8], depth: u8) -> Option<()> {
+    const CUSTOM: u16 = 0x00;
+    const LIST: u16 = 0x20;
+    const MAP: u16 = 0x21;
+    const SET: u16 = 0x22;
+    const USER_DEFINED: u16 = 0x30;
+    const TUPLE: u16 = 0x31;
+    const MAX_DEPTH: u8 = 32;
+
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    match take_short(rest)? {
+        CUSTOM => take_string(rest).map(|_| ()),
+        LIST | SET => skip_type(rest, depth + 1),
+        MAP => {
+            skip_type(rest, depth + 1)?;
+            skip_type(rest, depth + 1)
+        }
+        USER_DEFINED => {
+            take_string(rest)?;
+            take_string(rest)?;
+            for _ in 0..take_short(rest)? {
+                take_string(rest)?;
+                skip_type(rest, depth + 1)?;
+            }
+            Some(())
+        }
+        TUPLE => {
+            for _ in 0..take_short(rest)? {
+                skip_type(rest, depth + 1)?;
+            }
+            Some(())
+        }
+        _ => Some(()),
+    }
 }
 
 fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {

@@ -1,36 +1,54 @@
 //! The one pooled session that every command shares.
+//!
+//! A request goes to the healthiest replica with the fewest requests waiting. It moves on to another node when that
+//! one refuses it for reasons of its own, loses the connection, or falls silent while another is healthy; all that
+//! within the request's deadline. Every request here is idempotent but those of [`Session::query`].
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use super::{Rows, Values};
-use crate::config::CassandraConfig;
+use arc_swap::ArcSwap;
+use cassandra_protocol::frame::Envelope;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
 
-/// A pooled session: routing, deadlines, retries on other nodes. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Session {}
+use super::connection::{Connection, Connector};
+use super::node::{Health, Node};
+use super::statement::{self, SealedBatch, Statement};
+use super::topology::{self, Member, Replication, Topology};
+use super::{Error, Rows, Values};
+use crate::config::{CassandraConfig, Consistency};
 
-/// A prepared statement; get one from [`Session::prepare`], which prepares each text once.
-#[derive(Debug)]
-pub struct Statement {}
+/// How often the system tables are read for nodes that came, left or moved.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
+/// Rows in a page where the caller does not say.
+const PAGE_SIZE: i32 = 5_000;
+/// Schema changes may take longer than requests for rows.
+const SCHEMA_DEADLINE: Duration = Duration::from_secs(60);
+/// Pause before a request is tried on the same nodes again; doubles.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// What went wrong with a request: the node, the consistency and the remedy are in the message.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Error {
-    #[error("keyspace {keyspace} does not exist (run `iotctl schema apply`)")]
-    NoKeyspace { keyspace: String },
-    /// The statement names a table or column that is not there.
-    #[error("{message} (run `iotctl schema check`)")]
-    Schema { message: String },
-    #[error("{0}")]
-    Other(String),
-    #[error(transparent)]
-    Cell(#[from] super::CellError),
+/// A pooled session. Cheap to clone; the connections close when the last clone is dropped.
+#[derive(Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: CassandraConfig,
+    connector: Arc<Connector>,
+    topology: ArcSwap<Topology>,
+    statements: Mutex<HashMap<String, Arc<Statement>>>,
+    turn: AtomicUsize,
 }
 
 /// A node as the session sees it.
 #[derive(Debug, Clone)]
 pub struct NodeView {
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
     pub host_id: uuid::Uuid,
     pub datacenter: String,
     pub rack: String,
@@ -38,54 +56,469 @@ pub struct NodeView {
     pub is_up: bool,
 }
 
+impl std::fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Session").field("nodes", &self.nodes()).finish_non_exhaustive()
+    }
+}
+
 impl Session {
-    pub async fn connect(_config: &CassandraConfig) -> Result<Self, Error> {
-        unimplemented!()
+    /// Connects to the first contact point that answers and discovers the others.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] with each contact point's reason; login and TLS failures as themselves.
+    pub async fn connect(config: &CassandraConfig) -> Result<Self, Error> {
+        let connector = Arc::new(Connector::new(config)?);
+        let (address, connection) = first_contact(config, &connector).await?;
+        let members = discover(&connection, address).await?;
+        let replication = replication(&connection, address, &config.keyspace).await?;
+        let datacenter = match &config.local_datacenter {
+            Some(datacenter) => datacenter.clone(),
+            None => members.first().map(|member| member.info.datacenter.clone()).unwrap_or_default(),
+        };
+        let nodes: Vec<_> = members
+            .into_iter()
+            .map(|member| (Node::new(member.info, config.connections_per_node), member.tokens))
+            .collect();
+        if let Some((node, _)) = nodes.iter().find(|(node, _)| node.info.address == address) {
+            node.adopt(connection);
+        }
+        let topology = Topology::new(nodes, replication, datacenter);
+        for node in topology.nodes.iter().filter(|node| topology.is_local(node)) {
+            node.keep(connector.clone());
+        }
+        let inner = Arc::new(Inner {
+            config: config.clone(),
+            connector,
+            topology: ArcSwap::from_pointee(topology),
+            statements: Mutex::default(),
+            turn: AtomicUsize::new(0),
+        });
+        tokio::spawn(refresh(Arc::downgrade(&inner)));
+        Ok(Self { inner })
     }
 
-    /// The configured keyspace, quoted where CQL needs it. Statements name tables as `{keyspace}.table`.
+    /// The configured keyspace. Statements name tables as `{keyspace}.table`.
     pub fn keyspace(&self) -> &str {
-        unimplemented!()
+        &self.inner.config.keyspace
     }
 
-    /// The nodes of the cluster that are known now.
+    /// The consistency that writes are acknowledged at.
+    pub fn write_consistency(&self) -> Consistency {
+        self.inner.config.write_consistency
+    }
+
+    /// The nodes of the cluster that are known now, by address.
     pub fn nodes(&self) -> Vec<NodeView> {
-        unimplemented!()
+        let topology = self.inner.topology.load();
+        let mut nodes: Vec<_> = topology
+            .nodes
+            .iter()
+            .map(|node| NodeView {
+                address: node.info.address,
+                host_id: node.info.host_id,
+                datacenter: node.info.datacenter.clone(),
+                rack: node.info.rack.clone(),
+                is_up: node.health() == Health::Up,
+            })
+            .collect();
+        nodes.sort_by_key(|node| node.address);
+        nodes
     }
 
     /// Runs an unprepared statement without values: DDL and small reads of system tables. All its rows, at
-    /// LOCAL_ONE. DDL is not retried on another node.
-    pub async fn query(&self, _cql: &str) -> Result<Rows, Error> {
-        unimplemented!()
+    /// LOCAL_ONE. It is tried on one node only, because it may not be idempotent.
+    pub async fn query(&self, cql: &str) -> Result<Rows, Error> {
+        let envelope = statement::query(cql, Consistency::LocalOne, i32::MAX, None);
+        let answer = self.inner.within(SCHEMA_DEADLINE, None, &envelope, Repeat::Never).await?;
+        parse(answer.0, answer.1)
     }
 
-    pub async fn prepare(&self, _cql: &str) -> Result<Arc<Statement>, Error> {
-        unimplemented!()
+    /// Prepares a statement once per session; the same text comes from memory afterwards.
+    pub async fn prepare(&self, cql: &str) -> Result<Arc<Statement>, Error> {
+        if let Some(statement) = self.inner.statements.lock().expect("no panic while locked").get(cql) {
+            return Ok(statement.clone());
+        }
+        let (node, answer) = self.inner.run(None, &statement::prepare(cql)).await?;
+        let prepared = answer.response_body().ok().and_then(|body| body.into_prepared());
+        let Some(prepared) = prepared else {
+            return Err(Error::Protocol {
+                node,
+                message: "PREPARE was not answered with a statement".into(),
+            });
+        };
+        let statement = Arc::new(Statement {
+            cql: cql.to_owned(),
+            id: prepared.id.into_bytes().unwrap_or_default(),
+            partition_key: prepared
+                .metadata
+                .pk_indexes
+                .iter()
+                .filter_map(|&index| usize::try_from(index).ok())
+                .collect(),
+        });
+        self.inner
+            .statements
+            .lock()
+            .expect("no panic while locked")
+            .insert(cql.to_owned(), statement.clone());
+        Ok(statement)
     }
 
-    /// Runs an idempotent statement, sent to a replica of its partition, and returns one page (up to 5,000 rows).
-    pub async fn execute(&self, _statement: &Statement, _values: &Values) -> Result<Rows, Error> {
-        unimplemented!()
+    /// Runs an idempotent statement on a replica of its partition: reads at the read consistency, returning one
+    /// page of up to 5,000 rows; writes at the write consistency.
+    pub async fn execute(&self, statement: &Statement, values: &Values) -> Result<Rows, Error> {
+        self.page(statement, values, PAGE_SIZE, None).await
     }
 
     /// The rows of an idempotent read, page by page.
-    pub fn pages(&self, _statement: Arc<Statement>, _values: Values, _page_size: i32) -> Pages {
-        unimplemented!()
+    pub fn pages(&self, statement: Arc<Statement>, values: Values, page_size: i32) -> Pages {
+        Pages { session: self.clone(), statement, values, page_size, next: Some(None) }
+    }
+
+    /// Writes a batch on a replica of its partition. Writing it again changes nothing.
+    pub async fn write(&self, batch: &SealedBatch) -> Result<(), Error> {
+        self.inner.run(Some(batch.token), &batch.envelope).await.map(|_| ())
     }
 
     /// Waits until every node that is up has the same schema version.
     pub async fn await_schema_agreement(&self) -> Result<(), Error> {
-        unimplemented!()
+        let started = Instant::now();
+        loop {
+            let versions = self.schema_versions().await;
+            if versions.len() == 1 {
+                return Ok(());
+            }
+            if started.elapsed() > SCHEMA_DEADLINE {
+                let versions: Vec<_> = versions
+                    .iter()
+                    .map(|(version, nodes)| format!("{version} on {}", nodes.join(", ")))
+                    .collect();
+                return Err(Error::SchemaDisagreement {
+                    waited: started.elapsed(),
+                    versions: versions.join("; "),
+                });
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Schema version -> the nodes that have it, of the nodes that are up.
+    pub async fn schema_versions(&self) -> BTreeMap<String, Vec<String>> {
+        let envelope = statement::query(
+            "SELECT schema_version FROM system.local WHERE key = 'local'",
+            Consistency::LocalOne,
+            1,
+            None,
+        );
+        let topology = self.inner.topology.load_full();
+        let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for node in topology.nodes.iter().filter(|node| node.health() == Health::Up) {
+            let version = match timeout(self.inner.config.request_timeout, node.request(&envelope)).await {
+                Ok(Ok(answer)) => Rows::parse(answer.body)
+                    .and_then(|rows| rows.first().and_then(|row| row.get::<uuid::Uuid>(0).ok()))
+                    .map_or_else(|| "unknown".to_owned(), |version| version.to_string()),
+                _ => "no answer".to_owned(),
+            };
+            versions.entry(version).or_default().push(node.info.address.to_string());
+        }
+        versions
+    }
+
+    async fn page(
+        &self,
+        statement: &Statement,
+        values: &Values,
+        page_size: i32,
+        paging_state: Option<&[u8]>,
+    ) -> Result<Rows, Error> {
+        let consistency = match statement.is_read() {
+            true => self.inner.config.read_consistency,
+            false => self.inner.config.write_consistency,
+        };
+        let envelope = statement::execute(statement, values, consistency, page_size, paging_state);
+        let (node, answer) = self.inner.run(statement.token(values), &envelope).await?;
+        parse(node, answer)
     }
 }
 
 /// Pages of a read; the next one is fetched when it is asked for.
 #[derive(Debug)]
-pub struct Pages {}
+pub struct Pages {
+    session: Session,
+    statement: Arc<Statement>,
+    values: Values,
+    page_size: i32,
+    /// The state to go on from; `None` after the last page.
+    next: Option<Option<Vec<u8>>>,
+}
 
 impl Pages {
     /// The next page, or `None` after the last. A page may be empty.
     pub async fn next(&mut self) -> Result<Option<Rows>, Error> {
-        unimplemented!()
+        let Some(state) = &self.next else { return Ok(None) };
+        let mut rows =
+            self.session.page(&self.statement, &self.values, self.page_size, state.as_deref()).await?;
+        self.next = rows.paging_state.take().map(Some);
+        Ok(Some(rows))
     }
+}
+
+/// Whether a request may be sent again when its fate is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    Always,
+    Never,
+}
+
+impl Inner {
+    /// Sends an idempotent request within the configured deadline. Returns the node that answered.
+    async fn run(&self, token: Option<i64>, envelope: &Envelope) -> Result<(SocketAddr, Envelope), Error> {
+        self.within(self.config.request_timeout, token, envelope, Repeat::Always).await
+    }
+
+    async fn within(
+        &self,
+        deadline: Duration,
+        token: Option<i64>,
+        envelope: &Envelope,
+        repeat: Repeat,
+    ) -> Result<(SocketAddr, Envelope), Error> {
+        let mut last = None;
+        match timeout(deadline, self.try_nodes(token, envelope, repeat, &mut last)).await {
+            Ok(result) => result,
+            Err(_) => Err(match last {
+                Some(error @ Error::NoNodeUp { .. }) => error,
+                Some(error) => Error::Deadline { waited: deadline, last: error.to_string() },
+                None => Error::Deadline { waited: deadline, last: "no answer yet".into() },
+            }),
+        }
+    }
+
+    /// Goes through the nodes, and through them again, until one answers or the error is not worth another try.
+    async fn try_nodes(
+        &self,
+        token: Option<i64>,
+        envelope: &Envelope,
+        repeat: Repeat,
+        last: &mut Option<Error>,
+    ) -> Result<(SocketAddr, Envelope), Error> {
+        let mut pause = RETRY_PAUSE;
+        loop {
+            let topology = self.topology.load_full();
+            let plan = topology.plan(token, self.turn.fetch_add(1, Ordering::Relaxed));
+            if plan.is_empty() {
+                *last = Some(Error::NoNodeUp { known: topology.nodes.len() });
+            }
+            for (index, node) in plan.iter().enumerate() {
+                match self.attempt(node, &plan[index + 1..], envelope, repeat).await {
+                    Ok(answer) => return Ok((node.info.address, answer)),
+                    Err(error) if repeat == Repeat::Always && error.is_worth_another_node() => {
+                        debug!(%error, "trying another node");
+                        *last = Some(error);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if let Some(Error::Unavailable { .. }) = last {
+                // Every coordinator counts the same dead replicas; the caller decides how long to wait for them.
+                return Err(last.take().expect("just matched"));
+            }
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// One node's answer. A node that forgot the statement is taught it again.
+    async fn attempt(
+        &self,
+        node: &Arc<Node>,
+        others: &[Arc<Node>],
+        envelope: &Envelope,
+        repeat: Repeat,
+    ) -> Result<Envelope, Error> {
+        let answer = self.ask(node, others, envelope, repeat).await;
+        let Err(Error::Unprepared { id, .. }) = &answer else { return answer };
+        let statement = {
+            let statements = self.statements.lock().expect("no panic while locked");
+            statements.values().find(|statement| statement.id == *id).cloned()
+        };
+        let Some(statement) = statement else { return answer };
+        self.ask(node, others, &statement::prepare(&statement.cql), repeat).await?;
+        self.ask(node, others, envelope, repeat).await
+    }
+
+    async fn ask(
+        &self,
+        node: &Arc<Node>,
+        others: &[Arc<Node>],
+        envelope: &Envelope,
+        repeat: Repeat,
+    ) -> Result<Envelope, Error> {
+        if repeat == Repeat::Never {
+            return node.request(envelope).await;
+        }
+        tokio::select! {
+            answer = node.request(envelope) => answer,
+            () = silent_while_another_is_up(node, others) => Err(Error::Connection {
+                node: node.info.address,
+                message: "it fell silent".into(),
+            }),
+        }
+    }
+}
+
+/// Resolves when `node` is not healthy and one of `others` is.
+async fn silent_while_another_is_up(node: &Node, others: &[Arc<Node>]) {
+    let mut health = node.watch_health();
+    loop {
+        if *health.borrow_and_update() != Health::Up
+            && others.iter().any(|other| other.health() == Health::Up)
+        {
+            return;
+        }
+        // The others' health is looked at again now and then: there is one watch, and no need for more.
+        let _ = timeout(Duration::from_millis(250), health.changed()).await;
+    }
+}
+
+/// Opens a connection to the first contact point that answers.
+async fn first_contact(
+    config: &CassandraConfig,
+    connector: &Connector,
+) -> Result<(SocketAddr, Connection), Error> {
+    let mut reasons = Vec::new();
+    for contact_point in &config.contact_points {
+        let name = match contact_point.contains(':') {
+            true => contact_point.clone(),
+            false => format!("{contact_point}:9042"),
+        };
+        let addresses = match timeout(config.connect_timeout, tokio::net::lookup_host(&name)).await {
+            Ok(Ok(addresses)) => addresses,
+            Ok(Err(error)) => {
+                reasons.push(format!("{name}: {error}"));
+                continue;
+            }
+            Err(_) => {
+                reasons
+                    .push(format!("{name}: the name was not resolved within {:?}", config.connect_timeout));
+                continue;
+            }
+        };
+        for address in addresses {
+            match connector.open(address).await {
+                Ok(connection) => return Ok((address, connection)),
+                Err(Error::Connection { message, .. }) => reasons.push(format!("{address}: {message}")),
+                // A login or certificate that one node refuses, all refuse.
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Err(Error::Unreachable { reasons: reasons.join("; ") })
+}
+
+/// Asks one node for all it knows of.
+async fn discover(connection: &Connection, address: SocketAddr) -> Result<Vec<Member>, Error> {
+    let ask = async |cql: &str| {
+        let envelope = statement::query(cql, Consistency::LocalOne, i32::MAX, None);
+        parse(address, answered(address, connection.request(address, &envelope)).await?)
+    };
+    let (local, peers) = (ask(topology::LOCAL_QUERY).await?, ask(topology::PEERS_QUERY).await?);
+    Ok(topology::members(address, &local, &peers)?)
+}
+
+async fn replication(
+    connection: &Connection,
+    address: SocketAddr,
+    keyspace: &str,
+) -> Result<Replication, Error> {
+    let cql = replication_query(keyspace);
+    let envelope = statement::query(&cql, Consistency::LocalOne, 1, None);
+    let rows = parse(address, answered(address, connection.request(address, &envelope)).await?)?;
+    replication_of(&rows)
+}
+
+fn replication_query(keyspace: &str) -> String {
+    let keyspace = keyspace.replace('\'', "''");
+    format!("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'")
+}
+
+fn replication_of(rows: &Rows) -> Result<Replication, Error> {
+    match rows.first() {
+        Some(row) => Ok(Replication::parse(row.get(0)?)),
+        None => Ok(Replication::Unknown),
+    }
+}
+
+/// A deadline for the requests that run outside of [`Inner::within`].
+async fn answered(
+    node: SocketAddr,
+    request: impl Future<Output = Result<Envelope, Error>>,
+) -> Result<Envelope, Error> {
+    const DEADLINE: Duration = Duration::from_secs(5);
+    timeout(DEADLINE, request).await.unwrap_or_else(|_| {
+        Err(Error::Connection { node, message: format!("no answer within {DEADLINE:?}") })
+    })
+}
+
+fn parse(node: SocketAddr, answer: Envelope) -> Result<Rows, Error> {
+    Rows::parse(answer.body)
+        .ok_or_else(|| Error::Protocol { node, message: "a result that is cut or malformed".into() })
+}
+
+/// Keeps the topology true for as long as the session lives.
+async fn refresh(inner: std::sync::Weak<Inner>) {
+    loop {
+        sleep(REFRESH_INTERVAL).await;
+        let Some(inner) = inner.upgrade() else { return };
+        match read_topology(&inner).await {
+            Ok((members, replication)) => install(&inner, members, replication),
+            Err(error) => debug!(%error, "cannot read the topology"),
+        }
+    }
+}
+
+/// Reads the system tables of one healthy node, so that they fit each other.
+async fn read_topology(inner: &Inner) -> Result<(Vec<Member>, Replication), Error> {
+    let topology = inner.topology.load_full();
+    let plan = topology.plan(None, inner.turn.fetch_add(1, Ordering::Relaxed));
+    let node = plan.first().ok_or(Error::NoNodeUp { known: topology.nodes.len() })?;
+    let address = node.info.address;
+    let ask = async |cql: &str| {
+        let envelope = statement::query(cql, Consistency::LocalOne, i32::MAX, None);
+        parse(address, answered(address, node.request(&envelope)).await?)
+    };
+    let (local, peers) = (ask(topology::LOCAL_QUERY).await?, ask(topology::PEERS_QUERY).await?);
+    let members = topology::members(address, &local, &peers)?;
+    let replication = replication_of(&ask(&replication_query(&inner.config.keyspace)).await?)?;
+    Ok((members, replication))
+}
+
+/// Replaces the topology; nodes that stay keep their connections.
+fn install(inner: &Inner, members: Vec<Member>, replication: Replication) {
+    let current = inner.topology.load_full();
+    let mut nodes = Vec::with_capacity(members.len());
+    for Member { info, tokens } in members {
+        let node = match current.nodes.iter().find(|node| node.info == info) {
+            Some(node) => node.clone(),
+            None => {
+                info!(node = %info.address, "a node is new");
+                let node = Node::new(info, inner.config.connections_per_node);
+                if node.info.datacenter == current.local_datacenter {
+                    node.keep(inner.connector.clone());
+                }
+                node
+            }
+        };
+        nodes.push((node, tokens));
+    }
+    for gone in current.nodes.iter().filter(|node| !nodes.iter().any(|(other, _)| Arc::ptr_eq(other, node))) {
+        warn!(node = %gone.info.address, "a node has left");
+        gone.forget();
+    }
+    inner.topology.store(Arc::new(Topology::new(nodes, replication, current.local_datacenter.clone())));
+}
+
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..1.5))
 }

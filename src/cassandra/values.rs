@@ -106,9 +106,29 @@ impl Values {
         self.count
     }
 
+    /// The bytes of the value at `index`; `None` where it is null, not set or not there.
+    pub(super) fn get(&self, index: usize) -> Option<&[u8]> {
+        let mut rest = self.bytes.as_slice();
+        for position in 0.. {
+            let (length, tail) = rest.split_first_chunk::<4>()?;
+            let value = usize::try_from(i32::from_be_bytes(*length)).ok();
+            if position == index {
+                return tail.get(..value?);
+            }
+            rest = tail.get(value.unwrap_or(0)..)?;
+        }
+        None
+    }
+
     /// The wire format, without the count.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Puts another 64-bit number in the place of the last value, which must be one.
+    pub(super) fn replace_last_bigint(&mut self, value: i64) {
+        let at = self.bytes.len() - size_of::<i64>();
+        self.bytes[at..].copy_from_slice(&value.to_be_bytes());
     }
 
     /// Forgets the values and keeps the memory.

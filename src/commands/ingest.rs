@@ -1,12 +1,200 @@
-//! `iotctl ingest`.
+//! `iotctl ingest`: Kafka -> Cassandra, with a live line while it runs and a report when it ends.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde::Serialize;
 
 use super::Context;
+use crate::cassandra::Session;
+use crate::error::Interrupted;
+use crate::ingestion::{self, Ending, Options};
+use crate::metrics::IngestMetrics;
+use crate::metrics::server::{self, Readiness};
+use crate::output::{Format, Output, table};
 
+/// Move readings from Kafka into Cassandra without losing one.
+///
+/// An offset is committed only after its row is stored at the write consistency, or its message sits in the
+/// dead-letter topic. Run as many as the topic has partitions: they share the work as one consumer group.
 #[derive(Debug, Args)]
-pub struct IngestArgs {}
+#[command(after_help = "Examples:
+  iotctl ingest                                    until Ctrl-C
+  iotctl ingest --until-end                        what the topic holds now, then stop
+  iotctl ingest --metrics-addr 127.0.0.1:9464      with /metrics, /healthz and /readyz
+  iotctl ingest --group backfill --until-end       from the beginning, as another group")]
+pub struct IngestArgs {
+    /// Consumer group [default: kafka.group]
+    #[arg(long)]
+    pub group: Option<String>,
+    /// Stop when everything that the topic holds at the start is stored and committed
+    #[arg(long)]
+    pub until_end: bool,
+    /// Serve Prometheus metrics here, such as 127.0.0.1:9464
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics_addr: Option<SocketAddr>,
+    /// How the closing report is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
+}
 
-pub async fn run(_args: IngestArgs, _context: Context) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+/// The closing report.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    pub messages: u64,
+    pub rows: u64,
+    pub dead_letters: u64,
+    pub ignored_fields: u64,
+    pub retries: u64,
+    pub seconds: f64,
+    pub rows_per_second: f64,
+    /// Whether everything that was taken from Kafka is stored and committed.
+    pub complete: bool,
+}
+
+pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
+    if let Some(group) = args.group {
+        context.config.kafka.group = group;
+    }
+    let session = Session::connect(&context.config.cassandra).await?;
+    let metrics = IngestMetrics::new()?;
+    let readiness = Readiness::default();
+    if let Some(address) = args.metrics_addr {
+        let bound =
+            server::serve(address, metrics.registry.clone(), readiness.clone(), context.shutdown.clone())
+                .await?;
+        context.output.note(format!("metrics on http://{bound}/metrics"));
+    }
+    let (report, ending) =
+        ingest(&context, session, Options { until_end: args.until_end }, metrics, readiness).await?;
+    print(&report, args.format, &context.output)?;
+    match ending {
+        Ending::StoppedUndrained => anyhow::bail!(
+            "stopped before everything was stored; what is missing is read again by the next ingest"
+        ),
+        // A run with an end that did not reach it was cut short.
+        Ending::Stopped if args.until_end => Err(Interrupted.into()),
+        Ending::Stopped | Ending::ReachedEnd => Ok(()),
+    }
+}
+
+/// Runs the pipeline under a live line. Also a step of `demo`.
+pub async fn ingest(
+    context: &Context,
+    session: Session,
+    options: Options,
+    metrics: IngestMetrics,
+    readiness: Readiness,
+) -> anyhow::Result<(Report, Ending)> {
+    let started = Instant::now();
+    let line = tokio::spawn(live_line(context.output, metrics.clone(), started));
+    let ending = ingestion::run(
+        &context.config,
+        session,
+        options,
+        metrics.clone(),
+        readiness,
+        context.shutdown.clone(),
+    )
+    .await;
+    line.abort();
+    // The line clears itself when its task is gone.
+    let _ = line.await;
+    let ending = ending?;
+    let seconds = started.elapsed().as_secs_f64();
+    let rows = metrics.rows.get();
+    let report = Report {
+        messages: metrics.messages.get(),
+        rows,
+        dead_letters: metrics.dead_letter_count(),
+        ignored_fields: metrics.ignored_fields.get(),
+        retries: metrics.retries.get(),
+        seconds,
+        rows_per_second: rows as f64 / seconds,
+        complete: ending != Ending::StoppedUndrained,
+    };
+    Ok((report, ending))
+}
+
+/// Redraws the line twice a second; where stderr is no terminal, a plain line every ten seconds.
+async fn live_line(output: Output, metrics: IngestMetrics, started: Instant) {
+    const REDRAW: Duration = Duration::from_millis(500);
+    const PLAIN_EVERY: u32 = 20;
+    let line = output.live_line();
+    let mut last_rows = 0;
+    let mut ticks = tokio::time::interval(REDRAW);
+    for tick in 1.. {
+        ticks.tick().await;
+        let rows = metrics.rows.get();
+        let rate = (rows - last_rows) as f64 / REDRAW.as_secs_f64();
+        last_rows = rows;
+        let text = status(&metrics, rows, rate, started);
+        if output.stderr_is_terminal {
+            line.set_message(text);
+            line.tick();
+        } else if tick % PLAIN_EVERY == 0 {
+            output.note(text);
+        }
+    }
+}
+
+fn status(metrics: &IngestMetrics, rows: u64, rate: f64, started: Instant) -> String {
+    let lag: i64 = lag_messages(metrics);
+    let state = match (metrics.assigned_partitions.get(), metrics.paused.get()) {
+        (0, _) => " · waiting for partitions",
+        (_, 1) => " · waiting for Cassandra",
+        _ => "",
+    };
+    format!(
+        "{} rows · {}/s · lag {} ({:.1} s) · {:.1} MiB in flight · {} dead letters · {}s{state}",
+        indicatif::HumanCount(rows),
+        indicatif::HumanCount(rate as u64),
+        indicatif::HumanCount(lag.unsigned_abs()),
+        metrics.lag_seconds.get(),
+        metrics.in_flight_bytes.get() as f64 / (1024.0 * 1024.0),
+        indicatif::HumanCount(metrics.dead_letter_count()),
+        started.elapsed().as_secs(),
+    )
+}
+
+fn lag_messages(metrics: &IngestMetrics) -> i64 {
+    use prometheus::core::Collector;
+    let families = metrics.lag_messages.collect();
+    families
+        .iter()
+        .flat_map(|family| family.get_metric())
+        .map(|metric| metric.get_gauge().get_value() as i64)
+        .sum()
+}
+
+fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result<()> {
+    match format {
+        Format::Json => output.json(report),
+        Format::Ndjson => output.print(serde_json::to_string(report)?),
+        Format::Csv => output.print(format!(
+            "messages,rows,dead_letters,ignored_fields,retries,seconds,rows_per_second,complete\n{},{},{},{},{},{:.3},{:.1},{}",
+            report.messages,
+            report.rows,
+            report.dead_letters,
+            report.ignored_fields,
+            report.retries,
+            report.seconds,
+            report.rows_per_second,
+            report.complete
+        )),
+        Format::Table => {
+            let count = |count: u64| indicatif::HumanCount(count).to_string();
+            let rows = [
+                ("messages taken", count(report.messages)),
+                ("rows stored", count(report.rows)),
+                ("dead letters", count(report.dead_letters)),
+                ("fields ignored", count(report.ignored_fields)),
+                ("writes tried again", count(report.retries)),
+                ("elapsed", format!("{:.1} s", report.seconds)),
+                ("rows per second", count(report.rows_per_second as u64)),
+            ];
+            output.print(table::report(rows).to_string())
+        }
+    }
 }

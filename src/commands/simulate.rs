@@ -164,7 +164,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub async fn run(args: SimulateArgs, context: Context) -> anyhow::Result<()> {
-    let Context { config, output, shutdown } = context;
+    let Context { config, output, shutdown, .. } = context;
     let plan = args.plan(&config)?;
     let bounded = plan.is_bounded();
     let target =

@@ -1,1 +1,104 @@
-//! ingestion
+//! The pipeline from the Kafka topic into Cassandra.
+//!
+//! # Delivery contract
+//! At least once, each reading stored once: a message's offset is committed only after its row is stored at the
+//! write consistency, or the message sits in the dead-letter topic; rows are idempotent upserts, so a message that
+//! comes again changes nothing. Nothing is dropped when Cassandra is slow: fetching waits.
+//!
+//! # The way of a message
+//! [`crate::kafka::consumer`] -> `intake` (decode, batch by partition key) -> `writer` (store, retry) -> `tracker`
+//! (contiguous finished offsets) -> commit. `catalog` gathers what readers need to find the rows.
+//!
+//! One blocking thread polls Kafka and owns the intake; writes run on the async runtime and report back to it. A
+//! rebalance is reported inside the poll, where the intake finishes and commits what it can before it lets go.
+
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::cassandra::Session;
+use crate::cassandra::writes::WriteStatements;
+use crate::config::Config;
+use crate::kafka::dead_letters::DeadLetterProducer;
+use crate::kafka::topics;
+use crate::metrics::IngestMetrics;
+use crate::metrics::server::Readiness;
+use crate::shutdown::Shutdown;
+
+mod catalog;
+mod intake;
+mod pump;
+pub mod tracker;
+mod writer;
+
+use intake::Intake;
+use pump::{Pump, UntilEnd};
+use writer::Writer;
+
+/// What a run is told.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Stop when everything that the topic held at the start is stored and committed.
+    pub until_end: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With `until_end`: everything is stored and committed.
+    ReachedEnd,
+    /// Asked to stop; everything that was taken is stored and committed.
+    Stopped,
+    /// Asked to stop; some of what was taken was not stored in time, and its offsets are not committed.
+    StoppedUndrained,
+}
+
+/// Runs the pipeline until shutdown, or until the end of the topic.
+///
+/// # Errors
+/// Before anything is read: no schema, no topic, no broker. Later: only what a person must mend.
+pub async fn run(
+    config: &Config,
+    session: Session,
+    options: Options,
+    metrics: IngestMetrics,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> anyhow::Result<Ending> {
+    let statements = WriteStatements::prepare(&session).await?;
+    topics::describe(&config.kafka, &config.kafka.dead_letter_topic()).await?;
+    let watermarks = topics::watermarks(&config.kafka, &config.kafka.topic).await?;
+    let until_end = options.until_end.then(|| UntilEnd::new(&watermarks));
+
+    let (completions, completed) = mpsc::channel();
+    let writer = Writer {
+        session,
+        dead_letters: DeadLetterProducer::new(&config.kafka)?,
+        runtime: tokio::runtime::Handle::current(),
+        completions,
+        metrics: metrics.clone(),
+    };
+    let intake = Intake::new(&config.ingest, &config.schema, statements, writer, completed);
+    let pump = Pump {
+        intake: Arc::new(Mutex::new(intake)),
+        kafka: config.kafka.clone(),
+        drain_timeout: config.ingest.drain_timeout,
+        metrics,
+        readiness,
+        shutdown,
+        until_end,
+    };
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("ingest".into())
+        .spawn(move || {
+            let _ = sender.send(pump.run());
+        })
+        .context("cannot start the ingest thread")?;
+    receiver.await.context("the ingest thread ended without a result")?
+}
+
+/// How long the pump waits for a message before it looks after batches and commits.
+const POLL_TIMEOUT: Duration = Duration::from_millis(10);

@@ -1,5 +1,6 @@
 //! The only place that knows rdkafka: [`client`] translates the configuration, [`topics`] creates and describes
-//! topics, [`producer`] sends with acknowledgement. Nothing here prints; each call has a deadline, and what can go
+//! topics, [`producer`] sends with acknowledgement, [`consumer`] receives and commits, [`dead_letters`] keeps
+//! what can never be stored. Nothing here prints; each call has a deadline, and what can go
 //! wrong is one [`Error`] whose message holds the remedy.
 
 use std::time::Duration;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 pub mod client;
+pub mod consumer;
+pub mod dead_letters;
 pub mod producer;
 pub mod topics;
 

@@ -1,1 +1,7 @@
-//! metrics
+//! Prometheus metrics: what `ingest` counts, and the HTTP endpoint that shows it. Names follow Prometheus' advice
+//! (base units, `_total` for counters); the same numbers feed the live line, so that the two cannot disagree.
+
+pub mod ingest;
+pub mod server;
+
+pub use ingest::IngestMetrics;

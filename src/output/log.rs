@@ -1,5 +1,7 @@
 //! Diagnostics: `tracing` to stderr, warnings of this crate by default, more with `-v` or IOTCTL_LOG.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// Call once. IOTCTL_LOG (tracing's filter syntax) overrides `verbose`.
@@ -11,5 +13,12 @@ pub fn init(verbose: u8) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("IOTCTL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let is_colored =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(is_colored)
+        .with_target(false)
+        .init();
 }

@@ -1,0 +1,198 @@
+//! What is known about the readings beyond their rows: which groups, partitions and sensors exist, and each sensor's
+//! newest reading. It is gathered while rows are batched and written after them, before the offsets are committed;
+//! what has been recorded once is remembered, so that it is written once in a process's life.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::cassandra::writes::{self, WriteStatements};
+use crate::cassandra::{SealedBatch, Values};
+use crate::config::Consistency;
+use crate::reading::Bucket;
+
+/// Beyond this many remembered entries the memory is emptied: recording again is harmless, growing is not.
+const MAX_REMEMBERED: usize = 2_000_000;
+/// Rows in a batch of sensors, partitions or newest readings.
+const BATCH_ROWS: usize = 100;
+
+/// A (location, device type), numbered so that hot maps hash a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GroupId(u32);
+
+/// A group's names.
+#[derive(Debug, Clone)]
+pub struct Group {
+    pub location: Arc<str>,
+    pub device_type: Arc<str>,
+}
+
+/// What is remembered as recorded, and what waits to be.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    ids: HashMap<Arc<str>, HashMap<Arc<str>, GroupId>>,
+    groups: Vec<Group>,
+    partitions: HashSet<(GroupId, Bucket)>,
+    /// The newest moment that was seen of each sensor.
+    sensors: HashMap<(GroupId, Uuid), i64>,
+    pending: Pending,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    groups: Vec<GroupId>,
+    partitions: Vec<(GroupId, Bucket)>,
+    sensors: Vec<(GroupId, Uuid)>,
+    latest: HashMap<(GroupId, Uuid), Values>,
+}
+
+impl Catalog {
+    /// The number of a group, noting it if it is new.
+    pub fn group(&mut self, location: &str, device_type: &str) -> GroupId {
+        if let Some(id) = self.ids.get(location).and_then(|types| types.get(device_type)) {
+            return *id;
+        }
+        let id = GroupId(u32::try_from(self.groups.len()).expect("forgotten far below that many"));
+        let group = Group { location: location.into(), device_type: device_type.into() };
+        self.ids.entry(group.location.clone()).or_default().insert(group.device_type.clone(), id);
+        self.groups.push(group);
+        self.pending.groups.push(id);
+        id
+    }
+
+    pub fn names(&self, id: GroupId) -> &Group {
+        &self.groups[id.0 as usize]
+    }
+
+    /// Notes a partition that rows go to.
+    pub fn note_partition(&mut self, group: GroupId, bucket: Bucket) {
+        if self.partitions.insert((group, bucket)) {
+            self.pending.partitions.push((group, bucket));
+        }
+    }
+
+    /// Notes a reading of a sensor, bound as [`writes::bind_reading`] does.
+    pub fn note_reading(&mut self, group: GroupId, sensor: Uuid, recorded_at: i64, bound: &Values) {
+        match self.sensors.entry((group, sensor)) {
+            std::collections::hash_map::Entry::Occupied(mut newest) if *newest.get() <= recorded_at => {
+                newest.insert(recorded_at);
+            }
+            std::collections::hash_map::Entry::Occupied(_) => return,
+            std::collections::hash_map::Entry::Vacant(new) => {
+                new.insert(recorded_at);
+                self.pending.sensors.push((group, sensor));
+            }
+        }
+        self.pending.latest.insert((group, sensor), writes::latest_of(bound, recorded_at));
+    }
+
+    /// Whether a reader cannot yet find something that has been batched.
+    pub fn has_new_partitions(&self) -> bool {
+        !self.pending.partitions.is_empty()
+    }
+
+    /// Rows that wait to be recorded.
+    pub fn pending_rows(&self) -> usize {
+        let pending = &self.pending;
+        pending.groups.len() + pending.partitions.len() + pending.sensors.len() + pending.latest.len()
+    }
+
+    /// Whether it remembers so much that it should [`Catalog::forget`], once no batch refers to its groups.
+    pub fn is_full(&self) -> bool {
+        self.groups.len() + self.partitions.len() + self.sensors.len() > MAX_REMEMBERED
+    }
+
+    /// Forgets what was recorded. What waits must have been taken, and no [`GroupId`] be in use.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes what waits, as batches of one partition each.
+    pub fn take_batches(
+        &mut self,
+        statements: &WriteStatements,
+        consistency: Consistency,
+        timestamp: i64,
+    ) -> Vec<SealedBatch> {
+        let Pending { groups, partitions, sensors, latest } = std::mem::take(&mut self.pending);
+        let mut sealed = Vec::new();
+        for id in groups {
+            let Group { location, device_type } = self.names(id);
+            sealed.push(statements.group_batch(location, device_type).seal(consistency, timestamp));
+        }
+        self.seal_by_group(
+            partitions,
+            &mut sealed,
+            |group| statements.partitions_batch(&group.location, &group.device_type),
+            |group, bucket| writes::partition_values(&group.location, &group.device_type, bucket),
+            |batch| batch.seal(consistency, timestamp),
+        );
+        self.seal_by_group(
+            sensors,
+            &mut sealed,
+            |group| statements.sensors_batch(&group.location, &group.device_type),
+            |group, sensor| writes::sensor_values(&group.location, &group.device_type, sensor),
+            |batch| batch.seal(consistency, timestamp),
+        );
+        self.seal_by_group(
+            latest.into_iter().map(|((group, _), values)| (group, values)).collect(),
+            &mut sealed,
+            |group| statements.latest_batch(&group.location, &group.device_type),
+            |_, values| values,
+            |batch| batch.seal(consistency, timestamp),
+        );
+        sealed
+    }
+
+    fn seal_by_group<T>(
+        &self,
+        mut rows: Vec<(GroupId, T)>,
+        sealed: &mut Vec<SealedBatch>,
+        open: impl Fn(&Group) -> crate::cassandra::Batch,
+        bind: impl Fn(&Group, T) -> Values,
+        seal: impl Fn(crate::cassandra::Batch) -> SealedBatch,
+    ) {
+        rows.sort_unstable_by_key(|(group, _)| group.0);
+        let mut current: Option<(GroupId, crate::cassandra::Batch)> = None;
+        for (id, row) in rows {
+            let group = self.names(id);
+            if current.as_ref().is_some_and(|(open, batch)| *open != id || batch.rows() == BATCH_ROWS) {
+                sealed.extend(current.take().map(|(_, batch)| seal(batch)));
+            }
+            let (_, batch) = current.get_or_insert_with(|| (id, open(group)));
+            batch.push(&bind(group, row));
+        }
+        sealed.extend(current.map(|(_, batch)| seal(batch)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sensor_is_recorded_once_and_only_its_newest_reading_waits() {
+        let mut catalog = Catalog::default();
+        let group = catalog.group("plant-1", "thermostat");
+        assert_eq!(group, catalog.group("plant-1", "thermostat"));
+        let bound = |at: i64| Values::new().bigint(at).bigint(0);
+        let sensor = Uuid::from_u128(1);
+        for at in [10, 30, 20] {
+            catalog.note_reading(group, sensor, at, &bound(at));
+        }
+        assert_eq!(catalog.pending.sensors, [(group, sensor)]);
+        assert_eq!(catalog.pending.latest[&(group, sensor)], writes::latest_of(&bound(30), 30));
+    }
+
+    #[test]
+    fn a_partition_is_recorded_once() {
+        let mut catalog = Catalog::default();
+        let group = catalog.group("plant-1", "thermostat");
+        let bucket = Bucket { start: 0, seconds: 3600 };
+        catalog.note_partition(group, bucket);
+        catalog.note_partition(group, bucket);
+        catalog.note_partition(group, Bucket { start: 0, seconds: 60 });
+        assert_eq!(catalog.pending.partitions.len(), 2);
+    }
+}

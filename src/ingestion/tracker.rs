@@ -1,0 +1,203 @@
+//! Which offsets may be committed: for each Kafka partition, the end of the contiguous run of finished messages.
+//!
+//! Batches finish in any order; a commit must never pass a message that is not stored (invariant 1).
+
+use std::collections::{HashMap, VecDeque};
+
+/// A message that has been taken from Kafka and is not finished yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    partition: i32,
+    sequence: u64,
+}
+
+/// Every assigned partition's unfinished messages.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    partitions: HashMap<i32, Partition>,
+    /// Never reused, so that a ticket of a revoked partition cannot finish a message of its next assignment.
+    next_sequence: u64,
+}
+
+#[derive(Debug)]
+struct Partition {
+    /// Sequence of the window's first entry; within a partition sequences are contiguous.
+    first_sequence: u64,
+    window: VecDeque<Entry>,
+    /// The offset to commit: one past the last message of the contiguous run.
+    committable: Option<i64>,
+    committed: Option<i64>,
+    last_finished_timestamp: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    offset: i64,
+    timestamp: i64,
+    is_finished: bool,
+}
+
+impl Tracker {
+    /// Starts a message. Messages of a partition come in the order of their offsets; gaps are allowed.
+    ///
+    /// `timestamp` is Kafka's, in milliseconds since the epoch.
+    pub fn begin(&mut self, partition: i32, offset: i64, timestamp: i64) -> Ticket {
+        let next_sequence = self.next_sequence;
+        let tracked =
+            self.partitions.entry(partition).or_insert_with(|| Partition::starting_at(next_sequence));
+        let sequence = tracked.first_sequence + tracked.window.len() as u64;
+        tracked.window.push_back(Entry { offset, timestamp, is_finished: false });
+        self.next_sequence = self.next_sequence.max(sequence + 1);
+        Ticket { partition, sequence }
+    }
+
+    /// The message is stored, or sits in the dead-letter topic. A ticket of a revoked partition does nothing.
+    pub fn finish(&mut self, ticket: Ticket) {
+        let Some(partition) = self.partitions.get_mut(&ticket.partition) else { return };
+        let Some(index) = ticket.sequence.checked_sub(partition.first_sequence) else { return };
+        let Some(entry) = usize::try_from(index).ok().and_then(|index| partition.window.get_mut(index))
+        else {
+            return;
+        };
+        entry.is_finished = true;
+        while let Some(entry) = partition.window.front().filter(|entry| entry.is_finished) {
+            partition.committable = Some(entry.offset + 1);
+            partition.last_finished_timestamp = Some(entry.timestamp);
+            partition.window.pop_front();
+            partition.first_sequence += 1;
+        }
+    }
+
+    /// Forgets partitions that are no longer ours.
+    pub fn forget(&mut self, partitions: impl IntoIterator<Item = i32>) {
+        for partition in partitions {
+            self.partitions.remove(&partition);
+        }
+    }
+
+    /// The offsets that may be committed and have not been.
+    pub fn committable(&self) -> Vec<(i32, i64)> {
+        self.partitions
+            .iter()
+            .filter(|(_, partition)| partition.committable != partition.committed)
+            .filter_map(|(&id, partition)| Some((id, partition.committable?)))
+            .collect()
+    }
+
+    /// Kafka has these offsets now.
+    pub fn committed(&mut self, offsets: &[(i32, i64)]) {
+        for (id, offset) in offsets {
+            if let Some(partition) = self.partitions.get_mut(id) {
+                partition.committed = Some(*offset);
+            }
+        }
+    }
+
+    /// Some commit failed: everything that may be committed is offered again.
+    pub fn commit_failed(&mut self) {
+        for partition in self.partitions.values_mut() {
+            partition.committed = None;
+        }
+    }
+
+    /// The offset that the group is known to have committed of `partition`.
+    pub fn committed_offset(&self, partition: i32) -> Option<i64> {
+        self.partitions.get(&partition).and_then(|partition| partition.committed)
+    }
+
+    /// The partitions that are ours.
+    pub fn partitions(&self) -> impl Iterator<Item = i32> + '_ {
+        self.partitions.keys().copied()
+    }
+
+    /// Whether everything of `partition` that was begun is finished and committed.
+    pub fn is_settled(&self, partition: i32) -> bool {
+        self.partitions.get(&partition).is_none_or(|partition| {
+            partition.window.is_empty() && partition.committable == partition.committed
+        })
+    }
+
+    /// (partition, next offset to store, Kafka timestamp up to which it is stored where that is known).
+    pub fn positions(&self) -> impl Iterator<Item = (i32, i64, Option<i64>)> + '_ {
+        self.partitions.iter().filter_map(|(&id, partition)| {
+            let oldest_unfinished = partition.window.front().map(|entry| entry.timestamp);
+            Some((id, partition.committable?, partition.last_finished_timestamp.or(oldest_unfinished)))
+        })
+    }
+}
+
+impl Partition {
+    fn starting_at(first_sequence: u64) -> Self {
+        Self {
+            first_sequence,
+            window: VecDeque::new(),
+            committable: None,
+            committed: None,
+            last_finished_timestamp: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_never_passes_an_unfinished_message() {
+        let mut tracker = Tracker::default();
+        let tickets: Vec<_> = [10, 11, 15].map(|offset| tracker.begin(0, offset, 0)).into();
+        tracker.finish(tickets[1]);
+        tracker.finish(tickets[2]);
+        assert_eq!(tracker.committable(), []);
+        tracker.finish(tickets[0]);
+        assert_eq!(tracker.committable(), [(0, 16)]);
+        tracker.committed(&[(0, 16)]);
+        assert_eq!(tracker.committable(), []);
+        assert!(tracker.is_settled(0));
+    }
+
+    #[test]
+    fn a_ticket_of_a_revoked_partition_finishes_nothing_of_its_next_assignment() {
+        let mut tracker = Tracker::default();
+        let old = tracker.begin(3, 100, 0);
+        tracker.forget([3]);
+        tracker.begin(3, 100, 0);
+        tracker.finish(old);
+        assert_eq!(tracker.committable(), []);
+        assert!(!tracker.is_settled(3));
+    }
+
+    #[test]
+    fn after_a_failed_commit_the_offsets_are_offered_again() {
+        let mut tracker = Tracker::default();
+        let ticket = tracker.begin(0, 7, 0);
+        tracker.finish(ticket);
+        tracker.committed(&[(0, 8)]);
+        tracker.commit_failed();
+        assert_eq!(tracker.committable(), [(0, 8)]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_committable_is_the_contiguous_finished_prefix(
+            order in Just((0usize..60).collect::<Vec<_>>()).prop_shuffle(),
+            finished in 0usize..60,
+        ) {
+            let mut tracker = Tracker::default();
+            // Two partitions, with gaps in the offsets.
+            let tickets: Vec<_> = (0..60).map(|n| tracker.begin((n % 2) as i32, (n * 3) as i64, 0)).collect();
+            let mut is_finished = [false; 60];
+            for &index in &order[..finished] {
+                tracker.finish(tickets[index]);
+                is_finished[index] = true;
+            }
+            for partition in 0..2usize {
+                let prefix = (partition..60).step_by(2).take_while(|&n| is_finished[n]).last();
+                let committable = tracker.committable().into_iter().find(|(id, _)| *id == partition as i32);
+                prop_assert_eq!(committable.map(|(_, offset)| offset), prefix.map(|n| (n * 3) as i64 + 1));
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The far end of the pipeline: writes that go on until they succeed, each reported back when it is done.
+//!
+//! Failures that pass by themselves are tried again for as long as it takes, with growing, jittered pauses. Failures
+//! that need a person (a dropped table, a revoked permission) are tried again for a while too, because the table may
+//! be on its way back; then the pipeline ends with the reason, having committed nothing that is not stored.
+
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use tokio::runtime::Handle;
+use tracing::warn;
+
+use super::tracker::Ticket;
+use crate::cassandra::{SealedBatch, Session};
+use crate::kafka::dead_letters::{DeadLetter, DeadLetterProducer};
+use crate::metrics::IngestMetrics;
+
+/// First and longest pause between two attempts.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long a failure that needs a person may last before the pipeline gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Batches of catalog rows written at once.
+const RECORD_CONCURRENCY: usize = 16;
+
+/// What a finished write tells the intake.
+#[derive(Debug)]
+pub(super) enum Completion {
+    /// Rows are stored.
+    Stored { tickets: Vec<Ticket>, bytes: usize },
+    /// A message sits in the dead-letter topic.
+    DeadLettered { ticket: Ticket, bytes: usize },
+    /// What [`Writer::record`] was given is stored.
+    Recorded,
+    /// The pipeline cannot go on.
+    Failed(String),
+}
+
+/// Starts writes on the runtime; called from the pipeline's thread.
+pub(super) struct Writer {
+    pub session: Session,
+    pub dead_letters: DeadLetterProducer,
+    pub runtime: Handle,
+    pub completions: Sender<Completion>,
+    pub metrics: IngestMetrics,
+}
+
+impl Writer {
+    /// Stores a batch of rows. `oldest` is the earliest recorded_timestamp among them.
+    pub fn store(&self, batch: SealedBatch, tickets: Vec<Ticket>, bytes: usize, oldest: i64) {
+        let (session, metrics, completions) =
+            (self.session.clone(), self.metrics.clone(), self.completions.clone());
+        self.runtime.spawn(async move {
+            let started = Instant::now();
+            let completion = match write(&session, &batch, &metrics).await {
+                Ok(()) => {
+                    metrics.write_seconds.observe(started.elapsed().as_secs_f64());
+                    metrics.rows.inc_by(batch.rows() as u64);
+                    metrics.batches.inc();
+                    metrics.batch_rows.observe(batch.rows() as f64);
+                    let age = chrono::Utc::now().timestamp_millis().saturating_sub(oldest);
+                    metrics.recorded_to_stored_seconds.observe(age as f64 / 1000.0);
+                    Completion::Stored { tickets, bytes }
+                }
+                Err(reason) => Completion::Failed(reason),
+            };
+            // A closed channel means that the pipeline has ended and nobody waits for this any more.
+            let _ = completions.send(completion);
+        });
+    }
+
+    /// Stores catalog rows; one [`Completion::Recorded`] when all of them are.
+    pub fn record(&self, batches: Vec<SealedBatch>) {
+        let (session, metrics, completions) =
+            (self.session.clone(), self.metrics.clone(), self.completions.clone());
+        self.runtime.spawn(async move {
+            let (session, metrics) = (&session, &metrics);
+            let mut writes = futures::stream::iter(batches)
+                .map(async |batch| write(session, &batch, metrics).await)
+                .buffer_unordered(RECORD_CONCURRENCY);
+            let mut completion = Completion::Recorded;
+            while let Some(result) = writes.next().await {
+                if let Err(reason) = result {
+                    completion = Completion::Failed(reason);
+                    break;
+                }
+            }
+            let _ = completions.send(completion);
+        });
+    }
+
+    /// Sends a message to the dead-letter topic.
+    pub fn bury(&self, letter: DeadLetter, ticket: Ticket, bytes: usize) {
+        let (producer, metrics, completions) =
+            (self.dead_letters.clone(), self.metrics.clone(), self.completions.clone());
+        self.runtime.spawn(async move {
+            let mut pause = PAUSE.0;
+            while let Err(error) = producer.send(&letter).await {
+                warn!(%error, "cannot send a dead letter, trying again");
+                metrics.retries.inc();
+                pause = wait(pause).await;
+            }
+            metrics.dead_letters.with_label_values(&[letter.reason]).inc();
+            let _ = completions.send(Completion::DeadLettered { ticket, bytes });
+        });
+    }
+}
+
+/// Writes until it succeeds, or until only a person can help.
+async fn write(session: &Session, batch: &SealedBatch, metrics: &IngestMetrics) -> Result<(), String> {
+    let mut pause = PAUSE.0;
+    let mut hopeless_since = None;
+    loop {
+        let error = match session.write(batch).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        metrics.retries.inc();
+        if error.is_transient() {
+            hopeless_since = None;
+        } else if hopeless_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+            return Err(error.to_string());
+        }
+        warn!(%error, "cannot store a batch, trying again");
+        pause = wait(pause).await;
+    }
+}
+
+/// Sleeps for about `pause` and returns the next one.
+async fn wait(pause: Duration) -> Duration {
+    tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+    (pause * 2).min(PAUSE.1)
+}

@@ -1,0 +1,328 @@
+//! The consumer of `ingest`: a member of a group that commits only what it is told to.
+//!
+//! Polling, committing and the reports of rebalances all happen on the caller's one thread. A partition that is
+//! taken away is reported before it is gone, so that its work can be finished and committed.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionList};
+
+use super::Error;
+use super::client::{Complaint, client_config, set_default, trace};
+use crate::config::KafkaConfig;
+
+/// A message, borrowed from the library's buffer.
+pub struct Message<'a>(BorrowedMessage<'a>);
+
+impl Message<'_> {
+    pub fn partition(&self) -> i32 {
+        self.0.partition()
+    }
+
+    pub fn offset(&self) -> i64 {
+        self.0.offset()
+    }
+
+    /// Milliseconds since the epoch; 0 for a message without one.
+    pub fn timestamp(&self) -> i64 {
+        self.0.timestamp().to_millis().unwrap_or(0)
+    }
+
+    pub fn key(&self) -> Option<&[u8]> {
+        self.0.key()
+    }
+
+    /// Empty for a tombstone.
+    pub fn payload(&self) -> &[u8] {
+        self.0.payload().unwrap_or_default()
+    }
+}
+
+/// What a poll brought.
+pub enum Event<'a> {
+    Message(Message<'a>),
+    /// Everything of this partition that the topic held has been delivered.
+    EndOfPartition(i32),
+}
+
+/// A change of the assignment, reported from within [`Consumer::poll`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Assigned(Vec<i32>),
+    /// Still ours until the report returns.
+    Revoked(Vec<i32>),
+}
+
+/// Answers to commits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CommitResults {
+    pub confirmed: u64,
+    pub failed: u64,
+}
+
+/// What is called with each change and a way to commit meanwhile.
+type OnChange = Box<dyn Fn(Change, &dyn Commit) + Send + Sync>;
+
+/// Commits offsets of the consumer's topic.
+pub trait Commit {
+    /// Hands the offsets (one past the last stored message) to Kafka; with `wait`, returns once it has them.
+    fn commit(&self, offsets: &[(i32, i64)], wait: bool) -> Result<(), Error>;
+}
+
+/// A subscribed member of the group.
+pub struct Consumer {
+    inner: BaseConsumer<Context>,
+    topic: String,
+    request_timeout: Duration,
+}
+
+/// The properties of the consumer: tuning that `kafka.properties` may change, then the promises that it may not.
+fn consumer_config(config: &KafkaConfig) -> ClientConfig {
+    let mut client = client_config(config);
+    let tuning = [
+        ("auto.offset.reset", "earliest"),
+        // Only the partitions that move stop while the group rebalances.
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        ("session.timeout.ms", "10000"),
+        ("heartbeat.interval.ms", "2000"),
+        // Messages fetched ahead are memory: these two bound it.
+        ("queued.max.messages.kbytes", "16384"),
+        ("fetch.max.bytes", "8388608"),
+        ("fetch.wait.max.ms", "100"),
+        ("statistics.interval.ms", "1000"),
+    ];
+    for (key, value) in tuning {
+        set_default(&mut client, config, key, value);
+    }
+    client
+        .set("group.id", &config.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true");
+    client
+}
+
+impl Consumer {
+    /// Joins the group. `on_change` runs inside [`Consumer::poll`].
+    pub fn subscribe(
+        config: &KafkaConfig,
+        on_change: impl Fn(Change, &dyn Commit) + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let context = Context {
+            topic: config.topic.clone(),
+            on_change: Box::new(on_change),
+            ends: Mutex::default(),
+            commits: Mutex::default(),
+            complaint: Complaint::default(),
+        };
+        let inner: BaseConsumer<Context> =
+            consumer_config(config).create_with_context(context).map_err(Error::building)?;
+        inner.subscribe(&[&config.topic]).map_err(|source| Error::Client {
+            action: format!("subscribe to the topic {:?}", config.topic),
+            source,
+        })?;
+        Ok(Self { inner, topic: config.topic.clone(), request_timeout: config.request_timeout })
+    }
+
+    /// Waits up to `timeout` for a message. Troubles that pass by themselves are logged and give `None`.
+    pub fn poll(&self, timeout: Duration) -> Result<Option<Event<'_>>, Error> {
+        match self.inner.poll(timeout) {
+            None => Ok(None),
+            Some(Ok(message)) => Ok(Some(Event::Message(Message(message)))),
+            Some(Err(KafkaError::PartitionEOF(partition))) => Ok(Some(Event::EndOfPartition(partition))),
+            Some(Err(source)) if is_fatal(&source) => {
+                Err(Error::Client { action: format!("read the topic {:?}", self.topic), source })
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "cannot read from Kafka for now");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Stops fetching, and stays a member of the group as long as [`Consumer::poll`] is called.
+    pub fn pause(&self) -> Result<(), Error> {
+        let assignment = self.assignment()?;
+        self.inner.pause(&assignment).map_err(|source| self.failed("pause", source))
+    }
+
+    /// Goes on fetching where it stopped.
+    pub fn resume(&self) -> Result<(), Error> {
+        let assignment = self.assignment()?;
+        self.inner.resume(&assignment).map_err(|source| self.failed("resume", source))
+    }
+
+    /// The offset after the last message of each assigned partition, as of the last second.
+    pub fn end_offsets(&self) -> HashMap<i32, i64> {
+        self.inner.context().ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the group has committed of `partitions`; without an entry where it never did.
+    pub fn committed(&self, partitions: &[i32]) -> Result<HashMap<i32, i64>, Error> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for &partition in partitions {
+            list.add_partition(&self.topic, partition);
+        }
+        let list = self
+            .inner
+            .committed_offsets(list, self.request_timeout)
+            .map_err(|source| self.failed("read the committed offsets of", source))?;
+        let offset = |offset: Offset| match offset {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        Ok(list.elements().iter().filter_map(|it| Some((it.partition(), offset(it.offset())?))).collect())
+    }
+
+    /// How the commits ended whose answer has come since the last call.
+    pub fn take_commit_results(&self) -> CommitResults {
+        std::mem::take(&mut self.inner.context().commits.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The last trouble with the connection, for explaining a wait.
+    pub fn complaint(&self) -> Option<String> {
+        self.inner.context().complaint.last()
+    }
+
+    fn assignment(&self) -> Result<TopicPartitionList, Error> {
+        self.inner.assignment().map_err(|source| self.failed("read the assignment of", source))
+    }
+
+    fn failed(&self, verb: &str, source: KafkaError) -> Error {
+        Error::Client { action: format!("{verb} the topic {:?}", self.topic), source }
+    }
+}
+
+impl Commit for Consumer {
+    fn commit(&self, offsets: &[(i32, i64)], wait: bool) -> Result<(), Error> {
+        commit(&self.inner, &self.topic, offsets, wait)
+    }
+}
+
+/// A commit from within a rebalance, where only the library's own handle is at hand.
+struct DuringRebalance<'a> {
+    consumer: &'a BaseConsumer<Context>,
+    topic: &'a str,
+}
+
+impl Commit for DuringRebalance<'_> {
+    fn commit(&self, offsets: &[(i32, i64)], wait: bool) -> Result<(), Error> {
+        commit(self.consumer, self.topic, offsets, wait)
+    }
+}
+
+fn commit(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    offsets: &[(i32, i64)],
+    wait: bool,
+) -> Result<(), Error> {
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    let failed = |source| Error::Client { action: format!("commit offsets of the topic {topic:?}"), source };
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for &(partition, offset) in offsets {
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed)?;
+    }
+    let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
+    consumer.commit(&list, mode).map_err(failed)
+}
+
+fn is_fatal(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::Fatal
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SaslAuthenticationFailed
+        )
+    )
+}
+
+struct Context {
+    topic: String,
+    on_change: OnChange,
+    ends: Mutex<HashMap<i32, i64>>,
+    commits: Mutex<CommitResults>,
+    complaint: Complaint,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        trace(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", "{error}: {reason}");
+        self.complaint.note(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let Some(topic) = statistics.topics.get(&self.topic) else { return };
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        for partition in topic.partitions.values().filter(|partition| partition.hi_offset >= 0) {
+            ends.insert(partition.partition, partition.hi_offset);
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let partitions =
+            |list: &TopicPartitionList| list.elements().iter().map(|it| it.partition()).collect();
+        let change = match rebalance {
+            Rebalance::Assign(list) => Change::Assigned(partitions(list)),
+            Rebalance::Revoke(list) => Change::Revoked(partitions(list)),
+            Rebalance::Error(error) => {
+                tracing::warn!(%error, "the rebalance failed");
+                return;
+            }
+        };
+        (self.on_change)(change, &DuringRebalance { consumer, topic: &self.topic });
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(()) => commits.confirmed += 1,
+            // Offsets that were not taken are offered again; nothing is lost.
+            Err(error) => {
+                commits.failed += 1;
+                tracing::warn!(%error, "an offset commit failed");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_tune_the_consumer_but_cannot_weaken_its_promise() {
+        let mut config = KafkaConfig::default();
+        for (key, value) in
+            [("fetch.max.bytes", "1000000"), ("enable.auto.commit", "true"), ("group.id", "other")]
+        {
+            config.properties.insert(key.into(), value.into());
+        }
+        let client = consumer_config(&config);
+        assert_eq!(client.get("fetch.max.bytes"), Some("1000000"));
+        assert_eq!(client.get("enable.auto.commit"), Some("false"));
+        assert_eq!(client.get("group.id"), Some(config.group.as_str()));
+    }
+
+    #[test]
+    fn librdkafka_accepts_every_property_we_set() {
+        assert!(Consumer::subscribe(&KafkaConfig::default(), |_, _| ()).is_ok());
+    }
+}

@@ -1,0 +1,150 @@
+//! What `ingest` counts.
+
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    exponential_buckets,
+};
+
+/// Every metric of `ingest`, registered once.
+#[derive(Debug, Clone)]
+pub struct IngestMetrics {
+    pub registry: Registry,
+    pub messages: IntCounter,
+    pub bytes: IntCounter,
+    pub rows: IntCounter,
+    pub batches: IntCounter,
+    pub batch_rows: Histogram,
+    pub write_seconds: Histogram,
+    pub retries: IntCounter,
+    pub in_flight_bytes: IntGauge,
+    pub in_flight_batches: IntGauge,
+    pub commits: IntCounter,
+    pub commit_failures: IntCounter,
+    pub dead_letters: IntCounterVec,
+    pub ignored_fields: IntCounter,
+    pub lag_messages: IntGaugeVec,
+    pub lag_seconds: Gauge,
+    /// From the sensor's clock to the row being stored.
+    pub recorded_to_stored_seconds: Histogram,
+    pub assigned_partitions: IntGauge,
+    pub rebalances: IntCounter,
+    pub paused: IntGauge,
+}
+
+impl IngestMetrics {
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let metrics = Self {
+            messages: counter("iotctl_ingest_messages_total", "Messages taken from Kafka")?,
+            bytes: counter("iotctl_ingest_bytes_total", "Bytes of messages taken from Kafka")?,
+            rows: counter("iotctl_ingest_rows_total", "Rows stored in Cassandra")?,
+            batches: counter("iotctl_ingest_batches_total", "Batches of rows stored in Cassandra")?,
+            batch_rows: histogram(
+                "iotctl_ingest_batch_rows",
+                "Rows in a batch",
+                exponential_buckets(1.0, 2.0, 11)?,
+            )?,
+            write_seconds: histogram(
+                "iotctl_ingest_write_seconds",
+                "Time to store a batch, retries included",
+                exponential_buckets(0.000_5, 2.0, 16)?,
+            )?,
+            retries: counter(
+                "iotctl_ingest_retries_total",
+                "Writes that failed for now and were tried again",
+            )?,
+            in_flight_bytes: gauge("iotctl_ingest_in_flight_bytes", "Bytes decoded and not yet stored")?,
+            in_flight_batches: gauge("iotctl_ingest_in_flight_batches", "Batches being written")?,
+            commits: counter("iotctl_ingest_commits_total", "Offset commits that Kafka confirmed")?,
+            commit_failures: counter("iotctl_ingest_commit_failures_total", "Offset commits that failed")?,
+            dead_letters: IntCounterVec::new(
+                Opts::new("iotctl_ingest_dead_letters_total", "Messages sent to the dead-letter topic"),
+                &["reason"],
+            )?,
+            ignored_fields: counter(
+                "iotctl_ingest_ignored_fields_total",
+                "Unknown fields that are no numbers",
+            )?,
+            lag_messages: IntGaugeVec::new(
+                Opts::new("iotctl_ingest_lag_messages", "Messages in the topic that are not stored yet"),
+                &["partition"],
+            )?,
+            lag_seconds: Gauge::new(
+                "iotctl_ingest_lag_seconds",
+                "Age of the last stored message of the partition that is furthest behind; 0 when all is stored",
+            )?,
+            recorded_to_stored_seconds: histogram(
+                "iotctl_ingest_recorded_to_stored_seconds",
+                "From a reading's recorded_timestamp to its row being stored, by batch (its oldest reading)",
+                exponential_buckets(0.01, 2.0, 20)?,
+            )?,
+            assigned_partitions: gauge(
+                "iotctl_ingest_assigned_partitions",
+                "Partitions of the topic that are ours",
+            )?,
+            rebalances: counter("iotctl_ingest_rebalances_total", "Changes of the assignment")?,
+            paused: gauge("iotctl_ingest_paused", "1 while fetching waits for Cassandra")?,
+            registry,
+        };
+        metrics.register()?;
+        Ok(metrics)
+    }
+
+    fn register(&self) -> prometheus::Result<()> {
+        let collectors: [Box<dyn prometheus::core::Collector>; 20] = [
+            Box::new(self.messages.clone()),
+            Box::new(self.bytes.clone()),
+            Box::new(self.rows.clone()),
+            Box::new(self.batches.clone()),
+            Box::new(self.batch_rows.clone()),
+            Box::new(self.write_seconds.clone()),
+            Box::new(self.retries.clone()),
+            Box::new(self.in_flight_bytes.clone()),
+            Box::new(self.in_flight_batches.clone()),
+            Box::new(self.commits.clone()),
+            Box::new(self.commit_failures.clone()),
+            Box::new(self.dead_letters.clone()),
+            Box::new(self.ignored_fields.clone()),
+            Box::new(self.lag_messages.clone()),
+            Box::new(self.lag_seconds.clone()),
+            Box::new(self.recorded_to_stored_seconds.clone()),
+            Box::new(self.assigned_partitions.clone()),
+            Box::new(self.rebalances.clone()),
+            Box::new(self.paused.clone()),
+            Box::new(build_info()?),
+        ];
+        collectors.into_iter().try_for_each(|collector| self.registry.register(collector))
+    }
+
+    /// All dead letters, whatever the reason.
+    pub fn dead_letter_count(&self) -> u64 {
+        use prometheus::core::Collector;
+        let families = self.dead_letters.collect();
+        families
+            .iter()
+            .flat_map(|family| family.get_metric())
+            .map(|metric| metric.get_counter().get_value() as u64)
+            .sum()
+    }
+}
+
+fn build_info() -> prometheus::Result<IntGauge> {
+    let info = IntGauge::with_opts(
+        Opts::new("iotctl_build_info", "The running version")
+            .const_label("version", env!("CARGO_PKG_VERSION")),
+    )?;
+    info.set(1);
+    Ok(info)
+}
+
+fn counter(name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    IntCounter::new(name, help)
+}
+
+fn gauge(name: &str, help: &str) -> prometheus::Result<IntGauge> {
+    IntGauge::new(name, help)
+}
+
+fn histogram(name: &str, help: &str, buckets: Vec<f64>) -> prometheus::Result<Histogram> {
+    Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))
+}
