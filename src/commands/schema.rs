@@ -221,7 +221,7 @@ fn print_plan(plan: &Plan, options: ExistingOptions, output: &Output) -> anyhow:
             State::Missing => {}
             State::Differs(differences) => {
                 for difference in differences {
-                    output.print(comment(&difference.to_string()))?;
+                    output.print(comment(&format!("{object} differs: {}", difference.message)))?;
                 }
             }
         }
@@ -322,10 +322,16 @@ async fn check_topic(config: &KafkaConfig, topic: &str) -> anyhow::Result<Line> 
     };
     let mut details = Vec::new();
     if found.partitions != config.partitions {
-        details.push(format!("{} partitions and not {}", found.partitions, config.partitions));
+        details.push(format!(
+            "{} partitions and not {} (set kafka.partitions, or alter the topic)",
+            found.partitions, config.partitions
+        ));
     }
     if found.replicas != config.replication_factor {
-        details.push(format!("{} replicas and not {}", found.replicas, config.replication_factor));
+        details.push(format!(
+            "{} replicas and not {} (set kafka.replication_factor, or reassign the topic)",
+            found.replicas, config.replication_factor
+        ));
     }
     if !found.leaderless.is_empty() {
         details.push(format!("no leader for partitions {:?}", found.leaderless));
@@ -337,26 +343,28 @@ async fn check_topic(config: &KafkaConfig, topic: &str) -> anyhow::Result<Line> 
 /// An error unless all is in order, with what to do next.
 fn verdict(lines: &[Line]) -> anyhow::Result<()> {
     let count = |state| lines.iter().filter(|line| line.state == state).count();
-    let remedy = match (count("missing"), count("differs")) {
-        (0, 0) => return Ok(()),
-        (missing, 0) => format!("{missing} missing (run `iotctl schema apply`)"),
-        (0, differing) => {
-            format!("{differing} different (see `iotctl schema apply --dry-run` for what to do)")
-        }
-        (missing, differing) => format!(
-            "{missing} missing, {differing} different (see `iotctl schema apply --dry-run` for what to do)"
-        ),
+    let (missing, differing) = (count("missing"), count("differs"));
+    if missing + differing == 0 {
+        return Ok(());
+    }
+    let remedy = match lines.iter().any(|line| line.state == "differs" && line.kind != "topic") {
+        true => "`iotctl schema apply --dry-run` says what to do about a table that differs",
+        false if missing > 0 => "run `iotctl schema apply` to create what is missing",
+        false => "see the details above",
     };
-    anyhow::bail!("the schema is not in order: {remedy}")
+    anyhow::bail!("the schema is not in order: {missing} missing, {differing} different ({remedy})")
 }
 
 fn print(lines: &[Line], format: Format, output: &Output) -> anyhow::Result<()> {
     match format {
         Format::Json => output.json(&lines),
         Format::Table => {
-            let mut table = table::table(&["kind", "name", "state", "details"], &[]);
+            // Mostly there is nothing to add, and then no column for it.
+            let columns = if lines.iter().all(|line| line.details.is_empty()) { 3 } else { 4 };
+            let mut table = table::table(&["kind", "name", "state", "details"][..columns], &[]);
             for line in lines {
-                table.add_row([line.kind, &line.name, line.state, &line.details.join("\n")]);
+                let cells = [line.kind, &line.name, line.state, &line.details.join("\n")];
+                table.add_row(&cells[..columns]);
             }
             output.print(table.to_string())
         }
@@ -402,10 +410,9 @@ pub fn show(args: ShowArgs, context: Context) -> anyhow::Result<()> {
 }
 
 fn summary(effective: &Effective) -> String {
-    let duration = |seconds| humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string();
     let retention = match effective.ttl_seconds {
         0 => "for ever".to_owned(),
-        seconds => duration(seconds),
+        seconds => whole_units(seconds),
     };
     let [topic, dead_letters] = &effective.topics;
     format!(
@@ -415,10 +422,21 @@ fn summary(effective: &Effective) -> String {
         effective.keyspace,
         effective.replication,
         effective.window,
-        duration(effective.bucket_seconds),
+        whole_units(effective.bucket_seconds),
         effective.partitions,
         effective.topic_replication_factor,
     )
+}
+
+/// In the largest unit that gives a whole number: 90 days stay 90 days.
+fn whole_units(seconds: u64) -> String {
+    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds")];
+    let (unit, name) =
+        units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit)).unwrap_or((1, "seconds"));
+    match seconds / unit {
+        1 => format!("1 {}", name.trim_end_matches('s')),
+        count => format!("{count} {name}"),
+    }
 }
 
 #[cfg(test)]
@@ -433,11 +451,22 @@ mod tests {
     fn a_schema_in_order_passes_and_any_other_fails_with_what_to_do() {
         assert!(verdict(&[line("in order"), line("in order")]).is_ok());
         let failure = |lines: &[Line]| verdict(lines).unwrap_err().to_string();
+        let missing = failure(&[line("in order"), line("missing")]);
+        assert!(missing.contains("1 missing, 0 different (run `iotctl schema apply`"), "{missing}");
+        let table = Line { kind: "table", ..line("differs") };
         assert!(
-            failure(&[line("in order"), line("missing")]).contains("1 missing (run `iotctl schema apply`)")
+            failure(&[table, line("missing")])
+                .contains("1 missing, 1 different (`iotctl schema apply --dry-run`")
         );
-        assert!(failure(&[line("differs"), line("differs")]).contains("2 different (see"));
-        assert!(failure(&[line("differs"), line("missing")]).contains("1 missing, 1 different"));
+        assert!(failure(&[line("differs")]).contains("0 missing, 1 different (see the details"));
+    }
+
+    #[test]
+    fn durations_are_said_in_their_largest_whole_unit() {
+        assert_eq!(
+            [7_776_000, 86_400, 5400, 61].map(whole_units),
+            ["90 days", "1 day", "90 minutes", "61 seconds"]
+        );
     }
 
     #[test]
