@@ -38,8 +38,8 @@ pub async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         return config::run(command, &sources, &output);
     }
     let loaded = Loaded::load(&sources).map_err(|error| UsageError::new(error.to_string()))?;
-    let given = loaded.origins.iter().filter(|(_, origin)| **origin != Origin::Default);
-    let given = given.map(|(key, _)| key.clone()).collect();
+    let given = loaded.effective.iter().filter(|setting| setting.origin != Origin::Default);
+    let given = given.map(|setting| setting.key.to_string()).collect();
     let context = Context { config: loaded.config, given, output, shutdown: Shutdown::on_signals()? };
     match cli.command {
         Command::Config(_) => unreachable!("handled above"),

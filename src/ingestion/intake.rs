@@ -206,13 +206,6 @@ impl Intake {
             || self.catalog.pending_rows() >= 2 * MAX_PENDING_CATALOG
     }
 
-    /// Whether there is room again after [`Intake::is_full`], with some to spare.
-    pub fn has_room(&self) -> bool {
-        self.in_flight_batches <= self.settings.max_in_flight_batches / 2
-            && self.in_flight_bytes <= self.settings.max_in_flight_bytes / 2
-            && self.catalog.pending_rows() < 2 * MAX_PENDING_CATALOG
-    }
-
     /// Takes note of what has been written since the last call; waits up to `patience` for the first.
     pub fn settle(&mut self, patience: Duration) -> Result<(), Broken> {
         if !patience.is_zero() {

@@ -18,6 +18,8 @@ const BURST: usize = 64;
 /// pausing throws away what has been fetched ahead.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a run with an end looks whether it is there.
+const END_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) struct Pump {
     pub intake: Arc<Mutex<Intake>>,
@@ -72,7 +74,7 @@ impl Pump {
 
     /// `None` when shutdown was requested.
     fn pump(&mut self, consumer: &Consumer) -> anyhow::Result<Option<Ending>> {
-        let mut lag_due = Instant::now();
+        let (mut lag_due, mut end_due) = (Instant::now(), Instant::now());
         while !self.shutdown.is_requested() {
             self.tend(consumer)?;
             if self.intake().is_full() {
@@ -83,7 +85,10 @@ impl Pump {
             if lag_due <= Instant::now() {
                 lag_due = Instant::now() + LAG_INTERVAL;
                 self.measure_lag(consumer);
-                if self.until_end.is_some() && self.has_reached_end(consumer)? {
+            }
+            if self.until_end.is_some() && end_due <= Instant::now() {
+                end_due = Instant::now() + END_INTERVAL;
+                if self.has_reached_end(consumer)? {
                     let is_drained = self.intake().drain(consumer, self.drain_timeout)?;
                     anyhow::ensure!(is_drained, "the last offsets could not be committed (run it again)");
                     return Ok(Some(Ending::ReachedEnd));
@@ -128,7 +133,7 @@ impl Pump {
         Ok(())
     }
 
-    /// Waits until enough of what is in flight is stored, staying a member of the group meanwhile.
+    /// Waits until something of what is in flight is stored, staying a member of the group meanwhile.
     fn wait_for_room(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
         let since = Instant::now();
         let mut is_paused = false;
@@ -137,7 +142,7 @@ impl Pump {
                 let mut intake = self.intake();
                 intake.settle(Duration::from_millis(20))?;
                 intake.advance_commit(consumer);
-                if intake.has_room() {
+                if !intake.is_full() {
                     break;
                 }
                 intake.flush_due();
