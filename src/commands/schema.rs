@@ -1,13 +1,15 @@
 //! `iotctl schema apply|show|check`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::Context;
 use crate::cassandra::Session;
 use crate::cassandra::schema::{self, Change, ExistingOptions, Plan, Settings, State};
-use crate::config::{Config, KafkaConfig};
-use crate::error::{Interrupted, UsageError};
+use crate::config::{Config, KafkaConfig, duration};
+use crate::error::Interrupted;
 use crate::kafka::{self, topics};
 use crate::output::{Output, table};
 
@@ -66,7 +68,7 @@ pub struct CheckArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct ReplicationArgs {
     /// Replicas of each row, by SimpleStrategy [default: schema.datacenters, else schema.replication_factor]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub replication_factor: Option<u32>,
 }
 
@@ -104,18 +106,16 @@ pub async fn run(command: SchemaCommand, context: Context) -> anyhow::Result<()>
 
 impl ReplicationArgs {
     /// The configuration with the flag put in, and whether the user chose the replication at all.
-    fn configure(&self, context: &Context) -> anyhow::Result<(Config, bool)> {
+    fn configure(&self, context: &Context) -> (Config, bool) {
         let mut config = context.config.clone();
         if let Some(factor) = self.replication_factor {
             config.schema.replication_factor = factor;
             config.schema.datacenters.clear();
         }
-        // Before a server is asked: a setting that can never work is the command line's fault.
-        Settings::new(&config).map_err(|error| UsageError::new(error.to_string()))?;
         let is_set = self.replication_factor.is_some()
             || !config.schema.datacenters.is_empty()
             || context.given.contains("schema.replication_factor");
-        Ok((config, is_set))
+        (config, is_set)
     }
 }
 
@@ -137,7 +137,7 @@ impl Line {
 
 /// Creates what is missing. What was done is printed even where a later step fails.
 pub async fn apply(args: ApplyArgs, context: Context) -> anyhow::Result<()> {
-    let (config, replication_is_set) = args.replication.configure(&context)?;
+    let (config, replication_is_set) = args.replication.configure(&context);
     let mut lines = Vec::new();
     let work = async {
         if !args.servers.skip_cassandra {
@@ -278,7 +278,7 @@ async fn create_topics(config: &KafkaConfig, output: &Output, lines: &mut Vec<Li
 
 /// Compares and changes nothing.
 pub async fn check(args: CheckArgs, context: Context) -> anyhow::Result<()> {
-    let (config, replication_is_set) = args.replication.configure(&context)?;
+    let (config, replication_is_set) = args.replication.configure(&context);
     let mut lines = Vec::new();
     let work = async {
         if !args.servers.skip_cassandra {
@@ -388,8 +388,8 @@ struct Effective {
 
 /// Prints the schema as the configuration fills it in.
 pub fn show(args: ShowArgs, context: Context) -> anyhow::Result<()> {
-    let (config, _) = args.replication.configure(&context)?;
-    let settings = Settings::new(&config)?;
+    let (config, _) = args.replication.configure(&context);
+    let settings = Settings::new(&config);
     let effective = Effective {
         replication: settings.replication.to_string(),
         ttl_seconds: settings.ttl_seconds,
@@ -410,33 +410,20 @@ pub fn show(args: ShowArgs, context: Context) -> anyhow::Result<()> {
 }
 
 fn summary(effective: &Effective) -> String {
-    let retention = match effective.ttl_seconds {
-        0 => "for ever".to_owned(),
-        seconds => whole_units(seconds),
-    };
+    let exact = |seconds| duration::exact(Duration::from_secs(seconds));
     let [topic, dead_letters] = &effective.topics;
     format!(
-        "Keyspace:     {}\nReplication:  {}\nReadings are kept {retention}, compacted in windows of {}\n\
+        "Keyspace:     {}\nReplication:  {}\nRetention:    {}, compacted in windows of {}\n\
          Time bucket:  {} (may change at any time)\n\
          Kafka topics: {topic}, {dead_letters}: {} partitions, replication factor {}",
         effective.keyspace,
         effective.replication,
+        exact(effective.ttl_seconds),
         effective.window,
-        whole_units(effective.bucket_seconds),
+        exact(effective.bucket_seconds),
         effective.partitions,
         effective.topic_replication_factor,
     )
-}
-
-/// In the largest unit that gives a whole number: 90 days stay 90 days.
-fn whole_units(seconds: u64) -> String {
-    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds")];
-    let (unit, name) =
-        units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit)).unwrap_or((1, "seconds"));
-    match seconds / unit {
-        1 => format!("1 {}", name.trim_end_matches('s')),
-        count => format!("{count} {name}"),
-    }
 }
 
 #[cfg(test)]
@@ -459,14 +446,6 @@ mod tests {
                 .contains("1 missing, 1 different (`iotctl schema apply --dry-run`")
         );
         assert!(failure(&[line("differs")]).contains("0 missing, 1 different (see the details"));
-    }
-
-    #[test]
-    fn durations_are_said_in_their_largest_whole_unit() {
-        assert_eq!(
-            [7_776_000, 86_400, 5400, 61].map(whole_units),
-            ["90 days", "1 day", "90 minutes", "61 seconds"]
-        );
     }
 
     #[test]

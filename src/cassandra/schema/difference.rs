@@ -195,7 +195,7 @@ mod tests {
     use crate::config::Config;
 
     fn settings() -> Settings {
-        Settings::new(&Config::default()).unwrap()
+        Settings::new(&Config::default())
     }
 
     /// A cluster that has everything as it is defined.

@@ -61,7 +61,7 @@ impl Plan {
     /// Compares the cluster with schema.cql. `replication_is_set` says whether the user chose the replication: one
     /// that comes from the defaults gives way to what the keyspace already has, and to a local cluster of one node.
     pub async fn make(session: &Session, config: &Config, replication_is_set: bool) -> Result<Self, Error> {
-        let mut settings = Settings::new(config)?;
+        let mut settings = Settings::new(config);
         let live =
             live::read(session, &settings.keyspace).await.map_err(failed_to("read the live schema"))?;
         let place = Place { nodes: &session.nodes(), contact_points: &config.cassandra.contact_points };
@@ -245,7 +245,7 @@ mod tests {
     ) -> Result<(Replication, Option<String>), Error> {
         let (nodes, contact_points) = (nodes(count), [contact_point.to_owned()]);
         let place = Place { nodes: &nodes, contact_points: &contact_points };
-        let settings = Settings::new(&Config::default()).unwrap();
+        let settings = Settings::new(&Config::default());
         place.replication(&settings, is_set, live.map(Replication::Simple).as_ref())
     }
 
