@@ -1,13 +1,15 @@
 //! `iotctl schema apply|show|check`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::Context;
 use crate::cassandra::Session;
 use crate::cassandra::schema::{self, Change, ExistingOptions, Plan, Settings, State};
-use crate::config::{Config, KafkaConfig};
-use crate::error::{Interrupted, UsageError};
+use crate::config::{Config, KafkaConfig, duration};
+use crate::error::Interrupted;
 use crate::kafka::{self, topics};
 use crate::output::{Output, table};
 
@@ -66,7 +68,7 @@ pub struct CheckArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct ReplicationArgs {
     /// Replicas of each row, by SimpleStrategy [default: schema.datacenters, else schema.replication_factor]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub replication_factor: Option<u32>,
 }
 
@@ -104,18 +106,16 @@ pub async fn run(command: SchemaCommand, context: Context) -> anyhow::Result<()>
 
 impl ReplicationArgs {
     /// The configuration with the flag put in, and whether the user chose the replication at all.
-    fn configure(&self, context: &Context) -> anyhow::Result<(Config, bool)> {
+    fn configure(&self, context: &Context) -> (Config, bool) {
         let mut config = context.config.clone();
         if let Some(factor) = self.replication_factor {
             config.schema.replication_factor = factor;
             config.schema.datacenters.clear();
         }
-        // Before a server is asked: a setting that can never work is the command line's fault.
-        Settings::new(&config).map_err(|error| UsageError::new(error.to_string()))?;
         let is_set = self.replication_factor.is_some()
             || !config.schema.datacenters.is_empty()
             || context.given.contains("schema.replication_factor");
-        Ok((config, is_set))
+        (config, is_set)
     }
 }
 
@@ -137,7 +137,7 @@ impl Line {
 
 /// Creates what is missing. What was done is printed even where a later step fails.
 pub async fn apply(args: ApplyArgs, context: Context) -> anyhow::Result<()> {
-    let (config, replication_is_set) = args.replication.configure(&context)?;
+    let (config, replication_is_set) = args.replication.configure(&context);
     let mut lines = Vec::new();
     let work = async {
         if !args.servers.skip_cassandra {
@@ -221,7 +221,7 @@ fn print_plan(plan: &Plan, options: ExistingOptions, output: &Output) -> anyhow:
             State::Missing => {}
             State::Differs(differences) => {
                 for difference in differences {
-                    output.print(comment(&difference.to_string()))?;
+                    output.print(comment(&format!("{object} differs: {}", difference.message)))?;
                 }
             }
         }
@@ -278,7 +278,7 @@ async fn create_topics(config: &KafkaConfig, output: &Output, lines: &mut Vec<Li
 
 /// Compares and changes nothing.
 pub async fn check(args: CheckArgs, context: Context) -> anyhow::Result<()> {
-    let (config, replication_is_set) = args.replication.configure(&context)?;
+    let (config, replication_is_set) = args.replication.configure(&context);
     let mut lines = Vec::new();
     let work = async {
         if !args.servers.skip_cassandra {
@@ -322,10 +322,16 @@ async fn check_topic(config: &KafkaConfig, topic: &str) -> anyhow::Result<Line> 
     };
     let mut details = Vec::new();
     if found.partitions != config.partitions {
-        details.push(format!("{} partitions and not {}", found.partitions, config.partitions));
+        details.push(format!(
+            "{} partitions and not {} (set kafka.partitions, or alter the topic)",
+            found.partitions, config.partitions
+        ));
     }
     if found.replicas != config.replication_factor {
-        details.push(format!("{} replicas and not {}", found.replicas, config.replication_factor));
+        details.push(format!(
+            "{} replicas and not {} (set kafka.replication_factor, or reassign the topic)",
+            found.replicas, config.replication_factor
+        ));
     }
     if !found.leaderless.is_empty() {
         details.push(format!("no leader for partitions {:?}", found.leaderless));
@@ -337,26 +343,28 @@ async fn check_topic(config: &KafkaConfig, topic: &str) -> anyhow::Result<Line> 
 /// An error unless all is in order, with what to do next.
 fn verdict(lines: &[Line]) -> anyhow::Result<()> {
     let count = |state| lines.iter().filter(|line| line.state == state).count();
-    let remedy = match (count("missing"), count("differs")) {
-        (0, 0) => return Ok(()),
-        (missing, 0) => format!("{missing} missing (run `iotctl schema apply`)"),
-        (0, differing) => {
-            format!("{differing} different (see `iotctl schema apply --dry-run` for what to do)")
-        }
-        (missing, differing) => format!(
-            "{missing} missing, {differing} different (see `iotctl schema apply --dry-run` for what to do)"
-        ),
+    let (missing, differing) = (count("missing"), count("differs"));
+    if missing + differing == 0 {
+        return Ok(());
+    }
+    let remedy = match lines.iter().any(|line| line.state == "differs" && line.kind != "topic") {
+        true => "`iotctl schema apply --dry-run` says what to do about a table that differs",
+        false if missing > 0 => "run `iotctl schema apply` to create what is missing",
+        false => "see the details above",
     };
-    anyhow::bail!("the schema is not in order: {remedy}")
+    anyhow::bail!("the schema is not in order: {missing} missing, {differing} different ({remedy})")
 }
 
 fn print(lines: &[Line], format: Format, output: &Output) -> anyhow::Result<()> {
     match format {
         Format::Json => output.json(&lines),
         Format::Table => {
-            let mut table = table::table(&["kind", "name", "state", "details"], &[]);
+            // Mostly there is nothing to add, and then no column for it.
+            let columns = if lines.iter().all(|line| line.details.is_empty()) { 3 } else { 4 };
+            let mut table = table::table(&["kind", "name", "state", "details"][..columns], &[]);
             for line in lines {
-                table.add_row([line.kind, &line.name, line.state, &line.details.join("\n")]);
+                let cells = [line.kind, &line.name, line.state, &line.details.join("\n")];
+                table.add_row(&cells[..columns]);
             }
             output.print(table.to_string())
         }
@@ -380,8 +388,8 @@ struct Effective {
 
 /// Prints the schema as the configuration fills it in.
 pub fn show(args: ShowArgs, context: Context) -> anyhow::Result<()> {
-    let (config, _) = args.replication.configure(&context)?;
-    let settings = Settings::new(&config)?;
+    let (config, _) = args.replication.configure(&context);
+    let settings = Settings::new(&config);
     let effective = Effective {
         replication: settings.replication.to_string(),
         ttl_seconds: settings.ttl_seconds,
@@ -402,20 +410,17 @@ pub fn show(args: ShowArgs, context: Context) -> anyhow::Result<()> {
 }
 
 fn summary(effective: &Effective) -> String {
-    let duration = |seconds| humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string();
-    let retention = match effective.ttl_seconds {
-        0 => "for ever".to_owned(),
-        seconds => duration(seconds),
-    };
+    let exact = |seconds| duration::exact(Duration::from_secs(seconds));
     let [topic, dead_letters] = &effective.topics;
     format!(
-        "Keyspace:     {}\nReplication:  {}\nReadings are kept {retention}, compacted in windows of {}\n\
+        "Keyspace:     {}\nReplication:  {}\nRetention:    {}, compacted in windows of {}\n\
          Time bucket:  {} (may change at any time)\n\
          Kafka topics: {topic}, {dead_letters}: {} partitions, replication factor {}",
         effective.keyspace,
         effective.replication,
+        exact(effective.ttl_seconds),
         effective.window,
-        duration(effective.bucket_seconds),
+        exact(effective.bucket_seconds),
         effective.partitions,
         effective.topic_replication_factor,
     )
@@ -433,11 +438,14 @@ mod tests {
     fn a_schema_in_order_passes_and_any_other_fails_with_what_to_do() {
         assert!(verdict(&[line("in order"), line("in order")]).is_ok());
         let failure = |lines: &[Line]| verdict(lines).unwrap_err().to_string();
+        let missing = failure(&[line("in order"), line("missing")]);
+        assert!(missing.contains("1 missing, 0 different (run `iotctl schema apply`"), "{missing}");
+        let table = Line { kind: "table", ..line("differs") };
         assert!(
-            failure(&[line("in order"), line("missing")]).contains("1 missing (run `iotctl schema apply`)")
+            failure(&[table, line("missing")])
+                .contains("1 missing, 1 different (`iotctl schema apply --dry-run`")
         );
-        assert!(failure(&[line("differs"), line("differs")]).contains("2 different (see"));
-        assert!(failure(&[line("differs"), line("missing")]).contains("1 missing, 1 different"));
+        assert!(failure(&[line("differs")]).contains("0 missing, 1 different (see the details"));
     }
 
     #[test]

@@ -30,12 +30,12 @@ pub enum Remedy {
     None,
 }
 
-/// As one line: what differs and the statement that resolves it.
+/// As one line: what differs and, in brackets, the statement that resolves it.
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.object, self.message)?;
         match &self.remedy {
-            Remedy::Option(cql) | Remedy::Column(cql) => write!(formatter, "; {cql};"),
+            Remedy::Option(cql) | Remedy::Column(cql) => write!(formatter, " ({cql};)"),
             Remedy::None => Ok(()),
         }
     }
@@ -96,8 +96,9 @@ impl Found {
     }
 
     fn table(&mut self, expected: &Shape, live: &Shape) {
-        self.keys(expected, live);
-        self.columns(expected, live);
+        if !self.columns_and_keys(expected, live) {
+            return;
+        }
         if let (Some(expected), Some(live)) = (&expected.ttl, &live.ttl)
             && expected != live
         {
@@ -114,30 +115,29 @@ impl Found {
         if !expected.condition.eq_ignore_ascii_case(&live.condition) {
             self.shape(format!("its condition is {} and not {}", live.condition, expected.condition));
         }
-        self.keys(&expected.shape, &live.shape);
-        self.columns(&expected.shape, &live.shape);
+        self.columns_and_keys(&expected.shape, &live.shape);
     }
 
-    fn keys(&mut self, expected: &Shape, live: &Shape) {
+    /// Returns whether it is worth going on: a table with another key is another table, and whatever else could be
+    /// said about it would only hide that.
+    fn columns_and_keys(&mut self, expected: &Shape, live: &Shape) -> bool {
         if expected.primary_key() != live.primary_key() {
             let (live, expected) = (live.primary_key(), expected.primary_key());
             self.shape(format!("the primary key is {live} and not {expected}"));
-        } else if expected.clustering != live.clustering {
+            return false;
+        }
+        if expected.clustering != live.clustering {
             let (live, expected) = (live.clustering_order(), expected.clustering_order());
             self.shape(format!("the clustering order is {live} and not {expected}"));
         }
+        self.columns(expected, live);
+        true
     }
 
     fn columns(&mut self, expected: &Shape, live: &Shape) {
-        let in_key = |name: &String| {
-            expected.partition_key.contains(name)
-                || expected.clustering.iter().any(|(column, _)| column == name)
-        };
         for (name, cql_type) in &expected.columns {
             match live.columns.get(name) {
-                None if in_key(name) || cql_type.is_empty() => {
-                    self.shape(format!("column {name} is missing"))
-                }
+                None if cql_type.is_empty() => self.shape(format!("column {name} is missing")),
                 None => {
                     let alter = format!("ALTER TABLE {} ADD {name} {cql_type}", self.object);
                     self.add(format!("column {name} is missing"), Remedy::Column(alter));
@@ -158,22 +158,27 @@ impl Found {
 
     /// Only the options that the definition states; thresholds and the like are the operator's.
     fn compaction(&mut self, expected: &BTreeMap<String, String>, live: &BTreeMap<String, String>) {
-        let stated: BTreeMap<_, _> = expected
-            .keys()
-            .filter_map(|key| live.get(key).map(|value| (key.clone(), unqualified(value).to_owned())))
-            .collect();
-        if stated == *expected {
+        let stated = |key: &str| live.get(key).map_or("not set", |value| unqualified(value));
+        let mut differing: Vec<_> = expected.iter().filter(|(key, value)| stated(key) != *value).collect();
+        let is_same_class = stated("class") == expected.get("class").map_or("not set", String::as_str);
+        if !is_same_class {
+            // The options of another strategy say nothing.
+            differing.retain(|(key, _)| *key == "class");
+        }
+        if differing.is_empty() {
             return;
         }
         // ALTER replaces the whole map: the operator's own options of the same strategy are kept.
-        let mut altered = match stated.get("class") == expected.get("class") {
-            true => live.clone(),
-            false => BTreeMap::new(),
-        };
+        let mut altered = if is_same_class { live.clone() } else { BTreeMap::new() };
         altered.extend(expected.clone());
         let alter = format!("ALTER TABLE {} WITH compaction = {}", self.object, map_literal(&altered));
-        let (live, expected) = (map_literal(&stated), map_literal(expected));
-        self.add(format!("compaction is {live} and not {expected}"), Remedy::Option(alter));
+        let messages: Vec<_> = differing
+            .into_iter()
+            .map(|(key, value)| {
+                format!("{} is {} and not {value}", key.trim_start_matches("compaction_"), stated(key))
+            })
+            .collect();
+        self.add(format!("compaction {}", messages.join(", ")), Remedy::Option(alter));
     }
 }
 
@@ -184,12 +189,13 @@ fn unqualified(class: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::definition::Order;
+    use super::super::source;
     use super::*;
-    use crate::cassandra::schema::source;
     use crate::config::Config;
 
     fn settings() -> Settings {
-        Settings::new(&Config::default()).unwrap()
+        Settings::new(&Config::default())
     }
 
     /// A cluster that has everything as it is defined.
@@ -258,8 +264,8 @@ mod tests {
             lines(&differences),
             [
                 "sensor_data_schema.iot_latest: column humidity is double and not float",
-                "sensor_data_schema.iot_latest: column pressure is missing; \
-                 ALTER TABLE sensor_data_schema.iot_latest ADD pressure float;",
+                "sensor_data_schema.iot_latest: column pressure is missing \
+                 (ALTER TABLE sensor_data_schema.iot_latest ADD pressure float;)",
                 "sensor_data_schema.iot_latest: column colour (text) is not in schema.cql",
             ]
         );
@@ -270,8 +276,11 @@ mod tests {
         let differences = after(|live| {
             let raw = live.tables.get_mut("iot_sensor_metrics").unwrap();
             raw.partition_key.pop();
+            // What follows from the other key is not listed beside it.
+            raw.columns.remove("bucket");
+            raw.ttl = Some("0".into());
             let partitions = live.tables.get_mut("sensor_partitions").unwrap();
-            partitions.clustering[0].1 = super::super::definition::Order::Ascending;
+            partitions.clustering[0].1 = Order::Ascending;
         });
         assert_eq!(
             lines(&differences),
@@ -293,6 +302,7 @@ mod tests {
             raw.ttl = Some("60".into());
             raw.compaction.insert("compaction_window_size".into(), "1".into());
         });
+        assert_eq!(differences[2].message, "compaction window_size is 1 and not 4");
         let remedies: Vec<_> = differences.iter().map(|difference| &difference.remedy).collect();
         let option = |cql: &str| Remedy::Option(cql.to_owned());
         assert_eq!(
@@ -313,6 +323,28 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn another_strategy_is_replaced_with_its_options() {
+        let differences = after(|live| {
+            let raw = live.tables.get_mut("iot_sensor_metrics").unwrap();
+            raw.compaction = [
+                (
+                    "class".to_owned(),
+                    "org.apache.cassandra.db.compaction.SizeTieredCompactionStrategy".to_owned(),
+                ),
+                ("bucket_high".to_owned(), "2".to_owned()),
+            ]
+            .into();
+        });
+        let [difference] = differences.as_slice() else { panic!("{differences:?}") };
+        assert_eq!(
+            difference.message,
+            "compaction class is SizeTieredCompactionStrategy and not TimeWindowCompactionStrategy"
+        );
+        let Remedy::Option(alter) = &difference.remedy else { panic!("{difference}") };
+        assert!(alter.contains("'compaction_window_size': '4'") && !alter.contains("bucket_high"), "{alter}");
     }
 
     #[test]

@@ -6,8 +6,6 @@
 //! - `live`, [`difference`]: what the cluster has, and where that is not what is expected.
 //! - [`plan`]: what has to be done, and doing it.
 
-use std::time::Duration;
-
 mod definition;
 pub mod difference;
 mod lexer;
@@ -27,15 +25,6 @@ pub enum Error {
     /// schema.cql holds what this program does not understand; its tests keep that from being released.
     #[error("schema.cql, line {line}: {message}")]
     Source { line: usize, message: String },
-    #[error("cassandra.keyspace {name:?} cannot be used: {reason}")]
-    KeyspaceName { name: String, reason: &'static str },
-    #[error(
-        "schema.ttl {} is longer than Cassandra lets rows live, twenty years (0s keeps them for ever)",
-        humantime::format_duration(*ttl)
-    )]
-    TimeToLive { ttl: Duration },
-    #[error("no replica is asked for (set schema.replication_factor or schema.datacenters to 1 or more)")]
-    NoReplica,
     #[error(
         "{wanted} replicas need {wanted} nodes and the cluster has {nodes} \
          (use `--replication-factor {nodes}`, or add nodes)"

@@ -61,7 +61,7 @@ impl Plan {
     /// Compares the cluster with schema.cql. `replication_is_set` says whether the user chose the replication: one
     /// that comes from the defaults gives way to what the keyspace already has, and to a local cluster of one node.
     pub async fn make(session: &Session, config: &Config, replication_is_set: bool) -> Result<Self, Error> {
-        let mut settings = Settings::new(config)?;
+        let mut settings = Settings::new(config);
         let live =
             live::read(session, &settings.keyspace).await.map_err(failed_to("read the live schema"))?;
         let place = Place { nodes: &session.nodes(), contact_points: &config.cassandra.contact_points };
@@ -187,23 +187,24 @@ impl Place<'_> {
         if is_set {
             return wanted.check_nodes(self.nodes).map(|()| (wanted.clone(), None));
         }
-        if let Some(live) = live.filter(|live| live.check_nodes(self.nodes).is_ok()) {
-            let is_expected = live == wanted || (self.is_one_local_node() && *live == Replication::Simple(1));
-            let note = (!is_expected).then(|| {
+        let one_copy = "one local node: replication factor 1, so each reading is stored once \
+                        (a cluster of three nodes or more keeps three copies)";
+        let is_one_copy = |live: &Replication| self.is_one_local_node() && *live == Replication::Simple(1);
+        match live.filter(|live| live.check_nodes(self.nodes).is_ok()) {
+            Some(live) if live == wanted => return Ok((live.clone(), None)),
+            Some(live) if is_one_copy(live) => return Ok((live.clone(), Some(one_copy.to_owned()))),
+            Some(live) => {
                 let keyspace = &settings.keyspace;
-                format!(
+                let note = format!(
                     "keyspace {keyspace} keeps its replication {live}: schema.replication_factor is not set"
-                )
-            });
-            return Ok((live.clone(), note));
+                );
+                return Ok((live.clone(), Some(note)));
+            }
+            None => {}
         }
         match wanted.check_nodes(self.nodes) {
             Ok(()) => Ok((wanted.clone(), None)),
-            Err(_) if self.is_one_local_node() => {
-                let note = "one local node: replication factor 1, so each reading is stored once \
-                            (a cluster of three nodes or more keeps three copies)";
-                Ok((Replication::Simple(1), Some(note.to_owned())))
-            }
+            Err(_) if self.is_one_local_node() => Ok((Replication::Simple(1), Some(one_copy.to_owned()))),
             Err(error) => Err(error),
         }
     }
@@ -244,7 +245,7 @@ mod tests {
     ) -> Result<(Replication, Option<String>), Error> {
         let (nodes, contact_points) = (nodes(count), [contact_point.to_owned()]);
         let place = Place { nodes: &nodes, contact_points: &contact_points };
-        let settings = Settings::new(&Config::default()).unwrap();
+        let settings = Settings::new(&Config::default());
         place.replication(&settings, is_set, live.map(Replication::Simple).as_ref())
     }
 
@@ -253,6 +254,10 @@ mod tests {
         let (replication, note) = decide(1, "localhost", false, None).unwrap();
         assert_eq!(replication, Replication::Simple(1));
         assert!(note.unwrap().starts_with("one local node: replication factor 1"));
+        // And again when the keyspace is there.
+        let (replication, note) = decide(1, "localhost", false, Some(1)).unwrap();
+        assert_eq!(replication, Replication::Simple(1));
+        assert!(note.unwrap().starts_with("one local node"));
     }
 
     #[test]

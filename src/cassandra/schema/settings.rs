@@ -3,127 +3,33 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use super::super::NodeView;
 use super::Error;
 use crate::config::Config;
-
-/// Cassandra's own limit of a TTL: twenty years.
-const MAX_TTL: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
-/// Words that CQL does not take as a name without quotes.
-const RESERVED: &[&str] = &[
-    "add",
-    "allow",
-    "alter",
-    "and",
-    "apply",
-    "asc",
-    "authorize",
-    "batch",
-    "begin",
-    "by",
-    "columnfamily",
-    "create",
-    "default",
-    "delete",
-    "desc",
-    "describe",
-    "drop",
-    "entries",
-    "execute",
-    "from",
-    "full",
-    "grant",
-    "if",
-    "in",
-    "index",
-    "infinity",
-    "insert",
-    "into",
-    "is",
-    "keyspace",
-    "limit",
-    "materialized",
-    "mbean",
-    "mbeans",
-    "modify",
-    "nan",
-    "norecursive",
-    "not",
-    "null",
-    "of",
-    "on",
-    "or",
-    "order",
-    "primary",
-    "rename",
-    "replace",
-    "revoke",
-    "schema",
-    "select",
-    "set",
-    "table",
-    "to",
-    "token",
-    "truncate",
-    "unlogged",
-    "unset",
-    "update",
-    "use",
-    "using",
-    "view",
-    "where",
-    "with",
-];
 
 /// What is filled into schema.cql.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub keyspace: String,
     pub replication: Replication,
-    /// Seconds that a reading lives after it was written; 0 for ever.
+    /// Seconds that a reading lives after it was written.
     pub ttl_seconds: u64,
     pub window: Window,
 }
 
 impl Settings {
-    /// # Errors
-    /// A keyspace's name that CQL would not take as it is, a TTL above Cassandra's limit, or no replica at all.
-    pub fn new(config: &Config) -> Result<Self, Error> {
-        let keyspace = config.cassandra.keyspace.clone();
-        check_keyspace_name(&keyspace)?;
-        if config.schema.ttl > MAX_TTL {
-            return Err(Error::TimeToLive { ttl: config.schema.ttl });
-        }
+    /// From a configuration that [`crate::config`] has checked: a plain name, a TTL in whole seconds within
+    /// Cassandra's limit.
+    pub fn new(config: &Config) -> Self {
         let replication = match config.schema.datacenters.is_empty() {
             true => Replication::Simple(config.schema.replication_factor),
             false => Replication::NetworkTopology(config.schema.datacenters.clone()),
         };
-        if replication.is_empty() {
-            return Err(Error::NoReplica);
-        }
-        // A part of a second would be cut to "for ever" at 0.
-        let ttl_seconds = config.schema.ttl.as_millis().div_ceil(1000) as u64;
-        Ok(Self { keyspace, replication, ttl_seconds, window: Window::for_ttl(ttl_seconds) })
+        let ttl_seconds = config.schema.ttl.as_secs();
+        let keyspace = config.cassandra.keyspace.clone();
+        Self { keyspace, replication, ttl_seconds, window: Window::for_ttl(ttl_seconds) }
     }
-}
-
-/// Statements name the keyspace without quotes, everywhere; so the name must be one that needs none.
-fn check_keyspace_name(name: &str) -> Result<(), Error> {
-    let refuse = |reason| Err(Error::KeyspaceName { name: name.to_owned(), reason });
-    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if !is_plain || name.len() > 48 {
-        return refuse("it must be at most 48 lower-case letters, digits and _, the first a letter");
-    }
-    if RESERVED.contains(&name) {
-        return refuse("it is a reserved word of CQL");
-    }
-    if name == "system" || name.starts_with("system_") {
-        return refuse("it belongs to Cassandra");
-    }
-    Ok(())
 }
 
 /// How a keyspace spreads its replicas.
@@ -155,14 +61,6 @@ impl Replication {
             _ => None,
         };
         parsed.unwrap_or_else(|| Self::Other(options.clone()))
-    }
-
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Simple(factor) => *factor == 0,
-            Self::NetworkTopology(datacenters) => datacenters.values().all(|&factor| factor == 0),
-            Self::Other(_) => false,
-        }
     }
 
     /// Whether `nodes` (all that belong to the cluster, up or down) can hold that many replicas.
@@ -264,14 +162,10 @@ impl fmt::Display for Window {
 
 impl Window {
     /// The window, in the largest unit that does, that cuts the retention into 20 to 30 windows, as near to 25 as can
-    /// be. Retention below 20 minutes gets the smallest window there is; endless retention gets 30 days, so that
-    /// files neither grow without limit nor become many each year.
+    /// be. Retention below 20 minutes gets the smallest window there is.
     pub fn for_ttl(ttl_seconds: u64) -> Self {
         const AIM: u64 = 25;
         let off = |window: &Self| (window.count(ttl_seconds) - AIM as f64).abs();
-        if ttl_seconds == 0 {
-            return Self { size: 30, unit: WindowUnit::Days };
-        }
         [WindowUnit::Days, WindowUnit::Hours, WindowUnit::Minutes]
             .into_iter()
             .find_map(|unit| {
@@ -319,7 +213,6 @@ mod tests {
             (3650 * DAY, window(146, Days)),
             (3600, window(2, Minutes)),
             (60, window(1, Minutes)),
-            (0, window(30, Days)),
         ] {
             assert_eq!(Window::for_ttl(ttl), expected, "{ttl} s");
         }
@@ -327,7 +220,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_retention_of_a_day_to_twenty_years_has_20_to_30_windows(ttl in DAY..=MAX_TTL.as_secs()) {
+        fn a_retention_of_a_day_to_twenty_years_has_20_to_30_windows(ttl in DAY..=20 * 365 * DAY) {
             let count = Window::for_ttl(ttl).count(ttl);
             prop_assert!((20.0..=30.0).contains(&count), "{} windows", count);
         }
@@ -378,27 +271,5 @@ mod tests {
         assert_eq!(spread.to_string(), "{'class': 'NetworkTopologyStrategy', 'it''s': 2}");
         let transient: BTreeMap<_, _> = live(&[("class", "SimpleStrategy"), ("replication_factor", "3/1")]);
         assert!(matches!(Replication::from_options(&transient), Replication::Other(_)));
-    }
-
-    #[test]
-    fn a_keyspace_name_that_would_need_quotes_is_refused() {
-        for name in
-            ["Sensors", "a-b", "1st", "", "table", "system_auth", "x; DROP KEYSPACE y", &"k".repeat(49)]
-        {
-            let mut config = Config::default();
-            config.cassandra.keyspace = name.to_owned();
-            let error = Settings::new(&config).unwrap_err().to_string();
-            assert!(error.contains("cassandra.keyspace"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_ttl_above_the_servers_limit_and_no_replica_are_refused() {
-        let mut config = Config::default();
-        config.schema.ttl = MAX_TTL + Duration::from_secs(1);
-        assert!(matches!(Settings::new(&config), Err(Error::TimeToLive { .. })));
-        let mut config = Config::default();
-        config.schema.replication_factor = 0;
-        assert!(matches!(Settings::new(&config), Err(Error::NoReplica)));
     }
 }

@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_file_as_it_stands_is_what_the_defaults_fill_in() {
-        let defaults = Settings::new(&Config::default()).unwrap();
+        let defaults = Settings::new(&Config::default());
         assert_eq!(filled(&defaults).unwrap(), SOURCE);
     }
 
@@ -89,7 +89,7 @@ mod tests {
         config.cassandra.keyspace = "plant".into();
         config.schema.ttl = Duration::from_secs(86_400);
         config.schema.datacenters = [("dc1".to_owned(), 3), ("dc2".to_owned(), 2)].into();
-        let cql = filled(&Settings::new(&config).unwrap()).unwrap();
+        let cql = filled(&Settings::new(&config)).unwrap();
         assert!(!cql.contains(KEYSPACE), "{cql}");
         for expected in [
             "CREATE KEYSPACE IF NOT EXISTS plant\n",
@@ -102,7 +102,7 @@ mod tests {
             assert!(cql.contains(expected), "no {expected:?} in {cql}");
         }
         let source = "-- sensor_data_schema\nUSE sensor_data_schema; -- default_time_to_live = 1\n";
-        let settings = Settings::new(&config).unwrap();
+        let settings = Settings::new(&config);
         let filled = fill(source, &settings).unwrap();
         assert_eq!(filled, "-- sensor_data_schema\nUSE plant; -- default_time_to_live = 1\n");
     }
@@ -111,7 +111,7 @@ mod tests {
     fn a_keyspace_named_like_the_option_is_filled_in_once() {
         let mut config = Config::default();
         config.cassandra.keyspace = "replication".into();
-        let cql = filled(&Settings::new(&config).unwrap()).unwrap();
+        let cql = filled(&Settings::new(&config)).unwrap();
         assert!(
             cql.contains("CREATE KEYSPACE IF NOT EXISTS replication\nWITH replication = {'class'"),
             "{cql}"
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn every_statement_creates_only_what_is_missing() {
-        let settings = Settings::new(&Config::default()).unwrap();
+        let settings = Settings::new(&Config::default());
         let definitions = definitions(&settings).unwrap();
         let names: Vec<_> = definitions.iter().map(Definition::qualified_name).collect();
         assert_eq!(
