@@ -19,7 +19,7 @@ pub mod schema;
 pub mod session;
 pub mod statement;
 mod tls;
-mod topology;
+pub mod topology;
 pub mod values;
 pub mod writes;
 
