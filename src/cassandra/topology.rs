@@ -93,7 +93,7 @@ pub struct Topology {
 }
 
 impl Topology {
-    pub fn new(
+    pub(super) fn new(
         members: Vec<(Arc<Node>, Vec<i64>)>,
         replication: Replication,
         local_datacenter: String,
