@@ -6,13 +6,18 @@
 //! - `topology`, `node`, `connection`, `tls`: the cluster as the session sees it, from the ring down to a socket.
 //! - [`statement`], [`values`], [`rows`]: requests, bound values and results in wire format.
 //! - [`writes`]: the statements that store readings.
+//! - [`groups`]: which groups, sensors and partitions there are; [`readings`]: raw and newest readings, page by page;
+//!   [`aggregates`]: what the server computes over a partition.
 //! - [`error`]: failures, classified.
 
 use cassandra_protocol::frame::Version;
 
+pub mod aggregates;
 mod connection;
 pub mod error;
+pub mod groups;
 mod node;
+pub mod readings;
 pub mod rows;
 pub mod session;
 pub mod statement;
