@@ -1,1 +1,21 @@
-//! analytics
+//! Questions over stored readings. Every answer equals that of a full scan of the raw rows; memory does not grow with
+//! the number of readings. No CQL here (see [`crate::cassandra`]) and no printing (see [`crate::output`]).
+//!
+//! - [`time_range`]: moments and ranges as people write them.
+//! - [`groups`]: which groups a question is about; what to say when there is no such group.
+//! - [`column`]: the columns of a reading by name; [`filter`]: conditions over them.
+//! - [`stretch`]: how a range of time is cut so that each piece fits in memory; [`scan`]: readings in order of time.
+//! - [`extremes`]: each sensor's highest and lowest value.
+
+pub mod column;
+pub mod extremes;
+pub mod filter;
+pub mod groups;
+pub mod scan;
+pub mod stretch;
+pub mod time_range;
+
+pub use column::Column;
+pub use filter::Filter;
+pub use scan::{Order, Scan};
+pub use time_range::TimeRange;

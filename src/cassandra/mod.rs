@@ -7,13 +7,18 @@
 //! - [`statement`], [`values`], [`rows`]: requests, bound values and results in wire format.
 //! - [`schema`]: schema.cql filled in, compared with what is there, and applied.
 //! - [`writes`]: the statements that store readings.
+//! - [`groups`]: which groups, sensors and partitions there are; [`readings`]: raw and newest readings, page by page;
+//!   [`aggregates`]: what the server computes over a partition.
 //! - [`error`]: failures, classified.
 
 use cassandra_protocol::frame::Version;
 
+pub mod aggregates;
 mod connection;
 pub mod error;
+pub mod groups;
 mod node;
+pub mod readings;
 pub mod rows;
 pub mod schema;
 pub mod session;

@@ -1,0 +1,133 @@
+//! The columns of a reading by name, and what a reading holds in them.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::cassandra::readings::StoredReading;
+use crate::reading::{LEGACY_MISSING, Metric};
+
+/// A column that can be asked for. Its name is the wire format's field name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Column {
+    Location,
+    DeviceType,
+    Sensor,
+    RecordedAt,
+    MotionDetected,
+    Metric(Metric),
+    /// All of `other_metrics` at once.
+    OtherMetrics,
+}
+
+/// What a reading holds in a column.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    Text(&'a str),
+    Sensor(Uuid),
+    /// Milliseconds since the epoch.
+    Moment(i64),
+    Boolean(bool),
+    Number(f32),
+    Metrics(&'a [(Arc<str>, f32)]),
+}
+
+impl Column {
+    /// All columns, in the order of the wire format.
+    pub const ALL: [Column; 11] = [
+        Column::Location,
+        Column::DeviceType,
+        Column::Sensor,
+        Column::RecordedAt,
+        Column::Metric(Metric::Temperature),
+        Column::Metric(Metric::Humidity),
+        Column::Metric(Metric::Pressure),
+        Column::MotionDetected,
+        Column::Metric(Metric::LightLevel),
+        Column::Metric(Metric::GasConcentration),
+        Column::OtherMetrics,
+    ];
+
+    /// Any name is a column: one of the table's, else a name in `other_metrics`.
+    pub fn named(name: &str) -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|column| column.name() == name)
+            .unwrap_or_else(|| Self::Metric(Metric::named(name)))
+    }
+
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Location => "location",
+            Self::DeviceType => "device_type",
+            Self::Sensor => "iot_sensor_id",
+            Self::RecordedAt => "recorded_timestamp",
+            Self::MotionDetected => "motion_detected",
+            Self::Metric(metric) => metric.name(),
+            Self::OtherMetrics => "other_metrics",
+        }
+    }
+
+    /// The heading for people: the name and its unit.
+    pub fn heading(&self) -> String {
+        match self {
+            Self::Metric(metric) => match metric.unit() {
+                Some(unit) => format!("{} ({unit})", metric.name()),
+                None => metric.name().to_owned(),
+            },
+            other => other.name().to_owned(),
+        }
+    }
+
+    /// The reading's value, if it was measured.
+    pub fn value<'a>(&self, reading: &'a StoredReading) -> Option<Value<'a>> {
+        match self {
+            Self::Location => Some(Value::Text(&reading.group.location)),
+            Self::DeviceType => Some(Value::Text(&reading.group.device_type)),
+            Self::Sensor => Some(Value::Sensor(reading.sensor)),
+            Self::RecordedAt => Some(Value::Moment(reading.recorded_at)),
+            Self::MotionDetected => reading.motion_detected.map(Value::Boolean),
+            Self::Metric(metric) => reading.value(metric).map(Value::Number),
+            Self::OtherMetrics if reading.other_metrics.is_empty() => None,
+            Self::OtherMetrics => Some(Value::Metrics(&reading.other_metrics)),
+        }
+    }
+
+    /// What the legacy platform's table held for a value that was not measured; other metrics had no default.
+    pub fn legacy_default(&self) -> Option<Value<'static>> {
+        match self {
+            Self::Metric(Metric::LightLevel) => Some(Value::Number(0.0)),
+            Self::Metric(Metric::Other(_)) => None,
+            Self::Metric(_) => Some(Value::Number(LEGACY_MISSING as f32)),
+            Self::MotionDetected => Some(Value::Boolean(false)),
+            Self::OtherMetrics => Some(Value::Metrics(&[])),
+            Self::Location | Self::DeviceType | Self::Sensor | Self::RecordedAt => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_found_by_their_wire_names_and_any_other_name_is_a_metric() {
+        for column in Column::ALL {
+            assert_eq!(Column::named(column.name()), column);
+        }
+        assert_eq!(Column::named("rpm"), Column::Metric(Metric::Other("rpm".into())));
+        assert_eq!(Column::named("temperature").heading(), "temperature (°C)");
+    }
+
+    #[test]
+    fn legacy_defaults_are_those_of_the_legacy_table() {
+        let default = |name| Column::named(name).legacy_default();
+        for name in ["temperature", "humidity", "pressure", "gas_concentration"] {
+            assert_eq!(default(name), Some(Value::Number(-999.0)), "{name}");
+        }
+        assert_eq!(default("light_level"), Some(Value::Number(0.0)));
+        assert_eq!(default("motion_detected"), Some(Value::Boolean(false)));
+        assert_eq!(default("other_metrics"), Some(Value::Metrics(&[])));
+        assert_eq!(default("rpm"), None);
+    }
+}

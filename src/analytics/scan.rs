@@ -1,0 +1,306 @@
+//! Readings in order of time, as a stream whose memory does not grow with the result.
+//!
+//! The range is cut into stretches ([`super::stretch`]); a few are read ahead, each by a task of its own that hands
+//! over sorted chunks below a cap of bytes. At most `AHEAD` chunks and the one being consumed are in memory.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{OnceCell, mpsc};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::stretch::{self, Seen, Stretch};
+use super::{Filter, TimeRange};
+use crate::cassandra::groups::{self, Group};
+use crate::cassandra::readings::{self, Names, Slice, StoredReading};
+use crate::cassandra::{Error, Session};
+
+/// Stretches that are read at once for all sensors of a group.
+const AHEAD: usize = 3;
+/// For one sensor each stretch is a short seek, and the round trips count.
+const AHEAD_ONE_SENSOR: usize = 12;
+/// Bytes of readings that all tasks together may hold.
+const BUDGET: usize = 36 << 20;
+/// Distinct names of other metrics that are remembered for remarks.
+const MAX_NAMES: usize = 10_000;
+
+/// Which way a result is ordered; ties are broken by sensor id, then group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Order {
+    /// Oldest first.
+    Asc,
+    /// Newest first.
+    #[default]
+    Desc,
+}
+
+/// What to read.
+#[derive(Debug, Clone)]
+pub struct Question {
+    pub groups: Vec<Arc<Group>>,
+    pub sensor: Option<Uuid>,
+    pub range: TimeRange,
+    pub filter: Option<Filter>,
+    pub order: Order,
+}
+
+/// A running scan. Dropping it stops its tasks after the page they are reading.
+pub struct Scan {
+    shared: Arc<Shared>,
+    /// Not started yet, in the order of the result.
+    waiting: VecDeque<Stretch>,
+    running: VecDeque<Running>,
+    /// How many stretches to read at once: one at first, so that a short answer costs little, then more.
+    ahead: usize,
+    most_ahead: usize,
+}
+
+struct Running {
+    chunks: mpsc::Receiver<Vec<StoredReading>>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+/// What the tasks share.
+struct Shared {
+    session: Session,
+    question: Question,
+    chunk_bytes: usize,
+    /// Sensors of the groups, counted when the first stretch overflows.
+    sensors: OnceCell<u64>,
+    names: Mutex<BTreeSet<Arc<str>>>,
+}
+
+impl Scan {
+    /// Finds the partitions of the question and starts reading.
+    pub async fn start(session: &Session, question: Question) -> Result<Self, Error> {
+        let mut partitions = Vec::new();
+        for group in &question.groups {
+            let range = question.range;
+            partitions.extend(groups::partitions(session, group, range.from, range.to).await?);
+        }
+        let mut waiting = VecDeque::from(stretch::stretches(partitions, question.range));
+        if question.order == Order::Desc {
+            waiting.make_contiguous().reverse();
+        }
+        let most_ahead = if question.sensor.is_some() { AHEAD_ONE_SENSOR } else { AHEAD };
+        let shared = Shared {
+            session: session.clone(),
+            question,
+            chunk_bytes: BUDGET / (most_ahead + 1),
+            sensors: OnceCell::new(),
+            names: Mutex::default(),
+        };
+        let mut scan =
+            Self { shared: Arc::new(shared), waiting, running: VecDeque::new(), ahead: 1, most_ahead };
+        scan.read_ahead();
+        Ok(scan)
+    }
+
+    /// The next readings in order, never an empty chunk; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<StoredReading>>, Error> {
+        loop {
+            self.read_ahead();
+            let Some(first) = self.running.front_mut() else { return Ok(None) };
+            match first.chunks.recv().await {
+                Some(chunk) if chunk.is_empty() => {}
+                Some(chunk) => {
+                    self.ahead = (self.ahead + 1).min(self.most_ahead);
+                    self.read_ahead();
+                    return Ok(Some(chunk));
+                }
+                None => {
+                    if let Some(done) = self.running.pop_front() {
+                        done.task.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+                    }
+                    self.ahead = (self.ahead + 1).min(self.most_ahead);
+                }
+            }
+        }
+    }
+
+    /// Names of other metrics that were met so far, in readings that passed the filter or not.
+    pub fn metric_names(&self) -> BTreeSet<Arc<str>> {
+        self.shared.names.lock().expect("no panic while locked").clone()
+    }
+
+    fn read_ahead(&mut self) {
+        while self.running.len() < self.ahead {
+            let Some(stretch) = self.waiting.pop_front() else { return };
+            let (sender, chunks) = mpsc::channel(1);
+            let task = tokio::spawn(read_stretch(self.shared.clone(), stretch, sender));
+            self.running.push_back(Running { chunks, task });
+        }
+    }
+}
+
+/// Reads one stretch and sends its chunks in order. Ends early, without an error, when nobody listens any more.
+async fn read_stretch(
+    shared: Arc<Shared>,
+    stretch: Stretch,
+    sender: mpsc::Sender<Vec<StoredReading>>,
+) -> Result<(), Error> {
+    let mut pieces = vec![stretch];
+    while let Some(piece) = pieces.pop() {
+        // Room for the chunk first: a task holds one chunk, either read or being read.
+        let Ok(permit) = sender.reserve().await else { return Ok(()) };
+        match collect(&shared, &piece, &sender).await? {
+            Collected::All(mut readings) => {
+                in_order(&mut readings, shared.question.order);
+                permit.send(readings);
+            }
+            Collected::TooMany(seen) => {
+                let narrower = piece.split(&seen);
+                match shared.question.order {
+                    // The last is popped first.
+                    Order::Asc => pieces.extend(narrower.into_iter().rev()),
+                    Order::Desc => pieces.extend(narrower),
+                }
+            }
+            Collected::NobodyListens => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+enum Collected {
+    All(Vec<StoredReading>),
+    TooMany(Seen),
+    NobodyListens,
+}
+
+/// Reads a stretch's rows that pass the filter, up to the cap. What cannot be split any further (one millisecond,
+/// at most one row a sensor) is read without a cap.
+async fn collect(
+    shared: &Shared,
+    stretch: &Stretch,
+    sender: &mpsc::Sender<Vec<StoredReading>>,
+) -> Result<Collected, Error> {
+    let Question { sensor, filter, .. } = &shared.question;
+    let cap = if stretch.can_split() { shared.chunk_bytes } else { usize::MAX };
+    let slice = Slice { from: stretch.from, to: stretch.to, sensor: *sensor };
+    let mut names = Names::default();
+    let mut readings = Vec::new();
+    let mut weight = 0;
+    for partition in &stretch.partitions {
+        let mut pages = readings::readings(&shared.session, partition, slice).await?;
+        loop {
+            let before = readings.len();
+            if !pages.append(&mut names, &mut readings).await? {
+                break;
+            }
+            if let Some(filter) = filter {
+                let mut index = 0;
+                readings.retain(|reading| {
+                    index += 1;
+                    index <= before || filter.accepts(reading)
+                });
+            }
+            weight += readings[before..].iter().map(StoredReading::weight).sum::<usize>();
+            if weight > cap {
+                shared.note_names(&names);
+                return Ok(Collected::TooMany(shared.seen(&readings).await?));
+            }
+            if sender.is_closed() {
+                return Ok(Collected::NobodyListens);
+            }
+        }
+    }
+    shared.note_names(&names);
+    Ok(Collected::All(readings))
+}
+
+impl Shared {
+    /// What an overflowing read says about the whole: rows come sensor by sensor, so the share of the sensors that
+    /// were met is about the share of the rows.
+    async fn seen(&self, readings: &[StoredReading]) -> Result<Seen, Error> {
+        let moments = readings.iter().map(|reading| reading.recorded_at).collect();
+        if self.question.sensor.is_some() {
+            return Ok(Seen { moments, total_factor: 1.0 });
+        }
+        let count = || async {
+            let mut sensors = 0;
+            for group in &self.question.groups {
+                sensors += u64::try_from(groups::summary(&self.session, group).await?.sensors).unwrap_or(0);
+            }
+            Ok::<_, Error>(sensors)
+        };
+        let sensors = *self.sensors.get_or_try_init(count).await?;
+        let met = readings.iter().map(|reading| reading.sensor).collect::<HashSet<_>>().len();
+        Ok(Seen { moments, total_factor: (sensors as f64 / met.max(1) as f64).max(1.0) })
+    }
+
+    fn note_names(&self, names: &Names) {
+        let mut known = self.names.lock().expect("no panic while locked");
+        for name in names.iter() {
+            if known.len() < MAX_NAMES {
+                known.insert(name.clone());
+            }
+        }
+    }
+}
+
+/// Sorts readings and leaves one of the copies that overlapping buckets hold: the narrowest bucket's.
+fn in_order(readings: &mut Vec<StoredReading>, order: Order) {
+    readings.sort_unstable_by(StoredReading::time_order);
+    readings.dedup_by(|later, first| later.is_copy_of(first));
+    if order == Order::Desc {
+        readings.reverse();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn reading(sensor: u128, recorded_at: i64, bucket_seconds: i32) -> StoredReading {
+        StoredReading {
+            group: Arc::new(Group { location: "a".into(), device_type: "b".into() }),
+            sensor: Uuid::from_u128(sensor),
+            recorded_at,
+            temperature: Some(bucket_seconds as f32),
+            humidity: None,
+            pressure: None,
+            light_level: None,
+            gas_concentration: None,
+            bucket_seconds,
+            motion_detected: None,
+            other_metrics: Box::default(),
+        }
+    }
+
+    #[test]
+    fn the_same_reading_in_two_groups_is_two_readings() {
+        let mut moved = reading(1, 5, 3600);
+        moved.group = Arc::new(Group { location: "elsewhere".into(), device_type: "b".into() });
+        let mut readings = vec![moved, reading(1, 5, 3600), reading(1, 5, 7200)];
+        in_order(&mut readings, Order::Asc);
+        assert_eq!(readings.len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn rows_come_once_each_in_order_of_time_and_the_narrowest_copy_wins(
+            rows in prop::collection::vec((0u128..4, 0i64..20, prop::sample::select(vec![1800, 3600, 7200])), 0..80),
+        ) {
+            let mut expected: BTreeMap<(i64, u128), i32> = BTreeMap::new();
+            for &(sensor, at, seconds) in &rows {
+                let narrowest = expected.entry((at, sensor)).or_insert(seconds);
+                *narrowest = seconds.min(*narrowest);
+            }
+            let mut readings: Vec<_> = rows.into_iter().map(|(s, at, seconds)| reading(s, at, seconds)).collect();
+            let mut reversed = readings.clone();
+            in_order(&mut readings, Order::Asc);
+            let found: Vec<_> =
+                readings.iter().map(|row| ((row.recorded_at, row.sensor.as_u128()), row.bucket_seconds)).collect();
+            prop_assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
+            in_order(&mut reversed, Order::Desc);
+            reversed.reverse();
+            prop_assert_eq!(reversed, readings);
+        }
+    }
+}
