@@ -67,11 +67,11 @@ pub struct SimulateArgs {
     #[arg(long, value_enum, default_value_t, conflicts_with = "stdout")]
     format: ReportFormat,
     #[command(flatten)]
-    fleet: FleetArgs,
+    fleet: Box<FleetArgs>,
     #[command(flatten)]
     disorder: DisorderArgs,
     #[command(flatten)]
-    replay: ReplayArgs,
+    replay: Box<ReplayArgs>,
 }
 
 #[derive(Debug, Args)]

@@ -14,9 +14,9 @@ pub enum ConfigError {
     UnreadableFile { path: PathBuf, source: io::Error },
     #[error("{}, line {line}: this is not TOML: {message} (`iotctl config init --path FILE` writes an example)", path.display())]
     Syntax { path: PathBuf, line: usize, message: String },
-    #[error("unknown key {key} ({origin}){}; `iotctl config show` lists every key", did_you_mean(suggestion.as_deref()))]
+    #[error("unknown key {key} ({origin}): {}`iotctl config show` lists every key", did_you_mean(suggestion.as_deref()))]
     UnknownKey { key: String, origin: Origin, suggestion: Option<String> },
-    #[error("unknown variable {variable}{}; a setting's variable is IOTCTL_SECTION_KEY, such as IOTCTL_KAFKA_TOPIC", did_you_mean(suggestion.as_deref()))]
+    #[error("unknown variable {variable}: {}a setting's variable is IOTCTL_SECTION_KEY, such as IOTCTL_KAFKA_TOPIC", did_you_mean(suggestion.as_deref()))]
     UnknownVariable { variable: String, suggestion: Option<String> },
     #[error("variable {variable} is not UTF-8 (set it to plain text, or unset it)")]
     NotText { variable: String },
@@ -33,7 +33,7 @@ pub enum ConfigError {
 }
 
 fn did_you_mean(suggestion: Option<&str>) -> String {
-    suggestion.map(|suggestion| format!(": did you mean {suggestion}?")).unwrap_or_default()
+    suggestion.map(|suggestion| format!("did you mean {suggestion}? ")).unwrap_or_default()
 }
 
 fn keys_with_origins(keys: &[(String, Origin)]) -> String {

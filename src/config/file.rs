@@ -157,15 +157,15 @@ mod tests {
     fn unknown_keys_and_sections_are_refused_with_their_line() {
         assert_eq!(
             refused("[kafka]\ntopics = \"x\""),
-            "unknown key kafka.topics (iotctl.toml, line 2): did you mean kafka.topic?; `iotctl config show` lists every key"
+            "unknown key kafka.topics (iotctl.toml, line 2): did you mean kafka.topic? `iotctl config show` lists every key"
         );
         assert_eq!(
             refused("[casandra]\nkeyspace = \"x\""),
-            "unknown key casandra.keyspace (iotctl.toml, line 2): did you mean cassandra.keyspace?; `iotctl config show` lists every key"
+            "unknown key casandra.keyspace (iotctl.toml, line 2): did you mean cassandra.keyspace? `iotctl config show` lists every key"
         );
         assert_eq!(
             refused("[metrics]\n"),
-            "unknown key metrics (iotctl.toml, line 1); `iotctl config show` lists every key"
+            "unknown key metrics (iotctl.toml, line 1): `iotctl config show` lists every key"
         );
         assert_eq!(
             refused("kafka = \"x\""),

@@ -50,7 +50,8 @@ pub fn template() -> String {
 fn allowed(kind: &Kind) -> String {
     match kind {
         Kind::Whole { .. } | Kind::Duration { .. } | Kind::Size { .. } | Kind::Choice(_) => {
-            format!(" ({kind})")
+            let allowed = kind.to_string();
+            format!(" {}{}.", allowed[..1].to_uppercase(), &allowed[1..])
         }
         _ => String::new(),
     }

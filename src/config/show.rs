@@ -1,5 +1,6 @@
 //! `iotctl config show`: the effective values with their origin, secrets redacted.
 
+use comfy_table::presets;
 use serde_json::json;
 use toml::Value;
 
@@ -19,6 +20,8 @@ pub struct Effective {
 /// For people.
 pub fn as_table(effective: &[Effective]) -> String {
     let mut table = table(&["key", "value", "origin"], &[]);
+    // Many short rows: no lines between them.
+    table.load_style(presets::NOTHING);
     for setting in effective {
         let value = match &setting.value {
             None => "-".to_owned(),

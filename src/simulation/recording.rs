@@ -131,7 +131,7 @@ impl Recording {
     }
 
     /// The next reading, or `None` at the end.
-    pub fn next(&mut self) -> anyhow::Result<Option<Reading<'static>>> {
+    pub fn next_reading(&mut self) -> anyhow::Result<Option<Reading<'static>>> {
         loop {
             match self.lines.next(&self.plan).with_context(|| format!("cannot read {}", self.name))? {
                 None => return Ok(None),
@@ -277,7 +277,7 @@ fn last_moment(plan: &RecordingPlan) -> anyhow::Result<i64> {
     // A bad line is reported when it is sent, with its place; here it only has no moment.
     let mut scan = Recording::open_unshifted(&RecordingPlan { skip_bad: true, ..plan.clone() })?;
     let mut last = None;
-    while let Some(reading) = scan.next()? {
+    while let Some(reading) = scan.next_reading()? {
         last = last.max(Some(reading.recorded_at));
     }
     last.ok_or_else(|| anyhow::anyhow!("{} holds no reading", scan.name))
@@ -314,7 +314,7 @@ mod tests {
     fn all(plan: &RecordingPlan) -> anyhow::Result<(Vec<Reading<'static>>, u64)> {
         let mut recording = Recording::open(plan)?;
         let mut readings = Vec::new();
-        while let Some(reading) = recording.next()? {
+        while let Some(reading) = recording.next_reading()? {
             readings.push(reading);
         }
         Ok((readings, recording.bad))

@@ -203,7 +203,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
             if self.counts.sent.is_multiple_of(64) && self.must_stop() {
                 return Ok(false);
             }
-            let Some(message) = stream.next()? else { break };
+            let Some(message) = stream.next_message()? else { break };
             let wait = schedule.wait_for_reading(message.note.recorded_at, now);
             if !wait.is_zero() && !self.pause(wait, deadline)? {
                 return Ok(deadline.is_some_and(|deadline| Instant::now() >= deadline));

@@ -129,7 +129,7 @@ impl<'n> Stream<'n> {
     }
 
     /// The next message, or `None` after the last.
-    pub fn next(&mut self) -> anyhow::Result<Option<&Message>> {
+    pub fn next_message(&mut self) -> anyhow::Result<Option<&Message>> {
         loop {
             if self.held.peek().is_some_and(|Reverse(held)| held.due <= self.given) {
                 return Ok(self.release());
@@ -153,7 +153,7 @@ impl<'n> Stream<'n> {
     fn take(&mut self) -> anyhow::Result<Option<Option<Extreme>>> {
         match &mut self.source {
             Source::Fleet(fleet) => Ok(Some(fleet.read_into(&mut self.reading))),
-            Source::Recording(recording) => match recording.next()? {
+            Source::Recording(recording) => match recording.next_reading()? {
                 None => Ok(None),
                 Some(reading) => {
                     self.reading = reading;
@@ -246,7 +246,7 @@ mod tests {
         let mut counts = Counts::default();
         let messages = (0..count)
             .map(|_| {
-                let message = stream.next().unwrap().unwrap().clone();
+                let message = stream.next_message().unwrap().unwrap().clone();
                 counts.add(&message.note);
                 message
             })
@@ -338,7 +338,7 @@ mod tests {
         let mut stream = Stream::new(Source::Fleet(Box::new(fleet)), disorder, 1);
         let mut found = 0;
         for _ in 0..2000 {
-            let message = stream.next().unwrap().unwrap();
+            let message = stream.next_message().unwrap().unwrap();
             if let Some(extreme) = message.note.extreme {
                 found += 1;
                 let value: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
