@@ -146,7 +146,9 @@ pub async fn apply(args: ApplyArgs, context: Context) -> anyhow::Result<()> {
             plan.notes.iter().for_each(|note| context.output.note(format!("note: {note}")));
             match args.dry_run {
                 true => print_plan(&plan, existing_options(&args), &context.output)?,
-                false => apply_plan(&plan, &session, existing_options(&args), &context, &mut lines).await?,
+                false => {
+                    apply_plan(&plan, &session, existing_options(&args), &context.output, &mut lines).await?
+                }
             }
         }
         if !args.servers.skip_kafka {
@@ -175,40 +177,32 @@ async fn apply_plan(
     plan: &Plan,
     session: &Session,
     options: ExistingOptions,
-    context: &Context,
+    output: &Output,
     lines: &mut Vec<Line>,
 ) -> anyhow::Result<()> {
-    let changes = plan.changes(options)?;
-    let spinner = context.output.spinner("comparing the schema");
-    let mut done: Vec<&Change> = Vec::new();
-    let result = {
-        let (mut remaining, done) = (changes.iter(), &mut done);
-        Plan::run(session, &changes, |change| {
-            spinner.set_message(format!("{} {}", change.outcome, change.object));
-            done.extend(remaining.next());
-        })
-        .await
-    };
+    let spinner = output.spinner("applying the schema");
+    let result = plan.apply(session, options, |step, changes| {
+        let state = changes.first().map_or("exists", |change| change.outcome);
+        spinner.set_message(format!("{} {state}", step.object()));
+        lines.push(Line { kind: step.kind(), name: step.object(), state, details: consequences(changes) });
+    });
+    let result = result.await;
     spinner.finish_and_clear();
-    // A failed change and those after it are left out: nobody knows, or nothing was done.
-    lines.extend(plan.steps.iter().filter_map(|step| {
-        let object = step.object();
-        let state = match step.state {
-            State::InOrder => "exists",
-            _ => done.iter().find(|change| change.object == object)?.outcome,
-        };
-        Some(Line { kind: step.kind(), name: object, state, details: Vec::new() })
-    }));
-    for change in done.iter().filter(|change| change.outcome == "altered") {
-        context.output.note(format!("altered: {}", change.cql));
-    }
-    if done.iter().any(|change| change.outcome == "altered") {
-        context.output.note(
-            "note: rows that are stored keep their retention; after a change of replication run \
-             `nodetool repair -full` on each node",
-        );
-    }
     Ok(result?)
+}
+
+/// What a person should know after options were altered.
+fn consequences(changes: &[Change]) -> Vec<String> {
+    let altered = changes.iter().filter(|change| change.outcome == "altered");
+    altered
+        .map(|change| match change.kind {
+            "keyspace" => "run `nodetool repair -full` on each node to move the replicas".to_owned(),
+            _ if change.cql.contains("default_time_to_live") => {
+                "readings stored before keep the retention they were written with".to_owned()
+            }
+            _ => "compaction takes the new windows from now on".to_owned(),
+        })
+        .collect()
 }
 
 /// The CQL that would run, for people and for cqlsh; what needs none is a comment.
@@ -348,7 +342,7 @@ fn verdict(lines: &[Line]) -> anyhow::Result<()> {
         return Ok(());
     }
     let remedy = match lines.iter().any(|line| line.state == "differs" && line.kind != "topic") {
-        true => "`iotctl schema apply --dry-run` says what to do about a table that differs",
+        true => "`iotctl schema apply --dry-run` says what to do about what differs",
         false if missing > 0 => "run `iotctl schema apply` to create what is missing",
         false => "see the details above",
     };

@@ -14,6 +14,7 @@ mod commands;
 mod dead_letters;
 mod delivery;
 mod round_trip;
+mod schema;
 mod servers;
 mod simulation;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         commands::trials(),
         dead_letters::trials(),
         delivery::trials(),
+        schema::trials(),
         servers::trials(),
         simulation::trials(),
     ]

@@ -49,6 +49,8 @@ pub enum ExistingOptions {
 /// A statement that a plan runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
+    /// `keyspace`, `table` or `view`.
+    pub kind: &'static str,
     /// `keyspace` or `keyspace.table`.
     pub object: String,
     /// `created` or `altered`, once it has been run.
@@ -106,23 +108,31 @@ impl Plan {
         Ok(self.steps.iter().flat_map(Step::changes).collect())
     }
 
-    /// Runs `changes`; `done` hears of each as soon as all nodes have it.
-    pub async fn run(
+    /// Brings each object into order; `done` hears of it and of the changes it took, as soon as all nodes have them.
+    /// May be dropped at any time: what is done stays done, and making another plan goes on from there.
+    ///
+    /// # Errors
+    /// As [`Plan::changes`], and then nothing was changed; or the first change that fails.
+    pub async fn apply(
+        &self,
         session: &Session,
-        changes: &[Change],
-        mut done: impl FnMut(&Change),
+        options: ExistingOptions,
+        mut done: impl FnMut(&Step, &[Change]),
     ) -> Result<(), Error> {
         let agreement = async || {
             let agreed = session.await_schema_agreement().await;
             agreed.map_err(failed_to("change the schema while nodes disagree on it"))
         };
-        if !changes.is_empty() {
+        if !self.changes(options)?.is_empty() {
             agreement().await?;
         }
-        for change in changes {
-            session.query(&change.cql).await.map_err(|error| refused(change, error))?;
-            agreement().await?;
-            done(change);
+        for step in &self.steps {
+            let changes = step.changes();
+            for change in &changes {
+                session.query(&change.cql).await.map_err(|error| refused(change, error))?;
+                agreement().await?;
+            }
+            done(step, &changes);
         }
         Ok(())
     }
@@ -130,7 +140,12 @@ impl Plan {
 
 impl Step {
     fn changes(&self) -> Vec<Change> {
-        let change = |outcome, cql: &str| Change { object: self.object(), outcome, cql: cql.to_owned() };
+        let change = |outcome, cql: &str| Change {
+            kind: self.kind(),
+            object: self.object(),
+            outcome,
+            cql: cql.to_owned(),
+        };
         match &self.state {
             State::InOrder => Vec::new(),
             State::Missing => vec![change("created", &self.definition.cql)],
@@ -154,7 +169,7 @@ fn refused(change: &Change, source: crate::cassandra::Error) -> Error {
         return Error::ViewsDisabled;
     }
     let verb = if change.outcome == "created" { "create" } else { "alter" };
-    Error::Cassandra { action: format!("{verb} {}", change.object), source }
+    Error::Cassandra { action: format!("{verb} {} {}", change.kind, change.object), source }
 }
 
 /// What a node says of its own settings; where it says nothing (Cassandra before 4.0, or no permission to ask), the
