@@ -51,7 +51,7 @@ pub fn needed(config: &LocalConfig, cluster: &Cluster, servers: &[&Server]) -> V
 /// # Errors
 /// Names every address that cannot be had, and the setting that changes it.
 pub fn check(needed: &[Needed]) -> anyhow::Result<()> {
-    let taken: Vec<_> = needed.iter().filter_map(|needed| complaint(needed)).collect();
+    let taken: Vec<_> = needed.iter().filter_map(complaint).collect();
     match taken.as_slice() {
         [] => Ok(()),
         [one] => bail!("{one}"),

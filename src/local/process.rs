@@ -186,14 +186,17 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<
     })
 }
 
-/// When the process `pid` started and whether it runs (rather than being a zombie). `None` where there is none.
+/// When the process `pid` started and whether it runs, rather than being a zombie. `None` where there is none.
 #[cfg(target_os = "linux")]
 fn start_of(pid: i32) -> Option<(String, bool)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // proc(5): `pid (comm) state …`, where comm may hold anything, and the start time is field 22.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = fields.next()?;
-    Some((fields.nth(18)?.to_owned(), !matches!(state, "Z" | "X")))
+    // proc(5): `pid (comm) state …`, where comm may hold anything; the number of threads is field 20, the start time
+    // field 22.
+    let fields: Vec<_> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3).copied();
+    // A JVM's first thread is a zombie while the others still hold its ports: gone is what has no thread left.
+    let has_threads = field(20)?.parse::<u32>().is_ok_and(|threads| threads > 1);
+    Some((field(22)?.to_owned(), has_threads || !matches!(field(3)?, "Z" | "X")))
 }
 
 #[cfg(not(target_os = "linux"))]

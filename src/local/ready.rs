@@ -21,28 +21,39 @@ pub async fn answers(kind: Kind, address: SocketAddr) -> bool {
     match kind {
         // OPTIONS, and SUPPORTED in return: native protocol v4, section 4.1.3.
         Kind::Cassandra => {
-            ask(address, &[4, 0, 0, 0, 5, 0, 0, 0, 0], |answer| answer.get(4) == Some(&6)).await
+            let answer = ask(address, &[4, 0, 0, 0, 5, 0, 0, 0, 0], 5).await;
+            answer.is_some_and(|answer| answer.get(4) == Some(&6))
         }
-        Kind::Zookeeper => ask(address, b"srvr", |answer| answer.starts_with(b"Zookeeper version")).await,
+        Kind::Zookeeper => {
+            let answer = ask(address, b"srvr", 17).await;
+            answer.is_some_and(|answer| answer.starts_with(b"Zookeeper version"))
+        }
         Kind::Kafka => broker_answers(address).await,
     }
 }
 
-async fn ask(address: SocketAddr, question: &[u8], is_answer: impl Fn(&[u8]) -> bool) -> bool {
+/// The first bytes of the answer, up to `length` of them; `None` where there is none in time.
+async fn ask(address: SocketAddr, question: &[u8], length: u64) -> Option<Vec<u8>> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(question).await?;
-        let mut answer = [0; 17];
-        let mut length = 0;
-        while length < answer.len() {
-            match stream.read(&mut answer[length..]).await? {
-                0 => break,
-                more => length += more,
-            }
-        }
-        std::io::Result::Ok(is_answer(&answer[..length]))
+        let mut answer = Vec::new();
+        stream.take(length).read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer)
     };
-    matches!(timeout(ANSWER_DEADLINE, exchange).await, Ok(Ok(true)))
+    timeout(ANSWER_DEADLINE, exchange).await.ok()?.ok()
+}
+
+/// Resolves once ZooKeeper at `address` remembers no broker. One that was killed is remembered until its session
+/// ends, and until then its successor is refused and ends.
+pub async fn broker_is_forgotten(address: SocketAddr) {
+    // `dump` lists the sessions and the nodes that end with them.
+    while let Some(dump) = ask(address, b"dump", 64 * 1024).await {
+        if !String::from_utf8_lossy(&dump).contains("/brokers/ids/") {
+            return;
+        }
+        sleep(Duration::from_millis(250)).await;
+    }
 }
 
 async fn broker_answers(address: SocketAddr) -> bool {

@@ -27,6 +27,8 @@ use crate::output::Output;
 use crate::shutdown::Shutdown;
 
 const POLL: Duration = Duration::from_millis(200);
+/// Well past the session timeout in templates/kafka-zookeeper.properties.
+const FORGETTING_DEADLINE: Duration = Duration::from_secs(20);
 
 /// What is asked for; what is left out is as the data directory has it, else one node and KRaft.
 #[derive(Debug, Clone, Copy, Default)]
@@ -254,7 +256,15 @@ impl<'a> Site<'a> {
                 self.boot_one(server, running(server), async || broker.prepare_zookeeper(server)).await?;
             }
             for server in of(Kind::Kafka) {
-                self.boot_one(server, running(server), async || broker.prepare(server).await).await?;
+                let prepare = async || {
+                    for zookeeper in of(Kind::Zookeeper) {
+                        let forgotten = ready::broker_is_forgotten(zookeeper.address);
+                        // If it does not forget, the broker says so better than we could.
+                        let _ = timeout(FORGETTING_DEADLINE, forgotten).await;
+                    }
+                    broker.prepare(server).await
+                };
+                self.boot_one(server, running(server), prepare).await?;
             }
             anyhow::Ok(())
         };
@@ -289,8 +299,8 @@ impl<'a> Site<'a> {
         let deadline = self.config.boot_timeout;
         let started = Instant::now();
         loop {
-            let exit = child.as_mut().and_then(|child| child.try_wait().ok().flatten());
-            if exit.is_some() || !process.is_alive() {
+            if !process.is_alive() {
+                let exit = child.as_mut().and_then(|child| child.try_wait().ok().flatten());
                 let exit = exit.map(|exit| format!(" ({exit})")).unwrap_or_default();
                 bail!("{} ended while it was starting{exit}{}", process.name, last_words(process));
             }
