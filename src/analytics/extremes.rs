@@ -242,8 +242,7 @@ async fn moment_of(
     let slice = Slice { from: range.from, to: range.to, sensor: Some(sensor) };
     let mut latest: Option<Extreme> = None;
     for partition in &candidate.partitions {
-        let moment =
-            aggregates::last_moment_of(session, partition, slice, metric, candidate.value).await?;
+        let moment = aggregates::last_moment_of(session, partition, slice, metric, candidate.value).await?;
         let Some(recorded_at) = moment else { continue };
         let group = &partition.group;
         let is_later = latest.as_ref().is_none_or(|latest| {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::cassandra::groups::{self, Group};
 use crate::cassandra::Session;
+use crate::cassandra::groups::{self, Group};
 use crate::error::UsageError;
 
 /// Names this far apart (Jaro-Winkler, 0 to 1) are offered as what was meant.
@@ -97,7 +97,9 @@ impl Selection {
             return "nothing is stored yet: run `iotctl simulate` and `iotctl ingest`".to_owned();
         }
         let likeness = |wanted: &Option<String>, name: &str| {
-            wanted.as_ref().map_or(1.0, |wanted| strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase()))
+            wanted
+                .as_ref()
+                .map_or(1.0, |wanted| strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase()))
         };
         let mut alike: Vec<(f64, &Group)> = known
             .iter()
@@ -130,7 +132,10 @@ mod tests {
 
     fn known() -> Vec<Group> {
         [("plant-1", "thermostat"), ("plant-2", "thermostat"), ("office", "motion")]
-            .map(|(location, device_type)| Group { location: location.into(), device_type: device_type.into() })
+            .map(|(location, device_type)| Group {
+                location: location.into(),
+                device_type: device_type.into(),
+            })
             .to_vec()
     }
 

@@ -111,7 +111,9 @@ impl Scan {
                 }
                 None => {
                     if let Some(done) = self.running.pop_front() {
-                        done.task.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+                        done.task
+                            .await
+                            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
                     }
                     self.ahead = (self.ahead + 1).min(self.most_ahead);
                 }

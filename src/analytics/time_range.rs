@@ -26,7 +26,9 @@ pub enum TimeError {
     NoMoment { text: String },
     #[error("{text:?} is no length of time (write 24h, 30m or 7d)")]
     NoLength { text: String },
-    #[error("{text:?} does not exist in local time, where clocks were changed (give an offset, such as 2026-03-29T02:30:00+01:00)")]
+    #[error(
+        "{text:?} does not exist in local time, where clocks were changed (give an offset, such as 2026-03-29T02:30:00+01:00)"
+    )]
     Skipped { text: String },
     #[error("the range ends at {to}, not after its start at {from} (swap --from and --to)")]
     Inverted { from: String, to: String },

@@ -39,7 +39,8 @@ impl Group {
 
 /// All groups that have ever sent a reading, in order of their names. All shards are asked at once.
 pub async fn groups(session: &Session) -> Result<Vec<Group>, Error> {
-    let cql = format!("SELECT location, device_type FROM {}.sensor_groups WHERE shard = ?", session.keyspace());
+    let cql =
+        format!("SELECT location, device_type FROM {}.sensor_groups WHERE shard = ?", session.keyspace());
     let statement = session.prepare(&cql).await?;
     let shards = stream::iter(0..GROUP_SHARDS).map(|shard| {
         let mut pages = session.pages(statement.clone(), Values::new().int(shard), 5_000);

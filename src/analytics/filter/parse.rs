@@ -94,7 +94,9 @@ impl<'a> Parser<'a> {
             Kind::Word(name) => self.comparison(token.at, Column::named(name))?,
             Kind::Quoted(name) => self.comparison(token.at, Column::named(name))?,
             Kind::End => return Err(self.error(token.at, "expected a column here, such as temperature")),
-            _ => return Err(self.error(token.at, "a comparison starts with a column, as in temperature > 28")),
+            _ => {
+                return Err(self.error(token.at, "a comparison starts with a column, as in temperature > 28"));
+            }
         };
         self.depth -= 1;
         Ok(node)
@@ -133,13 +135,9 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn compare(
-        &self,
-        column: Column,
-        operator: Operator,
-        token: Token<'_>,
-    ) -> Result<Node, FilterError> {
-        let expected = |what: &str| Err(self.error(token.at, &format!("{} is compared with {what}", column.name())));
+    fn compare(&self, column: Column, operator: Operator, token: Token<'_>) -> Result<Node, FilterError> {
+        let expected =
+            |what: &str| Err(self.error(token.at, &format!("{} is compared with {what}", column.name())));
         let literal = match &column {
             Column::Metric(_) => match token.kind {
                 Kind::Number(number) => self.number(token.at, number)?,

@@ -48,7 +48,8 @@ fn comparisons_hold_where_the_value_says_so() {
     ] {
         assert!(accepts(yes), "{yes}");
     }
-    for no in ["temperature < 28.3", "humidity > 40", "not motion_detected", "rpm != 1500", "location = 'x'"] {
+    for no in ["temperature < 28.3", "humidity > 40", "not motion_detected", "rpm != 1500", "location = 'x'"]
+    {
         assert!(!accepts(no), "{no}");
     }
 }
@@ -62,7 +63,9 @@ fn and_binds_tighter_than_or_and_parentheses_change_that() {
 
 #[test]
 fn a_missing_value_satisfies_no_comparison_nor_its_negation() {
-    for never in ["pressure > 3", "not pressure > 3", "not (pressure > 3 and temperature > 0)", "unheard_of != 1"] {
+    for never in
+        ["pressure > 3", "not pressure > 3", "not (pressure > 3 and temperature > 0)", "unheard_of != 1"]
+    {
         assert!(!accepts(never), "{never}");
     }
     assert!(accepts("pressure is missing and temperature is not missing and unheard_of is missing"));
