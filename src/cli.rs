@@ -41,8 +41,8 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "NAME")]
     pub topic: Option<String>,
     /// Any setting of the config file, such as `-O ingest.batch_rows=100`; may be given again
-    #[arg(short = 'O', long = "option", global = true, value_name = "SECTION.KEY=VALUE")]
-    pub options: Vec<String>,
+    #[arg(short = 'O', long = "option", global = true, value_name = "SECTION.KEY=VALUE", value_parser = setting)]
+    pub options: Vec<(String, String)>,
     /// When to colour
     #[arg(long, global = true, value_enum, default_value_t)]
     pub color: ColorChoice,
@@ -66,11 +66,16 @@ impl GlobalArgs {
         let named = named
             .into_iter()
             .filter_map(|(flag, key, value)| Some((flag.to_owned(), key.to_owned(), value.clone()?)));
-        let options = self.options.iter().map(|option| {
-            let (key, value) = option.split_once('=').unwrap_or((option, ""));
-            (format!("-O {key}"), key.to_owned(), value.to_owned())
-        });
+        let options = self.options.iter().map(|(key, value)| ("-O".to_owned(), key.clone(), value.clone()));
         Sources { file: self.config.clone(), flags: named.chain(options).collect() }
+    }
+}
+
+/// Splits the `section.key=value` of `-O`.
+fn setting(option: &str) -> Result<(String, String), String> {
+    match option.split_once('=') {
+        Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
+        None => Err("there is no `=` in it (write -O kafka.topic=readings)".to_owned()),
     }
 }
 

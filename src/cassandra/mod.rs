@@ -5,6 +5,7 @@
 //! - [`session`]: connect, prepare, execute, pages, batches, schema agreement.
 //! - `topology`, `node`, `connection`, `tls`: the cluster as the session sees it, from the ring down to a socket.
 //! - [`statement`], [`values`], [`rows`]: requests, bound values and results in wire format.
+//! - [`schema`]: schema.cql filled in, compared with what is there, and applied.
 //! - [`writes`]: the statements that store readings.
 //! - [`groups`]: which groups, sensors and partitions there are; [`readings`]: raw and newest readings, page by page;
 //!   [`aggregates`]: what the server computes over a partition.
@@ -19,10 +20,11 @@ pub mod groups;
 mod node;
 pub mod readings;
 pub mod rows;
+pub mod schema;
 pub mod session;
 pub mod statement;
 mod tls;
-mod topology;
+pub mod topology;
 pub mod values;
 pub mod writes;
 

@@ -184,7 +184,7 @@ impl Node {
         }
     }
 
-    fn turn(&self, health: Health) {
+    pub fn turn(&self, health: Health) {
         let changed = self.health.send_if_modified(|current| std::mem::replace(current, health) != health);
         if changed {
             info!(node = %self.info.address, ?health, "node health changed");

@@ -17,6 +17,12 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// A statement that no server has prepared; for benches.
+    #[doc(hidden)]
+    pub fn sample(partition_key: Vec<usize>) -> Self {
+        Self { cql: String::new(), id: vec![7; 16], partition_key }
+    }
+
     /// Whether it reads, and so is sent at the read consistency.
     pub(super) fn is_read(&self) -> bool {
         self.cql.trim_start().get(..6).is_some_and(|verb| verb.eq_ignore_ascii_case("select"))
@@ -228,7 +234,7 @@ mod tests {
     use super::*;
 
     fn statement() -> Statement {
-        Statement { cql: String::new(), id: vec![7; 16], partition_key: vec![0, 1] }
+        Statement::sample(vec![0, 1])
     }
 
     #[test]

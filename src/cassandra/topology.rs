@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::node::{Node, NodeInfo};
+use super::node::{Health, Node, NodeInfo};
 use super::{CellError, Row, Rows};
 
 pub(super) const LOCAL_QUERY: &str =
@@ -83,17 +83,17 @@ pub(super) fn members(asked: SocketAddr, local: &Rows, peers: &Rows) -> Result<V
 }
 
 /// A snapshot of the cluster, replaced as a whole when it changes.
-pub(super) struct Topology {
-    pub nodes: Vec<Arc<Node>>,
-    pub replication: Replication,
-    pub local_datacenter: String,
+pub struct Topology {
+    pub(super) nodes: Vec<Arc<Node>>,
+    replication: Replication,
+    pub(super) local_datacenter: String,
     /// (token, index into `nodes`), by token.
     ring: Vec<(i64, usize)>,
     rack_count: BTreeMap<String, usize>,
 }
 
 impl Topology {
-    pub fn new(
+    pub(super) fn new(
         members: Vec<(Arc<Node>, Vec<i64>)>,
         replication: Replication,
         local_datacenter: String,
@@ -113,12 +113,40 @@ impl Topology {
         Self { nodes, replication, local_datacenter, ring, rack_count }
     }
 
-    pub fn is_local(&self, node: &Node) -> bool {
+    /// A made-up cluster whose nodes are all up; for benches.
+    #[doc(hidden)]
+    pub fn sample(nodes: u16, tokens_per_node: u64, replication_factor: usize) -> Self {
+        let members = (0..nodes).map(|number| {
+            let [high, low] = number.to_be_bytes();
+            let info = NodeInfo {
+                address: SocketAddr::from(([127, 1, high, low], 9042)),
+                host_id: uuid::Uuid::from_u128(number.into()),
+                datacenter: "dc1".into(),
+                rack: "r1".into(),
+            };
+            let node = Node::new(info, 1);
+            node.turn(Health::Up);
+            // Spread over the ring as a hash would.
+            let tokens = (0..tokens_per_node).map(|token| {
+                (u64::from(number) * tokens_per_node + token).wrapping_mul(0x9E37_79B9_7F4A_7C15) as i64
+            });
+            (node, tokens.collect())
+        });
+        Self::new(members.collect(), Replication::Simple(replication_factor), "dc1".into())
+    }
+
+    /// How many nodes a request with this token would be tried on; for benches.
+    #[doc(hidden)]
+    pub fn plan_length(&self, token: i64) -> usize {
+        self.plan(Some(token), 0).len()
+    }
+
+    pub(super) fn is_local(&self, node: &Node) -> bool {
         node.info.datacenter == self.local_datacenter
     }
 
     /// The nodes that hold the partition with this token, of any datacenter.
-    pub fn replicas(&self, token: i64) -> Vec<&Arc<Node>> {
+    fn replicas(&self, token: i64) -> Vec<&Arc<Node>> {
         let start = self.ring.partition_point(|&(other, _)| other < token);
         let mut seen = HashSet::new();
         let walk = (0..self.ring.len())
@@ -166,8 +194,7 @@ impl Topology {
 
     /// The nodes to try for a request, best first: healthy replicas with the fewest requests waiting, then the
     /// other healthy nodes of the local datacenter, then the silent ones. Nodes without a connection are left out.
-    pub fn plan(&self, token: Option<i64>, turn: usize) -> Vec<Arc<Node>> {
-        use super::node::Health;
+    pub(super) fn plan(&self, token: Option<i64>, turn: usize) -> Vec<Arc<Node>> {
         let replicas = token.map(|token| self.replicas(token)).unwrap_or_default();
         let count = self.nodes.len().max(1);
         let mut plan: Vec<_> = self

@@ -1,7 +1,9 @@
 //! One file a verb, thin: parse -> call a noun -> print. No CQL and no rdkafka here.
 
+use std::collections::BTreeSet;
+
 use crate::cli::{Cli, Command};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, Origin};
 use crate::error::UsageError;
 use crate::output::Output;
 use crate::shutdown::Shutdown;
@@ -22,6 +24,8 @@ pub mod up;
 #[derive(Debug, Clone)]
 pub struct Context {
     pub config: Config,
+    /// The `section.key` of each setting that does not come from the defaults.
+    pub given: BTreeSet<String>,
     pub output: Output,
     pub shutdown: Shutdown,
 }
@@ -34,7 +38,9 @@ pub async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         return config::run(command, &sources, &output);
     }
     let loaded = Loaded::load(&sources).map_err(|error| UsageError::new(error.to_string()))?;
-    let context = Context { config: loaded.config, output, shutdown: Shutdown::on_signals()? };
+    let given = loaded.effective.iter().filter(|setting| setting.origin != Origin::Default);
+    let given = given.map(|setting| setting.key.to_string()).collect();
+    let context = Context { config: loaded.config, given, output, shutdown: Shutdown::on_signals()? };
     match cli.command {
         Command::Config(_) => unreachable!("handled above"),
         Command::Demo(args) => demo::run(args, context).await,

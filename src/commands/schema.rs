@@ -1,15 +1,449 @@
 //! `iotctl schema apply|show|check`.
 
-use clap::Subcommand;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
 
 use super::Context;
+use crate::cassandra::Session;
+use crate::cassandra::schema::{self, Change, ExistingOptions, Plan, Settings, State};
+use crate::config::{Config, KafkaConfig, duration};
+use crate::error::Interrupted;
+use crate::kafka::{self, topics};
+use crate::output::{Output, table};
 
 #[derive(Debug, Subcommand)]
 pub enum SchemaCommand {
-    /// Create what is missing; never drops
-    Apply,
+    /// Create what is missing in Cassandra and Kafka; never drops, never alters unasked
+    Apply(ApplyArgs),
+    /// Print the schema with the settings filled in; asks no server
+    Show(ShowArgs),
+    /// Compare what is there with what is expected; exit code 1 where they differ
+    Check(CheckArgs),
 }
 
-pub async fn run(_command: SchemaCommand, _context: Context) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Examples:
+  iotctl schema apply                              keyspace, tables, view and topics
+  iotctl schema apply --dry-run | cqlsh            see it first, or let cqlsh run it
+  iotctl schema apply --replication-factor 1       on a cluster of one node
+  iotctl -O schema.ttl=30d schema apply --alter-options")]
+pub struct ApplyArgs {
+    /// Print the CQL that would run, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Change retention, compaction and replication of what exists to what is configured
+    #[arg(long)]
+    pub alter_options: bool,
+    #[command(flatten)]
+    pub replication: ReplicationArgs,
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct ShowArgs {
+    #[command(flatten)]
+    pub replication: ReplicationArgs,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: ShowFormat,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub replication: ReplicationArgs,
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct ReplicationArgs {
+    /// Replicas of each row, by SimpleStrategy [default: schema.datacenters, else schema.replication_factor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub replication_factor: Option<u32>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServerArgs {
+    /// Leave Kafka and its topics alone
+    #[arg(long, conflicts_with = "skip_cassandra")]
+    pub skip_kafka: bool,
+    /// Leave Cassandra alone
+    #[arg(long)]
+    pub skip_cassandra: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ShowFormat {
+    #[default]
+    Cql,
+    Json,
+}
+
+pub async fn run(command: SchemaCommand, context: Context) -> anyhow::Result<()> {
+    match command {
+        SchemaCommand::Apply(args) => apply(args, context).await,
+        SchemaCommand::Show(args) => show(args, context),
+        SchemaCommand::Check(args) => check(args, context).await,
+    }
+}
+
+impl ReplicationArgs {
+    /// The configuration with the flag put in, and whether the user chose the replication at all.
+    fn configure(&self, context: &Context) -> (Config, bool) {
+        let mut config = context.config.clone();
+        if let Some(factor) = self.replication_factor {
+            config.schema.replication_factor = factor;
+            config.schema.datacenters.clear();
+        }
+        let is_set = self.replication_factor.is_some()
+            || !config.schema.datacenters.is_empty()
+            || context.given.contains("schema.replication_factor");
+        (config, is_set)
+    }
+}
+
+/// An object of the schema, or a topic, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Line {
+    kind: &'static str,
+    name: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<String>,
+}
+
+impl Line {
+    fn topic(name: &str, state: &'static str, details: Vec<String>) -> Self {
+        Self { kind: "topic", name: name.to_owned(), state, details }
+    }
+}
+
+/// Creates what is missing. What was done is printed even where a later step fails.
+pub async fn apply(args: ApplyArgs, context: Context) -> anyhow::Result<()> {
+    let (config, replication_is_set) = args.replication.configure(&context);
+    let mut lines = Vec::new();
+    let work = async {
+        if !args.servers.skip_cassandra {
+            let session = Session::connect(&config.cassandra).await?;
+            let plan = Plan::make(&session, &config, replication_is_set).await?;
+            plan.notes.iter().for_each(|note| context.output.note(format!("note: {note}")));
+            match args.dry_run {
+                true => print_plan(&plan, existing_options(&args), &context.output)?,
+                false => {
+                    apply_plan(&plan, &session, existing_options(&args), &context.output, &mut lines).await?
+                }
+            }
+        }
+        if !args.servers.skip_kafka {
+            match args.dry_run {
+                true => print_topics(&config.kafka, &context.output).await?,
+                false => create_topics(&config.kafka, &context.output, &mut lines).await?,
+            }
+        }
+        Ok(())
+    };
+    let result = tokio::select! {
+        result = work => result,
+        () = context.shutdown.requested() => Err(Interrupted.into()),
+    };
+    if !args.dry_run && !lines.is_empty() {
+        print(&lines, args.format, &context.output)?;
+    }
+    result
+}
+
+fn existing_options(args: &ApplyArgs) -> ExistingOptions {
+    if args.alter_options { ExistingOptions::Alter } else { ExistingOptions::Keep }
+}
+
+async fn apply_plan(
+    plan: &Plan,
+    session: &Session,
+    options: ExistingOptions,
+    output: &Output,
+    lines: &mut Vec<Line>,
+) -> anyhow::Result<()> {
+    let spinner = output.spinner("applying the schema");
+    let result = plan.apply(session, options, |step, changes| {
+        let state = changes.first().map_or("exists", |change| change.outcome);
+        spinner.set_message(format!("{} {state}", step.object()));
+        lines.push(Line { kind: step.kind(), name: step.object(), state, details: consequences(changes) });
+    });
+    let result = result.await;
+    spinner.finish_and_clear();
+    Ok(result?)
+}
+
+/// What a person should know after options were altered.
+fn consequences(changes: &[Change]) -> Vec<String> {
+    let altered = changes.iter().filter(|change| change.outcome == "altered");
+    altered
+        .map(|change| match change.kind {
+            "keyspace" => "run `nodetool repair -full` on each node to move the replicas".to_owned(),
+            _ if change.cql.contains("default_time_to_live") => {
+                "readings stored before keep the retention they were written with".to_owned()
+            }
+            _ => "compaction takes the new windows from now on".to_owned(),
+        })
+        .collect()
+}
+
+/// The CQL that would run, for people and for cqlsh; what needs none is a comment.
+fn print_plan(plan: &Plan, options: ExistingOptions, output: &Output) -> anyhow::Result<()> {
+    let changes = plan.changes(options);
+    for step in &plan.steps {
+        let object = step.object();
+        match &step.state {
+            State::InOrder => output.print(comment(&format!("{} {object} exists", step.kind())))?,
+            State::Missing => {}
+            State::Differs(differences) => {
+                for difference in differences {
+                    output.print(comment(&format!("{object} differs: {}", difference.message)))?;
+                }
+            }
+        }
+        for change in changes.iter().flatten().filter(|change| change.object == object) {
+            output.print(format!("{};\n", change.cql))?;
+        }
+    }
+    changes?;
+    Ok(())
+}
+
+fn comment(text: &str) -> String {
+    text.lines().map(|line| format!("-- {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn topic_names(config: &KafkaConfig) -> [String; 2] {
+    [config.topic.clone(), config.dead_letter_topic()]
+}
+
+async fn print_topics(config: &KafkaConfig, output: &Output) -> anyhow::Result<()> {
+    for topic in topic_names(config) {
+        let text = match topics::describe(config, &topic).await {
+            Ok(found) => format!("Kafka topic {topic} exists, {} partitions", found.partitions),
+            Err(kafka::Error::MissingTopic { .. }) => format!(
+                "Kafka topic {topic} would be created, {} partitions, replication factor {}",
+                config.partitions, config.replication_factor
+            ),
+            Err(error) => return Err(error.into()),
+        };
+        output.print(comment(&text))?;
+    }
+    Ok(())
+}
+
+async fn create_topics(config: &KafkaConfig, output: &Output, lines: &mut Vec<Line>) -> anyhow::Result<()> {
+    for topic in topic_names(config) {
+        let spinner = output.spinner(format!("topic {topic}"));
+        let ensured = topics::ensure(config, &topic, config.partitions, config.replication_factor).await;
+        spinner.finish_and_clear();
+        let (state, details) = match ensured? {
+            topics::Ensured::Created => ("created", Vec::new()),
+            topics::Ensured::Exists { partitions } if partitions == config.partitions => {
+                ("exists", Vec::new())
+            }
+            topics::Ensured::Exists { partitions } => {
+                let wanted = config.partitions;
+                ("exists", vec![format!("{partitions} partitions and not {wanted}; left as it is")])
+            }
+        };
+        lines.push(Line::topic(&topic, state, details));
+    }
+    Ok(())
+}
+
+/// Compares and changes nothing.
+pub async fn check(args: CheckArgs, context: Context) -> anyhow::Result<()> {
+    let (config, replication_is_set) = args.replication.configure(&context);
+    let mut lines = Vec::new();
+    let work = async {
+        if !args.servers.skip_cassandra {
+            let session = Session::connect(&config.cassandra).await?;
+            let plan = Plan::make(&session, &config, replication_is_set).await?;
+            plan.notes.iter().for_each(|note| context.output.note(format!("note: {note}")));
+            lines.extend(plan.steps.iter().map(|step| {
+                let (state, details) = match &step.state {
+                    State::InOrder => ("in order", Vec::new()),
+                    State::Missing => ("missing", Vec::new()),
+                    State::Differs(differences) => {
+                        ("differs", differences.iter().map(|difference| difference.message.clone()).collect())
+                    }
+                };
+                Line { kind: step.kind(), name: step.object(), state, details }
+            }));
+        }
+        if !args.servers.skip_kafka {
+            for topic in topic_names(&config.kafka) {
+                lines.push(check_topic(&config.kafka, &topic).await?);
+            }
+        }
+        Ok(())
+    };
+    let result: anyhow::Result<()> = tokio::select! {
+        result = work => result,
+        () = context.shutdown.requested() => Err(Interrupted.into()),
+    };
+    if !lines.is_empty() {
+        print(&lines, args.format, &context.output)?;
+    }
+    result?;
+    verdict(&lines)
+}
+
+async fn check_topic(config: &KafkaConfig, topic: &str) -> anyhow::Result<Line> {
+    let found = match topics::describe(config, topic).await {
+        Ok(found) => found,
+        Err(kafka::Error::MissingTopic { .. }) => return Ok(Line::topic(topic, "missing", Vec::new())),
+        Err(error) => return Err(error.into()),
+    };
+    let mut details = Vec::new();
+    if found.partitions != config.partitions {
+        details.push(format!(
+            "{} partitions and not {} (set kafka.partitions, or alter the topic)",
+            found.partitions, config.partitions
+        ));
+    }
+    if found.replicas != config.replication_factor {
+        details.push(format!(
+            "{} replicas and not {} (set kafka.replication_factor, or reassign the topic)",
+            found.replicas, config.replication_factor
+        ));
+    }
+    if !found.leaderless.is_empty() {
+        details.push(format!("no leader for partitions {:?}", found.leaderless));
+    }
+    let state = if details.is_empty() { "in order" } else { "differs" };
+    Ok(Line::topic(topic, state, details))
+}
+
+/// An error unless all is in order, with what to do next.
+fn verdict(lines: &[Line]) -> anyhow::Result<()> {
+    let count = |state| lines.iter().filter(|line| line.state == state).count();
+    let (missing, differing) = (count("missing"), count("differs"));
+    if missing + differing == 0 {
+        return Ok(());
+    }
+    let remedy = match lines.iter().any(|line| line.state == "differs" && line.kind != "topic") {
+        true => "`iotctl schema apply --dry-run` says what to do about what differs",
+        false if missing > 0 => "run `iotctl schema apply` to create what is missing",
+        false => "see the details above",
+    };
+    anyhow::bail!("the schema is not in order: {missing} missing, {differing} different ({remedy})")
+}
+
+fn print(lines: &[Line], format: Format, output: &Output) -> anyhow::Result<()> {
+    match format {
+        Format::Json => output.json(&lines),
+        Format::Table => {
+            // Mostly there is nothing to add, and then no column for it.
+            let columns = if lines.iter().all(|line| line.details.is_empty()) { 3 } else { 4 };
+            let mut table = table::table(&["kind", "name", "state", "details"][..columns], &[]);
+            for line in lines {
+                let cells = [line.kind, &line.name, line.state, &line.details.join("\n")];
+                table.add_row(&cells[..columns]);
+            }
+            output.print(table.to_string())
+        }
+    }
+}
+
+/// What `schema show --format json` prints.
+#[derive(Debug, Serialize)]
+struct Effective {
+    keyspace: String,
+    /// As CQL writes it.
+    replication: String,
+    ttl_seconds: u64,
+    bucket_seconds: u64,
+    window: String,
+    topics: [String; 2],
+    partitions: i32,
+    topic_replication_factor: i32,
+    cql: String,
+}
+
+/// Prints the schema as the configuration fills it in.
+pub fn show(args: ShowArgs, context: Context) -> anyhow::Result<()> {
+    let (config, _) = args.replication.configure(&context);
+    let settings = Settings::new(&config);
+    let effective = Effective {
+        replication: settings.replication.to_string(),
+        ttl_seconds: settings.ttl_seconds,
+        bucket_seconds: config.schema.bucket.as_secs(),
+        window: settings.window.to_string(),
+        topics: topic_names(&config.kafka),
+        partitions: config.kafka.partitions,
+        topic_replication_factor: config.kafka.replication_factor,
+        cql: schema::filled(&settings)?,
+        keyspace: settings.keyspace,
+    };
+    match args.format {
+        ShowFormat::Json => context.output.json(&effective),
+        ShowFormat::Cql => {
+            context.output.print(format!("{}\n\n{}", comment(&summary(&effective)), effective.cql.trim_end()))
+        }
+    }
+}
+
+fn summary(effective: &Effective) -> String {
+    let exact = |seconds| duration::exact(Duration::from_secs(seconds));
+    let [topic, dead_letters] = &effective.topics;
+    format!(
+        "Keyspace:     {}\nReplication:  {}\nRetention:    {}, compacted in windows of {}\n\
+         Time bucket:  {} (may change at any time)\n\
+         Kafka topics: {topic}, {dead_letters}: {} partitions, replication factor {}",
+        effective.keyspace,
+        effective.replication,
+        exact(effective.ttl_seconds),
+        effective.window,
+        exact(effective.bucket_seconds),
+        effective.partitions,
+        effective.topic_replication_factor,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(state: &'static str) -> Line {
+        Line::topic("t", state, Vec::new())
+    }
+
+    #[test]
+    fn a_schema_in_order_passes_and_any_other_fails_with_what_to_do() {
+        assert!(verdict(&[line("in order"), line("in order")]).is_ok());
+        let failure = |lines: &[Line]| verdict(lines).unwrap_err().to_string();
+        let missing = failure(&[line("in order"), line("missing")]);
+        assert!(missing.contains("1 missing, 0 different (run `iotctl schema apply`"), "{missing}");
+        let table = Line { kind: "table", ..line("differs") };
+        assert!(
+            failure(&[table, line("missing")])
+                .contains("1 missing, 1 different (`iotctl schema apply --dry-run`")
+        );
+        assert!(failure(&[line("differs")]).contains("0 missing, 1 different (see the details"));
+    }
+
+    #[test]
+    fn a_dry_run_comments_every_line() {
+        assert_eq!(comment("one\ntwo"), "-- one\n-- two");
+    }
 }

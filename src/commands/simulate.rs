@@ -1,12 +1,481 @@
-//! `iotctl simulate`.
+//! `iotctl simulate`: flags -> a [`Plan`], a live line while it runs, a closing report.
 
-use clap::Args;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use comfy_table::Table;
 
 use super::Context;
+use crate::config::Config;
+use crate::error::{Interrupted, UsageError};
+use crate::output::{Output, table};
+use crate::reading::DecodeLimits;
+use crate::simulation::clock::Clock;
+use crate::simulation::columns::Mapping;
+use crate::simulation::deliveries::Tally;
+use crate::simulation::disorder::Disorder;
+use crate::simulation::fleet::FleetPlan;
+use crate::simulation::pace::Pace;
+use crate::simulation::recording::{RecordingPlan, TimeShift};
+use crate::simulation::run::{Feed, Limit, Plan, Report, Target, run as run_plan};
+use crate::simulation::signals::{DEVICE_TYPES, DeviceType, device_type};
+use crate::simulation::timestamp;
+
+/// Messages per second where no rate is given.
+const DEFAULT_RATE: f64 = 1000.0;
+const MAX_SENSORS: usize = 1_000_000;
+const MAX_LOCATIONS: usize = 100_000;
+
+const EXAMPLES: &str = "\
+Examples:
+  Send 5,000 readings a second until Ctrl-C:
+    iotctl simulate --rate 5000
+  Two million readings as fast as the broker takes them, spread over past days:
+    iotctl simulate --rate 0 --count 2000000 --start 2026-01-01T00:00:00Z --step 1m
+  A disorderly fleet for 30 seconds, with a ledger of what the broker acknowledged:
+    iotctl simulate --duration 30s --late 0.01 --duplicate 0.01 --malformed 0.001 --ledger run.ledger
+  Look at the messages without sending them:
+    iotctl simulate --stdout --count 3
+  A real machine's recorded temperature, an hour a minute, ending now:
+    iotctl simulate --replay machine.csv --speed 60 --time-shift now \\
+      --map timestamp=recorded_timestamp,value=temperature --unit temperature=fahrenheit \\
+      --set location=plant-1,device_type=machine";
 
 #[derive(Debug, Args)]
-pub struct SimulateArgs {}
+#[command(after_help = EXAMPLES)]
+pub struct SimulateArgs {
+    /// Messages per second; 0 is as fast as the broker takes them [default: 1000, or 0 with --replay]
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
+    /// Stop after this long, such as 30s or 1h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Stop after this many messages
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Print the messages as NDJSON instead of sending them
+    #[arg(long, conflicts_with = "ledger")]
+    stdout: bool,
+    /// Append what the broker acknowledged to FILE: sensor, timestamp, partition, offset, injected extremes
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// How to print the closing report
+    #[arg(long, value_enum, default_value_t, conflicts_with = "stdout")]
+    format: ReportFormat,
+    #[command(flatten)]
+    fleet: Box<FleetArgs>,
+    #[command(flatten)]
+    disorder: DisorderArgs,
+    #[command(flatten)]
+    replay: Box<ReplayArgs>,
+}
 
-pub async fn run(_args: SimulateArgs, _context: Context) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Fleet")]
+struct FleetArgs {
+    /// The same seed gives the same sensors, and with --start the same readings
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u64,
+    /// How many sensors
+    #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "replay")]
+    sensors: usize,
+    /// How many locations: plant-1, plant-2, …
+    #[arg(long, value_name = "N", default_value_t = 5, conflicts_with = "replay")]
+    locations: usize,
+    /// Which device types, comma-separated [default: all: thermostat, hygrometer, motion-detector, air-quality,
+    /// weather-station]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "replay")]
+    device_types: Vec<String>,
+    /// When the first round of readings was taken, such as 2026-01-01T00:00:00Z [default: readings are taken now]
+    #[arg(long, value_name = "TIME", conflicts_with = "replay")]
+    start: Option<String>,
+    /// Time between two readings of a sensor, with --start [default: 1m]
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "start")]
+    step: Option<Duration>,
+    /// Probability that a reading carries an injected extreme
+    #[arg(long, value_name = "P", default_value_t = 0.0001, conflicts_with = "replay")]
+    extremes: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Disorder (probabilities from 0 to 1, per reading)")]
+struct DisorderArgs {
+    /// Taken minutes to hours before its neighbours
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    late: f64,
+    /// Overtaken by some of the messages after it
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    out_of_order: f64,
+    /// One value absent, null, or the legacy -999.0
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    missing: f64,
+    /// The same message twice
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    duplicate: f64,
+    /// A message that can never be stored
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    malformed: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Replay")]
+struct ReplayArgs {
+    /// Send recorded readings instead: NDJSON in the wire format, or CSV; - is standard input
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// In the recording's own rhythm, this many times faster
+    #[arg(long, value_name = "N", requires = "replay", conflicts_with = "rate")]
+    speed: Option<f64>,
+    /// Which CSV column is which field, such as timestamp=recorded_timestamp,value=temperature
+    #[arg(long, value_name = "COLUMN=FIELD", value_delimiter = ',', requires = "replay")]
+    map: Vec<String>,
+    /// location, device_type or iot_sensor_id of all readings of a CSV
+    #[arg(long, value_name = "FIELD=VALUE", value_delimiter = ',', requires = "replay")]
+    set: Vec<String>,
+    /// The unit a metric was recorded in, such as temperature=fahrenheit
+    #[arg(long, value_name = "METRIC=UNIT", value_delimiter = ',', requires = "replay")]
+    unit: Vec<String>,
+    /// Move the recording's time: `now` makes the last reading now; or +7d, -1h
+    #[arg(long, value_name = "SHIFT", requires = "replay", allow_hyphen_values = true)]
+    time_shift: Option<String>,
+    /// Count lines that are no readings and go on, instead of stopping at the first
+    #[arg(long, requires = "replay")]
+    skip_bad: bool,
+}
+
+/// How the closing report is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum ReportFormat {
+    #[default]
+    Table,
+    Json,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be longer than nothing".into()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}; write it like 30s, 5m or 1h")),
+    }
+}
+
+pub async fn run(args: SimulateArgs, context: Context) -> anyhow::Result<()> {
+    let Context { config, output, shutdown, .. } = context;
+    let plan = args.plan(&config)?;
+    let bounded = plan.is_bounded();
+    let target =
+        if args.stdout { Target::Stdout(output) } else { Target::Kafka(Box::new(config.kafka.clone())) };
+    let tally = Arc::new(Tally::default());
+    let work = run_plan(plan, target, Arc::clone(&tally), shutdown);
+    let report = watch(work, &tally, &output, args.stdout).await?;
+    remarks(&report, &output);
+    match args.format {
+        _ if args.stdout => output.note(format!("{} messages written", report.counts.sent)),
+        ReportFormat::Json => output.json(&report)?,
+        ReportFormat::Table => output.print(summary(&report, &config.kafka.topic).to_string())?,
+    }
+    if report.failed > 0 {
+        anyhow::bail!(
+            "{} of {} messages were not delivered; the first because: {}",
+            report.failed,
+            report.counts.sent,
+            report.first_error.as_deref().unwrap_or("unknown")
+        );
+    }
+    // Ctrl-C is how an endless run ends; a run that had an end was cut short of it.
+    if report.interrupted && bounded {
+        return Err(Interrupted.into());
+    }
+    Ok(())
+}
+
+impl SimulateArgs {
+    /// The flags as a plan, or the usage error that says what cannot work.
+    fn plan(&self, config: &Config) -> Result<Plan, UsageError> {
+        let feed = match &self.replay.replay {
+            Some(path) => Feed::Recording(self.replay.plan(path.clone(), config)?),
+            None => Feed::Fleet(self.fleet.plan()?),
+        };
+        Ok(Plan {
+            feed,
+            disorder: self.disorder.plan()?,
+            seed: self.fleet.seed,
+            pace: self.pace()?,
+            limit: Limit { count: self.count, duration: self.duration },
+            ledger: self.ledger.clone(),
+        })
+    }
+
+    fn pace(&self) -> Result<Pace, UsageError> {
+        if let Some(speed) = self.replay.speed {
+            if !(speed.is_finite() && speed > 0.0) {
+                return Err(UsageError::new(format!(
+                    "--speed {speed}: must be above 0, such as 60 for an hour a minute \
+                     (leave it out to send as fast as the broker takes them)"
+                )));
+            }
+            return Ok(Pace::Recorded { speed });
+        }
+        let default = if self.replay.replay.is_some() { 0.0 } else { DEFAULT_RATE };
+        match self.rate.unwrap_or(default) {
+            0.0 => Ok(Pace::Unbounded),
+            rate if rate.is_finite() && rate >= 0.001 => Ok(Pace::Rate(rate)),
+            rate => Err(UsageError::new(format!(
+                "--rate {rate}: must be messages per second, such as 5000, or 0 for as fast as possible"
+            ))),
+        }
+    }
+}
+
+impl FleetArgs {
+    fn plan(&self) -> Result<FleetPlan, UsageError> {
+        within("--sensors", self.sensors, MAX_SENSORS)?;
+        within("--locations", self.locations, MAX_LOCATIONS)?;
+        let clock = match &self.start {
+            None => Clock::Wall,
+            Some(text) => {
+                let start = timestamp::parse(text).ok_or_else(|| {
+                    UsageError::new(format!(
+                        "--start {text:?}: not a time (write it like 2026-01-01T00:00:00Z; UTC without a zone)"
+                    ))
+                })?;
+                Clock::Stepped { start, step: self.step.unwrap_or(Duration::from_secs(60)) }
+            }
+        };
+        let device_types: Vec<&'static DeviceType> = match self.device_types.as_slice() {
+            [] => DEVICE_TYPES.iter().collect(),
+            names => names.iter().map(|name| known_type(name)).collect::<Result<_, _>>()?,
+        };
+        Ok(FleetPlan {
+            seed: self.seed,
+            sensors: self.sensors,
+            locations: self.locations,
+            device_types,
+            clock,
+            extreme: probability("--extremes", self.extremes)?,
+        })
+    }
+}
+
+impl DisorderArgs {
+    fn plan(&self) -> Result<Disorder, UsageError> {
+        Ok(Disorder {
+            late: probability("--late", self.late)?,
+            out_of_order: probability("--out-of-order", self.out_of_order)?,
+            missing: probability("--missing", self.missing)?,
+            duplicate: probability("--duplicate", self.duplicate)?,
+            malformed: probability("--malformed", self.malformed)?,
+        })
+    }
+}
+
+impl ReplayArgs {
+    fn plan(&self, path: PathBuf, config: &Config) -> Result<RecordingPlan, UsageError> {
+        let shift = self.time_shift.as_deref().map(TimeShift::from_str).transpose()?;
+        Ok(RecordingPlan {
+            path,
+            mapping: Mapping::parse(&self.map, &self.set, &self.unit)?,
+            shift: shift.unwrap_or_default(),
+            skip_bad: self.skip_bad,
+            limits: DecodeLimits {
+                max_message_bytes: usize::try_from(config.ingest.max_message_bytes.as_u64())
+                    .unwrap_or(usize::MAX),
+                max_future_skew: config.ingest.max_future_skew,
+            },
+        })
+    }
+}
+
+fn within(flag: &str, value: usize, most: usize) -> Result<(), UsageError> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(UsageError::new(format!("{flag} {value}: must be from 1 to {most}")))
+}
+
+fn probability(flag: &str, value: f64) -> Result<f64, UsageError> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(value);
+    }
+    Err(UsageError::new(format!("{flag} {value}: a probability is from 0 to 1 (0.01 for one in a hundred)")))
+}
+
+fn known_type(name: &str) -> Result<&'static DeviceType, UsageError> {
+    device_type(name.trim()).ok_or_else(|| {
+        let known: Vec<_> = DEVICE_TYPES.iter().map(|device| device.name).collect();
+        UsageError::new(format!("--device-types {name}: unknown (known: {})", known.join(", ")))
+    })
+}
+
+/// Drives the run while the live line shows how it goes; without a terminal, a plain line now and then.
+async fn watch(
+    work: impl Future<Output = anyhow::Result<Report>>,
+    tally: &Tally,
+    output: &Output,
+    stdout: bool,
+) -> anyhow::Result<Report> {
+    let line = output.live_line();
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    let begin = Instant::now();
+    let (mut last, mut last_note) = ((begin, 0), begin);
+    tokio::pin!(work);
+    let report = loop {
+        tokio::select! {
+            report = &mut work => break report,
+            _ = tick.tick() => {}
+        }
+        let (now, sent) = (Instant::now(), tally.sent.load(Relaxed));
+        let seconds = (now - last.0).as_secs_f64();
+        if seconds < 0.2 || (sent == 0 && stdout) {
+            continue;
+        }
+        let rate = (sent - last.1) as f64 / seconds;
+        last = (now, sent);
+        let text = progress(rate, sent, tally);
+        if output.stderr_is_terminal {
+            line.set_message(text);
+            line.tick();
+        } else if now - last_note >= Duration::from_secs(10) {
+            last_note = now;
+            output.note(text);
+        }
+    };
+    line.finish_and_clear();
+    report
+}
+
+fn progress(rate: f64, sent: u64, tally: &Tally) -> String {
+    let (acknowledged, failed) = (tally.acknowledged.load(Relaxed), tally.failed.load(Relaxed));
+    format!(
+        "{}/s · {} sent · {} acknowledged · {} failed",
+        grouped(rate.round() as u64),
+        grouped(sent),
+        grouped(acknowledged),
+        grouped(failed)
+    )
+}
+
+/// What the numbers alone would not tell.
+fn remarks(report: &Report, output: &Output) {
+    if !report.ignored_columns.is_empty() {
+        output.note(format!(
+            "not sent: the columns {} (name their field with --map COLUMN=FIELD)",
+            report.ignored_columns.join(", ")
+        ));
+    }
+    if report.bad_lines > 0 {
+        output.note(format!("{} lines of the recording are no readings and were skipped", report.bad_lines));
+    }
+    if report.ahead_seconds > 1.0 {
+        output.note(format!(
+            "the readings' time ran {:.0} s ahead of the clock: too few --sensors for this rate \
+             (use more, or --start and --step)",
+            report.ahead_seconds
+        ));
+    }
+    if report.given_up_seconds > 0.0 {
+        output.note(format!(
+            "the broker could not keep up: {:.1} s of the schedule were given up",
+            report.given_up_seconds
+        ));
+    }
+}
+
+fn summary(report: &Report, topic: &str) -> Table {
+    let counts = &report.counts;
+    let mut rows = vec![
+        ("topic", topic.to_owned()),
+        ("sent", grouped(counts.sent)),
+        ("acknowledged", grouped(report.acknowledged)),
+        ("failed", grouped(report.failed)),
+    ];
+    for (name, count) in [
+        ("injected extremes", counts.extremes),
+        ("late", counts.late),
+        ("out of order", counts.out_of_order),
+        ("values missing", counts.missing),
+        ("duplicates", counts.duplicates),
+        ("malformed", counts.malformed),
+        ("bad lines skipped", report.bad_lines),
+    ] {
+        if count > 0 {
+            rows.push((name, grouped(count)));
+        }
+    }
+    rows.push(("elapsed", format!("{:.2} s", report.elapsed_seconds)));
+    rows.push(("rate sent", format!("{} /s", grouped(report.rate.round() as u64))));
+    rows.push(("rate acknowledged", format!("{} /s", grouped(report.acknowledged_rate.round() as u64))));
+    if let Some(latency) = report.latency {
+        rows.push(("delivery p50", format!("{:.1} ms", latency.p50_ms)));
+        rows.push(("delivery p99", format!("{:.1} ms", latency.p99_ms)));
+    }
+    table::report(rows)
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: u64) -> String {
+    indicatif::HumanCount(number).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SimulateArgs,
+    }
+
+    fn plan(flags: &[&str]) -> Result<Plan, String> {
+        let line = Line::try_parse_from(std::iter::once("simulate").chain(flags.iter().copied()))
+            .map_err(|error| error.to_string())?;
+        line.args.plan(&Config::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_default_is_a_thousand_sensors_at_a_thousand_a_second_without_end() {
+        let plan = plan(&[]).unwrap();
+        assert_eq!(plan.pace, Pace::Rate(1000.0));
+        assert!(!plan.is_bounded());
+        let Feed::Fleet(fleet) = plan.feed else { panic!("a fleet") };
+        assert_eq!((fleet.sensors, fleet.locations, fleet.device_types.len()), (1000, 5, 5));
+    }
+
+    #[test]
+    fn a_replay_is_as_fast_as_possible_unless_told_otherwise() {
+        let replay = |more: &[&str]| plan(&[&["--replay", "x.csv"], more].concat()).unwrap();
+        assert_eq!(replay(&[]).pace, Pace::Unbounded);
+        assert_eq!(replay(&["--rate", "50"]).pace, Pace::Rate(50.0));
+        assert_eq!(replay(&["--speed", "60"]).pace, Pace::Recorded { speed: 60.0 });
+        assert!(replay(&["--time-shift", "-7d"]).is_bounded());
+    }
+
+    #[test]
+    fn flags_that_cannot_work_are_refused_with_the_remedy() {
+        for (flags, word) in [
+            (&["--late", "1.5"][..], "from 0 to 1"),
+            (&["--rate", "-1"][..], "--rate"),
+            (&["--rate", "NaN"][..], "messages per second"),
+            (&["--sensors", "0"][..], "from 1 to 1000000"),
+            (&["--device-types", "toaster"][..], "known: thermostat"),
+            (&["--start", "yesterday"][..], "2026-01-01T00:00:00Z"),
+            (&["--step", "1m"][..], "--start"),
+            (&["--speed", "60"][..], "--replay"),
+            (&["--replay", "x", "--speed", "0"][..], "above 0"),
+            (&["--replay", "x", "--sensors", "5"][..], "cannot be used with"),
+            (&["--replay", "x", "--unit", "temperature=rankine"][..], "known: celsius"),
+            (&["--duration", "0s"][..], "longer than nothing"),
+            (&["--stdout", "--ledger", "x"][..], "cannot be used with"),
+        ] {
+            let error = plan(flags).unwrap_err();
+            assert!(error.contains(word), "{flags:?}: {error}");
+        }
+    }
 }

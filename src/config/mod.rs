@@ -1,7 +1,9 @@
 //! One validated configuration shared by all commands: defaults < a TOML file < environment < flags.
 //!
-//! This file says what can be configured and its defaults; [`load`] merges the sources and names the culprit when a
-//! value is refused; [`show`] prints the result with its origins. Nothing here opens a connection.
+//! This file says what can be configured and its defaults. [`keys`] describes each setting to the rest: [`load`] merges
+//! the sources ([`file`], [`environment`], flags) as flat [`settings`], whose values [`value`] reads, and [`validate`]
+//! checks the whole; [`error`] names the culprit when something is refused. [`show`] prints the result with its origins
+//! and [`init`] writes a commented file. Nothing here opens a connection.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,11 +12,25 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 pub mod duration;
-pub mod load;
-pub mod secret;
+mod environment;
+mod error;
+pub mod file;
+pub mod init;
+pub mod keys;
+mod load;
+mod names;
+mod origin;
+mod password_file;
+mod properties;
+mod secret;
+mod settings;
 pub mod show;
+pub mod validate;
+pub mod value;
 
-pub use load::{ConfigError, Loaded, Origin, Sources};
+pub use error::ConfigError;
+pub use load::{Loaded, Sources};
+pub use origin::Origin;
 pub use secret::Secret;
 
 /// Every setting of `iotctl`. Durations are written as `90d`, `1h 30m`, `500ms`; sizes as `64MiB`.

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# The pipeline against its ceiling, in one run on the same servers:
+#   1. `simulate` loads N messages into a topic of its own,
+#   2. benches/ceiling.rs writes N rows of the same shape straight from memory (the ceiling),
+#   3. `ingest --until-end` drains the topic,
+# twice in turn, and prints rows/s, client CPU-seconds per million rows, peak RSS and the ratio.
+#
+#   benches/pipeline.sh [N] [iotctl options, such as -O cassandra.contact_points=…]
+#
+# Needs running servers (`iotctl up`) and GNU time. Everything it writes is in a keyspace and topics named bench_….
+set -euo pipefail
+cd "$(dirname "$0")/.."
+count=${1:-500000}
+shift || true
+options=("$@")
+rounds=${ROUNDS:-2}
+target=${CARGO_TARGET_DIR:-target}
+
+cargo build --release --locked --quiet
+cargo bench --bench ceiling --no-run --locked --quiet
+iotctl="$target/release/iotctl"
+ceiling=$(find "$target/release/deps" -maxdepth 1 -name 'ceiling-*' -type f -perm -u+x -printf '%T@ %p\n' | sort -rn | head -1 | cut -d' ' -f2)
+timer=$(command -v gtime || command -v /usr/bin/time) || { echo "GNU time is missing (Debian: time)" >&2; exit 1; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+stamp=$(date +%s)
+for round in $(seq "$rounds"); do
+    name="bench_${stamp}_$round"
+    settings=(-O "cassandra.keyspace=$name" -O "kafka.topic=$name" -O "kafka.group=$name" "${options[@]}")
+    "$iotctl" -q "${settings[@]}" schema apply >/dev/null
+    "$iotctl" -q "${settings[@]}" simulate --rate 0 --count "$count" --seed "$round" \
+        --start 2026-01-01T00:00:00Z --step 1s --format json >"$work/simulate"
+    "$timer" -f '%U %S %M' -o "$work/ceiling.time" "$ceiling" --rows "$count" "${settings[@]}" >"$work/ceiling"
+    "$timer" -f '%U %S %M' -o "$work/ingest.time" "$iotctl" -q "${settings[@]}" ingest --until-end --format json >"$work/ingest"
+    python3 - "$work" "$count" "$round" <<'PYTHON'
+import json, sys
+work, count, round_ = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+simulate, ceiling, ingest = (json.load(open(f"{work}/{name}")) for name in ("simulate", "ceiling", "ingest"))
+def cost(name):
+    user, system, kib = open(f"{work}/{name}.time").read().split()[-3:]
+    return (float(user) + float(system)) / count * 1e6, int(kib) / 1024
+assert ingest["rows"] == count, ingest
+(ceiling_cpu, _), (cpu, rss) = cost("ceiling"), cost("ingest")
+print(f"round {round_}: simulate {simulate['acknowledged'] / simulate['seconds']:,.0f} msg/s | "
+      f"ceiling {ceiling['rows_per_second']:,.0f} rows/s at {ceiling_cpu:.2f} CPU-s/1M | "
+      f"ingest {ingest['rows_per_second']:,.0f} rows/s at {cpu:.2f} CPU-s/1M, {rss:.0f} MiB peak | "
+      f"ratio {ingest['rows_per_second'] / ceiling['rows_per_second']:.2f}")
+PYTHON
+done

@@ -1,0 +1,221 @@
+//! The rules that a single value's type and bounds cannot hold: names that Cassandra and Kafka accept, addresses, and
+//! settings that must or must not stand together. A half-configured security setting is refused, never ignored.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{CassandraConfig, Config, Consistency, IngestConfig, KafkaConfig, LocalConfig, SchemaConfig};
+use super::{SecurityProtocol, names, properties};
+
+/// A broken rule.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {problem}", keys.join(", "))]
+pub struct Violation {
+    /// The settings at fault, at least one.
+    pub keys: Vec<String>,
+    /// What is wrong, and the remedy.
+    pub problem: String,
+}
+
+pub(super) type Checked = Result<(), Violation>;
+
+/// Fails with `problem` at `keys` unless the rule `holds`.
+pub(super) fn ensure(holds: bool, keys: &[&str], problem: impl FnOnce() -> String) -> Checked {
+    if holds {
+        return Ok(());
+    }
+    Err(Violation { keys: keys.iter().map(|key| (*key).to_owned()).collect(), problem: problem() })
+}
+
+/// Checks the configuration as a whole; bounds of single values have been checked when they were read.
+pub fn validate(config: &Config) -> Checked {
+    cassandra(&config.cassandra)?;
+    schema(&config.schema)?;
+    kafka(&config.kafka)?;
+    ingest(&config.ingest)?;
+    local(&config.local)
+}
+
+fn cassandra(config: &CassandraConfig) -> Checked {
+    addresses("cassandra.contact_points", &config.contact_points)?;
+    names::keyspace("cassandra.keyspace", &config.keyspace)?;
+    ensure(config.read_consistency != Consistency::Any, &["cassandra.read_consistency"], || {
+        "ANY is for writes alone (take LOCAL_QUORUM or ONE)".into()
+    })?;
+    exclusive("cassandra.password", config.password.is_some(), config.password_file.is_some())?;
+    let has_password = config.password.is_some() || config.password_file.is_some();
+    let password_key =
+        if config.password.is_some() { "cassandra.password" } else { "cassandra.password_file" };
+    ensure(!has_password || config.username.is_some(), &[password_key], || {
+        "a password without a user (set cassandra.username)".into()
+    })?;
+    ensure(has_password || config.username.is_none(), &["cassandra.username"], || {
+        "a user without a password (set IOTCTL_CASSANDRA_PASSWORD or cassandra.password_file)".into()
+    })?;
+    cassandra_tls(&config.tls)
+}
+
+fn cassandra_tls(config: &super::CassandraTlsConfig) -> Checked {
+    let given = [
+        ("cassandra.tls.ca_file", config.ca_file.is_some()),
+        ("cassandra.tls.cert_file", config.cert_file.is_some()),
+        ("cassandra.tls.key_file", config.key_file.is_some()),
+        ("cassandra.tls.server_name", config.server_name.is_some()),
+    ];
+    for (key, is_given) in given {
+        ensure(config.enabled || !is_given, &[key], || {
+            "this has no effect without TLS (set cassandra.tls.enabled = true, or leave it out)".into()
+        })?;
+    }
+    ensure(!config.enabled || config.ca_file.is_some(), &["cassandra.tls.enabled"], || {
+        "TLS needs the authorities to trust (set cassandra.tls.ca_file to their PEM file)".into()
+    })?;
+    pair("cassandra.tls.cert_file", &config.cert_file, "cassandra.tls.key_file", &config.key_file)
+}
+
+fn schema(config: &SchemaConfig) -> Checked {
+    for (key, duration) in [("schema.ttl", config.ttl), ("schema.bucket", config.bucket)] {
+        ensure(duration.subsec_nanos() == 0, &[key], || {
+            "Cassandra counts it in whole seconds (round it)".into()
+        })?;
+    }
+    ensure(config.ttl >= config.bucket, &["schema.ttl", "schema.bucket"], || {
+        "readings would be gone before their bucket is full (let schema.ttl be no shorter than schema.bucket)"
+            .into()
+    })
+}
+
+fn kafka(config: &KafkaConfig) -> Checked {
+    addresses("kafka.bootstrap_servers", &config.bootstrap_servers)?;
+    names::kafka("kafka.topic", &config.topic)?;
+    let dead_letters = config.dead_letter_topic();
+    match &config.dead_letter_topic {
+        Some(name) => names::kafka("kafka.dead_letter_topic", name)?,
+        None => ensure(names::kafka("kafka.topic", &dead_letters).is_ok(), &["kafka.topic"], || {
+            "with `.dlq` it has over 249 characters (shorten it, or set kafka.dead_letter_topic)".into()
+        })?,
+    }
+    ensure(dead_letters != config.topic, &["kafka.dead_letter_topic", "kafka.topic"], || {
+        "dead letters would be read again as readings (give them another topic)".into()
+    })?;
+    names::kafka("kafka.group", &config.group)?;
+    kafka_sasl(config)?;
+    kafka_ssl(config)?;
+    properties::check(&config.properties)
+}
+
+fn kafka_sasl(config: &KafkaConfig) -> Checked {
+    exclusive("kafka.sasl_password", config.sasl_password.is_some(), config.sasl_password_file.is_some())?;
+    let has_password = config.sasl_password.is_some() || config.sasl_password_file.is_some();
+    if matches!(config.security_protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl) {
+        return ensure(config.sasl_username.is_some() && has_password, &["kafka.security_protocol"], || {
+            "SASL needs a user and a password (set kafka.sasl_username, \
+             and IOTCTL_KAFKA_SASL_PASSWORD or kafka.sasl_password_file)"
+                .into()
+        });
+    }
+    let given = [
+        ("kafka.sasl_username", config.sasl_username.is_some()),
+        ("kafka.sasl_password", config.sasl_password.is_some()),
+        ("kafka.sasl_password_file", config.sasl_password_file.is_some()),
+    ];
+    given.into_iter().try_for_each(|(key, is_given)| {
+        ensure(!is_given, &[key, "kafka.security_protocol"], || {
+            "this has no effect without SASL (set kafka.security_protocol to SASL_SSL, or leave it out)"
+                .into()
+        })
+    })
+}
+
+fn kafka_ssl(config: &KafkaConfig) -> Checked {
+    let encrypted = matches!(config.security_protocol, SecurityProtocol::Ssl | SecurityProtocol::SaslSsl);
+    let given = [
+        ("kafka.ssl_ca_location", config.ssl_ca_location.is_some()),
+        ("kafka.ssl_certificate_location", config.ssl_certificate_location.is_some()),
+        ("kafka.ssl_key_location", config.ssl_key_location.is_some()),
+        ("kafka.ssl_key_password", config.ssl_key_password.is_some()),
+    ];
+    for (key, is_given) in given {
+        ensure(encrypted || !is_given, &[key, "kafka.security_protocol"], || {
+            "this has no effect without TLS (set kafka.security_protocol to SSL or SASL_SSL, or leave it out)"
+                .into()
+        })?;
+    }
+    ensure(
+        config.ssl_key_password.is_none() || config.ssl_key_location.is_some(),
+        &["kafka.ssl_key_password"],
+        || "a password without a key (set kafka.ssl_key_location)".into(),
+    )?;
+    pair(
+        "kafka.ssl_certificate_location",
+        &config.ssl_certificate_location,
+        "kafka.ssl_key_location",
+        &config.ssl_key_location,
+    )
+}
+
+fn ingest(config: &IngestConfig) -> Checked {
+    let budget = config.max_in_flight_bytes;
+    for (key, size) in
+        [("ingest.batch_bytes", config.batch_bytes), ("ingest.max_message_bytes", config.max_message_bytes)]
+    {
+        ensure(size <= budget, &[key, "ingest.max_in_flight_bytes"], || {
+            "a single one would not fit into what may be in flight (raise ingest.max_in_flight_bytes)".into()
+        })?;
+    }
+    Ok(())
+}
+
+fn local(config: &LocalConfig) -> Checked {
+    ensure(config.address.is_loopback(), &["local.address"], || {
+        format!(
+            "{} is not in 127.0.0.0/8 (the servers have no password, so they stay on this machine)",
+            config.address
+        )
+    })?;
+    let mut taken = BTreeMap::new();
+    for (key, port) in [
+        ("local.cassandra_port", config.cassandra_port),
+        ("local.cassandra_storage_port", config.cassandra_storage_port),
+        ("local.cassandra_jmx_port", config.cassandra_jmx_port),
+        ("local.kafka_port", config.kafka_port),
+        ("local.kafka_controller_port", config.kafka_controller_port),
+        ("local.zookeeper_port", config.zookeeper_port),
+    ] {
+        if let Some(other) = taken.insert(port, key) {
+            return ensure(false, &[other, key], || format!("both are port {port} (give each its own)"));
+        }
+    }
+    Ok(())
+}
+
+fn addresses(key: &str, addresses: &[String]) -> Checked {
+    ensure(!addresses.is_empty(), &[key], || "this list is empty (name at least one host:port)".into())?;
+    addresses.iter().try_for_each(|address| names::address(key, address))
+}
+
+/// `key` and `key_file` are two ways to give one password.
+fn exclusive(key: &str, is_given: bool, file_is_given: bool) -> Checked {
+    let file_key = format!("{key}_file");
+    ensure(!(is_given && file_is_given), &[key, &file_key], || {
+        format!("the password is given twice (unset one, such as by `-O {file_key}=`)")
+    })
+}
+
+/// A certificate is of no use without its key, and a key without its certificate.
+fn pair(
+    certificate_key: &str,
+    certificate: &Option<PathBuf>,
+    key_key: &str,
+    key: &Option<PathBuf>,
+) -> Checked {
+    let (given, missing) = match (certificate, key) {
+        (Some(_), None) => (certificate_key, key_key),
+        (None, Some(_)) => (key_key, certificate_key),
+        _ => return Ok(()),
+    };
+    ensure(false, &[given], || format!("a client's certificate and key go together (set {missing} too)"))
+}
+
+#[cfg(test)]
+mod tests;

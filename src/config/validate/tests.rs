@@ -1,0 +1,192 @@
+//! Each rule is broken once, by the smallest change to a configuration that is valid.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::*;
+use crate::config::Secret;
+
+/// The message after one change to the defaults.
+fn refused(change: impl FnOnce(&mut Config)) -> String {
+    let mut config = Config::default();
+    change(&mut config);
+    validate(&config).expect_err("the rule is broken").to_string()
+}
+
+fn accepted(change: impl FnOnce(&mut Config)) {
+    let mut config = Config::default();
+    change(&mut config);
+    validate(&config).expect("the configuration is valid");
+}
+
+fn starts(message: &str, start: &str) {
+    assert!(message.starts_with(start), "{message}");
+}
+
+#[test]
+fn the_defaults_are_valid() {
+    accepted(|_| {});
+}
+
+#[test]
+fn addresses_are_given_and_well_formed() {
+    starts(&refused(|c| c.cassandra.contact_points.clear()), "cassandra.contact_points: this list is empty");
+    starts(
+        &refused(|c| c.kafka.bootstrap_servers = vec!["a:b".into()]),
+        "kafka.bootstrap_servers: \"a:b\" is not",
+    );
+}
+
+#[test]
+fn cassandra_names_and_consistencies_are_such_that_it_takes_them() {
+    starts(
+        &refused(|c| c.cassandra.keyspace = "My-Keyspace".into()),
+        "cassandra.keyspace: \"My-Keyspace\" is no",
+    );
+    starts(&refused(|c| c.cassandra.read_consistency = Consistency::Any), "cassandra.read_consistency: ANY");
+}
+
+#[test]
+fn a_cassandra_user_has_one_password() {
+    let password = || Some(Secret::new("hunter2"));
+    starts(&refused(|c| c.cassandra.username = Some("ann".into())), "cassandra.username: a user without");
+    starts(&refused(|c| c.cassandra.password = password()), "cassandra.password: a password without");
+    starts(&refused(|c| c.cassandra.password_file = Some("p".into())), "cassandra.password_file: a password");
+    let twice = refused(|c| {
+        c.cassandra.password = password();
+        c.cassandra.password_file = Some("p".into());
+    });
+    starts(&twice, "cassandra.password, cassandra.password_file: the password is given twice");
+    accepted(|c| {
+        c.cassandra.username = Some("ann".into());
+        c.cassandra.password = password();
+    });
+}
+
+#[test]
+fn cassandra_tls_is_whole_or_off() {
+    starts(&refused(|c| c.cassandra.tls.enabled = true), "cassandra.tls.enabled: TLS needs the authorities");
+    starts(
+        &refused(|c| c.cassandra.tls.ca_file = Some("ca".into())),
+        "cassandra.tls.ca_file: this has no effect",
+    );
+    let half = refused(|c| {
+        c.cassandra.tls.enabled = true;
+        c.cassandra.tls.ca_file = Some("ca".into());
+        c.cassandra.tls.cert_file = Some("cert".into());
+    });
+    starts(
+        &half,
+        "cassandra.tls.cert_file: a client's certificate and key go together (set cassandra.tls.key_file",
+    );
+    accepted(|c| {
+        c.cassandra.tls.enabled = true;
+        c.cassandra.tls.ca_file = Some("ca".into());
+    });
+}
+
+#[test]
+fn times_of_the_schema_are_whole_seconds_and_readings_outlive_their_bucket() {
+    starts(&refused(|c| c.schema.bucket = Duration::from_millis(60_500)), "schema.bucket: Cassandra counts");
+    starts(&refused(|c| c.schema.ttl = Duration::from_millis(7_200_500)), "schema.ttl: Cassandra counts");
+    starts(&refused(|c| c.schema.ttl = Duration::from_secs(60)), "schema.ttl, schema.bucket: readings");
+    accepted(|c| c.schema.ttl = c.schema.bucket);
+}
+
+#[test]
+fn topics_and_groups_have_names_that_kafka_takes() {
+    starts(&refused(|c| c.kafka.topic = "a b".into()), "kafka.topic: \"a b\" is no name");
+    starts(&refused(|c| c.kafka.group = String::new()), "kafka.group: this is empty");
+    starts(&refused(|c| c.kafka.topic = "t".repeat(246)), "kafka.topic: with `.dlq` it has over");
+    starts(&refused(|c| c.kafka.dead_letter_topic = Some("a/b".into())), "kafka.dead_letter_topic: \"a/b\"");
+    let same = refused(|c| c.kafka.dead_letter_topic = Some(c.kafka.topic.clone()));
+    starts(&same, "kafka.dead_letter_topic, kafka.topic: dead letters would be read again");
+    accepted(|c| {
+        c.kafka.topic = "t".repeat(249);
+        c.kafka.dead_letter_topic = Some("dead".into());
+    });
+}
+
+#[test]
+fn kafka_security_is_whole_or_off() {
+    let sasl = |c: &mut Config| c.kafka.security_protocol = SecurityProtocol::SaslSsl;
+    starts(&refused(sasl), "kafka.security_protocol: SASL needs a user and a password");
+    starts(
+        &refused(|c| c.kafka.sasl_username = Some("bob".into())),
+        "kafka.sasl_username, kafka.security_protocol: this has no effect without SASL",
+    );
+    starts(
+        &refused(|c| c.kafka.ssl_ca_location = Some("ca".into())),
+        "kafka.ssl_ca_location, kafka.security_protocol: this has no effect without TLS",
+    );
+    let ssl = |c: &mut Config| c.kafka.security_protocol = SecurityProtocol::Ssl;
+    let half = refused(|c| {
+        ssl(c);
+        c.kafka.ssl_key_location = Some("key".into());
+    });
+    starts(&half, "kafka.ssl_key_location: a client's certificate and key go together");
+    let no_key = refused(|c| {
+        ssl(c);
+        c.kafka.ssl_key_password = Some(Secret::new("hunter2"));
+    });
+    starts(&no_key, "kafka.ssl_key_password: a password without a key");
+    let twice = refused(|c| {
+        c.kafka.sasl_password = Some(Secret::new("hunter2"));
+        c.kafka.sasl_password_file = Some("p".into());
+    });
+    starts(&twice, "kafka.sasl_password, kafka.sasl_password_file: the password is given twice");
+    accepted(|c| {
+        sasl(c);
+        c.kafka.sasl_username = Some("bob".into());
+        c.kafka.sasl_password_file = Some("p".into());
+        c.kafka.ssl_ca_location = Some("ca".into());
+    });
+}
+
+#[test]
+fn properties_leave_the_promise_and_our_own_settings_alone() {
+    let with = |name: &str| {
+        let name = name.to_owned();
+        move |c: &mut Config| drop(c.kafka.properties.insert(name, "x".into()))
+    };
+    for promised in
+        ["acks", "enable.idempotence", "enable.auto.commit", "enable.auto.offset.store", "isolation.level"]
+    {
+        starts(
+            &refused(with(promised)),
+            &format!("kafka.properties.{promised}: the promise to lose no reading"),
+        );
+    }
+    starts(
+        &refused(with("bootstrap.servers")),
+        "kafka.properties.bootstrap.servers: this has a setting of its own (set kafka.bootstrap_servers instead)",
+    );
+    for own in ["group.id", "security.protocol", "sasl.password", "ssl.ca.location"] {
+        assert!(refused(with(own)).contains("a setting of its own"), "{own}");
+    }
+    accepted(with("linger.ms"));
+}
+
+#[test]
+fn a_single_batch_or_message_fits_into_what_may_be_in_flight() {
+    let message = refused(|c| c.ingest.max_message_bytes = ByteSize::mib(64));
+    starts(&message, "ingest.max_message_bytes, ingest.max_in_flight_bytes: a single one would not fit");
+    let batch = refused(|c| {
+        c.ingest.max_in_flight_bytes = ByteSize::mib(1);
+        c.ingest.batch_bytes = ByteSize::mib(2);
+    });
+    starts(&batch, "ingest.batch_bytes, ingest.max_in_flight_bytes: ");
+}
+
+#[test]
+fn local_servers_stay_on_loopback_each_on_a_port_of_its_own() {
+    starts(
+        &refused(|c| c.local.address = [10, 0, 0, 1].into()),
+        "local.address: 10.0.0.1 is not in 127.0.0.0/8",
+    );
+    starts(
+        &refused(|c| c.local.kafka_port = c.local.cassandra_port),
+        "local.cassandra_port, local.kafka_port: both are port 9042",
+    );
+}

@@ -1,0 +1,32 @@
+//! When a simulated reading was taken.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The simulated time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// Readings are taken when they are sent.
+    Wall,
+    /// The first round of the fleet is taken at `start` (milliseconds since the epoch), each next one `step` later,
+    /// however fast they are sent.
+    Stepped { start: i64, step: Duration },
+}
+
+impl Clock {
+    /// The moment of a reading in `round` (from 0), in milliseconds since the epoch.
+    pub fn at(&self, round: u64) -> i64 {
+        match self {
+            Clock::Wall => now(),
+            Clock::Stepped { start, step } => {
+                let step = i64::try_from(step.as_millis()).unwrap_or(i64::MAX);
+                start.saturating_add(step.saturating_mul(i64::try_from(round).unwrap_or(i64::MAX)))
+            }
+        }
+    }
+}
+
+/// Milliseconds since the epoch.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,373 @@
+//! Readings from a file: NDJSON in the wire format, or CSV with a [`Mapping`]. The file is streamed; one line is in
+//! memory at a time.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use csv::StringRecord;
+
+use super::clock;
+use super::columns::{Layout, Mapping};
+use crate::error::UsageError;
+use crate::reading::Reading;
+use crate::reading::decode::{DecodeLimits, decode};
+
+/// How a recording's time is moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeShift {
+    #[default]
+    None,
+    /// The last reading becomes now. Needs a file: it is read twice.
+    LastIsNow,
+    /// Milliseconds, negative for the past.
+    By(i64),
+}
+
+impl std::str::FromStr for TimeShift {
+    type Err = UsageError;
+
+    fn from_str(text: &str) -> Result<Self, UsageError> {
+        if text == "now" {
+            return Ok(TimeShift::LastIsNow);
+        }
+        let (sign, amount) = match text.strip_prefix('-') {
+            Some(amount) => (-1, amount),
+            None => (1, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let amount: Option<Duration> = humantime::parse_duration(amount).ok();
+        let millis = amount.and_then(|amount| i64::try_from(amount.as_millis()).ok());
+        millis.map(|millis| TimeShift::By(sign * millis)).ok_or_else(|| {
+            UsageError::new(format!("--time-shift {text:?}: write `now`, or a duration such as +7d or -1h"))
+        })
+    }
+}
+
+/// What to replay.
+#[derive(Debug, Clone)]
+pub struct RecordingPlan {
+    /// `-` is standard input.
+    pub path: PathBuf,
+    pub mapping: Mapping,
+    pub shift: TimeShift,
+    /// Count lines that are no readings and go on, instead of stopping at the first.
+    pub skip_bad: bool,
+    /// What an NDJSON line may be; the same limits as on the way in.
+    pub limits: DecodeLimits,
+}
+
+/// An open recording.
+#[derive(Debug)]
+pub struct Recording {
+    name: String,
+    lines: Lines,
+    plan: RecordingPlan,
+    shift: i64,
+    /// Lines skipped because they are no readings.
+    pub bad: u64,
+}
+
+enum Lines {
+    Csv { reader: Box<csv::Reader<Box<dyn BufRead + Send>>>, layout: Layout, record: StringRecord },
+    Ndjson { reader: Box<dyn BufRead + Send>, line: Vec<u8>, number: u64 },
+}
+
+impl std::fmt::Debug for Lines {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Lines::Csv { .. } => "Csv",
+            Lines::Ndjson { .. } => "Ndjson",
+        })
+    }
+}
+
+/// A line that is no reading.
+struct Bad {
+    line: u64,
+    reason: String,
+}
+
+impl Recording {
+    /// Opens the file, tells its format by its first character, and resolves the columns.
+    pub fn open(plan: &RecordingPlan) -> anyhow::Result<Self> {
+        let mut recording = Self::open_unshifted(plan)?;
+        recording.shift = match plan.shift {
+            TimeShift::None => 0,
+            TimeShift::By(millis) => millis,
+            TimeShift::LastIsNow => clock::now() - last_moment(plan)?,
+        };
+        Ok(recording)
+    }
+
+    fn open_unshifted(plan: &RecordingPlan) -> anyhow::Result<Self> {
+        let name = if plan.path == Path::new("-") { "stdin".into() } else { plan.path.display().to_string() };
+        let mut reader = input(&plan.path)?;
+        let (first, blank_lines) = first_byte(&mut reader).with_context(|| format!("cannot read {name}"))?;
+        let lines = if first == Some(b'{') {
+            if !plan.mapping.is_empty() {
+                return Err(UsageError::new(format!(
+                    "{name} is NDJSON and has no columns (--map and --set are for CSV; leave them out)"
+                ))
+                .into());
+            }
+            Lines::Ndjson { reader, line: Vec::new(), number: blank_lines }
+        } else {
+            let mut reader = csv::ReaderBuilder::new().from_reader(reader);
+            let headings = reader.headers().with_context(|| format!("cannot read the headings of {name}"))?;
+            let layout = Layout::resolve(&plan.mapping, headings)?;
+            Lines::Csv { reader: Box::new(reader), layout, record: StringRecord::new() }
+        };
+        Ok(Self { name, lines, plan: plan.clone(), shift: 0, bad: 0 })
+    }
+
+    /// Columns that are not sent because nothing says what they are.
+    pub fn ignored_columns(&self) -> &[String] {
+        match &self.lines {
+            Lines::Csv { layout, .. } => &layout.ignored,
+            Lines::Ndjson { .. } => &[],
+        }
+    }
+
+    /// The next reading, or `None` at the end.
+    pub fn next_reading(&mut self) -> anyhow::Result<Option<Reading<'static>>> {
+        loop {
+            match self.lines.next(&self.plan).with_context(|| format!("cannot read {}", self.name))? {
+                None => return Ok(None),
+                Some(Ok(mut reading)) => {
+                    reading.recorded_at = reading.recorded_at.saturating_add(self.shift);
+                    return Ok(Some(reading));
+                }
+                Some(Err(_)) if self.plan.skip_bad => self.bad += 1,
+                Some(Err(Bad { line, reason })) => anyhow::bail!(
+                    "{}:{line}: {reason} (mend the line, or pass --skip-bad to count and skip such lines)",
+                    self.name
+                ),
+            }
+        }
+    }
+}
+
+impl Lines {
+    fn next(&mut self, plan: &RecordingPlan) -> io::Result<Option<Result<Reading<'static>, Bad>>> {
+        match self {
+            Lines::Csv { reader, layout, record } => match reader.read_record(record) {
+                Ok(false) => Ok(None),
+                Ok(true) => {
+                    let line = record.position().map_or(0, csv::Position::line);
+                    Ok(Some(layout.reading(record).map_err(|reason| Bad { line, reason })))
+                }
+                Err(error) if error.is_io_error() => Err(error.into()),
+                Err(error) => {
+                    let line = error.position().map_or(0, csv::Position::line);
+                    Ok(Some(Err(Bad { line, reason: csv_reason(&error) })))
+                }
+            },
+            Lines::Ndjson { reader, line, number } => loop {
+                let limit = plan.limits.max_message_bytes;
+                if !read_line(reader, line, limit)? {
+                    return Ok(None);
+                }
+                *number += 1;
+                if !line.trim_ascii().is_empty() {
+                    let reading = decode_line(line, plan).map_err(|reason| Bad { line: *number, reason });
+                    return Ok(Some(reading));
+                }
+            },
+        }
+    }
+}
+
+fn csv_reason(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("{len} columns where the headings have {expected_len}")
+        }
+        csv::ErrorKind::Utf8 { .. } => "not UTF-8".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn decode_line(line: &[u8], plan: &RecordingPlan) -> Result<Reading<'static>, String> {
+    let decoded =
+        decode(line.trim_ascii(), &plan.limits, clock::now()).map_err(|reason| reason.to_string())?;
+    let mut reading = decoded.reading.into_owned();
+    for conversion in &plan.mapping.conversions {
+        conversion.apply(&mut reading);
+    }
+    Ok(reading)
+}
+
+/// Reads a line, keeping at most a little over `limit` bytes of it: enough for the decoder to see that it is too
+/// long. `false` at the end.
+fn read_line(reader: &mut dyn BufRead, line: &mut Vec<u8>, limit: usize) -> io::Result<bool> {
+    line.clear();
+    loop {
+        let buffer = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if buffer.is_empty() {
+            return Ok(!line.is_empty());
+        }
+        let end = buffer.iter().position(|&byte| byte == b'\n');
+        let taken = end.map_or(buffer.len(), |end| end + 1);
+        let room = (limit + 2).saturating_sub(line.len());
+        line.extend_from_slice(&buffer[..taken.min(room)]);
+        reader.consume(taken);
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
+}
+
+fn input(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
+    let input: Box<dyn Read + Send> = if path == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        if file.metadata().is_ok_and(|it| it.is_dir()) {
+            anyhow::bail!("{} is a directory (name a file, or - for standard input)", path.display());
+        }
+        Box::new(file)
+    };
+    Ok(Box::new(BufReader::with_capacity(128 * 1024, input)))
+}
+
+/// The first byte that is no blank, leaving it to be read, and how many line ends came before it. A byte order mark
+/// is passed over.
+fn first_byte(reader: &mut dyn BufRead) -> io::Result<(Option<u8>, u64)> {
+    let mut lines = 0;
+    if reader.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
+        reader.consume(3);
+    }
+    loop {
+        let buffer = reader.fill_buf()?;
+        match buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {
+            Some(at) => {
+                let byte = buffer[at];
+                lines += ends(&buffer[..at]);
+                reader.consume(at);
+                return Ok((Some(byte), lines));
+            }
+            None if buffer.is_empty() => return Ok((None, lines)),
+            None => {
+                let blank = buffer.len();
+                lines += ends(buffer);
+                reader.consume(blank);
+            }
+        }
+    }
+}
+
+fn ends(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
+}
+
+/// The newest moment in the recording, by reading it once.
+fn last_moment(plan: &RecordingPlan) -> anyhow::Result<i64> {
+    if plan.path == Path::new("-") {
+        return Err(UsageError::new(
+            "--time-shift now needs a file: the last reading of a pipe is not known before it ends \
+             (save it to a file, or give a duration such as --time-shift +7d)",
+        )
+        .into());
+    }
+    // A bad line is reported when it is sent, with its place; here it only has no moment.
+    let mut scan = Recording::open_unshifted(&RecordingPlan { skip_bad: true, ..plan.clone() })?;
+    let mut last = None;
+    while let Some(reading) = scan.next_reading()? {
+        last = last.max(Some(reading.recorded_at));
+    }
+    last.ok_or_else(|| anyhow::anyhow!("{} holds no reading", scan.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    fn plan(path: &Path) -> RecordingPlan {
+        let strings = |items: &[&str]| items.iter().map(|item| item.to_string()).collect::<Vec<_>>();
+        RecordingPlan {
+            path: path.to_owned(),
+            mapping: Mapping::parse(
+                &strings(&["timestamp=recorded_timestamp", "value=temperature"]),
+                &strings(&["location=plant-1", "device_type=machine"]),
+                &[],
+            )
+            .unwrap(),
+            shift: TimeShift::None,
+            skip_bad: false,
+            limits: DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: Duration::from_secs(3600) },
+        }
+    }
+
+    fn all(plan: &RecordingPlan) -> anyhow::Result<(Vec<Reading<'static>>, u64)> {
+        let mut recording = Recording::open(plan)?;
+        let mut readings = Vec::new();
+        while let Some(reading) = recording.next_reading()? {
+            readings.push(reading);
+        }
+        Ok((readings, recording.bad))
+    }
+
+    const TEXT: &str = "timestamp,value\n2013-12-02 21:15:00,73.9\n2013-12-02 21:20:00,74.9\n";
+
+    #[test]
+    fn a_csv_recording_is_streamed_in_order() {
+        let file = file(TEXT);
+        let (readings, bad) = all(&plan(file.path())).unwrap();
+        assert_eq!(bad, 0);
+        assert_eq!(readings.iter().map(|it| it.temperature.unwrap()).collect::<Vec<_>>(), [73.9, 74.9]);
+        assert_eq!(readings[1].recorded_at - readings[0].recorded_at, 300_000);
+    }
+
+    #[test]
+    fn the_last_reading_can_become_now() {
+        let file = file(TEXT);
+        let shifted = RecordingPlan { shift: TimeShift::LastIsNow, ..plan(file.path()) };
+        let (readings, _) = all(&shifted).unwrap();
+        assert!((clock::now() - readings[1].recorded_at).abs() < 10_000);
+        assert_eq!(readings[1].recorded_at - readings[0].recorded_at, 300_000);
+        let moved = RecordingPlan { shift: "-1h".parse().unwrap(), ..plan(file.path()) };
+        assert_eq!(all(&moved).unwrap().0[0].recorded_at, 1_386_018_900_000 - 3_600_000);
+        assert!("tomorrow".parse::<TimeShift>().is_err());
+    }
+
+    #[test]
+    fn a_bad_line_is_named_or_counted() {
+        let file =
+            file(&format!("{TEXT}2013-12-02 21:25:00,hot\n2013-12-02 21:30:00\n2013-12-02 21:35:00,75\n"));
+        let error = all(&plan(file.path())).unwrap_err().to_string();
+        assert!(error.contains(":4: column \"value\": \"hot\" is no number"), "{error}");
+        assert!(error.contains("--skip-bad"));
+        let (readings, bad) = all(&RecordingPlan { skip_bad: true, ..plan(file.path()) }).unwrap();
+        assert_eq!((readings.len(), bad), (3, 2));
+    }
+
+    #[test]
+    fn a_line_without_end_does_not_fill_the_memory() {
+        let mut line = Vec::new();
+        let mut endless = BufReader::new(io::repeat(b'x').take(10 << 20));
+        assert!(read_line(&mut endless, &mut line, 1000).unwrap());
+        assert!(line.len() <= 1002 && line.capacity() < 1 << 16);
+        assert!(!read_line(&mut endless, &mut line, 1000).unwrap());
+    }
+
+    #[test]
+    fn a_missing_file_and_an_empty_one_are_said() {
+        let error = format!("{:#}", all(&plan("/nowhere/at/all.csv".as_ref())).unwrap_err());
+        assert!(error.contains("cannot open /nowhere/at/all.csv: No such file"), "{error}");
+        let file = file("");
+        assert!(all(&plan(file.path())).unwrap_err().is::<UsageError>());
+    }
+}

@@ -1,0 +1,54 @@
+//! Timestamps as recordings and flags write them.
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime};
+
+/// Milliseconds since the epoch of RFC 3339, of a date and time without a zone (taken as UTC), of a date alone, or
+/// of a number: seconds since the epoch, or milliseconds from 100,000,000,000 on (which is 1973, or the year 5138).
+pub fn parse(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Some(at.timestamp_millis());
+    }
+    for format in ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"] {
+        if let Ok(at) = NaiveDateTime::parse_from_str(text, format) {
+            return Some(at.and_utc().timestamp_millis());
+        }
+    }
+    if let Ok(at) = DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z") {
+        return Some(at.timestamp_millis());
+    }
+    if let Ok(day) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        return Some(day.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis());
+    }
+    let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
+    let millis = if number.abs() < 1e11 { number * 1000.0 } else { number };
+    // A conversion of what lies outside saturates; such a time is refused as out of range later.
+    Some(millis.round() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_usual_ways_to_write_a_moment_are_understood() {
+        let moment = Some(1_386_018_900_000);
+        for text in [
+            "2013-12-02T21:15:00Z",
+            "2013-12-02T22:15:00+01:00",
+            "2013-12-02 21:15:00",
+            "2013-12-02 21:15:00.000",
+            "2013-12-02 22:15:00+01",
+            "2013-12-02T21:15",
+            "1386018900",
+            "1386018900000",
+            " 1386018900.0 ",
+        ] {
+            assert_eq!(parse(text), moment, "{text}");
+        }
+        assert_eq!(parse("1970-01-02"), Some(86_400_000));
+        for text in ["", "yesterday", "2013-13-02 21:15:00", "NaN", "inf"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The tests that matter: the real binary against a real Cassandra and a real Kafka.
+//!
+//! The servers are started once, through `iotctl up`, on loopback addresses and ports of the tests' own, and stopped
+//! at the end (IOTCTL_TEST_KEEP=1 leaves them up for the next run). Each test has its own keyspace and topic.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+mod lab;
+
+mod answers;
+mod commands;
+mod dead_letters;
+mod delivery;
+mod round_trip;
+mod schema;
+mod servers;
+mod simulation;
+
+/// Names each function of a module as a test, `module::function`.
+macro_rules! trials {
+    ($($name:ident),+ $(,)?) => {
+        pub fn trials() -> Vec<libtest_mimic::Trial> {
+            let module = module_path!().rsplit("::").next().unwrap_or_default();
+            vec![$(libtest_mimic::Trial::test(format!("{module}::{}", stringify!($name)), || {
+                $name().map_err(|error| libtest_mimic::Failed::from(format!("{error:#}")))
+            })),+]
+        }
+    };
+}
+pub(crate) use trials;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Tests wait for servers more than they compute; more at once than cores would only make each slower.
+    arguments.test_threads = arguments.test_threads.or(Some(2));
+    let trials: Vec<Trial> = [
+        round_trip::trials(),
+        answers::trials(),
+        commands::trials(),
+        dead_letters::trials(),
+        delivery::trials(),
+        schema::trials(),
+        servers::trials(),
+        simulation::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    let servers = match lab::Servers::start() {
+        Ok(servers) => servers,
+        Err(error) => {
+            lab::complain(&format!("cannot start the test servers: {error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Err(error) = servers.stop() {
+        lab::complain(&format!("cannot stop the test servers: {error:#}"));
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
