@@ -1,12 +1,224 @@
-//! `iotctl extremes`.
+//! `iotctl extremes`: each sensor's highest or lowest value, ranked.
 
+use std::cell::Cell as Counter;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::Utc;
 use clap::Args;
 
 use super::Context;
+use super::query::{GroupArgs, TimeArgs, until_stopped};
+use crate::analytics::TimeRange;
+use crate::analytics::extremes::{self, Limits, Side};
+use crate::cassandra::Session;
+use crate::cassandra::groups::Group;
+use crate::error::UsageError;
+use crate::output::record::{Cell, Heading};
+use crate::output::{Format, Output};
+use crate::reading::Metric;
 
+/// Each sensor's own highest or lowest value, ranked, with the moment, location and device type.
+///
+/// The answer is that of a scan over all readings, computed by the servers. The moment is the latest one at which the
+/// sensor had the value; equal values rank by moment, the latest first, then by sensor id. Without --highest or
+/// --lowest, both are shown.
 #[derive(Debug, Args)]
-pub struct ExtremesArgs {}
+#[command(after_help = "Examples:
+  iotctl extremes --metric temperature
+  iotctl extremes --metric temperature --highest --top 3 --last 24h
+  iotctl extremes --metric humidity --lowest --below 20 --location plant-1
+  iotctl extremes --metric rpm --device-type machine --from 2026-01-31 --to 2026-02-01 --format csv
 
-pub async fn run(_args: ExtremesArgs, _context: Context) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+Metrics: temperature (°C), humidity (%RH), pressure (hPa), light_level (lux), gas_concentration (ppm), and any name
+in other_metrics. A value that was not measured never counts.")]
+pub struct ExtremesArgs {
+    /// A numeric column or a name in other_metrics
+    #[arg(long, value_name = "NAME")]
+    pub metric: String,
+    /// At most so many sensors a side; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+    /// Each sensor's highest value
+    #[arg(long, conflicts_with_all = ["lowest", "both"])]
+    pub highest: bool,
+    /// Each sensor's lowest value
+    #[arg(long, conflicts_with = "both")]
+    pub lowest: bool,
+    /// Both, one after the other (the default)
+    #[arg(long)]
+    pub both: bool,
+    /// Only sensors whose extreme is greater than this
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite)]
+    pub above: Option<f32>,
+    /// Only sensors whose extreme is less than this
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite)]
+    pub below: Option<f32>,
+    #[command(flatten)]
+    pub group: GroupArgs,
+    #[command(flatten)]
+    pub time: TimeArgs,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+impl ExtremesArgs {
+    fn sides(&self) -> &'static [Side] {
+        match (self.highest, self.lowest) {
+            (true, _) => &[Side::Highest],
+            (_, true) => &[Side::Lowest],
+            _ => &[Side::Highest, Side::Lowest],
+        }
+    }
+
+    fn limits(&self) -> Result<Limits, UsageError> {
+        if let (Some(above), Some(below)) = (self.above, self.below)
+            && above >= below
+        {
+            let message = format!("nothing is above {above} and below {below} (swap --above and --below)");
+            return Err(UsageError::new(message));
+        }
+        Ok(Limits { top: (self.top > 0).then_some(self.top), above: self.above, below: self.below })
+    }
+}
+
+fn finite(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err("not a number that a 32-bit float can hold".to_owned()),
+    }
+}
+
+pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
+    let range = args.time.range(Utc::now().timestamp_millis())?;
+    let limits = args.limits()?;
+    let metric = metric(&args.metric)?;
+    let Context { output, shutdown, config } = &context;
+    let session = Session::connect(&config.cassandra).await?;
+    let groups = until_stopped(shutdown, args.group.selection().resolve(&session)).await?;
+
+    let line = output.live_line();
+    let partitions = Counter::new(0);
+    let find = extremes::find(&session, &groups, &metric, range, |done| {
+        partitions.set(done);
+        line.set_message(format!("{done} buckets of {} groups", groups.len()));
+    });
+    let found = until_stopped(shutdown, find).await;
+    line.finish_and_clear();
+    let found = found?;
+    if found.sensors() == 0 {
+        let names = until_stopped(shutdown, extremes::other_metric_names(&session, &groups)).await?;
+        known_or_refused(&metric, &names)?;
+    }
+
+    let mut records = output.records(args.format, args.time.clock(), headings(&metric))?;
+    for &side in args.sides() {
+        let ranked =
+            until_stopped(shutdown, extremes::rank(&session, &found, &metric, range, side, &limits)).await?;
+        for (index, extreme) in ranked.iter().enumerate() {
+            records.write(&[
+                Cell::Text(side.name()),
+                Cell::Count(index as u64 + 1),
+                Cell::Number(extreme.value),
+                Cell::Moment(extreme.recorded_at),
+                Cell::Uuid(extreme.sensor),
+                Cell::Text(&extreme.group.location),
+                Cell::Text(&extreme.group.device_type),
+                Cell::Text(metric.name()),
+            ])?;
+        }
+    }
+    let rows = records.finish()?;
+    remark(rows, found.sensors(), partitions.get(), &groups, range, &metric, output);
+    Ok(())
+}
+
+/// The metric by its name; columns that hold no number are refused before anything is asked.
+fn metric(name: &str) -> Result<Metric, UsageError> {
+    use crate::analytics::Column;
+    match Column::named(name.trim()) {
+        Column::Metric(Metric::Other(name)) if name.is_empty() => {
+            Err(UsageError::new(format!("--metric is empty (known: {})", known(&BTreeSet::new()))))
+        }
+        Column::Metric(metric) => Ok(metric),
+        other => {
+            let known = known(&BTreeSet::new());
+            Err(UsageError::new(format!("{} holds no number (known metrics: {known})", other.name())))
+        }
+    }
+}
+
+/// A name that no sensor has sent is a mistake; one that has no value in this range is an empty answer.
+fn known_or_refused(metric: &Metric, names: &BTreeSet<Arc<str>>) -> Result<(), UsageError> {
+    match metric {
+        Metric::Other(name) if !names.contains(name.as_str()) => {
+            Err(UsageError::new(format!("no reading has a metric {name} (known metrics: {})", known(names))))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn known(names: &BTreeSet<Arc<str>>) -> String {
+    const MOST: usize = 40;
+    let columns = Metric::COLUMNS.iter().map(Metric::name);
+    let mut known: Vec<&str> = columns.chain(names.iter().take(MOST).map(|name| &**name)).collect();
+    if names.len() > MOST {
+        known.push("…");
+    }
+    known.join(", ")
+}
+
+fn headings(metric: &Metric) -> Vec<Heading> {
+    let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
+    vec![
+        Heading::left("extreme"),
+        Heading::right("rank"),
+        Heading::right("value").titled(format!("value{unit}")),
+        Heading::left("recorded_timestamp"),
+        Heading::left("iot_sensor_id"),
+        Heading::left("location"),
+        Heading::left("device_type"),
+        Heading::left("metric"),
+    ]
+}
+
+fn remark(
+    rows: u64,
+    sensors: usize,
+    partitions: usize,
+    groups: &[Arc<Group>],
+    range: TimeRange,
+    metric: &Metric,
+    output: &Output,
+) {
+    let groups = groups.len();
+    if sensors == 0 {
+        let when = if range.is_everything() { "" } else { " in this range of time" };
+        output.note(format!("no reading has {metric}{when} ({partitions} buckets of {groups} groups)"));
+    } else {
+        let none = if rows == 0 { "no extreme within the limits; " } else { "" };
+        output
+            .note(format!("{none}{sensors} sensors have {metric} ({partitions} buckets of {groups} groups)"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_that_nobody_sent_is_refused_with_the_known_ones() {
+        let names: BTreeSet<Arc<str>> = ["rpm".into()].into();
+        let error = known_or_refused(&Metric::named("rmp"), &names).unwrap_err().to_string();
+        assert!(error.contains("temperature") && error.contains("rpm"), "{error}");
+        assert!(known_or_refused(&Metric::named("rpm"), &names).is_ok());
+        assert!(known_or_refused(&Metric::named("pressure"), &names).is_ok());
+    }
+
+    #[test]
+    fn columns_without_numbers_are_no_metrics() {
+        for name in ["motion_detected", "location", "other_metrics", "recorded_timestamp", ""] {
+            assert!(metric(name).unwrap_err().to_string().contains("temperature"), "{name}");
+        }
+    }
 }

@@ -1,12 +1,333 @@
-//! `iotctl query`.
+//! `iotctl query`: readings in order of time, or each sensor's newest.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use chrono::Utc;
 use clap::Args;
+use uuid::Uuid;
 
 use super::Context;
+use crate::analytics::column::Value;
+use crate::analytics::groups::Selection;
+use crate::analytics::scan::Question;
+use crate::analytics::time_range::{self, Zone};
+use crate::analytics::{Column, Filter, Order, Scan, TimeRange};
+use crate::cassandra::Session;
+use crate::cassandra::readings::{self, Names, StoredReading};
+use crate::error::{Interrupted, UsageError};
+use crate::output::record::{Cell, Clock, Heading, Records};
+use crate::output::{Format, Output};
+use crate::reading::Metric;
+use crate::shutdown::Shutdown;
 
+/// Rows of a table where no --limit is given: about what a person looks at.
+const TABLE_LIMIT: u64 = 100;
+
+/// Readings of a group or a sensor.
+///
+/// Rows come in order of time over the whole result, newest first, as soon as the first are known; memory does not
+/// grow with the result. Without a range of time, all that is stored is asked.
+///
+/// JSON has the wire format's field names, so that it can be sent again with `iotctl simulate --replay`. A value that
+/// was not measured is empty in tables and CSV and left out of JSON.
 #[derive(Debug, Args)]
-pub struct QueryArgs {}
+#[command(after_help = "Examples:
+  iotctl query --location plant-1 --device-type thermostat --last 1h
+  iotctl query --sensor 5f0c1c9e-8b7b-5d3c-9d55-0b8b2f7e6a11 --from '2026-01-31 12:00' --to '2026-01-31 13:00'
+  iotctl query --location plant-1 --device-type thermostat --where 'temperature > 28 and humidity < 40'
+  iotctl query --location plant-1 --device-type machine --columns recorded_timestamp,temperature,rpm --format csv
+  iotctl query --location plant-1 --device-type thermostat --latest
 
-pub async fn run(_args: QueryArgs, _context: Context) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+A condition compares columns or names of other metrics with =, !=, <, <=, >, >= and joins with and, or, not, ( );
+`humidity is missing` and `humidity is not missing` ask for what was not measured, which no comparison finds.
+Moments: 2026-01-31, '2026-01-31 12:00', 2026-01-31T12:00:00Z, now, -2h, '2h ago'; UTC where no zone is given.")]
+pub struct QueryArgs {
+    #[command(flatten)]
+    pub group: GroupArgs,
+    /// One sensor's readings; alone, they are found whatever group it is in
+    #[arg(long, value_name = "ID")]
+    pub sensor: Option<Uuid>,
+    #[command(flatten)]
+    pub time: TimeArgs,
+    /// At most so many rows, the first in --order; 0 for all [default: 100 for tables, else all]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Each sensor's newest reading instead, in order of the sensors' ids
+    #[arg(long, conflicts_with = "order")]
+    pub latest: bool,
+    /// Only readings that fulfil this condition
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub condition: Option<String>,
+    /// Columns to print, names of other metrics included
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
+    pub columns: Vec<String>,
+    /// By time: oldest or newest first
+    #[arg(long, value_enum, default_value_t)]
+    pub order: Order,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Print the legacy platform's defaults for what was not measured (-999.0, false, 0, {}); --where sees none of it
+    #[arg(long)]
+    pub fill_defaults: bool,
+}
+
+/// Which groups.
+#[derive(Debug, Clone, Default, Args)]
+pub struct GroupArgs {
+    #[arg(long, value_name = "NAME")]
+    pub location: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub device_type: Option<String>,
+}
+
+/// Which time, and how it is read and printed.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TimeArgs {
+    /// From this moment on
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
+    pub from: Option<String>,
+    /// Up to this moment, without it
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
+    pub to: Option<String>,
+    /// The last 30m, 24h, 7d, …
+    #[arg(long, value_name = "LENGTH", conflicts_with_all = ["from", "to"])]
+    pub last: Option<String>,
+    /// Local time instead of UTC, read and printed
+    #[arg(long)]
+    pub local: bool,
+}
+
+impl GroupArgs {
+    pub fn selection(&self) -> Selection {
+        Selection { location: self.location.clone(), device_type: self.device_type.clone() }
+    }
+}
+
+impl TimeArgs {
+    pub fn range(&self, now: i64) -> Result<TimeRange, UsageError> {
+        TimeRange::parse(self.from.as_deref(), self.to.as_deref(), self.last.as_deref(), self.zone(), now)
+            .map_err(|error| UsageError::new(error.to_string()))
+    }
+
+    pub fn zone(&self) -> Zone {
+        if self.local { Zone::Local } else { Zone::Utc }
+    }
+
+    pub fn clock(&self) -> Clock {
+        if self.local { Clock::Local } else { Clock::Utc }
+    }
+}
+
+pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
+    let now = Utc::now().timestamp_millis();
+    let range = args.time.range(now)?;
+    let filter = args
+        .condition
+        .as_deref()
+        .map(|condition| Filter::parse(condition, args.time.zone(), now))
+        .transpose()
+        .map_err(|error| UsageError::new(error.to_string()))?;
+    let columns = columns(&args)?;
+    let selection = args.group.selection();
+    if args.sensor.is_none() {
+        selection.exactly()?;
+    }
+    let session = Session::connect(&context.config.cassandra).await?;
+    let groups = match args.sensor {
+        Some(sensor) => selection.resolve_sensor(&session, sensor).await?,
+        None => vec![selection.exactly()?],
+    };
+    let question = Question { groups, sensor: args.sensor, range, filter, order: args.order };
+    let limit = match args.limit {
+        Some(0) => u64::MAX,
+        Some(limit) => limit,
+        None if args.format == Format::Table => TABLE_LIMIT,
+        None => u64::MAX,
+    };
+    let headings = columns.iter().map(heading).collect();
+    let printer = Printer {
+        records: context.output.records(args.format, args.time.clock(), headings)?,
+        columns: &columns,
+        fill_defaults: args.fill_defaults,
+        limit,
+    };
+    let answer = match args.latest {
+        true => print_latest(&session, &question, printer, &context.shutdown).await?,
+        false => print_scan(&session, question.clone(), printer, &context.shutdown).await?,
+    };
+    if answer.rows == 0 && args.sensor.is_none() {
+        selection.explain_absence(&session).await?;
+    }
+    remark(&answer, &args, &question, &columns, &context.output);
+    Ok(())
+}
+
+/// What was printed, for the remarks after it.
+struct Answer {
+    rows: u64,
+    /// Whether there was more.
+    cut: bool,
+    metric_names: BTreeSet<Arc<str>>,
+}
+
+/// Rows of readings, up to a limit.
+struct Printer<'a, W: std::io::Write> {
+    records: Records<W>,
+    columns: &'a [Column],
+    fill_defaults: bool,
+    limit: u64,
+}
+
+impl<W: std::io::Write> Printer<'_, W> {
+    /// Prints readings as long as the limit allows; `false` where it cut them off.
+    fn print(&mut self, readings: &[StoredReading]) -> anyhow::Result<bool> {
+        let mut cells = Vec::with_capacity(self.columns.len());
+        for reading in readings {
+            if self.records.rows() >= self.limit {
+                return Ok(false);
+            }
+            cells.clear();
+            cells.extend(self.columns.iter().map(|column| self.cell(column, reading)));
+            self.records.write(&cells)?;
+        }
+        self.records.flush()?;
+        Ok(true)
+    }
+
+    fn cell<'r>(&self, column: &Column, reading: &'r StoredReading) -> Cell<'r> {
+        let default = || if self.fill_defaults { column.legacy_default() } else { None };
+        match column.value(reading).or_else(default) {
+            None => Cell::Missing,
+            Some(Value::Text(text)) => Cell::Text(text),
+            Some(Value::Sensor(sensor)) => Cell::Uuid(sensor),
+            Some(Value::Moment(at)) => Cell::Moment(at),
+            Some(Value::Boolean(boolean)) => Cell::Boolean(boolean),
+            Some(Value::Number(number)) => Cell::Number(number),
+            Some(Value::Metrics(metrics)) => Cell::Metrics(metrics),
+        }
+    }
+}
+
+async fn print_scan<W: std::io::Write>(
+    session: &Session,
+    question: Question,
+    mut printer: Printer<'_, W>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Answer> {
+    let mut scan = until_stopped(shutdown, Scan::start(session, question)).await?;
+    let mut cut = false;
+    while let Some(chunk) = until_stopped(shutdown, scan.next()).await? {
+        if !printer.print(&chunk)? {
+            cut = true;
+            break;
+        }
+    }
+    Ok(Answer { rows: printer.records.finish()?, cut, metric_names: scan.metric_names() })
+}
+
+async fn print_latest<W: std::io::Write>(
+    session: &Session,
+    question: &Question,
+    mut printer: Printer<'_, W>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Answer> {
+    let mut names = Names::default();
+    let mut cut = false;
+    'groups: for group in &question.groups {
+        let mut pages = until_stopped(shutdown, readings::latest(session, group, question.sensor)).await?;
+        while let Some(mut page) = until_stopped(shutdown, pages.next(&mut names)).await? {
+            page.retain(|reading| {
+                question.range.contains(reading.recorded_at)
+                    && question.filter.as_ref().is_none_or(|filter| filter.accepts(reading))
+            });
+            if !printer.print(&page)? {
+                cut = true;
+                break 'groups;
+            }
+        }
+    }
+    let metric_names = names.iter().cloned().collect();
+    Ok(Answer { rows: printer.records.finish()?, cut, metric_names })
+}
+
+/// The future's result, or [`Interrupted`] as soon as the user stops the command.
+pub(super) async fn until_stopped<T, E: Into<anyhow::Error>>(
+    shutdown: &Shutdown,
+    future: impl Future<Output = Result<T, E>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        result = future => result.map_err(Into::into),
+        () = shutdown.requested() => Err(Interrupted.into()),
+    }
+}
+
+/// The columns asked for. A table leaves the group out where it is the same in all rows.
+fn columns(args: &QueryArgs) -> anyhow::Result<Vec<Column>> {
+    if args.columns.is_empty() {
+        let one_group = args.group.location.is_some() && args.group.device_type.is_some();
+        let is_constant = |column: &Column| matches!(column, Column::Location | Column::DeviceType);
+        let hide = args.format == Format::Table && one_group;
+        return Ok(Column::ALL.into_iter().filter(|column| !(hide && is_constant(column))).collect());
+    }
+    let names = args.columns.iter().map(|name| name.trim());
+    let columns: Vec<_> = names
+        .map(|name| (!name.is_empty()).then(|| Column::named(name)))
+        .collect::<Option<_>>()
+        .context(UsageError::new(
+            "--columns has an empty name (write it as --columns recorded_timestamp,temperature)",
+        ))?;
+    for (index, column) in columns.iter().enumerate() {
+        if columns[..index].contains(column) {
+            return Err(UsageError::new(format!("--columns names {} twice", column.name())).into());
+        }
+    }
+    Ok(columns)
+}
+
+fn heading(column: &Column) -> Heading {
+    let heading = Heading::left(column.name()).titled(column.heading());
+    Heading { align_right: matches!(column, Column::Metric(_)), ..heading }
+}
+
+/// What a person should know about the answer, on stderr.
+fn remark(answer: &Answer, args: &QueryArgs, question: &Question, columns: &[Column], output: &Output) {
+    if answer.cut && args.limit.is_none() {
+        let which = match (args.latest, args.order) {
+            (true, _) => "first",
+            (false, Order::Desc) => "newest",
+            (false, Order::Asc) => "oldest",
+        };
+        output.note(format!("showing the {which} {} (--limit 0 for all)", answer.rows));
+    }
+    if answer.rows == 0 {
+        output.note(no_rows(question));
+    }
+    let conditions = question.filter.iter().flat_map(Filter::columns);
+    for column in columns.iter().chain(conditions).collect::<std::collections::HashSet<_>>() {
+        if let Column::Metric(Metric::Other(name)) = column
+            && !answer.metric_names.contains(name.as_str())
+        {
+            let known: Vec<&str> = answer.metric_names.iter().take(20).map(|name| &**name).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            output.note(format!("no reading here has {name} (other metrics here: {known})"));
+        }
+    }
+}
+
+fn no_rows(question: &Question) -> String {
+    let mut text = "no readings".to_owned();
+    if !question.range.is_everything() {
+        if question.range.from > i64::MIN {
+            text += &format!(" from {}", time_range::display(question.range.from));
+        }
+        if question.range.to < i64::MAX {
+            text += &format!(" up to {}", time_range::display(question.range.to));
+        }
+    }
+    if question.filter.is_some() {
+        text += " that fulfil the condition";
+    }
+    text
 }

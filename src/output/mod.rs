@@ -8,6 +8,7 @@ use crate::error::OutputClosed;
 
 pub mod log;
 pub mod progress;
+pub mod record;
 pub mod table;
 
 /// How a result is printed.
