@@ -47,6 +47,16 @@ pub async fn extremes(
     Ok(ExtremesPages { pages: session.pages(statement, values, PAGE_SENSORS) })
 }
 
+/// The raw rows of a partition, counted by the server.
+pub async fn count(session: &Session, partition: &Partition) -> Result<u64, Error> {
+    let (clause, values, _) = Slice::EVERYTHING.clause(partition);
+    let cql = format!("SELECT count(*) FROM {}.iot_sensor_metrics {clause}", session.keyspace());
+    let statement = session.prepare(&cql).await?;
+    let rows = session.execute(&statement, &values).await?;
+    let count: Option<i64> = rows.first().map(|row| row.get(0)).transpose()?;
+    Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+}
+
 impl ExtremesPages {
     /// The next page, or `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<SensorExtremes>>, Error> {
