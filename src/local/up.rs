@@ -191,6 +191,9 @@ impl<'a> Site<'a> {
             }
             KafkaMode::Zookeeper => jars::KAFKA_ZOOKEEPER,
         };
+        if java.version < 17 {
+            board.note(format!("no Java 17 here; the servers run on Java {}", java.version));
+        }
         let cache = cache_dir(config)?;
         let cassandra_jars = jars::CASSANDRA.fetch(&cache, &java, board, shutdown).await?;
         let kafka_jars = kafka.fetch(&cache, &java, board, shutdown).await?;
