@@ -50,12 +50,12 @@ pub async fn run(args: UpArgs, context: Context) -> anyhow::Result<()> {
         context.output.note("already running, nothing to do");
     }
     context.output.print(status::table(&running.servers).to_string())?;
-    context.output.note(next_steps(&running, &context));
+    context.output.note(next_steps(&running, &args.place, &context));
     Ok(())
 }
 
 /// What to try now, with the flags that the other commands need to find these servers.
-fn next_steps(running: &Running, context: &Context) -> String {
+fn next_steps(running: &Running, place: &PlaceArgs, context: &Context) -> String {
     let contact_points: Vec<_> = running.cassandra.iter().map(ToString::to_string).collect();
     let (cassandra, kafka) =
         (&context.config.cassandra.contact_points, &context.config.kafka.bootstrap_servers);
@@ -67,9 +67,13 @@ fn next_steps(running: &Running, context: &Context) -> String {
         flags.push_str(&format!(" --brokers {}", running.kafka));
     }
     let replicas = if contact_points.len() < 3 { " --replication-factor 1" } else { "" };
-    format!(
-        "data and logs: {}\nnext: iotctl{flags} schema apply{replicas}\n      iotctl{flags} simulate --count 10000\n      \
-         iotctl{flags} ingest --until-end\n      iotctl down",
-        running.data_dir.display()
-    )
+    let data = place.data.as_ref().map(|dir| format!(" --data {}", dir.display())).unwrap_or_default();
+    [
+        format!("data and logs: {}", running.data_dir.display()),
+        format!("next: iotctl{flags} schema apply{replicas}"),
+        format!("      iotctl{flags} simulate --count 10000"),
+        format!("      iotctl{flags} ingest --until-end"),
+        format!("      iotctl down{data}"),
+    ]
+    .join("\n")
 }

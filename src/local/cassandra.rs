@@ -68,8 +68,9 @@ impl Nodes<'_> {
     /// Writes the node's configuration and returns the command that runs it.
     pub fn prepare(&self, server: &Server) -> anyhow::Result<Command> {
         let dir = self.layout.server_dir(&server.name);
-        let conf = dir.join("conf");
-        std::fs::create_dir_all(&conf).with_context(|| format!("cannot make {}", conf.display()))?;
+        let (conf, triggers) = (dir.join("conf"), dir.join("conf/triggers"));
+        // Cassandra complains in its log where there is no folder for triggers.
+        std::fs::create_dir_all(&triggers).with_context(|| format!("cannot make {}", triggers.display()))?;
         let (yaml, logback) = (conf.join("cassandra.yaml"), conf.join("logback.xml"));
         for (path, text) in [(&yaml, self.yaml(server, &dir)), (&logback, LOGBACK.to_owned())] {
             std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -79,6 +80,7 @@ impl Nodes<'_> {
         options.extend([
             format!("-Dcassandra.config={}", file_url(&yaml)),
             format!("-Dcassandra.storagedir={}", dir.display()),
+            format!("-Dcassandra.triggers_dir={}", triggers.display()),
             format!("-Dcassandra.logdir={}", dir.join("audit").display()),
             format!("-Dlogback.configurationFile={}", file_url(&logback)),
             format!("-Diotctl.log={}", self.layout.log(&server.name).display()),

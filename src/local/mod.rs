@@ -1,7 +1,7 @@
 //! Real Cassandra and Kafka servers on this machine, for `iotctl up` and for the tests; no container needed.
 //!
 //! [`up`] finds a Java ([`java`]), fetches the jars ([`jars`]), checks the ports ([`ports`]), writes configurations
-//! ([`cassandra`], [`kafka`]) and starts each server as a detached process ([`process`]) that [`down`] and
+//! ([`cassandra`], [`kafka`]) and starts (`boot`) each server as a detached process ([`process`]) that [`down`] and
 //! [`status`] find again through its pid file. Everything of one `up` lies in one directory ([`layout`]), which is
 //! made for one [`cluster`]. All of it binds to loopback.
 //!
@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
+mod boot;
 pub mod cassandra;
 pub mod cluster;
 pub mod down;

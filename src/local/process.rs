@@ -22,6 +22,8 @@ use super::layout::Layout;
 /// How long a server may take to end after SIGTERM before it is killed.
 const TERM_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
+/// A log that is longer when its server starts is set aside, in bytes.
+const LOG_LIMIT: u64 = 20 << 20;
 
 /// A pid file: a process that an `up` started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +60,7 @@ pub fn spawn(
     command: &mut Command,
 ) -> anyhow::Result<(Process, Child)> {
     let log = layout.log(name);
+    set_aside(&log)?;
     let open = || OpenOptions::new().create(true).append(true).open(&log);
     let file = open().with_context(|| format!("cannot open {}", log.display()))?;
     let log_offset = file.metadata().map_or(0, |metadata| metadata.len());
@@ -83,6 +86,15 @@ pub fn spawn(
         return Err(error);
     }
     Ok((process, child))
+}
+
+/// Cassandra rolls its log by itself; for the others a long log is set aside at the next start, and one is kept.
+fn set_aside(log: &Path) -> anyhow::Result<()> {
+    if std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > LOG_LIMIT) {
+        let aside = log.with_extension("log.1");
+        std::fs::rename(log, &aside).with_context(|| format!("cannot write {}", aside.display()))?;
+    }
+    Ok(())
 }
 
 impl Process {

@@ -27,13 +27,19 @@ impl Board {
         Self { output, bars: MultiProgress::with_draw_target(output.draw_target()) }
     }
 
+    /// A remark above the lines.
+    pub fn note(&self, text: impl AsRef<str>) {
+        self.bars.suspend(|| self.output.note(text));
+    }
+
     /// A new line: `name` and what it does now.
     pub fn step(&self, name: &str, doing: &str) -> Step {
-        let bar = self.bars.add(ProgressBar::new_spinner());
         let style = ProgressStyle::with_template("{spinner:.green} {prefix:<12} {msg} {elapsed}");
-        bar.set_style(style.expect("a constant template"));
-        bar.set_prefix(name.to_owned());
-        bar.set_message(doing.to_owned());
+        let bar = ProgressBar::new_spinner()
+            .with_style(style.expect("a constant template"))
+            .with_prefix(name.to_owned())
+            .with_message(doing.to_owned());
+        let bar = self.bars.add(bar);
         bar.enable_steady_tick(Duration::from_millis(120));
         if bar.is_hidden() {
             self.output.note(format!("{name}: {doing}"));
