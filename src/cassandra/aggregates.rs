@@ -7,8 +7,11 @@ use super::readings::Slice;
 use super::{Error, Pages, Row, Session};
 use crate::reading::Metric;
 
-/// Sensors in a page. Each is an aggregate over many rows, so a page takes longer than one of rows.
+/// Sensors in a page. Small ones cost the server far more a row (measured on 5.0.6, 100 sensors of 400 rows: 0.15 s
+/// in one page, 1.2 s in ten), so pages shrink only where they prove too slow.
 const PAGE_SENSORS: i32 = 500;
+/// Rows in a page where a moment is looked for by reading them.
+const PAGE_VALUES: i32 = 1_000;
 
 /// A sensor's lowest and highest value within one slice of a partition.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,7 +63,7 @@ pub async fn count(session: &Session, partition: &Partition) -> Result<u64, Erro
 impl ExtremesPages {
     /// The next page, or `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<SensorExtremes>>, Error> {
-        let Some(page) = self.pages.next().await? else { return Ok(None) };
+        let Some(page) = self.pages.next_or_smaller().await? else { return Ok(None) };
         let mut extremes = Vec::with_capacity(page.len());
         for row in page.iter() {
             extremes.extend(sensor_extremes(row)?);
@@ -78,6 +81,9 @@ fn sensor_extremes(row: Row<'_>) -> Result<Option<SensorExtremes>, Error> {
 }
 
 /// The newest moment in `slice`, of one sensor, at which `metric` was exactly `value`.
+///
+/// The server looks for a column's value and stops at the first row that has it, because a sensor's rows come newest
+/// first. It cannot filter by an element of a frozen map: those values are read until one matches.
 pub async fn last_moment_of(
     session: &Session,
     partition: &Partition,
@@ -85,17 +91,24 @@ pub async fn last_moment_of(
     metric: &Metric,
     value: f32,
 ) -> Result<Option<i64>, Error> {
-    let (clause, values, filtered) = slice.clause(partition);
+    let (mut clause, mut values, filtered) = slice.clause(partition);
+    if let Metric::Other(_) = metric {
+        clause += if filtered { " ALLOW FILTERING" } else { "" };
+    } else {
+        // The server tells -0.0 from 0.0, and they are the same value.
+        let (least, greatest) = if value == 0.0 { (-0.0, 0.0) } else { (value, value) };
+        clause += &format!(" AND {metric} >= ? AND {metric} <= ? LIMIT 1 ALLOW FILTERING");
+        values.push_float(Some(least));
+        values.push_float(Some(greatest));
+    }
     let cql = format!(
-        "SELECT recorded_timestamp, {} FROM {}.iot_sensor_metrics {clause}{}",
+        "SELECT recorded_timestamp, {} FROM {}.iot_sensor_metrics {clause}",
         value_expression(metric),
-        session.keyspace(),
-        if filtered { " ALLOW FILTERING" } else { "" }
+        session.keyspace()
     );
     let statement = session.prepare(&cql).await?;
-    let mut pages = session.pages(statement, values, 1_000);
-    // A sensor's rows come newest first, so the first match is the newest.
-    while let Some(page) = pages.next().await? {
+    let mut pages = session.pages(statement, values, PAGE_VALUES);
+    while let Some(page) = pages.next_or_smaller().await? {
         for row in page.iter() {
             if row.get::<Option<f32>>(1)? == Some(value) {
                 return Ok(Some(row.get(0)?));
