@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn ages_are_short_for_people_and_exact_for_programs() {
-        let shown = |seconds| match age(seconds * 1000, 0, Format::Table) {
+        let shown = |seconds: i64| match age(seconds * 1000, 0, Format::Table) {
             Age::Text(text) => text,
             Age::Seconds(_) => unreachable!("tables are for people"),
         };
