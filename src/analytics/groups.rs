@@ -91,6 +91,14 @@ impl Selection {
         self.resolve(session).await.map(|_| ())
     }
 
+    /// What narrows down to `group` by the same names as this does.
+    fn named_alike(&self, group: &Group) -> Self {
+        Self {
+            location: self.location.as_ref().map(|_| group.location.clone()),
+            device_type: self.device_type.as_ref().map(|_| group.device_type.clone()),
+        }
+    }
+
     /// The remedy: the closest names, or that there are none at all.
     fn offer(&self, known: &[Group]) -> String {
         if known.is_empty() {
@@ -113,7 +121,13 @@ impl Selection {
         if alike.is_empty() {
             return format!("{} groups are known, see `iotctl sensors`", known.len());
         }
-        let names: Vec<_> = alike.iter().take(MOST_OFFERED).map(|(_, group)| name(group)).collect();
+        let mut names: Vec<String> = Vec::new();
+        for (_, group) in alike {
+            let name = self.named_alike(group).describe();
+            if names.len() < MOST_OFFERED && !names.contains(&name) {
+                names.push(name);
+            }
+        }
         format!("did you mean {}?", names.join(", or "))
     }
 }
@@ -144,6 +158,14 @@ mod tests {
         let offer = select("plant-1", "termostat").offer(&known());
         assert!(offer.starts_with("did you mean location plant-1, device type thermostat"), "{offer}");
         assert!(!offer.contains("office"), "{offer}");
+    }
+
+    #[test]
+    fn a_misspelt_location_alone_is_offered_locations_alone() {
+        let mut known = known();
+        known.push(Group { location: "plant-1".into(), device_type: "motion".into() });
+        let selection = Selection { location: Some("plnat-1".into()), device_type: None };
+        assert_eq!(selection.offer(&known), "did you mean location plant-1, or location plant-2?");
     }
 
     #[test]

@@ -159,9 +159,10 @@ fn metric(name: &str) -> Result<Metric, UsageError> {
 /// is stored, no name is known to be wrong.
 fn known_or_refused(metric: &Metric, names: &BTreeSet<Arc<str>>, groups: usize) -> Result<(), UsageError> {
     match metric {
-        Metric::Other(name) if groups > 0 && !names.contains(name.as_str()) => {
-            Err(UsageError::new(format!("no reading here has a metric {name} (known metrics: {})", known(names))))
-        }
+        Metric::Other(name) if groups > 0 && !names.contains(name.as_str()) => Err(UsageError::new(format!(
+            "no reading here has a metric {name} (known metrics: {})",
+            known(names)
+        ))),
         _ => Ok(()),
     }
 }
