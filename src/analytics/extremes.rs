@@ -19,7 +19,11 @@ use crate::cassandra::readings::{self, Names, Slice};
 use crate::cassandra::{Error, Session};
 use crate::reading::Metric;
 
-/// Partitions that are aggregated at once, and moments that are looked up at once.
+/// Partitions that each node aggregates at once: work for its processors, so that more would only queue there and
+/// run into the server's own deadline.
+const AGGREGATES_PER_NODE: usize = 3;
+const MOST_AGGREGATES: usize = 24;
+/// Moments that are looked up at once, groups whose partitions are listed at once.
 const IN_FLIGHT: usize = 12;
 /// Sensors whose newest reading is looked at for names of other metrics.
 const SENSORS_ASKED_FOR_NAMES: usize = 10_000;
@@ -170,10 +174,12 @@ pub async fn find(
         .buffer_unordered(IN_FLIGHT)
         .map_ok(|partitions| stream::iter(partitions).map(Ok::<_, Error>))
         .try_flatten();
+    let nodes = session.nodes().iter().filter(|node| node.is_up).count();
+    let at_once = (AGGREGATES_PER_NODE * nodes.max(1)).min(MOST_AGGREGATES);
     let mut pages = std::pin::pin!(
         partitions
             .map_ok(|partition| sensors_of(session, partition, metric, range))
-            .try_buffer_unordered(IN_FLIGHT)
+            .try_buffer_unordered(at_once)
     );
     let mut extremes = Extremes::default();
     let mut done = 0;

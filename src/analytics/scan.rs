@@ -223,7 +223,7 @@ impl Shared {
         let count = || async {
             let mut sensors = 0;
             for group in &self.question.groups {
-                sensors += u64::try_from(groups::summary(&self.session, group).await?.sensors).unwrap_or(0);
+                sensors += groups::summary(&self.session, group).await?.sensors;
             }
             Ok::<_, Error>(sensors)
         };

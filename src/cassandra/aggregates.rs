@@ -7,7 +7,8 @@ use super::readings::Slice;
 use super::{Error, Pages, Row, Session};
 use crate::reading::Metric;
 
-/// Sensors in a page. Each is an aggregate over many rows, so a page takes longer than one of rows.
+/// Sensors in a page. Small ones cost the server far more a row (measured on 5.0.6, 100 sensors of 400 rows: 0.15 s
+/// in one page, 1.2 s in ten), so pages shrink only where they prove too slow.
 const PAGE_SENSORS: i32 = 500;
 
 /// A sensor's lowest and highest value within one slice of a partition.
@@ -50,7 +51,7 @@ pub async fn extremes(
 impl ExtremesPages {
     /// The next page, or `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<SensorExtremes>>, Error> {
-        let Some(page) = self.pages.next().await? else { return Ok(None) };
+        let Some(page) = self.pages.next_or_smaller().await? else { return Ok(None) };
         let mut extremes = Vec::with_capacity(page.len());
         for row in page.iter() {
             extremes.extend(sensor_extremes(row)?);
@@ -85,7 +86,7 @@ pub async fn last_moment_of(
     let statement = session.prepare(&cql).await?;
     let mut pages = session.pages(statement, values, 1_000);
     // A sensor's rows come newest first, so the first match is the newest.
-    while let Some(page) = pages.next().await? {
+    while let Some(page) = pages.next_or_smaller().await? {
         for row in page.iter() {
             if row.get::<Option<f32>>(1)? == Some(value) {
                 return Ok(Some(row.get(0)?));

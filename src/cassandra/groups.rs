@@ -26,7 +26,7 @@ pub struct Partition {
 /// What is known about the sensors of a group without reading its readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupSummary {
-    pub sensors: i64,
+    pub sensors: u64,
     /// The newest reading's moment, in milliseconds since the epoch.
     pub last_recorded_at: Option<i64>,
 }
@@ -71,18 +71,23 @@ pub async fn groups_of_sensor(session: &Session, sensor: Uuid) -> Result<Vec<Gro
     page.iter().map(|row| Ok(Group { location: row.get(0)?, device_type: row.get(1)? })).collect()
 }
 
-/// The number of a group's sensors and its newest reading, counted by the server over one row a sensor.
+/// The number of a group's sensors and its newest reading. Counted here, page by page: the server's own count() over
+/// a large group would not end within its deadline.
 pub async fn summary(session: &Session, group: &Group) -> Result<GroupSummary, Error> {
     let cql = format!(
-        "SELECT count(*), max(recorded_timestamp) FROM {}.iot_latest WHERE location = ? AND device_type = ?",
+        "SELECT recorded_timestamp FROM {}.iot_latest WHERE location = ? AND device_type = ?",
         session.keyspace()
     );
     let statement = session.prepare(&cql).await?;
-    let page = session.execute(&statement, &group.key()).await?;
-    match page.first() {
-        Some(row) => Ok(GroupSummary { sensors: row.get(0)?, last_recorded_at: row.get(1)? }),
-        None => Ok(GroupSummary { sensors: 0, last_recorded_at: None }),
+    let mut pages = session.pages(statement, group.key(), 5_000);
+    let mut summary = GroupSummary { sensors: 0, last_recorded_at: None };
+    while let Some(page) = pages.next().await? {
+        for row in page.iter() {
+            summary.sensors += 1;
+            summary.last_recorded_at = summary.last_recorded_at.max(row.get(0)?);
+        }
     }
+    Ok(summary)
 }
 
 /// The partitions of a group that may hold a moment of `[from, to)`, newest first.
@@ -101,15 +106,39 @@ pub async fn partitions(
     );
     let statement = session.prepare(&cql).await?;
     let mut pages = session.pages(statement, group.key().timestamp(to), 5_000);
-    let mut partitions = Vec::new();
+    let mut buckets = Vec::new();
     while let Some(page) = pages.next().await? {
         for row in page.iter() {
-            let bucket = Bucket { start: row.get(0)?, seconds: row.get(1)? };
-            // Widths differ, so that only the bucket itself says whether it reaches into the range.
-            if bucket.end() > from {
-                partitions.push(Partition { group: group.clone(), bucket });
-            }
+            add_bucket(&mut buckets, Bucket { start: row.get(0)?, seconds: row.get(1)? });
         }
     }
-    Ok(partitions)
+    // Widths differ, so that only the bucket itself says whether it reaches into the range.
+    buckets.retain(|bucket| bucket.end() > from);
+    Ok(buckets.into_iter().map(|bucket| Partition { group: group.clone(), bucket }).collect())
+}
+
+/// Adds the next recorded bucket, in the table's order. The raw table's key has a bucket's start and not its width,
+/// so buckets of different widths that start together are one partition, as wide as the widest.
+fn add_bucket(buckets: &mut Vec<Bucket>, next: Bucket) {
+    match buckets.last_mut() {
+        Some(last) if last.start == next.start => last.seconds = last.seconds.max(next.seconds),
+        _ => buckets.push(next),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_that_start_together_are_one_partition_as_wide_as_the_widest() {
+        let mut buckets = Vec::new();
+        for (start, seconds) in
+            [(7_200_000, 3600), (7_200_000, 7200), (3_600_000, 3600), (0, 7200), (0, 3600)]
+        {
+            add_bucket(&mut buckets, Bucket { start, seconds });
+        }
+        let shape: Vec<_> = buckets.iter().map(|bucket| (bucket.start, bucket.seconds)).collect();
+        assert_eq!(shape, [(7_200_000, 7200), (3_600_000, 3600), (0, 7200)]);
+    }
 }

@@ -156,7 +156,7 @@ impl ReadingPages {
         names: &mut Names,
         readings: &mut Vec<StoredReading>,
     ) -> Result<bool, Error> {
-        let Some(page) = self.pages.next().await? else { return Ok(false) };
+        let Some(page) = self.pages.next_or_smaller().await? else { return Ok(false) };
         readings.reserve(page.len());
         for row in page.iter() {
             readings.push(decode(row, &self.partition.group, self.partition.bucket.seconds, names)?);

@@ -262,6 +262,23 @@ impl Pages {
         self.next = rows.paging_state.take().map(Some);
         Ok(Some(rows))
     }
+
+    /// As [`Pages::next`], asking for less where a page takes the servers longer than they allow: for reads that
+    /// look at many rows for each that they return (aggregates, filters).
+    pub async fn next_or_smaller(&mut self) -> Result<Option<Rows>, Error> {
+        const SMALLER: i32 = 8;
+        loop {
+            match self.next().await {
+                Err(error @ (Error::ReplicaTimeout { .. } | Error::Deadline { .. }))
+                    if self.page_size > SMALLER =>
+                {
+                    self.page_size /= SMALLER;
+                    debug!(%error, page_size = self.page_size, "asking for smaller pages");
+                }
+                result => return result,
+            }
+        }
+    }
 }
 
 /// Whether a request may be sent again when its fate is unknown.

@@ -93,7 +93,7 @@ pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
     let limits = args.limits()?;
     let metric = metric(&args.metric)?;
-    let Context { output, shutdown, config } = &context;
+    let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;
     let groups = until_stopped(shutdown, args.group.selection().resolve(&session)).await?;
 

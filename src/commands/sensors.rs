@@ -17,19 +17,19 @@ const IN_FLIGHT: usize = 16;
 
 /// Groups and sensors with their last reading.
 ///
-/// Without a location or device type: the groups, each with its number of sensors and its newest reading's moment.
-/// With one of them: the sensors of the matching groups, each with its newest reading.
+/// Sensors come in order of their groups' names and then their ids, each with its newest reading; groups with their
+/// number of sensors and their newest reading's moment.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  iotctl sensors
+  iotctl sensors --by group
   iotctl sensors --location plant-1 --device-type thermostat
-  iotctl sensors --by sensor --format ndjson")]
+  iotctl sensors --format ndjson")]
 pub struct SensorsArgs {
     #[command(flatten)]
     pub group: GroupArgs,
-    /// A line a group or a line a sensor [default: group, or sensor where a name is given]
-    #[arg(long, value_enum)]
-    pub by: Option<By>,
+    /// A line a sensor, or a line a group with its number of sensors
+    #[arg(long, value_enum, default_value_t)]
+    pub by: By,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Local time instead of UTC
@@ -38,22 +38,16 @@ pub struct SensorsArgs {
 }
 
 /// What a line of the list stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum By {
-    Group,
+    #[default]
     Sensor,
-}
-
-impl SensorsArgs {
-    fn by(&self) -> By {
-        let is_narrowed = self.group.location.is_some() || self.group.device_type.is_some();
-        self.by.unwrap_or(if is_narrowed { By::Sensor } else { By::Group })
-    }
+    Group,
 }
 
 pub async fn run(args: SensorsArgs, context: Context) -> anyhow::Result<()> {
     let session = Session::connect(&context.config.cassandra).await?;
-    match args.by() {
+    match args.by {
         By::Group => list_groups(&session, &args, &context).await,
         By::Sensor => list_sensors(&session, &args, &context).await,
     }
@@ -73,12 +67,11 @@ async fn list_groups(session: &Session, args: &SensorsArgs, context: &Context) -
         .buffered(IN_FLIGHT);
     let mut sensors = 0;
     while let Some((summary, group)) = until_stopped(&context.shutdown, summaries.try_next()).await? {
-        let count = u64::try_from(summary.sensors).unwrap_or(0);
-        sensors += count;
+        sensors += summary.sensors;
         records.write(&[
             Cell::Text(&group.location),
             Cell::Text(&group.device_type),
-            Cell::Count(count),
+            Cell::Count(summary.sensors),
             summary.last_recorded_at.map_or(Cell::Missing, Cell::Moment),
         ])?;
     }
@@ -126,7 +119,9 @@ async fn list_sensors(session: &Session, args: &SensorsArgs, context: &Context) 
         }
     }
     let sensors = records.finish()?;
-    context.output.note(format!("{sensors} sensors in {} groups", matching.len()));
+    context
+        .output
+        .note(format!("{sensors} sensors in {} groups (--by group for a line a group)", matching.len()));
     Ok(())
 }
 
