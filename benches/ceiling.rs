@@ -2,8 +2,12 @@
 //! with nothing to fetch, decode, track or commit. Needs a Cassandra with the schema applied; `benches/pipeline.sh`
 //! runs it beside the pipeline and prints the ratio.
 //!
-//! `cargo bench --bench ceiling -- --rows 500000 [-O cassandra.keyspace=…]`
+//! `iotctl simulate --stdout … >readings; cargo bench --bench ceiling -- --readings readings [-O cassandra.keyspace=…]`
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -11,15 +15,14 @@ use futures::StreamExt;
 use iotctl::cassandra::writes::{self, WriteStatements};
 use iotctl::cassandra::{SealedBatch, Session, Values};
 use iotctl::config::{Config, Loaded, Sources};
-use iotctl::reading::{Bucket, Reading};
-use uuid::Uuid;
+use iotctl::reading::Bucket;
+use iotctl::reading::decode::{DecodeLimits, decode};
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    #[arg(long, default_value_t = 500_000)]
-    rows: usize,
-    #[arg(long, default_value_t = 1000)]
-    sensors: usize,
+    /// NDJSON in the wire format; read and decoded before the clock starts.
+    #[arg(long)]
+    readings: PathBuf,
     /// Settings, as iotctl takes them.
     #[arg(short = 'O', long = "option")]
     options: Vec<String>,
@@ -35,14 +38,15 @@ fn main() -> anyhow::Result<()> {
         ("-O".to_owned(), key.to_owned(), value.to_owned())
     });
     let config = Loaded::load(&Sources { file: None, flags: flags.collect() })?.config;
-    tokio::runtime::Runtime::new()?.block_on(run(&config, arguments.rows, arguments.sensors))
+    tokio::runtime::Runtime::new()?.block_on(run(&config, &arguments.readings))
 }
 
-async fn run(config: &Config, rows: usize, sensors: usize) -> anyhow::Result<()> {
+async fn run(config: &Config, readings: &Path) -> anyhow::Result<()> {
     let session = Session::connect(&config.cassandra).await?;
     // The other nodes' connections are opened in the background.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let batches = batches(&session, config, rows, sensors).await?;
+    let batches = batches(&session, config, readings).await?;
+    let rows: usize = batches.iter().map(SealedBatch::rows).sum();
     let started = Instant::now();
     let mut writes = futures::stream::iter(&batches)
         .map(|batch| session.write(batch))
@@ -56,46 +60,29 @@ async fn run(config: &Config, rows: usize, sensors: usize) -> anyhow::Result<()>
     iotctl::output::Output::new(iotctl::output::ColorChoice::Never, true).print(report.to_string())
 }
 
-/// The default fleet's shape: 5 locations x 5 device types, one reading per sensor and second.
-async fn batches(
-    session: &Session,
-    config: &Config,
-    rows: usize,
-    sensors: usize,
-) -> anyhow::Result<Vec<SealedBatch>> {
+/// The readings as batches of one partition each, in the order in which they fill up.
+async fn batches(session: &Session, config: &Config, readings: &Path) -> anyhow::Result<Vec<SealedBatch>> {
     let statements = WriteStatements::prepare(session).await?;
-    let start = 1_750_000_000_000_i64;
+    let limits = DecodeLimits { max_message_bytes: usize::MAX, max_future_skew: Duration::MAX };
+    let consistency = config.cassandra.write_consistency;
     let mut values = Values::new();
-    let mut open = std::collections::HashMap::new();
+    let mut open = HashMap::new();
     let mut sealed = Vec::new();
-    for row in 0..rows {
-        let (sensor, second) = (row % sensors, (row / sensors) as i64);
-        let (location, device_type) = (format!("plant-{}", sensor % 5), format!("type-{}", sensor / 5 % 5));
-        let reading = Reading {
-            location: location.as_str().into(),
-            device_type: device_type.as_str().into(),
-            sensor: Uuid::from_u128(sensor as u128),
-            recorded_at: start + second * 1000,
-            temperature: Some(20.0 + (row % 100) as f32 / 10.0),
-            humidity: Some(45.5),
-            pressure: Some(1013.25),
-            motion_detected: Some(row % 2 == 0),
-            light_level: Some(300.5),
-            gas_concentration: Some(400.25),
-            other_metrics: vec![("battery_voltage".into(), 3.3)],
-        };
+    for line in BufReader::new(File::open(readings)?).lines() {
+        let line = line?;
+        let reading = decode(line.as_bytes(), &limits, 0)?.reading;
         let bucket = Bucket::containing(reading.recorded_at, config.schema.bucket);
         writes::bind_reading(&mut values, &reading, bucket);
-        let batch = open
-            .entry((location.clone(), device_type.clone(), bucket))
-            .or_insert_with(|| statements.readings_batch(&location, &device_type, bucket));
+        let new = || statements.readings_batch(&reading.location, &reading.device_type, bucket);
+        let key = (reading.location.to_string(), reading.device_type.to_string(), bucket);
+        let batch = open.entry(key).or_insert_with(new);
         batch.push(&values);
         if batch.rows() == config.ingest.batch_rows {
-            let full = std::mem::replace(batch, statements.readings_batch(&location, &device_type, bucket));
-            sealed.push(full.seal(config.cassandra.write_consistency, start * 1000 + row as i64));
+            let full = std::mem::replace(batch, new());
+            sealed.push(full.seal(consistency, sealed.len() as i64 + 1));
         }
     }
     let rest = open.into_values().filter(|batch| !batch.is_empty());
-    sealed.extend(rest.map(|batch| batch.seal(config.cassandra.write_consistency, start * 1000)));
+    sealed.extend(rest.map(|batch| batch.seal(consistency, 1)));
     Ok(sealed)
 }

@@ -5,6 +5,7 @@
 //! values are compared as the 32-bit floats they are stored as, and copies of a reading in overlapping buckets do not
 //! count for an extreme.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -161,18 +162,34 @@ impl Extremes {
     }
 }
 
-/// Aggregates all partitions of `groups` in `range`. `progress` is told of each that is done and how many there are.
+/// How far [`find`] has come. The buckets of groups are listed while others are read, so both numbers grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub buckets: u64,
+    pub buckets_done: u64,
+}
+
+/// Aggregates all partitions of `groups` in `range`. `progress` is told whenever it changes.
 pub async fn find(
     session: &Session,
     groups: &[Arc<Group>],
     metric: &Metric,
     range: TimeRange,
-    progress: impl Fn(usize),
+    progress: impl Fn(Progress),
 ) -> Result<Extremes, Error> {
+    let state = Cell::new(Progress::default());
+    let advance = |listed: usize, done: u64| {
+        let Progress { buckets, buckets_done } = state.get();
+        state.set(Progress { buckets: buckets + listed as u64, buckets_done: buckets_done + done });
+        progress(state.get());
+    };
     let partitions = stream::iter(groups)
         .map(|group| groups::partitions(session, group, range.from, range.to))
         .buffer_unordered(IN_FLIGHT)
-        .map_ok(|partitions| stream::iter(partitions).map(Ok::<_, Error>))
+        .map_ok(|partitions| {
+            advance(partitions.len(), 0);
+            stream::iter(partitions).map(Ok::<_, Error>)
+        })
         .try_flatten();
     let nodes = session.nodes().iter().filter(|node| node.is_up).count();
     let at_once = (AGGREGATES_PER_NODE * nodes.max(1)).min(MOST_AGGREGATES);
@@ -182,13 +199,11 @@ pub async fn find(
             .try_buffer_unordered(at_once)
     );
     let mut extremes = Extremes::default();
-    let mut done = 0;
     while let Some((partition, sensors)) = pages.try_next().await? {
         for sensor in &sensors {
             extremes.merge(&partition, sensor);
         }
-        done += 1;
-        progress(done);
+        advance(0, 1);
     }
     Ok(extremes)
 }

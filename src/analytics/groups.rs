@@ -46,12 +46,12 @@ impl Selection {
         }
     }
 
-    /// All matching groups; an error where there is none.
+    /// All matching groups; an error where a name was given that none has.
     pub async fn resolve(&self, session: &Session) -> anyhow::Result<Vec<Arc<Group>>> {
         let known = groups::groups(session).await?;
         let matching: Vec<_> =
             known.iter().filter(|group| self.matches(group)).cloned().map(Arc::new).collect();
-        if matching.is_empty() {
+        if matching.is_empty() && *self != Self::default() {
             return Err(NoReadings::Group { wanted: self.describe(), offer: self.offer(&known) }.into());
         }
         Ok(matching)

@@ -5,9 +5,10 @@
 //! - [`groups`]: which groups a question is about; what to say when there is no such group.
 //! - [`column`]: the columns of a reading by name; [`filter`]: conditions over them.
 //! - [`stretch`]: how a range of time is cut so that each piece fits in memory; [`scan`]: readings in order of time.
-//! - [`extremes`]: each sensor's highest and lowest value.
+//! - [`extremes`]: each sensor's highest and lowest value; [`count`]: how many rows there are.
 
 pub mod column;
+pub mod count;
 pub mod extremes;
 pub mod filter;
 pub mod groups;

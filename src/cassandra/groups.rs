@@ -109,20 +109,22 @@ pub async fn partitions(
     let mut buckets = Vec::new();
     while let Some(page) = pages.next().await? {
         for row in page.iter() {
-            add_bucket(&mut buckets, Bucket { start: row.get(0)?, seconds: row.get(1)? });
+            let bucket = Bucket { start: row.get(0)?, seconds: row.get(1)? };
+            // Widths differ, so that only the bucket itself says whether it reaches into the range.
+            if bucket.end() > from {
+                add_bucket(&mut buckets, bucket);
+            }
         }
     }
-    // Widths differ, so that only the bucket itself says whether it reaches into the range.
-    buckets.retain(|bucket| bucket.end() > from);
     Ok(buckets.into_iter().map(|bucket| Partition { group: group.clone(), bucket }).collect())
 }
 
-/// Adds the next recorded bucket, in the table's order. The raw table's key has a bucket's start and not its width,
-/// so buckets of different widths that start together are one partition, as wide as the widest.
-fn add_bucket(buckets: &mut Vec<Bucket>, next: Bucket) {
+/// Adds the next bucket in order of the starts. The partition's key holds the start alone, so buckets of different
+/// widths that start together share a partition, which reaches as far as the widest.
+fn add_bucket(buckets: &mut Vec<Bucket>, bucket: Bucket) {
     match buckets.last_mut() {
-        Some(last) if last.start == next.start => last.seconds = last.seconds.max(next.seconds),
-        _ => buckets.push(next),
+        Some(last) if last.start == bucket.start => last.seconds = last.seconds.max(bucket.seconds),
+        _ => buckets.push(bucket),
     }
 }
 
@@ -133,12 +135,10 @@ mod tests {
     #[test]
     fn buckets_that_start_together_are_one_partition_as_wide_as_the_widest() {
         let mut buckets = Vec::new();
-        for (start, seconds) in
-            [(7_200_000, 3600), (7_200_000, 7200), (3_600_000, 3600), (0, 7200), (0, 3600)]
-        {
+        for (start, seconds) in [(7_200_000, 3600), (0, 1800), (0, 86_400), (0, 3600), (-3_600_000, 3600)] {
             add_bucket(&mut buckets, Bucket { start, seconds });
         }
-        let shape: Vec<_> = buckets.iter().map(|bucket| (bucket.start, bucket.seconds)).collect();
-        assert_eq!(shape, [(7_200_000, 7200), (3_600_000, 3600), (0, 7200)]);
+        let expected = [(7_200_000, 3600), (0, 86_400), (-3_600_000, 3600)];
+        assert_eq!(buckets, expected.map(|(start, seconds)| Bucket { start, seconds }));
     }
 }

@@ -102,6 +102,9 @@ pub struct Slice {
 }
 
 impl Slice {
+    /// The whole partition.
+    pub const EVERYTHING: Self = Self { from: i64::MIN, to: i64::MAX, sensor: None };
+
     /// Whether it leaves out any moment of the partition.
     pub(super) fn cuts(&self, partition: &Partition) -> bool {
         self.from > partition.bucket.start || self.to < partition.bucket.end()

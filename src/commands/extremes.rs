@@ -2,15 +2,18 @@
 
 use std::cell::Cell as Counter;
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use clap::Args;
+use tokio::time::timeout;
 
 use super::Context;
 use super::query::{GroupArgs, TimeArgs, until_stopped};
 use crate::analytics::TimeRange;
-use crate::analytics::extremes::{self, Limits, Side};
+use crate::analytics::extremes::{self, Extreme, Limits, Progress, Side};
 use crate::cassandra::Session;
 use crate::cassandra::groups::Group;
 use crate::error::UsageError;
@@ -36,7 +39,7 @@ pub struct ExtremesArgs {
     /// A numeric column or a name in other_metrics
     #[arg(long, value_name = "NAME")]
     pub metric: String,
-    /// At most so many sensors a side; 0 for all
+    /// At most so many sensors on each side; 0 for all
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
     /// Each sensor's highest value
@@ -97,40 +100,44 @@ pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
     let session = Session::connect(&config.cassandra).await?;
     let groups = until_stopped(shutdown, args.group.selection().resolve(&session)).await?;
 
-    let line = output.live_line();
-    let partitions = Counter::new(0);
-    let find = extremes::find(&session, &groups, &metric, range, |done| {
-        partitions.set(done);
-        line.set_message(format!("{done} buckets of {} groups", groups.len()));
-    });
-    let found = until_stopped(shutdown, find).await;
-    line.finish_and_clear();
-    let found = found?;
-    if found.sensors() == 0 {
+    let progress = Counter::new(Progress::default());
+    let find = extremes::find(&session, &groups, &metric, range, |now| progress.set(now));
+    let found = until_stopped(shutdown, with_bar(output, &progress, find)).await?;
+    if found.sensors() == 0 && matches!(metric, Metric::Other(_)) {
         let names = until_stopped(shutdown, extremes::other_metric_names(&session, &groups)).await?;
-        known_or_refused(&metric, &names)?;
+        known_or_refused(&metric, &names, groups.len())?;
     }
 
-    let mut records = output.records(args.format, args.time.clock(), headings(&metric))?;
+    let mut records = output.records(args.format, args.time.clock(), headings(&metric, args.format))?;
     for &side in args.sides() {
         let ranked =
             until_stopped(shutdown, extremes::rank(&session, &found, &metric, range, side, &limits)).await?;
-        for (index, extreme) in ranked.iter().enumerate() {
-            records.write(&[
-                Cell::Text(side.name()),
-                Cell::Count(index as u64 + 1),
-                Cell::Number(extreme.value),
-                Cell::Moment(extreme.recorded_at),
-                Cell::Uuid(extreme.sensor),
-                Cell::Text(&extreme.group.location),
-                Cell::Text(&extreme.group.device_type),
-                Cell::Text(metric.name()),
-            ])?;
+        for (extreme, rank) in ranked.iter().zip(1..) {
+            records.write(&cells(&metric, args.format, side, rank, extreme))?;
         }
     }
     let rows = records.finish()?;
-    remark(rows, found.sensors(), partitions.get(), &groups, range, &metric, output);
+    remark(rows, found.sensors(), progress.get().buckets_done, &groups, range, &metric, output);
     Ok(())
+}
+
+/// Runs `work` under a bar over the buckets, which appears when it takes longer than people like to wait.
+async fn with_bar<T>(output: &Output, progress: &Counter<Progress>, work: impl Future<Output = T>) -> T {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const REDRAW: Duration = Duration::from_millis(100);
+    let mut work = pin!(work);
+    if let Ok(result) = timeout(PATIENCE, &mut work).await {
+        return result;
+    }
+    let bar = output.bar(0, "buckets");
+    loop {
+        bar.set_length(progress.get().buckets);
+        bar.set_position(progress.get().buckets_done);
+        if let Ok(result) = timeout(REDRAW, &mut work).await {
+            bar.finish_and_clear();
+            return result;
+        }
+    }
 }
 
 /// The metric by its name; columns that hold no number are refused before anything is asked.
@@ -148,12 +155,14 @@ fn metric(name: &str) -> Result<Metric, UsageError> {
     }
 }
 
-/// A name that no sensor has sent is a mistake; one that has no value in this range is an empty answer.
-fn known_or_refused(metric: &Metric, names: &BTreeSet<Arc<str>>) -> Result<(), UsageError> {
+/// A name that no sensor has sent is a mistake; one that has no value in this range is an empty answer. Where nothing
+/// is stored, no name is known to be wrong.
+fn known_or_refused(metric: &Metric, names: &BTreeSet<Arc<str>>, groups: usize) -> Result<(), UsageError> {
     match metric {
-        Metric::Other(name) if !names.contains(name.as_str()) => {
-            Err(UsageError::new(format!("no reading has a metric {name} (known metrics: {})", known(names))))
-        }
+        Metric::Other(name) if groups > 0 && !names.contains(name.as_str()) => Err(UsageError::new(format!(
+            "no reading here has a metric {name} (known metrics: {})",
+            known(names)
+        ))),
         _ => Ok(()),
     }
 }
@@ -168,38 +177,66 @@ fn known(names: &BTreeSet<Arc<str>>) -> String {
     known.join(", ")
 }
 
-fn headings(metric: &Metric) -> Vec<Heading> {
+/// A table names the metric in its heading, with the unit; for programs each row says all.
+fn headings(metric: &Metric, format: Format) -> Vec<Heading> {
     let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
-    vec![
+    let mut headings = vec![
         Heading::left("extreme"),
         Heading::right("rank"),
-        Heading::right("value").titled(format!("value{unit}")),
+        Heading::right("value").titled(format!("{metric}{unit}")),
         Heading::left("recorded_timestamp"),
         Heading::left("iot_sensor_id"),
         Heading::left("location"),
         Heading::left("device_type"),
-        Heading::left("metric"),
-    ]
+    ];
+    if format != Format::Table {
+        headings.extend([Heading::left("metric"), Heading::left("unit")]);
+    }
+    headings
+}
+
+fn cells<'a>(
+    metric: &'a Metric,
+    format: Format,
+    side: Side,
+    rank: u64,
+    extreme: &'a Extreme,
+) -> Vec<Cell<'a>> {
+    let mut cells = vec![
+        Cell::Text(side.name()),
+        Cell::Count(rank),
+        Cell::Number(extreme.value),
+        Cell::Moment(extreme.recorded_at),
+        Cell::Uuid(extreme.sensor),
+        Cell::Text(&extreme.group.location),
+        Cell::Text(&extreme.group.device_type),
+    ];
+    if format != Format::Table {
+        cells.push(Cell::Text(metric.name()));
+        cells.push(metric.unit().map_or(Cell::Missing, Cell::Text));
+    }
+    cells
 }
 
 fn remark(
     rows: u64,
     sensors: usize,
-    partitions: usize,
+    buckets: u64,
     groups: &[Arc<Group>],
     range: TimeRange,
     metric: &Metric,
     output: &Output,
 ) {
     let groups = groups.len();
-    if sensors == 0 {
+    output.note(if groups == 0 {
+        "nothing is stored yet: run `iotctl simulate` and `iotctl ingest`".to_owned()
+    } else if sensors == 0 {
         let when = if range.is_everything() { "" } else { " in this range of time" };
-        output.note(format!("no reading has {metric}{when} ({partitions} buckets of {groups} groups)"));
+        format!("no reading has {metric}{when} ({buckets} buckets of {groups} groups)")
     } else {
         let none = if rows == 0 { "no extreme within the limits; " } else { "" };
-        output
-            .note(format!("{none}{sensors} sensors have {metric} ({partitions} buckets of {groups} groups)"));
-    }
+        format!("{none}{sensors} sensors have {metric} ({buckets} buckets of {groups} groups)")
+    });
 }
 
 #[cfg(test)]
@@ -209,10 +246,10 @@ mod tests {
     #[test]
     fn a_metric_that_nobody_sent_is_refused_with_the_known_ones() {
         let names: BTreeSet<Arc<str>> = ["rpm".into()].into();
-        let error = known_or_refused(&Metric::named("rmp"), &names).unwrap_err().to_string();
+        let error = known_or_refused(&Metric::named("rmp"), &names, 1).unwrap_err().to_string();
         assert!(error.contains("temperature") && error.contains("rpm"), "{error}");
-        assert!(known_or_refused(&Metric::named("rpm"), &names).is_ok());
-        assert!(known_or_refused(&Metric::named("pressure"), &names).is_ok());
+        assert!(known_or_refused(&Metric::named("rpm"), &names, 1).is_ok());
+        assert!(known_or_refused(&Metric::named("pressure"), &names, 1).is_ok());
     }
 
     #[test]

@@ -168,7 +168,7 @@ fn lag_messages(metrics: &IngestMetrics) -> i64 {
         .sum()
 }
 
-fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result<()> {
+pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result<()> {
     match format {
         Format::Json => output.json(report),
         Format::Ndjson => output.print(serde_json::to_string(report)?),

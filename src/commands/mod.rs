@@ -41,8 +41,15 @@ pub async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
     let given = loaded.effective.iter().filter(|setting| setting.origin != Origin::Default);
     let given = given.map(|setting| setting.key.to_string()).collect();
     let context = Context { config: loaded.config, given, output, shutdown: Shutdown::on_signals()? };
-    match cli.command {
-        Command::Config(_) => unreachable!("handled above"),
+    dispatch(cli.command, context).await
+}
+
+/// Runs a command in a context that is there already.
+async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
+    match command {
+        Command::Config(_) => {
+            anyhow::bail!("`iotctl config` runs by itself, not as a step of another command")
+        }
         Command::Demo(args) => demo::run(args, context).await,
         Command::Up(args) => up::run(args, context).await,
         Command::Down(args) => down::run(args, context).await,

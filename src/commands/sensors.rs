@@ -1,35 +1,39 @@
-//! `iotctl sensors`: groups with their number of sensors, or sensors with their last reading.
+//! `iotctl sensors`: sensors with their last reading, or groups with their number of sensors.
 
-use clap::{Args, ValueEnum};
+use std::time::Duration;
+
+use chrono::Utc;
+use clap::Args;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::Context;
 use super::query::{GroupArgs, until_stopped};
 use crate::cassandra::groups;
-use crate::cassandra::readings::{self, Names};
+use crate::cassandra::readings::{self, Names, StoredReading};
 use crate::cassandra::{Error, Session};
-use crate::output::Format;
 use crate::output::record::{Cell, Clock, Heading};
+use crate::output::{Format, Output};
 use crate::reading::Metric;
 
 /// Groups that are counted at once.
 const IN_FLIGHT: usize = 16;
 
-/// Groups and sensors with their last reading.
+/// Sensors with their last reading, or groups with their number of sensors.
 ///
-/// Sensors come in order of their groups' names and then their ids, each with its newest reading; groups with their
-/// number of sensors and their newest reading's moment.
+/// Sensors come by location, device type and id, each with its newest reading, however late others arrived, and the
+/// time since then. A value that the newest reading did not measure is empty in tables and CSV and left out of JSON.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  iotctl sensors --by group
-  iotctl sensors --location plant-1 --device-type thermostat
-  iotctl sensors --format ndjson")]
+  iotctl sensors
+  iotctl sensors --groups
+  iotctl sensors --location plant-1 --device-type thermostat --local
+  iotctl sensors --format ndjson | jq 'select(.age_seconds > 3600) | .iot_sensor_id'")]
 pub struct SensorsArgs {
     #[command(flatten)]
     pub group: GroupArgs,
-    /// A line a sensor, or a line a group with its number of sensors
-    #[arg(long, value_enum, default_value_t)]
-    pub by: By,
+    /// A line for each location and device type, with its number of sensors
+    #[arg(long)]
+    pub groups: bool,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Local time instead of UTC
@@ -37,29 +41,23 @@ pub struct SensorsArgs {
     pub local: bool,
 }
 
-/// What a line of the list stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum By {
-    #[default]
-    Sensor,
-    Group,
-}
-
 pub async fn run(args: SensorsArgs, context: Context) -> anyhow::Result<()> {
     let session = Session::connect(&context.config.cassandra).await?;
-    match args.by {
-        By::Group => list_groups(&session, &args, &context).await,
-        By::Sensor => list_sensors(&session, &args, &context).await,
+    match args.groups {
+        true => list_groups(&session, &args, &context).await,
+        false => list_sensors(&session, &args, &context).await,
     }
 }
 
 async fn list_groups(session: &Session, args: &SensorsArgs, context: &Context) -> anyhow::Result<()> {
     let matching = until_stopped(&context.shutdown, args.group.selection().resolve(session)).await?;
+    let now = Utc::now().timestamp_millis();
     let headings = vec![
         Heading::left("location"),
         Heading::left("device_type"),
         Heading::right("sensors"),
-        Heading::left("last_recorded_timestamp"),
+        Heading::left("recorded_timestamp").titled("newest reading"),
+        Heading::right("age_seconds").titled("age"),
     ];
     let mut records = context.output.records(args.format, clock(args), headings)?;
     let mut summaries = stream::iter(matching)
@@ -68,63 +66,142 @@ async fn list_groups(session: &Session, args: &SensorsArgs, context: &Context) -
     let mut sensors = 0;
     while let Some((summary, group)) = until_stopped(&context.shutdown, summaries.try_next()).await? {
         sensors += summary.sensors;
+        let age = summary.last_recorded_at.map(|at| age(now, at, args.format));
         records.write(&[
             Cell::Text(&group.location),
             Cell::Text(&group.device_type),
             Cell::Count(summary.sensors),
             summary.last_recorded_at.map_or(Cell::Missing, Cell::Moment),
+            age.as_ref().map_or(Cell::Missing, Age::cell),
         ])?;
     }
     let groups = records.finish()?;
-    context.output.note(format!("{groups} groups, {sensors} sensors"));
+    remark(&context.output, groups, sensors);
     Ok(())
 }
 
 /// `iot_latest` has a row for each sensor, written together with its entry in the registry.
 async fn list_sensors(session: &Session, args: &SensorsArgs, context: &Context) -> anyhow::Result<()> {
     let matching = until_stopped(&context.shutdown, args.group.selection().resolve(session)).await?;
-    let mut headings = vec![
-        Heading::left("location"),
-        Heading::left("device_type"),
-        Heading::left("iot_sensor_id"),
-        Heading::left("recorded_timestamp"),
-    ];
-    for metric in Metric::COLUMNS {
-        let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
-        headings.push(Heading::right(metric.name()).titled(format!("{metric}{unit}")));
-    }
-    headings.extend([Heading::left("motion_detected"), Heading::left("other_metrics")]);
-    let mut records = context.output.records(args.format, clock(args), headings)?;
+    let now = Utc::now().timestamp_millis();
+    let mut records = context.output.records(args.format, clock(args), sensor_headings())?;
     let mut names = Names::default();
     for group in &matching {
         let mut pages = until_stopped(&context.shutdown, readings::latest(session, group, None)).await?;
         while let Some(page) = until_stopped(&context.shutdown, pages.next(&mut names)).await? {
             for reading in &page {
-                let mut cells = vec![
-                    Cell::Text(&group.location),
-                    Cell::Text(&group.device_type),
-                    Cell::Uuid(reading.sensor),
-                    Cell::Moment(reading.recorded_at),
-                ];
-                let metrics = Metric::COLUMNS.iter();
-                cells.extend(metrics.map(|metric| reading.value(metric).map_or(Cell::Missing, Cell::Number)));
-                cells.push(reading.motion_detected.map_or(Cell::Missing, Cell::Boolean));
-                cells.push(match reading.other_metrics.is_empty() {
-                    true => Cell::Missing,
-                    false => Cell::Metrics(&reading.other_metrics),
-                });
-                records.write(&cells)?;
+                let age = age(now, reading.recorded_at, args.format);
+                records.write(&sensor_cells(reading, &age))?;
             }
             records.flush()?;
         }
     }
     let sensors = records.finish()?;
-    context
-        .output
-        .note(format!("{sensors} sensors in {} groups (--by group for a line a group)", matching.len()));
+    remark(&context.output, matching.len() as u64, sensors);
     Ok(())
+}
+
+fn sensor_headings() -> Vec<Heading> {
+    let mut headings = vec![
+        Heading::left("location"),
+        Heading::left("device_type"),
+        Heading::left("iot_sensor_id"),
+        Heading::left("recorded_timestamp").titled("last reading"),
+        Heading::right("age_seconds").titled("age"),
+    ];
+    headings.extend(Metric::COLUMNS.iter().map(|metric| {
+        let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
+        Heading::right(metric.name()).titled(format!("{metric}{unit}"))
+    }));
+    headings.extend([Heading::left("motion_detected"), Heading::left("other_metrics")]);
+    headings
+}
+
+fn sensor_cells<'a>(reading: &'a StoredReading, age: &'a Age) -> Vec<Cell<'a>> {
+    let mut cells = vec![
+        Cell::Text(&reading.group.location),
+        Cell::Text(&reading.group.device_type),
+        Cell::Uuid(reading.sensor),
+        Cell::Moment(reading.recorded_at),
+        age.cell(),
+    ];
+    let metrics = Metric::COLUMNS.iter();
+    cells.extend(metrics.map(|metric| reading.value(metric).map_or(Cell::Missing, Cell::Number)));
+    cells.push(reading.motion_detected.map_or(Cell::Missing, Cell::Boolean));
+    cells.push(match reading.other_metrics.is_empty() {
+        true => Cell::Missing,
+        false => Cell::Metrics(&reading.other_metrics),
+    });
+    cells
+}
+
+/// The time since a reading: for people as `3h 12m`, for programs in whole seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Age {
+    Text(String),
+    Seconds(u64),
+}
+
+impl Age {
+    fn cell(&self) -> Cell<'_> {
+        match self {
+            Age::Text(text) => Cell::Text(text),
+            Age::Seconds(seconds) => Cell::Count(*seconds),
+        }
+    }
+}
+
+/// A reading that is ahead of our clock is 0 s old.
+fn age(now: i64, at: i64, format: Format) -> Age {
+    let seconds = u64::try_from(now.saturating_sub(at) / 1000).unwrap_or(0);
+    match format {
+        Format::Table => Age::Text(two_largest_units(seconds)),
+        Format::Json | Format::Ndjson | Format::Csv => Age::Seconds(seconds),
+    }
+}
+
+/// As precise as people need it: `12s`, `3m 20s`, `5h 3m`, `12days 4h`.
+fn two_largest_units(seconds: u64) -> String {
+    let precision = match seconds {
+        0..3_600 => 1,
+        3_600..86_400 => 60,
+        _ => 3_600,
+    };
+    let text = humantime::format_duration(Duration::from_secs(seconds - seconds % precision)).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn remark(output: &Output, groups: u64, sensors: u64) {
+    output.note(match groups {
+        0 => "nothing is stored yet: run `iotctl simulate` and `iotctl ingest`".to_owned(),
+        _ => format!("{sensors} sensors in {groups} groups"),
+    });
 }
 
 fn clock(args: &SensorsArgs) -> Clock {
     if args.local { Clock::Local } else { Clock::Utc }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_short_for_people_and_exact_for_programs() {
+        let shown = |seconds| match age(seconds * 1000, 0, Format::Table) {
+            Age::Text(text) => text,
+            Age::Seconds(_) => unreachable!("tables are for people"),
+        };
+        assert_eq!(shown(12), "12s");
+        assert_eq!(shown(200), "3m 20s");
+        assert_eq!(shown(5 * 3600 + 3 * 60 + 59), "5h 3m");
+        assert_eq!(shown(12 * 86_400 + 4 * 3600 + 61), "12days 4h");
+        assert_eq!(age(12_999, 0, Format::Ndjson), Age::Seconds(12));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_makes_no_negative_age() {
+        assert_eq!(age(0, 5_000, Format::Json), Age::Seconds(0));
+        assert_eq!(age(0, i64::MIN, Format::Json), Age::Seconds(i64::MAX as u64 / 1000));
+    }
 }

@@ -49,7 +49,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct SimulateArgs {
     /// Messages per second; 0 is as fast as the broker takes them [default: 1000, or 0 with --replay]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     rate: Option<f64>,
     /// Stop after this long, such as 30s or 1h
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -97,7 +97,13 @@ struct FleetArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "start")]
     step: Option<Duration>,
     /// Probability that a reading carries an injected extreme
-    #[arg(long, value_name = "P", default_value_t = 0.0001, conflicts_with = "replay")]
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.0001,
+        conflicts_with = "replay",
+        allow_negative_numbers = true
+    )]
     extremes: f64,
 }
 
@@ -105,19 +111,19 @@ struct FleetArgs {
 #[command(next_help_heading = "Disorder (probabilities from 0 to 1, per reading)")]
 struct DisorderArgs {
     /// Taken minutes to hours before its neighbours
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     late: f64,
     /// Overtaken by some of the messages after it
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     out_of_order: f64,
     /// One value absent, null, or the legacy -999.0
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     missing: f64,
     /// The same message twice
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     duplicate: f64,
     /// A message that can never be stored
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     malformed: f64,
 }
 
@@ -128,7 +134,13 @@ struct ReplayArgs {
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
     /// In the recording's own rhythm, this many times faster
-    #[arg(long, value_name = "N", requires = "replay", conflicts_with = "rate")]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "replay",
+        conflicts_with = "rate",
+        allow_negative_numbers = true
+    )]
     speed: Option<f64>,
     /// Which CSV column is which field, such as timestamp=recorded_timestamp,value=temperature
     #[arg(long, value_name = "COLUMN=FIELD", value_delimiter = ',', requires = "replay")]
@@ -461,6 +473,7 @@ mod tests {
     fn flags_that_cannot_work_are_refused_with_the_remedy() {
         for (flags, word) in [
             (&["--late", "1.5"][..], "from 0 to 1"),
+            (&["--malformed", "-0.1"][..], "from 0 to 1"),
             (&["--rate", "-1"][..], "--rate"),
             (&["--rate", "NaN"][..], "messages per second"),
             (&["--sensors", "0"][..], "from 1 to 1000000"),

@@ -1,12 +1,79 @@
 //! `iotctl up`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
-use super::Context;
+use super::{Context, status};
+use crate::config::LocalConfig;
+use crate::local::cluster::MAX_NODES;
+use crate::local::{self, KafkaMode, Running, UpOptions};
 
 #[derive(Debug, Args)]
-pub struct UpArgs {}
+#[command(after_help = "Examples:
+  iotctl up                      one Cassandra node and Kafka, started again on their data if there is some
+  iotctl up --nodes 3            three Cassandra nodes at 127.0.0.1, .2 and .3
+  iotctl up --kafka zookeeper    Kafka 3.9 with a ZooKeeper instead of Kafka 4
+  iotctl down                    stop them; data and logs stay")]
+pub struct UpArgs {
+    /// Cassandra nodes [default: as many as the data is of, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_NODES)))]
+    pub nodes: Option<u32>,
+    /// What keeps Kafka's metadata [default: as the data has it, else kraft]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub kafka: Option<KafkaMode>,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
 
-pub async fn run(_args: UpArgs, _context: Context) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+/// Which servers are meant, for `up`, `down` and `status`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PlaceArgs {
+    /// Directory of data, logs and pid files [default: local.data_dir]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// The configuration with the flag put in.
+    pub fn configure(&self, config: &LocalConfig) -> LocalConfig {
+        let data_dir = self.data.clone().or_else(|| config.data_dir.clone());
+        LocalConfig { data_dir, ..config.clone() }
+    }
+}
+
+pub async fn run(args: UpArgs, context: Context) -> anyhow::Result<()> {
+    let config = args.place.configure(&context.config.local);
+    let options = UpOptions { nodes: args.nodes, kafka: args.kafka };
+    let running = local::up(&config, &options, &context.output, &context.shutdown).await?;
+    if running.already_running {
+        context.output.note("already running, nothing to do");
+    }
+    context.output.print(status::table(&running.servers).to_string())?;
+    context.output.note(next_steps(&running, &args.place, &context));
+    Ok(())
+}
+
+/// What to try now, with the flags that the other commands need to find these servers.
+fn next_steps(running: &Running, place: &PlaceArgs, context: &Context) -> String {
+    let contact_points: Vec<_> = running.cassandra.iter().map(ToString::to_string).collect();
+    let (cassandra, kafka) =
+        (&context.config.cassandra.contact_points, &context.config.kafka.bootstrap_servers);
+    let mut flags = String::new();
+    if !cassandra.iter().any(|point| contact_points.contains(point)) {
+        flags.push_str(&format!(" --contact-points {}", contact_points.join(",")));
+    }
+    if !kafka.contains(&running.kafka.to_string()) {
+        flags.push_str(&format!(" --brokers {}", running.kafka));
+    }
+    let replicas = if contact_points.len() < 3 { " --replication-factor 1" } else { "" };
+    let data = place.data.as_ref().map(|dir| format!(" --data {}", dir.display())).unwrap_or_default();
+    [
+        format!("data and logs: {}", running.data_dir.display()),
+        format!("next: iotctl{flags} schema apply{replicas}"),
+        format!("      iotctl{flags} simulate --count 10000"),
+        format!("      iotctl{flags} ingest --until-end"),
+        format!("      iotctl down{data}"),
+    ]
+    .join("\n")
 }

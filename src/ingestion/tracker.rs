@@ -187,7 +187,7 @@ mod tests {
         ) {
             let mut tracker = Tracker::default();
             // Two partitions, with gaps in the offsets.
-            let tickets: Vec<_> = (0..60).map(|n| tracker.begin((n % 2) as i32, (n * 3) as i64, 0)).collect();
+            let tickets: Vec<_> = (0..60).map(|n| tracker.begin(n % 2, i64::from(n) * 3, 0)).collect();
             let mut is_finished = [false; 60];
             for &index in &order[..finished] {
                 tracker.finish(tickets[index]);

@@ -222,6 +222,33 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn a_decoded_encoding_is_the_reading(reading in reading()) {
+            use crate::reading::decode::{DecodeLimits, EARLIEST, decode};
+            let limits = DecodeLimits {
+                max_message_bytes: 1 << 20,
+                max_future_skew: std::time::Duration::from_secs(3600),
+            };
+            let mut reading = reading;
+            // What the decoder refuses by rule is not this property's business.
+            for name in [&mut reading.location, &mut reading.device_type] {
+                let printable: String = name.chars().filter(|it| !it.is_control()).take(60).collect();
+                *name = format!("n{printable}").into();
+            }
+            for (index, (name, _)) in reading.other_metrics.iter_mut().enumerate() {
+                let printable: String = name.chars().filter(|it| !it.is_control()).collect();
+                *name = format!("m{index}{printable}").into();
+            }
+            reading.recorded_at = reading.recorded_at.max(EARLIEST);
+            let mut out = Vec::new();
+            Encoder::new().encode(&reading, &mut out);
+            let decoded = decode(&out, &limits, reading.recorded_at).unwrap();
+            prop_assert_eq!(decoded.reading, reading);
+            prop_assert_eq!(decoded.ignored_fields, 0);
+        }
+    }
+
     fn plain() -> Reading<'static> {
         Reading {
             location: "plant-1".into(),

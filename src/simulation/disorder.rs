@@ -187,6 +187,21 @@ mod tests {
     }
 
     #[test]
+    fn every_malformation_is_refused_on_the_way_in_and_the_whole_message_is_not() {
+        use std::time::Duration;
+
+        use crate::reading::decode::{DecodeLimits, decode};
+        let limits = DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: Duration::from_secs(3600) };
+        let now = reading().recorded_at;
+        let mut whole = Vec::new();
+        Encoder::new().encode(&reading(), &mut whole);
+        assert_eq!(decode(&whole, &limits, now).unwrap().reading, reading());
+        for kind in Malformation::ALL {
+            assert!(decode(&broken(kind), &limits, now).is_err(), "{kind:?}");
+        }
+    }
+
+    #[test]
     fn lateness_is_minutes_to_hours_and_odd() {
         for number in 0..1000u128 {
             let late = lateness(Uuid::from_u128(number * 0x9e37_79b9_7f4a_7c15)).as_millis();

@@ -355,6 +355,29 @@ mod tests {
     }
 
     #[test]
+    fn the_wire_format_is_replayed_line_by_line() {
+        let line = |at: &str, id: &str| {
+            format!(
+                "{{\"location\":\"l\",\"device_type\":\"d\",\"iot_sensor_id\":\"{id}\",\
+                 \"recorded_timestamp\":\"{at}\",\"temperature\":300.15,\"pm\":2}}"
+            )
+        };
+        let good = line("2026-01-01T00:00:00Z", "6d0a1c1e-52c4-4b0e-9b57-7f3c8a4e21d5");
+        let file = file(&format!("\n{good}\n\n{}\n{good}", line("2026-01-01T00:00:00Z", "pump")));
+        let mut plan = plan(file.path());
+        plan.mapping = Mapping::parse(&[], &[], &["temperature=kelvin".to_owned()]).unwrap();
+        let error = all(&plan).unwrap_err().to_string();
+        assert!(error.contains(":4: "), "{error}");
+        plan.skip_bad = true;
+        let (readings, bad) = all(&plan).unwrap();
+        assert_eq!((readings.len(), bad), (2, 1));
+        assert!((readings[0].temperature.unwrap() - 27.0).abs() < 1e-3);
+        assert_eq!(readings[0].other_metrics, [("pm".into(), 2.0)]);
+        plan.mapping.location = Some("plant-1".into());
+        assert!(all(&plan).unwrap_err().to_string().contains("NDJSON"));
+    }
+
+    #[test]
     fn a_line_without_end_does_not_fill_the_memory() {
         let mut line = Vec::new();
         let mut endless = BufReader::new(io::repeat(b'x').take(10 << 20));

@@ -329,3 +329,100 @@ fn total(plan: &Plan) -> u64 {
     };
     plan.limit.count.unwrap_or(u64::MAX).min(by_time)
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::error::OutputClosed;
+
+    fn plan(pace: Pace, limit: Limit) -> Plan {
+        Plan {
+            feed: Feed::Fleet(FleetPlan { sensors: 20, ..Default::default() }),
+            disorder: Disorder { malformed: 0.1, duplicate: 0.1, ..Default::default() },
+            seed: 1,
+            pace,
+            limit,
+            ledger: None,
+        }
+    }
+
+    fn broker() -> (MockCluster<'static, impl rdkafka::ClientContext>, Target) {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("readings", 2, 1).unwrap();
+        let config = KafkaConfig {
+            bootstrap_servers: vec![cluster.bootstrap_servers()],
+            topic: "readings".into(),
+            request_timeout: Duration::from_secs(5),
+            ..Default::default()
+        };
+        (cluster, Target::Kafka(Box::new(config)))
+    }
+
+    #[tokio::test]
+    async fn a_run_sends_what_was_asked_and_the_ledger_holds_all_of_it() {
+        let (_cluster, target) = broker();
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = folder.path().join("ledger");
+        let limit = Limit { count: Some(500), duration: None };
+        let plan = Plan { ledger: Some(ledger.clone()), ..plan(Pace::Unbounded, limit) };
+        let report = run(plan, target, Arc::default(), Shutdown::new()).await.unwrap();
+        assert_eq!((report.counts.sent, report.acknowledged, report.failed), (500, 500, 0));
+        assert!(!report.interrupted && report.latency.is_some());
+        let text = std::fs::read_to_string(&ledger).unwrap();
+        assert_eq!(text.lines().count(), 500);
+        let marked = |word: &str| text.lines().filter(|line| line.contains(word)).count() as u64;
+        assert_eq!(marked("\"malformed\""), report.counts.malformed);
+        assert_eq!(marked("\"duplicate\":true"), report.counts.duplicates);
+        assert!(report.counts.malformed > 20 && report.counts.duplicates > 20);
+    }
+
+    #[tokio::test]
+    async fn a_stopped_run_still_delivers_what_it_took_and_says_that_it_was_stopped() {
+        let (_cluster, target) = broker();
+        let limit = Limit { count: Some(1_000_000), duration: None };
+        let (tally, shutdown) = (Arc::new(Tally::default()), Shutdown::new());
+        let work = run(plan(Pace::Rate(1000.0), limit), target, Arc::clone(&tally), shutdown.clone());
+        let stop = async {
+            while tally.sent.load(Relaxed) < 50 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            shutdown.request();
+        };
+        let (report, ()) = tokio::join!(work, stop);
+        let report = report.unwrap();
+        assert!(report.interrupted);
+        assert!((50..100_000).contains(&report.counts.sent));
+        assert_eq!(report.acknowledged, report.counts.sent);
+    }
+
+    #[tokio::test]
+    async fn a_rate_and_a_duration_are_a_number_of_messages() {
+        let (_cluster, target) = broker();
+        let limit = Limit { count: None, duration: Some(Duration::from_millis(1500)) };
+        let report =
+            run(plan(Pace::Rate(400.0), limit), target, Arc::default(), Shutdown::new()).await.unwrap();
+        assert_eq!(report.counts.sent, 600);
+        assert!((1.4..2.0).contains(&report.sending_seconds), "{}", report.sending_seconds);
+    }
+
+    #[tokio::test]
+    async fn a_missing_topic_is_said_before_anything_is_sent() {
+        let (_cluster, mut target) = broker();
+        if let Target::Kafka(config) = &mut target {
+            config.topic = "reading".into();
+        }
+        let tally = Arc::new(Tally::default());
+        let limit = Limit::default();
+        let error = run(plan(Pace::Unbounded, limit), target, Arc::clone(&tally), Shutdown::new()).await;
+        assert!(error.unwrap_err().to_string().contains("iotctl schema apply"));
+        assert_eq!(tally.sent.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        let broken = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        assert!(closed::<()>(Err(broken)).unwrap_err().is::<OutputClosed>());
+    }
+}

@@ -48,7 +48,8 @@ pub struct Message {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     pub sent: u64,
-    /// Rows that these messages make: all but the duplicates and the malformed.
+    /// Readings that can be stored: all but the duplicates and the malformed. Of a simulated fleet each is a row of
+    /// its own; a recording may hold several of one sensor and moment.
     pub readings: u64,
     pub extremes: u64,
     pub late: u64,
@@ -268,6 +269,21 @@ mod tests {
             let value: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
             assert_eq!(value["iot_sensor_id"].as_str().unwrap().as_bytes(), message.key);
             assert_eq!(message.note.sensor.to_string().as_bytes(), message.key);
+        }
+    }
+
+    #[test]
+    fn what_is_not_malformed_is_accepted_on_the_way_in_as_it_was_noted() {
+        use crate::reading::decode::{DecodeLimits, decode};
+        let limits = DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: Duration::from_secs(3600) };
+        let now = 1_767_225_600_000 + 86_400_000;
+        for message in messages(ALL, 5000).0 {
+            let decoded = decode(&message.payload, &limits, now);
+            assert_eq!(decoded.is_err(), message.note.malformed.is_some());
+            if let Ok(decoded) = decoded {
+                assert_eq!(decoded.reading.sensor, message.note.sensor);
+                assert_eq!(decoded.reading.recorded_at, message.note.recorded_at);
+            }
         }
     }
 

@@ -220,6 +220,8 @@ fn sensors_are_listed_with_their_last_reading() -> anyhow::Result<()> {
         message(&format!("plant-{}", n % 4), n % 8, START + n as i64, &format!(r#","temperature":{n}"#))
     }))?;
     lab.ingest()?;
+    let groups = lab.lines(&["-q", "sensors", "--groups", "--format", "ndjson"])?;
+    ensure!(groups.len() == 4 && groups.iter().all(|group| group["sensors"] == 2), "{groups:#?}");
     let rows = lab.lines(&["-q", "sensors", "--format", "ndjson"])?;
     ensure!(rows.len() == 8, "{rows:#?}");
     let newest = rows.iter().find(|row| row["iot_sensor_id"] == "00000000-0000-0000-0000-000000000007");

@@ -32,7 +32,9 @@ fn committed(lab: &Lab) -> anyhow::Result<HashMap<i32, i64>> {
         ClientConfig::new().set("bootstrap.servers", KAFKA).set("group.id", &lab.name).create()?;
     let partitions = lab.block_on(topics::partitions(&lab.kafka(), &lab.name))?;
     let mut list = TopicPartitionList::new();
-    (0..partitions).for_each(|partition| drop(list.add_partition(&lab.name, partition)));
+    for partition in 0..partitions {
+        list.add_partition(&lab.name, partition);
+    }
     let list = consumer.committed_offsets(list, Duration::from_secs(10))?;
     let offsets = list.elements().into_iter().filter_map(|element| match element.offset() {
         Offset::Offset(offset) => Some((element.partition(), offset)),

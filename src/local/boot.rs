@@ -1,0 +1,227 @@
+//! Starts the servers, all that can be at once, and waits until each of them answers.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use futures::future::try_join_all;
+use tokio::time::{sleep, timeout};
+
+use super::cassandra::Nodes;
+use super::cluster::{Cluster, KafkaMode, Server};
+use super::down::stop_all;
+use super::java::{self, Java};
+use super::kafka::Broker;
+use super::layout::{Layout, cache_dir};
+use super::memory::{self, Heaps};
+use super::process::{self, Process};
+use super::progress::{Board, Step};
+use super::{Kind, jars, ports, ready, tail};
+use crate::config::LocalConfig;
+use crate::error::Interrupted;
+use crate::output::Output;
+use crate::shutdown::Shutdown;
+
+const POLL: Duration = Duration::from_millis(200);
+/// Well past the session timeout in templates/kafka-zookeeper.properties.
+const FORGETTING_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Everything that the servers need before the first of them starts.
+pub(super) struct Site<'a> {
+    config: &'a LocalConfig,
+    layout: &'a Layout,
+    board: &'a Board,
+    cluster: Cluster,
+    java: Java,
+    cassandra_jars: PathBuf,
+    kafka_jars: PathBuf,
+    heaps: Heaps,
+    /// What this `up` has started.
+    started: Mutex<Vec<Process>>,
+}
+
+impl<'a> Site<'a> {
+    /// Checks the ports and gathers Java and the jars; starts nothing.
+    pub async fn prepare(
+        config: &'a LocalConfig,
+        layout: &'a Layout,
+        cluster: &Cluster,
+        missing: &[&Server],
+        board: &'a Board,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        ports::check(&ports::needed(config, cluster, missing))?;
+        let java = java::find(&java::Places::of_this_machine()).await?;
+        let kafka = match cluster.kafka {
+            KafkaMode::Kraft => {
+                java.check_runs_kafka_4()?;
+                jars::KAFKA
+            }
+            KafkaMode::Zookeeper => jars::KAFKA_ZOOKEEPER,
+        };
+        if java.version < 17 {
+            board.note(format!("no Java 17 here; the servers run on Java {}", java.version));
+        }
+        let cache = cache_dir(config)?;
+        let cassandra_jars = jars::CASSANDRA.fetch(&cache, &java, board, shutdown).await?;
+        let kafka_jars = kafka.fetch(&cache, &java, board, shutdown).await?;
+        let suited = memory::heaps(memory::total(), cluster.nodes);
+        let heaps = Heaps {
+            cassandra: config.cassandra_heap.unwrap_or(suited.cassandra),
+            kafka: config.kafka_heap.unwrap_or(suited.kafka),
+        };
+        let (cluster, started) = (cluster.clone(), Mutex::default());
+        Ok(Self { config, layout, board, cluster, java, cassandra_jars, kafka_jars, heaps, started })
+    }
+
+    /// Starts the servers that are not `alive` and waits for all. On failure, stops what it started.
+    pub async fn boot(
+        &self,
+        servers: &[Server],
+        alive: &[Process],
+        shutdown: &Shutdown,
+        output: &Output,
+    ) -> anyhow::Result<()> {
+        let booted = tokio::select! {
+            booted = self.boot_all(servers, alive) => booted,
+            () = shutdown.requested() => Err(Interrupted.into()),
+        };
+        let Err(error) = booted else { return Ok(()) };
+        let started = std::mem::take(&mut *self.started.lock().unwrap_or_else(PoisonError::into_inner));
+        if !started.is_empty() {
+            output.note("stopping what was started");
+        }
+        if let Err(stopping) = stop_all(self.layout, started).await {
+            return Err(error.context(format!("{stopping:#}; it was to be stopped because of this")));
+        }
+        Err(error)
+    }
+
+    async fn boot_all(&self, servers: &[Server], alive: &[Process]) -> anyhow::Result<()> {
+        let of = |kind| servers.iter().filter(move |server| server.kind == kind);
+        let nodes = Nodes {
+            config: self.config,
+            layout: self.layout,
+            java: &self.java,
+            jars: &self.cassandra_jars,
+            heap: self.heaps.cassandra,
+            seeds: of(Kind::Cassandra).map(|server| server.address.ip()).collect(),
+        };
+        let broker = Broker {
+            config: self.config,
+            layout: self.layout,
+            java: &self.java,
+            jars: &self.kafka_jars,
+            mode: self.cluster.kafka,
+            heap: self.heaps.kafka,
+        };
+        let running = |server: &Server| alive.iter().find(|process| process.name == server.name);
+        let cassandra = async {
+            let boots = of(Kind::Cassandra)
+                .map(|server| self.boot_one(server, running(server), async || nodes.prepare(server)));
+            try_join_all(boots).await?;
+            self.wait_for_ring(of(Kind::Cassandra).map(|server| server.address).collect()).await
+        };
+        let kafka = async {
+            for server in of(Kind::Zookeeper) {
+                self.boot_one(server, running(server), async || broker.prepare_zookeeper(server)).await?;
+            }
+            for server in of(Kind::Kafka) {
+                let prepare = async || {
+                    for zookeeper in of(Kind::Zookeeper) {
+                        let forgotten = ready::broker_is_forgotten(zookeeper.address);
+                        // If it does not forget, the broker says so better than we could.
+                        let _ = timeout(FORGETTING_DEADLINE, forgotten).await;
+                    }
+                    broker.prepare(server).await
+                };
+                self.boot_one(server, running(server), prepare).await?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::try_join!(cassandra, kafka).map(|_| ())
+    }
+
+    /// Starts one server, unless it runs, and waits until it answers.
+    async fn boot_one(
+        &self,
+        server: &Server,
+        running: Option<&Process>,
+        prepare: impl AsyncFnOnce() -> anyhow::Result<Command>,
+    ) -> anyhow::Result<()> {
+        let step = self.board.step(&server.name, "starting");
+        let (process, child) = match running {
+            Some(process) => (process.clone(), None),
+            None => {
+                let mut command = prepare().await?;
+                let (process, child) =
+                    process::spawn(self.layout, &server.name, server.kind, server.address, &mut command)?;
+                self.started.lock().unwrap_or_else(PoisonError::into_inner).push(process.clone());
+                (process, Some(child))
+            }
+        };
+        self.wait_for(&process, child, &step).await?;
+        step.done(&format!("answers at {}", server.address));
+        Ok(())
+    }
+
+    /// Until the server answers; at once when it ends instead.
+    async fn wait_for(&self, process: &Process, mut child: Option<Child>, step: &Step) -> anyhow::Result<()> {
+        let deadline = self.config.boot_timeout;
+        let started = Instant::now();
+        loop {
+            if !process.is_alive() {
+                let exit = child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+                let exit = exit.map(|exit| format!(" ({exit})")).unwrap_or_default();
+                bail!("{} ended while it was starting{exit}{}", process.name, last_words(process));
+            }
+            if ready::answers(process.kind, process.address).await {
+                return Ok(());
+            }
+            if started.elapsed() > deadline {
+                bail!(
+                    "{} does not answer at {} within {} (set local.boot_timeout for a slower machine){}",
+                    process.name,
+                    process.address,
+                    humantime::format_duration(deadline),
+                    last_words(process)
+                );
+            }
+            step.say("booting");
+            sleep(POLL).await;
+        }
+    }
+
+    async fn wait_for_ring(&self, nodes: Vec<SocketAddr>) -> anyhow::Result<()> {
+        if nodes.len() < 2 {
+            return Ok(());
+        }
+        let step = self.board.step("ring", "waiting for the nodes to find each other");
+        let deadline = self.config.boot_timeout;
+        timeout(deadline, ready::ring_is_whole(&nodes)).await.with_context(|| {
+            format!(
+                "the {} Cassandra nodes answer but do not find each other within {} (see the logs in {})",
+                nodes.len(),
+                humantime::format_duration(deadline),
+                self.layout.root().join("logs").display()
+            )
+        })?;
+        step.done(&format!("{} nodes see each other", nodes.len()));
+        Ok(())
+    }
+}
+
+/// What the server wrote last, for the end of a message.
+fn last_words(process: &Process) -> String {
+    let log = &process.log;
+    match tail::last_lines(log, process.log_offset, 20) {
+        Ok(lines) if !lines.is_empty() => {
+            let lines: Vec<_> = lines.iter().map(|line| format!("  {line}")).collect();
+            format!("; the last lines of {}:\n{}", log.display(), lines.join("\n"))
+        }
+        _ => format!("; its log is {}", log.display()),
+    }
+}

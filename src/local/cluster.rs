@@ -1,0 +1,185 @@
+//! Which servers belong to a data directory: decided by the `up` that makes it, kept in its marker file, and the
+//! same for every later one, because data that three nodes share cannot be had by one.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::Kind;
+use super::layout::Layout;
+use super::process::{read_json, write_json};
+use crate::config::LocalConfig;
+use crate::error::UsageError;
+
+/// More would be no use on one machine, and each takes most of a gigabyte.
+pub const MAX_NODES: u32 = 9;
+
+/// What keeps Kafka's metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum KafkaMode {
+    /// Kafka 4 by itself
+    #[default]
+    Kraft,
+    /// Kafka 3.9 with a ZooKeeper
+    Zookeeper,
+}
+
+/// The servers that a data directory is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Cassandra nodes.
+    pub nodes: u32,
+    pub kafka: KafkaMode,
+    pub address: Ipv4Addr,
+    /// False until all servers of the first start have answered. Data of a start that never got there is thrown
+    /// away by the next one.
+    pub is_complete: bool,
+}
+
+/// One server of a cluster, whether it runs or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    pub name: String,
+    pub kind: Kind,
+    /// Where its clients connect.
+    pub address: SocketAddr,
+    /// Counts from 0 among servers of its kind.
+    pub index: u16,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Marker {
+    #[serde(rename = "made by")]
+    made_by: String,
+    cluster: Option<Cluster>,
+}
+
+impl std::fmt::Display for KafkaMode {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Kraft => "kraft",
+            Self::Zookeeper => "zookeeper",
+        })
+    }
+}
+
+/// "3 nodes with Kafka (kraft) at 127.0.0.1".
+impl std::fmt::Display for Cluster {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plural = if self.nodes == 1 { "" } else { "s" };
+        let Self { nodes, kafka, address, .. } = self;
+        write!(formatter, "{nodes} Cassandra node{plural} and Kafka ({kafka}) at {address}")
+    }
+}
+
+impl Cluster {
+    /// Marks a directory as ours before there is anything in it.
+    pub fn mark(layout: &Layout) -> anyhow::Result<()> {
+        Self::write(layout, None)
+    }
+
+    pub fn save(&self, layout: &Layout) -> anyhow::Result<()> {
+        Self::write(layout, Some(self.clone()))
+    }
+
+    fn write(layout: &Layout, cluster: Option<Cluster>) -> anyhow::Result<()> {
+        write_json(&layout.marker(), &Marker { made_by: "iotctl up".into(), cluster })
+    }
+
+    /// The cluster of this directory; `None` where no `up` has got as far as starting a server.
+    pub fn load(layout: &Layout) -> anyhow::Result<Option<Self>> {
+        match layout.is_ours() {
+            true => Ok(read_json::<Marker>(&layout.marker())?.cluster),
+            false => Ok(None),
+        }
+    }
+
+    /// True where what is asked for is this cluster: what is left out is as it was.
+    pub fn answers(&self, nodes: Option<u32>, kafka: Option<KafkaMode>, address: Ipv4Addr) -> bool {
+        nodes.is_none_or(|nodes| nodes == self.nodes)
+            && kafka.is_none_or(|kafka| kafka == self.kafka)
+            && address == self.address
+    }
+
+    /// Its servers, in the order in which they are shown.
+    pub fn servers(&self, config: &LocalConfig) -> anyhow::Result<Vec<Server>> {
+        let mut servers = Vec::new();
+        for index in 0..u16::try_from(self.nodes).context("too many nodes")? {
+            let address = SocketAddr::from((node_address(self.address, index)?, config.cassandra_port));
+            let name = format!("cassandra-{}", index + 1);
+            servers.push(Server { name, kind: Kind::Cassandra, address, index });
+        }
+        let single = |kind: Kind, port| Server {
+            name: kind.to_string(),
+            kind,
+            address: SocketAddr::from((self.address, port)),
+            index: 0,
+        };
+        if self.kafka == KafkaMode::Zookeeper {
+            servers.push(single(Kind::Zookeeper, config.zookeeper_port));
+        }
+        servers.push(single(Kind::Kafka, config.kafka_port));
+        Ok(servers)
+    }
+}
+
+/// The address of the node with this index: the following ones, all of them loopback.
+fn node_address(first: Ipv4Addr, index: u16) -> anyhow::Result<Ipv4Addr> {
+    let address = u32::from(first).checked_add(index.into()).map(Ipv4Addr::from);
+    match address.filter(|address| first.is_loopback() && address.is_loopback()) {
+        // The last one of all is the network's broadcast address.
+        Some(address) if address != Ipv4Addr::new(127, 255, 255, 255) => Ok(address),
+        _ => bail!(UsageError::new(format!(
+            "{first} and the {index} addresses after it are not all in 127.0.0.0/8 (set local.address)"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(nodes: u32, kafka: KafkaMode, address: [u8; 4]) -> Cluster {
+        Cluster { nodes, kafka, address: address.into(), is_complete: true }
+    }
+
+    #[test]
+    fn nodes_take_the_following_addresses_on_the_same_port() {
+        let servers =
+            cluster(3, KafkaMode::Zookeeper, [127, 0, 0, 254]).servers(&LocalConfig::default()).unwrap();
+        let shown: Vec<_> =
+            servers.iter().map(|server| format!("{} {}", server.name, server.address)).collect();
+        assert_eq!(
+            shown,
+            [
+                "cassandra-1 127.0.0.254:9042",
+                "cassandra-2 127.0.0.255:9042",
+                "cassandra-3 127.0.1.0:9042",
+                "zookeeper 127.0.0.254:2181",
+                "kafka 127.0.0.254:9092",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_node_leaves_loopback() {
+        for first in [[10, 0, 0, 1], [127, 255, 255, 254]] {
+            let error = cluster(2, KafkaMode::Kraft, first).servers(&LocalConfig::default()).unwrap_err();
+            assert!(error.to_string().contains("set local.address"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_as_it_was() {
+        let cluster = cluster(3, KafkaMode::Kraft, [127, 0, 0, 1]);
+        let home = Ipv4Addr::LOCALHOST;
+        assert!(cluster.answers(None, None, home));
+        assert!(cluster.answers(Some(3), Some(KafkaMode::Kraft), home));
+        assert!(!cluster.answers(Some(1), None, home));
+        assert!(!cluster.answers(None, Some(KafkaMode::Zookeeper), home));
+        assert!(!cluster.answers(None, None, [127, 0, 0, 9].into()));
+    }
+}

@@ -1,0 +1,142 @@
+//! The Kafka broker, by itself or with a ZooKeeper: configuration files and the commands that run them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytesize::ByteSize;
+use uuid::Uuid;
+
+use super::cluster::{KafkaMode, Server};
+use super::java::{self, Java};
+use super::layout::Layout;
+use super::template::{property, render};
+use crate::config::LocalConfig;
+
+const KRAFT: &str = include_str!("templates/kafka-kraft.properties");
+const WITH_ZOOKEEPER: &str = include_str!("templates/kafka-zookeeper.properties");
+const COMMON: &str = include_str!("templates/kafka-common.properties");
+const ZOOKEEPER: &str = include_str!("templates/zookeeper.properties");
+const MIB: u64 = 1 << 20;
+const FORMAT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What the broker and its ZooKeeper have in common.
+#[derive(Debug, Clone)]
+pub struct Broker<'a> {
+    pub config: &'a LocalConfig,
+    pub layout: &'a Layout,
+    pub java: &'a Java,
+    pub jars: &'a Path,
+    pub mode: KafkaMode,
+    pub heap: ByteSize,
+}
+
+impl Broker<'_> {
+    /// Writes the broker's configuration, formats its storage the first time, and returns the command that runs it.
+    pub async fn prepare(&self, server: &Server) -> anyhow::Result<Command> {
+        let template = match self.mode {
+            KafkaMode::Kraft => format!("{KRAFT}{COMMON}"),
+            KafkaMode::Zookeeper => format!("{WITH_ZOOKEEPER}{COMMON}"),
+        };
+        let (properties, data) = self.write(server, "server.properties", &template)?;
+        if self.mode == KafkaMode::Kraft && !data.join("meta.properties").is_file() {
+            self.format(&properties).await?;
+        }
+        Ok(self.command(server, "kafka.Kafka", &properties, self.heap))
+    }
+
+    /// The same for the ZooKeeper.
+    pub fn prepare_zookeeper(&self, server: &Server) -> anyhow::Result<Command> {
+        let (properties, _) = self.write(server, "zookeeper.properties", ZOOKEEPER)?;
+        let main = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
+        Ok(self.command(server, main, &properties, ByteSize::mib(128)))
+    }
+
+    /// Writes the configuration file; returns its path and the folder of the data.
+    fn write(&self, server: &Server, name: &str, template: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
+        let dir = self.layout.server_dir(&server.name);
+        let (file, data) = (dir.join(name), dir.join("data"));
+        std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+        let text = self.properties(server, template, &data);
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok((file, data))
+    }
+
+    fn properties(&self, server: &Server, template: &str, data: &Path) -> String {
+        render(
+            template,
+            &[
+                ("address", server.address.ip().to_string()),
+                ("kafka_port", self.config.kafka_port.to_string()),
+                ("controller_port", self.config.kafka_controller_port.to_string()),
+                ("zookeeper_port", self.config.zookeeper_port.to_string()),
+                ("data_dir", property(data)),
+            ],
+        )
+    }
+
+    /// KRaft wants its storage formatted with the cluster's id before the first start.
+    async fn format(&self, properties: &Path) -> anyhow::Result<()> {
+        let mut command = self.java.command(self.jars, vec!["-Xmx128m".into()], "kafka.tools.StorageTool");
+        command.args(["format", "--standalone", "--cluster-id", &cluster_id(), "--config"]).arg(properties);
+        java::run(command, "format Kafka's storage", FORMAT_DEADLINE).await
+    }
+
+    fn command(&self, server: &Server, main: &str, properties: &Path, heap: ByteSize) -> Command {
+        let heap = heap.as_u64() / MIB;
+        let logger = "-Dorg.slf4j.simpleLogger";
+        let options = vec![
+            format!("-Xms{heap}m"),
+            format!("-Xmx{heap}m"),
+            "-XX:+UseG1GC".into(),
+            "-XX:+ExitOnOutOfMemoryError".into(),
+            "-Djava.net.preferIPv4Stack=true".into(),
+            format!("{logger}.showDateTime=true"),
+            format!("{logger}.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS"),
+        ];
+        let mut command = self.java.command(self.jars, options, main);
+        command.arg(properties).current_dir(self.layout.server_dir(&server.name));
+        command
+    }
+}
+
+/// A random id as Kafka writes them: 16 bytes in 22 characters of base64. Hexadecimal digits are base64 too, and
+/// the last character carries no more than zero bits.
+fn cluster_id() -> String {
+    format!("{}A", &Uuid::new_v4().simple().to_string()[..21])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::local::Kind;
+
+    #[test]
+    fn both_modes_have_no_blank_left_and_bind_to_their_address() {
+        let config = LocalConfig { data_dir: Some("/data".into()), ..Default::default() };
+        let layout = Layout::of(&config).unwrap();
+        let broker = Broker {
+            config: &config,
+            layout: &layout,
+            java: &Java { program: "java".into(), version: 17 },
+            jars: Path::new("/jars"),
+            mode: KafkaMode::Kraft,
+            heap: ByteSize::mib(512),
+        };
+        let address = "127.0.0.9:9092".parse().unwrap();
+        let server = Server { name: "kafka".into(), kind: Kind::Kafka, address, index: 0 };
+        for template in [KRAFT, WITH_ZOOKEEPER, COMMON, ZOOKEEPER] {
+            let text = broker.properties(&server, template, Path::new("/data/kafka/data"));
+            assert!(!text.contains("{{"), "{text}");
+        }
+        let text = broker.properties(&server, KRAFT, Path::new("/data/kafka/data"));
+        assert!(text.contains("listeners=PLAINTEXT://127.0.0.9:9092,CONTROLLER://127.0.0.9:9093"), "{text}");
+    }
+
+    #[test]
+    fn cluster_ids_are_22_characters_and_differ() {
+        assert_eq!(cluster_id().len(), 22);
+        assert_ne!(cluster_id(), cluster_id());
+    }
+}

@@ -1,0 +1,186 @@
+//! `up`: from whatever is there to all servers of the cluster answering, or to nothing of this `up` running.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+
+use super::Kind;
+use super::boot::Site;
+use super::cluster::{Cluster, KafkaMode, MAX_NODES, Server};
+use super::layout::Layout;
+use super::process::Process;
+use super::progress::Board;
+use super::status::{ServerStatus, status};
+use crate::config::LocalConfig;
+use crate::error::UsageError;
+use crate::output::Output;
+use crate::shutdown::Shutdown;
+
+/// What is asked for; what is left out is as the data directory has it, else one node and KRaft.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UpOptions {
+    pub nodes: Option<u32>,
+    pub kafka: Option<KafkaMode>,
+}
+
+/// The servers, all of them answering.
+#[derive(Debug, Clone)]
+pub struct Running {
+    pub cassandra: Vec<SocketAddr>,
+    pub kafka: SocketAddr,
+    pub kafka_mode: KafkaMode,
+    pub data_dir: PathBuf,
+    pub servers: Vec<ServerStatus>,
+    /// True where this `up` found everything running and started nothing.
+    pub already_running: bool,
+}
+
+/// Starts what is not running yet and waits until all servers answer.
+///
+/// # Errors
+/// Whatever keeps a server from answering within `local.boot_timeout`, with the server's own last lines;
+/// [`Interrupted`](crate::error::Interrupted) after a shutdown request. Either way, what this `up` started has been stopped again.
+pub async fn up(
+    config: &LocalConfig,
+    options: &UpOptions,
+    output: &Output,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Running> {
+    if let Some(nodes) = options.nodes.filter(|nodes| !(1..=MAX_NODES).contains(nodes)) {
+        bail!(UsageError::new(format!("{nodes} nodes cannot be had (1 to {MAX_NODES} can)")));
+    }
+    let layout = Layout::of(config)?;
+    layout.create()?;
+    let _lock = layout.lock()?;
+    let (alive, gone): (Vec<_>, Vec<_>) = Process::all(&layout)?.into_iter().partition(Process::is_alive);
+    let mut cluster = choose(&layout, config, options, !alive.is_empty())?;
+    let servers = cluster.servers(config)?;
+    check_addresses(&alive, &servers)?;
+    let missing: Vec<_> =
+        servers.iter().filter(|server| alive.iter().all(|process| process.name != server.name)).collect();
+    let already_running = missing.is_empty() && cluster.is_complete;
+    if !already_running {
+        let board = Board::new(*output);
+        let site = Site::prepare(config, &layout, &cluster, &missing, &board, shutdown).await?;
+        for process in gone {
+            process.forget(&layout)?;
+        }
+        if !cluster.is_complete && alive.is_empty() {
+            discard_unfinished(&layout)?;
+        }
+        cluster.save(&layout)?;
+        site.boot(&servers, &alive, shutdown, output).await?;
+        cluster.is_complete = true;
+        cluster.save(&layout)?;
+    }
+    let addresses =
+        |kind| servers.iter().filter(move |server| server.kind == kind).map(|server| server.address);
+    Ok(Running {
+        cassandra: addresses(Kind::Cassandra).collect(),
+        kafka: SocketAddr::from((cluster.address, config.kafka_port)),
+        kafka_mode: cluster.kafka,
+        data_dir: layout.root().to_owned(),
+        servers: status(config).await?,
+        already_running,
+    })
+}
+
+/// The cluster to run: the one of the data directory if that is what is asked for, a new one where there is none.
+fn choose(
+    layout: &Layout,
+    config: &LocalConfig,
+    options: &UpOptions,
+    is_running: bool,
+) -> anyhow::Result<Cluster> {
+    let dir = layout.root().display();
+    match Cluster::load(layout)? {
+        Some(known) if known.answers(options.nodes, options.kafka, config.address) => Ok(known),
+        Some(known) if is_running => {
+            bail!("{known} run in {dir} already, which is not what is asked for (run `iotctl down` first)")
+        }
+        Some(known) if known.is_complete => bail!(
+            "the data in {dir} is that of {known}, which is not what is asked for (start those by leaving --nodes, \
+             --kafka and local.address as they were, choose another directory with --data DIR, or delete the data \
+             with `iotctl down --purge --yes`)"
+        ),
+        _ => Ok(Cluster {
+            nodes: options.nodes.unwrap_or(1),
+            kafka: options.kafka.unwrap_or_default(),
+            address: config.address,
+            is_complete: false,
+        }),
+    }
+}
+
+/// Servers that run keep their ports whatever the configuration says since.
+fn check_addresses(alive: &[Process], servers: &[Server]) -> anyhow::Result<()> {
+    for process in alive {
+        let moved =
+            servers.iter().find(|server| server.name == process.name && server.address != process.address);
+        if let Some(server) = moved {
+            bail!(
+                "{} runs at {} and is configured for {} (run `iotctl down` first)",
+                server.name,
+                process.address,
+                server.address
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Data of a first start that never got to its end belongs to nobody.
+fn discard_unfinished(layout: &Layout) -> anyhow::Result<()> {
+    let root = layout.root();
+    for entry in std::fs::read_dir(root).with_context(|| format!("cannot list {}", root.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name == "kafka" || name == "zookeeper" || name.starts_with("cassandra-") {
+            let path = entry.path();
+            std::fs::remove_dir_all(&path).with_context(|| format!("cannot delete {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made_for_three_nodes(is_complete: bool) -> (tempfile::TempDir, LocalConfig, Layout) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LocalConfig { data_dir: Some(dir.path().to_owned()), ..Default::default() };
+        let layout = Layout::of(&config).unwrap();
+        layout.create().unwrap();
+        let cluster = Cluster { nodes: 3, kafka: KafkaMode::Kraft, address: config.address, is_complete };
+        cluster.save(&layout).unwrap();
+        (dir, config, layout)
+    }
+
+    #[test]
+    fn data_of_three_nodes_is_started_as_three_and_as_nothing_else() {
+        let (_dir, config, layout) = made_for_three_nodes(true);
+        let choose = |nodes| choose(&layout, &config, &UpOptions { nodes, kafka: None }, false);
+        assert_eq!(choose(None).unwrap().nodes, 3);
+        let error = choose(Some(1)).unwrap_err().to_string();
+        assert!(error.contains("3 Cassandra nodes") && error.contains("--purge"), "{error}");
+    }
+
+    #[test]
+    fn other_servers_than_those_that_run_are_refused_until_down() {
+        let (_dir, config, layout) = made_for_three_nodes(false);
+        let options = UpOptions { nodes: None, kafka: Some(KafkaMode::Zookeeper) };
+        let error = choose(&layout, &config, &options, true).unwrap_err().to_string();
+        assert!(error.contains("run `iotctl down` first"), "{error}");
+    }
+
+    #[test]
+    fn a_first_start_that_never_ended_binds_nobody() {
+        let (_dir, config, layout) = made_for_three_nodes(false);
+        let options = UpOptions { nodes: Some(1), kafka: Some(KafkaMode::Zookeeper) };
+        let cluster = choose(&layout, &config, &options, false).unwrap();
+        assert_eq!((cluster.nodes, cluster.kafka), (1, KafkaMode::Zookeeper));
+    }
+}
