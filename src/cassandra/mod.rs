@@ -3,7 +3,7 @@
 //! Requests and results are written and read in wire format. Nothing here prints.
 //!
 //! - [`session`]: connect, prepare, execute, pages, batches, schema agreement.
-//! - `topology`, `node`, `connection`, `tls`: the cluster as the session sees it, from the ring down to a socket.
+//! - `discovery`, `topology`, `node`, `connection`, `tls`: the cluster as the session sees it, from the ring down to a socket.
 //! - [`statement`], [`values`], [`rows`]: requests, bound values and results in wire format.
 //! - [`schema`]: schema.cql filled in, compared with what is there, and applied.
 //! - [`writes`]: the statements that store readings.
@@ -15,6 +15,7 @@ use cassandra_protocol::frame::Version;
 
 pub mod aggregates;
 mod connection;
+mod discovery;
 pub mod error;
 pub mod groups;
 mod node;

@@ -116,7 +116,8 @@ impl Node {
         connection.request(self.info.address, envelope).await
     }
 
-    fn connection(&self) -> Option<Arc<Connection>> {
+    /// An open connection, each in its turn.
+    pub fn connection(&self) -> Option<Arc<Connection>> {
         let first = self.next_slot.fetch_add(1, Ordering::Relaxed);
         (0..self.slots.len())
             .filter_map(|offset| self.slots[(first + offset) % self.slots.len()].load_full())

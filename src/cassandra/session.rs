@@ -13,17 +13,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use cassandra_protocol::frame::Envelope;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::debug;
 
-use super::connection::{Connection, Connector};
+use super::connection::Connector;
+use super::discovery::{self, View};
 use super::node::{Health, Node};
 use super::statement::{self, SealedBatch, Statement};
-use super::topology::{self, Member, Replication, Topology};
+use super::topology::Topology;
 use super::{Error, Rows, Values};
 use crate::config::{CassandraConfig, Consistency};
 
-/// How often the system tables are read for nodes that came, left or moved.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// Rows in a page where the caller does not say.
 const PAGE_SIZE: i32 = 5_000;
 /// Schema changes may take longer than requests for rows.
@@ -37,10 +36,10 @@ pub struct Session {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: CassandraConfig,
-    connector: Arc<Connector>,
-    topology: ArcSwap<Topology>,
+pub(super) struct Inner {
+    pub config: CassandraConfig,
+    pub connector: Arc<Connector>,
+    pub topology: ArcSwap<Topology>,
     statements: Mutex<HashMap<String, Arc<Statement>>>,
     turn: AtomicUsize,
 }
@@ -69,9 +68,9 @@ impl Session {
     /// [`Error::Unreachable`] with each contact point's reason; login and TLS failures as themselves.
     pub async fn connect(config: &CassandraConfig) -> Result<Self, Error> {
         let connector = Arc::new(Connector::new(config)?);
-        let (address, connection) = first_contact(config, &connector).await?;
-        let members = discover(&connection, address).await?;
-        let replication = replication(&connection, address, &config.keyspace).await?;
+        let (address, connection) = discovery::first_contact(config, &connector).await?;
+        let View { members, replication } =
+            discovery::read_view(&connection, address, &config.keyspace).await?;
         let datacenter = match &config.local_datacenter {
             Some(datacenter) => datacenter.clone(),
             None => members.first().map(|member| member.info.datacenter.clone()).unwrap_or_default(),
@@ -94,7 +93,7 @@ impl Session {
             statements: Mutex::default(),
             turn: AtomicUsize::new(0),
         });
-        tokio::spawn(refresh(Arc::downgrade(&inner)));
+        tokio::spawn(discovery::refresh(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
 
@@ -289,6 +288,11 @@ enum Repeat {
 }
 
 impl Inner {
+    /// The nodes to try, best first.
+    pub fn plan(&self, token: Option<i64>) -> Vec<Arc<Node>> {
+        self.topology.load().plan(token, self.turn.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Sends an idempotent request within the configured deadline. Returns the node that answered.
     async fn run(&self, token: Option<i64>, envelope: &Envelope) -> Result<(SocketAddr, Envelope), Error> {
         self.within(self.config.request_timeout, token, envelope, Repeat::Always).await
@@ -322,10 +326,9 @@ impl Inner {
     ) -> Result<(SocketAddr, Envelope), Error> {
         let mut pause = RETRY_PAUSE;
         loop {
-            let topology = self.topology.load_full();
-            let plan = topology.plan(token, self.turn.fetch_add(1, Ordering::Relaxed));
+            let plan = self.plan(token);
             if plan.is_empty() {
-                *last = Some(Error::NoNodeUp { known: topology.nodes.len() });
+                *last = Some(Error::NoNodeUp { known: self.topology.load().nodes.len() });
             }
             for (index, node) in plan.iter().enumerate() {
                 match self.attempt(node, &plan[index + 1..], envelope, repeat).await {
@@ -399,141 +402,9 @@ async fn silent_while_another_is_up(node: &Node, others: &[Arc<Node>]) {
     }
 }
 
-/// Opens a connection to the first contact point that answers.
-async fn first_contact(
-    config: &CassandraConfig,
-    connector: &Connector,
-) -> Result<(SocketAddr, Connection), Error> {
-    let mut reasons = Vec::new();
-    for contact_point in &config.contact_points {
-        let name = match contact_point.contains(':') {
-            true => contact_point.clone(),
-            false => format!("{contact_point}:9042"),
-        };
-        let addresses = match timeout(config.connect_timeout, tokio::net::lookup_host(&name)).await {
-            Ok(Ok(addresses)) => addresses,
-            Ok(Err(error)) => {
-                reasons.push(format!("{name}: {error}"));
-                continue;
-            }
-            Err(_) => {
-                reasons
-                    .push(format!("{name}: the name was not resolved within {:?}", config.connect_timeout));
-                continue;
-            }
-        };
-        for address in addresses {
-            match connector.open(address).await {
-                Ok(connection) => return Ok((address, connection)),
-                Err(Error::Connection { message, .. }) => reasons.push(format!("{address}: {message}")),
-                // A login or certificate that one node refuses, all refuse.
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Err(Error::Unreachable { reasons: reasons.join("; ") })
-}
-
-/// Asks one node for all it knows of.
-async fn discover(connection: &Connection, address: SocketAddr) -> Result<Vec<Member>, Error> {
-    let ask = async |cql: &str| {
-        let envelope = statement::query(cql, Consistency::LocalOne, i32::MAX, None);
-        parse(address, answered(address, connection.request(address, &envelope)).await?)
-    };
-    let (local, peers) = (ask(topology::LOCAL_QUERY).await?, ask(topology::PEERS_QUERY).await?);
-    Ok(topology::members(address, &local, &peers)?)
-}
-
-async fn replication(
-    connection: &Connection,
-    address: SocketAddr,
-    keyspace: &str,
-) -> Result<Replication, Error> {
-    let cql = replication_query(keyspace);
-    let envelope = statement::query(&cql, Consistency::LocalOne, 1, None);
-    let rows = parse(address, answered(address, connection.request(address, &envelope)).await?)?;
-    replication_of(&rows)
-}
-
-fn replication_query(keyspace: &str) -> String {
-    let keyspace = keyspace.replace('\'', "''");
-    format!("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'")
-}
-
-fn replication_of(rows: &Rows) -> Result<Replication, Error> {
-    match rows.first() {
-        Some(row) => Ok(Replication::parse(row.get(0)?)),
-        None => Ok(Replication::Unknown),
-    }
-}
-
-/// A deadline for the requests that run outside of [`Inner::within`].
-async fn answered(
-    node: SocketAddr,
-    request: impl Future<Output = Result<Envelope, Error>>,
-) -> Result<Envelope, Error> {
-    const DEADLINE: Duration = Duration::from_secs(5);
-    timeout(DEADLINE, request).await.unwrap_or_else(|_| {
-        Err(Error::Connection { node, message: format!("no answer within {DEADLINE:?}") })
-    })
-}
-
-fn parse(node: SocketAddr, answer: Envelope) -> Result<Rows, Error> {
+pub(super) fn parse(node: SocketAddr, answer: Envelope) -> Result<Rows, Error> {
     Rows::parse(answer.body)
         .ok_or_else(|| Error::Protocol { node, message: "a result that is cut or malformed".into() })
-}
-
-/// Keeps the topology true for as long as the session lives.
-async fn refresh(inner: std::sync::Weak<Inner>) {
-    loop {
-        sleep(REFRESH_INTERVAL).await;
-        let Some(inner) = inner.upgrade() else { return };
-        match read_topology(&inner).await {
-            Ok((members, replication)) => install(&inner, members, replication),
-            Err(error) => debug!(%error, "cannot read the topology"),
-        }
-    }
-}
-
-/// Reads the system tables of one healthy node, so that they fit each other.
-async fn read_topology(inner: &Inner) -> Result<(Vec<Member>, Replication), Error> {
-    let topology = inner.topology.load_full();
-    let plan = topology.plan(None, inner.turn.fetch_add(1, Ordering::Relaxed));
-    let node = plan.first().ok_or(Error::NoNodeUp { known: topology.nodes.len() })?;
-    let address = node.info.address;
-    let ask = async |cql: &str| {
-        let envelope = statement::query(cql, Consistency::LocalOne, i32::MAX, None);
-        parse(address, answered(address, node.request(&envelope)).await?)
-    };
-    let (local, peers) = (ask(topology::LOCAL_QUERY).await?, ask(topology::PEERS_QUERY).await?);
-    let members = topology::members(address, &local, &peers)?;
-    let replication = replication_of(&ask(&replication_query(&inner.config.keyspace)).await?)?;
-    Ok((members, replication))
-}
-
-/// Replaces the topology; nodes that stay keep their connections.
-fn install(inner: &Inner, members: Vec<Member>, replication: Replication) {
-    let current = inner.topology.load_full();
-    let mut nodes = Vec::with_capacity(members.len());
-    for Member { info, tokens } in members {
-        let node = match current.nodes.iter().find(|node| node.info == info) {
-            Some(node) => node.clone(),
-            None => {
-                info!(node = %info.address, "a node is new");
-                let node = Node::new(info, inner.config.connections_per_node);
-                if node.info.datacenter == current.local_datacenter {
-                    node.keep(inner.connector.clone());
-                }
-                node
-            }
-        };
-        nodes.push((node, tokens));
-    }
-    for gone in current.nodes.iter().filter(|node| !nodes.iter().any(|(other, _)| Arc::ptr_eq(other, node))) {
-        warn!(node = %gone.info.address, "a node has left");
-        gone.forget();
-    }
-    inner.topology.store(Arc::new(Topology::new(nodes, replication, current.local_datacenter.clone())));
 }
 
 fn jittered(pause: Duration) -> Duration {

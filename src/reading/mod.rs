@@ -10,6 +10,7 @@ pub mod bucket;
 pub mod decode;
 pub mod encode;
 pub mod metric;
+mod scalar;
 
 pub use bucket::Bucket;
 pub use decode::{DecodeLimits, Rejection};

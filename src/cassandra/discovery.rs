@@ -1,0 +1,131 @@
+//! How the session learns of the cluster: the first contact, the system tables of one healthy node, and the task
+//! that reads them again for as long as the session lives.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::connection::{Connection, Connector};
+use super::node::Node;
+use super::session::{Inner, parse};
+use super::topology::{self, Member, Replication, Topology};
+use super::{Error, Rows, statement};
+use crate::config::{CassandraConfig, Consistency};
+
+/// How often the system tables are read for nodes that came, left or moved.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
+/// How long one of these reads may take.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The cluster as one node tells it.
+pub(super) struct View {
+    pub members: Vec<Member>,
+    /// Of the session's keyspace.
+    pub replication: Replication,
+}
+
+/// Opens a connection to the first contact point that answers.
+pub(super) async fn first_contact(
+    config: &CassandraConfig,
+    connector: &Connector,
+) -> Result<(SocketAddr, Connection), Error> {
+    let mut reasons = Vec::new();
+    for contact_point in &config.contact_points {
+        let name = match contact_point.contains(':') {
+            true => contact_point.clone(),
+            false => format!("{contact_point}:9042"),
+        };
+        let addresses = match timeout(config.connect_timeout, tokio::net::lookup_host(&name)).await {
+            Ok(Ok(addresses)) => addresses,
+            Ok(Err(error)) => {
+                reasons.push(format!("{name}: {error}"));
+                continue;
+            }
+            Err(_) => {
+                let waited = config.connect_timeout;
+                reasons.push(format!("{name}: the name was not resolved within {waited:?}"));
+                continue;
+            }
+        };
+        for address in addresses {
+            match connector.open(address).await {
+                Ok(connection) => return Ok((address, connection)),
+                Err(Error::Connection { message, .. }) => reasons.push(format!("{address}: {message}")),
+                // A login or certificate that one node refuses, all refuse.
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Err(Error::Unreachable { reasons: reasons.join("; ") })
+}
+
+/// Reads the system tables of the node at `address`, all of the same one, so that they fit each other.
+pub(super) async fn read_view(
+    connection: &Connection,
+    address: SocketAddr,
+    keyspace: &str,
+) -> Result<View, Error> {
+    let ask = async |cql: &str| -> Result<Rows, Error> {
+        let request = statement::query(cql, Consistency::LocalOne, i32::MAX, None);
+        let answer =
+            timeout(READ_DEADLINE, connection.request(address, &request)).await.unwrap_or_else(|_| {
+                Err(Error::Connection {
+                    node: address,
+                    message: format!("no answer within {READ_DEADLINE:?}"),
+                })
+            });
+        parse(address, answer?)
+    };
+    let local = ask(topology::LOCAL_QUERY).await?;
+    let peers = ask(topology::PEERS_QUERY).await?;
+    let keyspace = keyspace.replace('\'', "''");
+    let cql = format!("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'");
+    let replication = match ask(&cql).await?.first() {
+        Some(row) => Replication::parse(row.get(0)?),
+        None => Replication::Unknown,
+    };
+    Ok(View { members: topology::members(address, &local, &peers)?, replication })
+}
+
+/// Keeps the topology true for as long as the session lives.
+pub(super) async fn refresh(inner: Weak<Inner>) {
+    loop {
+        sleep(REFRESH_INTERVAL).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let Some(node) = inner.plan(None).into_iter().next() else { continue };
+        let Some(connection) = node.connection() else { continue };
+        match read_view(&connection, node.info.address, &inner.config.keyspace).await {
+            Ok(view) => install(&inner, view),
+            Err(error) => debug!(%error, "cannot read the topology"),
+        }
+    }
+}
+
+/// Replaces the topology; nodes that stay keep their connections.
+fn install(inner: &Inner, view: View) {
+    let current = inner.topology.load_full();
+    let mut nodes = Vec::with_capacity(view.members.len());
+    for Member { info, tokens } in view.members {
+        let node = match current.nodes.iter().find(|node| node.info == info) {
+            Some(node) => node.clone(),
+            None => {
+                info!(node = %info.address, "a node is new");
+                let node = Node::new(info, inner.config.connections_per_node);
+                if current.is_local(&node) {
+                    node.keep(inner.connector.clone());
+                }
+                node
+            }
+        };
+        nodes.push((node, tokens));
+    }
+    for gone in current.nodes.iter().filter(|node| !nodes.iter().any(|(other, _)| Arc::ptr_eq(other, node))) {
+        warn!(node = %gone.info.address, "a node has left");
+        gone.forget();
+    }
+    let datacenter = current.local_datacenter.clone();
+    inner.topology.store(Arc::new(Topology::new(nodes, view.replication, datacenter)));
+}
