@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands;
 use crate::config::Sources;
@@ -52,6 +52,22 @@ pub struct GlobalArgs {
     /// Log to stderr: -v decisions, -vv each step, -vvv the libraries too
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+impl Cli {
+    /// Parses this process's arguments, or ends it with clap's message (exit code 2; 0 for --help).
+    pub fn from_arguments() -> Self {
+        let cli = Self::parse();
+        // Where a global flag stands both before and after the command, clap keeps the latter and drops the former.
+        let is_option = |argument: &String| {
+            argument.starts_with("-O") || argument == "--option" || argument.starts_with("--option=")
+        };
+        if std::env::args().filter(is_option).count() > cli.global.options.len() {
+            let message = "-O stands before and after the command: give all of them on one side of it\n";
+            Self::command().error(clap::error::ErrorKind::ArgumentConflict, message).exit();
+        }
+        cli
+    }
 }
 
 impl GlobalArgs {

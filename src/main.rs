@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use iotctl::cli::Cli;
 use iotctl::error::{OutputClosed, exit_code};
 use iotctl::output::Output;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arguments();
     let output = Output::new(cli.global.color, cli.global.quiet);
     iotctl::output::log::init(cli.global.verbose);
     let runtime = match tokio::runtime::Runtime::new() {

@@ -83,7 +83,19 @@ async fn steps(context: &Context) -> anyhow::Result<()> {
     verify(context, &session, before).await?;
     step(
         context,
-        &["query", "--location", "plant-1", "--device-type", "thermostat", "--last", "1h", "--limit", "10"],
+        &[
+            "query",
+            "--location",
+            "plant-1",
+            "--device-type",
+            "thermostat",
+            "--last",
+            "1h",
+            "--limit",
+            "10",
+            "--columns",
+            "recorded_timestamp,iot_sensor_id,temperature,humidity",
+        ],
     )
     .await?;
     step(context, &["extremes", "--metric", "temperature", "--last", "2h", "--top", "5", "--both"]).await

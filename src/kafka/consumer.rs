@@ -125,7 +125,7 @@ impl Consumer {
             consumer_config(config).create_with_context(context).map_err(Error::building)?;
         inner.subscribe(&[&config.topic]).map_err(|source| Error::Client {
             action: format!("subscribe to the topic {:?}", config.topic),
-            source,
+            cause: source,
         })?;
         Ok(Self { inner, topic: config.topic.clone(), request_timeout: config.request_timeout })
     }
@@ -137,7 +137,7 @@ impl Consumer {
             Some(Ok(message)) => Ok(Some(Event::Message(Message(message)))),
             Some(Err(KafkaError::PartitionEOF(partition))) => Ok(Some(Event::EndOfPartition(partition))),
             Some(Err(source)) if is_fatal(&source) => {
-                Err(Error::Client { action: format!("read the topic {:?}", self.topic), source })
+                Err(Error::Client { action: format!("read the topic {:?}", self.topic), cause: source })
             }
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot read from Kafka for now");
@@ -195,7 +195,7 @@ impl Consumer {
     }
 
     fn failed(&self, verb: &str, source: KafkaError) -> Error {
-        Error::Client { action: format!("{verb} the topic {:?}", self.topic), source }
+        Error::Client { action: format!("{verb} the topic {:?}", self.topic), cause: source }
     }
 }
 
@@ -226,7 +226,8 @@ fn commit(
     if offsets.is_empty() {
         return Ok(());
     }
-    let failed = |source| Error::Client { action: format!("commit offsets of the topic {topic:?}"), source };
+    let failed =
+        |source| Error::Client { action: format!("commit offsets of the topic {topic:?}"), cause: source };
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for &(partition, offset) in offsets {
         list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed)?;

@@ -66,7 +66,7 @@ impl DeadLetterProducer {
             Ok(_) => Ok(()),
             Err((source, _)) => Err(Error::Client {
                 action: format!("send to the dead-letter topic {:?}", self.topic),
-                source,
+                cause: source,
             }),
         }
     }

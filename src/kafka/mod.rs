@@ -41,8 +41,8 @@ pub enum Error {
     #[error("Kafka cannot {action}: {reason}")]
     Rejected { action: String, reason: String },
     /// Anything else that the library reports.
-    #[error("cannot {action}: {source}")]
-    Client { action: String, source: KafkaError },
+    #[error("cannot {action}: {cause}")]
+    Client { action: String, cause: KafkaError },
 }
 
 impl Error {
@@ -57,7 +57,7 @@ impl Error {
             KafkaError::ClientCreation(reason) => {
                 Error::Rejected { action: "create a client from the kafka.* settings".into(), reason }
             }
-            source => Error::Client { action: "create a Kafka client".into(), source },
+            source => Error::Client { action: "create a Kafka client".into(), cause: source },
         }
     }
 }

@@ -86,7 +86,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
             Ok(()) => Ok(Offer::Accepted),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Offer::Full),
             Err((source, _)) => {
-                Err(Error::Client { action: format!("send to the topic {:?}", self.topic), source })
+                Err(Error::Client { action: format!("send to the topic {:?}", self.topic), cause: source })
             }
         }
     }

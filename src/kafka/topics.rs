@@ -56,7 +56,7 @@ pub async fn ensure(
     let results = match created {
         Err(_) => return Err(unreachable(config, None)),
         Ok(Err(error)) if is_unreachable(&error) => return Err(unreachable(config, None)),
-        Ok(Err(source)) => return Err(Error::Client { action: action(), source }),
+        Ok(Err(source)) => return Err(Error::Client { action: action(), cause: source }),
         Ok(Ok(results)) => results,
     };
     match results.into_iter().next() {
@@ -120,6 +120,12 @@ pub async fn describe(config: &KafkaConfig, topic: &str) -> Result<Description, 
     blocking(move || Probe::new(&config)?.describe(&topic)).await
 }
 
+/// The number of brokers that the cluster knows. A broker that has just started may answer before it has registered.
+pub async fn brokers(config: &KafkaConfig) -> Result<usize, Error> {
+    let config = config.clone();
+    blocking(move || Probe::new(&config)?.brokers()).await
+}
+
 /// The number of partitions of `topic`.
 pub async fn partitions(config: &KafkaConfig, topic: &str) -> Result<i32, Error> {
     Ok(describe(config, topic).await?.partitions)
@@ -171,6 +177,12 @@ impl<'a> Probe<'a> {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
+    fn brokers(&self) -> Result<usize, Error> {
+        let metadata = self.client.client().fetch_metadata(None, self.remaining());
+        let metadata = metadata.map_err(|error| self.explain(error, "list the brokers"))?;
+        Ok(metadata.brokers().len())
+    }
+
     fn describe(&self, topic: &str) -> Result<Description, Error> {
         // All topics and not just this one: asking for one by name creates it where the broker allows that.
         let metadata = self.client.client().fetch_metadata(None, self.remaining());
@@ -211,7 +223,7 @@ impl<'a> Probe<'a> {
         match self.complaint.refusal() {
             Some(reason) => Error::Refused { servers: servers(self.config), reason },
             None if is_unreachable(&error) => unreachable(self.config, self.complaint.last()),
-            None => Error::Client { action: action.to_owned(), source: error },
+            None => Error::Client { action: action.to_owned(), cause: error },
         }
     }
 }
