@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::Context;
@@ -88,7 +89,8 @@ pub async fn ingest(
     readiness: Readiness,
 ) -> anyhow::Result<(Report, Ending)> {
     let started = Instant::now();
-    let line = tokio::spawn(live_line(context.output, metrics.clone(), started));
+    let line = context.output.live_line();
+    let drawing = tokio::spawn(live_line(line.clone(), context.output, metrics.clone(), started));
     let ending = ingestion::run(
         &context.config,
         session,
@@ -98,9 +100,8 @@ pub async fn ingest(
         context.shutdown.clone(),
     )
     .await;
-    line.abort();
-    // The line clears itself when its task is gone.
-    let _ = line.await;
+    drawing.abort();
+    line.finish_and_clear();
     let ending = ending?;
     let seconds = started.elapsed().as_secs_f64();
     let rows = metrics.rows.get();
@@ -118,10 +119,9 @@ pub async fn ingest(
 }
 
 /// Redraws the line twice a second; where stderr is no terminal, a plain line every ten seconds.
-async fn live_line(output: Output, metrics: IngestMetrics, started: Instant) {
+async fn live_line(line: ProgressBar, output: Output, metrics: IngestMetrics, started: Instant) {
     const REDRAW: Duration = Duration::from_millis(500);
     const PLAIN_EVERY: u32 = 20;
-    let line = output.live_line();
     let mut last_rows = 0;
     let mut ticks = tokio::time::interval(REDRAW);
     for tick in 1.. {
