@@ -42,6 +42,8 @@ pub(super) struct Intake {
     committing: Option<Committing>,
     last_commit: Instant,
     last_timestamp: i64,
+    /// Why the pipeline cannot go on. Kept, because a rebalance that meets it has nobody to tell.
+    broken: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -117,6 +119,7 @@ impl Intake {
             committing: None,
             last_commit: Instant::now(),
             last_timestamp: 0,
+            broken: None,
         }
     }
 
@@ -208,21 +211,24 @@ impl Intake {
 
     /// Takes note of what has been written since the last call; waits up to `patience` for the first.
     pub fn settle(&mut self, patience: Duration) -> Result<(), Broken> {
-        if !patience.is_zero() {
+        if !patience.is_zero() && self.broken.is_none() {
             match self.completions.recv_timeout(patience) {
-                Ok(completion) => self.settle_one(completion)?,
+                Ok(completion) => self.settle_one(completion),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
         while let Ok(completion) = self.completions.try_recv() {
-            self.settle_one(completion)?;
+            self.settle_one(completion);
+        }
+        if let Some(reason) = &self.broken {
+            return Err(Broken(reason.clone()));
         }
         self.metrics.in_flight_bytes.set(self.in_flight_bytes as i64);
         self.metrics.in_flight_batches.set(self.in_flight_batches as i64);
         Ok(())
     }
 
-    fn settle_one(&mut self, completion: Completion) -> Result<(), Broken> {
+    fn settle_one(&mut self, completion: Completion) {
         match completion {
             Completion::Stored { tickets, bytes } => {
                 tickets.into_iter().for_each(|ticket| self.tracker.finish(ticket));
@@ -240,9 +246,8 @@ impl Intake {
                     committing.is_recorded = true;
                 }
             }
-            Completion::Failed(reason) => return Err(Broken(reason)),
+            Completion::Failed(reason) => self.broken = Some(reason),
         }
-        Ok(())
     }
 
     /// Sends batches on that have waited long enough.
@@ -274,9 +279,6 @@ impl Intake {
             Some(committing) if committing.is_recorded => {
                 let offsets = std::mem::take(&mut self.committing).map(|it| it.offsets).unwrap_or_default();
                 self.commit(&offsets, kafka, false);
-                if self.catalog.is_full() {
-                    self.flush_all();
-                }
             }
             Some(_) => {}
             None if self.is_commit_due() => self.begin_commit(),
@@ -292,11 +294,16 @@ impl Intake {
 
     fn begin_commit(&mut self) {
         self.last_commit = Instant::now();
+        let must_forget = self.catalog.is_full();
+        if must_forget {
+            // Open batches name their groups by numbers that are about to be forgotten.
+            self.flush_all();
+        }
         let offsets = self.tracker.committable();
         let timestamp = self.next_timestamp();
         let consistency = self.writer.session.write_consistency();
         let batches = self.catalog.take_batches(&self.statements, consistency, timestamp);
-        if self.catalog.is_full() && self.open.is_empty() {
+        if must_forget {
             self.catalog.forget();
         }
         let is_recorded = batches.is_empty();

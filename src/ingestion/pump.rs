@@ -59,7 +59,7 @@ impl Pump {
                 }
                 Change::Revoked(partitions) => {
                     tracing::info!(?partitions, "revoked");
-                    // A failure shows again, and ends the run, when the pump settles next.
+                    // The intake keeps a failure; it ends the run when the pump settles next.
                     let _ = intake.drain(kafka, drain_timeout);
                     metrics.assigned_partitions.sub(partitions.len() as i64);
                     for partition in &partitions {
@@ -191,19 +191,19 @@ impl Pump {
         let mut elsewhere = Vec::new();
         for (&partition, &end) in &until_end.ends {
             let is_stored = tracker.committed_offset(partition).is_some_and(|offset| offset >= end);
-            if is_stored || (until_end.delivered.contains(&partition) && tracker.is_settled(partition)) {
-                continue;
+            let is_delivered = until_end.delivered.contains(&partition);
+            match ours.contains(&partition) {
+                _ if is_stored => {}
+                true if is_delivered && tracker.is_settled(partition) => {}
+                true => return Ok(false),
+                false => elsewhere.push(partition),
             }
-            if ours.contains(&partition) {
-                return Ok(false);
-            }
-            elsewhere.push(partition);
         }
         drop(intake);
         if elsewhere.is_empty() {
             return Ok(true);
         }
-        // Partitions of other members, or not assigned yet. The coordinator may be on the move just now: the
+        // Partitions of other members, not assigned yet, or of which nothing is left to read. The coordinator may be on the move just now: the
         // question is asked again with the next look.
         let committed = match consumer.committed(&elsewhere) {
             Ok(committed) => committed,
@@ -212,7 +212,12 @@ impl Pump {
                 return Ok(false);
             }
         };
-        until_end.ends.retain(|partition, end| committed.get(partition).is_none_or(|offset| offset < end));
+        // A partition that was delivered to its end and has never been committed holds nothing but markers.
+        let UntilEnd { ends, delivered } = until_end;
+        ends.retain(|partition, end| match committed.get(partition) {
+            Some(offset) => offset < end,
+            None => !delivered.contains(partition),
+        });
         Ok(false)
     }
 

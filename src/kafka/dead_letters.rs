@@ -7,7 +7,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::Error;
-use super::client::Reporting;
+use super::client::{Reporting, set_default};
 use super::producer::producer_config;
 use crate::config::KafkaConfig;
 
@@ -35,8 +35,10 @@ pub struct DeadLetterProducer {
 
 impl DeadLetterProducer {
     pub fn new(config: &KafkaConfig) -> Result<Self, Error> {
-        let inner =
-            producer_config(config).create_with_context(Reporting::default()).map_err(Error::building)?;
+        let mut client = producer_config(config);
+        // The brokers say what is too large; the library's own limit is lower than their default.
+        set_default(&mut client, config, "message.max.bytes", "100000000");
+        let inner = client.create_with_context(Reporting::default()).map_err(Error::building)?;
         Ok(Self { inner, topic: config.dead_letter_topic(), source_topic: config.topic.clone() })
     }
 

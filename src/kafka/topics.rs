@@ -11,6 +11,9 @@ use super::client::{Complaint, Reporting, client_config};
 use super::{Error, is_unreachable};
 use crate::config::KafkaConfig;
 
+/// Twice the brokers' default for messages.
+const DEAD_LETTER_MAX_BYTES: &str = "2097152";
+
 /// What [`ensure`] found or did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ensured {
@@ -47,7 +50,11 @@ pub async fn ensure(
     let action = || format!("create the topic {topic:?}");
     let admin: AdminClient<Reporting> =
         client_config(config).create_with_context(Reporting::default()).map_err(Error::building)?;
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
+    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
+    if topic == config.dead_letter_topic() {
+        // A dead letter is its message and some headers: what just fits one topic must fit the other.
+        new = new.set("max.message.bytes", DEAD_LETTER_MAX_BYTES);
+    }
     let timeout = config.request_timeout;
     let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
     // The library keeps its own deadline; the second one is for a library that does not.

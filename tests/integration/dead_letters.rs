@@ -9,7 +9,11 @@ use rdkafka::{ClientConfig, Message};
 
 use crate::lab::{KAFKA, Lab, message};
 
-crate::trials!(dead_letters_keep_their_bytes_and_say_why, a_flood_of_malformed_messages_loses_no_good_one);
+crate::trials!(
+    dead_letters_keep_their_bytes_and_say_why,
+    a_flood_of_malformed_messages_loses_no_good_one,
+    an_oversize_message_is_kept_whole
+);
 
 /// Every message of the dead-letter topic, once `expected` have come.
 fn letters(lab: &Lab, expected: usize) -> anyhow::Result<Vec<OwnedMessage>> {
@@ -86,5 +90,19 @@ fn a_flood_of_malformed_messages_loses_no_good_one() -> anyhow::Result<()> {
     let report = lab.ingest()?;
     ensure!(report["rows"] == 2000 && report["dead_letters"] == 2000, "{report}");
     ensure!(lab.stored()? == 2000);
+    Ok(())
+}
+
+fn an_oversize_message_is_kept_whole() -> anyhow::Result<()> {
+    let mut lab = Lab::new("oversize")?;
+    lab.set("IOTCTL_INGEST_MAX_MESSAGE_BYTES", "100KiB");
+    let at = chrono::Utc::now().timestamp_millis();
+    let (_, large) = message("plant-1", 1, at, &format!(r#","note":"{}""#, "x".repeat(900_000)));
+    lab.send([message("plant-1", 2, at, ""), ("large".to_owned(), large.clone())])?;
+    let report = lab.ingest()?;
+    ensure!(report["rows"] == 1 && report["dead_letters"] == 1, "{report}");
+    let letters = letters(&lab, 1)?;
+    ensure!(letters.len() == 1 && letters[0].payload() == Some(large.as_slice()), "the bytes differ");
+    ensure!(header(&letters[0], "reason").as_deref() == Some("too_large"));
     Ok(())
 }
