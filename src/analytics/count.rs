@@ -1,20 +1,19 @@
 //! How many raw rows there are, partition by partition.
 
+use std::sync::Arc;
+
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::groups::Selection;
-use crate::cassandra::{Session, aggregates, groups};
+use crate::cassandra::{Error, Session, aggregates, groups};
 
 /// Partitions counted at once.
 const IN_FLIGHT: usize = 12;
 
-/// All raw rows that readers can find, of every group. A reading that stands in buckets of two widths counts twice.
-pub async fn rows(session: &Session) -> anyhow::Result<u64> {
-    if groups::groups(session).await?.is_empty() {
-        return Ok(0);
-    }
+/// All raw rows that readers can find, of every group. A reading that was stored again in a bucket of another width
+/// and start counts twice.
+pub async fn rows(session: &Session) -> Result<u64, Error> {
     let mut total = 0;
-    for group in Selection::default().resolve(session).await? {
+    for group in groups::groups(session).await?.into_iter().map(Arc::new) {
         let partitions = groups::partitions(session, &group, i64::MIN, i64::MAX).await?;
         let mut counts = stream::iter(partitions)
             .map(async |partition| aggregates::count(session, &partition).await)

@@ -1,9 +1,8 @@
 //! Values bound to a statement, encoded as the native protocol (v4, section 4.1.4) wants them: a length and the
-//! bytes, -1 for null, -2 for "not set".
+//! bytes, or -2 for "not set"; null (-1) is never written, because it leaves a tombstone.
 
 use uuid::Uuid;
 
-const NULL: i32 = -1;
 const UNSET: i32 = -2;
 
 /// The values of one statement, in the order of its markers, already in wire format.
@@ -93,12 +92,9 @@ impl Values {
         self.bytes[length_at..length_at + 4].copy_from_slice(&written);
     }
 
-    pub fn push_null(&mut self) {
-        self.push_marker(NULL);
-    }
-
     pub fn push_unset(&mut self) {
-        self.push_marker(UNSET);
+        self.count += 1;
+        self.bytes.extend_from_slice(&UNSET.to_be_bytes());
     }
 
     /// How many values were pushed.
@@ -106,7 +102,7 @@ impl Values {
         self.count
     }
 
-    /// The bytes of the value at `index`; `None` where it is null, not set or not there.
+    /// The bytes of the value at `index`; `None` where it is not set or not there.
     pub(super) fn get(&self, index: usize) -> Option<&[u8]> {
         let mut rest = self.bytes.as_slice();
         for position in 0.. {
@@ -141,11 +137,6 @@ impl Values {
         self.count += 1;
         self.bytes.extend_from_slice(&length(value.len()));
         self.bytes.extend_from_slice(value);
-    }
-
-    fn push_marker(&mut self, marker: i32) {
-        self.count += 1;
-        self.bytes.extend_from_slice(&marker.to_be_bytes());
     }
 }
 

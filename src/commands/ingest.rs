@@ -140,7 +140,7 @@ async fn live_line(line: ProgressBar, output: Output, metrics: IngestMetrics, st
 }
 
 fn status(metrics: &IngestMetrics, rows: u64, rate: f64, started: Instant) -> String {
-    let lag: i64 = lag_messages(metrics);
+    let lag = metrics.total_lag();
     let state = match (metrics.assigned_partitions.get(), metrics.paused.get()) {
         (0, _) => " · waiting for partitions",
         (_, 1) => " · waiting for Cassandra",
@@ -156,16 +156,6 @@ fn status(metrics: &IngestMetrics, rows: u64, rate: f64, started: Instant) -> St
         indicatif::HumanCount(metrics.dead_letter_count()),
         started.elapsed().as_secs(),
     )
-}
-
-fn lag_messages(metrics: &IngestMetrics) -> i64 {
-    use prometheus::core::Collector;
-    let families = metrics.lag_messages.collect();
-    families
-        .iter()
-        .flat_map(|family| family.get_metric())
-        .map(|metric| metric.get_gauge().get_value() as i64)
-        .sum()
 }
 
 pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result<()> {

@@ -17,6 +17,8 @@ const BURST: usize = 64;
 /// A full intake is waited for this long before Kafka is told to stop fetching. Shorter waits cost nothing;
 /// pausing throws away what has been fetched ahead.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
+/// How often a full intake is looked at, and Kafka polled while fetching is paused.
+const ROOM_INTERVAL: Duration = Duration::from_millis(20);
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a run with an end looks whether it is there.
 const END_INTERVAL: Duration = Duration::from_millis(200);
@@ -76,7 +78,7 @@ impl Pump {
     fn pump(&mut self, consumer: &Consumer) -> anyhow::Result<Option<Ending>> {
         let (mut lag_due, mut end_due) = (Instant::now(), Instant::now());
         while !self.shutdown.is_requested() {
-            self.tend(consumer)?;
+            self.tend(consumer, Duration::ZERO)?;
             if self.intake().is_full() {
                 self.wait_for_room(consumer)?;
                 continue;
@@ -98,9 +100,10 @@ impl Pump {
         Ok(None)
     }
 
-    fn tend(&self, consumer: &Consumer) -> anyhow::Result<()> {
+    /// Looks after what is under way; waits up to `patience` for something to be stored.
+    fn tend(&self, consumer: &Consumer, patience: Duration) -> anyhow::Result<()> {
         let mut intake = self.intake();
-        intake.settle(Duration::ZERO)?;
+        intake.settle(patience)?;
         intake.flush_due();
         let results = consumer.take_commit_results();
         self.metrics.commits.inc_by(results.confirmed);
@@ -118,13 +121,7 @@ impl Pump {
         let mut wait = POLL_TIMEOUT;
         for _ in 0..BURST {
             match consumer.poll(wait)? {
-                Some(Event::Message(message)) => self.intake().accept(&message),
-                Some(Event::EndOfPartition(partition)) => {
-                    self.readiness.set(true);
-                    if let Some(until_end) = &mut self.until_end {
-                        until_end.delivered.insert(partition);
-                    }
-                }
+                Some(event) => self.take(event),
                 None => return Ok(()),
             }
             wait = Duration::ZERO;
@@ -133,19 +130,26 @@ impl Pump {
         Ok(())
     }
 
+    fn take(&mut self, event: Event<'_>) {
+        match event {
+            Event::Message(message) => self.intake().accept(&message),
+            Event::EndOfPartition(partition) => {
+                self.readiness.set(true);
+                if let Some(until_end) = &mut self.until_end {
+                    until_end.delivered.insert(partition);
+                }
+            }
+        }
+    }
+
     /// Waits until something of what is in flight is stored, staying a member of the group meanwhile.
     fn wait_for_room(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
         let since = Instant::now();
         let mut is_paused = false;
         while !self.shutdown.is_requested() {
-            {
-                let mut intake = self.intake();
-                intake.settle(Duration::from_millis(20))?;
-                intake.advance_commit(consumer);
-                if !intake.is_full() {
-                    break;
-                }
-                intake.flush_due();
+            self.tend(consumer, ROOM_INTERVAL)?;
+            if !self.intake().is_full() {
+                break;
             }
             if !is_paused && since.elapsed() > PAUSE_AFTER {
                 tracing::info!("Cassandra is slower than Kafka: fetching pauses");
@@ -153,9 +157,9 @@ impl Pump {
                 is_paused = true;
                 self.metrics.paused.set(1);
             }
-            if is_paused && let Some(Event::Message(message)) = consumer.poll(Duration::ZERO)? {
+            if is_paused && let Some(event) = consumer.poll(Duration::ZERO)? {
                 // Of a partition that was assigned after the pause, or fetched before it.
-                self.intake().accept(&message);
+                self.take(event);
             }
         }
         if is_paused {

@@ -1,5 +1,6 @@
 //! What `ingest` counts.
 
+use prometheus::core::Collector;
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     exponential_buckets,
@@ -91,7 +92,7 @@ impl IngestMetrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let collectors: [Box<dyn prometheus::core::Collector>; 20] = [
+        let collectors: [Box<dyn Collector>; 20] = [
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
             Box::new(self.rows.clone()),
@@ -116,9 +117,18 @@ impl IngestMetrics {
         collectors.into_iter().try_for_each(|collector| self.registry.register(collector))
     }
 
+    /// The lag of all assigned partitions.
+    pub fn total_lag(&self) -> i64 {
+        let families = self.lag_messages.collect();
+        families
+            .iter()
+            .flat_map(|family| family.get_metric())
+            .map(|metric| metric.get_gauge().get_value() as i64)
+            .sum()
+    }
+
     /// All dead letters, whatever the reason.
     pub fn dead_letter_count(&self) -> u64 {
-        use prometheus::core::Collector;
         let families = self.dead_letters.collect();
         families
             .iter()

@@ -166,18 +166,7 @@ fn a_filter_keeps_exactly_the_rows_that_satisfy_it() -> anyhow::Result<()> {
     }))?;
     lab.ingest()?;
     let count = |filter: &str| -> anyhow::Result<usize> {
-        let rows = lab.lines(&[
-            "-q",
-            "query",
-            "--location",
-            "plant-1",
-            "--device-type",
-            "thermostat",
-            "--where",
-            filter,
-            "--format",
-            "ndjson",
-        ])?;
+        let rows = lab.query("thermostat", &["--where", filter])?;
         Ok(rows.len())
     };
     let expected = (0..200).filter(|n| n % 4 == 1 && *n > 100 && n % 60 < 40).count();
@@ -196,18 +185,7 @@ fn a_limit_gives_the_newest_rows() -> anyhow::Result<()> {
             .map(|n| message("plant-1", n % 7, START + n as i64 * 60_000, &format!(r#","temperature":{n}"#))),
     )?;
     lab.ingest()?;
-    let rows = lab.lines(&[
-        "-q",
-        "query",
-        "--location",
-        "plant-1",
-        "--device-type",
-        "thermostat",
-        "--limit",
-        "5",
-        "--format",
-        "ndjson",
-    ])?;
+    let rows = lab.query("thermostat", &["--limit", "5"])?;
     let temperatures: Vec<_> =
         rows.iter().map(|row| row["temperature"].as_f64().unwrap_or_default()).collect();
     ensure!(temperatures == [499.0, 498.0, 497.0, 496.0, 495.0], "{temperatures:?}");

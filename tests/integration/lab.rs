@@ -182,6 +182,13 @@ impl Lab {
         self.ok(arguments)?.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
+    /// The rows that `query` gives of plant-1 and a device type, with further arguments.
+    pub fn query(&self, device_type: &str, arguments: &[&str]) -> anyhow::Result<Vec<serde_json::Value>> {
+        let group =
+            ["-q", "query", "--location", "plant-1", "--device-type", device_type, "--format", "ndjson"];
+        self.lines(&[&group[..], arguments].concat())
+    }
+
     pub fn kafka(&self) -> KafkaConfig {
         KafkaConfig { bootstrap_servers: vec![KAFKA.into()], topic: self.name.clone(), ..Default::default() }
     }

@@ -23,27 +23,12 @@ const START: i64 = 1_793_491_200_000;
 const FULL: &str = r#","temperature":21.5,"humidity":40.25,"pressure":1013.25,"motion_detected":true,
     "light_level":300.5,"gas_concentration":412.75,"other_metrics":{"co2_ppm":415.5,"voltage":3.25}"#;
 
-fn query(lab: &Lab, location: &str) -> anyhow::Result<Vec<serde_json::Value>> {
-    lab.lines(&[
-        "-q",
-        "query",
-        "--location",
-        location,
-        "--device-type",
-        "thermostat",
-        "--order",
-        "asc",
-        "--format",
-        "ndjson",
-    ])
-}
-
 fn every_column_comes_back_as_it_was_sent() -> anyhow::Result<()> {
     let lab = Lab::new("columns")?;
     lab.send([message("plant-1", 1, START + 1, FULL)])?;
     let report = lab.ingest()?;
     ensure!(report["rows"] == 1, "{report}");
-    let rows = query(&lab, "plant-1")?;
+    let rows = lab.query("thermostat", &["--order", "asc"])?;
     let expected = json!({
         "location": "plant-1", "device_type": "thermostat",
         "iot_sensor_id": "00000000-0000-0000-0000-000000000001",
@@ -77,17 +62,7 @@ fn missing_values_write_no_cell_and_no_tombstone() -> anyhow::Result<()> {
             "a cell was written"
         );
     }
-    let filled = lab.lines(&[
-        "-q",
-        "query",
-        "--location",
-        "plant-1",
-        "--device-type",
-        "thermostat",
-        "--format",
-        "ndjson",
-        "--fill-defaults",
-    ])?;
+    let filled = lab.query("thermostat", &["--fill-defaults"])?;
     for row in filled {
         ensure!(
             row["temperature"] == -999.0 && row["motion_detected"] == false && row["light_level"] == 0.0,
@@ -154,17 +129,7 @@ fn the_newest_reading_shows_no_cell_of_an_older_one() -> anyhow::Result<()> {
     lab.ingest()?;
     lab.send([message("plant-1", 1, START + 1000, r#","humidity":60"#)])?;
     lab.ingest()?;
-    let rows = lab.lines(&[
-        "-q",
-        "query",
-        "--location",
-        "plant-1",
-        "--device-type",
-        "thermostat",
-        "--latest",
-        "--format",
-        "ndjson",
-    ])?;
+    let rows = lab.query("thermostat", &["--latest"])?;
     ensure!(rows.len() == 1 && rows[0]["humidity"] == 60.0, "{rows:?}");
     ensure!(rows[0].get("temperature").is_none_or(serde_json::Value::is_null), "{rows:?}");
     Ok(())
@@ -185,7 +150,7 @@ fn readings_of_two_bucket_widths_answer_as_one() -> anyhow::Result<()> {
     // Everything once more, so that the first three hours now stand in buckets of both widths.
     lab.set("IOTCTL_KAFKA_GROUP", "again");
     lab.ingest()?;
-    let rows = query(&lab, "plant-1")?;
+    let rows = lab.query("thermostat", &["--order", "asc"])?;
     let temperatures: Vec<_> =
         rows.iter().map(|row| row["temperature"].as_f64().unwrap_or(f64::NAN)).collect();
     ensure!(

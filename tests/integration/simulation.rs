@@ -64,18 +64,7 @@ fn a_recorded_csv_is_replayed_with_its_columns_mapped() -> anyhow::Result<()> {
         "json",
     ])?;
     lab.ingest()?;
-    let rows = lab.lines(&[
-        "-q",
-        "query",
-        "--location",
-        "plant-1",
-        "--device-type",
-        "machine",
-        "--order",
-        "asc",
-        "--format",
-        "ndjson",
-    ])?;
+    let rows = lab.query("machine", &["--order", "asc"])?;
     ensure!(rows.len() == 120, "{} rows", rows.len());
     ensure!(rows[0]["recorded_timestamp"] == "2013-12-02T20:00:00.000Z", "{}", rows[0]);
     for (minute, row) in rows.iter().enumerate() {
