@@ -140,6 +140,8 @@ impl ClientContext for Reporting {
     }
 }
 
+impl rdkafka::consumer::ConsumerContext for Reporting {}
+
 impl rdkafka::producer::ProducerContext for Reporting {
     type DeliveryOpaque = ();
 

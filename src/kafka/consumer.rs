@@ -10,7 +10,7 @@ use std::time::Duration;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionList};
 
 use super::Error;
@@ -20,7 +20,11 @@ use crate::config::KafkaConfig;
 /// A message, borrowed from the library's buffer.
 pub struct Message<'a>(BorrowedMessage<'a>);
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    pub(super) fn new(message: BorrowedMessage<'a>) -> Self {
+        Self(message)
+    }
+
     pub fn partition(&self) -> i32 {
         self.0.partition()
     }
@@ -36,6 +40,12 @@ impl Message<'_> {
 
     pub fn key(&self) -> Option<&[u8]> {
         self.0.key()
+    }
+
+    /// Headers with their values; one without a value has an empty one.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.0.headers().map(|headers| headers.iter());
+        headers.into_iter().flatten().map(|header| (header.key, header.value.unwrap_or_default()))
     }
 
     /// Empty for a tombstone.

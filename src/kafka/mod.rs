@@ -1,6 +1,6 @@
 //! The only place that knows rdkafka: [`client`] translates the configuration, [`topics`] creates and describes
-//! topics, [`producer`] sends with acknowledgement, [`consumer`] receives and commits, [`dead_letters`] keeps
-//! what can never be stored. Nothing here prints; each call has a deadline, and what can go
+//! topics, [`producer`] sends with acknowledgement, [`consumer`] receives and commits, [`reader`] reads a stretch
+//! beside any group, [`groups`] knows what a group has committed, [`dead_letters`] keeps what can never be stored. Nothing here prints; each call has a deadline, and what can go
 //! wrong is one [`Error`] whose message holds the remedy.
 
 use std::time::Duration;
@@ -10,7 +10,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 pub mod client;
 pub mod consumer;
 pub mod dead_letters;
+pub mod groups;
 pub mod producer;
+pub mod reader;
 pub mod topics;
 
 pub use client::client_config;

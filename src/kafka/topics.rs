@@ -154,7 +154,7 @@ pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Vec<(i64, i
     .await
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
