@@ -118,6 +118,8 @@ pub enum Command {
     Extremes(commands::extremes::ExtremesArgs),
     /// Groups and sensors with their last reading
     Sensors(commands::sensors::SensorsArgs),
+    /// Check that no reading is missing: ledger, topic and tables compared
+    Audit(commands::audit::AuditArgs),
     /// Show the effective configuration, or write a commented file
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -215,6 +216,17 @@ impl LatestPages {
         }
         Ok(Some(readings))
     }
+}
+
+/// How long the raw table keeps rows that are written now; `None` for ever.
+pub async fn time_to_live(session: &Session) -> Result<Option<Duration>, Error> {
+    let cql =
+        "SELECT default_time_to_live FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
+    let statement = session.prepare(cql).await?;
+    let values = Values::new().text(session.keyspace()).text("iot_sensor_metrics");
+    let rows = session.execute(&statement, &values).await?;
+    let seconds: i32 = rows.first().map_or(Ok(0), |row| row.get(0))?;
+    Ok(u64::try_from(seconds).ok().filter(|&seconds| seconds > 0).map(Duration::from_secs))
 }
 
 fn decode(

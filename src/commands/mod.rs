@@ -8,6 +8,7 @@ use crate::error::UsageError;
 use crate::output::Output;
 use crate::shutdown::Shutdown;
 
+pub mod audit;
 pub mod config;
 pub mod demo;
 pub mod down;
@@ -59,6 +60,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Ingest(args) => ingest::run(args, context).await,
         Command::Query(args) => query::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,
+        Command::Audit(args) => audit::run(args, context).await,
         Command::Sensors(args) => sensors::run(args, context).await,
     }
 }

@@ -31,7 +31,7 @@ impl Span {
     }
 }
 
-/// What a call of [`TopicReader::next`] brought.
+/// What a call of [`TopicReader::step`] brought.
 pub enum Step<'a> {
     Message(Message<'a>),
     /// Nothing yet: a moment to look whether to stop.
@@ -52,7 +52,7 @@ pub struct TopicReader {
 }
 
 impl TopicReader {
-    /// Starts at the beginning of each span. The broker is first spoken to by [`TopicReader::next`].
+    /// Starts at the beginning of each span. The broker is first spoken to by [`TopicReader::step`].
     pub fn open(config: &KafkaConfig, topic: &str, spans: &[Span]) -> Result<Self, Error> {
         let mut client = client_config(config);
         let tuning = [
@@ -98,7 +98,7 @@ impl TopicReader {
     ///
     /// # Errors
     /// When nothing has come for `kafka.request_timeout` although something is left, or the broker refuses.
-    pub fn next(&mut self) -> Result<Step<'_>, Error> {
+    pub fn step(&mut self) -> Result<Step<'_>, Error> {
         const TURN: Duration = Duration::from_millis(100);
         if self.open.is_empty() {
             return Ok(Step::End);
@@ -178,7 +178,7 @@ mod tests {
         let mut reader = TopicReader::open(&config, "readings", &spans).unwrap();
         let mut offsets = Vec::new();
         loop {
-            match reader.next().unwrap() {
+            match reader.step().unwrap() {
                 Step::Message(message) => {
                     assert_eq!(message.partition(), 0);
                     offsets.push(message.offset());
@@ -200,7 +200,7 @@ mod tests {
         let spans = [Span { partition: 0, from: 0, to: 1 }];
         let mut reader = TopicReader::open(&config, "readings", &spans).unwrap();
         let error = loop {
-            match reader.next() {
+            match reader.step() {
                 Ok(Step::Waiting) => {}
                 Ok(_) => panic!("nobody can have sent this"),
                 Err(error) => break error,

@@ -2,9 +2,14 @@
 //! compare with. Keys: `sensor`, `timestamp`, `partition`, `offset`, and where they apply `extreme` (the metric)
 //! with its `value`, `duplicate`, and `malformed` (the kind).
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use uuid::Uuid;
 
 use super::stream::Note;
 use crate::kafka::producer::Position;
@@ -62,6 +67,55 @@ impl Ledger {
     }
 }
 
+/// A line as it is read back.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Entry<'a> {
+    pub sensor: Uuid,
+    pub timestamp: DateTime<Utc>,
+    pub partition: i32,
+    pub offset: i64,
+    #[serde(default, borrow)]
+    pub malformed: Option<Cow<'a, str>>,
+}
+
+/// Reads a ledger line by line; one line is in memory at a time.
+#[derive(Debug)]
+pub struct LedgerReader {
+    file: BufReader<File>,
+    line: Vec<u8>,
+}
+
+/// What a line of a ledger is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Line<'a> {
+    Entry(Entry<'a>),
+    /// Torn where a run was killed in the middle of writing, or nothing of ours.
+    Unreadable,
+}
+
+impl LedgerReader {
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = BufReader::with_capacity(256 * 1024, File::open(path)?);
+        Ok(Self { file, line: Vec::new() })
+    }
+
+    /// The next line with how many bytes it took; `None` at the end.
+    pub fn next_line(&mut self) -> io::Result<Option<(Line<'_>, u64)>> {
+        /// Ours are below 300 bytes.
+        const LONGEST: u64 = 64 * 1024;
+        self.line.clear();
+        let bytes = (&mut self.file).take(LONGEST).read_until(b'\n', &mut self.line)? as u64;
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let line = match serde_json::from_slice(&self.line) {
+            Ok(entry) => Line::Entry(entry),
+            Err(_) => Line::Unreadable,
+        };
+        Ok(Some((line, bytes)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +147,39 @@ mod tests {
         );
         assert_eq!((&lines[1]["extreme"], &lines[1]["value"]), (&"co2_ppm".into(), &4821.into()));
         assert_eq!((&lines[2]["malformed"], &lines[2]["duplicate"]), (&"truncated".into(), &true.into()));
+    }
+
+    #[test]
+    fn a_ledger_is_read_back_and_torn_lines_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.ledger");
+        let note = Note {
+            sensor: Uuid::from_u128(7),
+            recorded_at: 1_386_018_900_123,
+            malformed: Some(Malformation::Truncated),
+            ..Note::default()
+        };
+        let mut ledger = Ledger::open(&path).unwrap();
+        ledger.record(&note, Position { partition: 3, offset: 9 }).unwrap();
+        ledger.finish().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let torn = [&whole[..20], b"\n", &whole[..], &vec![b'x'; 100_000], &whole[..30]].concat();
+        std::fs::write(&path, &torn).unwrap();
+        let mut reader = LedgerReader::open(&path).unwrap();
+        let (mut entries, mut unreadable, mut bytes) = (0, 0, 0);
+        while let Some((line, length)) = reader.next_line().unwrap() {
+            bytes += length;
+            match line {
+                Line::Entry(entry) => {
+                    entries += 1;
+                    assert_eq!((entry.sensor, entry.partition, entry.offset), (note.sensor, 3, 9));
+                    assert_eq!(entry.timestamp.timestamp_millis(), note.recorded_at);
+                    assert_eq!(entry.malformed.as_deref(), Some("truncated"));
+                }
+                Line::Unreadable => unreadable += 1,
+            }
+        }
+        assert_eq!((entries, bytes), (1, torn.len() as u64));
+        assert!(unreadable >= 2, "{unreadable}");
     }
 }

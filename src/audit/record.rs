@@ -1,0 +1,283 @@
+//! One line of evidence: that a side of the audit knows a reading, and what it says of its values.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read, Write};
+
+use uuid::Uuid;
+
+use crate::cassandra::readings::StoredReading;
+use crate::reading::{Metric, Reading};
+
+/// Who says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The producer's ledger: the broker acknowledged the message.
+    Ledger,
+    /// The topic holds the message.
+    Message {
+        /// Whether its row must be there. Not so for what the group has not committed yet, what sits in the
+        /// dead-letter topic, and what may have expired.
+        due: bool,
+    },
+    /// The table holds the row.
+    Row { bucket_seconds: i32 },
+}
+
+/// Where a message is. Zero for rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Position {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    pub sensor: Uuid,
+    /// Milliseconds since the epoch.
+    pub recorded_at: i64,
+    pub side: Side,
+    /// [`group_id`] of its location and device type; 0 for a ledger's, which does not name them.
+    pub group: u64,
+    pub position: Position,
+    pub cells: Cells,
+}
+
+/// What records are sorted by: the reading, then the group, its rows before its messages, narrow buckets first.
+pub type Key = (Uuid, i64, u64, i32, Position);
+
+/// The values of a reading, as bits: they are compared, never computed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cells {
+    columns: [Option<u32>; 5],
+    motion_detected: Option<bool>,
+    /// A hash of all names and values; the map is one cell.
+    other_metrics: Option<u64>,
+}
+
+/// Cells of a reading, for talking about one of them.
+pub const CELLS: usize = 7;
+
+impl Cells {
+    pub fn of_message(reading: &Reading<'_>) -> Self {
+        let mut others: Vec<_> =
+            reading.other_metrics.iter().map(|(name, value)| (&**name, *value)).collect();
+        others.sort_unstable_by_key(|(name, _)| *name);
+        Self {
+            columns: Metric::COLUMNS.each_ref().map(|metric| reading.value(metric).map(f32::to_bits)),
+            motion_detected: reading.motion_detected,
+            other_metrics: hash_of(others.into_iter()),
+        }
+    }
+
+    pub fn of_row(reading: &StoredReading) -> Self {
+        Self {
+            columns: Metric::COLUMNS.each_ref().map(|metric| reading.value(metric).map(f32::to_bits)),
+            motion_detected: reading.motion_detected,
+            other_metrics: hash_of(reading.other_metrics.iter().map(|(name, value)| (&**name, *value))),
+        }
+    }
+
+    /// A cell as a number that is equal where the cell is equal.
+    pub fn get(&self, cell: usize) -> Option<u64> {
+        match cell {
+            0..5 => self.columns[cell].map(u64::from),
+            5 => self.motion_detected.map(u64::from),
+            _ => self.other_metrics,
+        }
+    }
+}
+
+/// `None` for no metric at all: an empty map is stored as no cell.
+fn hash_of<'a>(sorted: impl Iterator<Item = (&'a str, f32)>) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    let mut count = 0;
+    for (name, value) in sorted {
+        (name, value.to_bits()).hash(&mut hasher);
+        count += 1;
+    }
+    (count > 0).then(|| hasher.finish())
+}
+
+/// A number for a location and device type. Of a million groups, two share one with a chance of 1 in 36 million.
+pub fn group_id(location: &str, device_type: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (location, device_type).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Bits of the byte that says which side a record is of.
+const LEDGER: u8 = 0;
+const MESSAGE: u8 = 1;
+const MESSAGE_DUE: u8 = 2;
+const ROW: u8 = 3;
+
+/// Bits of the byte that says which cells follow: the columns, then these.
+const MOTION: u8 = 1 << 5;
+const MOVES: u8 = 1 << 6;
+const OTHERS: u8 = 1 << 7;
+
+impl Record {
+    pub fn key(&self) -> Key {
+        let rank = match self.side {
+            Side::Ledger => i32::MIN,
+            Side::Row { bucket_seconds } => bucket_seconds,
+            Side::Message { .. } => i32::MAX,
+        };
+        (self.sensor, self.recorded_at, self.group, rank, self.position)
+    }
+
+    /// For a scratch file of the same process: little more than what the record says.
+    pub fn write(&self, writer: &mut impl Write) -> io::Result<()> {
+        let (tag, bucket_seconds) = match self.side {
+            Side::Ledger => (LEDGER, 0),
+            Side::Message { due: false } => (MESSAGE, 0),
+            Side::Message { due: true } => (MESSAGE_DUE, 0),
+            Side::Row { bucket_seconds } => (ROW, bucket_seconds),
+        };
+        let Cells { columns, motion_detected, other_metrics } = &self.cells;
+        let mut present = 0;
+        for (bit, _) in columns.iter().enumerate().filter(|(_, column)| column.is_some()) {
+            present |= 1 << bit;
+        }
+        if let Some(moves) = motion_detected {
+            present |= MOTION | if *moves { MOVES } else { 0 };
+        }
+        if other_metrics.is_some() {
+            present |= OTHERS;
+        }
+        writer.write_all(&[tag, present])?;
+        writer.write_all(self.sensor.as_bytes())?;
+        writer.write_all(&self.recorded_at.to_le_bytes())?;
+        match self.side {
+            Side::Row { .. } => writer.write_all(&bucket_seconds.to_le_bytes())?,
+            Side::Ledger | Side::Message { .. } => {
+                writer.write_all(&self.position.partition.to_le_bytes())?;
+                writer.write_all(&self.position.offset.to_le_bytes())?;
+            }
+        }
+        if tag != LEDGER {
+            writer.write_all(&self.group.to_le_bytes())?;
+        }
+        for column in columns.iter().flatten() {
+            writer.write_all(&column.to_le_bytes())?;
+        }
+        other_metrics.map_or(Ok(()), |hash| writer.write_all(&hash.to_le_bytes()))
+    }
+
+    /// The next record, or `None` at the end.
+    pub fn read(reader: &mut impl Read) -> io::Result<Option<Self>> {
+        let mut head = [0; 2];
+        match reader.read_exact(&mut head) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let [tag, present] = head;
+        let sensor = Uuid::from_bytes(bytes(reader)?);
+        let recorded_at = i64::from_le_bytes(bytes(reader)?);
+        let mut position = Position::default();
+        let side = match tag {
+            ROW => Side::Row { bucket_seconds: i32::from_le_bytes(bytes(reader)?) },
+            _ => {
+                position.partition = i32::from_le_bytes(bytes(reader)?);
+                position.offset = i64::from_le_bytes(bytes(reader)?);
+                if tag == LEDGER { Side::Ledger } else { Side::Message { due: tag == MESSAGE_DUE } }
+            }
+        };
+        let group = if tag == LEDGER { 0 } else { u64::from_le_bytes(bytes(reader)?) };
+        let mut cells = Cells::default();
+        for (bit, column) in cells.columns.iter_mut().enumerate() {
+            if present & (1 << bit) != 0 {
+                *column = Some(u32::from_le_bytes(bytes(reader)?));
+            }
+        }
+        cells.motion_detected = (present & MOTION != 0).then_some(present & MOVES != 0);
+        if present & OTHERS != 0 {
+            cells.other_metrics = Some(u64::from_le_bytes(bytes(reader)?));
+        }
+        Ok(Some(Self { sensor, recorded_at, side, group, position, cells }))
+    }
+}
+
+fn bytes<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    reader.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub fn cells() -> impl Strategy<Value = Cells> {
+        let column = || prop::option::of(0u32..4);
+        ([column(), column(), column(), column(), column()], any::<Option<bool>>(), prop::option::of(0u64..4))
+            .prop_map(|(columns, motion_detected, other_metrics)| Cells {
+                columns,
+                motion_detected,
+                other_metrics,
+            })
+    }
+
+    pub fn record() -> impl Strategy<Value = Record> {
+        let side = prop_oneof![
+            Just(Side::Ledger),
+            any::<bool>().prop_map(|due| Side::Message { due }),
+            (1i32..7200).prop_map(|bucket_seconds| Side::Row { bucket_seconds }),
+        ];
+        (0u128..5, -3i64..3, side, 1u64..4, 0i32..3, 0i64..9, cells()).prop_map(
+            |(sensor, recorded_at, side, group, partition, offset, cells)| Record {
+                sensor: Uuid::from_u128(sensor),
+                recorded_at,
+                side,
+                group: if side == Side::Ledger { 0 } else { group },
+                position: match side {
+                    Side::Row { .. } => Position::default(),
+                    _ => Position { partition, offset },
+                },
+                cells: if side == Side::Ledger { Cells::default() } else { cells },
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_back_from_bytes(records in prop::collection::vec(record(), 0..20)) {
+            let mut bytes = Vec::new();
+            for record in &records {
+                record.write(&mut bytes).unwrap();
+            }
+            let mut reader = bytes.as_slice();
+            let mut found = Vec::new();
+            while let Some(record) = Record::read(&mut reader).unwrap() {
+                found.push(record);
+            }
+            prop_assert_eq!(found, records);
+        }
+    }
+
+    #[test]
+    fn the_order_of_other_metrics_does_not_count_and_each_value_does() {
+        let hash = |pairs: &[(&str, f32)]| {
+            let reading = Reading {
+                location: "a".into(),
+                device_type: "b".into(),
+                sensor: Uuid::nil(),
+                recorded_at: 0,
+                temperature: None,
+                humidity: None,
+                pressure: None,
+                motion_detected: None,
+                light_level: None,
+                gas_concentration: None,
+                other_metrics: pairs.iter().map(|(name, value)| ((*name).into(), *value)).collect(),
+            };
+            Cells::of_message(&reading).other_metrics
+        };
+        assert_eq!(hash(&[("a", 1.0), ("b", 2.0)]), hash(&[("b", 2.0), ("a", 1.0)]));
+        assert_ne!(hash(&[("a", 1.0)]), hash(&[("a", 2.0)]));
+        assert_eq!(hash(&[]), None);
+    }
+}
