@@ -328,7 +328,12 @@ impl Inner {
         loop {
             let plan = self.plan(token);
             if plan.is_empty() {
-                *last = Some(Error::NoNodeUp { known: self.topology.load().nodes.len() });
+                let topology = self.topology.load();
+                // A password that was changed, a certificate that ran out: waiting does not help.
+                if let Some(refusal) = topology.nodes.iter().find_map(|node| node.refusal()) {
+                    return Err(refusal);
+                }
+                *last = Some(Error::NoNodeUp { known: topology.nodes.len() });
             }
             for (index, node) in plan.iter().enumerate() {
                 match self.attempt(node, &plan[index + 1..], envelope, repeat).await {

@@ -13,9 +13,13 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionList};
 
-use super::Error;
 use super::client::{Complaint, client_config, set_default, trace};
+use super::{Error, is_denial, is_refusal, refusal};
 use crate::config::KafkaConfig;
+
+/// How long the question for committed offsets may hold up the polling: it is asked again, and only a poll hears
+/// that the group is denied.
+const COMMITTED_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A message, borrowed from the library's buffer.
 pub struct Message<'a>(BorrowedMessage<'a>);
@@ -78,8 +82,7 @@ pub trait Commit {
 /// A subscribed member of the group.
 pub struct Consumer {
     inner: BaseConsumer<Context>,
-    topic: String,
-    request_timeout: Duration,
+    config: KafkaConfig,
 }
 
 /// The properties of the consumer: tuning that `kafka.properties` may change, then the promises that it may not.
@@ -122,12 +125,11 @@ impl Consumer {
             complaint: Complaint::default(),
         };
         let inner: BaseConsumer<Context> =
-            consumer_config(config).create_with_context(context).map_err(Error::building)?;
-        inner.subscribe(&[&config.topic]).map_err(|source| Error::Client {
-            action: format!("subscribe to the topic {:?}", config.topic),
-            cause: source,
-        })?;
-        Ok(Self { inner, topic: config.topic.clone(), request_timeout: config.request_timeout })
+            consumer_config(config).create_with_context(context).map_err(Error::building(config))?;
+        let subscribed = inner.subscribe(&[&config.topic]);
+        subscribed
+            .map_err(|source| Error::client(format!("subscribe to the topic {:?}", config.topic), source))?;
+        Ok(Self { inner, config: config.clone() })
     }
 
     /// Waits up to `timeout` for a message. Troubles that pass by themselves are logged and give `None`.
@@ -136,9 +138,7 @@ impl Consumer {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(Event::Message(Message(message)))),
             Some(Err(KafkaError::PartitionEOF(partition))) => Ok(Some(Event::EndOfPartition(partition))),
-            Some(Err(source)) if is_fatal(&source) => {
-                Err(Error::Client { action: format!("read the topic {:?}", self.topic), cause: source })
-            }
+            Some(Err(source)) if is_fatal(&source) => Err(self.unreadable(source)),
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot read from Kafka for now");
                 Ok(None)
@@ -167,11 +167,11 @@ impl Consumer {
     pub fn committed(&self, partitions: &[i32]) -> Result<HashMap<i32, i64>, Error> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for &partition in partitions {
-            list.add_partition(&self.topic, partition);
+            list.add_partition(&self.config.topic, partition);
         }
         let list = self
             .inner
-            .committed_offsets(list, self.request_timeout)
+            .committed_offsets(list, self.config.request_timeout.min(COMMITTED_DEADLINE))
             .map_err(|source| self.failed("read the committed offsets of", source))?;
         let offset = |offset: Offset| match offset {
             Offset::Offset(offset) => Some(offset),
@@ -195,13 +195,29 @@ impl Consumer {
     }
 
     fn failed(&self, verb: &str, source: KafkaError) -> Error {
-        Error::Client { action: format!("{verb} the topic {:?}", self.topic), cause: source }
+        Error::client(format!("{verb} the topic {:?}", self.config.topic), source)
+    }
+
+    /// Why the topic cannot be read.
+    fn unreadable(&self, source: KafkaError) -> Error {
+        let KafkaConfig { topic, group, .. } = &self.config;
+        match source.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                Error::client(format!("read the topic {topic:?} as the group {group:?}"), source)
+            }
+            // The library's complaint says more than its error.
+            Some(code) if !is_denial(code) => match self.inner.context().complaint.refusal() {
+                Some(reported) => refusal::error(&self.config, &reported),
+                None => Error::client(format!("read the topic {topic:?}"), source),
+            },
+            _ => Error::client(format!("read the topic {topic:?}"), source),
+        }
     }
 }
 
 impl Commit for Consumer {
     fn commit(&self, offsets: &[(i32, i64)], wait: bool) -> Result<(), Error> {
-        commit(&self.inner, &self.topic, offsets, wait)
+        commit(&self.inner, &self.config.topic, offsets, wait)
     }
 }
 
@@ -226,8 +242,7 @@ fn commit(
     if offsets.is_empty() {
         return Ok(());
     }
-    let failed =
-        |source| Error::Client { action: format!("commit offsets of the topic {topic:?}"), cause: source };
+    let failed = |source| Error::client(format!("commit offsets of the topic {topic:?}"), source);
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for &(partition, offset) in offsets {
         list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed)?;
@@ -237,16 +252,7 @@ fn commit(
 }
 
 fn is_fatal(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::Fatal
-                | RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed
-                | RDKafkaErrorCode::Authentication
-                | RDKafkaErrorCode::SaslAuthenticationFailed
-        )
-    )
+    is_refusal(error) || error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
 }
 
 struct Context {
