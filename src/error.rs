@@ -43,7 +43,7 @@ pub fn exit_code(result: &anyhow::Result<()>) -> ExitCode {
 /// A setting whose value only its user can judge: a file that is no certificate, a property that librdkafka refuses.
 fn is_bad_setting(error: &anyhow::Error) -> bool {
     use crate::{cassandra, kafka};
-    matches!(error.downcast_ref(), Some(cassandra::Error::TlsConfig(_)))
+    matches!(error.downcast_ref(), Some(cassandra::Error::Setting(_)))
         || matches!(error.downcast_ref(), Some(kafka::Error::File(_) | kafka::Error::Setting { .. }))
 }
 

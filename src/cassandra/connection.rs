@@ -7,6 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub(super) struct Connector {
     tls: Option<Tls>,
     authenticator: Arc<dyn SaslAuthenticatorProvider + Send + Sync>,
     connect_timeout: Duration,
+    has_password: bool,
+    has_warned: AtomicBool,
 }
 
 impl std::fmt::Debug for Connector {
@@ -55,7 +58,13 @@ impl Connector {
                 _ => Arc::new(NoneAuthenticatorProvider),
             };
         let tls = config.tls.enabled.then(|| Tls::new(&config.tls)).transpose()?;
-        Ok(Self { tls, authenticator, connect_timeout: config.connect_timeout })
+        Ok(Self {
+            tls,
+            authenticator,
+            connect_timeout: config.connect_timeout,
+            has_password: config.password.is_some(),
+            has_warned: AtomicBool::new(false),
+        })
     }
 
     /// Opens a connection, through TLS and login, within the connect timeout.
@@ -76,6 +85,13 @@ impl Connector {
         let end = Arc::new(OnceLock::new());
         let stream = TcpStream::connect(node).await.map_err(|error| broken(node, &error))?;
         stream.set_nodelay(true).map_err(|error| broken(node, &error))?;
+        if self.tls.is_none()
+            && self.has_password
+            && !node.ip().is_loopback()
+            && !self.has_warned.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(%node, "the password goes over the network unencrypted (set cassandra.tls.enabled = true)");
+        }
         let transport = match &self.tls {
             None => transport(node, Observed { stream, end: end.clone() }, &keyspace),
             Some(tls) => {

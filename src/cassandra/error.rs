@@ -21,9 +21,9 @@ pub enum Error {
     /// The message holds the remedy.
     #[error("no TLS connection to node {node}: {message}")]
     Tls { node: SocketAddr, message: String },
-    /// The TLS files of the config cannot be used.
+    /// A setting that cannot be used, with the remedy: a name, a PEM file.
     #[error("{0}")]
-    TlsConfig(String),
+    Setting(String),
     #[error("keyspace {keyspace} does not exist (run `iotctl schema apply`, or set cassandra.keyspace)")]
     NoKeyspace { keyspace: String },
     /// The statement names a table or column that is not there, or is refused for its own sake.

@@ -67,6 +67,8 @@ impl Session {
     /// # Errors
     /// [`Error::Unreachable`] with each contact point's reason; login and TLS failures as themselves.
     pub async fn connect(config: &CassandraConfig) -> Result<Self, Error> {
+        // The name goes into statements as it stands. The config has checked it; other callers may not have.
+        crate::config::check_keyspace(&config.keyspace).map_err(|error| Error::Setting(error.to_string()))?;
         let connector = Arc::new(Connector::new(config)?);
         let (address, connection) = discovery::first_contact(config, &connector).await?;
         let View { members, replication } =

@@ -32,16 +32,16 @@ impl Tls {
         let ca = config
             .ca_file
             .as_deref()
-            .ok_or_else(|| Error::TlsConfig("cassandra.tls.enabled needs cassandra.tls.ca_file".into()))?;
+            .ok_or_else(|| Error::Setting("cassandra.tls.enabled needs cassandra.tls.ca_file".into()))?;
         let own = config.cert_file.as_deref().zip(config.key_file.as_deref());
         let client = tls::client_config(&SETTINGS, ca, own);
-        let client = client.map_err(|error| Error::TlsConfig(error.to_string()))?;
+        let client = client.map_err(|error| Error::Setting(error.to_string()))?;
         let server_name = config
             .server_name
             .clone()
             .map(|name| {
                 ServerName::try_from(name.clone()).map_err(|_| {
-                    Error::TlsConfig(format!(
+                    Error::Setting(format!(
                         "cassandra.tls.server_name: {name:?} is no host name (write it like node1.example)"
                     ))
                 })

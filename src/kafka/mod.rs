@@ -94,7 +94,9 @@ impl Error {
     pub fn is_hopeless(&self) -> bool {
         match self {
             Self::Unreachable { .. } => false,
-            Self::Client { cause, .. } => is_refusal(cause),
+            Self::Client { cause, .. } => {
+                is_refusal(cause) || cause.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
+            }
             _ => true,
         }
     }

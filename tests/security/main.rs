@@ -14,6 +14,10 @@ mod lab;
 mod servers;
 
 mod commands;
+mod names;
+mod refusals;
+mod secrets;
+mod withdrawn;
 
 pub(crate) use lab::trials;
 
@@ -27,7 +31,17 @@ pub(crate) fn servers() -> &'static servers::Servers {
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(2));
-    let trials: Vec<Trial> = [commands::trials()].into_iter().flatten().collect();
+    let trials: Vec<Trial> = [
+        // The longest first.
+        withdrawn::trials(),
+        commands::trials(),
+        names::trials(),
+        refusals::trials(),
+        secrets::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if arguments.list {
         return libtest_mimic::run(&arguments, trials).exit_code();
     }

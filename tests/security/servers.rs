@@ -49,6 +49,8 @@ pub const ROLES: [&str; 5] = [ADMIN, SCHEMA, INGEST, READER, SENDER];
 
 /// Keyspaces and topics of the tests begin with it; Kafka's permissions are given to the prefix.
 const PREFIX: &str = "sec_";
+/// Dead-letter topics have a prefix of their own, so that the permissions on them are told apart.
+const DEAD_LETTER_PREFIX: &str = "dead_";
 const BOOT_DEADLINE: Duration = Duration::from_secs(150);
 const DOCS: &str = include_str!("../../docs/security.md");
 
@@ -274,7 +276,8 @@ super.users=User:CN=server;User:{ADMIN}
 
     fn kafka_acls(&self, arguments: &[String]) -> anyhow::Result<()> {
         let renamed = arguments.iter().map(|argument| match argument.as_str() {
-            "iot-analytics-topic" | "iot-analytics-topic.dlq" | "iotctl-ingest" => PREFIX.to_owned(),
+            "iot-analytics-topic" | "iotctl-ingest" => PREFIX.to_owned(),
+            "iot-analytics-topic.dlq" => DEAD_LETTER_PREFIX.to_owned(),
             _ => argument.clone(),
         });
         let arguments: Vec<_> =
@@ -358,6 +361,15 @@ super.users=User:CN=server;User:{ADMIN}
         })
     }
 
+    /// The one number that a statement gives, asked by the superuser.
+    pub fn count(&self, statement: &str) -> anyhow::Result<i64> {
+        self.runtime.block_on(async {
+            let admin = self.cassandra_config_of(ADMIN, &self.password("cassandra", ADMIN));
+            let rows = Session::connect(&admin).await?.query(statement).await?;
+            Ok(rows.first().context("a count has a row")?.get(0)?)
+        })
+    }
+
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
@@ -395,6 +407,10 @@ impl Place<'_> {
         self.servers.cql(&grants)
     }
 
+    pub fn dead_letter_topic(&self) -> String {
+        format!("{DEAD_LETTER_PREFIX}{}", self.name)
+    }
+
     /// The commands as one of the roles runs them: the passwords lie in files.
     pub fn lab(&self, role: &str) -> anyhow::Result<Lab> {
         let mut lab = Lab::bare("secure")?;
@@ -402,7 +418,7 @@ impl Place<'_> {
         let certificates = &self.servers.certificates;
         let path = |path: &Path| path.display().to_string();
         let password = |system| path(&self.servers.password_file(system, role));
-        let settings: [(&str, String); 21] = [
+        let settings: [(&str, String); 22] = [
             ("LOCAL_ADDRESS", ADDRESS.into()),
             ("LOCAL_DATA_DIR", path(&self.servers.folder.join("servers"))),
             ("LOCAL_CASSANDRA_PORT", "19442".into()),
@@ -417,6 +433,7 @@ impl Place<'_> {
             ("CASSANDRA_TLS_KEY_FILE", path(&certificates.client.key)),
             ("KAFKA_BOOTSTRAP_SERVERS", KAFKA.into()),
             ("KAFKA_TOPIC", self.name.clone()),
+            ("KAFKA_DEAD_LETTER_TOPIC", self.dead_letter_topic()),
             ("KAFKA_GROUP", self.name.clone()),
             ("KAFKA_PARTITIONS", "2".into()),
             ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL".into()),
