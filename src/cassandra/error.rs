@@ -110,7 +110,7 @@ impl Error {
     }
 
     fn from_server(body: ErrorBody, node: SocketAddr) -> Self {
-        let message = body.message;
+        let message = one_line(&body.message);
         match body.ty {
             // "Unable to perform authentication: Cannot achieve consistency level …": the node cannot look the password up.
             ErrorType::Authentication if message.starts_with("Unable to perform") => {
@@ -156,12 +156,20 @@ impl Error {
     }
 }
 
-/// In one line. The driver passes some errors on by their kind alone.
+/// The driver passes some errors on by their kind alone.
 fn text(error: &std::io::Error) -> String {
     match error.to_string() {
         text if text.is_empty() => error.kind().to_string(),
-        text => text.split_whitespace().collect::<Vec<_>>().join(" "),
+        text => one_line(&text),
     }
+}
+
+/// Servers repeat what they were sent, line ends and all.
+fn one_line(text: &str) -> String {
+    text.split(|char: char| char.is_whitespace() || char.is_control())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -180,6 +188,12 @@ mod tests {
         assert!(matches!(&error, Error::NoKeyspace { keyspace } if keyspace == "nowhere"), "{error}");
         let error = server(ErrorType::Invalid, "table nothing does not exist");
         assert!(matches!(error, Error::Invalid { .. }));
+    }
+
+    #[test]
+    fn what_a_server_says_is_one_line() {
+        let error = server(ErrorType::Authentication, "Provided username a\n\u{1b}[31mb and/or password");
+        assert!(error.to_string().contains("username a [31mb and/or"), "{error}");
     }
 
     #[test]

@@ -68,10 +68,10 @@ pub(super) fn error(config: &KafkaConfig, reported: &str) -> Error {
 fn login(config: &KafkaConfig, reported: &str) -> String {
     let user = config.sasl_username.as_deref().unwrap_or_default();
     match reported.split_once("supported mechanisms: ") {
-        Some((_, supported)) => format!(
+        Some((_, supported)) if !supported.starts_with("(n/a") => format!(
             "it does not take the mechanism of this login (set kafka.sasl_mechanism to one of its own: {supported})"
         ),
-        None => {
+        _ => {
             let reason = reported.strip_prefix("SASL authentication error: ").unwrap_or(reported);
             format!(
                 "it refuses the login of user {user:?}: {reason} (check kafka.sasl_username, its password and kafka.sasl_mechanism)"

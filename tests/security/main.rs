@@ -30,7 +30,8 @@ pub(crate) fn servers() -> &'static servers::Servers {
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = arguments.test_threads.or(Some(2));
+    // Most of them wait: for a server, or for the patience of an ingest to end.
+    arguments.test_threads = arguments.test_threads.or(Some(4));
     let trials: Vec<Trial> = [
         // The longest first.
         withdrawn::trials(),

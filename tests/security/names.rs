@@ -60,7 +60,8 @@ fn a_hostile_topic_is_refused_before_anybody_is_asked() -> anyhow::Result<()> {
 
 fn a_hostile_role_name_is_only_a_name() -> anyhow::Result<()> {
     let place = servers().place("rolename")?;
-    let name = "o'neil\"; DROP ROLE iot_reader; --";
+    // Without an apostrophe: Cassandra 5.0.6 itself pastes role names into CQL and stumbles over one.
+    let name = "oneil\"; DROP ROLE iot_reader; --";
     let (password, file) = servers().new_password("hostile_role")?;
     let quoted = format!("\"{}\"", name.replace('"', "\"\""));
     servers().cql(&[

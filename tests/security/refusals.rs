@@ -28,6 +28,9 @@ crate::trials!(
 /// A retry loop would last the request timeout, ten seconds.
 const AT_ONCE: Duration = Duration::from_secs(6);
 
+/// Settings, and words of the error that they lead to.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
 /// Runs a command that must fail at once, with each of `words` in its one line.
 fn refused(lab: &Lab, code: i32, arguments: &[&str], words: &[&str]) -> anyhow::Result<()> {
     let started = Instant::now();
@@ -60,7 +63,7 @@ fn cassandra_says_what_it_refuses() -> anyhow::Result<()> {
         ("CASSANDRA_TLS_CERT_FILE", ""),
         ("CASSANDRA_TLS_KEY_FILE", ""),
     ];
-    let cases: [(&[(&str, &str)], &[&str]); 7] = [
+    let cases: [Case<'_>; 7] = [
         (
             &[("CASSANDRA_TLS_CA_FILE", &other_ca)],
             &["certificate is not signed by an authority in cassandra.tls.ca_file"],
@@ -131,7 +134,7 @@ fn kafka_says_what_it_refuses() -> anyhow::Result<()> {
         [no_sasl[0], no_sasl[1], ("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT"), ("KAFKA_SSL_CA_LOCATION", "")];
     let sasl_plaintext = [("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT"), ("KAFKA_SSL_CA_LOCATION", "")];
     let wrong_name = tls_server(&servers().certificates.server)?.to_string();
-    let cases: [(&[(&str, &str)], &[&str]); 11] = [
+    let cases: [Case<'_>; 11] = [
         (
             &[("KAFKA_SSL_CA_LOCATION", &other_ca)],
             &["certificate is not signed by an authority in kafka.ssl_ca_location"],
@@ -244,6 +247,7 @@ fn a_user_without_permission_on_a_topic_is_told_so() -> anyhow::Result<()> {
     refused(&place.lab(READER)?, 1, &simulate, &["does not let this user see the topic", "ACL"])?;
     // It may see the topic, because it may read it, and not write it.
     refused(&place.lab(INGEST)?, 1, &simulate, &["opic authorization failed"])?;
+    place.lab(SENDER)?.ok(&simulate)?;
     let group = with(&place, INGEST, &[("KAFKA_GROUP", "somebody_elses")])?;
     refused(
         &group,

@@ -36,6 +36,8 @@ pub const CASSANDRA: &str = "127.0.47.1:19442";
 pub const KAFKA: &str = "127.0.47.1:19492";
 /// SASL_SSL, with the expired certificate.
 pub const KAFKA_EXPIRED: &str = "127.0.47.1:19495";
+/// SASL_SSL, where a client has to log in again every few seconds.
+pub const KAFKA_STRICT: &str = "127.0.47.1:19496";
 /// SSL: who one is, one's own certificate says.
 pub const KAFKA_MUTUAL: &str = "127.0.47.1:19494";
 
@@ -209,14 +211,14 @@ client_encryption_options:
             });
             let kept: Vec<_> = kept.collect();
             let listeners = format!(
-                "SASL_SSL://{ADDRESS}:{kafka_port},EXPIRED://{KAFKA_EXPIRED},MUTUAL://{KAFKA_MUTUAL},CONTROLLER://{ADDRESS}:{}",
+                "SASL_SSL://{ADDRESS}:{kafka_port},EXPIRED://{KAFKA_EXPIRED},STRICT://{KAFKA_STRICT},MUTUAL://{KAFKA_MUTUAL},CONTROLLER://{ADDRESS}:{}",
                 broker.config.kafka_controller_port
             );
             format!(
                 "{}
 listeners={listeners}
 advertised.listeners={listeners}
-listener.security.protocol.map=SASL_SSL:SASL_SSL,EXPIRED:SASL_SSL,MUTUAL:SSL,CONTROLLER:SSL
+listener.security.protocol.map=SASL_SSL:SASL_SSL,EXPIRED:SASL_SSL,STRICT:SASL_SSL,MUTUAL:SSL,CONTROLLER:SSL
 inter.broker.listener.name=MUTUAL
 listener.name.mutual.ssl.client.auth=required
 listener.name.controller.ssl.client.auth=required
@@ -229,8 +231,8 @@ listener.name.expired.ssl.keystore.location={}
 sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={SCRAM} required;
 listener.name.expired.scram-sha-512.sasl.jaas.config={SCRAM} required;
-# A password that is withdrawn ends open connections, too.
-connections.max.reauth.ms=4000
+listener.name.strict.scram-sha-512.sasl.jaas.config={SCRAM} required;
+listener.name.strict.connections.max.reauth.ms=4000
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:CN=server;User:{ADMIN}
 ",
