@@ -5,7 +5,7 @@ use anyhow::ensure;
 use crate::servers;
 use crate::servers::{INGEST, READER, SCHEMA, SENDER};
 
-crate::trials!(each_role_can_do_its_work);
+crate::trials!(each_role_can_do_its_work, a_keyspace_that_somebody_else_made_can_be_tended);
 
 fn each_role_can_do_its_work() -> anyhow::Result<()> {
     let place = servers().place("roles")?;
@@ -40,5 +40,28 @@ fn each_role_can_do_its_work() -> anyhow::Result<()> {
     ensure!(!sensors.is_empty(), "the reader sees no sensors");
     let groups = reader.lines(&["-q", "sensors", "--groups", "--format", "ndjson"])?;
     ensure!(!groups.is_empty(), "the reader sees no groups");
+    Ok(())
+}
+
+fn a_keyspace_that_somebody_else_made_can_be_tended() -> anyhow::Result<()> {
+    let place = servers().place("others")?;
+    // Who makes a keyspace owns it; without that, there are the grants alone.
+    servers().cql(&[format!("REVOKE ALL PERMISSIONS ON KEYSPACE {} FROM {SCHEMA}", place.name)])?;
+    place.grant("TO iot_schema")?;
+    let schema = place.lab(SCHEMA)?;
+    schema.ok(&["-q", "schema", "check"])?;
+    servers().cql(&[format!("DROP TABLE {}.iot_latest", place.name)])?;
+    let applied = schema.ok(&[
+        "-q",
+        "-O",
+        "schema.ttl=20d",
+        "schema",
+        "apply",
+        "--alter-options",
+        "--format",
+        "json",
+    ])?;
+    ensure!(applied.contains("created") && applied.contains("altered"), "{applied}");
+    place.lab(READER)?.ok(&["-q", "schema", "check", "--skip-kafka", "-O", "schema.ttl=20d"])?;
     Ok(())
 }

@@ -398,7 +398,7 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     /// Runs the GRANTs of docs/security.md that have `part` in them.
-    fn grant(&self, part: &str) -> anyhow::Result<()> {
+    pub fn grant(&self, part: &str) -> anyhow::Result<()> {
         let grants = docs_grants();
         let grants: Vec<_> = grants
             .into_iter()
