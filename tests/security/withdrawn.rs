@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,10 +19,14 @@ crate::trials!(
     a_withdrawn_permission_of_cassandra_ends_ingest_without_loss,
     a_changed_password_of_cassandra_ends_ingest_without_loss,
     a_changed_password_of_kafka_ends_ingest_without_loss,
+    a_withdrawn_permission_of_kafka_ends_ingest_without_loss,
 );
 
 /// How long ingest bears a failure that only a person can mend, and some.
 const PATIENCE: Duration = Duration::from_secs(60 + 60);
+
+/// How long it may take to hear of what is not borne at all.
+const AT_ONCE: Duration = Duration::from_secs(30);
 
 fn send(place: &Place<'_>, count: u32) -> anyhow::Result<()> {
     let count = count.to_string();
@@ -134,44 +139,79 @@ fn a_changed_password_of_cassandra_ends_ingest_without_loss() -> anyhow::Result<
     ended_without_loss(&place, &finished, &["refuses the login", &role, "cassandra.password_file"], 1200)
 }
 
+/// A user of Kafka of one's own, with the permissions of `ingest`.
+struct OwnUser<'a> {
+    place: &'a Place<'a>,
+    name: String,
+}
+
+impl<'a> OwnUser<'a> {
+    fn make(place: &'a Place<'a>, password: &str) -> anyhow::Result<Self> {
+        let user = Self { place, name: format!("user_of_{}", place.name) };
+        user.set_password(password)?;
+        user.acl(&["--add"], ["--topic", &place.name], "Read")?;
+        user.acl(&["--add"], ["--group", &place.name], "Read")?;
+        user.acl(&["--add"], ["--topic", &place.dead_letter_topic()], "Write")?;
+        Ok(user)
+    }
+
+    fn set_password(&self, password: &str) -> anyhow::Result<()> {
+        let password = format!("SCRAM-SHA-512=[password={password}]");
+        let arguments =
+            ["--alter", "--entity-type", "users", "--entity-name", &self.name, "--add-config", &password];
+        servers().kafka_tool("kafka.admin.ConfigCommand", &arguments.map(str::to_owned))
+    }
+
+    fn acl(&self, change: &[&str], resource: [&str; 2], operation: &str) -> anyhow::Result<()> {
+        let principal = format!("User:{}", self.name);
+        let arguments =
+            [change, &["--allow-principal", &principal, "--operation", operation], &resource].concat();
+        let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
+        servers().kafka_tool("kafka.admin.AclCommand", &arguments)
+    }
+
+    fn lab(&self, password_file: &Path) -> anyhow::Result<Lab> {
+        let mut lab = self.place.lab(INGEST)?;
+        lab.set("IOTCTL_KAFKA_SASL_USERNAME", &self.name);
+        lab.set("IOTCTL_KAFKA_SASL_PASSWORD_FILE", &password_file.display().to_string());
+        Ok(lab)
+    }
+}
+
 fn a_changed_password_of_kafka_ends_ingest_without_loss() -> anyhow::Result<()> {
     let place = servers().place("scram")?;
     let (password, file) = servers().new_password("scram")?;
-    let user = format!("user_of_{}", place.name);
-    let set_password = |password: &str| {
-        let arguments = [
-            "--alter",
-            "--entity-type",
-            "users",
-            "--entity-name",
-            &user,
-            "--add-config",
-            &format!("SCRAM-SHA-512=[password={password}]"),
-        ];
-        servers().kafka_tool("kafka.admin.ConfigCommand", &arguments.map(str::to_owned))
-    };
-    set_password(&password)?;
-    let principal = format!("User:{user}");
-    let grant = |resource: [&str; 2], operation: &str| {
-        let arguments =
-            ["--add", "--allow-principal", &principal, "--operation", operation, resource[0], resource[1]];
-        servers().kafka_tool("kafka.admin.AclCommand", &arguments.map(str::to_owned))
-    };
-    grant(["--topic", &place.name], "Read")?;
-    grant(["--group", &place.name], "Read")?;
-    grant(["--topic", &place.dead_letter_topic()], "Write")?;
-    let mut lab = place.lab(INGEST)?;
+    let user = OwnUser::make(&place, &password)?;
+    let mut lab = user.lab(&file)?;
     lab.set("IOTCTL_KAFKA_BOOTSTRAP_SERVERS", KAFKA_STRICT);
-    lab.set("IOTCTL_KAFKA_SASL_USERNAME", &user);
-    lab.set("IOTCTL_KAFKA_SASL_PASSWORD_FILE", &file.display().to_string());
     send(&place, 500)?;
     let ingest = Ingest::start(&lab, &place, 500)?;
     let (other, _) = servers().new_password("scram_changed")?;
-    set_password(&other)?;
+    user.set_password(&other)?;
     let finished = ingest.end(PATIENCE)?;
     ensure!(!finished.stderr.contains(&password), "the password is shown");
     send(&place, 700)?;
-    ended_without_loss(&place, &finished, &["refuses the login", &user, "kafka.sasl_username"], 1200)
+    ended_without_loss(&place, &finished, &["refuses the login", &user.name, "kafka.sasl_username"], 1200)
+}
+
+fn a_withdrawn_permission_of_kafka_ends_ingest_without_loss() -> anyhow::Result<()> {
+    let place = servers().place("acl_gone")?;
+    let (password, file) = servers().new_password("acl_gone")?;
+    let user = OwnUser::make(&place, &password)?;
+    send(&place, 500)?;
+    let ingest = Ingest::start(&user.lab(&file)?, &place, 500)?;
+    user.acl(&["--remove", "--force"], ["--topic", &place.name], "Read")?;
+    send(&place, 700)?;
+    let finished = ingest.end(AT_ONCE)?;
+    ended_without_loss(&place, &finished, &["does not let this user read the topic", "ACL"], 1200)?;
+
+    user.acl(&["--add"], ["--topic", &place.name], "Read")?;
+    send(&place, 300)?;
+    let ingest = Ingest::start(&user.lab(&file)?, &place, 1500)?;
+    user.acl(&["--remove", "--force"], ["--group", &place.name], "Read")?;
+    send(&place, 200)?;
+    let finished = ingest.end(AT_ONCE)?;
+    ended_without_loss(&place, &finished, &["not authorized for the group", "ACL"], 1700)
 }
 
 /// Passes bytes on, until its connections are cut.
