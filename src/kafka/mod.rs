@@ -102,6 +102,12 @@ impl Error {
     }
 }
 
+/// What to say of a failed delivery that was denied; `None` for other failures.
+pub fn denied_delivery(failure: &KafkaError) -> Option<Error> {
+    let code = failure.rdkafka_error_code().filter(|code| is_denial(*code))?;
+    Some(Error::denied("write to the topic", code))
+}
+
 /// The PEM file that the library could not use when it built a client, named as its property in `reason`.
 fn unusable_file(config: &KafkaConfig, reason: &str) -> Option<FileError> {
     let files = [

@@ -246,7 +246,10 @@ fn a_user_without_permission_on_a_topic_is_told_so() -> anyhow::Result<()> {
     let simulate = ["-q", "simulate", "--rate", "0", "--count", "10", "--format", "json"];
     refused(&place.lab(READER)?, 1, &simulate, &["does not let this user see the topic", "ACL"])?;
     // It may see the topic, because it may read it, and not write it.
-    refused(&place.lab(INGEST)?, 1, &simulate, &["opic authorization failed"])?;
+    let words = ["does not let this user write to the topic", "not authorized for the topic", "ACL"];
+    refused(&place.lab(INGEST)?, 1, &simulate, &words)?;
+    // Nor does a fleet without an end go on for nobody.
+    refused(&place.lab(INGEST)?, 1, &["-q", "simulate", "--rate", "100", "--format", "json"], &words)?;
     place.lab(SENDER)?.ok(&simulate)?;
     let group = with(&place, INGEST, &[("KAFKA_GROUP", "somebody_elses")])?;
     refused(
