@@ -159,6 +159,15 @@ pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Vec<(i64, i
     .await
 }
 
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::Rejected { action: "ask the broker".into(), reason: error.to_string() }),
+    }
+}
+
 /// Puts questions to the brokers. The library would try until the deadline to be let in; a refusal that waiting does
 /// not mend is said as soon as it is known.
 async fn ask<T: Send + 'static>(
@@ -167,16 +176,14 @@ async fn ask<T: Send + 'static>(
 ) -> Result<T, Error> {
     let probe = Arc::new(Probe::new(config)?);
     let asked = probe.clone();
-    let answer = tokio::task::spawn_blocking(move || questions(&asked));
     tokio::select! {
-        answer = answer => match answer {
-            Ok(Err(error @ Error::Unreachable { .. })) => {
+        answer = blocking(move || questions(&asked)) => match answer {
+            Err(error @ Error::Unreachable { .. }) => {
                 // With its time over, a broker that only hangs up on us is one that will not have us.
                 let reported = probe.complaint.refusal().or_else(|| probe.complaint.last());
                 Err(probe.refusal(reported).await.unwrap_or(error))
             }
-            Ok(result) => result,
-            Err(error) => Err(Error::Rejected { action: "ask the broker".into(), reason: error.to_string() }),
+            result => result,
         },
         refusal = probe.refused() => Err(refusal),
     }
