@@ -34,10 +34,17 @@ pub fn exit_code(result: &anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
-        Err(error) if error.is::<UsageError>() => ExitCode::from(EXIT_USAGE),
+        Err(error) if error.is::<UsageError>() || is_bad_setting(error) => ExitCode::from(EXIT_USAGE),
         Err(error) if error.is::<Interrupted>() => ExitCode::from(EXIT_INTERRUPTED),
         Err(_) => ExitCode::from(EXIT_FAILED),
     }
+}
+
+/// A setting whose value only its user can judge: a file that is no certificate, a property that librdkafka refuses.
+fn is_bad_setting(error: &anyhow::Error) -> bool {
+    use crate::{cassandra, kafka};
+    matches!(error.downcast_ref(), Some(cassandra::Error::Setting(_)))
+        || matches!(error.downcast_ref(), Some(kafka::Error::File(_) | kafka::Error::Setting { .. }))
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@
 //! - [`metrics`]: the Prometheus registry and its HTTP endpoint.
 //!
 //! Around them: [`cli`] (flags), [`config`] (one validated struct), [`commands`] (a thin file a verb), [`output`]
-//! (the only writer to stdout), [`error`] (what a failure is and which exit code it gets), [`shutdown`].
+//! (the only writer to stdout), [`error`] (what a failure is and which exit code it gets), [`shutdown`], [`tls`] (PEM
+//! files, and refused handshakes in words).
 //!
 //! # Invariants
 //! 1. No acknowledged loss: a Kafka offset is committed only after every row up to it is stored at the configured
@@ -43,3 +44,4 @@ pub mod output;
 pub mod reading;
 pub mod shutdown;
 pub mod simulation;
+pub mod tls;

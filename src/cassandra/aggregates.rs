@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::groups::Partition;
 use super::readings::Slice;
+use super::values::quoted;
 use super::{Error, Pages, Row, Session};
 use crate::reading::Metric;
 
@@ -121,7 +122,7 @@ pub async fn last_moment_of(
 /// The metric as CQL: a column, or an element of the map with its name as a quoted literal.
 fn value_expression(metric: &Metric) -> String {
     match metric {
-        Metric::Other(name) => format!("other_metrics['{}']", name.replace('\'', "''")),
+        Metric::Other(name) => format!("other_metrics[{}]", quoted(name)),
         column => column.name().to_owned(),
     }
 }

@@ -1,11 +1,15 @@
-//! One connection to one node: cdrs-tokio's transport, plain or TLS, with a deadline on opening and a cap on the
-//! requests in flight.
+//! One connection to one node: cdrs-tokio's transport over a plain or an encrypted stream, with a deadline on opening
+//! and a cap on the requests in flight.
 //!
 //! The cap matters for more than fairness: the driver numbers requests with 15 bits and wraps, and a number that
 //! wraps onto a pending request gets the older answer.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use cassandra_protocol::authenticators::{
@@ -15,7 +19,9 @@ use cassandra_protocol::compression::Compression;
 use cassandra_protocol::frame::{Envelope, Version};
 use cdrs_tokio::cluster::{KeyspaceHolder, startup};
 use cdrs_tokio::frame_encoding::{FrameEncodingFactory, ProtocolFrameEncodingFactory};
-use cdrs_tokio::transport::{CdrsTransport, TransportRustls, TransportTcp};
+use cdrs_tokio::transport::{CdrsTransport, TransportTcp};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::tls::Tls;
@@ -32,6 +38,8 @@ pub(super) struct Connector {
     tls: Option<Tls>,
     authenticator: Arc<dyn SaslAuthenticatorProvider + Send + Sync>,
     connect_timeout: Duration,
+    has_password: bool,
+    has_warned: AtomicBool,
 }
 
 impl std::fmt::Debug for Connector {
@@ -50,14 +58,19 @@ impl Connector {
                 _ => Arc::new(NoneAuthenticatorProvider),
             };
         let tls = config.tls.enabled.then(|| Tls::new(&config.tls)).transpose()?;
-        Ok(Self { tls, authenticator, connect_timeout: config.connect_timeout })
+        Ok(Self {
+            tls,
+            authenticator,
+            connect_timeout: config.connect_timeout,
+            has_password: config.password.is_some(),
+            has_warned: AtomicBool::new(false),
+        })
     }
 
     /// Opens a connection, through TLS and login, within the connect timeout.
     pub async fn open(&self, node: SocketAddr) -> Result<Connection, Error> {
         match tokio::time::timeout(self.connect_timeout, self.handshake(node)).await {
-            Ok(Ok(transport)) => Ok(Connection { transport, permits: Semaphore::new(MAX_IN_FLIGHT) }),
-            Ok(Err(error)) => Err(Error::from_driver(error, node)),
+            Ok(result) => result,
             Err(_) => Err(Error::Connection {
                 node,
                 message: format!("no connection within {:?}", self.connect_timeout),
@@ -65,61 +78,142 @@ impl Connector {
         }
     }
 
-    async fn handshake(&self, node: SocketAddr) -> cassandra_protocol::error::Result<Transport> {
+    async fn handshake(&self, node: SocketAddr) -> Result<Connection, Error> {
         // The driver's connections follow `USE`; ours never use one, every statement names its keyspace.
         let keyspace = Arc::new(KeyspaceHolder::new(tokio::sync::watch::channel(None).0));
         let compression = Compression::None;
-        let encoder = ProtocolFrameEncodingFactory.create_encoder(VERSION, compression);
-        let decoder = ProtocolFrameEncodingFactory.create_decoder(VERSION, compression);
-        let transport = match &self.tls {
-            None => Transport::Tcp(
-                TransportTcp::new(
-                    node,
-                    keyspace.clone(),
-                    None,
-                    None,
-                    compression,
-                    encoder,
-                    decoder,
-                    WRITE_QUEUE,
-                    true,
-                )
-                .await?,
-            ),
-            Some(tls) => Transport::Tls(
-                TransportRustls::new(
-                    node,
-                    tls.server_name(node),
-                    tls.client_config(),
-                    keyspace.clone(),
-                    None,
-                    None,
-                    compression,
-                    encoder,
-                    decoder,
-                    WRITE_QUEUE,
-                    true,
-                )
-                .await?,
-            ),
-        };
-        let authenticator = self.authenticator.as_ref();
-        match &transport {
-            Transport::Tcp(tcp) => startup(tcp, authenticator, &keyspace, compression, VERSION).await?,
-            Transport::Tls(tls) => startup(tls, authenticator, &keyspace, compression, VERSION).await?,
+        let end = Arc::new(OnceLock::new());
+        let stream = TcpStream::connect(node).await.map_err(|error| broken(node, &error))?;
+        stream.set_nodelay(true).map_err(|error| broken(node, &error))?;
+        if self.tls.is_none()
+            && self.has_password
+            && !node.ip().is_loopback()
+            && !self.has_warned.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(%node, "the password goes over the network unencrypted (set cassandra.tls.enabled = true)");
         }
-        Ok(transport)
+        let transport = match &self.tls {
+            None => transport(node, Observed { stream, end: end.clone() }, &keyspace),
+            Some(tls) => {
+                let stream = tls.connect(node, stream).await?;
+                transport(node, Observed { stream, end: end.clone() }, &keyspace)
+            }
+        };
+        let transport = transport.map_err(|error| broken(node, &error))?;
+        match startup(&transport, self.authenticator.as_ref(), &keyspace, compression, VERSION).await {
+            Ok(()) => Ok(Connection { transport, permits: Semaphore::new(MAX_IN_FLIGHT) }),
+            // The driver forgets why a stream ended. With TLS 1.3 a server refuses a client's certificate only now.
+            Err(error) => Err(match (end.get(), &self.tls) {
+                (None, _) => Error::from_driver(error, node),
+                (Some(end), None) if end.is_hanging_up() => Error::Connection {
+                    node,
+                    message: "it hangs up on a connection without TLS (does it want it? set cassandra.tls.enabled = true)"
+                        .into(),
+                },
+                (Some(End::Closed), _) => {
+                    Error::Connection { node, message: "it closed the connection".into() }
+                }
+                (Some(End::Failed(failure)), tls) => {
+                    let refusal = tls.as_ref().and_then(|tls| tls.refusal(node, failure));
+                    refusal.unwrap_or_else(|| broken(node, failure))
+                }
+            }),
+        }
     }
 }
 
-enum Transport {
-    Tcp(TransportTcp),
-    Tls(TransportRustls),
+fn transport<S: AsyncRead + AsyncWrite + Send + Sync + 'static>(
+    node: SocketAddr,
+    stream: S,
+    keyspace: &Arc<KeyspaceHolder>,
+) -> io::Result<TransportTcp> {
+    let compression = Compression::None;
+    let encoder = ProtocolFrameEncodingFactory.create_encoder(VERSION, compression);
+    let decoder = ProtocolFrameEncodingFactory.create_decoder(VERSION, compression);
+    TransportTcp::with_stream(
+        stream,
+        node,
+        keyspace.clone(),
+        None,
+        None,
+        compression,
+        encoder,
+        decoder,
+        WRITE_QUEUE,
+    )
+}
+
+fn broken(node: SocketAddr, error: &io::Error) -> Error {
+    Error::Connection { node, message: error.to_string() }
+}
+
+/// How a stream ended.
+#[derive(Debug)]
+enum End {
+    Closed,
+    Failed(io::Error),
+}
+
+impl End {
+    /// As servers do that read our first bytes and take them for nonsense.
+    fn is_hanging_up(&self) -> bool {
+        match self {
+            Self::Closed => true,
+            Self::Failed(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+/// A stream that keeps how its reading side ended.
+struct Observed<S> {
+    stream: S,
+    end: Arc<OnceLock<End>>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        match ready!(Pin::new(&mut self.stream).poll_read(context, buffer)) {
+            Ok(()) => {
+                if buffer.filled().len() == before && buffer.remaining() > 0 {
+                    let _ = self.end.set(End::Closed);
+                }
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => {
+                let (kind, message) = (error.kind(), error.to_string());
+                let _ = self.end.set(End::Failed(error));
+                Poll::Ready(Err(io::Error::new(kind, message)))
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 /// An open connection. Dropping it ends it, and what is in flight on it fails.
 pub(super) struct Connection {
-    transport: Transport,
+    transport: TransportTcp,
     permits: Semaphore,
 }
 
@@ -127,10 +221,7 @@ impl Connection {
     /// Sends a request and waits for its answer, for as long as the caller cares to.
     pub async fn request(&self, node: SocketAddr, envelope: &Envelope) -> Result<Envelope, Error> {
         let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
-        let answer = match &self.transport {
-            Transport::Tcp(transport) => transport.write_envelope(envelope, false).await,
-            Transport::Tls(transport) => transport.write_envelope(envelope, false).await,
-        };
+        let answer = self.transport.write_envelope(envelope, false).await;
         answer.map_err(|error| Error::from_driver(error, node))
     }
 
@@ -140,10 +231,7 @@ impl Connection {
     }
 
     pub fn is_broken(&self) -> bool {
-        match &self.transport {
-            Transport::Tcp(transport) => transport.is_broken(),
-            Transport::Tls(transport) => transport.is_broken(),
-        }
+        self.transport.is_broken()
     }
 }
 

@@ -12,6 +12,7 @@ use super::connection::{Connection, Connector};
 use super::node::Node;
 use super::session::{Inner, parse};
 use super::topology::{self, Member, Replication, Topology};
+use super::values::quoted;
 use super::{Error, Rows, statement};
 use crate::config::{CassandraConfig, Consistency};
 
@@ -81,8 +82,8 @@ pub(super) async fn read_view(
     };
     let local = ask(topology::LOCAL_QUERY).await?;
     let peers = ask(topology::PEERS_QUERY).await?;
-    let keyspace = keyspace.replace('\'', "''");
-    let cql = format!("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'");
+    let cql =
+        format!("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = {}", quoted(keyspace));
     let replication = match ask(&cql).await?.first() {
         Some(row) => Replication::parse(row.get(0)?),
         None => Replication::Unknown,

@@ -18,11 +18,12 @@ pub enum Error {
     Unreachable { reasons: String },
     #[error("node {node} refuses the login: {message} (set cassandra.username and cassandra.password_file)")]
     Authentication { node: SocketAddr, message: String },
-    #[error("no TLS connection to node {node}: {message} (see cassandra.tls in the config)")]
+    /// The message holds the remedy.
+    #[error("no TLS connection to node {node}: {message}")]
     Tls { node: SocketAddr, message: String },
-    /// The TLS files of the config cannot be used.
+    /// A setting that cannot be used, with the remedy: a name, a PEM file.
     #[error("{0}")]
-    TlsConfig(String),
+    Setting(String),
     #[error("keyspace {keyspace} does not exist (run `iotctl schema apply`, or set cassandra.keyspace)")]
     NoKeyspace { keyspace: String },
     /// The statement names a table or column that is not there, or is refused for its own sake.
@@ -94,8 +95,10 @@ impl Error {
         use cassandra_protocol::error::Error as Driver;
         match error {
             Driver::Server { body, .. } => Self::from_server(body, node),
-            Driver::Io(error) if is_tls(&error) => Self::Tls { node, message: error.to_string() },
-            Driver::Io(error) => Self::Connection { node, message: error.to_string() },
+            Driver::Io(error) if error.to_string().contains("Unsupported type of authenticator") => {
+                Self::Authentication { node, message: text(&error) }
+            }
+            Driver::Io(error) => Self::Connection { node, message: text(&error) },
             Driver::InvalidProtocol(_) => {
                 Self::Protocol { node, message: "it does not speak native protocol v4".into() }
             }
@@ -107,8 +110,12 @@ impl Error {
     }
 
     fn from_server(body: ErrorBody, node: SocketAddr) -> Self {
-        let message = body.message;
+        let message = one_line(&body.message);
         match body.ty {
+            // "Unable to perform authentication: Cannot achieve consistency level …": the node cannot look the password up.
+            ErrorType::Authentication if message.starts_with("Unable to perform") => {
+                Self::Overloaded { node, message }
+            }
             ErrorType::Authentication => Self::Authentication { node, message },
             ErrorType::Unauthorized => Self::Unauthorized { node, message },
             ErrorType::Unavailable(error) => Self::Unavailable {
@@ -149,9 +156,20 @@ impl Error {
     }
 }
 
-/// rustls reports a refused certificate as an I/O error of kind InvalidData.
-fn is_tls(error: &std::io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+/// The driver passes some errors on by their kind alone.
+fn text(error: &std::io::Error) -> String {
+    match error.to_string() {
+        text if text.is_empty() => error.kind().to_string(),
+        text => one_line(&text),
+    }
+}
+
+/// Servers repeat what they were sent, line ends and all.
+fn one_line(text: &str) -> String {
+    text.split(|char: char| char.is_whitespace() || char.is_control())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -173,10 +191,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_says_is_one_line() {
+        let error = server(ErrorType::Authentication, "Provided username a\n\u{1b}[31mb and/or password");
+        assert!(error.to_string().contains("username a [31mb and/or"), "{error}");
+    }
+
+    #[test]
     fn only_failures_that_pass_by_themselves_are_transient() {
         assert!(server(ErrorType::Overloaded, "busy").is_transient());
         assert!(server(ErrorType::IsBootstrapping, "joining").is_transient());
         assert!(!server(ErrorType::Unauthorized, "no").is_transient());
         assert!(!server(ErrorType::Syntax, "line 1").is_transient());
+        assert!(
+            !server(ErrorType::Authentication, "Provided username a and/or password are incorrect")
+                .is_transient()
+        );
+        let unable = "Unable to perform authentication: Cannot achieve consistency level LOCAL_ONE";
+        assert!(server(ErrorType::Authentication, unable).is_transient());
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Node {
     next_slot: AtomicUsize,
     in_flight: AtomicUsize,
     health: watch::Sender<Health>,
+    /// Why the last attempt to connect failed; none since one succeeded.
+    failure: std::sync::Mutex<Option<Error>>,
     keeper: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
@@ -65,6 +67,7 @@ impl Node {
             next_slot: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             health: watch::channel(Health::Down).0,
+            failure: std::sync::Mutex::new(None),
             keeper: std::sync::Mutex::new(None),
         })
     }
@@ -94,6 +97,11 @@ impl Node {
 
     pub fn health(&self) -> Health {
         *self.health.borrow()
+    }
+
+    /// Why the node turned us away at the last attempt to connect, if it is not one of the failures that pass.
+    pub fn refusal(&self) -> Option<Error> {
+        self.failure.lock().expect("no panic while locked").clone().filter(|error| !error.is_transient())
     }
 
     /// Changes of the node's health, for those that wait for its answer.
@@ -168,10 +176,14 @@ impl Node {
                 continue;
             }
             match connector.open(self.info.address).await {
-                Ok(connection) => slot.store(Some(Arc::new(connection))),
+                Ok(connection) => {
+                    slot.store(Some(Arc::new(connection)));
+                    *self.failure.lock().expect("no panic while locked") = None;
+                }
                 Err(error) => {
                     slot.store(None);
                     debug!(node = %self.info.address, %error, "cannot connect");
+                    *self.failure.lock().expect("no panic while locked") = Some(error);
                     // The other slots would fail alike; what is open serves meanwhile.
                     return;
                 }

@@ -67,6 +67,8 @@ impl Session {
     /// # Errors
     /// [`Error::Unreachable`] with each contact point's reason; login and TLS failures as themselves.
     pub async fn connect(config: &CassandraConfig) -> Result<Self, Error> {
+        // The name goes into statements as it stands. The config has checked it; other callers may not have.
+        crate::config::check_keyspace(&config.keyspace).map_err(|error| Error::Setting(error.to_string()))?;
         let connector = Arc::new(Connector::new(config)?);
         let (address, connection) = discovery::first_contact(config, &connector).await?;
         let View { members, replication } =
@@ -328,7 +330,12 @@ impl Inner {
         loop {
             let plan = self.plan(token);
             if plan.is_empty() {
-                *last = Some(Error::NoNodeUp { known: self.topology.load().nodes.len() });
+                let topology = self.topology.load();
+                // A password that was changed, a certificate that ran out: waiting does not help.
+                if let Some(refusal) = topology.nodes.iter().find_map(|node| node.refusal()) {
+                    return Err(refusal);
+                }
+                *last = Some(Error::NoNodeUp { known: topology.nodes.len() });
             }
             for (index, node) in plan.iter().enumerate() {
                 match self.attempt(node, &plan[index + 1..], envelope, repeat).await {

@@ -1,80 +1,74 @@
-//! Client encryption: the PEM files of the config as a rustls client configuration.
+//! Client encryption as the config has it.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::Error;
 use crate::config::CassandraTlsConfig;
+use crate::tls::{self, Settings};
+
+const SETTINGS: Settings = Settings {
+    ca: "cassandra.tls.ca_file",
+    certificate: "cassandra.tls.cert_file",
+    key: "cassandra.tls.key_file",
+    off: "cassandra.tls.enabled = false",
+    name: "set cassandra.tls.server_name to a name that it has",
+};
 
 pub(super) struct Tls {
-    config: Arc<ClientConfig>,
+    connector: TlsConnector,
     server_name: Option<ServerName<'static>>,
+    has_own_certificate: bool,
 }
 
 impl Tls {
     /// Reads the files once; a missing or malformed one is named.
     pub fn new(config: &CassandraTlsConfig) -> Result<Self, Error> {
-        let ca_file = config
+        let ca = config
             .ca_file
             .as_deref()
-            .ok_or_else(|| Error::TlsConfig("cassandra.tls.enabled needs cassandra.tls.ca_file".into()))?;
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(ca_file)? {
-            roots.add(certificate).map_err(|error| unusable(ca_file, error))?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::TlsConfig(error.to_string()))?
-            .with_root_certificates(roots);
-        let client = match (&config.cert_file, &config.key_file) {
-            (Some(cert_file), Some(key_file)) => {
-                let key =
-                    PrivateKeyDer::from_pem_file(key_file).map_err(|error| unusable(key_file, error))?;
-                builder
-                    .with_client_auth_cert(certificates(cert_file)?, key)
-                    .map_err(|error| unusable(cert_file, error))?
-            }
-            _ => builder.with_no_client_auth(),
-        };
+            .ok_or_else(|| Error::Setting("cassandra.tls.enabled needs cassandra.tls.ca_file".into()))?;
+        let own = config.cert_file.as_deref().zip(config.key_file.as_deref());
+        let client = tls::client_config(&SETTINGS, ca, own);
+        let client = client.map_err(|error| Error::Setting(error.to_string()))?;
         let server_name = config
             .server_name
             .clone()
             .map(|name| {
                 ServerName::try_from(name.clone()).map_err(|_| {
-                    Error::TlsConfig(format!("cassandra.tls.server_name {name:?} is no host name"))
+                    Error::Setting(format!(
+                        "cassandra.tls.server_name: {name:?} is no host name (write it like node1.example)"
+                    ))
                 })
             })
             .transpose()?;
-        Ok(Self { config: Arc::new(client), server_name })
+        Ok(Self { connector: client.into(), server_name, has_own_certificate: own.is_some() })
     }
 
-    pub fn client_config(&self) -> Arc<ClientConfig> {
-        self.config.clone()
+    /// Encrypts a connection to `node`, whose certificate must carry the configured name, or else its address.
+    pub async fn connect(&self, node: SocketAddr, stream: TcpStream) -> Result<TlsStream<TcpStream>, Error> {
+        let name = self.server_name.clone().unwrap_or_else(|| ServerName::from(node.ip()));
+        self.connector.connect(name, stream).await.map_err(|error| self.refusal(node, &error).unwrap_or_else(|| {
+            Error::Connection {
+                node,
+                message: match error.kind() {
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+                        "it closed the connection during the TLS handshake (does it speak TLS? see cassandra.tls)".into()
+                    }
+                    _ => error.to_string(),
+                },
+            }
+        }))
     }
 
-    /// The name that the node's certificate must carry.
-    pub fn server_name(&self, node: SocketAddr) -> ServerName<'static> {
-        self.server_name.clone().unwrap_or_else(|| ServerName::from(node.ip()))
+    /// What TLS has against the connection, if it is TLS.
+    pub fn refusal(&self, node: SocketAddr, error: &io::Error) -> Option<Error> {
+        let message = tls::explain(error, &SETTINGS, self.has_own_certificate)?;
+        Some(Error::Tls { node, message })
     }
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(file)
-        .map_err(|error| unusable(file, error))?
-        .collect::<Result<_, _>>()
-        .map_err(|error| unusable(file, error))?;
-    if certificates.is_empty() {
-        return Err(unusable(file, "it holds no PEM certificate"));
-    }
-    Ok(certificates)
-}
-
-fn unusable(file: &Path, reason: impl std::fmt::Display) -> Error {
-    Error::TlsConfig(format!("cannot use {}: {reason}", file.display()))
 }

@@ -5,6 +5,11 @@ use uuid::Uuid;
 
 const UNSET: i32 = -2;
 
+/// A CQL string, for the few places where a statement takes no bound value: options of tables, elements of a map.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// The values of one statement, in the order of its markers, already in wire format.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Values {

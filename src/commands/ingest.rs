@@ -1,6 +1,6 @@
 //! `iotctl ingest`: Kafka -> Cassandra, with a live line while it runs and a report when it ends.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -23,7 +23,7 @@ use crate::output::{Format, Output, table};
 #[command(after_help = "Examples:
   iotctl ingest                                    until Ctrl-C
   iotctl ingest --until-end                        what the topic holds now, then stop
-  iotctl ingest --metrics-addr 127.0.0.1:9464      with /metrics, /healthz and /readyz
+  iotctl ingest --metrics-addr 9464                on 127.0.0.1, with /metrics, /healthz and /readyz
   iotctl ingest --group backfill --until-end       from the beginning, as another group")]
 pub struct IngestArgs {
     /// Consumer group [default: kafka.group]
@@ -32,8 +32,8 @@ pub struct IngestArgs {
     /// Stop when everything that the topic holds at the start is stored and committed
     #[arg(long)]
     pub until_end: bool,
-    /// Serve Prometheus metrics here, such as 127.0.0.1:9464
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Serve Prometheus metrics here; a port alone is that of 127.0.0.1, which nobody else can reach
+    #[arg(long, value_name = "[IP:]PORT", value_parser = metrics_address)]
     pub metrics_addr: Option<SocketAddr>,
     /// How the closing report is printed
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -66,6 +66,11 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
             server::serve(address, metrics.registry.clone(), readiness.clone(), context.shutdown.clone())
                 .await?;
         context.output.note(format!("metrics on http://{bound}/metrics"));
+        if !bound.ip().is_loopback() {
+            context
+                .output
+                .note("note: whoever reaches that address can read them, without encryption or password");
+        }
     }
     let (report, ending) =
         ingest(&context, session, Options { until_end: args.until_end }, metrics, readiness).await?;
@@ -77,6 +82,14 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
         // A run with an end that did not reach it was cut short.
         Ending::Stopped if args.until_end => Err(Interrupted.into()),
         Ending::Stopped | Ending::ReachedEnd => Ok(()),
+    }
+}
+
+/// `9464`, `:9464` or `127.0.0.1:9464`.
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
+        Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        Err(_) => text.parse().map_err(|_| "write it like 9464, 127.0.0.1:9464 or [::1]:9464".to_owned()),
     }
 }
 
@@ -185,6 +198,22 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
                 ("rows per second", count(report.rows_per_second as u64)),
             ];
             output.print(table::report(rows).to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_served_on_loopback_unless_another_address_is_given() {
+        for alone in ["9464", ":9464"] {
+            assert_eq!(metrics_address(alone).unwrap(), "127.0.0.1:9464".parse().unwrap());
+        }
+        assert_eq!(metrics_address("0.0.0.0:1").unwrap(), "0.0.0.0:1".parse().unwrap());
+        for bad in ["", "localhost:9464", "99999", "::9464"] {
+            assert!(metrics_address(bad).is_err(), "{bad}");
         }
     }
 }

@@ -33,6 +33,11 @@ pub use load::{Loaded, Sources};
 pub use origin::Origin;
 pub use secret::Secret;
 
+/// Whether `name` can stand in a statement as it is, without quotes: what `cassandra.keyspace` is held to.
+pub fn check_keyspace(name: &str) -> Result<(), validate::Violation> {
+    names::keyspace("cassandra.keyspace", name)
+}
+
 /// Every setting of `iotctl`. Durations are written as `90d`, `1h 30m`, `500ms`; sizes as `64MiB`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

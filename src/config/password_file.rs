@@ -24,6 +24,7 @@ pub fn read(path: &Path) -> Result<Secret, String> {
     }
     match std::str::from_utf8(line) {
         Ok("") => Err("its first line is empty".to_owned()),
+        Ok(password) if password.contains('\0') => Err("there is a zero byte in its first line".to_owned()),
         Ok(password) => Ok(Secret::new(password)),
         Err(_) => Err("its first line is not UTF-8".to_owned()),
     }
@@ -73,6 +74,7 @@ mod tests {
         assert_eq!(password(b"").unwrap_err(), "its first line is empty");
         assert_eq!(password(b"\nhunter2").unwrap_err(), "its first line is empty");
         assert_eq!(password(b"\xff\n").unwrap_err(), "its first line is not UTF-8");
+        assert_eq!(password(b"a\0b\n").unwrap_err(), "there is a zero byte in its first line");
         assert_eq!(password(&[b'x'; 5000]).unwrap_err(), "its first line has over 4096 bytes");
         assert_eq!(read(Path::new("/nowhere/password")).unwrap_err(), "it does not exist");
         assert_eq!(read(Path::new("/")).unwrap_err(), "it is a directory");

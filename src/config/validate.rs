@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{CassandraConfig, Config, Consistency, IngestConfig, KafkaConfig, LocalConfig, SchemaConfig};
-use super::{SecurityProtocol, names, properties};
+use super::{Secret, SecurityProtocol, names, properties};
 
 /// A broken rule.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +52,16 @@ fn cassandra(config: &CassandraConfig) -> Checked {
     ensure(has_password || config.username.is_none(), &["cassandra.username"], || {
         "a user without a password (set IOTCTL_CASSANDRA_PASSWORD or cassandra.password_file)".into()
     })?;
+    login("cassandra.username", config.username.as_deref(), "cassandra.password", config.password.as_ref())?;
     cassandra_tls(&config.tls)
+}
+
+/// The login is sent as texts with a zero byte between them.
+fn login(user_key: &str, user: Option<&str>, password_key: &str, password: Option<&Secret>) -> Checked {
+    let has_zero = |text: &str| text.contains('\0');
+    let problem = || "there is a zero byte in it, which no login bears (leave it out)".into();
+    ensure(!user.is_some_and(has_zero), &[user_key], problem)?;
+    ensure(!password.is_some_and(|password| has_zero(password.expose())), &[password_key], problem)
 }
 
 fn cassandra_tls(config: &super::CassandraTlsConfig) -> Checked {
@@ -105,6 +114,8 @@ fn kafka(config: &KafkaConfig) -> Checked {
 }
 
 fn kafka_sasl(config: &KafkaConfig) -> Checked {
+    let (user, password) = (config.sasl_username.as_deref(), config.sasl_password.as_ref());
+    login("kafka.sasl_username", user, "kafka.sasl_password", password)?;
     exclusive("kafka.sasl_password", config.sasl_password.is_some(), config.sasl_password_file.is_some())?;
     let has_password = config.sasl_password.is_some() || config.sasl_password_file.is_some();
     if matches!(config.security_protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl) {

@@ -35,7 +35,7 @@ mod writer;
 
 use intake::Intake;
 use pump::{Pump, UntilEnd};
-use writer::Writer;
+use writer::{Patience, Writer};
 
 /// What a run is told.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +79,8 @@ pub async fn run(
         runtime: tokio::runtime::Handle::current(),
         completions,
         metrics: metrics.clone(),
+        storing: Patience::default(),
+        burying: Patience::default(),
     };
     let intake = Intake::new(&config.ingest, &config.schema, statements, writer, completed);
     let pump = Pump {

@@ -1,9 +1,12 @@
 //! The far end of the pipeline: writes that go on until they succeed, each reported back when it is done.
 //!
 //! Failures that pass by themselves are tried again for as long as it takes, with growing, jittered pauses. Failures
-//! that need a person (a dropped table, a revoked permission) are tried again for a while too, because the table may
-//! be on its way back; then the pipeline ends with the reason, having committed nothing that is not stored.
+//! that need a person (a dropped table, a revoked permission, a changed password) end the pipeline with the reason: at
+//! once where nothing has succeeded yet, because whoever started it is there to be told; later after a while, because
+//! the table may be on its way back. Nothing is committed that is not stored.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -18,7 +21,7 @@ use crate::metrics::IngestMetrics;
 
 /// First and longest pause between two attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How long a failure that needs a person may last before the pipeline gives up.
+/// How long a failure that needs a person may last before the pipeline gives up, once something has succeeded.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Batches of catalog rows written at once.
 const RECORD_CONCURRENCY: usize = 16;
@@ -43,6 +46,24 @@ pub(super) struct Writer {
     pub runtime: Handle,
     pub completions: Sender<Completion>,
     pub metrics: IngestMetrics,
+    pub storing: Patience,
+    pub burying: Patience,
+}
+
+/// How long failures of one kind of write are borne that only a person can mend.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Patience {
+    has_succeeded: Arc<AtomicBool>,
+}
+
+impl Patience {
+    fn succeeded(&self) {
+        self.has_succeeded.store(true, Ordering::Relaxed);
+    }
+
+    fn is_over(&self, failing_since: Instant) -> bool {
+        !self.has_succeeded.load(Ordering::Relaxed) || failing_since.elapsed() > PATIENCE
+    }
 }
 
 impl Writer {
@@ -50,9 +71,10 @@ impl Writer {
     pub fn store(&self, batch: SealedBatch, tickets: Vec<Ticket>, bytes: usize, oldest: i64) {
         let (session, metrics, completions) =
             (self.session.clone(), self.metrics.clone(), self.completions.clone());
+        let patience = self.storing.clone();
         self.runtime.spawn(async move {
             let started = Instant::now();
-            let completion = match write(&session, &batch, &metrics).await {
+            let completion = match write(&session, &batch, &metrics, &patience).await {
                 Ok(()) => {
                     metrics.write_seconds.observe(started.elapsed().as_secs_f64());
                     metrics.rows.inc_by(batch.rows() as u64);
@@ -73,10 +95,11 @@ impl Writer {
     pub fn record(&self, batches: Vec<SealedBatch>) {
         let (session, metrics, completions) =
             (self.session.clone(), self.metrics.clone(), self.completions.clone());
+        let patience = self.storing.clone();
         self.runtime.spawn(async move {
-            let (session, metrics) = (&session, &metrics);
+            let (session, metrics, patience) = (&session, &metrics, &patience);
             let mut writes = futures::stream::iter(batches)
-                .map(async |batch| write(session, &batch, metrics).await)
+                .map(async |batch| write(session, &batch, metrics, patience).await)
                 .buffer_unordered(RECORD_CONCURRENCY);
             let mut completion = Completion::Recorded;
             while let Some(result) = writes.next().await {
@@ -93,13 +116,22 @@ impl Writer {
     pub fn bury(&self, letter: DeadLetter, ticket: Ticket, bytes: usize) {
         let (producer, metrics, completions) =
             (self.dead_letters.clone(), self.metrics.clone(), self.completions.clone());
+        let patience = self.burying.clone();
         self.runtime.spawn(async move {
             let mut pause = PAUSE.0;
+            let mut hopeless_since = None;
             while let Err(error) = producer.send(&letter).await {
-                warn!(%error, "cannot send a dead letter, trying again");
                 metrics.retries.inc();
+                if !error.is_hopeless() {
+                    hopeless_since = None;
+                } else if patience.is_over(*hopeless_since.get_or_insert_with(Instant::now)) {
+                    let _ = completions.send(Completion::Failed(given_up(&error)));
+                    return;
+                }
+                warn!(%error, "cannot send a dead letter, trying again");
                 pause = wait(pause).await;
             }
+            patience.succeeded();
             metrics.dead_letters.with_label_values(&[letter.reason]).inc();
             let _ = completions.send(Completion::DeadLettered { ticket, bytes });
         });
@@ -107,23 +139,35 @@ impl Writer {
 }
 
 /// Writes until it succeeds, or until only a person can help.
-async fn write(session: &Session, batch: &SealedBatch, metrics: &IngestMetrics) -> Result<(), String> {
+async fn write(
+    session: &Session,
+    batch: &SealedBatch,
+    metrics: &IngestMetrics,
+    patience: &Patience,
+) -> Result<(), String> {
     let mut pause = PAUSE.0;
     let mut hopeless_since = None;
     loop {
         let error = match session.write(batch).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                patience.succeeded();
+                return Ok(());
+            }
             Err(error) => error,
         };
         metrics.retries.inc();
         if error.is_transient() {
             hopeless_since = None;
-        } else if hopeless_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
-            return Err(error.to_string());
+        } else if patience.is_over(*hopeless_since.get_or_insert_with(Instant::now)) {
+            return Err(given_up(&error));
         }
         warn!(%error, "cannot store a batch, trying again");
         pause = wait(pause).await;
     }
+}
+
+fn given_up(error: &impl std::fmt::Display) -> String {
+    format!("{error}; ingest stops, and the topic keeps what is not stored for the next one")
 }
 
 /// Sleeps for about `pause` and returns the next one.

@@ -7,6 +7,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::is_refusal;
 use crate::config::{KafkaConfig, SaslMechanism, SecurityProtocol};
 
 /// The properties that every client shares. Producers and consumers add their own; `kafka.properties` overrides
@@ -88,21 +89,25 @@ pub struct Complaint(Arc<Mutex<Option<(bool, String)>>>);
 impl Complaint {
     /// Notes what the library reported. A refusal (credentials, TLS) outlives the "all brokers are down" after it.
     pub fn note(&self, error: &KafkaError, reason: &str) {
-        let refusal = matches!(
-            error.rdkafka_error_code(),
-            Some(
-                RDKafkaErrorCode::Authentication
-                    | RDKafkaErrorCode::SaslAuthenticationFailed
-                    | RDKafkaErrorCode::UnsupportedSASLMechanism
-                    | RDKafkaErrorCode::SSL
-            )
-        );
+        let refusal = is_refusal(error);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return;
         }
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if refusal || !matches!(*last, Some((true, _))) {
             *last = Some((refusal, shorten(reason)));
+        }
+    }
+
+    /// Notes a line of the library's log: that a broker hangs up on us is in no report but there.
+    fn note_log(&self, facility: &str, message: &str) {
+        if facility != "FAIL" || !message.contains(": Disconnected") {
+            return;
+        }
+        let reason = message.split_once("]: ").map_or(message, |(_, reason)| reason);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none() {
+            *last = Some((false, shorten(reason)));
         }
     }
 
@@ -132,6 +137,7 @@ pub struct Reporting {
 impl ClientContext for Reporting {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         trace(level, facility, message);
+        self.complaint.note_log(facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

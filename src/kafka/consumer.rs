@@ -3,9 +3,10 @@
 //! Polling, committing and the reports of rebalances all happen on the caller's one thread. A partition that is
 //! taken away is reported before it is gone, so that its work can be finished and committed.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
@@ -13,9 +14,19 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionList};
 
-use super::Error;
 use super::client::{Complaint, client_config, set_default, trace};
+use super::{Error, is_denial, is_refusal, refusal};
 use crate::config::KafkaConfig;
+
+/// How long the question for committed offsets may hold up the polling: it is asked again, and only a poll hears
+/// that the group is denied.
+const COMMITTED_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long refused logins are borne, as long as the writer bears what only a person can mend.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(60);
+/// The library tries again within seconds and reports the same refusal every 30 seconds; a longer silence means that
+/// the login was accepted.
+const REFUSAL_GAP: Duration = Duration::from_secs(45);
 
 /// A message, borrowed from the library's buffer.
 pub struct Message<'a>(BorrowedMessage<'a>);
@@ -88,8 +99,32 @@ pub trait Commit {
 /// A subscribed member of the group.
 pub struct Consumer {
     inner: BaseConsumer<Context>,
-    topic: String,
-    request_timeout: Duration,
+    config: KafkaConfig,
+    refusals: Cell<Refusals>,
+}
+
+/// Refused logins: none is borne before anything was read, and later they are for a while.
+#[derive(Debug, Clone, Copy, Default)]
+struct Refusals {
+    has_read: bool,
+    /// When the present row of them began, and its last.
+    row: Option<(Instant, Instant)>,
+}
+
+impl Refusals {
+    fn after_success() -> Self {
+        Self { has_read: true, row: None }
+    }
+
+    /// Notes one more; whether it can be borne.
+    fn note(&mut self, now: Instant) -> bool {
+        let since = match self.row {
+            Some((since, last)) if now.duration_since(last) < REFUSAL_GAP => since,
+            _ => now,
+        };
+        self.row = Some((since, now));
+        self.has_read && now.duration_since(since) < REFUSAL_PATIENCE
+    }
 }
 
 /// The properties of the consumer: tuning that `kafka.properties` may change, then the promises that it may not.
@@ -132,23 +167,30 @@ impl Consumer {
             complaint: Complaint::default(),
         };
         let inner: BaseConsumer<Context> =
-            consumer_config(config).create_with_context(context).map_err(Error::building)?;
-        inner.subscribe(&[&config.topic]).map_err(|source| Error::Client {
-            action: format!("subscribe to the topic {:?}", config.topic),
-            cause: source,
-        })?;
-        Ok(Self { inner, topic: config.topic.clone(), request_timeout: config.request_timeout })
+            consumer_config(config).create_with_context(context).map_err(Error::building(config))?;
+        let subscribed = inner.subscribe(&[&config.topic]);
+        subscribed
+            .map_err(|source| Error::client(format!("subscribe to the topic {:?}", config.topic), source))?;
+        Ok(Self { inner, config: config.clone(), refusals: Cell::default() })
     }
 
     /// Waits up to `timeout` for a message. Troubles that pass by themselves are logged and give `None`.
     pub fn poll(&self, timeout: Duration) -> Result<Option<Event<'_>>, Error> {
         match self.inner.poll(timeout) {
             None => Ok(None),
-            Some(Ok(message)) => Ok(Some(Event::Message(Message(message)))),
-            Some(Err(KafkaError::PartitionEOF(partition))) => Ok(Some(Event::EndOfPartition(partition))),
-            Some(Err(source)) if is_fatal(&source) => {
-                Err(Error::Client { action: format!("read the topic {:?}", self.topic), cause: source })
+            Some(Ok(message)) => {
+                self.refusals.set(Refusals::after_success());
+                Ok(Some(Event::Message(Message(message))))
             }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.refusals.set(Refusals::after_success());
+                Ok(Some(Event::EndOfPartition(partition)))
+            }
+            Some(Err(source)) if is_login(&source) && self.bears_refusal() => {
+                tracing::warn!(error = %self.unreadable(source), "cannot read from Kafka for now");
+                Ok(None)
+            }
+            Some(Err(source)) if is_fatal(&source) => Err(self.unreadable(source)),
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot read from Kafka for now");
                 Ok(None)
@@ -177,11 +219,11 @@ impl Consumer {
     pub fn committed(&self, partitions: &[i32]) -> Result<HashMap<i32, i64>, Error> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for &partition in partitions {
-            list.add_partition(&self.topic, partition);
+            list.add_partition(&self.config.topic, partition);
         }
         let list = self
             .inner
-            .committed_offsets(list, self.request_timeout)
+            .committed_offsets(list, self.config.request_timeout.min(COMMITTED_DEADLINE))
             .map_err(|source| self.failed("read the committed offsets of", source))?;
         let offset = |offset: Offset| match offset {
             Offset::Offset(offset) => Some(offset),
@@ -205,13 +247,37 @@ impl Consumer {
     }
 
     fn failed(&self, verb: &str, source: KafkaError) -> Error {
-        Error::Client { action: format!("{verb} the topic {:?}", self.topic), cause: source }
+        Error::client(format!("{verb} the topic {:?}", self.config.topic), source)
+    }
+
+    /// Whether a refused login may be one that passes: a broker may refuse for a moment whom it knew before.
+    fn bears_refusal(&self) -> bool {
+        let mut refusals = self.refusals.get();
+        let bears = refusals.note(Instant::now());
+        self.refusals.set(refusals);
+        bears
+    }
+
+    /// Why the topic cannot be read.
+    fn unreadable(&self, source: KafkaError) -> Error {
+        let KafkaConfig { topic, group, .. } = &self.config;
+        match source.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                Error::client(format!("read the topic {topic:?} as the group {group:?}"), source)
+            }
+            // The library's complaint says more than its error.
+            Some(code) if !is_denial(code) => match self.inner.context().complaint.refusal() {
+                Some(reported) => refusal::error(&self.config, &reported),
+                None => Error::client(format!("read the topic {topic:?}"), source),
+            },
+            _ => Error::client(format!("read the topic {topic:?}"), source),
+        }
     }
 }
 
 impl Commit for Consumer {
     fn commit(&self, offsets: &[(i32, i64)], wait: bool) -> Result<(), Error> {
-        commit(&self.inner, &self.topic, offsets, wait)
+        commit(&self.inner, &self.config.topic, offsets, wait)
     }
 }
 
@@ -236,8 +302,7 @@ fn commit(
     if offsets.is_empty() {
         return Ok(());
     }
-    let failed =
-        |source| Error::Client { action: format!("commit offsets of the topic {topic:?}"), cause: source };
+    let failed = |source| Error::client(format!("commit offsets of the topic {topic:?}"), source);
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for &(partition, offset) in offsets {
         list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed)?;
@@ -246,17 +311,13 @@ fn commit(
     consumer.commit(&list, mode).map_err(failed)
 }
 
+/// A login or a handshake that was refused, rather than a permission.
+fn is_login(error: &KafkaError) -> bool {
+    is_refusal(error) && !error.rdkafka_error_code().is_some_and(is_denial)
+}
+
 fn is_fatal(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::Fatal
-                | RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed
-                | RDKafkaErrorCode::Authentication
-                | RDKafkaErrorCode::SaslAuthenticationFailed
-        )
-    )
+    is_refusal(error) || error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
 }
 
 struct Context {
@@ -330,6 +391,19 @@ mod tests {
         assert_eq!(client.get("fetch.max.bytes"), Some("1000000"));
         assert_eq!(client.get("enable.auto.commit"), Some("false"));
         assert_eq!(client.get("group.id"), Some(config.group.as_str()));
+    }
+
+    #[test]
+    fn refused_logins_are_borne_for_a_while_once_something_was_read() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(!Refusals::default().note(start), "whoever starts with a wrong password is told at once");
+        let mut refusals = Refusals::after_success();
+        assert!(refusals.note(start) && refusals.note(after(30)) && refusals.note(after(59)));
+        assert!(!refusals.note(after(61)));
+        // Accepted in between, even where there was nothing to read.
+        let mut refusals = Refusals::after_success();
+        assert!(refusals.note(start) && refusals.note(after(50)) && refusals.note(after(80)));
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl DeadLetterProducer {
         let mut client = producer_config(config);
         // The brokers say what is too large; the library's own limit is lower than their default.
         set_default(&mut client, config, "message.max.bytes", "100000000");
-        let inner = client.create_with_context(Reporting::default()).map_err(Error::building)?;
+        let inner = client.create_with_context(Reporting::default()).map_err(Error::building(config))?;
         Ok(Self { inner, topic: config.dead_letter_topic(), source_topic: config.topic.clone() })
     }
 
@@ -66,10 +66,9 @@ impl DeadLetterProducer {
         let queue_wait = Duration::from_secs(10);
         match self.inner.send(record, queue_wait).await {
             Ok(_) => Ok(()),
-            Err((source, _)) => Err(Error::Client {
-                action: format!("send to the dead-letter topic {:?}", self.topic),
-                cause: source,
-            }),
+            Err((source, _)) => {
+                Err(Error::client(format!("send to the dead-letter topic {:?}", self.topic), source))
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ pub async fn committed(
         let mut client = client_config(&config);
         client.set("group.id", &config.group).set("enable.auto.commit", "false");
         let consumer: BaseConsumer<Reporting> =
-            client.create_with_context(Reporting::default()).map_err(Error::building)?;
+            client.create_with_context(Reporting::default()).map_err(Error::building(&config))?;
         let mut list = TopicPartitionList::with_capacity(usize::try_from(partitions).unwrap_or(0));
         list.add_partition_range(&topic, 0, partitions - 1);
         let list = consumer.committed_offsets(list, config.request_timeout).map_err(failed)?;

@@ -75,7 +75,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
     pub fn new(config: &KafkaConfig, topic: &str, on_delivery: F) -> Result<Self, Error> {
         let complaint = Complaint::default();
         let context = Acknowledging { on_delivery, complaint: complaint.clone() };
-        let inner = producer_config(config).create_with_context(context).map_err(Error::building)?;
+        let inner = producer_config(config).create_with_context(context).map_err(Error::building(config))?;
         Ok(Self { inner, topic: topic.to_owned(), complaint })
     }
 
@@ -85,9 +85,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
         match self.inner.send(record) {
             Ok(()) => Ok(Offer::Accepted),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Offer::Full),
-            Err((source, _)) => {
-                Err(Error::Client { action: format!("send to the topic {:?}", self.topic), cause: source })
-            }
+            Err((source, _)) => Err(Error::client(format!("send to the topic {:?}", self.topic), source)),
         }
     }
 

@@ -1,18 +1,27 @@
 //! Topics: create, describe, and where they end. Every call has the deadline of `kafka.request_timeout`; the
 //! blocking ones run on the runtime's blocking threads, so that a silent broker stalls nobody else.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, Producer};
 
 use super::client::{Complaint, Reporting, client_config};
-use super::{Error, is_unreachable};
+use super::{Error, is_denial, is_refusal, is_unreachable, refusal};
 use crate::config::KafkaConfig;
 
 /// Twice the brokers' default for messages.
 const DEAD_LETTER_MAX_BYTES: &str = "2097152";
+
+/// How often a question's client is asked what it has to report.
+const EVENT_INTERVAL: Duration = Duration::from_millis(50);
+/// A broker that has not answered by then is looked at, and again after each interval.
+const LOOK_AFTER: Duration = Duration::from_millis(700);
+const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// What [`ensure`] found or did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +58,7 @@ pub async fn ensure(
     }
     let action = || format!("create the topic {topic:?}");
     let admin: AdminClient<Reporting> =
-        client_config(config).create_with_context(Reporting::default()).map_err(Error::building)?;
+        client_config(config).create_with_context(Reporting::default()).map_err(Error::building(config))?;
     let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
     if topic == config.dead_letter_topic() {
         // A dead letter is its message and some headers: what just fits one topic must fit the other.
@@ -63,7 +72,7 @@ pub async fn ensure(
     let results = match created {
         Err(_) => return Err(unreachable(config, None)),
         Ok(Err(error)) if is_unreachable(&error) => return Err(unreachable(config, None)),
-        Ok(Err(source)) => return Err(Error::Client { action: action(), cause: source }),
+        Ok(Err(source)) => return Err(Error::client(action(), source)),
         Ok(Ok(results)) => results,
     };
     match results.into_iter().next() {
@@ -76,6 +85,7 @@ pub async fn ensure(
             let partitions = describe(config, topic).await?.partitions;
             Ok(Ensured::Exists { partitions })
         }
+        Some(Err((_, code))) if is_denial(code) => Err(Error::denied(action(), code)),
         Some(Err((_, code))) => {
             Err(Error::Rejected { action: action(), reason: rejection(code, replication) })
         }
@@ -114,23 +124,19 @@ fn rejection(code: RDKafkaErrorCode, replication: i32) -> String {
         RDKafkaErrorCode::InvalidTopic => {
             "the name is refused (letters, digits, '.', '_' and '-', at most 249; set kafka.topic)".into()
         }
-        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
-            "this user may not create topics (ask for the Create permission, or have it created)".into()
-        }
         code => code.to_string(),
     }
 }
 
 /// Partitions and replicas of `topic`; [`Error::MissingTopic`] where there is none.
 pub async fn describe(config: &KafkaConfig, topic: &str) -> Result<Description, Error> {
-    let (config, topic) = (config.clone(), topic.to_owned());
-    blocking(move || Probe::new(&config)?.describe(&topic)).await
+    let topic = topic.to_owned();
+    ask(config, move |probe| probe.describe(&topic)).await
 }
 
 /// The number of brokers that the cluster knows. A broker that has just started may answer before it has registered.
 pub async fn brokers(config: &KafkaConfig) -> Result<usize, Error> {
-    let config = config.clone();
-    blocking(move || Probe::new(&config)?.brokers()).await
+    ask(config, Probe::brokers).await
 }
 
 /// The number of partitions of `topic`.
@@ -145,9 +151,8 @@ pub async fn end_offsets(config: &KafkaConfig, topic: &str) -> Result<Vec<i64>, 
 
 /// The first offset kept and the one after the last of each partition, by partition number.
 pub async fn watermarks(config: &KafkaConfig, topic: &str) -> Result<Vec<(i64, i64)>, Error> {
-    let (config, topic) = (config.clone(), topic.to_owned());
-    blocking(move || {
-        let probe = Probe::new(&config)?;
+    let topic = topic.to_owned();
+    ask(config, move |probe| {
         let partitions = probe.describe(&topic)?.partitions;
         (0..partitions).map(|partition| probe.watermarks(&topic, partition)).collect()
     })
@@ -163,21 +168,91 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// Puts questions to the brokers. The library would try until the deadline to be let in; a refusal that waiting does
+/// not mend is said as soon as it is known.
+async fn ask<T: Send + 'static>(
+    config: &KafkaConfig,
+    questions: impl FnOnce(&Probe) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let probe = Arc::new(Probe::new(config)?);
+    let asked = probe.clone();
+    tokio::select! {
+        answer = blocking(move || questions(&asked)) => match answer {
+            Err(error @ Error::Unreachable { .. }) => {
+                // With its time over, a broker that only hangs up on us is one that will not have us.
+                let reported = probe.complaint.refusal().or_else(|| probe.complaint.last());
+                Err(probe.refusal(reported).await.unwrap_or(error))
+            }
+            result => result,
+        },
+        refusal = probe.refused() => Err(refusal),
+    }
+}
+
 /// A client for questions alone. All its questions share one deadline, so that a topic of many partitions on a
 /// silent broker does not cost a deadline each.
-struct Probe<'a> {
-    config: &'a KafkaConfig,
+struct Probe {
+    config: KafkaConfig,
     client: BaseProducer<Reporting>,
     complaint: Complaint,
     deadline: Instant,
+    has_answered: AtomicBool,
 }
 
-impl<'a> Probe<'a> {
-    fn new(config: &'a KafkaConfig) -> Result<Self, Error> {
+impl Probe {
+    fn new(config: &KafkaConfig) -> Result<Self, Error> {
         let context = Reporting::default();
         let complaint = context.complaint.clone();
-        let client = client_config(config).create_with_context(context).map_err(Error::building)?;
-        Ok(Self { config, client, complaint, deadline: Instant::now() + config.request_timeout })
+        let mut client = client_config(config);
+        // A question must not create the topic that it asks for.
+        client.set("allow.auto.create.topics", "false");
+        Ok(Self {
+            config: config.clone(),
+            client: client.create_with_context(context).map_err(Error::building(config))?,
+            complaint,
+            deadline: Instant::now() + config.request_timeout,
+            has_answered: AtomicBool::new(false),
+        })
+    }
+
+    /// Resolves once it is certain that no broker will have us.
+    async fn refused(&self) -> Error {
+        let mut looks_at = Instant::now() + LOOK_AFTER;
+        while !self.has_answered.load(Ordering::Relaxed) {
+            tokio::time::sleep(EVENT_INTERVAL).await;
+            self.hear();
+            let is_due = Instant::now() >= looks_at;
+            let reported = self.complaint.refusal();
+            if (is_due || reported.is_some())
+                && let Some(error) = self.refusal(reported).await
+            {
+                return error;
+            }
+            if is_due {
+                looks_at = Instant::now() + LOOK_INTERVAL;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// What is wrong with the connection, if that is certain.
+    async fn refusal(&self, reported: Option<String>) -> Option<Error> {
+        let reason = refusal::explain(&self.config, reported.as_deref()).await?;
+        Some(Error::Refused { servers: servers(&self.config), reason })
+    }
+
+    /// Takes in what the client has to report.
+    fn hear(&self) {
+        for _ in 0..100 {
+            self.client.poll(Duration::ZERO);
+        }
+    }
+
+    fn metadata(&self, topic: Option<&str>, action: &str) -> Result<Metadata, Error> {
+        let metadata = self.client.client().fetch_metadata(topic, self.remaining());
+        let metadata = metadata.map_err(|error| self.explain(error, action))?;
+        self.has_answered.store(true, Ordering::Relaxed);
+        Ok(metadata)
     }
 
     fn remaining(&self) -> Duration {
@@ -185,19 +260,27 @@ impl<'a> Probe<'a> {
     }
 
     fn brokers(&self) -> Result<usize, Error> {
-        let metadata = self.client.client().fetch_metadata(None, self.remaining());
-        let metadata = metadata.map_err(|error| self.explain(error, "list the brokers"))?;
-        Ok(metadata.brokers().len())
+        Ok(self.metadata(None, "list the brokers")?.brokers().len())
     }
 
     fn describe(&self, topic: &str) -> Result<Description, Error> {
-        // All topics and not just this one: asking for one by name creates it where the broker allows that.
-        let metadata = self.client.client().fetch_metadata(None, self.remaining());
-        let metadata = metadata.map_err(|error| self.explain(error, "list the topics"))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let found = found
-            .filter(|found| !found.partitions().is_empty())
-            .ok_or_else(|| Error::MissingTopic { topic: topic.to_owned(), servers: servers(self.config) })?;
+        let mut metadata = self.metadata(None, "list the topics")?;
+        let find = |metadata: &Metadata| {
+            metadata.topics().iter().position(|found| found.name() == topic && !found.partitions().is_empty())
+        };
+        let mut position = find(&metadata);
+        if position.is_none() {
+            // The list leaves out what this user may not see; asked for by name, it is said.
+            metadata = self.metadata(Some(topic), "look for the topic")?;
+            let denied = metadata.topics().iter().find_map(|found| found.error().map(RDKafkaErrorCode::from));
+            if let Some(code) = denied.filter(|code| is_denial(*code)) {
+                return Err(Error::denied(format!("see the topic {topic:?}"), code));
+            }
+            position = find(&metadata);
+        }
+        let found = position
+            .map(|position| &metadata.topics()[position])
+            .ok_or_else(|| Error::MissingTopic { topic: topic.to_owned(), servers: servers(&self.config) })?;
         Ok(Description {
             partitions: i32::try_from(found.partitions().len()).unwrap_or(i32::MAX),
             replicas: found
@@ -224,13 +307,10 @@ impl<'a> Probe<'a> {
 
     /// A timeout says nothing by itself: the reason is in the events the client has queued meanwhile.
     fn explain(&self, error: KafkaError, action: &str) -> Error {
-        for _ in 0..100 {
-            self.client.poll(Duration::ZERO);
-        }
-        match self.complaint.refusal() {
-            Some(reason) => Error::Refused { servers: servers(self.config), reason },
-            None if is_unreachable(&error) => unreachable(self.config, self.complaint.last()),
-            None => Error::Client { action: action.to_owned(), cause: error },
+        self.hear();
+        match is_unreachable(&error) || is_refusal(&error) {
+            true => unreachable(&self.config, self.complaint.refusal().or_else(|| self.complaint.last())),
+            false => Error::client(action, error),
         }
     }
 }

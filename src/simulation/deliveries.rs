@@ -49,7 +49,7 @@ pub struct Latency {
 #[derive(Debug)]
 pub struct Deliveries {
     begin: Instant,
-    /// Set where the sender must stop: the ledger is broken.
+    /// Set where the sender must stop: the ledger is broken, or Kafka denies the messages.
     broken: AtomicBool,
     detail: Mutex<Detail>,
     /// Notes of messages under way; only with a ledger. Without one, a message's tag is its time of sending.
@@ -118,7 +118,14 @@ impl Deliveries {
             }
             Err(error) => {
                 tally.failed.fetch_add(1, Relaxed);
-                detail.first_error.get_or_insert_with(|| error.to_string());
+                let denied = crate::kafka::denied_delivery(&error);
+                if denied.is_some() {
+                    // The next one will be denied as well.
+                    self.broken.store(true, Relaxed);
+                }
+                detail
+                    .first_error
+                    .get_or_insert_with(|| denied.map_or_else(|| error.to_string(), |it| it.to_string()));
             }
         }
     }
@@ -219,6 +226,16 @@ mod tests {
         assert!(lines[1].contains("00:00:01.000Z"));
         assert_eq!((tally.acknowledged.load(Relaxed), tally.failed.load(Relaxed)), (2, 1));
         assert!(deliveries.first_error().unwrap().contains("timed out"));
+        assert!(!deliveries.is_broken());
+    }
+
+    #[test]
+    fn a_denied_message_ends_the_run_with_the_remedy() {
+        let deliveries = Deliveries::new(None);
+        let denial = KafkaError::MessageProduction(RDKafkaErrorCode::TopicAuthorizationFailed);
+        deliveries.note(Delivery { tag: 0, outcome: Err(denial) }, &Tally::default());
+        assert!(deliveries.is_broken());
+        assert!(deliveries.first_error().unwrap().contains("add the ACLs"));
     }
 
     #[test]

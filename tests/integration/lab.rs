@@ -14,6 +14,19 @@ use iotctl::config::{Config, KafkaConfig};
 use iotctl::kafka::Producer;
 use iotctl::kafka::producer::Offer;
 
+/// Names each function of a module as a test, `module::function`.
+macro_rules! trials {
+    ($($name:ident),+ $(,)?) => {
+        pub fn trials() -> Vec<libtest_mimic::Trial> {
+            let module = module_path!().rsplit("::").next().unwrap_or_default();
+            vec![$(libtest_mimic::Trial::test(format!("{module}::{}", stringify!($name)), || {
+                $name().map_err(|error| libtest_mimic::Failed::from(format!("{error:#}")))
+            })),+]
+        }
+    };
+}
+pub(crate) use trials;
+
 pub const CASSANDRA: &str = "127.0.42.1:19042";
 pub const KAFKA: &str = "127.0.42.1:19192";
 
@@ -38,7 +51,7 @@ fn server_settings() -> BTreeMap<String, String> {
 }
 
 /// The binary under test, away from any configuration of the user's.
-fn binary(settings: &BTreeMap<String, String>) -> Command {
+pub fn binary(settings: &BTreeMap<String, String>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_iotctl"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("IOTCTL_") && name != "IOTCTL_JAVA")
     {

@@ -18,18 +18,7 @@ mod schema;
 mod servers;
 mod simulation;
 
-/// Names each function of a module as a test, `module::function`.
-macro_rules! trials {
-    ($($name:ident),+ $(,)?) => {
-        pub fn trials() -> Vec<libtest_mimic::Trial> {
-            let module = module_path!().rsplit("::").next().unwrap_or_default();
-            vec![$(libtest_mimic::Trial::test(format!("{module}::{}", stringify!($name)), || {
-                $name().map_err(|error| libtest_mimic::Failed::from(format!("{error:#}")))
-            })),+]
-        }
-    };
-}
-pub(crate) use trials;
+pub(crate) use lab::trials;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::definition::{Order, Shape, View};
-use super::settings::quoted;
 use super::{Replication, lexer};
+use crate::cassandra::values::quoted;
 use crate::cassandra::{Error, Row, Session};
 
 /// A keyspace as the cluster has it.

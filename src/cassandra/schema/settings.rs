@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::super::NodeView;
+use super::super::values::quoted;
 use super::Error;
 use crate::config::Config;
 
@@ -105,11 +106,6 @@ impl fmt::Display for Replication {
             Self::Other(options) => formatter.write_str(&map_literal(options)),
         }
     }
-}
-
-/// A CQL string.
-pub(super) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// A CQL map of strings.

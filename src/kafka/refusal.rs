@@ -1,0 +1,200 @@
+//! Why no broker will have us, in words. The client library says that a connection failed and tries again until its
+//! caller's patience ends; what is wrong with a certificate it does not say at all. So where a broker does not answer,
+//! its port is looked at by a TLS handshake of our own.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::Error;
+use crate::config::{KafkaConfig, SecurityProtocol};
+use crate::tls::{self, Settings};
+
+pub(super) const SETTINGS: Settings = Settings {
+    ca: "kafka.ssl_ca_location",
+    certificate: "kafka.ssl_certificate_location",
+    key: "kafka.ssl_key_location",
+    off: "kafka.security_protocol to PLAINTEXT or SASL_PLAINTEXT",
+    name: "connect by a name that it has, in kafka.bootstrap_servers and the brokers' advertised.listeners",
+};
+const DEADLINE: Duration = Duration::from_secs(2);
+/// How long a refusal of our certificate may take after the handshake.
+const AFTERTHOUGHT: Duration = Duration::from_millis(300);
+
+/// What is wrong, with the remedy. `reported` is the client library's own last complaint. `None` where nothing is known
+/// for certain: the broker may only be slow, or away.
+pub(super) async fn explain(config: &KafkaConfig, reported: Option<&str>) -> Option<String> {
+    let reported = reported.map(without_address).unwrap_or_default();
+    if reported.contains("SASL") {
+        return Some(login(config, reported));
+    }
+    match timeout(DEADLINE, look(config)).await {
+        Ok(Some(reason)) => Some(reason),
+        _ if reported.contains("certificate verify failed") && config.ssl_ca_location.is_none() => {
+            Some(format!(
+                "its certificate is not signed by an authority that this system trusts (set {} to the PEM of the one that signed it)",
+                SETTINGS.ca
+            ))
+        }
+        _ if reported.contains("SSL") && !reported.contains("Disconnected") => {
+            Some(format!("{reported} (check kafka.ssl_*)"))
+        }
+        _ if reported.starts_with("Disconnected") => Some(format!(
+            "it closes each connection, and kafka.security_protocol is {} (take the one of the listener on that port; {})",
+            name(config.security_protocol),
+            "one that asks for a password is SASL_SSL or SASL_PLAINTEXT"
+        )),
+        _ => None,
+    }
+}
+
+/// A refusal as the library reported it, without a look of our own.
+pub(super) fn error(config: &KafkaConfig, reported: &str) -> Error {
+    let reported = without_address(reported);
+    let reason = match reported.contains("SASL") {
+        true => login(config, reported),
+        false => format!("{reported} (check kafka.ssl_*)"),
+    };
+    Error::Refused { servers: config.bootstrap_servers.join(","), reason }
+}
+
+fn login(config: &KafkaConfig, reported: &str) -> String {
+    let user = config.sasl_username.as_deref().unwrap_or_default();
+    match reported.split_once("supported mechanisms: ") {
+        Some((_, supported)) if !supported.starts_with("(n/a") => format!(
+            "it does not take the mechanism of this login (set kafka.sasl_mechanism to one of its own: {supported})"
+        ),
+        _ => {
+            let reason = reported.strip_prefix("SASL authentication error: ").unwrap_or(reported);
+            format!(
+                "it refuses the login of user {user:?}: {reason} (check kafka.sasl_username, its password and kafka.sasl_mechanism)"
+            )
+        }
+    }
+}
+
+/// The library's complaints begin with the listener's URL: "sasl_ssl://127.0.0.1:9093/bootstrap: SSL handshake …".
+fn without_address(reported: &str) -> &str {
+    match reported.split_once(": ") {
+        Some((address, rest)) if address.contains('/') && !address.contains(' ') => rest,
+        _ => reported,
+    }
+}
+
+fn name(protocol: SecurityProtocol) -> &'static str {
+    match protocol {
+        SecurityProtocol::Plaintext => "PLAINTEXT",
+        SecurityProtocol::Ssl => "SSL",
+        SecurityProtocol::SaslPlaintext => "SASL_PLAINTEXT",
+        SecurityProtocol::SaslSsl => "SASL_SSL",
+    }
+}
+
+/// Looks at the first bootstrap server that takes a connection.
+async fn look(config: &KafkaConfig) -> Option<String> {
+    for server in &config.bootstrap_servers {
+        let (host, port) = match server.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && !port.contains(']') => (host, port.parse().ok()?),
+            _ => (server.as_str(), 9092),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let Ok(stream) = TcpStream::connect((host, port)).await else { continue };
+        return match config.security_protocol {
+            SecurityProtocol::Ssl | SecurityProtocol::SaslSsl => {
+                refused_handshake(config, host, stream).await
+            }
+            SecurityProtocol::Plaintext | SecurityProtocol::SaslPlaintext => {
+                let with_tls = match config.security_protocol {
+                    SecurityProtocol::Plaintext => "SSL, or SASL_SSL where it asks for a password",
+                    _ => "SASL_SSL",
+                };
+                speaks_tls(stream).await.then(|| {
+                    format!(
+                        "it speaks TLS there, and kafka.security_protocol is {} (set it to {with_tls})",
+                        name(config.security_protocol)
+                    )
+                })
+            }
+        };
+    }
+    None
+}
+
+async fn refused_handshake(config: &KafkaConfig, host: &str, stream: TcpStream) -> Option<String> {
+    // Without a file the library trusts the system's authorities, which rustls does not know.
+    let ca = config.ssl_ca_location.as_deref()?;
+    let own = config.ssl_certificate_location.as_deref().zip(config.ssl_key_location.as_deref());
+    // A key with a password is the library's to read.
+    let own = own.filter(|_| config.ssl_key_password.is_none());
+    let client = tls::client_config(&SETTINGS, ca, own).ok()?;
+    let server = ServerName::try_from(host.to_owned()).ok()?;
+    let has_own = config.ssl_certificate_location.is_some();
+    let failure = match TlsConnector::from(client).connect(server, stream).await {
+        Err(error) => error,
+        // With TLS 1.3 a broker refuses a client's certificate only after the handshake.
+        Ok(mut stream) => match timeout(AFTERTHOUGHT, stream.read_u8()).await {
+            Ok(Err(error)) => error,
+            _ => return None,
+        },
+    };
+    tls::explain(&failure, &SETTINGS, has_own)
+}
+
+/// Whether the other side answers a ClientHello with a record of TLS.
+async fn speaks_tls(mut stream: TcpStream) -> bool {
+    const HANDSHAKE: u8 = 22;
+    const ALERT: u8 = 21;
+    let Some(hello) = client_hello() else { return false };
+    let exchange = async {
+        stream.write_all(&hello).await?;
+        stream.read_u8().await
+    };
+    matches!(exchange.await, Ok(HANDSHAKE | ALERT))
+}
+
+fn client_hello() -> Option<Vec<u8>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+    let config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let server = ServerName::try_from("localhost").ok()?;
+    let mut connection = ClientConnection::new(Arc::new(config), server).ok()?;
+    let mut hello = Vec::new();
+    let written: io::Result<usize> = connection.write_tls(&mut hello);
+    written.ok().map(|_| hello)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refused_login_names_the_user_and_the_mechanisms_that_there_are() {
+        let config = KafkaConfig { sasl_username: Some("iot".into()), ..Default::default() };
+        let reported = "sasl_ssl://127.0.0.1:9093/bootstrap: SASL authentication error: invalid credentials";
+        let reason = explain(&config, Some(reported)).await.unwrap();
+        assert_eq!(
+            reason,
+            "it refuses the login of user \"iot\": invalid credentials (check kafka.sasl_username, its password and kafka.sasl_mechanism)"
+        );
+        let reported = "sasl_ssl://a:1/2: SASL PLAIN mechanism handshake failed: Broker: Unsupported SASL mechanism: \
+                        broker's supported mechanisms: SCRAM-SHA-512";
+        let reason = explain(&config, Some(reported)).await.unwrap();
+        assert!(reason.ends_with("(set kafka.sasl_mechanism to one of its own: SCRAM-SHA-512)"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_is_away_is_not_said_to_refuse() {
+        let config = KafkaConfig { bootstrap_servers: vec!["127.0.0.1:1".into()], ..Default::default() };
+        assert_eq!(
+            explain(&config, Some("127.0.0.1:1/bootstrap: Connect to … failed: Connection refused")).await,
+            None
+        );
+    }
+}

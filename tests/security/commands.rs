@@ -1,0 +1,67 @@
+//! Every command, through TLS and passwords, as the role that docs/security.md has for it.
+
+use anyhow::ensure;
+
+use crate::servers;
+use crate::servers::{INGEST, READER, SCHEMA, SENDER};
+
+crate::trials!(each_role_can_do_its_work, a_keyspace_that_somebody_else_made_can_be_tended);
+
+fn each_role_can_do_its_work() -> anyhow::Result<()> {
+    let place = servers().place("roles")?;
+    let schema = place.lab(SCHEMA)?;
+    schema.ok(&["-q", "schema", "check"])?;
+    schema.ok(&["-q", "schema", "show"])?;
+    let applied = schema.ok(&["-q", "schema", "apply", "--format", "json"])?;
+    ensure!(applied.contains("exists") && !applied.contains("created"), "{applied}");
+
+    let sent =
+        place.lab(SENDER)?.ok(&["-q", "simulate", "--rate", "0", "--count", "3000", "--format", "json"])?;
+    ensure!(serde_json::from_str::<serde_json::Value>(&sent)?["acknowledged"] == 3000, "{sent}");
+
+    let report = place.lab(INGEST)?.ingest()?;
+    ensure!(report["rows"] == 3000 && report["dead_letters"] == 0, "{report}");
+
+    let reader = place.lab(READER)?;
+    let rows = reader.query("thermostat", &["--last", "30d"])?;
+    ensure!(!rows.is_empty(), "the reader sees no rows");
+    let extremes = reader.lines(&[
+        "-q",
+        "extremes",
+        "--metric",
+        "temperature",
+        "--last",
+        "30d",
+        "--format",
+        "ndjson",
+    ])?;
+    ensure!(!extremes.is_empty(), "the reader sees no extremes");
+    let sensors = reader.lines(&["-q", "sensors", "--format", "ndjson"])?;
+    ensure!(!sensors.is_empty(), "the reader sees no sensors");
+    let groups = reader.lines(&["-q", "sensors", "--groups", "--format", "ndjson"])?;
+    ensure!(!groups.is_empty(), "the reader sees no groups");
+    Ok(())
+}
+
+fn a_keyspace_that_somebody_else_made_can_be_tended() -> anyhow::Result<()> {
+    let place = servers().place("others")?;
+    // Who makes a keyspace owns it; without that, there are the grants alone.
+    servers().cql(&[format!("REVOKE ALL PERMISSIONS ON KEYSPACE {} FROM {SCHEMA}", place.name)])?;
+    place.grant("TO iot_schema")?;
+    let schema = place.lab(SCHEMA)?;
+    schema.ok(&["-q", "schema", "check"])?;
+    servers().cql(&[format!("DROP TABLE {}.iot_latest", place.name)])?;
+    let applied = schema.ok(&[
+        "-q",
+        "-O",
+        "schema.ttl=20d",
+        "schema",
+        "apply",
+        "--alter-options",
+        "--format",
+        "json",
+    ])?;
+    ensure!(applied.contains("created") && applied.contains("altered"), "{applied}");
+    place.lab(READER)?.ok(&["-q", "schema", "check", "--skip-kafka", "-O", "schema.ttl=20d"])?;
+    Ok(())
+}

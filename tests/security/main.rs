@@ -1,0 +1,62 @@
+//! The real binary against a real Cassandra and a real Kafka that demand TLS and passwords and grant permissions.
+//!
+//! The servers are started once, on an address of their own (127.0.47.1), and stopped at the end. What each role may
+//! do is what docs/security.md grants: its statements and commands are the ones that are run.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+mod certificates;
+#[path = "../integration/lab.rs"]
+#[allow(dead_code, reason = "shared with the integration tests, which use all of it")]
+mod lab;
+mod servers;
+
+mod commands;
+mod names;
+mod refusals;
+mod secrets;
+mod withdrawn;
+
+pub(crate) use lab::trials;
+
+/// The servers, from before the first test until after the last.
+static SERVERS: std::sync::OnceLock<servers::Servers> = std::sync::OnceLock::new();
+
+pub(crate) fn servers() -> &'static servers::Servers {
+    SERVERS.get().expect("main starts them before the first test")
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Most of them wait: for a server, or for the patience of an ingest to end.
+    arguments.test_threads = arguments.test_threads.or(Some(4));
+    let trials: Vec<Trial> = [
+        // The longest first.
+        withdrawn::trials(),
+        commands::trials(),
+        names::trials(),
+        refusals::trials(),
+        secrets::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    match servers::Servers::start() {
+        Ok(servers) => SERVERS.get_or_init(|| servers),
+        Err(error) => {
+            lab::complain(&format!("cannot start the secure servers: {error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Err(error) = servers().stop() {
+        lab::complain(&format!("cannot stop the secure servers: {error:#}"));
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
