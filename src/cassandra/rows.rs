@@ -106,12 +106,11 @@ impl Rows {
 impl<'a> Row<'a> {
     /// The cell in column `index` (as the statement lists them) as a `T`, or `Option<T>` where it may be null.
     pub fn get<T: FromCell<'a>>(&self, index: usize) -> Result<T, CellError> {
+        let refused = |column: String| CellError { column, expected: T::EXPECTED };
+        // A column that the server left out is not the next row's first cell.
+        let Some(column) = self.rows.columns.get(index) else { return Err(refused(format!("#{index}"))) };
         let cell = self.rows.cells.get(self.first_cell + index).and_then(|range| range.clone());
-        let cell = cell.map(|range| &self.rows.bytes[range]);
-        T::from_cell(cell).ok_or_else(|| CellError {
-            column: self.rows.columns.get(index).cloned().unwrap_or_else(|| format!("#{index}")),
-            expected: T::EXPECTED,
-        })
+        T::from_cell(cell.map(|range| &self.rows.bytes[range])).ok_or_else(|| refused(column.clone()))
     }
 
     /// The cell in the column named `name`; for small results of system tables.
