@@ -3,7 +3,7 @@
 //! Requests and results are written and read in wire format. Nothing here prints.
 //!
 //! - [`session`]: connect, prepare, execute, pages, batches, schema agreement.
-//! - `discovery`, `topology`, `node`, `connection`, `tls`: the cluster as the session sees it, from the ring down to a socket.
+//! - `discovery`, `topology`, `node`, `connection`, `frames`, `tls`: the cluster as the session sees it, from the ring down to a socket.
 //! - [`statement`], [`values`], [`rows`]: requests, bound values and results in wire format.
 //! - [`schema`]: schema.cql filled in, compared with what is there, and applied.
 //! - [`writes`]: the statements that store readings.
@@ -17,6 +17,7 @@ pub mod aggregates;
 mod connection;
 mod discovery;
 pub mod error;
+mod frames;
 pub mod groups;
 mod node;
 pub mod readings;

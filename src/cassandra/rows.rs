@@ -34,7 +34,8 @@ pub struct CellError {
 impl Rows {
     /// Reads the body of a RESULT message (native protocol v4, section 4.2.5). Results other than rows are empty.
     /// `None` where the bytes are not such a body.
-    pub(super) fn parse(body: Vec<u8>) -> Option<Self> {
+    #[doc(hidden)]
+    pub fn parse(body: Vec<u8>) -> Option<Self> {
         const KIND_ROWS: i32 = 2;
         const GLOBAL_TABLE_SPEC: i32 = 0x01;
         const HAS_MORE_PAGES: i32 = 0x02;
@@ -250,13 +251,13 @@ impl<'a, K: FromCell<'a> + Ord, V: FromCell<'a>> FromCell<'a> for BTreeMap<K, V>
     }
 }
 
-fn take_int(rest: &mut &[u8]) -> Option<i32> {
+pub(super) fn take_int(rest: &mut &[u8]) -> Option<i32> {
     let (bytes, tail) = rest.split_first_chunk::<4>()?;
     *rest = tail;
     Some(i32::from_be_bytes(*bytes))
 }
 
-fn take_short(rest: &mut &[u8]) -> Option<u16> {
+pub(super) fn take_short(rest: &mut &[u8]) -> Option<u16> {
     let (bytes, tail) = rest.split_first_chunk::<2>()?;
     *rest = tail;
     Some(u16::from_be_bytes(*bytes))
@@ -266,11 +267,13 @@ fn take_length(rest: &mut &[u8]) -> Option<usize> {
     usize::try_from(take_int(rest)?).ok()
 }
 
-fn take_string<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+pub(super) fn take_short_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = take_short(rest)?.into();
-    let (bytes, tail) = rest.split_at_checked(length)?;
-    *rest = tail;
-    std::str::from_utf8(bytes).ok()
+    rest.split_off(..length)
+}
+
+fn take_string<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(take_short_bytes(rest)?).ok()
 }
 
 /// Steps over a column's type; cells are read as the statement's author knows them to be.
@@ -312,9 +315,7 @@ fn skip_type(rest: &mut &[u8], depth: u8) -> Option<()> {
     }
 }
 
-fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = take_length(rest)?;
-    let (bytes, tail) = rest.split_at_checked(length)?;
-    *rest = tail;
-    Some(bytes)
+    rest.split_off(..length)
 }
