@@ -49,17 +49,18 @@ impl Frames {
     }
 
     /// The frames at the start of `bytes`, and how many bytes they take.
-    fn cut(&self, bytes: &[u8]) -> DriverResult<(Vec<Envelope>, usize)> {
+    fn cut(&self, bytes: &[u8]) -> Result<(Vec<Envelope>, usize), Malformed> {
         let mut envelopes = Vec::new();
         let mut at = 0;
         while let Some((header, rest)) = bytes[at..].split_first_chunk::<HEADER>() {
             let [version, flags, stream_high, stream_low, opcode, length @ ..] = *header;
             if version != ANSWER {
-                return Err(malformed("a frame that is no answer of native protocol v4"));
+                return Err(Malformed("a frame that is no answer of native protocol v4"));
             }
             let length = usize::try_from(i32::from_be_bytes(length)).ok().filter(|it| *it <= MAX_BODY);
-            let length = length.ok_or_else(|| malformed("a frame of a length that no frame has"))?;
-            let opcode = Opcode::try_from(opcode)?;
+            let length = length.ok_or(Malformed("a frame of a length that no frame has"))?;
+            let opcode =
+                Opcode::try_from(opcode).map_err(|_| Malformed("a frame of no kind that is known"))?;
             let Some(body) = rest.get(..length) else { break };
             let body = self.body(flags, opcode, body)?;
             envelopes.push(Envelope {
@@ -77,8 +78,8 @@ impl Frames {
         Ok((envelopes, at))
     }
 
-    fn body(&self, flags: u8, opcode: Opcode, body: &[u8]) -> DriverResult<Vec<u8>> {
-        let body = without_preface(flags, body).ok_or_else(|| malformed("a frame with a cut preface"))?;
+    fn body(&self, flags: u8, opcode: Opcode, body: &[u8]) -> Result<Vec<u8>, Malformed> {
+        let body = without_preface(flags, body).ok_or(Malformed("a frame with a cut preface"))?;
         let checked = match opcode {
             Opcode::Error => error(body),
             Opcode::Result if !self.greeted.0.load(Ordering::Acquire) => None,
@@ -93,7 +94,7 @@ impl Frames {
             Opcode::Ready | Opcode::Event => Some(Vec::new()),
             _ => None,
         };
-        checked.ok_or_else(|| malformed("a frame that is cut or malformed"))
+        checked.ok_or(Malformed("a frame that is cut or malformed"))
     }
 }
 
@@ -112,8 +113,13 @@ impl FrameDecoder for Frames {
     }
 }
 
-fn malformed(what: &str) -> DriverError {
-    DriverError::General(format!("the server sent {what}"))
+/// What the server sent.
+struct Malformed(&'static str);
+
+impl From<Malformed> for DriverError {
+    fn from(Malformed(what): Malformed) -> Self {
+        DriverError::General(format!("the server sent {what}"))
+    }
 }
 
 /// Steps over what flags put before the body: a trace's id, and warnings. Compression was never agreed on.
@@ -222,8 +228,8 @@ mod tests {
         Frames::new(greeted)
     }
 
-    fn consume(frames: &mut Frames, bytes: &[u8]) -> DriverResult<Vec<Envelope>> {
-        frames.consume(&mut bytes.to_vec(), Compression::None)
+    fn consume(frames: &mut Frames, bytes: &[u8]) -> Result<Vec<Envelope>, String> {
+        frames.consume(&mut bytes.to_vec(), Compression::None).map_err(|error| error.to_string())
     }
 
     fn error_body(code: i32, message: &[u8], details: &[u8]) -> Vec<u8> {
