@@ -105,7 +105,15 @@ impl Recording {
 
     fn open_unshifted(plan: &RecordingPlan) -> anyhow::Result<Self> {
         let name = if plan.path == Path::new("-") { "stdin".into() } else { plan.path.display().to_string() };
-        let mut reader = input(&plan.path)?;
+        Self::read(name, input(&plan.path)?, plan)
+    }
+
+    /// Reads from `reader` and not from the plan's path.
+    pub(crate) fn read(
+        name: String,
+        mut reader: Box<dyn BufRead + Send>,
+        plan: &RecordingPlan,
+    ) -> anyhow::Result<Self> {
         let (first, blank_lines) = first_byte(&mut reader).with_context(|| format!("cannot read {name}"))?;
         let lines = if first == Some(b'{') {
             if !plan.mapping.is_empty() {
