@@ -319,3 +319,20 @@ pub(super) fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = take_length(rest)?;
     rest.split_off(..length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_that_is_not_there_is_an_error_and_not_the_next_rows_cell() {
+        let mut body = [2_i32, 1, 1].map(i32::to_be_bytes).concat();
+        body.extend(b"\0\x01k\0\x01t\0\x01a\0\x09");
+        body.extend([2_i32, 4, 7, 4, 8].map(i32::to_be_bytes).concat());
+        let rows = Rows::parse(body).unwrap();
+        let first = rows.first().unwrap();
+        assert_eq!(first.get::<i32>(0), Ok(7));
+        assert_eq!(first.get::<i32>(1).unwrap_err().column, "#1");
+        assert_eq!(first.get::<Option<i32>>(1).unwrap_err().column, "#1");
+    }
+}

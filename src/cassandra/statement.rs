@@ -257,6 +257,21 @@ mod tests {
     }
 
     #[test]
+    fn a_prepared_answer_is_read_no_deeper_than_needed() {
+        let start =
+            [&4_i32.to_be_bytes()[..], b"\0\x02id", &[0; 4], &[0, 0, 0, 2], &[0, 0, 0, 1], &[0, 1]].concat();
+        let nested = [&start[..], &[0, 0x20].repeat(1 << 20)].concat();
+        for body in [&start, &nested] {
+            assert_eq!(prepared(body), Some((b"id".to_vec(), vec![1])));
+        }
+        for length in 0..start.len() {
+            assert_eq!(prepared(&start[..length]), None, "{length} bytes");
+        }
+        let endless = [&4_i32.to_be_bytes()[..], b"\0\x02id", &[0; 8], &i32::MAX.to_be_bytes()].concat();
+        assert_eq!(prepared(&endless), None);
+    }
+
+    #[test]
     fn a_batch_is_byte_for_byte_what_the_driver_would_send() {
         let mut batch = Batch::new(&statement(), &[b"a", b"b"]);
         batch.push(&Values::new().text("a").text("b").bigint(5));
