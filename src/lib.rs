@@ -36,6 +36,8 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod error;
+#[doc(hidden)]
+pub mod hostile;
 pub mod ingestion;
 pub mod kafka;
 pub mod local;

@@ -71,7 +71,7 @@ impl Stretch {
             cuts = vec![cuts[cuts.len() / 2]];
         }
         if cuts.is_empty() && self.can_split() {
-            cuts.push(self.from + (self.to - self.from) / 2);
+            cuts.push(self.from.midpoint(self.to));
         }
         let ends = cuts.iter().copied().chain([self.to]);
         let starts = [self.from].into_iter().chain(cuts.iter().copied());

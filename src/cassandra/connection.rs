@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,10 +21,12 @@ use cassandra_protocol::frame::{Envelope, Version};
 use cdrs_tokio::cluster::{KeyspaceHolder, startup};
 use cdrs_tokio::frame_encoding::{FrameEncodingFactory, ProtocolFrameEncodingFactory};
 use cdrs_tokio::transport::{CdrsTransport, TransportTcp};
+use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use super::frames::{Frames, Greeted};
 use super::tls::Tls;
 use super::{Error, VERSION};
 use crate::config::CassandraConfig;
@@ -69,8 +72,13 @@ impl Connector {
 
     /// Opens a connection, through TLS and login, within the connect timeout.
     pub async fn open(&self, node: SocketAddr) -> Result<Connection, Error> {
-        match tokio::time::timeout(self.connect_timeout, self.handshake(node)).await {
-            Ok(result) => result,
+        // What comes before the login is over is read by the driver alone, which panics where a length lies.
+        let handshake = AssertUnwindSafe(self.handshake(node)).catch_unwind();
+        match tokio::time::timeout(self.connect_timeout, handshake).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_panic)) => {
+                Err(Error::Protocol { node, message: "an answer to the login that is malformed".into() })
+            }
             Err(_) => Err(Error::Connection {
                 node,
                 message: format!("no connection within {:?}", self.connect_timeout),
@@ -92,16 +100,21 @@ impl Connector {
         {
             tracing::warn!(%node, "the password goes over the network unencrypted (set cassandra.tls.enabled = true)");
         }
+        let greeted = Greeted::default();
+        let frames = Frames::new(greeted.clone());
         let transport = match &self.tls {
-            None => transport(node, Observed { stream, end: end.clone() }, &keyspace),
+            None => transport(node, Observed { stream, end: end.clone() }, frames, &keyspace),
             Some(tls) => {
                 let stream = tls.connect(node, stream).await?;
-                transport(node, Observed { stream, end: end.clone() }, &keyspace)
+                transport(node, Observed { stream, end: end.clone() }, frames, &keyspace)
             }
         };
         let transport = transport.map_err(|error| broken(node, &error))?;
         match startup(&transport, self.authenticator.as_ref(), &keyspace, compression, VERSION).await {
-            Ok(()) => Ok(Connection { transport, permits: Semaphore::new(MAX_IN_FLIGHT) }),
+            Ok(()) => {
+                greeted.set();
+                Ok(Connection { transport, permits: Semaphore::new(MAX_IN_FLIGHT) })
+            }
             // The driver forgets why a stream ended. With TLS 1.3 a server refuses a client's certificate only now.
             Err(error) => Err(match (end.get(), &self.tls) {
                 (None, _) => Error::from_driver(error, node),
@@ -125,11 +138,11 @@ impl Connector {
 fn transport<S: AsyncRead + AsyncWrite + Send + Sync + 'static>(
     node: SocketAddr,
     stream: S,
+    frames: Frames,
     keyspace: &Arc<KeyspaceHolder>,
 ) -> io::Result<TransportTcp> {
     let compression = Compression::None;
     let encoder = ProtocolFrameEncodingFactory.create_encoder(VERSION, compression);
-    let decoder = ProtocolFrameEncodingFactory.create_decoder(VERSION, compression);
     TransportTcp::with_stream(
         stream,
         node,
@@ -138,7 +151,7 @@ fn transport<S: AsyncRead + AsyncWrite + Send + Sync + 'static>(
         None,
         compression,
         encoder,
-        decoder,
+        Box::new(frames),
         WRITE_QUEUE,
     )
 }

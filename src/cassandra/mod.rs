@@ -3,7 +3,7 @@
 //! Requests and results are written and read in wire format. Nothing here prints.
 //!
 //! - [`session`]: connect, prepare, execute, pages, batches, schema agreement.
-//! - `discovery`, `topology`, `node`, `connection`, `tls`: the cluster as the session sees it, from the ring down to a socket.
+//! - `discovery`, `topology`, `node`, `connection`, `frames`, `tls`: the cluster as the session sees it, from the ring down to a socket.
 //! - [`statement`], [`values`], [`rows`]: requests, bound values and results in wire format.
 //! - [`schema`]: schema.cql filled in, compared with what is there, and applied.
 //! - [`writes`]: the statements that store readings.
@@ -17,6 +17,7 @@ pub mod aggregates;
 mod connection;
 mod discovery;
 pub mod error;
+mod frames;
 pub mod groups;
 mod node;
 pub mod readings;
@@ -34,6 +35,51 @@ pub use rows::{CellError, FromCell, Row, Rows};
 pub use session::{NodeView, Pages, Session};
 pub use statement::{Batch, SealedBatch, Statement};
 pub use values::Values;
+
+/// Reads bytes as those of a connection, and every answer in them as far as the session and the driver would. How
+/// many frames there were.
+pub(crate) fn read_answers(bytes: &[u8]) -> usize {
+    use cassandra_protocol::frame::Opcode;
+    use cassandra_protocol::frame::frame_decoder::FrameDecoder;
+
+    let greeted = frames::Greeted::default();
+    greeted.set();
+    let frames = frames::Frames::new(greeted)
+        .consume(&mut bytes.to_vec(), cassandra_protocol::compression::Compression::None)
+        .unwrap_or_default();
+    for frame in &frames {
+        if frame.opcode == Opcode::Result {
+            read_result(&frame.body);
+        } else {
+            let _ = frame.response_body();
+        }
+    }
+    frames.len()
+}
+
+/// Reads a result as each of those that the session asks for.
+pub(crate) fn read_result(body: &[u8]) -> usize {
+    use std::collections::BTreeMap;
+
+    let _ = statement::prepared(body);
+    let Some(rows) = Rows::parse(body.to_vec()) else { return 0 };
+    let node = std::net::SocketAddr::from(([127, 0, 0, 1], 9042));
+    let _ = topology::members(node, &rows, &rows);
+    for row in rows.iter() {
+        for index in 0..=rows.columns().len() {
+            let _ = row.get::<Option<String>>(index);
+            let _ = row.get::<i64>(index);
+            let _ = row.get::<f32>(index);
+            let _ = row.get::<uuid::Uuid>(index);
+            let _ = row.get::<Vec<&str>>(index);
+            let _ = row.get::<Option<BTreeMap<&str, f32>>>(index);
+            if let Ok(options) = row.get::<BTreeMap<String, String>>(index) {
+                let _ = topology::Replication::parse(options);
+            }
+        }
+    }
+    rows.len()
+}
 
 /// The native protocol's version; 4 is the first with "not set" values and is spoken by every Cassandra since 2.2.
 const VERSION: Version = Version::V4;

@@ -34,7 +34,8 @@ pub struct CellError {
 impl Rows {
     /// Reads the body of a RESULT message (native protocol v4, section 4.2.5). Results other than rows are empty.
     /// `None` where the bytes are not such a body.
-    pub(super) fn parse(body: Vec<u8>) -> Option<Self> {
+    #[doc(hidden)]
+    pub fn parse(body: Vec<u8>) -> Option<Self> {
         const KIND_ROWS: i32 = 2;
         const GLOBAL_TABLE_SPEC: i32 = 0x01;
         const HAS_MORE_PAGES: i32 = 0x02;
@@ -106,12 +107,11 @@ impl Rows {
 impl<'a> Row<'a> {
     /// The cell in column `index` (as the statement lists them) as a `T`, or `Option<T>` where it may be null.
     pub fn get<T: FromCell<'a>>(&self, index: usize) -> Result<T, CellError> {
+        let refused = |column: String| CellError { column, expected: T::EXPECTED };
+        // A column that the server left out is not the next row's first cell.
+        let Some(column) = self.rows.columns.get(index) else { return Err(refused(format!("#{index}"))) };
         let cell = self.rows.cells.get(self.first_cell + index).and_then(|range| range.clone());
-        let cell = cell.map(|range| &self.rows.bytes[range]);
-        T::from_cell(cell).ok_or_else(|| CellError {
-            column: self.rows.columns.get(index).cloned().unwrap_or_else(|| format!("#{index}")),
-            expected: T::EXPECTED,
-        })
+        T::from_cell(cell.map(|range| &self.rows.bytes[range])).ok_or_else(|| refused(column.clone()))
     }
 
     /// The cell in the column named `name`; for small results of system tables.
@@ -251,13 +251,13 @@ impl<'a, K: FromCell<'a> + Ord, V: FromCell<'a>> FromCell<'a> for BTreeMap<K, V>
     }
 }
 
-fn take_int(rest: &mut &[u8]) -> Option<i32> {
+pub(super) fn take_int(rest: &mut &[u8]) -> Option<i32> {
     let (bytes, tail) = rest.split_first_chunk::<4>()?;
     *rest = tail;
     Some(i32::from_be_bytes(*bytes))
 }
 
-fn take_short(rest: &mut &[u8]) -> Option<u16> {
+pub(super) fn take_short(rest: &mut &[u8]) -> Option<u16> {
     let (bytes, tail) = rest.split_first_chunk::<2>()?;
     *rest = tail;
     Some(u16::from_be_bytes(*bytes))
@@ -267,11 +267,13 @@ fn take_length(rest: &mut &[u8]) -> Option<usize> {
     usize::try_from(take_int(rest)?).ok()
 }
 
-fn take_string<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+pub(super) fn take_short_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = take_short(rest)?.into();
-    let (bytes, tail) = rest.split_at_checked(length)?;
-    *rest = tail;
-    std::str::from_utf8(bytes).ok()
+    rest.split_off(..length)
+}
+
+fn take_string<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(take_short_bytes(rest)?).ok()
 }
 
 /// Steps over a column's type; cells are read as the statement's author knows them to be.
@@ -313,9 +315,24 @@ fn skip_type(rest: &mut &[u8], depth: u8) -> Option<()> {
     }
 }
 
-fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = take_length(rest)?;
-    let (bytes, tail) = rest.split_at_checked(length)?;
-    *rest = tail;
-    Some(bytes)
+    rest.split_off(..length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_that_is_not_there_is_an_error_and_not_the_next_rows_cell() {
+        let mut body = [2_i32, 1, 1].map(i32::to_be_bytes).concat();
+        body.extend(b"\0\x01k\0\x01t\0\x01a\0\x09");
+        body.extend([2_i32, 4, 7, 4, 8].map(i32::to_be_bytes).concat());
+        let rows = Rows::parse(body).unwrap();
+        let first = rows.first().unwrap();
+        assert_eq!(first.get::<i32>(0), Ok(7));
+        assert_eq!(first.get::<i32>(1).unwrap_err().column, "#1");
+        assert_eq!(first.get::<Option<i32>>(1).unwrap_err().column, "#1");
+    }
 }

@@ -141,23 +141,13 @@ impl Session {
             return Ok(statement.clone());
         }
         let (node, answer) = self.inner.run(None, &statement::prepare(cql)).await?;
-        let prepared = answer.response_body().ok().and_then(|body| body.into_prepared());
-        let Some(prepared) = prepared else {
+        let Some((id, partition_key)) = statement::prepared(&answer.body) else {
             return Err(Error::Protocol {
                 node,
                 message: "PREPARE was not answered with a statement".into(),
             });
         };
-        let statement = Arc::new(Statement {
-            cql: cql.to_owned(),
-            id: prepared.id.into_bytes().unwrap_or_default(),
-            partition_key: prepared
-                .metadata
-                .pk_indexes
-                .iter()
-                .filter_map(|&index| usize::try_from(index).ok())
-                .collect(),
-        });
+        let statement = Arc::new(Statement { cql: cql.to_owned(), id, partition_key });
         self.inner
             .statements
             .lock()
@@ -169,7 +159,7 @@ impl Session {
     /// Runs an idempotent statement on a replica of its partition: reads at the read consistency, returning one
     /// page of up to 5,000 rows; writes at the write consistency.
     pub async fn execute(&self, statement: &Statement, values: &Values) -> Result<Rows, Error> {
-        self.page(statement, values, PAGE_SIZE, None).await
+        self.page(statement, values, PAGE_SIZE, None).await.map(|(_, rows)| rows)
     }
 
     /// The rows of an idempotent read, page by page.
@@ -232,14 +222,14 @@ impl Session {
         values: &Values,
         page_size: i32,
         paging_state: Option<&[u8]>,
-    ) -> Result<Rows, Error> {
+    ) -> Result<(SocketAddr, Rows), Error> {
         let consistency = match statement.is_read() {
             true => self.inner.config.read_consistency,
             false => self.inner.config.write_consistency,
         };
         let envelope = statement::execute(statement, values, consistency, page_size, paging_state);
         let (node, answer) = self.inner.run(statement.token(values), &envelope).await?;
-        parse(node, answer)
+        Ok((node, parse(node, answer)?))
     }
 }
 
@@ -258,9 +248,14 @@ impl Pages {
     /// The next page, or `None` after the last. A page may be empty.
     pub async fn next(&mut self) -> Result<Option<Rows>, Error> {
         let Some(state) = &self.next else { return Ok(None) };
-        let mut rows =
+        let (node, mut rows) =
             self.session.page(&self.statement, &self.values, self.page_size, state.as_deref()).await?;
-        self.next = rows.paging_state.take().map(Some);
+        let next = rows.paging_state.take();
+        // The same request again would have the same answer, for ever.
+        if next.is_some() && next == *state {
+            return Err(Error::Protocol { node, message: "a page that leads to itself".into() });
+        }
+        self.next = next.map(Some);
         Ok(Some(rows))
     }
 

@@ -4,6 +4,7 @@
 use cassandra_protocol::frame::{Direction, Envelope, Flags, Opcode};
 use cassandra_protocol::token::Murmur3Token;
 
+use super::rows::{take_int, take_short, take_short_bytes};
 use super::{VERSION, Values};
 use crate::config::Consistency;
 
@@ -97,6 +98,24 @@ pub(super) fn query(
 
 pub(super) fn prepare(cql: &str) -> Envelope {
     Envelope::new_req_prepare(cql.to_owned(), None, Flags::empty(), VERSION)
+}
+
+/// Reads the body of a RESULT message that answers PREPARE (section 4.2.5.4): the statement's id, and which markers
+/// are the partition key's components. What follows describes the columns, as deep as the server likes; nobody here
+/// needs it.
+pub(super) fn prepared(body: &[u8]) -> Option<(Vec<u8>, Vec<usize>)> {
+    const KIND_PREPARED: i32 = 4;
+
+    let mut rest = body;
+    if take_int(&mut rest)? != KIND_PREPARED {
+        return None;
+    }
+    let id = take_short_bytes(&mut rest)?.to_vec();
+    let _flags = take_int(&mut rest)?;
+    let _columns = take_int(&mut rest)?;
+    let key = take_int(&mut rest)?;
+    let partition_key = (0..key).map(|_| take_short(&mut rest).map(usize::from)).collect::<Option<_>>()?;
+    Some((id, partition_key))
 }
 
 fn parameters(
@@ -235,6 +254,21 @@ mod tests {
 
     fn statement() -> Statement {
         Statement::sample(vec![0, 1])
+    }
+
+    #[test]
+    fn a_prepared_answer_is_read_no_deeper_than_needed() {
+        let start =
+            [&4_i32.to_be_bytes()[..], b"\0\x02id", &[0; 4], &[0, 0, 0, 2], &[0, 0, 0, 1], &[0, 1]].concat();
+        let nested = [&start[..], &[0, 0x20].repeat(1 << 20)].concat();
+        for body in [&start, &nested] {
+            assert_eq!(prepared(body), Some((b"id".to_vec(), vec![1])));
+        }
+        for length in 0..start.len() {
+            assert_eq!(prepared(&start[..length]), None, "{length} bytes");
+        }
+        let endless = [&4_i32.to_be_bytes()[..], b"\0\x02id", &[0; 8], &i32::MAX.to_be_bytes()].concat();
+        assert_eq!(prepared(&endless), None);
     }
 
     #[test]

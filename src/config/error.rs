@@ -12,6 +12,8 @@ pub enum ConfigError {
     NoFile { path: PathBuf, by: String },
     #[error("cannot read config file {}: {source} (make it readable, or name another with --config)", path.display())]
     UnreadableFile { path: PathBuf, source: io::Error },
+    #[error("config file {} is larger than {limit} bytes (name another with --config)", path.display())]
+    FileTooLarge { path: PathBuf, limit: u64 },
     #[error("{}, line {line}: this is not TOML: {message} (`iotctl config init --path FILE` writes an example)", path.display())]
     Syntax { path: PathBuf, line: usize, message: String },
     #[error("unknown key {key} ({origin}): {}`iotctl config show` lists every key", did_you_mean(suggestion.as_deref()))]

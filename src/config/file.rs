@@ -1,6 +1,7 @@
 //! The TOML file: where it is looked for, and its settings with the line that each stands on.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use toml::Value;
@@ -11,6 +12,9 @@ use super::{ConfigError, Origin, keys};
 
 /// The file of the working folder.
 pub const LOCAL_FILE: &str = "iotctl.toml";
+
+/// No config file is larger; a device or a log that was named by mistake is not read whole.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A setting of the file. Paths are already relative to the working folder.
 #[derive(Debug)]
@@ -29,7 +33,10 @@ pub fn default_files() -> Vec<PathBuf> {
 /// The text of the first of `candidates` that exists.
 pub fn read_first(candidates: &[PathBuf]) -> Result<Option<(PathBuf, String)>, ConfigError> {
     for path in candidates {
-        match std::fs::read_to_string(path) {
+        match read(path) {
+            Ok(text) if text.len() as u64 > MAX_FILE_BYTES => {
+                return Err(ConfigError::FileTooLarge { path: path.clone(), limit: MAX_FILE_BYTES });
+            }
             Ok(text) => return Ok(Some((path.clone(), text))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(ConfigError::UnreadableFile { path: path.clone(), source }),
@@ -38,21 +45,32 @@ pub fn read_first(candidates: &[PathBuf]) -> Result<Option<(PathBuf, String)>, C
     Ok(None)
 }
 
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        // It may be cut within a character, and is refused for its size all the same.
+        return Ok(String::from_utf8_lossy(&bytes).into_owned());
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
 /// The settings of a file, in the order of their keys. Keys are known when this returns; values are as written.
 pub fn settings(path: &Path, text: &str) -> Result<Vec<FileSetting>, ConfigError> {
+    let lines = Lines::of(text);
     let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
-        line: line_of(text, error.span().map_or(0, |span| span.start)),
+        line: lines.number(error.span().map_or(0, |span| span.start)),
         message: error.message().replace('\n', ", "),
     })?;
-    let mut reader = FileReader { path, text, settings: Vec::new() };
+    let mut reader = FileReader { path, lines, settings: Vec::new() };
     reader.table(table.get_ref(), "")?;
     Ok(reader.settings)
 }
 
 struct FileReader<'a> {
     path: &'a Path,
-    text: &'a str,
+    lines: Lines,
     settings: Vec<FileSetting>,
 }
 
@@ -61,7 +79,7 @@ impl FileReader<'_> {
         for (name, value) in table {
             let dot = if prefix.is_empty() { "" } else { "." };
             let key = format!("{prefix}{dot}{}", name.get_ref());
-            let line = line_of(self.text, name.span().start);
+            let line = self.lines.number(name.span().start);
             self.setting(key, value.get_ref(), Origin::File { path: self.path.to_owned(), line })?;
         }
         Ok(())
@@ -124,8 +142,18 @@ fn plain(value: &DeValue<'_>) -> Value {
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+/// Where the lines of a text end, so that finding the line of each of many keys does not read the text each time.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line, from 1, of the byte at `offset`.
+    fn number(&self, offset: usize) -> usize {
+        self.0.partition_point(|end| *end < offset) + 1
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +207,23 @@ mod tests {
         assert!(message.starts_with("iotctl.toml, line 2: this is not TOML: "), "{message}");
         let twice = refused("[kafka]\ntopic = \"a\"\ntopic = \"b\"\n");
         assert!(twice.starts_with("iotctl.toml, line 3: ") && twice.contains("duplicate"), "{twice}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_a_config_is_not_read_whole() {
+        let endless = read_first(&[PathBuf::from("/dev/zero")]).unwrap_err().to_string();
+        assert!(endless.contains("/dev/zero is larger than 1048576 bytes"), "{endless}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("iotctl.toml");
+        std::fs::write(&path, b"[kafka]\ntopic = \"\xff\"\n").unwrap();
+        let not_text = read_first(&[path]).unwrap_err().to_string();
+        assert!(not_text.contains("it is not UTF-8"), "{not_text}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        let settings = settings(Path::new("iotctl.toml"), "\u{feff}[kafka]\ntopic = \"a\"\n").unwrap();
+        assert_eq!((settings.len(), settings[0].path.as_str()), (1, "kafka.topic"));
     }
 
     #[test]

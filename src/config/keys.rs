@@ -67,8 +67,14 @@ pub fn is_section(path: &str) -> bool {
     KEYS.iter().any(|key| key.name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
+/// A longer name is no slip of the pen, and comparing spellings takes memory by the product of both lengths.
+const MAX_MISSPELT: usize = 80;
+
 /// What was most likely meant: the same key of another section, else the nearest spelling.
 pub fn nearest(path: &str) -> Option<&'static str> {
+    if path.len() > MAX_MISSPELT {
+        return None;
+    }
     let last = path.rsplit('.').next().unwrap_or(path);
     let same_key = KEYS.iter().filter(|key| key.split().1 == last);
     let by_spelling = |key: &&Key| strsim::damerau_levenshtein(key.name, path);
@@ -88,6 +94,9 @@ pub fn nearest(path: &str) -> Option<&'static str> {
 
 /// The variable that was most likely meant.
 pub fn nearest_variable(variable: &str) -> Option<String> {
+    if variable.len() > MAX_MISSPELT {
+        return None;
+    }
     KEYS.iter()
         .map(Key::variable)
         .chain(OTHER_VARIABLES.iter().map(|(name, _)| (*name).to_owned()))
@@ -357,5 +366,7 @@ mod tests {
         assert_eq!(nearest("nothing.like.it"), None);
         assert_eq!(nearest_variable("IOTCTL_KAFKA_TOPICS").as_deref(), Some("IOTCTL_KAFKA_TOPIC"));
         assert_eq!(nearest_variable("IOTCTL_SOMETHING_ELSE"), None);
+        let long = format!("kafka.{}topic", "a".repeat(10 << 20));
+        assert_eq!((nearest(&long), nearest_variable(&long)), (None, None));
     }
 }

@@ -117,6 +117,20 @@ fn read_passwords(config: &mut Config, settings: &mut Settings) -> Result<(), Co
     Ok(())
 }
 
+/// What a file's text and a flag make of the defaults, without reading any file.
+pub(crate) fn from_text(text: &str, flag: Option<(&str, &str)>) -> Result<Config, ConfigError> {
+    let mut settings = Settings::defaults();
+    for setting in file::settings(std::path::Path::new("iotctl.toml"), text)? {
+        settings.assign(&setting.path, Given::Value(setting.value), setting.origin)?;
+    }
+    if let Some((key, value)) = flag {
+        settings.assign(key, Given::Text(value.to_owned()), Origin::Flag("-O".to_owned()))?;
+    }
+    let config = settings.build()?;
+    validate::validate(&config).map_err(|violation| settings.rule_error(violation))?;
+    Ok(config)
+}
+
 /// Loads as if there were no environment and no other files.
 #[cfg(test)]
 pub(super) fn from_file_alone(sources: &Sources) -> Result<Loaded, ConfigError> {

@@ -29,6 +29,7 @@ pub mod validate;
 pub mod value;
 
 pub use error::ConfigError;
+pub(crate) use load::from_text;
 pub use load::{Loaded, Sources};
 pub use origin::Origin;
 pub use secret::Secret;

@@ -70,7 +70,8 @@ impl TopicReader {
         client.set("enable.partition.eof", "true");
         let context = Reporting::default();
         let complaint = context.complaint.clone();
-        let inner: BaseConsumer<Reporting> = client.create_with_context(context).map_err(Error::building(config))?;
+        let inner: BaseConsumer<Reporting> =
+            client.create_with_context(context).map_err(Error::building(config))?;
         let open: Vec<Span> = spans.iter().copied().filter(|span| !span.is_empty()).collect();
         let reader = Self {
             inner,

@@ -18,12 +18,12 @@ impl Bucket {
     pub fn containing(at: i64, width: Duration) -> Self {
         let seconds = i32::try_from(width.as_secs()).unwrap_or(i32::MAX).max(1);
         let millis = i64::from(seconds) * 1000;
-        Self { start: at.div_euclid(millis) * millis, seconds }
+        Self { start: at.div_euclid(millis).saturating_mul(millis), seconds }
     }
 
-    /// The first moment after the bucket.
+    /// The first moment after the bucket. A bucket that a table holds may start anywhere in `i64`.
     pub fn end(&self) -> i64 {
-        self.start + i64::from(self.seconds) * 1000
+        self.start.saturating_add(i64::from(self.seconds) * 1000)
     }
 
     pub fn contains(&self, at: i64) -> bool {
@@ -36,6 +36,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn no_bucket_of_a_table_overflows() {
+        for start in [i64::MIN, -1, 0, i64::MAX] {
+            for seconds in [i32::MIN, -1, 0, 1, i32::MAX] {
+                let bucket = Bucket { start, seconds };
+                assert_eq!(bucket.end() > start, seconds > 0 && start != i64::MAX, "{bucket:?}");
+            }
+        }
+        for at in [i64::MIN, i64::MAX] {
+            let bucket = Bucket::containing(at, Duration::from_secs(3600));
+            assert!(bucket.start <= at && at <= bucket.end(), "{bucket:?}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -1,15 +1,15 @@
 //! From a message's bytes to a [`Reading`], or the reason why it can never be stored.
 //!
 //! The bytes come from outside and may be hostile: nothing here panics, recurses without bound (serde_json stops at
-//! 128 levels) or allocates more than the message's own size. Where a name stands twice, the last one counts, as it
-//! does for most JSON readers.
+//! 128 levels) or allocates more than a few times the message's own size, and no reason for a refusal repeats more
+//! than a little of the message. Where a name stands twice, the last one counts, as it does for most JSON readers.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use chrono::DateTime;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Unexpected, Visitor};
 use uuid::Uuid;
 
 use super::scalar::{AnyScalar, Name, Scalar};
@@ -116,7 +116,7 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn deserialize_from<D: Deserializer<'a>>(&mut self, json: D) -> Result<(), D::Error> {
-        json.deserialize_map(FieldsVisitor(self))
+        json.deserialize_any(FieldsVisitor(self))
     }
 
     fn into_decoded(self, limits: &DecodeLimits, now: i64) -> Result<Decoded<'a>, Rejection> {
@@ -250,6 +250,11 @@ fn shown(field: &str) -> String {
     field.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
+/// Text where an object belongs. serde's own words would repeat all of it, which may be megabytes.
+fn no_object<'a, E: serde::de::Error>(expected: &impl Visitor<'a>) -> E {
+    E::invalid_type(Unexpected::Other("a string"), expected)
+}
+
 struct FieldsVisitor<'f, 'a>(&'f mut Fields<'a>);
 
 impl<'a> Visitor<'a> for FieldsVisitor<'_, 'a> {
@@ -257,6 +262,10 @@ impl<'a> Visitor<'a> for FieldsVisitor<'_, 'a> {
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object with the fields of a reading")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
+        Err(no_object(&self))
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
@@ -288,6 +297,10 @@ impl<'a> Visitor<'a> for OtherMetrics<'_, 'a> {
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object of numbers under other_metrics")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
+        Err(no_object(&self))
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
@@ -421,6 +434,25 @@ mod tests {
             reason(&message(&format!(r#","other_metrics":{{{}}}"#, many.join(",")))),
             "too_many_metrics"
         );
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_a_long_message() {
+        let limits = DecodeLimits { max_message_bytes: 1 << 20, ..LIMITS };
+        let long = "\\u0001x".repeat(100_000);
+        for message in [
+            format!("\"{long}\""),
+            format!("{{\"other_metrics\":\"{long}\"}}"),
+            format!("{{\"temperature\":\"{long}\"}}"),
+            format!("{{\"iot_sensor_id\":\"{long}\"}}"),
+            format!("{{\"location\":\"{long}\"}}"),
+            format!("{{\"{long}\":1}}"),
+            format!("{{\"other_metrics\":{{\"{long}\":1}}}}"),
+            format!("{{\"{long}"),
+        ] {
+            let text = decode(message.as_bytes(), &limits, NOW).unwrap_err().to_string();
+            assert!(text.len() < 1_000, "{} bytes: {:.100}", text.len(), text);
+        }
     }
 
     #[test]

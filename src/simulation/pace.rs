@@ -17,6 +17,13 @@ pub enum Pace {
 /// one burst.
 pub const MAX_BACKLOG: Duration = Duration::from_secs(5);
 
+/// A recording may claim any moment, and a rate be next to nothing: a wait of more than this is this long.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).map_or(LONGEST, |wait| wait.min(LONGEST))
+}
+
 /// The schedule of one run. It knows no clock: the caller says what time it is.
 #[derive(Debug)]
 pub struct Schedule {
@@ -36,7 +43,7 @@ impl Schedule {
     /// How long from `now` until message `number` (from 0) may be sent; zero where it is due.
     pub fn wait(&mut self, number: u64, now: Instant) -> Duration {
         match self.pace {
-            Pace::Rate(rate) => self.until(Duration::from_secs_f64(number as f64 / rate), now),
+            Pace::Rate(rate) => self.until(seconds(number as f64 / rate), now),
             Pace::Unbounded | Pace::Recorded { .. } => Duration::ZERO,
         }
     }
@@ -47,7 +54,7 @@ impl Schedule {
         let first = *self.first.get_or_insert(recorded_at);
         // A recording may step back in time: such a reading is due at once.
         let millis = u64::try_from(recorded_at.saturating_sub(first)).unwrap_or(0);
-        self.until(Duration::from_secs_f64(millis as f64 / 1000.0 / speed), now)
+        self.until(seconds(millis as f64 / 1000.0 / speed), now)
     }
 
     fn until(&mut self, due: Duration, now: Instant) -> Duration {
@@ -108,5 +115,15 @@ mod tests {
         assert!(schedule.wait_for_reading(1_000_000, begin).is_zero());
         assert_eq!(schedule.wait_for_reading(1_300_000, begin), Duration::from_secs(5));
         assert!(schedule.wait_for_reading(900_000, begin).is_zero());
+    }
+
+    #[test]
+    fn a_wait_that_no_clock_can_hold_is_a_long_one() {
+        let begin = Instant::now();
+        let mut recorded = Schedule::new(Pace::Recorded { speed: 1e-6 }, begin);
+        assert!(recorded.wait_for_reading(0, begin).is_zero());
+        assert_eq!(recorded.wait_for_reading(i64::MAX, begin), LONGEST);
+        assert_eq!(Schedule::new(Pace::Rate(1e-300), begin).wait(1, begin), LONGEST);
+        assert!(begin.checked_add(LONGEST).is_some());
     }
 }

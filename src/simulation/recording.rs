@@ -1,9 +1,11 @@
 //! Readings from a file: NDJSON in the wire format, or CSV with a [`Mapping`]. The file is streamed; one line is in
-//! memory at a time.
+//! memory at a time, and no more than [`DecodeLimits::max_message_bytes`] of it.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -70,7 +72,7 @@ pub struct Recording {
 }
 
 enum Lines {
-    Csv { reader: Box<csv::Reader<Box<dyn BufRead + Send>>>, layout: Layout, record: StringRecord },
+    Csv { reader: Box<csv::Reader<Rationed>>, ration: Ration, layout: Layout, record: StringRecord },
     Ndjson { reader: Box<dyn BufRead + Send>, line: Vec<u8>, number: u64 },
 }
 
@@ -96,14 +98,22 @@ impl Recording {
         recording.shift = match plan.shift {
             TimeShift::None => 0,
             TimeShift::By(millis) => millis,
-            TimeShift::LastIsNow => clock::now() - last_moment(plan)?,
+            TimeShift::LastIsNow => clock::now().saturating_sub(last_moment(plan)?),
         };
         Ok(recording)
     }
 
     fn open_unshifted(plan: &RecordingPlan) -> anyhow::Result<Self> {
         let name = if plan.path == Path::new("-") { "stdin".into() } else { plan.path.display().to_string() };
-        let mut reader = input(&plan.path)?;
+        Self::read(name, input(&plan.path)?, plan)
+    }
+
+    /// Reads from `reader` and not from the plan's path.
+    pub(crate) fn read(
+        name: String,
+        mut reader: Box<dyn BufRead + Send>,
+        plan: &RecordingPlan,
+    ) -> anyhow::Result<Self> {
         let (first, blank_lines) = first_byte(&mut reader).with_context(|| format!("cannot read {name}"))?;
         let lines = if first == Some(b'{') {
             if !plan.mapping.is_empty() {
@@ -114,10 +124,12 @@ impl Recording {
             }
             Lines::Ndjson { reader, line: Vec::new(), number: blank_lines }
         } else {
-            let mut reader = csv::ReaderBuilder::new().from_reader(reader);
+            let ration = Ration::new(plan.limits.max_message_bytes);
+            let rationed = Rationed { input: reader, ration: ration.clone() };
+            let mut reader = csv::ReaderBuilder::new().buffer_capacity(CSV_BUFFER).from_reader(rationed);
             let headings = reader.headers().with_context(|| format!("cannot read the headings of {name}"))?;
             let layout = Layout::resolve(&plan.mapping, headings)?;
-            Lines::Csv { reader: Box::new(reader), layout, record: StringRecord::new() }
+            Lines::Csv { reader: Box::new(reader), ration, layout, record: StringRecord::new() }
         };
         Ok(Self { name, lines, plan: plan.clone(), shift: 0, bad: 0 })
     }
@@ -152,18 +164,20 @@ impl Recording {
 impl Lines {
     fn next(&mut self, plan: &RecordingPlan) -> io::Result<Option<Result<Reading<'static>, Bad>>> {
         match self {
-            Lines::Csv { reader, layout, record } => match reader.read_record(record) {
-                Ok(false) => Ok(None),
-                Ok(true) => {
-                    let line = record.position().map_or(0, csv::Position::line);
-                    Ok(Some(layout.reading(record).map_err(|reason| Bad { line, reason })))
+            Lines::Csv { reader, ration, layout, record } => {
+                match ration.for_one(|| reader.read_record(record)) {
+                    Ok(false) => Ok(None),
+                    Ok(true) => {
+                        let line = record.position().map_or(0, csv::Position::line);
+                        Ok(Some(layout.reading(record).map_err(|reason| Bad { line, reason })))
+                    }
+                    Err(error) if error.is_io_error() => Err(error.into()),
+                    Err(error) => {
+                        let line = error.position().map_or(0, csv::Position::line);
+                        Ok(Some(Err(Bad { line, reason: csv_reason(&error) })))
+                    }
                 }
-                Err(error) if error.is_io_error() => Err(error.into()),
-                Err(error) => {
-                    let line = error.position().map_or(0, csv::Position::line);
-                    Ok(Some(Err(Bad { line, reason: csv_reason(&error) })))
-                }
-            },
+            }
             Lines::Ndjson { reader, line, number } => loop {
                 let limit = plan.limits.max_message_bytes;
                 if !read_line(reader, line, limit)? {
@@ -176,6 +190,55 @@ impl Lines {
                 }
             },
         }
+    }
+}
+
+/// What the CSV reader takes from the file at a time.
+const CSV_BUFFER: usize = 64 * 1024;
+
+/// How many bytes a CSV line may still take. A quote that is never closed makes the rest of a file one line, which
+/// the CSV reader would gather in memory.
+#[derive(Debug, Clone)]
+struct Ration {
+    left: Arc<AtomicUsize>,
+    per_line: usize,
+}
+
+impl Ration {
+    /// What the reader has taken ahead of a line belongs to the line before it.
+    fn new(per_line: usize) -> Self {
+        let per_line = per_line.saturating_add(CSV_BUFFER);
+        Self { left: Arc::new(AtomicUsize::new(per_line)), per_line }
+    }
+
+    fn for_one<T>(&self, read: impl FnOnce() -> T) -> T {
+        self.left.store(self.per_line, Ordering::Relaxed);
+        read()
+    }
+}
+
+/// A reader that gives no more than the ration.
+struct Rationed {
+    input: Box<dyn BufRead + Send>,
+    ration: Ration,
+}
+
+impl Read for Rationed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.ration.left.load(Ordering::Relaxed);
+        if left == 0 && !self.input.fill_buf()?.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "a line of over {} bytes (is a quote never closed? ingest.max_message_bytes is the limit)",
+                    self.ration.per_line - CSV_BUFFER
+                ),
+            ));
+        }
+        let most = buffer.len().min(left);
+        let read = self.input.read(&mut buffer[..most])?;
+        self.ration.left.store(left - read, Ordering::Relaxed);
+        Ok(read)
     }
 }
 
@@ -194,7 +257,7 @@ fn decode_line(line: &[u8], plan: &RecordingPlan) -> Result<Reading<'static>, St
         decode(line.trim_ascii(), &plan.limits, clock::now()).map_err(|reason| reason.to_string())?;
     let mut reading = decoded.reading.into_owned();
     for conversion in &plan.mapping.conversions {
-        conversion.apply(&mut reading);
+        conversion.apply(&mut reading)?;
     }
     Ok(reading)
 }
@@ -384,6 +447,48 @@ mod tests {
         assert!(read_line(&mut endless, &mut line, 1000).unwrap());
         assert!(line.len() <= 1002 && line.capacity() < 1 << 16);
         assert!(!read_line(&mut endless, &mut line, 1000).unwrap());
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_does_not_fill_the_memory() {
+        let mut text = TEXT.to_owned();
+        text.push_str("2013-12-02 21:25:00,\"73.9\n");
+        text.push_str(&"2013-12-02 21:30:00,74\n".repeat(20_000));
+        let file = file(&text);
+        for skip_bad in [false, true] {
+            let mut plan = RecordingPlan { skip_bad, ..plan(file.path()) };
+            plan.limits.max_message_bytes = 1_000;
+            let error = format!("{:#}", all(&plan).unwrap_err());
+            assert!(error.contains("a line of over 1000 bytes (is a quote never closed?"), "{error}");
+        }
+        let (readings, bad) = all(&RecordingPlan { skip_bad: true, ..plan(file.path()) }).unwrap();
+        assert_eq!((readings.len(), bad), (2, 1), "below the limit it is a line that is no reading");
+    }
+
+    #[test]
+    fn times_that_no_clock_shows_are_bad_lines_and_never_overflow() {
+        for moment in ["-1e300", "1e300", "9223372036854775807", "-9223372036854775808", "262142-01-01 00:00"]
+        {
+            let file = file(&format!("{TEXT}{moment},70\n"));
+            let error = all(&plan(file.path())).unwrap_err().to_string();
+            assert!(error.contains(":4: ") && error.contains("is no timestamp"), "{error}");
+            for shift in ["now", "+290000000y", "-290000000y"] {
+                let shift = shift.parse().unwrap();
+                let plan = RecordingPlan { shift, skip_bad: true, ..plan(file.path()) };
+                assert_eq!(all(&plan).unwrap().1, 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_overflows_in_the_conversion_is_a_bad_line() {
+        let line = "{\"location\":\"l\",\"device_type\":\"d\",\"iot_sensor_id\":\"6d0a1c1e-52c4-4b0e-9b57-7f3c8a4e21d5\",\
+                    \"recorded_timestamp\":\"2026-01-01T00:00:00Z\",\"pressure\":3e38}\n";
+        let file = file(line);
+        let mut plan = plan(file.path());
+        plan.mapping = Mapping::parse(&[], &[], &["pressure=kpa".to_owned()]).unwrap();
+        let error = all(&plan).unwrap_err().to_string();
+        assert!(error.contains(":1: field pressure:") && error.contains("out of range"), "{error}");
     }
 
     #[test]

@@ -189,7 +189,8 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
         let total = total(plan);
         // Past the duration, what fell due before its end is still sent, if the broker keeps up at all.
         let grace = if total == u64::MAX { Duration::ZERO } else { Duration::from_millis(250) };
-        let deadline = plan.limit.duration.map(|duration| begin + duration + grace);
+        let deadline =
+            plan.limit.duration.and_then(|duration| begin.checked_add(duration.saturating_add(grace)));
         while self.counts.sent < total {
             let now = Instant::now();
             if deadline.is_some_and(|deadline| now >= deadline) {

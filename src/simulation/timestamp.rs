@@ -2,10 +2,17 @@
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
+/// 0000-01-01 and the end of 9999-12-31: what RFC 3339 can say.
+const YEARS: std::ops::Range<i64> = -62_167_219_200_000..253_402_300_800_000;
+
 /// Milliseconds since the epoch of RFC 3339, of a date and time without a zone (taken as UTC), of a date alone, or
 /// of a number: seconds since the epoch, or milliseconds from 100,000,000,000 on (which is 1973, or the year 5138).
+/// Nothing before the year 0 or after 9999.
 pub fn parse(text: &str) -> Option<i64> {
-    let text = text.trim();
+    anywhen(text.trim()).filter(|at| YEARS.contains(at))
+}
+
+fn anywhen(text: &str) -> Option<i64> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Some(at.timestamp_millis());
     }
@@ -22,7 +29,7 @@ pub fn parse(text: &str) -> Option<i64> {
     }
     let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
     let millis = if number.abs() < 1e11 { number * 1000.0 } else { number };
-    // A conversion of what lies outside saturates; such a time is refused as out of range later.
+    // A conversion of what lies outside saturates.
     Some(millis.round() as i64)
 }
 
@@ -47,7 +54,9 @@ mod tests {
             assert_eq!(parse(text), moment, "{text}");
         }
         assert_eq!(parse("1970-01-02"), Some(86_400_000));
-        for text in ["", "yesterday", "2013-13-02 21:15:00", "NaN", "inf"] {
+        for text in
+            ["", "yesterday", "2013-13-02 21:15:00", "NaN", "inf", "1e300", "-1e300", "+262142-01-01 00:00"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
     }

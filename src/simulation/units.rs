@@ -59,17 +59,24 @@ impl Conversion {
         self.metric == *metric
     }
 
-    /// Converts the metric in a decoded reading.
-    pub fn apply(&self, reading: &mut Reading<'_>) {
+    /// Converts the metric in a decoded reading; an error names the metric whose value no longer fits.
+    pub fn apply(&self, reading: &mut Reading<'_>) -> Result<(), String> {
         let value = match self.metric {
             Metric::Temperature => &mut reading.temperature,
             Metric::Humidity => &mut reading.humidity,
             Metric::Pressure => &mut reading.pressure,
             Metric::LightLevel => &mut reading.light_level,
             Metric::GasConcentration => &mut reading.gas_concentration,
-            Metric::Other(_) => return,
+            Metric::Other(_) => return Ok(()),
         };
-        *value = value.map(|value| self.convert(f64::from(value)) as f32);
+        if let Some(value) = value {
+            let converted = self.convert(f64::from(*value)) as f32;
+            if !converted.is_finite() {
+                return Err(format!("field {}: {value} is out of range once converted", self.metric));
+            }
+            *value = converted;
+        }
+        Ok(())
     }
 }
 

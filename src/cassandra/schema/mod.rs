@@ -19,6 +19,18 @@ pub use plan::{Change, ExistingOptions, Plan, Step};
 pub use settings::{Replication, Settings, Window};
 pub use source::filled;
 
+/// Reads CQL as schema.cql is read: how many definitions it holds.
+pub(crate) fn count_definitions(source: &str) -> Result<usize, Error> {
+    let tokens = lexer::tokens(source)?;
+    lexer::statements(&tokens).map(|statement| definition::parse(source, statement)).try_fold(
+        0,
+        |count, definition| {
+            definition?;
+            Ok(count + 1)
+        },
+    )
+}
+
 /// Why the schema cannot be applied or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
