@@ -1,0 +1,378 @@
+//! What every fault stands on: three nodes and a broker that can be killed and frozen, a load through them, a watch
+//! on its progress, and the audit at the end.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::lab::{binary, complain, eventually};
+
+const ADDRESS: &str = "127.0.43.1";
+const PARTITIONS: &str = "4";
+
+fn settings() -> BTreeMap<String, String> {
+    let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fault-servers");
+    [
+        ("IOTCTL_LOCAL_ADDRESS", ADDRESS),
+        ("IOTCTL_LOCAL_DATA_DIR", data.to_str().expect("a target directory with a UTF-8 path")),
+        ("IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT", "17800"),
+        ("IOTCTL_LOCAL_CASSANDRA_JMX_PORT", "17899"),
+        ("IOTCTL_CASSANDRA_CONTACT_POINTS", "127.0.43.1:9042,127.0.43.2:9042,127.0.43.3:9042"),
+        ("IOTCTL_KAFKA_BOOTSTRAP_SERVERS", "127.0.43.1:9092"),
+        ("IOTCTL_KAFKA_PARTITIONS", PARTITIONS),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// Three nodes and a broker.
+pub struct Servers {
+    settings: BTreeMap<String, String>,
+}
+
+impl Servers {
+    pub fn start() -> anyhow::Result<Self> {
+        let servers = Self { settings: settings() };
+        let up = servers.command(&["up", "--nodes", "3"]).stdout(Stdio::null()).status()?;
+        ensure!(up.success(), "`iotctl up --nodes 3` failed");
+        Ok(servers)
+    }
+
+    pub fn stop(&self) -> anyhow::Result<()> {
+        if std::env::var_os("IOTCTL_TEST_KEEP").is_some() {
+            return Ok(());
+        }
+        let down = self.command(&["-q", "down", "--purge", "--yes"]).stdout(Stdio::null()).status()?;
+        ensure!(down.success(), "`iotctl down` failed");
+        Ok(())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = binary(&self.settings);
+        command.args(arguments);
+        command
+    }
+
+    fn status(&self) -> anyhow::Result<Vec<Value>> {
+        let output = self.command(&["-q", "status", "--format", "json"]).output()?;
+        let status: Value = serde_json::from_slice(&output.stdout).context("`iotctl status` gave no JSON")?;
+        let servers = status.get("servers").unwrap_or(&status);
+        Ok(servers.as_array().context("`iotctl status` lists no servers")?.clone())
+    }
+
+    fn pid(&self, server: &str) -> anyhow::Result<Pid> {
+        let status = self.status()?;
+        let found = status.iter().find(|status| status["server"] == server);
+        let pid =
+            found.and_then(|status| status["pid"].as_i64()).context(format!("{server} does not run"))?;
+        Ok(Pid::from_raw(i32::try_from(pid)?))
+    }
+
+    /// Sends a signal to `cassandra-1` … `cassandra-3` or `kafka`.
+    pub fn signal(&self, server: &str, signal: Signal) -> anyhow::Result<()> {
+        Ok(kill(self.pid(server)?, signal)?)
+    }
+
+    /// Freezes a server, which then holds its connections and says nothing. It thaws when dropped.
+    pub fn freeze(&self, server: &str) -> anyhow::Result<Frozen> {
+        let pid = self.pid(server)?;
+        kill(pid, Signal::SIGSTOP)?;
+        Ok(Frozen(pid))
+    }
+
+    /// Starts what does not run, and waits until all answer.
+    pub fn up(&self) -> anyhow::Result<()> {
+        let output = self.command(&["-q", "up"]).output()?;
+        ensure!(output.status.success(), "`iotctl up`: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+}
+
+pub struct Frozen(Pid);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+/// One fault's keyspace, topic, ledger and load.
+pub struct Bench {
+    pub name: String,
+    settings: BTreeMap<String, String>,
+    ledger: PathBuf,
+    folder: PathBuf,
+    watch: Watch,
+    ingests: Vec<Child>,
+    simulate: Option<Child>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    pub audit: Value,
+    pub stall: Duration,
+    pub rates: Vec<(Duration, u64)>,
+}
+
+impl Bench {
+    pub fn new(name: &str) -> anyhow::Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("f{}_{}_{name}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut settings = settings();
+        for variable in ["IOTCTL_CASSANDRA_KEYSPACE", "IOTCTL_KAFKA_TOPIC", "IOTCTL_KAFKA_GROUP"] {
+            settings.insert(variable.into(), unique.clone());
+        }
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults").join(&unique);
+        std::fs::create_dir_all(&folder)?;
+        let bench = Self {
+            name: name.to_owned(),
+            settings,
+            ledger: folder.join("ledger"),
+            folder,
+            watch: Watch::default(),
+            ingests: Vec::new(),
+            simulate: None,
+        };
+        bench.ok(&["-q", "schema", "apply"])?;
+        Ok(bench)
+    }
+
+    pub fn topic(&self) -> &str {
+        &self.settings["IOTCTL_KAFKA_TOPIC"]
+    }
+
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.settings.insert(variable.into(), value.into());
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = binary(&self.settings);
+        command.args(arguments);
+        command
+    }
+
+    pub fn ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.command(arguments).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "iotctl {}: {stderr}", arguments.join(" "));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn log(&self, name: &str) -> anyhow::Result<Stdio> {
+        Ok(File::options().create(true).append(true).open(self.folder.join(name))?.into())
+    }
+
+    /// Starts a load of disorderly readings that all go into the ledger.
+    pub fn load(&mut self, rate: u32, seconds: u32) -> anyhow::Result<()> {
+        self.load_with(rate, seconds, &["--malformed", "0.001"])
+    }
+
+    pub fn load_with(&mut self, rate: u32, seconds: u32, more: &[&str]) -> anyhow::Result<()> {
+        let (rate, duration) = (rate.to_string(), format!("{seconds}s"));
+        let ledger = self.ledger.to_str().context("a path in UTF-8")?.to_owned();
+        let mut command = self.command(&["-q", "simulate", "--rate", &rate, "--duration", &duration]);
+        command.args(["--ledger", &ledger, "--sensors", "500", "--late", "0.01", "--duplicate", "0.01"]);
+        command.args(["--out-of-order", "0.01", "--missing", "0.05"]).args(more);
+        self.simulate = Some(command.stdout(Stdio::null()).stderr(self.log("simulate.log")?).spawn()?);
+        Ok(())
+    }
+
+    /// Starts one more ingest, watched by its metrics. Returns its number.
+    pub fn ingest(&mut self) -> anyhow::Result<usize> {
+        static PORT: AtomicU16 = AtomicU16::new(17900 + 100);
+        let port = PORT.fetch_add(1, Ordering::Relaxed);
+        let address = format!("{ADDRESS}:{port}");
+        let mut command = self.command(&["-q", "ingest", "--metrics-addr", &address]);
+        let child = command.stdout(Stdio::null()).stderr(self.log("ingest.log")?).spawn()?;
+        self.ingests.push(child);
+        self.watch.add(address);
+        Ok(self.ingests.len() - 1)
+    }
+
+    pub fn kill_ingest(&mut self, index: usize, signal: Signal) -> anyhow::Result<()> {
+        let child = &mut self.ingests[index];
+        ensure!(child.try_wait()?.is_none(), "ingest ended by itself, see {}", self.folder.display());
+        kill(Pid::from_raw(i32::try_from(child.id())?), signal)?;
+        child.wait()?;
+        Ok(())
+    }
+
+    pub fn ingest_runs(&mut self, index: usize) -> anyhow::Result<bool> {
+        Ok(self.ingests[index].try_wait()?.is_none())
+    }
+
+    /// Waits until something is being stored.
+    pub fn await_flow(&self) -> anyhow::Result<()> {
+        let before = self.watch.rows();
+        eventually("rows are stored", Duration::from_secs(30), || Ok(self.watch.rows() > before + 1000))
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.watch.rows()
+    }
+
+    /// Lets the load end, drains what is left, and audits everything against the ledger.
+    pub fn finish(mut self) -> anyhow::Result<Outcome> {
+        if let Some(mut simulate) = self.simulate.take() {
+            let status = simulate.wait()?;
+            ensure!(status.success(), "simulate failed, see {}", self.folder.display());
+        }
+        let (stall, rates) = self.watch.stop();
+        for child in &mut self.ingests {
+            if child.try_wait()?.is_none() {
+                kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
+                child.wait()?;
+            }
+        }
+        self.ok(&["-q", "ingest", "--until-end"])?;
+        let (audit, code) = self.audit()?;
+        let outcome = Outcome { audit, stall, rates };
+        outcome.tell(&self.name);
+        ensure!(code == Some(0) && outcome.audit["is_sound"] == true, "unsound: {:#}", outcome.audit);
+        ensure!(outcome.audit["topic"]["not_committed"] == 0, "not drained: {:#}", outcome.audit);
+        ensure!(outcome.audit["compared"]["stored"].as_u64() > Some(0), "nothing ran: {:#}", outcome.audit);
+        std::fs::remove_dir_all(&self.folder)?;
+        Ok(outcome)
+    }
+
+    /// The audit's report and exit code.
+    pub fn audit(&self) -> anyhow::Result<(Value, Option<i32>)> {
+        let mut arguments = vec!["-q", "audit", "--format", "json"];
+        let ledger = self.ledger.to_str().context("a path in UTF-8")?;
+        if self.ledger.exists() {
+            arguments.extend(["--ledger", ledger]);
+        }
+        let output = self.command(&arguments).output()?;
+        let report = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("no report: {}", String::from_utf8_lossy(&output.stderr)))?;
+        Ok((report, output.status.code()))
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for child in self.ingests.iter_mut().chain(self.simulate.as_mut()) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Outcome {
+    fn tell(&self, name: &str) {
+        let audit = &self.audit;
+        complain(&format!(
+            "  {name}: {} acknowledged, {} stored, {} missing, {} dead letters, longest stall {:.1} s",
+            audit["ledger"]["entries"],
+            audit["compared"]["stored"],
+            audit["troubles"]["missing"]["readings"],
+            audit["topic"]["dead_letters"],
+            self.stall.as_secs_f64()
+        ));
+    }
+
+    /// Rows a second between two moments of the run.
+    pub fn rate(&self, from: Duration, to: Duration) -> f64 {
+        let at = |moment: Duration| {
+            self.rates.iter().take_while(|(at, _)| *at <= moment).last().copied().unwrap_or_default()
+        };
+        let ((first, before), (last, after)) = (at(from), at(to));
+        (after - before) as f64 / (last - first).as_secs_f64().max(0.001)
+    }
+}
+
+/// Looks at all ingests' counters ten times a second.
+#[derive(Default)]
+struct Watch {
+    shared: Arc<Mutex<Seen>>,
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Addresses and what each has counted; of one that is gone, the last count.
+    counts: Vec<(String, u64)>,
+    samples: Vec<(Duration, u64)>,
+}
+
+impl Watch {
+    fn add(&mut self, address: String) {
+        self.shared.lock().expect("no panic while locked").counts.push((address, 0));
+        if self.thread.is_none() {
+            let (shared, stopping) = (self.shared.clone(), self.stopping.clone());
+            self.thread = Some(std::thread::spawn(move || {
+                let started = Instant::now();
+                while !stopping.load(Ordering::Relaxed) {
+                    look(&shared, started);
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }));
+        }
+    }
+
+    fn rows(&self) -> u64 {
+        self.shared.lock().expect("no panic while locked").counts.iter().map(|(_, rows)| rows).sum()
+    }
+
+    /// The longest time without a new row after the first, and all samples.
+    fn stop(&mut self) -> (Duration, Vec<(Duration, u64)>) {
+        self.stopping.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let samples = std::mem::take(&mut self.shared.lock().expect("no panic while locked").samples);
+        let mut longest = Duration::ZERO;
+        let mut last_change = None;
+        for pair in samples.windows(2) {
+            if pair[1].1 > pair[0].1 {
+                if let Some(last_change) = last_change {
+                    longest = longest.max(pair[1].0 - last_change);
+                }
+                last_change = Some(pair[1].0);
+            }
+        }
+        (longest, samples)
+    }
+}
+
+fn look(shared: &Mutex<Seen>, started: Instant) {
+    let addresses: Vec<String> = shared
+        .lock()
+        .expect("no panic while locked")
+        .counts
+        .iter()
+        .map(|(address, _)| address.clone())
+        .collect();
+    for (index, address) in addresses.iter().enumerate() {
+        if let Some(rows) = scrape(address) {
+            shared.lock().expect("no panic while locked").counts[index].1 = rows;
+        }
+    }
+    let mut seen = shared.lock().expect("no panic while locked");
+    let total = seen.counts.iter().map(|(_, rows)| rows).sum();
+    seen.samples.push((started.elapsed(), total));
+}
+
+fn scrape(address: &str) -> Option<u64> {
+    let timeout = Duration::from_millis(500);
+    let mut stream = TcpStream::connect_timeout(&address.parse().ok()?, timeout).ok()?;
+    stream.set_read_timeout(Some(timeout)).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("iotctl_ingest_rows_total ")?.parse().ok())
+}

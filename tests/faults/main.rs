@@ -1,0 +1,77 @@
+//! The promise under attack: a load runs through a real Cassandra of three nodes and a real Kafka, something is
+//! killed, frozen or flooded, and at the end `iotctl audit` compares the producer's ledger with what is stored.
+//!
+//! A short set runs in `cargo test`; `cargo test --test faults -- --include-ignored` runs all, at full length. Each
+//! test prints what it measured; docs/reliability.md holds the table.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+mod bench;
+#[path = "../integration/lab.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "shared with the integration tests, which use all of it"
+)]
+mod lab;
+
+mod brokers;
+mod ingests;
+mod messages;
+mod nodes;
+
+/// The servers, from before the first test until after the last.
+static SERVERS: std::sync::OnceLock<bench::Servers> = std::sync::OnceLock::new();
+
+pub(crate) fn servers() -> &'static bench::Servers {
+    SERVERS.get().expect("main starts them before the first test")
+}
+
+type Test = fn() -> anyhow::Result<()>;
+
+/// Names functions as tests, `module::function`; the long ones run only when asked for.
+macro_rules! faults {
+    (short: [$($short:ident),* $(,)?], long: [$($long:ident),* $(,)?]) => {
+        pub fn trials() -> Vec<(String, bool, crate::Test)> {
+            let module = module_path!().rsplit("::").next().unwrap_or_default();
+            vec![
+                $((format!("{module}::{}", stringify!($short)), false, $short as crate::Test),)*
+                $((format!("{module}::{}", stringify!($long)), true, $long as crate::Test),)*
+            ]
+        }
+    };
+}
+pub(crate) use faults;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // One fault at a time: they share the servers.
+    arguments.test_threads = Some(1);
+    let trials: Vec<Trial> = [ingests::trials(), messages::trials(), nodes::trials(), brokers::trials()]
+        .into_iter()
+        .flatten()
+        .map(|(name, is_long, test)| {
+            let run = move || test().map_err(|error| Failed::from(format!("{error:#}")));
+            Trial::test(name, run).with_ignored_flag(is_long)
+        })
+        .collect();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    match bench::Servers::start() {
+        Ok(servers) => SERVERS.get_or_init(|| servers),
+        Err(error) => {
+            lab::complain(&format!("cannot start the servers: {error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Err(error) = servers().stop() {
+        lab::complain(&format!("cannot stop the servers: {error:#}"));
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
