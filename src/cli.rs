@@ -118,6 +118,9 @@ pub enum Command {
     Extremes(commands::extremes::ExtremesArgs),
     /// Groups and sensors with their last reading
     Sensors(commands::sensors::SensorsArgs),
+    /// List, show, export or replay what could not be stored
+    #[command(subcommand)]
+    DeadLetters(commands::dead_letters::DeadLettersCommand),
     /// Check that no reading is missing: ledger, topic and tables compared
     Audit(commands::audit::AuditArgs),
     /// Show the effective configuration, or write a commented file

@@ -15,8 +15,7 @@ use tokio::sync::mpsc;
 
 use super::compare::{Circumstances, Comparison};
 use super::findings::{Evidence, Findings, Kind};
-use super::positions::Positions;
-use super::record::{Cells, Position, Record, Side, group_id};
+use super::record::{Cells, Record, Side, group_id};
 use super::report::{LedgerSide, Report, TopicSide};
 use super::sort::{SortError, Sorter};
 use crate::analytics::TimeRange;
@@ -26,6 +25,9 @@ use crate::cassandra::{self, Session};
 use crate::config::Config;
 use crate::error::Interrupted;
 use crate::kafka::consumer::Message;
+use crate::kafka::dead_letters::Stored;
+use crate::kafka::positions::Positions;
+use crate::kafka::producer::Position;
 use crate::kafka::reader::{Span, Step, TopicReader};
 use crate::kafka::{self, topics};
 use crate::reading::decode::{self, DecodeLimits};
@@ -236,8 +238,11 @@ impl Audit {
         let firsts: HashMap<i32, i64> = spans.iter().map(|span| (span.partition, span.from)).collect();
         let mut count = 0;
         self.read_topic(&topic, letters, Phase::DeadLetters, |audit, message| {
-            count += 1;
-            if let Some(position) = source_of(&message, &audit.config.kafka.topic) {
+            if let Stored::Letter(letter) = Stored::read(&message)
+                && letter.topic == audit.config.kafka.topic
+            {
+                count += 1;
+                let position = letter.source;
                 match firsts.get(&position.partition) {
                     Some(&first) if position.offset < first => {
                         dead.deleted.insert(position);
@@ -462,19 +467,4 @@ async fn read_partition(
         }
     }
     Ok(())
-}
-
-/// Which message of `topic` a dead letter was.
-fn source_of(letter: &Message<'_>, topic: &str) -> Option<Position> {
-    let (mut is_ours, mut partition, mut offset) = (false, None, None);
-    for (name, value) in letter.headers() {
-        let number = || std::str::from_utf8(value).ok()?.parse::<i64>().ok();
-        match name {
-            "topic" => is_ours = value == topic.as_bytes(),
-            "partition" => partition = number().and_then(|number| i32::try_from(number).ok()),
-            "offset" => offset = number(),
-            _ => {}
-        }
-    }
-    is_ours.then_some(Position { partition: partition?, offset: offset? })
 }

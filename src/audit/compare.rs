@@ -10,7 +10,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::findings::{Evidence, Findings, Kind};
-use super::record::{CELLS, Cells, Position, Record, Side};
+use super::record::{CELLS, Cells, Record, Side};
+use crate::kafka::producer::Position;
 
 /// Counts of what was compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

@@ -3,12 +3,11 @@
 //!
 //! [`collect`] turns each side into [`record`]s, [`sort`] brings them in order of sensor and time on disk,
 //! [`compare`] passes a verdict over each reading, [`findings`] keeps what does not add up. Memory does not grow
-//! with the number of readings: one sorted run, and a bit a message ([`positions`]).
+//! with the number of readings: one sorted run, and a bit a message ([`crate::kafka::positions`]).
 
 pub mod collect;
 pub mod compare;
 pub mod findings;
-pub mod positions;
 pub mod record;
 pub mod report;
 pub mod sort;

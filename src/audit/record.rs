@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use uuid::Uuid;
 
 use crate::cassandra::readings::StoredReading;
+use crate::kafka::producer::Position;
 use crate::reading::{Metric, Reading};
 
 /// Who says so.
@@ -23,13 +24,6 @@ pub enum Side {
     Row { bucket_seconds: i32 },
 }
 
-/// Where a message is. Zero for rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Position {
-    pub partition: i32,
-    pub offset: i64,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
     pub sensor: Uuid,
@@ -38,6 +32,7 @@ pub struct Record {
     pub side: Side,
     /// [`group_id`] of its location and device type; 0 for a ledger's, which does not name them.
     pub group: u64,
+    /// Where the message is; zero for rows.
     pub position: Position,
     pub cells: Cells,
 }

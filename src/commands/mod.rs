@@ -10,6 +10,7 @@ use crate::shutdown::Shutdown;
 
 pub mod audit;
 pub mod config;
+pub mod dead_letters;
 pub mod demo;
 pub mod down;
 pub mod extremes;
@@ -60,6 +61,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Ingest(args) => ingest::run(args, context).await,
         Command::Query(args) => query::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,
+        Command::DeadLetters(command) => dead_letters::run(command, context).await,
         Command::Audit(args) => audit::run(args, context).await,
         Command::Sensors(args) => sensors::run(args, context).await,
     }

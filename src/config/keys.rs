@@ -291,6 +291,11 @@ pub const KEYS: &[Key] = &[
         Size { min: KIB, max: 100 * MIB },
         "A message larger than this is a dead letter.",
     ),
+    key(
+        "ingest.max_dead_letter_percent",
+        Whole { min: 1, max: 100 },
+        "Stop when more than this share of 1,000 messages cannot be stored; 100 never stops.",
+    ),
     optional(
         "local.data_dir",
         Path,

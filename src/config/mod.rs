@@ -158,6 +158,8 @@ pub struct IngestConfig {
     pub max_future_skew: Duration,
     /// A message larger than this is a dead letter.
     pub max_message_bytes: ByteSize,
+    /// Stop when more than this share of 1,000 messages cannot be stored; 100 never stops.
+    pub max_dead_letter_percent: u8,
 }
 
 /// The servers of `iotctl up`.
@@ -290,6 +292,7 @@ impl Default for IngestConfig {
             drain_timeout: Duration::from_secs(20),
             max_future_skew: Duration::from_secs(3600),
             max_message_bytes: ByteSize::mib(1),
+            max_dead_letter_percent: 80,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::breaker::{Breaker, Tripped};
 use super::catalog::{Catalog, GroupId};
 use super::tracker::{Ticket, Tracker};
 use super::writer::{Completion, Writer};
@@ -16,6 +17,7 @@ use crate::cassandra::{Batch, Values};
 use crate::config::{IngestConfig, SchemaConfig};
 use crate::kafka::consumer::{Commit, Message};
 use crate::kafka::dead_letters::DeadLetter;
+use crate::kafka::producer::Position;
 use crate::metrics::IngestMetrics;
 use crate::reading::decode::{self, DecodeLimits};
 use crate::reading::{Bucket, Rejection};
@@ -30,6 +32,7 @@ pub(super) struct Intake {
     completions: Receiver<Completion>,
     metrics: IngestMetrics,
     tracker: Tracker,
+    breaker: Breaker,
     catalog: Catalog,
     open: HashMap<(GroupId, Bucket), OpenBatch>,
     /// When each open batch is due, oldest first; entries of batches that filled up before are skipped.
@@ -109,6 +112,7 @@ impl Intake {
             completions,
             metrics,
             tracker: Tracker::default(),
+            breaker: Breaker::new(ingest.max_dead_letter_percent),
             catalog: Catalog::default(),
             open: HashMap::new(),
             due: VecDeque::new(),
@@ -132,10 +136,23 @@ impl Intake {
         let now = chrono::Utc::now().timestamp_millis();
         match decode::decode(payload, &self.settings.limits, now) {
             Ok(decoded) => {
+                let tripped = self.breaker.accepted();
+                self.stop_if(tripped);
                 self.metrics.ignored_fields.inc_by(decoded.ignored_fields.into());
                 self.batch(&decoded.reading, ticket);
             }
-            Err(rejection) => self.bury(message, ticket, &rejection),
+            Err(rejection) => {
+                let position = Position { partition: message.partition(), offset: message.offset() };
+                let tripped = self.breaker.rejected(position, &rejection);
+                self.stop_if(tripped);
+                self.bury(message, ticket, &rejection);
+            }
+        }
+    }
+
+    fn stop_if(&mut self, tripped: Result<(), Tripped>) {
+        if let Err(tripped) = tripped {
+            self.broken.get_or_insert(tripped.to_string());
         }
     }
 

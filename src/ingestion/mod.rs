@@ -27,6 +27,7 @@ use crate::metrics::IngestMetrics;
 use crate::metrics::server::Readiness;
 use crate::shutdown::Shutdown;
 
+mod breaker;
 mod catalog;
 mod intake;
 mod pump;

@@ -1,6 +1,9 @@
-//! Sending what can never be stored to the dead-letter topic: the original key and bytes, and in headers why and
-//! where it came from.
+//! What can never be stored, in a topic of its own: the original key and bytes, and in headers why and where it came
+//! from. It is sent there by `ingest`, read back by [`Stored::read`], and sent to its topic again by
+//! [`super::replay`].
 
+use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use rdkafka::message::{Header, OwnedHeaders};
@@ -8,7 +11,11 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::Error;
 use super::client::{Reporting, set_default};
-use super::producer::producer_config;
+use super::consumer::Message;
+use super::positions::Positions;
+use super::producer::{Position, producer_config};
+use super::reader::{Span, Step, TopicReader};
+use super::topics;
 use crate::config::KafkaConfig;
 
 /// A message on its way to the dead-letter topic.
@@ -70,5 +77,138 @@ impl DeadLetterProducer {
                 Err(Error::client(format!("send to the dead-letter topic {:?}", self.topic), source))
             }
         }
+    }
+}
+
+/// Marks in the dead-letter topic say which of its records were replayed: this key, and `partition:offset` as payload.
+pub(super) const MARK: &[u8] = b"iotctl-replayed";
+
+/// What a record of the dead-letter topic is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    Letter(StoredLetter),
+    /// The record at this position was sent to the source topic again.
+    Replayed(Position),
+    /// Not written by `ingest`.
+    Foreign,
+}
+
+/// A dead letter as it is read back. Its texts come from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLetter {
+    /// Where it is in the dead-letter topic: its name for people.
+    pub id: Position,
+    pub key: Option<Vec<u8>>,
+    pub payload: Vec<u8>,
+    pub reason: String,
+    pub error: String,
+    pub topic: String,
+    /// Where it was in that topic, and Kafka's timestamp of it in milliseconds since the epoch.
+    pub source: Position,
+    pub timestamp: i64,
+}
+
+impl Stored {
+    pub fn read(message: &Message<'_>) -> Self {
+        let id = Position { partition: message.partition(), offset: message.offset() };
+        let texts: HashMap<&str, String> = message
+            .headers()
+            .map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned()))
+            .collect();
+        if texts.is_empty() && message.key() == Some(MARK) {
+            let marked = std::str::from_utf8(message.payload()).ok().and_then(|text| text.parse().ok());
+            return marked.map_or(Self::Foreign, Self::Replayed);
+        }
+        let text = |name: &str| texts.get(name).cloned();
+        let number = |name: &str| texts.get(name)?.parse::<i64>().ok();
+        let letter = || {
+            let partition = i32::try_from(number("partition")?).ok()?;
+            Some(StoredLetter {
+                id,
+                key: message.key().map(<[u8]>::to_vec),
+                payload: message.payload().to_vec(),
+                reason: text("reason")?,
+                error: text("error")?,
+                topic: text("topic")?,
+                source: Position { partition, offset: number("offset")? },
+                timestamp: number("timestamp")?,
+            })
+        };
+        letter().map_or(Self::Foreign, Self::Letter)
+    }
+}
+
+/// Everything that the dead-letter topic held when it was opened.
+pub struct LetterBox {
+    config: KafkaConfig,
+    spans: Vec<Span>,
+    /// Of the source topic, for telling copies.
+    sources: Vec<Span>,
+}
+
+/// What was found about a letter beside its own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub is_replayed: bool,
+    /// The same message is in another letter before this: `ingest` was killed before it could commit.
+    pub is_copy: bool,
+}
+
+impl LetterBox {
+    pub async fn open(config: &KafkaConfig) -> Result<Self, Error> {
+        let spans = |watermarks: Vec<(i64, i64)>| {
+            (0..).zip(watermarks).map(|(partition, (from, to))| Span { partition, from, to }).collect()
+        };
+        let letters = topics::watermarks(config, &config.dead_letter_topic()).await?;
+        let sources = topics::watermarks(config, &config.topic).await?;
+        Ok(Self { config: config.clone(), spans: spans(letters), sources: spans(sources) })
+    }
+
+    /// Hands out each letter of the configured topic until `take` breaks. Blocking; gives up when `is_stopped`.
+    ///
+    /// The topic is read twice: the marks come after the letters that they are about.
+    pub fn each<B>(
+        &self,
+        is_stopped: &dyn Fn() -> bool,
+        mut take: impl FnMut(StoredLetter, Standing) -> ControlFlow<B>,
+    ) -> Result<Option<B>, Error> {
+        let mut replayed = Positions::within(&self.spans);
+        self.scan::<()>(is_stopped, |stored| {
+            if let Stored::Replayed(position) = stored {
+                replayed.insert(position);
+            }
+            ControlFlow::Continue(())
+        })?;
+        let mut seen = Positions::within(&self.sources);
+        self.scan(is_stopped, |stored| match stored {
+            Stored::Letter(letter) if letter.topic == self.config.topic => {
+                let is_copy = seen.contains(letter.source);
+                seen.insert(letter.source);
+                let standing = Standing { is_replayed: replayed.contains(letter.id), is_copy };
+                take(letter, standing)
+            }
+            _ => ControlFlow::Continue(()),
+        })
+    }
+
+    fn scan<B>(
+        &self,
+        is_stopped: &dyn Fn() -> bool,
+        mut take: impl FnMut(Stored) -> ControlFlow<B>,
+    ) -> Result<Option<B>, Error> {
+        let topic = self.config.dead_letter_topic();
+        let mut reader = TopicReader::open(&self.config, &topic, &self.spans)?;
+        while !is_stopped() {
+            match reader.step()? {
+                Step::Message(message) => {
+                    if let ControlFlow::Break(value) = take(Stored::read(&message)) {
+                        return Ok(Some(value));
+                    }
+                }
+                Step::Waiting => {}
+                Step::End => break,
+            }
+        }
+        Ok(None)
     }
 }

@@ -15,9 +15,11 @@ pub mod client;
 pub mod consumer;
 pub mod dead_letters;
 pub mod groups;
+pub mod positions;
 pub mod producer;
 pub mod reader;
 mod refusal;
+pub mod replay;
 pub mod topics;
 
 pub use client::client_config;

@@ -18,10 +18,32 @@ use crate::config::KafkaConfig;
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Where the broker put a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Position {
     pub partition: i32,
     pub offset: i64,
+}
+
+/// "partition:offset".
+impl std::fmt::Display for Position {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}:{}", self.partition, self.offset)
+    }
+}
+
+impl std::str::FromStr for Position {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let (partition, offset) = text.split_once(':')?;
+            Some(Self { partition: partition.parse().ok()?, offset: offset.parse().ok()? })
+        };
+        let position: Option<Self> = parse();
+        position
+            .filter(|position| position.partition >= 0 && position.offset >= 0)
+            .ok_or("write PARTITION:OFFSET, such as 0:12")
+    }
 }
 
 /// The end of one message: acknowledged by all in-sync replicas, or failed for good.

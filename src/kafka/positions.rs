@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::record::Position;
-use crate::kafka::reader::Span;
+use super::producer::Position;
+use super::reader::Span;
 
 /// Positions within the spans that it was made for; anything else is never in it.
 #[derive(Debug, Default)]

@@ -1,0 +1,340 @@
+//! `iotctl dead-letters`: what could not be stored, why, and another try once the cause is mended.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use chrono::Utc;
+use clap::{Args, Subcommand};
+use indicatif::HumanCount;
+use serde_json::{Value, json};
+
+use super::Context;
+use super::query::TimeArgs;
+use crate::analytics::TimeRange;
+use crate::error::Interrupted;
+use crate::kafka::dead_letters::{LetterBox, Standing, StoredLetter};
+use crate::kafka::producer::Position;
+use crate::kafka::replay::Replayer;
+use crate::output::record::{Cell, Heading};
+use crate::output::{Format, closed, table};
+use crate::reading::DecodeLimits;
+use crate::reading::decode;
+use crate::shutdown::Shutdown;
+
+#[derive(Debug, Subcommand)]
+pub enum DeadLettersCommand {
+    /// Which there are, and why
+    #[command(after_help = "Examples:
+  iotctl dead-letters list
+  iotctl dead-letters list --reason missing_field --last 1h
+  iotctl dead-letters list --format csv > letters.csv")]
+    List {
+        #[command(flatten)]
+        filter: FilterArgs,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// One of them with all its bytes
+    #[command(after_help = "Examples:
+  iotctl dead-letters show 0:12        partition and offset in the dead-letter topic, as `list` prints them")]
+    Show {
+        #[arg(value_name = "PARTITION:OFFSET")]
+        id: Position,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Send them to the topic again, for `ingest` to store
+    ///
+    /// Only those that the present decoder and settings accept, unless --all; each only once, unless --again. What was
+    /// replayed is marked in the dead-letter topic; nothing is deleted. A letter that is sent twice stores one row.
+    #[command(after_help = "Examples:
+  iotctl dead-letters replay                               what would be sent
+  iotctl dead-letters replay --yes
+  iotctl dead-letters replay --reason too_large --yes -O ingest.max_message_bytes=4MiB")]
+    Replay {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// Those too that would be refused again
+        #[arg(long)]
+        all: bool,
+        /// Those too that were replayed before
+        #[arg(long)]
+        again: bool,
+        /// Send; without it, only count
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Write them as JSON lines, for mending by other tools
+    #[command(after_help = "Examples:
+  iotctl dead-letters export > letters.ndjson
+  iotctl dead-letters export --reason not_json --output letters.ndjson
+
+A payload that is no UTF-8 text is given as payload_hex.")]
+    Export {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// A new file instead of stdout
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// Which of them.
+#[derive(Debug, Clone, Args)]
+pub struct FilterArgs {
+    /// Only those with this reason, such as not_json
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Only those from this partition of the source topic
+    #[arg(long, value_name = "N")]
+    pub partition: Option<i32>,
+    /// Only the first N of them
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    #[command(flatten)]
+    pub time: TimeArgs,
+}
+
+/// The filter with its range worked out.
+struct Filter {
+    args: FilterArgs,
+    range: TimeRange,
+    taken: u64,
+}
+
+impl Filter {
+    fn new(args: FilterArgs) -> anyhow::Result<Self> {
+        let range = args.time.range(Utc::now().timestamp_millis())?;
+        Ok(Self { args, range, taken: 0 })
+    }
+
+    fn accepts(&self, letter: &StoredLetter) -> bool {
+        self.args.reason.as_ref().is_none_or(|reason| *reason == letter.reason)
+            && self.args.partition.is_none_or(|partition| partition == letter.source.partition)
+            && self.range.contains(letter.timestamp)
+    }
+
+    /// Whether one more may be taken.
+    fn has_room(&mut self) -> bool {
+        self.taken += 1;
+        self.args.limit.is_none_or(|limit| self.taken <= limit)
+    }
+}
+
+pub async fn run(command: DeadLettersCommand, context: Context) -> anyhow::Result<()> {
+    let letters = LetterBox::open(&context.config.kafka).await?;
+    // Reading blocks; the runtime's other threads go on with what signals and clients need.
+    let work = move || match command {
+        DeadLettersCommand::List { filter, format } => list(&letters, Filter::new(filter)?, format, &context),
+        DeadLettersCommand::Show { id, format } => show(&letters, id, format, &context),
+        DeadLettersCommand::Replay { filter, all, again, yes } => {
+            replay(&letters, Filter::new(filter)?, Choice { all, again, yes }, &context)
+        }
+        DeadLettersCommand::Export { filter, output } => {
+            export(&letters, Filter::new(filter)?, output.as_deref(), &context)
+        }
+    };
+    tokio::task::spawn_blocking(work).await.context("the command broke off")?
+}
+
+/// Hands out the letters that pass the filter, each message once.
+fn each(
+    letters: &LetterBox,
+    mut filter: Filter,
+    shutdown: &Shutdown,
+    mut take: impl FnMut(&StoredLetter, Standing) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let failed = letters.each(&|| shutdown.is_requested(), |letter, standing| {
+        if standing.is_copy || !filter.accepts(&letter) {
+            return ControlFlow::Continue(());
+        }
+        if !filter.has_room() {
+            return ControlFlow::Break(None);
+        }
+        match take(&letter, standing) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(Some(error)),
+        }
+    })?;
+    match failed.flatten() {
+        Some(error) => Err(error),
+        None if shutdown.is_requested() => Err(Interrupted.into()),
+        None => Ok(()),
+    }
+}
+
+fn list(letters: &LetterBox, filter: Filter, format: Format, context: &Context) -> anyhow::Result<()> {
+    let headings = vec![
+        Heading::left("id"),
+        Heading::left("reason"),
+        Heading::left("error"),
+        Heading::right("partition"),
+        Heading::right("offset"),
+        Heading::left("timestamp").titled("sent"),
+        Heading::right("bytes"),
+        Heading::left("replayed"),
+    ];
+    let clock = filter.args.time.clock();
+    let mut records = context.output.records(format, clock, headings)?;
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    each(letters, filter, &context.shutdown, |letter, standing| {
+        *reasons.entry(letter.reason.clone()).or_default() += 1;
+        let (id, error) = (letter.id.to_string(), printable(&letter.error));
+        records.write(&[
+            Cell::Text(&id),
+            Cell::Text(&printable(&letter.reason)),
+            Cell::Text(&error),
+            Cell::Count(u64::try_from(letter.source.partition).unwrap_or(0)),
+            Cell::Count(u64::try_from(letter.source.offset).unwrap_or(0)),
+            Cell::Moment(letter.timestamp),
+            Cell::Count(letter.payload.len() as u64),
+            Cell::Boolean(standing.is_replayed),
+        ])
+    })?;
+    records.finish()?;
+    let counts: Vec<_> = reasons
+        .iter()
+        .map(|(reason, count)| format!("{} {}", HumanCount(*count), printable(reason)))
+        .collect();
+    context.output.note(match counts.is_empty() {
+        true => "no dead letters".to_owned(),
+        false => counts.join(", "),
+    });
+    Ok(())
+}
+
+fn show(letters: &LetterBox, id: Position, format: Format, context: &Context) -> anyhow::Result<()> {
+    let found =
+        letters.each(&|| context.shutdown.is_requested(), |letter, standing| match letter.id == id {
+            true => ControlFlow::Break((letter, standing)),
+            false => ControlFlow::Continue(()),
+        })?;
+    let Some((letter, standing)) = found else {
+        bail!("there is no dead letter {id} (`iotctl dead-letters list` lists them)");
+    };
+    if format != Format::Table {
+        return context.output.json(&document(&letter, standing));
+    }
+    let payload = match serde_json::from_slice::<Value>(&letter.payload) {
+        Ok(value) => serde_json::to_string_pretty(&value)?,
+        Err(_) => printable(&String::from_utf8_lossy(&letter.payload)),
+    };
+    let key = letter.key.as_deref().map(String::from_utf8_lossy);
+    let rows = [
+        ("id", letter.id.to_string()),
+        ("reason", printable(&letter.reason)),
+        ("error", printable(&letter.error)),
+        ("topic", printable(&letter.topic)),
+        ("partition:offset", letter.source.to_string()),
+        ("key", key.map_or_else(String::new, |key| printable(&key))),
+        ("bytes", letter.payload.len().to_string()),
+        ("replayed", standing.is_replayed.to_string()),
+    ];
+    context.output.print(format!("{}\n\n{payload}", table::report(rows)))
+}
+
+/// What replay may send.
+struct Choice {
+    all: bool,
+    again: bool,
+    yes: bool,
+}
+
+fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context) -> anyhow::Result<()> {
+    let Context { config, output, shutdown, .. } = context;
+    let limits = DecodeLimits {
+        max_message_bytes: usize::try_from(config.ingest.max_message_bytes.as_u64()).unwrap_or(usize::MAX),
+        max_future_skew: config.ingest.max_future_skew,
+    };
+    let now = Utc::now().timestamp_millis();
+    let mut replayer = if choice.yes { Some(Replayer::new(&config.kafka)?) } else { None };
+    let (mut sent, mut refused, mut before) = (0u64, 0u64, 0u64);
+    let line = output.live_line();
+    let done = each(letters, filter, shutdown, |letter, standing| {
+        if standing.is_replayed && !choice.again {
+            before += 1;
+        } else if !choice.all && decode::decode(&letter.payload, &limits, now).is_err() {
+            refused += 1;
+        } else {
+            if let Some(replayer) = &mut replayer {
+                replayer.send(letter)?;
+            }
+            sent += 1;
+            line.set_message(format!("{} dead letters", HumanCount(sent)));
+            line.tick();
+        }
+        Ok(())
+    });
+    // What was sent is marked, whatever ended the run.
+    let marked = replayer.as_mut().map_or(Ok(()), Replayer::settle);
+    line.finish_and_clear();
+    done?;
+    marked?;
+    let verb = if choice.yes { "sent to the topic again" } else { "would be sent (add --yes to send them)" };
+    output.print(
+        table::report([
+            (verb, HumanCount(sent).to_string()),
+            ("would be refused again", HumanCount(refused).to_string()),
+            ("replayed before", HumanCount(before).to_string()),
+        ])
+        .to_string(),
+    )
+}
+
+fn export(letters: &LetterBox, filter: Filter, path: Option<&Path>, context: &Context) -> anyhow::Result<()> {
+    let mut writer: Box<dyn Write> = match path {
+        Some(path) => {
+            let file = OpenOptions::new().write(true).create_new(true).open(path);
+            Box::new(BufWriter::new(file.with_context(|| format!("cannot make {}", path.display()))?))
+        }
+        None => Box::new(context.output.stream()),
+    };
+    let mut count = 0u64;
+    each(letters, filter, &context.shutdown, |letter, standing| {
+        count += 1;
+        let mut line = serde_json::to_vec(&document(letter, standing))?;
+        line.push(b'\n');
+        closed(writer.write_all(&line))
+    })?;
+    closed(writer.flush())?;
+    context.output.note(format!("{} dead letters", HumanCount(count)));
+    Ok(())
+}
+
+fn document(letter: &StoredLetter, standing: Standing) -> Value {
+    let mut document = json!({
+        "id": letter.id.to_string(),
+        "reason": letter.reason,
+        "error": letter.error,
+        "topic": letter.topic,
+        "partition": letter.source.partition,
+        "offset": letter.source.offset,
+        "timestamp": letter.timestamp,
+        "replayed": standing.is_replayed,
+    });
+    for (name, bytes) in [("key", letter.key.as_deref()), ("payload", Some(&letter.payload[..]))] {
+        let Some(bytes) = bytes else { continue };
+        match std::str::from_utf8(bytes) {
+            Ok(text) => document[name] = text.into(),
+            Err(_) => {
+                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                document[format!("{name}_hex")] = hex.into();
+            }
+        }
+    }
+    document
+}
+
+/// Without what could move a terminal's cursor: the bytes come from whoever may send.
+fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|char| match char.is_control() && char != '\n' && char != '\t' {
+            true => char.escape_default().collect::<Vec<_>>(),
+            false => vec![char],
+        })
+        .collect()
+}

@@ -1,0 +1,77 @@
+//! Sending dead letters to their topic again, once what made them unreadable is mended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::Error;
+use super::dead_letters::{MARK, StoredLetter};
+use super::producer::{DELIVERY_TIMEOUT, Delivery, Offer, Position, Producer};
+use crate::config::KafkaConfig;
+
+/// Sends dead letters to the topic they came from, and marks them in the dead-letter topic.
+pub struct Replayer {
+    source: Producer<OnDelivery>,
+    marks: Producer<OnDelivery>,
+    failed: Arc<AtomicU64>,
+    /// Sent and not marked yet.
+    sent: Vec<Position>,
+}
+
+type OnDelivery = Box<dyn Fn(Delivery) + Send + Sync>;
+
+impl Replayer {
+    /// Letters that are sent before they are waited for and marked.
+    const CHUNK: usize = 1_000;
+
+    pub fn new(config: &KafkaConfig) -> Result<Self, Error> {
+        let mut config = config.clone();
+        // As large as whatever the dead-letter topic took.
+        config.properties.entry("message.max.bytes".into()).or_insert_with(|| "100000000".into());
+        let failed = Arc::new(AtomicU64::new(0));
+        let producer = |topic: &str| {
+            let failed = failed.clone();
+            let count: OnDelivery = Box::new(move |delivery| {
+                if let Err(error) = delivery.outcome {
+                    tracing::warn!(%error, "a message was not taken");
+                    failed.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            Producer::new(&config, topic, count)
+        };
+        let (source, marks) = (producer(&config.topic)?, producer(&config.dead_letter_topic())?);
+        Ok(Self { source, marks, failed, sent: Vec::new() })
+    }
+
+    /// Sends a letter. It is marked once the broker has it; a crash in between sends it twice, which stores one row.
+    pub fn send(&mut self, letter: &StoredLetter) -> Result<(), Error> {
+        self.offer(&self.source, letter.key.as_deref().unwrap_or_default(), &letter.payload)?;
+        self.sent.push(letter.id);
+        if self.sent.len() >= Self::CHUNK { self.settle() } else { Ok(()) }
+    }
+
+    /// Waits until all that was sent is acknowledged, and marks it.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        self.wait(&self.source, "replay dead letters")?;
+        for id in std::mem::take(&mut self.sent) {
+            self.offer(&self.marks, MARK, id.to_string().as_bytes())?;
+        }
+        self.wait(&self.marks, "mark dead letters as replayed")
+    }
+
+    fn offer(&self, producer: &Producer<OnDelivery>, key: &[u8], payload: &[u8]) -> Result<(), Error> {
+        while producer.offer(key, payload, 0)? == Offer::Full {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    fn wait(&self, producer: &Producer<OnDelivery>, action: &str) -> Result<(), Error> {
+        let is_flushed = producer.flush(DELIVERY_TIMEOUT + Duration::from_secs(5));
+        if is_flushed && self.failed.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        let reason = producer.complaint().unwrap_or_else(|| "a message was not taken".into());
+        Err(Error::Rejected { action: action.into(), reason: format!("{reason} (run it again)") })
+    }
+}
