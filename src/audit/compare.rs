@@ -266,3 +266,171 @@ impl Group {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::values;
+    use super::*;
+
+    const GROUP: u64 = 7;
+
+    fn record(side: Side, offset: i64, cells: Cells) -> Record {
+        Record {
+            sensor: Uuid::from_u128(1),
+            recorded_at: 1_000,
+            side,
+            group: if side == Side::Ledger { 0 } else { GROUP },
+            position: Position { partition: 0, offset },
+            cells,
+        }
+    }
+
+    fn acknowledged(offset: i64) -> Record {
+        record(Side::Ledger, offset, Cells::default())
+    }
+
+    fn message(offset: i64, temperature: u32) -> Record {
+        record(Side::Message { due: true }, offset, values(Some(temperature), None))
+    }
+
+    fn row(temperature: u32) -> Record {
+        record(Side::Row { bucket_seconds: 3600 }, 0, values(Some(temperature), None))
+    }
+
+    struct Verdict {
+        compared: Compared,
+        findings: Findings,
+    }
+
+    impl Verdict {
+        /// What was found, as (kind, readings), without what is zero.
+        fn troubles(&self) -> Vec<(Kind, u64)> {
+            let counts = Kind::ALL.map(|kind| (kind, self.findings.count(kind)));
+            counts.into_iter().filter(|(_, count)| *count > 0).collect()
+        }
+    }
+
+    fn compare_where(circumstances: Circumstances, dead: &[i64], mut records: Vec<Record>) -> Verdict {
+        records.sort_by_key(Record::key);
+        let mut findings = Findings::new(3);
+        let is_dead_letter = |position: Position| dead.contains(&position.offset);
+        let mut comparison = Comparison::new(circumstances, &is_dead_letter, &mut findings);
+        records.iter().for_each(|record| comparison.take(record));
+        let compared = comparison.finish();
+        Verdict { compared, findings }
+    }
+
+    fn compare(records: Vec<Record>) -> Verdict {
+        compare_where(Circumstances::default(), &[], records)
+    }
+
+    #[test]
+    fn a_row_with_the_values_of_its_message_is_stored() {
+        let verdict = compare(vec![acknowledged(5), message(5, 20), row(20)]);
+        assert_eq!(verdict.troubles(), []);
+        assert_eq!(verdict.compared, Compared { readings: 1, stored: 1, ..Compared::default() });
+    }
+
+    #[test]
+    fn a_due_message_without_a_row_is_missing_and_one_that_is_not_due_is_not() {
+        assert_eq!(compare(vec![acknowledged(5), message(5, 20)]).troubles(), [(Kind::Missing, 1)]);
+        let waiting = record(Side::Message { due: false }, 5, values(Some(20), None));
+        let verdict = compare(vec![acknowledged(5), waiting]);
+        assert_eq!((verdict.troubles(), verdict.compared.not_due), (vec![], 1));
+    }
+
+    #[test]
+    fn what_was_acknowledged_and_is_nowhere_is_not_in_kafka() {
+        assert_eq!(compare(vec![acknowledged(5)]).troubles(), [(Kind::NotInKafka, 1)]);
+        // The reading's other message is there; that does not find this one, but its row does.
+        assert_eq!(
+            compare(vec![acknowledged(5), acknowledged(6), message(6, 20)]).troubles(),
+            [(Kind::Missing, 1), (Kind::NotInKafka, 1)]
+        );
+        assert_eq!(compare(vec![acknowledged(5), acknowledged(6), message(6, 20), row(20)]).troubles(), []);
+    }
+
+    #[test]
+    fn an_acknowledged_dead_letter_needs_no_row() {
+        let verdict = compare_where(Circumstances::default(), &[5], vec![acknowledged(5)]);
+        assert_eq!((verdict.troubles(), verdict.compared.not_due), (vec![], 1));
+    }
+
+    #[test]
+    fn what_retention_deleted_is_missing_unless_the_table_has_it_or_it_expired() {
+        let cut = || Circumstances { first_offsets: HashMap::from([(0, 10)]), expired_before: 0 };
+        let verdict = compare_where(cut(), &[], vec![acknowledged(5)]);
+        assert_eq!(verdict.troubles(), [(Kind::Missing, 1)]);
+        let verdict = compare_where(cut(), &[], vec![acknowledged(5), row(20)]);
+        assert_eq!((verdict.troubles(), verdict.compared.only_in_table), (vec![], 1));
+        let expired = Circumstances { expired_before: 2_000, ..cut() };
+        assert_eq!(compare_where(expired, &[], vec![acknowledged(5)]).troubles(), []);
+    }
+
+    #[test]
+    fn a_row_without_a_message_is_unexpected_unless_the_topic_is_cut() {
+        assert_eq!(compare(vec![row(20)]).troubles(), [(Kind::Unexpected, 1)]);
+        let cut = Circumstances { first_offsets: HashMap::from([(0, 10)]), expired_before: 0 };
+        let verdict = compare_where(cut, &[], vec![row(20)]);
+        assert_eq!((verdict.troubles(), verdict.compared.older_than_topic), (vec![], 1));
+    }
+
+    #[test]
+    fn other_values_a_cell_too_many_and_a_cell_too_few_are_different() {
+        let cells = |temperature, humidity| {
+            record(Side::Row { bucket_seconds: 3600 }, 0, values(temperature, humidity))
+        };
+        for row in [cells(Some(21), None), cells(Some(20), Some(1)), cells(None, None)] {
+            assert_eq!(compare(vec![message(5, 20), row]).troubles(), [(Kind::Different, 1)], "{row:?}");
+        }
+    }
+
+    #[test]
+    fn the_later_message_of_a_partition_wins_and_cells_it_lacks_stay() {
+        let first = record(Side::Message { due: true }, 5, values(Some(20), Some(50)));
+        let second = record(Side::Message { due: true }, 6, values(Some(21), None));
+        let stored = |temperature, humidity| {
+            record(Side::Row { bucket_seconds: 3600 }, 0, values(temperature, humidity))
+        };
+        let verdict = compare(vec![first, second, stored(Some(21), Some(50))]);
+        assert_eq!((verdict.troubles(), verdict.compared.repeated_messages), (vec![], 1));
+        let overtaken = compare(vec![first, second, stored(Some(20), Some(50))]);
+        assert_eq!(overtaken.troubles(), [(Kind::Different, 1)]);
+    }
+
+    #[test]
+    fn messages_in_two_partitions_have_no_order() {
+        let mut elsewhere = message(1, 30);
+        elsewhere.position.partition = 1;
+        for temperature in [20, 30] {
+            assert_eq!(compare(vec![message(5, 20), elsewhere, row(temperature)]).troubles(), []);
+        }
+        assert_eq!(compare(vec![message(5, 20), elsewhere, row(25)]).troubles(), [(Kind::Different, 1)]);
+    }
+
+    #[test]
+    fn a_message_that_is_not_committed_may_have_been_written_or_not() {
+        let waiting = record(Side::Message { due: false }, 6, values(Some(30), None));
+        for temperature in [20, 30] {
+            assert_eq!(compare(vec![message(5, 20), waiting, row(temperature)]).troubles(), []);
+        }
+    }
+
+    #[test]
+    fn a_reading_in_two_buckets_is_stored_twice_and_the_narrow_one_counts() {
+        let wide = record(Side::Row { bucket_seconds: 3600 }, 0, values(Some(19), None));
+        let narrow = record(Side::Row { bucket_seconds: 300 }, 0, values(Some(20), None));
+        let verdict = compare(vec![wide, narrow, message(5, 20)]);
+        assert_eq!(verdict.troubles(), [(Kind::StoredTwice, 1)]);
+        assert_eq!(verdict.compared.stored, 1);
+    }
+
+    #[test]
+    fn the_same_moment_of_a_sensor_in_two_groups_is_two_readings() {
+        let mut moved = message(6, 20);
+        moved.group = GROUP + 1;
+        let verdict = compare(vec![message(5, 20), row(20), moved]);
+        assert_eq!(verdict.troubles(), [(Kind::Missing, 1)]);
+        assert_eq!((verdict.compared.readings, verdict.compared.stored), (2, 1));
+    }
+}

@@ -206,6 +206,11 @@ pub mod tests {
 
     use super::*;
 
+    /// Temperature and humidity, as far as given.
+    pub fn values(temperature: Option<u32>, humidity: Option<u32>) -> Cells {
+        Cells { columns: [temperature, humidity, None, None, None], ..Cells::default() }
+    }
+
     pub fn cells() -> impl Strategy<Value = Cells> {
         let column = || prop::option::of(0u32..4);
         ([column(), column(), column(), column(), column()], any::<Option<bool>>(), prop::option::of(0u64..4))

@@ -1,8 +1,9 @@
 //! What can never be stored, in a topic of its own: the original key and bytes, and in headers why and where it came
-//! from. It is sent there by `ingest`, read back by [`Stored::read`], and sent to its topic again by
+//! from. It is sent there by `ingest`, read back by [`LetterBox`], and sent to its topic again by
 //! [`super::replay`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -142,8 +143,6 @@ impl Stored {
 pub struct LetterBox {
     config: KafkaConfig,
     spans: Vec<Span>,
-    /// Of the source topic, for telling copies.
-    sources: Vec<Span>,
 }
 
 /// What was found about a letter beside its own words.
@@ -156,12 +155,10 @@ pub struct Standing {
 
 impl LetterBox {
     pub async fn open(config: &KafkaConfig) -> Result<Self, Error> {
-        let spans = |watermarks: Vec<(i64, i64)>| {
-            (0..).zip(watermarks).map(|(partition, (from, to))| Span { partition, from, to }).collect()
-        };
-        let letters = topics::watermarks(config, &config.dead_letter_topic()).await?;
-        let sources = topics::watermarks(config, &config.topic).await?;
-        Ok(Self { config: config.clone(), spans: spans(letters), sources: spans(sources) })
+        let watermarks = topics::watermarks(config, &config.dead_letter_topic()).await?;
+        let spans =
+            (0..).zip(watermarks).map(|(partition, (from, to))| Span { partition, from, to }).collect();
+        Ok(Self { config: config.clone(), spans })
     }
 
     /// Hands out each letter of the configured topic until `take` breaks. Blocking; gives up when `is_stopped`.
@@ -179,11 +176,14 @@ impl LetterBox {
             }
             ControlFlow::Continue(())
         })?;
-        let mut seen = Positions::within(&self.sources);
+        // Eight bytes and a little for each letter. With the timestamp, so that the letters of a topic that was deleted
+        // and made again, whose offsets began anew, are no copies of those before.
+        let mut seen = HashSet::new();
         self.scan(is_stopped, |stored| match stored {
             Stored::Letter(letter) if letter.topic == self.config.topic => {
-                let is_copy = seen.contains(letter.source);
-                seen.insert(letter.source);
+                let mut hasher = DefaultHasher::new();
+                (letter.source.partition, letter.source.offset, letter.timestamp).hash(&mut hasher);
+                let is_copy = !seen.insert(hasher.finish());
                 let standing = Standing { is_replayed: replayed.contains(letter.id), is_copy };
                 take(letter, standing)
             }

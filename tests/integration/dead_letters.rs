@@ -12,7 +12,11 @@ use crate::lab::{KAFKA, Lab, message};
 crate::trials!(
     dead_letters_keep_their_bytes_and_say_why,
     a_flood_of_malformed_messages_loses_no_good_one,
-    an_oversize_message_is_kept_whole
+    an_oversize_message_is_kept_whole,
+    they_are_listed_shown_and_exported_with_filters,
+    replay_stores_what_was_mended_and_only_once,
+    a_letter_that_was_written_twice_is_one,
+    ingest_stops_when_nearly_everything_fails,
 );
 
 /// Every message of the dead-letter topic, once `expected` have come.
@@ -104,5 +108,161 @@ fn an_oversize_message_is_kept_whole() -> anyhow::Result<()> {
     let letters = letters(&lab, 1)?;
     ensure!(letters.len() == 1 && letters[0].payload() == Some(large.as_slice()), "the bytes differ");
     ensure!(header(&letters[0], "reason").as_deref() == Some("too_large"));
+    Ok(())
+}
+
+/// A lab whose topic holds three messages of two kinds that cannot be stored, and one that can.
+fn with_letters(name: &str) -> anyhow::Result<Lab> {
+    let lab = Lab::new(name)?;
+    let at = chrono::Utc::now().timestamp_millis();
+    lab.send([
+        ("k1".to_owned(), b"\xff\x1b[2Jnot json".to_vec()),
+        ("k2".to_owned(), br#"{"location":"a"}"#.to_vec()),
+        ("k3".to_owned(), br#"{"location":"b"}"#.to_vec()),
+        message("plant-1", 1, at, ""),
+    ])?;
+    lab.ingest()?;
+    Ok(lab)
+}
+
+fn they_are_listed_shown_and_exported_with_filters() -> anyhow::Result<()> {
+    let lab = with_letters("letterbox")?;
+    let list = |arguments: &[&str]| {
+        lab.lines(&[&["-q", "dead-letters", "list", "--format", "ndjson"], arguments].concat())
+    };
+    let all = list(&[])?;
+    ensure!(all.len() == 3, "{all:#?}");
+    let missing = list(&["--reason", "missing_field"])?;
+    ensure!(
+        missing.len() == 2 && missing.iter().all(|letter| letter["reason"] == "missing_field"),
+        "{missing:#?}"
+    );
+    ensure!(
+        missing[0]["error"].as_str().is_some_and(|error| error.contains("recorded_timestamp")),
+        "{missing:#?}"
+    );
+    ensure!(list(&["--limit", "1"])?.len() == 1);
+    ensure!(list(&["--last", "1h"])?.len() == 3);
+    ensure!(list(&["--to", "2026-01-01T00:00:00Z"])?.is_empty());
+    let partition = all[0]["partition"].as_u64().context("a partition")?;
+    let there = list(&["--partition", &partition.to_string()])?;
+    let expected = all.iter().filter(|letter| letter["partition"] == partition).count();
+    ensure!(there.len() == expected, "{there:#?}");
+
+    // One by its id; what could move a terminal's cursor is escaped.
+    let binary = all.iter().find(|letter| letter["reason"] == "not_json").context("the binary one")?;
+    let id = binary["id"].as_str().context("an id")?;
+    let shown = lab.ok(&["-q", "dead-letters", "show", id])?;
+    ensure!(shown.contains("not json") && !shown.contains('\u{1b}'), "{shown:?}");
+    let error = lab.fails(1, &["-q", "dead-letters", "show", "0:999999"])?;
+    ensure!(error.contains("no dead letter 0:999999"), "{error}");
+
+    // The export has all bytes.
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("letters.ndjson");
+    let path = path.to_str().context("a path")?;
+    lab.ok(&["-q", "dead-letters", "export", "--output", path])?;
+    let exported: Vec<serde_json::Value> =
+        std::fs::read_to_string(path)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    ensure!(exported.iter().any(|letter| letter["payload"] == r#"{"location":"a"}"#), "{exported:#?}");
+    ensure!(
+        exported.iter().any(|letter| letter["payload_hex"] == "ff1b5b324a6e6f74206a736f6e"),
+        "{exported:#?}"
+    );
+    // A file that is there is not overwritten.
+    lab.fails(1, &["-q", "dead-letters", "export", "--output", path])?;
+    Ok(())
+}
+
+fn replay_stores_what_was_mended_and_only_once() -> anyhow::Result<()> {
+    let mut lab = Lab::new("replay")?;
+    lab.set("IOTCTL_INGEST_MAX_MESSAGE_BYTES", "1KiB");
+    let at = chrono::Utc::now().timestamp_millis();
+    let (key, large) = message("plant-1", 1, at, &format!(r#","note":"{}""#, "x".repeat(2_000)));
+    lab.send([(key, large), ("bad".to_owned(), b"{".to_vec())])?;
+    let report = lab.ingest()?;
+    ensure!(report["rows"] == 0 && report["dead_letters"] == 2, "{report}");
+    lab.set("IOTCTL_INGEST_MAX_MESSAGE_BYTES", "10KiB");
+
+    let replay = |arguments: &[&str]| lab.ok(&[&["-q", "dead-letters", "replay"], arguments].concat());
+    let sent = || lab.block_on(iotctl::kafka::topics::end_offsets(&lab.kafka(), &lab.name));
+    // Without --yes nothing is sent.
+    let counted = replay(&[])?;
+    ensure!(counted.contains("--yes") && sent()?.iter().sum::<i64>() == 2, "{counted}");
+    replay(&["--yes"])?;
+    ensure!(sent()?.iter().sum::<i64>() == 3, "only the one that is accepted now is sent");
+    let report = lab.ingest()?;
+    ensure!(report["rows"] == 1 && report["dead_letters"] == 0, "{report}");
+    ensure!(lab.stored()? == 1);
+
+    // Marked: a second replay sends nothing, unless it must.
+    replay(&["--yes"])?;
+    ensure!(sent()?.iter().sum::<i64>() == 3, "it was sent twice");
+    let listed = lab.lines(&["-q", "dead-letters", "list", "--format", "ndjson"])?;
+    let marks: Vec<_> =
+        listed.iter().map(|letter| (letter["reason"].as_str(), letter["replayed"].as_bool())).collect();
+    ensure!(marks.contains(&(Some("too_large"), Some(true))), "{marks:?}");
+    ensure!(marks.contains(&(Some("not_json"), Some(false))) && marks.len() == 2, "{marks:?}");
+    replay(&["--yes", "--again"])?;
+    ensure!(sent()?.iter().sum::<i64>() == 4);
+    lab.ingest()?;
+    ensure!(lab.stored()? == 1, "a letter that is sent twice stores one row");
+
+    // --all sends what is refused again, which makes a new letter; the audit takes it all for what it is.
+    replay(&["--yes", "--all"])?;
+    let report = lab.ingest()?;
+    ensure!(report["dead_letters"] == 1, "{report}");
+    lab.ok(&["-q", "audit"])?;
+    Ok(())
+}
+
+fn a_letter_that_was_written_twice_is_one() -> anyhow::Result<()> {
+    let lab = with_letters("copies")?;
+    let letters = letters(&lab, 3)?;
+    // What an ingest leaves that was killed between sending a letter and committing: the same record again.
+    let producer: rdkafka::producer::BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", KAFKA).create()?;
+    for letter in &letters {
+        let topic = format!("{}.dlq", lab.name);
+        let mut record = rdkafka::producer::BaseRecord::to(&topic)
+            .key(letter.key().unwrap_or_default())
+            .payload(letter.payload().unwrap_or_default());
+        if let Some(headers) = letter.headers() {
+            record = record.headers(headers.clone());
+        }
+        producer.send(record).map_err(|(error, _)| error)?;
+    }
+    // And what somebody else writes there is none of ours.
+    producer
+        .send(rdkafka::producer::BaseRecord::to(&format!("{}.dlq", lab.name)).key("x").payload("y"))
+        .map_err(|(error, _)| error)?;
+    rdkafka::producer::Producer::flush(&producer, Duration::from_secs(10))?;
+    let listed = lab.lines(&["-q", "dead-letters", "list", "--format", "ndjson"])?;
+    ensure!(listed.len() == 3, "{listed:#?}");
+    Ok(())
+}
+
+fn ingest_stops_when_nearly_everything_fails() -> anyhow::Result<()> {
+    let mut lab = Lab::new("breaker")?;
+    let at = chrono::Utc::now().timestamp_millis();
+    lab.send((0..5_000).map(|n| match n % 10 {
+        0 => message("plant-1", n, at, ""),
+        _ => (format!("k{n}"), br#"{"place":"plant-1"}"#.to_vec()),
+    }))?;
+    let error = lab.fails(1, &["-q", "ingest", "--until-end"])?;
+    for part in ["missing_field", "recorded_timestamp", "ingest.max_dead_letter_percent"] {
+        ensure!(error.contains(part), "{part}: {error}");
+    }
+    // The topic was not drained into the dead letters.
+    let letters: i64 = lab
+        .block_on(iotctl::kafka::topics::end_offsets(&lab.kafka(), &lab.kafka().dead_letter_topic()))?
+        .iter()
+        .sum();
+    ensure!(letters < 4_000, "{letters} dead letters");
+    // Whoever wants that says so, and then nothing is lost.
+    lab.set("IOTCTL_INGEST_MAX_DEAD_LETTER_PERCENT", "100");
+    lab.ingest()?;
+    ensure!(lab.stored()? == 500, "{} rows", lab.stored()?);
+    lab.ok(&["-q", "audit"])?;
     Ok(())
 }

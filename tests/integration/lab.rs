@@ -13,6 +13,10 @@ use iotctl::cassandra::{Rows, Session};
 use iotctl::config::{Config, KafkaConfig};
 use iotctl::kafka::Producer;
 use iotctl::kafka::producer::Offer;
+use iotctl::kafka::topics;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 
 /// Names each function of a module as a test, `module::function`.
 macro_rules! trials {
@@ -223,6 +227,17 @@ impl Lab {
         ensure!(producer.flush(Duration::from_secs(30)), "not everything was delivered in 30 s");
         ensure!(acknowledged.load(Ordering::Relaxed) as usize == sent, "not everything was acknowledged");
         Ok(sent)
+    }
+
+    /// Deletes a topic, and waits until the broker has forgotten it.
+    pub fn delete_topic(&self, topic: &str) -> anyhow::Result<()> {
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", KAFKA).create()?;
+        let results = self.runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new()))?;
+        ensure!(results.iter().all(Result::is_ok), "{results:?}");
+        eventually("the topic is gone", Duration::from_secs(10), || {
+            Ok(self.runtime.block_on(topics::partitions(&self.kafka(), topic)).is_err())
+        })
     }
 
     /// A session on the lab's keyspace.

@@ -10,6 +10,7 @@ use libtest_mimic::{Arguments, Trial};
 mod lab;
 
 mod answers;
+mod audit;
 mod commands;
 mod dead_letters;
 mod delivery;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let trials: Vec<Trial> = [
         round_trip::trials(),
         answers::trials(),
+        audit::trials(),
         commands::trials(),
         dead_letters::trials(),
         delivery::trials(),
