@@ -29,6 +29,8 @@ const PAGE_SIZE: i32 = 5_000;
 const SCHEMA_DEADLINE: Duration = Duration::from_secs(60);
 /// Pause before a request is tried on the same nodes again; doubles.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// How often a node may forget a statement that it was just taught.
+const MOST_REMINDERS: u32 = 5;
 
 /// A pooled session. Cheap to clone; the connections close when the last clone is dropped.
 #[derive(Clone)]
@@ -351,7 +353,8 @@ impl Inner {
         }
     }
 
-    /// One node's answer. A node that forgot the statement is taught it again.
+    /// One node's answer. A node that forgot the statement is taught it again, and once more where it forgets at once:
+    /// each change of the schema makes it forget, and they come in rows.
     async fn attempt(
         &self,
         node: &Arc<Node>,
@@ -359,15 +362,18 @@ impl Inner {
         envelope: &Envelope,
         repeat: Repeat,
     ) -> Result<Envelope, Error> {
-        let answer = self.ask(node, others, envelope, repeat).await;
-        let Err(Error::Unprepared { id, .. }) = &answer else { return answer };
-        let statement = {
-            let statements = self.statements.lock().expect("no panic while locked");
-            statements.values().find(|statement| statement.id == *id).cloned()
-        };
-        let Some(statement) = statement else { return answer };
-        self.ask(node, others, &statement::prepare(&statement.cql), repeat).await?;
-        self.ask(node, others, envelope, repeat).await
+        let mut answer = self.ask(node, others, envelope, repeat).await;
+        for _ in 0..MOST_REMINDERS {
+            let Err(Error::Unprepared { id, .. }) = &answer else { break };
+            let statement = {
+                let statements = self.statements.lock().expect("no panic while locked");
+                statements.values().find(|statement| statement.id == *id).cloned()
+            };
+            let Some(statement) = statement else { break };
+            self.ask(node, others, &statement::prepare(&statement.cql), repeat).await?;
+            answer = self.ask(node, others, envelope, repeat).await;
+        }
+        answer
     }
 
     async fn ask(

@@ -107,8 +107,19 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
         match self.inner.send(record) {
             Ok(()) => Ok(Offer::Accepted),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Offer::Full),
-            Err((source, _)) => Err(Error::client(format!("send to the topic {:?}", self.topic), source)),
+            Err((source, _)) => Err(self.end().unwrap_or_else(|| Error::client(self.sending(), source))),
         }
+    }
+
+    /// Why this producer takes and delivers nothing any more, if it is so: an idempotent producer ends at the first
+    /// refusal, and what is queued behind that fails without a reason of its own.
+    pub fn end(&self) -> Option<Error> {
+        let (code, _) = self.inner.client().fatal_error()?;
+        Some(Error::client(self.sending(), KafkaError::MessageProduction(code)))
+    }
+
+    fn sending(&self) -> String {
+        format!("send to the topic {:?}", self.topic)
     }
 
     /// Messages accepted whose delivery has not been reported yet.

@@ -1,8 +1,9 @@
 //! Sending dead letters to their topic again, once what made them unreadable is mended.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use rdkafka::error::KafkaError;
 
 use super::Error;
 use super::dead_letters::{MARK, StoredLetter};
@@ -13,12 +14,15 @@ use crate::config::KafkaConfig;
 pub struct Replayer {
     source: Producer<OnDelivery>,
     marks: Producer<OnDelivery>,
-    failed: Arc<AtomicU64>,
+    failure: Failure,
     /// Sent and not marked yet.
     sent: Vec<Position>,
 }
 
 type OnDelivery = Box<dyn Fn(Delivery) + Send + Sync>;
+
+/// Why the first message that was not taken was not.
+type Failure = Arc<OnceLock<KafkaError>>;
 
 impl Replayer {
     /// Letters that are sent before they are waited for and marked.
@@ -28,19 +32,18 @@ impl Replayer {
         let mut config = config.clone();
         // As large as whatever the dead-letter topic took.
         config.properties.entry("message.max.bytes".into()).or_insert_with(|| "100000000".into());
-        let failed = Arc::new(AtomicU64::new(0));
+        let failure = Failure::default();
         let producer = |topic: &str| {
-            let failed = failed.clone();
-            let count: OnDelivery = Box::new(move |delivery| {
+            let failure = failure.clone();
+            let note: OnDelivery = Box::new(move |delivery| {
                 if let Err(error) = delivery.outcome {
-                    tracing::warn!(%error, "a message was not taken");
-                    failed.fetch_add(1, Ordering::Relaxed);
+                    let _ = failure.set(error);
                 }
             });
-            Producer::new(&config, topic, count)
+            Producer::new(&config, topic, note)
         };
         let (source, marks) = (producer(&config.topic)?, producer(&config.dead_letter_topic())?);
-        Ok(Self { source, marks, failed, sent: Vec::new() })
+        Ok(Self { source, marks, failure, sent: Vec::new() })
     }
 
     /// Sends a letter. It is marked once the broker has it; a crash in between sends it twice, which stores one row.
@@ -68,10 +71,13 @@ impl Replayer {
 
     fn wait(&self, producer: &Producer<OnDelivery>, action: &str) -> Result<(), Error> {
         let is_flushed = producer.flush(DELIVERY_TIMEOUT + Duration::from_secs(5));
-        if is_flushed && self.failed.load(Ordering::Relaxed) == 0 {
-            return Ok(());
+        match self.failure.get() {
+            Some(cause) => Err(producer.end().unwrap_or_else(|| Error::client(action, cause.clone()))),
+            None if is_flushed => Ok(()),
+            None => {
+                let reason = producer.complaint().unwrap_or_else(|| "the brokers do not answer".into());
+                Err(Error::Rejected { action: action.into(), reason })
+            }
         }
-        let reason = producer.complaint().unwrap_or_else(|| "a message was not taken".into());
-        Err(Error::Rejected { action: action.into(), reason: format!("{reason} (run it again)") })
     }
 }

@@ -15,12 +15,15 @@ fn each_role_can_do_its_work() -> anyhow::Result<()> {
     let applied = schema.ok(&["-q", "schema", "apply", "--format", "json"])?;
     ensure!(applied.contains("exists") && !applied.contains("created"), "{applied}");
 
-    let sent =
-        place.lab(SENDER)?.ok(&["-q", "simulate", "--rate", "0", "--count", "3000", "--format", "json"])?;
+    let folder = tempfile::tempdir()?;
+    let ledger = folder.path().join("ledger").display().to_string();
+    let count = ["--rate", "0", "--count", "3000", "--malformed", "0.1", "--ledger", &ledger];
+    let sent = place.lab(SENDER)?.ok(&[&["-q", "simulate", "--format", "json"], &count[..]].concat())?;
     ensure!(serde_json::from_str::<serde_json::Value>(&sent)?["acknowledged"] == 3000, "{sent}");
 
     let report = place.lab(INGEST)?.ingest()?;
-    ensure!(report["rows"] == 3000 && report["dead_letters"] == 0, "{report}");
+    let dead_letters = report["dead_letters"].as_u64().unwrap_or(0);
+    ensure!(dead_letters > 100 && report["rows"] == 3000 - dead_letters, "{report}");
 
     let reader = place.lab(READER)?;
     let rows = reader.query("thermostat", &["--last", "30d"])?;
@@ -40,6 +43,18 @@ fn each_role_can_do_its_work() -> anyhow::Result<()> {
     ensure!(!sensors.is_empty(), "the reader sees no sensors");
     let groups = reader.lines(&["-q", "sensors", "--groups", "--format", "ndjson"])?;
     ensure!(!groups.is_empty(), "the reader sees no groups");
+
+    let audited = reader.ok(&["-q", "audit", "--ledger", &ledger, "--format", "json"])?;
+    ensure!(
+        serde_json::from_str::<serde_json::Value>(&audited)?["compared"]["stored"] == report["rows"],
+        "{audited}"
+    );
+    let letters = reader.lines(&["-q", "dead-letters", "list", "--format", "ndjson"])?;
+    ensure!(letters.len() as u64 == dead_letters, "the reader sees {} dead letters", letters.len());
+    // Counting is reading; sending is not.
+    reader.ok(&["-q", "dead-letters", "replay", "--all"])?;
+    let denied = reader.fails(1, &["-q", "dead-letters", "replay", "--all", "--yes"])?;
+    ensure!(denied.contains("ACL"), "{denied}");
     Ok(())
 }
 
