@@ -105,6 +105,9 @@ pub enum Command {
     Down(commands::down::DownArgs),
     /// What runs, where, and how it is
     Status(commands::status::StatusArgs),
+    /// List the nodes of Cassandra, add one, decommission one
+    #[command(subcommand)]
+    Node(commands::node::NodeCommand),
     /// Apply, show or check the schema
     #[command(subcommand)]
     Schema(commands::schema::SchemaCommand),

@@ -33,6 +33,7 @@ pub mod analytics;
 pub mod audit;
 pub mod cassandra;
 pub mod cli;
+pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod error;

@@ -15,6 +15,7 @@ pub mod demo;
 pub mod down;
 pub mod extremes;
 pub mod ingest;
+pub mod node;
 pub mod query;
 pub mod schema;
 pub mod sensors;
@@ -56,6 +57,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Up(args) => up::run(args, context).await,
         Command::Down(args) => down::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
+        Command::Node(command) => node::run(command, context).await,
         Command::Schema(command) => schema::run(command, context).await,
         Command::Simulate(args) => simulate::run(args, context).await,
         Command::Ingest(args) => ingest::run(args, context).await,

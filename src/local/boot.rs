@@ -68,7 +68,7 @@ impl<'a> Site<'a> {
         let cache = cache_dir(config)?;
         let cassandra_jars = jars::CASSANDRA.fetch(&cache, &java, board, shutdown).await?;
         let kafka_jars = kafka.fetch(&cache, &java, board, shutdown).await?;
-        let suited = memory::heaps(memory::total(), cluster.nodes);
+        let suited = memory::heaps(memory::total(), u32::try_from(cluster.nodes.len()).unwrap_or(u32::MAX));
         let heaps = Heaps {
             cassandra: config.cassandra_heap.unwrap_or(suited.cassandra),
             kafka: config.kafka_heap.unwrap_or(suited.kafka),
@@ -108,7 +108,8 @@ impl<'a> Site<'a> {
             java: &self.java,
             jars: &self.cassandra_jars,
             heap: self.heaps.cassandra,
-            seeds: of(Kind::Cassandra).map(|server| server.address.ip()).collect(),
+            seeds: self.cluster.seeds(self.config)?,
+            replaced: None,
         };
         let broker = Broker {
             config: self.config,
@@ -215,7 +216,7 @@ impl<'a> Site<'a> {
 }
 
 /// What the server wrote last, for the end of a message.
-fn last_words(process: &Process) -> String {
+pub fn last_words(process: &Process) -> String {
     let log = &process.log;
     match tail::last_lines(log, process.log_offset, 20) {
         Ok(lines) if !lines.is_empty() => {

@@ -60,8 +60,10 @@ pub struct Nodes<'a> {
     pub java: &'a Java,
     pub jars: &'a Path,
     pub heap: ByteSize,
-    /// All nodes' addresses: in a fresh cluster that starts at once, each of them is a seed.
-    pub seeds: Vec<IpAddr>,
+    /// Indexes and addresses: in a fresh cluster that starts at once, each node is a seed.
+    pub seeds: Vec<(u16, IpAddr)>,
+    /// A dead node whose place the started one takes.
+    pub replaced: Option<IpAddr>,
 }
 
 impl Nodes<'_> {
@@ -85,11 +87,16 @@ impl Nodes<'_> {
             format!("-Dlogback.configurationFile={}", file_url(&logback)),
             format!("-Diotctl.log={}", self.layout.log(&server.name).display()),
             format!("-Dcassandra.jmx.local.port={jmx}"),
-            // All nodes are known and start together: there is no gossip to wait for.
-            "-Dcassandra.skip_wait_for_gossip_to_settle=0".into(),
             "-Dcassandra.ring_delay_ms=5000".into(),
             "-Dcassandra-foreground=yes".into(),
         ]);
+        if self.is_seed(server) {
+            // All nodes are known and start together: there is no gossip to wait for.
+            options.push("-Dcassandra.skip_wait_for_gossip_to_settle=0".into());
+        }
+        if let Some(replaced) = self.replaced {
+            options.push(format!("-Dcassandra.replace_address_first_boot={replaced}"));
+        }
         let mut command = self.java.command(self.jars, options, MAIN);
         // Where a crash of the JVM leaves its report.
         command.current_dir(&dir);
@@ -98,7 +105,7 @@ impl Nodes<'_> {
 
     fn yaml(&self, server: &Server, dir: &Path) -> String {
         let seeds: Vec<_> =
-            self.seeds.iter().map(|ip| format!("{ip}:{}", self.config.cassandra_storage_port)).collect();
+            self.seeds.iter().map(|(_, ip)| format!("{ip}:{}", self.config.cassandra_storage_port)).collect();
         render(
             YAML,
             &[
@@ -107,13 +114,17 @@ impl Nodes<'_> {
                 ("cassandra_port", self.config.cassandra_port.to_string()),
                 ("storage_port", self.config.cassandra_storage_port.to_string()),
                 ("seeds", seeds.join(",")),
-                ("auto_bootstrap", "false".into()),
+                ("auto_bootstrap", (!self.is_seed(server)).to_string()),
                 // With one replica there is nothing to choose between.
-                ("dynamic_snitch", (self.seeds.len() > 1).to_string()),
+                ("dynamic_snitch", (self.seeds.len() > 1 || !self.is_seed(server)).to_string()),
                 ("memtable_mib", (self.heap.as_u64() / 4 / MIB).max(1).to_string()),
                 ("data_dir", dir.display().to_string()),
             ],
         )
+    }
+
+    fn is_seed(&self, server: &Server) -> bool {
+        self.seeds.iter().any(|(index, _)| *index == server.index)
     }
 
     fn jvm_options(&self) -> anyhow::Result<Vec<String>> {
@@ -168,7 +179,8 @@ mod tests {
             java: &Java { program: "java".into(), version: 17 },
             jars: Path::new("/jars"),
             heap: ByteSize::mib(768),
-            seeds: vec!["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()],
+            seeds: vec![(0, "127.0.0.1".parse().unwrap()), (1, "127.0.0.2".parse().unwrap())],
+            replaced: None,
         };
         let server = Server {
             name: "cassandra-2".into(),
@@ -185,8 +197,12 @@ mod tests {
             "memtable_heap_space: 192MiB",
             "commitlog_directory: \"/data dir/cassandra-2/commitlog\"",
             "materialized_views_enabled: true",
+            "auto_bootstrap: false",
         ] {
             assert!(yaml.lines().any(|found| found == line), "{line} is not in\n{yaml}");
         }
+        let newcomer = Server { name: "cassandra-3".into(), index: 2, ..server };
+        let yaml = nodes.yaml(&newcomer, &layout.server_dir("cassandra-3"));
+        assert!(yaml.contains("auto_bootstrap: true"), "what joins later streams its data first");
     }
 }

@@ -1,9 +1,9 @@
 //! Which servers belong to a data directory: decided by the `up` that makes it, kept in its marker file, and the
 //! same for every later one, because data that three nodes share cannot be had by one.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -27,11 +27,27 @@ pub enum KafkaMode {
     Zookeeper,
 }
 
+/// A Cassandra node of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalNode {
+    /// `cassandra-1` has 0. Its address and its JMX port are so much above the cluster's first ones.
+    pub index: u16,
+    /// Whether the others ask it who is there. It was here from the start: what joins later streams its data first, and
+    /// a seed never does.
+    pub is_seed: bool,
+}
+
+impl LocalNode {
+    pub fn name(self) -> String {
+        format!("cassandra-{}", self.index + 1)
+    }
+}
+
 /// The servers that a data directory is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cluster {
-    /// Cassandra nodes.
-    pub nodes: u32,
+    /// Cassandra nodes, in order.
+    pub nodes: Vec<LocalNode>,
     pub kafka: KafkaMode,
     pub address: Ipv4Addr,
     /// False until all servers of the first start have answered. Data of a start that never got there is thrown
@@ -69,13 +85,21 @@ impl std::fmt::Display for KafkaMode {
 /// "3 nodes with Kafka (kraft) at 127.0.0.1".
 impl std::fmt::Display for Cluster {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let plural = if self.nodes == 1 { "" } else { "s" };
-        let Self { nodes, kafka, address, .. } = self;
+        let nodes = self.nodes.len();
+        let plural = if nodes == 1 { "" } else { "s" };
+        let Self { kafka, address, .. } = self;
         write!(formatter, "{nodes} Cassandra node{plural} and Kafka ({kafka}) at {address}")
     }
 }
 
 impl Cluster {
+    /// A cluster whose nodes all start at once, on no data.
+    pub fn fresh(nodes: u32, kafka: KafkaMode, address: Ipv4Addr) -> Self {
+        let count = u16::try_from(nodes).unwrap_or(u16::MAX);
+        let nodes = (0..count).map(|index| LocalNode { index, is_seed: true }).collect();
+        Self { nodes, kafka, address, is_complete: false }
+    }
+
     /// Marks a directory as ours before there is anything in it.
     pub fn mark(layout: &Layout) -> anyhow::Result<()> {
         Self::write(layout, None)
@@ -99,18 +123,28 @@ impl Cluster {
 
     /// True where what is asked for is this cluster: what is left out is as it was.
     pub fn answers(&self, nodes: Option<u32>, kafka: Option<KafkaMode>, address: Ipv4Addr) -> bool {
-        nodes.is_none_or(|nodes| nodes == self.nodes)
+        nodes.is_none_or(|nodes| nodes as usize == self.nodes.len())
             && kafka.is_none_or(|kafka| kafka == self.kafka)
             && address == self.address
+    }
+
+    /// The indexes and addresses of the seeds.
+    pub fn seeds(&self, config: &LocalConfig) -> anyhow::Result<Vec<(u16, IpAddr)>> {
+        let seeds = self.nodes.iter().filter(|node| node.is_seed);
+        seeds.map(|node| Ok((node.index, self.server(*node, config)?.address.ip()))).collect()
+    }
+
+    /// The server of a node that is, or is to be, one of this cluster.
+    pub fn server(&self, node: LocalNode, config: &LocalConfig) -> anyhow::Result<Server> {
+        let address = SocketAddr::from((node_address(self.address, node.index)?, config.cassandra_port));
+        Ok(Server { name: node.name(), kind: Kind::Cassandra, address, index: node.index })
     }
 
     /// Its servers, in the order in which they are shown.
     pub fn servers(&self, config: &LocalConfig) -> anyhow::Result<Vec<Server>> {
         let mut servers = Vec::new();
-        for index in 0..u16::try_from(self.nodes).context("too many nodes")? {
-            let address = SocketAddr::from((node_address(self.address, index)?, config.cassandra_port));
-            let name = format!("cassandra-{}", index + 1);
-            servers.push(Server { name, kind: Kind::Cassandra, address, index });
+        for node in &self.nodes {
+            servers.push(self.server(*node, config)?);
         }
         let single = |kind: Kind, port| Server {
             name: kind.to_string(),
@@ -143,7 +177,7 @@ mod tests {
     use super::*;
 
     fn cluster(nodes: u32, kafka: KafkaMode, address: [u8; 4]) -> Cluster {
-        Cluster { nodes, kafka, address: address.into(), is_complete: true }
+        Cluster { is_complete: true, ..Cluster::fresh(nodes, kafka, address.into()) }
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-mod boot;
+pub mod boot;
 pub mod cassandra;
 pub mod cluster;
 pub mod down;
@@ -18,6 +18,7 @@ pub mod jars;
 pub mod java;
 pub mod kafka;
 pub mod layout;
+pub mod members;
 pub mod memory;
 pub mod ports;
 pub mod process;
@@ -30,6 +31,7 @@ pub mod up;
 
 pub use cluster::KafkaMode;
 pub use down::{Stopped, down, purge};
+pub use members::Members;
 pub use status::{ServerStatus, State, status};
 pub use up::{Running, UpOptions, up};
 

@@ -98,8 +98,7 @@ mod tests {
 
     #[test]
     fn every_node_has_its_own_addresses_and_jmx_port() {
-        let cluster =
-            Cluster { nodes: 2, kafka: KafkaMode::Kraft, address: Ipv4Addr::LOCALHOST, is_complete: true };
+        let cluster = Cluster::fresh(2, KafkaMode::Kraft, Ipv4Addr::LOCALHOST);
         let config = LocalConfig::default();
         let servers = cluster.servers(&config).unwrap();
         let needed = needed(&config, &cluster, &servers.iter().collect::<Vec<_>>());

@@ -104,12 +104,9 @@ fn choose(
              --kafka and local.address as they were, choose another directory with --data DIR, or delete the data \
              with `iotctl down --purge --yes`)"
         ),
-        _ => Ok(Cluster {
-            nodes: options.nodes.unwrap_or(1),
-            kafka: options.kafka.unwrap_or_default(),
-            address: config.address,
-            is_complete: false,
-        }),
+        _ => {
+            Ok(Cluster::fresh(options.nodes.unwrap_or(1), options.kafka.unwrap_or_default(), config.address))
+        }
     }
 }
 
@@ -154,7 +151,7 @@ mod tests {
         let config = LocalConfig { data_dir: Some(dir.path().to_owned()), ..Default::default() };
         let layout = Layout::of(&config).unwrap();
         layout.create().unwrap();
-        let cluster = Cluster { nodes: 3, kafka: KafkaMode::Kraft, address: config.address, is_complete };
+        let cluster = Cluster { is_complete, ..Cluster::fresh(3, KafkaMode::Kraft, config.address) };
         cluster.save(&layout).unwrap();
         (dir, config, layout)
     }
@@ -163,7 +160,7 @@ mod tests {
     fn data_of_three_nodes_is_started_as_three_and_as_nothing_else() {
         let (_dir, config, layout) = made_for_three_nodes(true);
         let choose = |nodes| choose(&layout, &config, &UpOptions { nodes, kafka: None }, false);
-        assert_eq!(choose(None).unwrap().nodes, 3);
+        assert_eq!(choose(None).unwrap().nodes.len(), 3);
         let error = choose(Some(1)).unwrap_err().to_string();
         assert!(error.contains("3 Cassandra nodes") && error.contains("--purge"), "{error}");
     }
@@ -181,6 +178,6 @@ mod tests {
         let (_dir, config, layout) = made_for_three_nodes(false);
         let options = UpOptions { nodes: Some(1), kafka: Some(KafkaMode::Zookeeper) };
         let cluster = choose(&layout, &config, &options, false).unwrap();
-        assert_eq!((cluster.nodes, cluster.kafka), (1, KafkaMode::Zookeeper));
+        assert_eq!((cluster.nodes.len(), cluster.kafka), (1, KafkaMode::Zookeeper));
     }
 }

@@ -83,6 +83,12 @@ impl Output {
         }
     }
 
+    /// A question, on stderr, whatever `--quiet` says. The answer is typed behind it.
+    pub fn ask(&self, text: &str) {
+        let mut stderr = io::stderr();
+        let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+    }
+
     /// The one line that ends a failed command, on stderr.
     pub fn failure(&self, error: &anyhow::Error) {
         let _ = writeln!(io::stderr(), "error: {error:#}");

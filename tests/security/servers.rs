@@ -115,8 +115,7 @@ impl Servers {
         };
         let layout = Layout::of(&config)?;
         layout.create()?;
-        let cluster =
-            Cluster { nodes: 1, kafka: KafkaMode::Kraft, address: config.address, is_complete: true };
+        let cluster = Cluster { is_complete: true, ..Cluster::fresh(1, KafkaMode::Kraft, config.address) };
         cluster.save(&layout)?;
         let servers = cluster.servers(&config)?;
         let server = |kind: Kind| servers.iter().find(|server| server.kind == kind).context("a server");
@@ -128,7 +127,8 @@ impl Servers {
             java: &self.java,
             jars: &cassandra_jars,
             heap: ByteSize::mib(384),
-            seeds: vec![config.address.into()],
+            seeds: vec![(0, config.address.into())],
+            replaced: None,
         };
         let broker = Broker {
             config: &config,

@@ -1,0 +1,92 @@
+//! What every operation on the membership works with, and the waits that they share.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use tokio::time::sleep;
+
+use super::checks::all_is_quiet;
+use super::view::{self, State, View};
+use crate::cassandra::Session;
+use crate::config::CassandraConfig;
+use crate::error::Interrupted;
+use crate::output::Output;
+use crate::shutdown::Shutdown;
+
+const POLL: Duration = Duration::from_secs(1);
+/// How long nodes may take to agree on who is who, once the data has moved.
+const AGREEMENT_DEADLINE: Duration = Duration::from_secs(120);
+
+pub struct Operator {
+    pub session: Session,
+    pub cassandra: CassandraConfig,
+    pub journals: PathBuf,
+    pub output: Output,
+    pub shutdown: Shutdown,
+}
+
+impl Operator {
+    /// Connects to these nodes, whatever the configuration's contact points are.
+    pub async fn connect(
+        nodes: Vec<SocketAddr>,
+        cassandra: &CassandraConfig,
+        journals: PathBuf,
+        output: Output,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
+        let contact_points = nodes.iter().map(ToString::to_string).collect();
+        let cassandra = CassandraConfig { contact_points, ..cassandra.clone() };
+        let session = Session::connect(&cassandra).await?;
+        Ok(Self { session, cassandra, journals, output, shutdown })
+    }
+
+    /// The state of a node in the eyes of the others; `None` where none of them knows it.
+    pub async fn state_of(&self, node: IpAddr) -> anyhow::Result<Option<State>> {
+        let others = self.session.nodes().into_iter().filter(|other| other.address.ip() != node);
+        let mut last = None;
+        for other in others {
+            match view::state_at(&self.session, other.address, node).await {
+                Ok(state) => return Ok(state),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) => Err(error.into()),
+            None => bail!("no other node can be asked about {node}"),
+        }
+    }
+
+    /// One second, or the end of the run: what goes on in the cluster goes on without us.
+    pub async fn pause(&self, going_on: &str) -> anyhow::Result<()> {
+        tokio::select! {
+            () = sleep(POLL) => Ok(()),
+            () = self.shutdown.requested() => {
+                self.output.note(format!("{going_on}; run the same command again to see it through"));
+                Err(Interrupted.into())
+            }
+        }
+    }
+
+    /// Waits until every node is up and normal in every node's view, `meets` holds, and the schema is one.
+    pub async fn await_agreement(&self, meets: impl Fn(&View) -> Option<String>) -> anyhow::Result<View> {
+        let started = Instant::now();
+        loop {
+            let view = View::read(&self.session).await?;
+            let mut reasons = all_is_quiet(&view, None);
+            reasons.extend(meets(&view));
+            if reasons.is_empty() {
+                return Ok(view);
+            }
+            if started.elapsed() > AGREEMENT_DEADLINE {
+                let within = humantime::format_duration(AGREEMENT_DEADLINE);
+                bail!(
+                    "the nodes do not agree within {within}: {} (run the same command again)",
+                    reasons.join("; ")
+                );
+            }
+            self.pause("the nodes are not of one mind yet").await?;
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! `iotctl node`: who is in the cluster, and nodes in and out of it.
+
+use std::io::{BufRead as _, IsTerminal as _};
+
+use bytesize::ByteSize;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::Context;
+use super::up::PlaceArgs;
+use crate::cassandra::Session;
+use crate::cluster::journal::Journal;
+use crate::cluster::{Operator, View, add, cleanup, decommission};
+use crate::error::UsageError;
+use crate::local::Members;
+use crate::output::table;
+
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Every node as all the others see it
+    #[command(after_help = "Examples:
+  iotctl node list
+  iotctl node list --format json | jq '.members[] | select(.state != \"normal\")'")]
+    List {
+        #[command(flatten)]
+        place: PlaceArgs,
+        #[arg(long, value_enum, default_value_t)]
+        format: NodeFormat,
+    },
+    /// Start one more node, let it stream its data, and verify that it has it
+    ///
+    /// Refused unless every node is up and normal in every node's view, the schema is one, and disk and addresses are
+    /// free. A run that was killed goes on where it was when it is run again.
+    #[command(after_help = "Examples:
+  iotctl node add
+  iotctl node add --count 2
+  iotctl node cleanup            afterwards, to free the disk of the others")]
+    Add {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// So many, one after another
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+        count: u32,
+    },
+    /// Hand a node's data over to the others, verify, and stop it
+    ///
+    /// Refused where replicas would be too few, another node is down, the disk is too small, or it is the last seed. Its
+    /// files are moved aside and not deleted. A run that was killed goes on where it was when it is run again.
+    #[command(after_help = "Examples:
+  iotctl node decommission cassandra-4 --dry-run
+  iotctl node decommission cassandra-4
+  iotctl node decommission 127.0.0.3 --fix-system-replication --yes")]
+    Decommission(DecommissionArgs),
+    /// Free the disk of what the nodes have handed to a newcomer
+    Cleanup {
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// What was done to the membership, step by step
+    Journal {
+        #[command(flatten)]
+        place: PlaceArgs,
+        #[arg(long, value_enum, default_value_t)]
+        format: NodeFormat,
+    },
+    /// Give up a node that does not come to join; its files are moved aside
+    Abandon {
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DecommissionArgs {
+    /// Its name or address, as `iotctl node list` shows them
+    #[arg(value_name = "NODE")]
+    pub node: String,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Lower the replication of Cassandra's own keyspaces where too few nodes would be left for it
+    #[arg(long)]
+    pub fix_system_replication: bool,
+    /// Check and tell, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum NodeFormat {
+    #[default]
+    Table,
+    Json,
+}
+
+pub async fn run(command: NodeCommand, context: Context) -> anyhow::Result<()> {
+    match command {
+        NodeCommand::List { place, format } => list(&place, format, &context).await,
+        NodeCommand::Journal { place, format } => journal(&place, format, &context),
+        NodeCommand::Add { place, count } => {
+            let (operator, mut members) = open(&place, &context).await?;
+            for _ in 0..count {
+                let journal = add::add(&operator, &mut members).await?;
+                let record = &journal.record;
+                context
+                    .output
+                    .print(format!("{} joined at {} and was verified", record.node, record.address))?;
+            }
+            context
+                .output
+                .note("the other nodes still hold what they handed over: `iotctl node cleanup` frees it");
+            Ok(())
+        }
+        NodeCommand::Decommission(args) => decommission(args, &context).await,
+        NodeCommand::Cleanup { place } => {
+            let (operator, members) = open(&place, &context).await?;
+            let cleaned = cleanup::cleanup(&operator, &members).await?;
+            if cleaned.is_empty() {
+                context.output.note("no cleanup is due");
+            }
+            cleaned.iter().try_for_each(|name| context.output.print(format!("cleaned up {name}")))
+        }
+        NodeCommand::Abandon { place } => {
+            let (operator, members) = open(&place, &context).await?;
+            let journal = add::abandon(&operator, &members).await?;
+            context.output.print(last_step(&journal))
+        }
+    }
+}
+
+async fn open(place: &PlaceArgs, context: &Context) -> anyhow::Result<(Operator, Members)> {
+    let local = place.configure(&context.config.local);
+    let members = Members::open(&local, context.output, &context.shutdown).await?;
+    let nodes = members.servers()?.into_iter().map(|(_, server)| server.address).collect();
+    let journals = Members::journals(&local)?;
+    let cassandra = &context.config.cassandra;
+    let operator =
+        Operator::connect(nodes, cassandra, journals, context.output, context.shutdown.clone()).await?;
+    Ok((operator, members))
+}
+
+async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Result<()> {
+    let output = &context.output;
+    let (operator, mut members) = open(&args.place, context).await?;
+    let Some(found) = members.find(&args.node)? else {
+        let known: Vec<_> = members.servers()?.into_iter().map(|(_, server)| server.name).collect();
+        return Err(UsageError::new(format!(
+            "{:?} is no node here (there are {})",
+            args.node,
+            known.join(", ")
+        ))
+        .into());
+    };
+    let journal = match decommission::unfinished(&operator, &found.1.name)? {
+        Some(journal) => {
+            output.note(format!("going on with what was begun at {}", journal.record.started_at));
+            journal
+        }
+        None => {
+            let wanted = decommission::Wanted { fix_system_replication: args.fix_system_replication };
+            let plan = decommission::plan(&operator, &members, &found, wanted).await?;
+            let load = ByteSize::b(plan.load_bytes as u64).display().iec().to_string();
+            output.note(format!(
+                "{} hands {load} over to {} nodes and is stopped; its files are moved aside",
+                plan.name, plan.nodes_left
+            ));
+            for (keyspace, factor) in &plan.lowered {
+                output.note(format!("{keyspace} is replicated {factor} times from then on"));
+            }
+            if args.dry_run {
+                return output.print("nothing stands against it; nothing was changed");
+            }
+            if !args.yes && !is_confirmed(&plan.name, output)? {
+                return output.print("nothing was changed");
+            }
+            decommission::begin(&operator, &found.1, &plan).await?
+        }
+    };
+    let journal = decommission::carry_out(&operator, &mut members, &found, journal).await?;
+    let record = &journal.record;
+    output.print(format!("{} has left, and every sampled row was found on the others", record.node))
+}
+
+fn is_confirmed(name: &str, output: &crate::output::Output) -> anyhow::Result<bool> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(UsageError::new(format!("{name} is not decommissioned unasked (add --yes)")).into());
+    }
+    output.ask(&format!("decommission {name}? [y/N] "));
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+async fn list(place: &PlaceArgs, format: NodeFormat, context: &Context) -> anyhow::Result<()> {
+    let session = Session::connect(&context.config.cassandra).await?;
+    let view = View::read(&session).await?;
+    let journals = Journal::all(&Members::journals(&place.configure(&context.config.local))?)?;
+    let due = cleanup::due(&journals);
+    let unfinished = journals.iter().find(|journal| journal.record.finished_at.is_none());
+    if format == NodeFormat::Json {
+        return context.output.json(&json!({
+            "members": view.members,
+            "disagreements": view.disagreements,
+            "schema_versions": view.schema_versions(),
+            "cleanup_due": due,
+            "unfinished": unfinished.map(|journal| &journal.record),
+        }));
+    }
+    let headings = [
+        "address",
+        "state",
+        "heard by",
+        "load",
+        "tokens",
+        "owns",
+        "datacenter",
+        "rack",
+        "version",
+        "host id",
+    ];
+    let mut rows = table::table(&headings, &[2, 3, 4, 5]);
+    for member in &view.members {
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        let load = member.load_bytes.map(|load| ByteSize::b(load as u64).display().iec().to_string());
+        rows.add_row([
+            member.address.to_string(),
+            if member.is_up() {
+                member.state.name().to_owned()
+            } else {
+                format!("{}, down", member.state.name())
+            },
+            format!("{}/{}", member.heard_by, member.asked),
+            or_dash(&load),
+            member.tokens.to_string(),
+            format!("{:.1} %", member.owns * 100.0),
+            or_dash(&member.datacenter),
+            or_dash(&member.rack),
+            or_dash(&member.version),
+            member.host_id.map_or_else(|| "-".into(), |id| id.to_string()),
+        ]);
+    }
+    context.output.print(rows.to_string())?;
+    view.disagreements.iter().for_each(|text| context.output.note(text));
+    if view.schema_versions().len() > 1 {
+        context
+            .output
+            .note(format!("the nodes have {} versions of the schema", view.schema_versions().len()));
+    }
+    if let Some(journal) = unfinished {
+        let record = &journal.record;
+        context.output.note(format!("{} of {} was begun and not ended", record.operation, record.node));
+    }
+    if !due.is_empty() {
+        context.output.note(format!("cleanup is due on {} (`iotctl node cleanup`)", due.join(", ")));
+    }
+    Ok(())
+}
+
+fn journal(place: &PlaceArgs, format: NodeFormat, context: &Context) -> anyhow::Result<()> {
+    let journals = Journal::all(&Members::journals(&place.configure(&context.config.local))?)?;
+    if format == NodeFormat::Json {
+        let records: Vec<_> = journals.iter().map(|journal| &journal.record).collect();
+        return context.output.json(&records);
+    }
+    if journals.is_empty() {
+        context.output.note("no node was added or decommissioned here");
+    }
+    let mut rows = table::table(&["operation", "node", "at", "step"], &[]);
+    for record in journals.iter().map(|journal| &journal.record) {
+        for step in &record.steps {
+            rows.add_row([
+                record.operation.to_string(),
+                record.node.clone(),
+                step.at.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                step.what.clone(),
+            ]);
+        }
+    }
+    match journals.is_empty() {
+        true => Ok(()),
+        false => context.output.print(rows.to_string()),
+    }
+}
+
+fn last_step(journal: &Journal) -> String {
+    let what = journal.record.steps.last().map_or("", |step| &step.what);
+    format!("{}: {what}", journal.record.node)
+}
