@@ -13,6 +13,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use iotctl::config::KafkaConfig;
+use iotctl::kafka::Producer;
+use iotctl::kafka::producer::Offer;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -92,6 +95,19 @@ impl Servers {
         Ok(Frozen(pid))
     }
 
+    /// Runs a command that tends the servers, such as `node add`.
+    pub fn ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.command(arguments).output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "iotctl {}: {stderr}", arguments.join(" "));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Starts a command that is to be killed.
+    pub fn spawn(&self, arguments: &[&str]) -> anyhow::Result<Child> {
+        Ok(self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    }
+
     /// Starts what does not run, and waits until all answer.
     pub fn up(&self) -> anyhow::Result<()> {
         let output = self.command(&["-q", "up"]).output()?;
@@ -125,6 +141,8 @@ pub struct Outcome {
     pub audit: Value,
     pub stall: Duration,
     pub rates: Vec<(Duration, u64)>,
+    /// Rows written by all ingests that were not killed unseen, those written twice included.
+    pub written: u64,
 }
 
 impl Bench {
@@ -142,7 +160,7 @@ impl Bench {
             settings,
             ledger: folder.join("ledger"),
             folder,
-            watch: Watch::default(),
+            watch: Watch::new(),
             ingests: Vec::new(),
             simulate: None,
         };
@@ -190,6 +208,24 @@ impl Bench {
         Ok(())
     }
 
+    /// Sends messages of its own beside the load, which are not in the ledger.
+    pub fn send(&self, messages: Vec<(String, Vec<u8>)>) -> anyhow::Result<()> {
+        let config = KafkaConfig { bootstrap_servers: vec![format!("{ADDRESS}:9092")], ..Default::default() };
+        let failed = Arc::new(AtomicU32::new(0));
+        let count = failed.clone();
+        let producer = Producer::new(&config, self.topic(), move |delivery| {
+            count.fetch_add(u32::from(delivery.outcome.is_err()), Ordering::Relaxed);
+        })?;
+        for (key, payload) in messages {
+            while producer.offer(key.as_bytes(), &payload, 0)? == Offer::Full {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        ensure!(producer.flush(Duration::from_secs(30)), "not everything was delivered");
+        ensure!(failed.load(Ordering::Relaxed) == 0, "not everything was acknowledged");
+        Ok(())
+    }
+
     /// Starts one more ingest, watched by its metrics. Returns its number.
     pub fn ingest(&mut self) -> anyhow::Result<usize> {
         static PORT: AtomicU16 = AtomicU16::new(17900 + 100);
@@ -224,6 +260,25 @@ impl Bench {
         self.watch.rows()
     }
 
+    /// Where the run is now, on the clock of [`Outcome::rate`].
+    pub fn now(&self) -> Duration {
+        self.watch.started.elapsed()
+    }
+
+    /// A counter or gauge of an ingest.
+    pub fn metric(&self, index: usize, name: &str) -> anyhow::Result<f64> {
+        let address = self.watch.address(index);
+        scrape(&address, name).with_context(|| format!("{address} has no {name}"))
+    }
+
+    /// The most memory that an ingest has had, in bytes.
+    pub fn peak_memory(&self, index: usize) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.ingests[index].id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kibibytes: u64 = line.split_whitespace().next().context("no number")?.parse()?;
+        Ok(kibibytes * 1024)
+    }
+
     /// Lets the load end, drains what is left, and audits everything against the ledger.
     pub fn finish(mut self) -> anyhow::Result<Outcome> {
         if let Some(mut simulate) = self.simulate.take() {
@@ -237,9 +292,12 @@ impl Bench {
                 child.wait()?;
             }
         }
-        self.ok(&["-q", "ingest", "--until-end"])?;
+        let report: Value =
+            serde_json::from_str(&self.ok(&["-q", "ingest", "--until-end", "--format", "json"])?)?;
+        let drained = report["rows"].as_u64().unwrap_or(0);
         let (audit, code) = self.audit()?;
-        let outcome = Outcome { audit, stall, rates };
+        let written = rates.last().map_or(0, |(_, rows)| *rows) + drained;
+        let outcome = Outcome { audit, stall, rates, written };
         outcome.tell(&self.name);
         ensure!(code == Some(0) && outcome.audit["is_sound"] == true, "unsound: {:#}", outcome.audit);
         ensure!(outcome.audit["topic"]["not_committed"] == 0, "not drained: {:#}", outcome.audit);
@@ -275,11 +333,12 @@ impl Outcome {
     fn tell(&self, name: &str) {
         let audit = &self.audit;
         complain(&format!(
-            "  {name}: {} acknowledged, {} stored, {} missing, {} dead letters, longest stall {:.1} s",
+            "  {name}: {} acknowledged, {} stored, {} missing, {} dead letters, {} rows written beyond, longest stall {:.1} s",
             audit["ledger"]["entries"],
             audit["compared"]["stored"],
             audit["troubles"]["missing"]["readings"],
             audit["topic"]["dead_letters"],
+            self.written.saturating_sub(audit["compared"]["stored"].as_u64().unwrap_or(0)),
             self.stall.as_secs_f64()
         ));
     }
@@ -295,8 +354,8 @@ impl Outcome {
 }
 
 /// Looks at all ingests' counters ten times a second.
-#[derive(Default)]
 struct Watch {
+    started: Instant,
     shared: Arc<Mutex<Seen>>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -310,12 +369,19 @@ struct Seen {
 }
 
 impl Watch {
+    fn new() -> Self {
+        Self { started: Instant::now(), shared: Arc::default(), stopping: Arc::default(), thread: None }
+    }
+
+    fn address(&self, index: usize) -> String {
+        self.shared.lock().expect("no panic while locked").counts[index].0.clone()
+    }
+
     fn add(&mut self, address: String) {
         self.shared.lock().expect("no panic while locked").counts.push((address, 0));
         if self.thread.is_none() {
-            let (shared, stopping) = (self.shared.clone(), self.stopping.clone());
+            let (shared, stopping, started) = (self.shared.clone(), self.stopping.clone(), self.started);
             self.thread = Some(std::thread::spawn(move || {
-                let started = Instant::now();
                 while !stopping.load(Ordering::Relaxed) {
                     look(&shared, started);
                     std::thread::sleep(Duration::from_millis(100));
@@ -358,8 +424,8 @@ fn look(shared: &Mutex<Seen>, started: Instant) {
         .map(|(address, _)| address.clone())
         .collect();
     for (index, address) in addresses.iter().enumerate() {
-        if let Some(rows) = scrape(address) {
-            shared.lock().expect("no panic while locked").counts[index].1 = rows;
+        if let Some(rows) = scrape(address, "iotctl_ingest_rows_total") {
+            shared.lock().expect("no panic while locked").counts[index].1 = rows as u64;
         }
     }
     let mut seen = shared.lock().expect("no panic while locked");
@@ -367,12 +433,12 @@ fn look(shared: &Mutex<Seen>, started: Instant) {
     seen.samples.push((started.elapsed(), total));
 }
 
-fn scrape(address: &str) -> Option<u64> {
+fn scrape(address: &str, name: &str) -> Option<f64> {
     let timeout = Duration::from_millis(500);
     let mut stream = TcpStream::connect_timeout(&address.parse().ok()?, timeout).ok()?;
     stream.set_read_timeout(Some(timeout)).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("iotctl_ingest_rows_total ")?.parse().ok())
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }

@@ -8,39 +8,27 @@ use nix::sys::signal::Signal;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 
 use crate::bench::Bench;
-use crate::lab::eventually;
+use crate::lab::{complain, eventually};
 
 crate::faults!(
-    short: [killed_five_times, committing_before_storing_is_found_out, terminated_in_the_middle],
+    short: [killed_four_times, committing_before_storing_is_found_out, terminated_in_the_middle],
     long: [killed_twenty_times, twenty_rebalances]
 );
 
-/// Moments that look random and are the same in each run.
-fn moments(count: u64) -> impl Iterator<Item = Duration> {
-    (1..=count).map(|number| Duration::from_millis(300 + number * 7919 % 1700))
+/// Random waits of up to two seconds; they are printed, so that a run that fails can be told.
+fn moments(count: usize) -> Vec<Duration> {
+    let moments: Vec<_> = (0..count).map(|_| Duration::from_millis(rand::random_range(0..2_000))).collect();
+    complain(&format!("  waits in ms: {:?}", moments.iter().map(Duration::as_millis).collect::<Vec<_>>()));
+    moments
 }
 
-fn killed(name: &str, times: u32, seconds: u32) -> anyhow::Result<()> {
+/// Kills each ingest while it stores.
+fn killed(name: &str, times: usize, seconds: u32) -> anyhow::Result<()> {
     let mut bench = Bench::new(name)?;
+    // A member that was killed keeps its partitions until its session ends, and the next one waits that long.
+    bench.set("IOTCTL_KAFKA_PROPERTIES", "session.timeout.ms=6000");
     bench.load(4000, seconds)?;
-    for moment in moments(times.into()) {
-        let ingest = bench.ingest()?;
-        // A member that was killed keeps its partitions until its session ends; the next one may wait that long.
-        std::thread::sleep(moment);
-        bench.kill_ingest(ingest, Signal::SIGKILL)?;
-    }
-    bench.ingest()?;
-    bench.finish().map(|_| ())
-}
-
-fn killed_five_times() -> anyhow::Result<()> {
-    killed("killed", 5, 15)
-}
-
-fn killed_twenty_times() -> anyhow::Result<()> {
-    let mut bench = Bench::new("killed20")?;
-    bench.load(4000, 320)?;
-    for moment in moments(20) {
+    for moment in moments(times) {
         let ingest = bench.ingest()?;
         bench.await_flow()?;
         std::thread::sleep(moment);
@@ -48,6 +36,14 @@ fn killed_twenty_times() -> anyhow::Result<()> {
     }
     bench.ingest()?;
     bench.finish().map(|_| ())
+}
+
+fn killed_four_times() -> anyhow::Result<()> {
+    killed("killed", 4, 35)
+}
+
+fn killed_twenty_times() -> anyhow::Result<()> {
+    killed("killed20", 20, 200)
 }
 
 fn terminated_in_the_middle() -> anyhow::Result<()> {
