@@ -12,6 +12,7 @@ use crate::cassandra;
 use crate::reading::decode::{self, DecodeLimits, EARLIEST};
 use crate::reading::encode::Encoder;
 use crate::simulation::columns::Mapping;
+use crate::simulation::ledger::{LedgerReader, Line};
 use crate::simulation::recording::{Recording, RecordingPlan, TimeShift};
 
 /// 2025-06-15T15:06:40Z.
@@ -122,6 +123,18 @@ pub fn recording(bytes: &[u8]) -> bool {
         assert!(readings <= bytes.len(), "more readings than bytes");
     }
     readings > 0
+}
+
+/// The ledger of a run.
+pub fn ledger(bytes: &[u8]) -> bool {
+    let mut reader = LedgerReader::new(bytes);
+    let (mut entries, mut length) = (0, 0);
+    while let Ok(Some((line, bytes))) = reader.next_line() {
+        length += bytes;
+        entries += u64::from(matches!(line, Line::Entry(_)));
+    }
+    assert_eq!(length, bytes.len() as u64, "not all of it was read");
+    entries > 0
 }
 
 /// What arrives on a connection to Cassandra.

@@ -72,7 +72,7 @@ fn text(read: fn(&str) -> bool, bytes: &[u8]) -> bool {
 
 const KIB: usize = 1 << 10;
 
-const READERS: [Reader; 8] = [
+const READERS: [Reader; 9] = [
     Reader { name: "decode", read: hostile::decode, peak: (8, 16 * KIB), total: (40, 64 * KIB) },
     Reader {
         name: "filter",
@@ -101,6 +101,7 @@ const READERS: [Reader; 8] = [
     Reader { name: "recording", read: hostile::recording, peak: (16, 512 * KIB), total: (200, 1024 * KIB) },
     Reader { name: "frames", read: hostile::frames, peak: (120, 256 * KIB), total: (400, 256 * KIB) },
     Reader { name: "rows", read: hostile::rows, peak: (60, 16 * KIB), total: (400, 64 * KIB) },
+    Reader { name: "ledger", read: hostile::ledger, peak: (4, 1024 * KIB), total: (200, 1024 * KIB) },
 ];
 
 fn check(reader: &Reader, input: &[u8], what: &str) -> bool {
@@ -184,7 +185,7 @@ fn memory_is_bounded_by_the_size_of_whatever_is_read() {
 /// Each reader understands something that is well meant; else the bounds above would bound nothing.
 #[test]
 fn what_is_well_meant_is_understood() {
-    let good: [&[u8]; 8] = [
+    let good: [&[u8]; 9] = [
         &format!("{}}}", message_start()).into_bytes(),
         b"temperature > 28 and not (humidity is missing or location = 'a''b')",
         b"2026-01-31 12:00",
@@ -193,6 +194,7 @@ fn what_is_well_meant_is_understood() {
         b"recorded_timestamp,temperature\n0,300\n",
         &[0x84, 0, 0, 7, 0x08, 0, 0, 0, 4, 0, 0, 0, 1],
         &rows(&[(b"a", 9)], &[Some(&[0, 0, 0, 1])], 1),
+        include_bytes!("../fuzz/seeds/ledger/two_and_a_torn_one"),
     ];
     for (reader, input) in READERS.iter().zip(good) {
         assert!(check(reader, input, "an example"), "{}", reader.name);

@@ -47,12 +47,27 @@ impl LocalNode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cluster {
     /// Cassandra nodes, in order.
+    #[serde(deserialize_with = "nodes")]
     pub nodes: Vec<LocalNode>,
     pub kafka: KafkaMode,
     pub address: Ipv4Addr,
     /// False until all servers of the first start have answered. Data of a start that never got there is thrown
     /// away by the next one.
     pub is_complete: bool,
+}
+
+/// Markers of old hold the number of nodes: nobody could join or leave.
+fn nodes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<LocalNode>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Nodes {
+        Count(u16),
+        Each(Vec<LocalNode>),
+    }
+    Ok(match Nodes::deserialize(deserializer)? {
+        Nodes::Count(count) => (0..count).map(|index| LocalNode { index, is_seed: true }).collect(),
+        Nodes::Each(nodes) => nodes,
+    })
 }
 
 /// One server of a cluster, whether it runs or not.
@@ -196,6 +211,15 @@ mod tests {
                 "kafka 127.0.0.254:9092",
             ]
         );
+    }
+
+    #[test]
+    fn a_marker_that_counts_its_nodes_is_understood() {
+        let text = r#"{"nodes": 3, "kafka": "kraft", "address": "127.0.0.1", "is_complete": true}"#;
+        let read: Cluster = serde_json::from_str(text).unwrap();
+        assert_eq!(read, cluster(3, KafkaMode::Kraft, [127, 0, 0, 1]));
+        let again: Cluster = serde_json::from_str(&serde_json::to_string(&read).unwrap()).unwrap();
+        assert_eq!(again, read);
     }
 
     #[test]

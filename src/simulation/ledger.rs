@@ -80,8 +80,8 @@ pub struct Entry<'a> {
 
 /// Reads a ledger line by line; one line is in memory at a time.
 #[derive(Debug)]
-pub struct LedgerReader {
-    file: BufReader<File>,
+pub struct LedgerReader<R> {
+    file: BufReader<R>,
     line: Vec<u8>,
 }
 
@@ -93,10 +93,15 @@ pub enum Line<'a> {
     Unreadable,
 }
 
-impl LedgerReader {
+impl LedgerReader<File> {
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = BufReader::with_capacity(256 * 1024, File::open(path)?);
-        Ok(Self { file, line: Vec::new() })
+        Ok(Self::new(File::open(path)?))
+    }
+}
+
+impl<R: Read> LedgerReader<R> {
+    pub fn new(file: R) -> Self {
+        Self { file: BufReader::with_capacity(256 * 1024, file), line: Vec::new() }
     }
 
     /// The next line with how many bytes it took; `None` at the end.

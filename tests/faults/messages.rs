@@ -33,6 +33,7 @@ fn half_of_the_messages_are_malformed() -> anyhow::Result<()> {
 fn oversize_skewed_and_very_late_messages() -> anyhow::Result<()> {
     const HOUR: i64 = 3_600_000;
     let mut bench = Bench::new("odd")?;
+    bench.set("IOTCTL_INGEST_MAX_MESSAGE_BYTES", "256KiB");
     bench.load(3000, 12)?;
     let ingest = bench.ingest()?;
     bench.await_flow()?;
@@ -42,8 +43,8 @@ fn oversize_skewed_and_very_late_messages() -> anyhow::Result<()> {
     for number in 0..50u128 {
         // As large as the broker takes, more than ingest does.
         odd.push(message("plant-1", number, now, &format!(r#","note":"{}""#, "x".repeat(900_000))));
-        // A clock an hour ahead is beyond what is believed; one a second ahead is not.
-        odd.push(of_age(1_000 + number, -HOUR));
+        // A clock hours ahead is beyond what is believed; one a second ahead is not.
+        odd.push(of_age(1_000 + number, -5 * HOUR));
         odd.push(of_age(2_000 + number, -1_000));
         // Days and months late, from a gateway that was offline.
         odd.push(of_age(3_000 + number, 72 * HOUR));

@@ -41,7 +41,7 @@ struct Away {
 /// Kills nodes for a few seconds each, and brings them back.
 fn killed(name: &str, nodes: &[&str], after: u64) -> anyhow::Result<()> {
     let mut bench = Bench::new(name)?;
-    bench.load(RATE, 10 + 25 * u32::try_from(nodes.len())? + u32::try_from(after)?)?;
+    bench.load(RATE, 10 + 40 * u32::try_from(nodes.len())? + u32::try_from(after)?)?;
     let ingest = bench.ingest()?;
     bench.await_flow()?;
     std::thread::sleep(seconds(3));
