@@ -83,6 +83,11 @@ impl Servers {
         Ok(Pid::from_raw(i32::try_from(pid)?))
     }
 
+    /// The directory of a server.
+    pub fn dir(&self, server: &str) -> PathBuf {
+        PathBuf::from(&self.settings["IOTCTL_LOCAL_DATA_DIR"]).join(server)
+    }
+
     /// Sends a signal to `cassandra-1` … `cassandra-3` or `kafka`.
     pub fn signal(&self, server: &str, signal: Signal) -> anyhow::Result<()> {
         Ok(kill(self.pid(server)?, signal)?)

@@ -15,7 +15,7 @@ use crate::lab::{complain, eventually};
 use crate::servers;
 
 crate::faults!(
-    short: [the_first_node_is_killed, a_node_is_frozen_for_ten_seconds, two_of_three_nodes_are_frozen],
+    short: [what_would_leave_a_mess_is_refused, the_first_node_is_killed, a_node_is_frozen_for_ten_seconds, two_of_three_nodes_are_frozen],
     long: [
         each_node_is_killed_in_turn, all_nodes_are_frozen_for_a_minute, a_node_joins_and_leaves_under_load,
         an_addition_and_a_decommission_are_killed, a_node_is_frozen_for_thirty_seconds, two_of_three_nodes_are_down,
@@ -174,6 +174,44 @@ fn all_nodes_are_frozen_for_a_minute() -> anyhow::Result<()> {
     complain(&format!("  {again} rebalance(s) in all, {} MB at most", memory / 1_000_000));
     ensure!(memory < 300_000_000, "{memory} bytes");
     bench.finish().map(|_| ())
+}
+
+/// Nothing is begun, and every reason is said.
+fn what_would_leave_a_mess_is_refused() -> anyhow::Result<()> {
+    let bench = Bench::new("refusals")?;
+    let refused = |arguments: &[&str], words: &[&str]| -> anyhow::Result<()> {
+        let error = servers().ok(&[&["-q", "node"], arguments].concat()).err();
+        let error = error.with_context(|| format!("{arguments:?} was not refused"))?.to_string();
+        for word in words {
+            ensure!(error.contains(word), "{word:?} is not in {error}");
+        }
+        Ok(())
+    };
+    // The test's own keyspace has three replicas, as Cassandra's have.
+    let decommission = ["decommission", "cassandra-3", "--yes"];
+    refused(&decommission, &[bench.topic(), "system_distributed", "--fix-system-replication"])?;
+    refused(&["decommission", "127.0.43.9", "--yes"], &["no node here", "cassandra-1"])?;
+    {
+        let _taken = std::net::TcpListener::bind("127.0.43.4:9042")?;
+        refused(&["add"], &["adding cassandra-4 is refused", "127.0.43.4:9042"])?;
+    }
+    let dir = servers().dir("cassandra-4");
+    std::fs::create_dir_all(dir.join("data"))?;
+    let full = refused(&["add"], &["cassandra-4 is not empty"]);
+    std::fs::remove_dir_all(&dir)?;
+    full?;
+    {
+        let _frozen = servers().freeze("cassandra-2")?;
+        refused(&["add"], &["127.0.43.2"])?;
+        refused(&decommission, &["127.0.43.2"])?;
+    }
+    eventually("the frozen node is heard again", seconds(60), || {
+        let list: serde_json::Value =
+            serde_json::from_str(&servers().ok(&["-q", "node", "list", "--format", "json"])?)?;
+        let members = list["members"].as_array().context("members")?;
+        Ok(members.len() == 3 && members.iter().all(|member| member["heard_by"] == 3))
+    })?;
+    refused(&["abandon"], &["no operation is unfinished"])
 }
 
 /// Requests that each node has answered to its clients.
