@@ -135,6 +135,25 @@ impl Session {
         parse(answer.0, answer.1)
     }
 
+    /// Runs a read on this very node, with no other to fall back to: each node's virtual tables (`system_views`) tell
+    /// of that node alone. All its rows, at LOCAL_ONE.
+    pub async fn query_at(&self, node: SocketAddr, cql: &str, deadline: Duration) -> Result<Rows, Error> {
+        let topology = self.inner.topology.load_full();
+        let Some(found) = topology.nodes.iter().find(|found| found.info.address == node) else {
+            return Err(Error::Connection { node, message: "it is no node of the cluster".into() });
+        };
+        let envelope = statement::query(cql, Consistency::LocalOne, i32::MAX, None);
+        match timeout(deadline, found.request(&envelope)).await {
+            Ok(answer) => parse(node, answer?),
+            Err(_) => Err(Error::Deadline { waited: deadline, last: "no answer yet".into() }),
+        }
+    }
+
+    /// The datacenter whose nodes are asked.
+    pub fn local_datacenter(&self) -> String {
+        self.inner.topology.load().local_datacenter.clone()
+    }
+
     /// Prepares a statement once per session; the same text comes from memory afterwards.
     pub async fn prepare(&self, cql: &str) -> Result<Arc<Statement>, Error> {
         if let Some(statement) = self.inner.statements.lock().expect("no panic while locked").get(cql) {
