@@ -1,15 +1,17 @@
 //! A Cassandra node: its configuration files and the command that runs it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
 
+use super::Kind;
 use super::cluster::Server;
 use super::java::Java;
 use super::layout::Layout;
+use super::monitoring::agent_option;
 use super::template::{file_url, render};
 use crate::config::LocalConfig;
 
@@ -60,6 +62,8 @@ pub struct Nodes<'a> {
     pub java: &'a Java,
     pub jars: &'a Path,
     pub heap: ByteSize,
+    /// The folder of the metrics agent, with `--monitoring`.
+    pub agent: Option<&'a Path>,
     /// All nodes' addresses: in a fresh cluster that starts at once, each of them is a seed.
     pub seeds: Vec<IpAddr>,
 }
@@ -90,6 +94,10 @@ impl Nodes<'_> {
             "-Dcassandra.ring_delay_ms=5000".into(),
             "-Dcassandra-foreground=yes".into(),
         ]);
+        if let Some(jars) = self.agent {
+            let address = SocketAddr::new(server.address.ip(), self.config.cassandra_metrics_port);
+            options.push(agent_option(jars, address, Kind::Cassandra, &dir)?);
+        }
         let mut command = self.java.command(self.jars, options, MAIN);
         // Where a crash of the JVM leaves its report.
         command.current_dir(&dir);
@@ -156,7 +164,6 @@ fn jamm(jars: &Path) -> anyhow::Result<std::path::PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::Kind;
 
     #[test]
     fn the_configuration_has_no_blank_left_and_binds_to_its_address() {
@@ -168,6 +175,7 @@ mod tests {
             java: &Java { program: "java".into(), version: 17 },
             jars: Path::new("/jars"),
             heap: ByteSize::mib(768),
+            agent: None,
             seeds: vec!["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()],
         };
         let server = Server {

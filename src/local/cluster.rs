@@ -37,6 +37,9 @@ pub struct Cluster {
     /// False until all servers of the first start have answered. Data of a start that never got there is thrown
     /// away by the next one.
     pub is_complete: bool,
+    /// With `--monitoring`: the agent in each JVM, and these servers, which were installed.
+    #[serde(default)]
+    pub monitoring: Option<Vec<Kind>>,
 }
 
 /// One server of a cluster, whether it runs or not.
@@ -122,6 +125,15 @@ impl Cluster {
             servers.push(single(Kind::Zookeeper, config.zookeeper_port));
         }
         servers.push(single(Kind::Kafka, config.kafka_port));
+        for kind in self.monitoring.iter().flatten() {
+            let port = match kind {
+                Kind::Prometheus => config.prometheus_port,
+                Kind::NodeExporter => config.node_exporter_port,
+                Kind::Grafana => config.grafana_port,
+                Kind::Cassandra | Kind::Kafka | Kind::Zookeeper => continue,
+            };
+            servers.push(single(*kind, port));
+        }
         Ok(servers)
     }
 }
@@ -143,7 +155,7 @@ mod tests {
     use super::*;
 
     fn cluster(nodes: u32, kafka: KafkaMode, address: [u8; 4]) -> Cluster {
-        Cluster { nodes, kafka, address: address.into(), is_complete: true }
+        Cluster { nodes, kafka, address: address.into(), is_complete: true, monitoring: None }
     }
 
     #[test]

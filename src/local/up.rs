@@ -9,6 +9,7 @@ use super::Kind;
 use super::boot::Site;
 use super::cluster::{Cluster, KafkaMode, MAX_NODES, Server};
 use super::layout::Layout;
+use super::monitoring;
 use super::process::Process;
 use super::progress::Board;
 use super::status::{ServerStatus, status};
@@ -22,6 +23,8 @@ use crate::shutdown::Shutdown;
 pub struct UpOptions {
     pub nodes: Option<u32>,
     pub kafka: Option<KafkaMode>,
+    /// Prometheus, node_exporter and Grafana where they are installed, and an agent in each JVM.
+    pub monitoring: Option<bool>,
 }
 
 /// The servers, all of them answering.
@@ -34,6 +37,8 @@ pub struct Running {
     pub servers: Vec<ServerStatus>,
     /// True where this `up` found everything running and started nothing.
     pub already_running: bool,
+    /// With monitoring: what of it is not installed, and what installs it.
+    pub not_installed: Vec<(Kind, &'static str)>,
 }
 
 /// Starts what is not running yet and waits until all servers answer.
@@ -76,6 +81,10 @@ pub async fn up(
     }
     let addresses =
         |kind| servers.iter().filter(move |server| server.kind == kind).map(|server| server.address);
+    let not_installed = match &cluster.monitoring {
+        Some(kinds) => monitoring::PROGRAMS.into_iter().filter(|(kind, _)| !kinds.contains(kind)).collect(),
+        None => Vec::new(),
+    };
     Ok(Running {
         cassandra: addresses(Kind::Cassandra).collect(),
         kafka: SocketAddr::from((cluster.address, config.kafka_port)),
@@ -83,6 +92,7 @@ pub async fn up(
         data_dir: layout.root().to_owned(),
         servers: status(config).await?,
         already_running,
+        not_installed,
     })
 }
 
@@ -95,7 +105,9 @@ fn choose(
 ) -> anyhow::Result<Cluster> {
     let dir = layout.root().display();
     match Cluster::load(layout)? {
-        Some(known) if known.answers(options.nodes, options.kafka, config.address) => Ok(known),
+        Some(known) if known.answers(options.nodes, options.kafka, config.address) => {
+            with_monitoring(known, options.monitoring, is_running)
+        }
         Some(known) if is_running => {
             bail!("{known} run in {dir} already, which is not what is asked for (run `iotctl down` first)")
         }
@@ -109,8 +121,24 @@ fn choose(
             kafka: options.kafka.unwrap_or_default(),
             address: config.address,
             is_complete: false,
+            monitoring: (options.monitoring == Some(true)).then(monitoring::installed),
         }),
     }
+}
+
+/// The cluster with monitoring as it is asked for. An agent is in its JVM from the start or not at all.
+fn with_monitoring(mut known: Cluster, wanted: Option<bool>, is_running: bool) -> anyhow::Result<Cluster> {
+    let Some(wanted) = wanted else { return Ok(known) };
+    if is_running && wanted != known.monitoring.is_some() {
+        let with = if wanted { "without" } else { "with" };
+        bail!("{known} run {with} monitoring (run `iotctl down` first; the data stays)");
+    }
+    // What has been installed since is started beside what runs.
+    let mut kinds = known.monitoring.take().unwrap_or_default();
+    kinds
+        .extend(monitoring::installed().into_iter().filter(|kind| !kinds.contains(kind)).collect::<Vec<_>>());
+    known.monitoring = wanted.then_some(kinds);
+    Ok(known)
 }
 
 /// Servers that run keep their ports whatever the configuration says since.
@@ -154,7 +182,13 @@ mod tests {
         let config = LocalConfig { data_dir: Some(dir.path().to_owned()), ..Default::default() };
         let layout = Layout::of(&config).unwrap();
         layout.create().unwrap();
-        let cluster = Cluster { nodes: 3, kafka: KafkaMode::Kraft, address: config.address, is_complete };
+        let cluster = Cluster {
+            nodes: 3,
+            kafka: KafkaMode::Kraft,
+            address: config.address,
+            is_complete,
+            monitoring: None,
+        };
         cluster.save(&layout).unwrap();
         (dir, config, layout)
     }
@@ -162,7 +196,7 @@ mod tests {
     #[test]
     fn data_of_three_nodes_is_started_as_three_and_as_nothing_else() {
         let (_dir, config, layout) = made_for_three_nodes(true);
-        let choose = |nodes| choose(&layout, &config, &UpOptions { nodes, kafka: None }, false);
+        let choose = |nodes| choose(&layout, &config, &UpOptions { nodes, ..Default::default() }, false);
         assert_eq!(choose(None).unwrap().nodes, 3);
         let error = choose(Some(1)).unwrap_err().to_string();
         assert!(error.contains("3 Cassandra nodes") && error.contains("--purge"), "{error}");
@@ -171,7 +205,7 @@ mod tests {
     #[test]
     fn other_servers_than_those_that_run_are_refused_until_down() {
         let (_dir, config, layout) = made_for_three_nodes(false);
-        let options = UpOptions { nodes: None, kafka: Some(KafkaMode::Zookeeper) };
+        let options = UpOptions { kafka: Some(KafkaMode::Zookeeper), ..Default::default() };
         let error = choose(&layout, &config, &options, true).unwrap_err().to_string();
         assert!(error.contains("run `iotctl down` first"), "{error}");
     }
