@@ -203,6 +203,23 @@ mod tests {
     }
 
     #[test]
+    fn monitoring_stays_as_it_was_until_asked_and_never_changes_under_servers_that_run() {
+        let (_dir, config, layout) = made_for_three_nodes(true);
+        let choose = |monitoring, is_running| {
+            let options = UpOptions { monitoring, ..Default::default() };
+            choose(&layout, &config, &options, is_running)
+        };
+        assert!(choose(None, false).unwrap().monitoring.is_none());
+        let error = choose(Some(true), true).unwrap_err().to_string();
+        assert!(error.contains("without monitoring (run `iotctl down` first"), "{error}");
+        choose(Some(true), false).unwrap().save(&layout).unwrap();
+        assert!(choose(None, false).unwrap().monitoring.is_some());
+        assert!(choose(Some(true), true).unwrap().monitoring.is_some());
+        assert!(choose(Some(false), true).unwrap_err().to_string().contains("with monitoring"));
+        assert!(choose(Some(false), false).unwrap().monitoring.is_none());
+    }
+
+    #[test]
     fn other_servers_than_those_that_run_are_refused_until_down() {
         let (_dir, config, layout) = made_for_three_nodes(false);
         let options = UpOptions { kafka: Some(KafkaMode::Zookeeper), ..Default::default() };
@@ -213,7 +230,7 @@ mod tests {
     #[test]
     fn a_first_start_that_never_ended_binds_nobody() {
         let (_dir, config, layout) = made_for_three_nodes(false);
-        let options = UpOptions { nodes: Some(1), kafka: Some(KafkaMode::Zookeeper) };
+        let options = UpOptions { nodes: Some(1), kafka: Some(KafkaMode::Zookeeper), monitoring: None };
         let cluster = choose(&layout, &config, &options, false).unwrap();
         assert_eq!((cluster.nodes, cluster.kafka), (1, KafkaMode::Zookeeper));
     }
