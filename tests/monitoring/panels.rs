@@ -16,6 +16,7 @@ crate::trials!(
     every_panel_has_data,
     every_choice_of_a_dashboard_has_data,
     every_rule_has_something_to_look_at,
+    the_latencies_of_the_virtual_tables_are_in_seconds,
 );
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -179,4 +180,22 @@ fn selectors(expression: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// Cassandra names the columns milliseconds. Compared with JMX, whose unit is known: the slowest request of all is no
+/// quicker than 99 of 100, and not a thousand times slower.
+fn the_latencies_of_the_virtual_tables_are_in_seconds() -> anyhow::Result<()> {
+    let value = |query: &str| -> anyhow::Result<f64> {
+        let samples = bench().quick.query(query)?;
+        let text = samples.first().and_then(|sample| sample["value"][1].as_str()).unwrap_or_default();
+        Ok(text.parse()?)
+    };
+    let slowest = value(
+        "max(iotctl_cassandra_request_latency_seconds{operation=\"coordinator_write\", quantile=\"1\"})",
+    )?;
+    let usual =
+        value("max(cassandra_client_request_latency_seconds{operation=\"Write\", quantile=\"0.99\"})")?;
+    complain(&format!("  slowest write {slowest} s by system_views, p99 {usual} s by JMX"));
+    ensure!(slowest + 0.001 >= usual * 0.3 && slowest <= usual * 300.0, "{slowest} s and {usual} s");
+    Ok(())
 }

@@ -47,7 +47,8 @@ pub const SCHEMA: &str = "iot_schema";
 pub const INGEST: &str = "iot_ingest";
 pub const READER: &str = "iot_reader";
 pub const SENDER: &str = "iot_sender";
-pub const ROLES: [&str; 5] = [ADMIN, SCHEMA, INGEST, READER, SENDER];
+pub const MONITOR: &str = "iot_monitor";
+pub const ROLES: [&str; 6] = [ADMIN, SCHEMA, INGEST, READER, SENDER, MONITOR];
 
 /// Keyspaces and topics of the tests begin with it; Kafka's permissions are given to the prefix.
 const PREFIX: &str = "sec_";
@@ -115,8 +116,13 @@ impl Servers {
         };
         let layout = Layout::of(&config)?;
         layout.create()?;
-        let cluster =
-            Cluster { nodes: 1, kafka: KafkaMode::Kraft, address: config.address, is_complete: true };
+        let cluster = Cluster {
+            nodes: 1,
+            kafka: KafkaMode::Kraft,
+            address: config.address,
+            is_complete: true,
+            monitoring: None,
+        };
         cluster.save(&layout)?;
         let servers = cluster.servers(&config)?;
         let server = |kind: Kind| servers.iter().find(|server| server.kind == kind).context("a server");
@@ -128,6 +134,7 @@ impl Servers {
             java: &self.java,
             jars: &cassandra_jars,
             heap: ByteSize::mib(384),
+            agent: None,
             seeds: vec![config.address.into()],
         };
         let broker = Broker {
@@ -137,6 +144,7 @@ impl Servers {
             jars: &kafka_jars,
             mode: KafkaMode::Kraft,
             heap: ByteSize::mib(256),
+            agent: None,
         };
         let cassandra = self.start_cassandra(&layout, &nodes, server(Kind::Cassandra)?);
         let kafka = self.start_kafka(&layout, &broker, server(Kind::Kafka)?);
