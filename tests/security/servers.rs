@@ -109,7 +109,7 @@ impl Servers {
             address: ADDRESS.parse()?,
             cassandra_port: CASSANDRA.parse::<SocketAddr>()?.port(),
             cassandra_storage_port: 17700,
-            cassandra_jmx_port: 17899,
+            cassandra_jmx_port: 17880,
             kafka_port: KAFKA.parse::<SocketAddr>()?.port(),
             kafka_controller_port: 19493,
             ..Default::default()
@@ -199,7 +199,7 @@ client_encryption_options:
             )
         };
         session.query(&create(ADMIN, " AND SUPERUSER = true")).await?;
-        for role in [SCHEMA, INGEST, READER] {
+        for role in [SCHEMA, INGEST, READER, MONITOR] {
             session.query(&create(role, "")).await?;
         }
         // The password that everybody knows is of no use any more.
