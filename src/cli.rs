@@ -115,6 +115,8 @@ pub enum Command {
     Simulate(commands::simulate::SimulateArgs),
     /// Move readings from Kafka into Cassandra without losing one
     Ingest(commands::ingest::IngestArgs),
+    /// Export lag, offsets and each node's health for Prometheus
+    Monitor(commands::monitor::MonitorArgs),
     /// Readings of a group or a sensor
     Query(commands::query::QueryArgs),
     /// Each sensor's highest or lowest value, ranked

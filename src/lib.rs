@@ -12,6 +12,7 @@
 //! - [`audit`]: ledger, topic and table compared, reading by reading.
 //! - [`local`]: real Cassandra and Kafka servers on this machine, for `iotctl up` and for the tests.
 //! - [`metrics`]: the Prometheus registry and its HTTP endpoint.
+//! - [`monitoring`]: Kafka and Cassandra as seen from outside, for Prometheus.
 //!
 //! Around them: [`cli`] (flags), [`config`] (one validated struct), [`commands`] (a thin file a verb), [`output`]
 //! (the only writer to stdout), [`error`] (what a failure is and which exit code it gets), [`shutdown`], [`tls`] (PEM
@@ -43,6 +44,7 @@ pub mod ingestion;
 pub mod kafka;
 pub mod local;
 pub mod metrics;
+pub mod monitoring;
 pub mod output;
 pub mod reading;
 pub mod shutdown;

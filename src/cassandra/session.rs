@@ -151,6 +151,11 @@ impl Session {
         }
     }
 
+    /// The datacenter whose nodes are asked.
+    pub fn local_datacenter(&self) -> String {
+        self.inner.topology.load().local_datacenter.clone()
+    }
+
     /// Prepares a statement once per session; the same text comes from memory afterwards.
     pub async fn prepare(&self, cql: &str) -> Result<Arc<Statement>, Error> {
         if let Some(statement) = self.inner.statements.lock().expect("no panic while locked").get(cql) {

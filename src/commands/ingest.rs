@@ -86,7 +86,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
 }
 
 /// `9464`, `:9464` or `127.0.0.1:9464`.
-fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+pub fn metrics_address(text: &str) -> Result<SocketAddr, String> {
     match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
         Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
         Err(_) => text.parse().map_err(|_| "write it like 9464, 127.0.0.1:9464 or [::1]:9464".to_owned()),

@@ -15,6 +15,7 @@ pub mod demo;
 pub mod down;
 pub mod extremes;
 pub mod ingest;
+pub mod monitor;
 pub mod node;
 pub mod query;
 pub mod schema;
@@ -61,6 +62,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Schema(command) => schema::run(command, context).await,
         Command::Simulate(args) => simulate::run(args, context).await,
         Command::Ingest(args) => ingest::run(args, context).await,
+        Command::Monitor(args) => monitor::run(args, context).await,
         Command::Query(args) => query::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,
         Command::DeadLetters(command) => dead_letters::run(command, context).await,

@@ -14,6 +14,7 @@ use crate::local::{self, KafkaMode, Running, UpOptions};
   iotctl up                      one Cassandra node and Kafka, started again on their data if there is some
   iotctl up --nodes 3            three Cassandra nodes at 127.0.0.1, .2 and .3
   iotctl up --kafka zookeeper    Kafka 3.9 with a ZooKeeper instead of Kafka 4
+  iotctl up --monitoring         Prometheus, node_exporter and Grafana too, where installed
   iotctl down                    stop them; data and logs stay")]
 pub struct UpArgs {
     /// Cassandra nodes [default: as many as the data is of, else 1]
@@ -22,6 +23,9 @@ pub struct UpArgs {
     /// What keeps Kafka's metadata [default: as the data has it, else kraft]
     #[arg(long, value_enum, value_name = "MODE")]
     pub kafka: Option<KafkaMode>,
+    /// Prometheus, node_exporter and Grafana, where installed, and a metrics agent in each JVM [default: as the data has it, else no]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub monitoring: Option<bool>,
     #[command(flatten)]
     pub place: PlaceArgs,
 }
@@ -44,12 +48,15 @@ impl PlaceArgs {
 
 pub async fn run(args: UpArgs, context: Context) -> anyhow::Result<()> {
     let config = args.place.configure(&context.config.local);
-    let options = UpOptions { nodes: args.nodes, kafka: args.kafka };
+    let options = UpOptions { nodes: args.nodes, kafka: args.kafka, monitoring: args.monitoring };
     let running = local::up(&config, &options, &context.output, &context.shutdown).await?;
     if running.already_running {
         context.output.note("already running, nothing to do");
     }
     context.output.print(status::table(&running.servers).to_string())?;
+    for (kind, remedy) in &running.not_installed {
+        context.output.note(format!("{kind} is not installed, so it does not run ({remedy})"));
+    }
     context.output.note(next_steps(&running, &args.place, &context));
     Ok(())
 }

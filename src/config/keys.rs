@@ -313,6 +313,15 @@ pub const KEYS: &[Key] = &[
     key("local.kafka_port", PORT, "Where Kafka's clients connect."),
     key("local.kafka_controller_port", PORT, "Of Kafka's own controller."),
     key("local.zookeeper_port", PORT, "Of `iotctl up --kafka zookeeper`."),
+    key(
+        "local.cassandra_metrics_port",
+        PORT,
+        "Of the agent in each Cassandra node, with `iotctl up --monitoring`.",
+    ),
+    key("local.kafka_metrics_port", PORT, "Of the agent in Kafka, with `iotctl up --monitoring`."),
+    key("local.prometheus_port", PORT, "Of Prometheus, with `iotctl up --monitoring`."),
+    key("local.node_exporter_port", PORT, "Of node_exporter, with `iotctl up --monitoring`."),
+    key("local.grafana_port", PORT, "Of Grafana, with `iotctl up --monitoring`."),
     optional(
         "local.cassandra_heap",
         HEAP,

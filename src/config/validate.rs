@@ -192,6 +192,11 @@ fn local(config: &LocalConfig) -> Checked {
         ("local.kafka_port", config.kafka_port),
         ("local.kafka_controller_port", config.kafka_controller_port),
         ("local.zookeeper_port", config.zookeeper_port),
+        ("local.cassandra_metrics_port", config.cassandra_metrics_port),
+        ("local.kafka_metrics_port", config.kafka_metrics_port),
+        ("local.prometheus_port", config.prometheus_port),
+        ("local.node_exporter_port", config.node_exporter_port),
+        ("local.grafana_port", config.grafana_port),
     ] {
         if let Some(other) = taken.insert(port, key) {
             return ensure(false, &[other, key], || format!("both are port {port} (give each its own)"));

@@ -1,6 +1,6 @@
 //! The only place that knows rdkafka: [`client`] translates the configuration, [`topics`] creates and describes
 //! topics, [`producer`] sends with acknowledgement, [`consumer`] receives and commits, [`reader`] reads a stretch
-//! beside any group, [`groups`] knows what a group has committed, [`dead_letters`] keeps what can never be stored,
+//! beside any group, [`groups`] knows what a group has committed, [`overview`] sees brokers, topics and groups at once, [`dead_letters`] keeps what can never be stored,
 //! `refusal` says why no broker will have us. Nothing here prints; each call has a deadline, and what can go
 //! wrong is one [`Error`] whose message holds the remedy.
 
@@ -15,6 +15,7 @@ pub mod client;
 pub mod consumer;
 pub mod dead_letters;
 pub mod groups;
+pub mod overview;
 pub mod positions;
 pub mod producer;
 pub mod reader;

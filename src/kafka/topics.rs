@@ -170,7 +170,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Puts questions to the brokers. The library would try until the deadline to be let in; a refusal that waiting does
 /// not mend is said as soon as it is known.
-async fn ask<T: Send + 'static>(
+pub(super) async fn ask<T: Send + 'static>(
     config: &KafkaConfig,
     questions: impl FnOnce(&Probe) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
@@ -191,9 +191,9 @@ async fn ask<T: Send + 'static>(
 
 /// A client for questions alone. All its questions share one deadline, so that a topic of many partitions on a
 /// silent broker does not cost a deadline each.
-struct Probe {
+pub(super) struct Probe {
     config: KafkaConfig,
-    client: BaseProducer<Reporting>,
+    pub(super) client: BaseProducer<Reporting>,
     complaint: Complaint,
     deadline: Instant,
     has_answered: AtomicBool,
@@ -248,14 +248,14 @@ impl Probe {
         }
     }
 
-    fn metadata(&self, topic: Option<&str>, action: &str) -> Result<Metadata, Error> {
+    pub(super) fn metadata(&self, topic: Option<&str>, action: &str) -> Result<Metadata, Error> {
         let metadata = self.client.client().fetch_metadata(topic, self.remaining());
         let metadata = metadata.map_err(|error| self.explain(error, action))?;
         self.has_answered.store(true, Ordering::Relaxed);
         Ok(metadata)
     }
 
-    fn remaining(&self) -> Duration {
+    pub(super) fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
@@ -298,7 +298,7 @@ impl Probe {
         })
     }
 
-    fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), Error> {
+    pub(super) fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), Error> {
         self.client
             .client()
             .fetch_watermarks(topic, partition, self.remaining())
@@ -306,7 +306,7 @@ impl Probe {
     }
 
     /// A timeout says nothing by itself: the reason is in the events the client has queued meanwhile.
-    fn explain(&self, error: KafkaError, action: &str) -> Error {
+    pub(super) fn explain(&self, error: KafkaError, action: &str) -> Error {
         self.hear();
         match is_unreachable(&error) || is_refusal(&error) {
             true => unreachable(&self.config, self.complaint.refusal().or_else(|| self.complaint.last())),

@@ -17,6 +17,7 @@ use super::java::{self, Java};
 use super::kafka::Broker;
 use super::layout::{Layout, cache_dir};
 use super::memory::{self, Heaps};
+use super::monitoring::Watchers;
 use super::process::{self, Process};
 use super::progress::{Board, Step};
 use super::{Kind, jars, ports, ready, tail};
@@ -38,6 +39,8 @@ pub(super) struct Site<'a> {
     java: Java,
     cassandra_jars: PathBuf,
     kafka_jars: PathBuf,
+    /// With `--monitoring`.
+    agent_jars: Option<PathBuf>,
     heaps: Heaps,
     /// What this `up` has started.
     started: Mutex<Vec<Process>>,
@@ -68,13 +71,28 @@ impl<'a> Site<'a> {
         let cache = cache_dir(config)?;
         let cassandra_jars = jars::CASSANDRA.fetch(&cache, &java, board, shutdown).await?;
         let kafka_jars = kafka.fetch(&cache, &java, board, shutdown).await?;
+        let agent_jars = match cluster.monitoring {
+            Some(_) => Some(jars::JMX_EXPORTER.fetch(&cache, &java, board, shutdown).await?),
+            None => None,
+        };
         let suited = memory::heaps(memory::total(), u32::try_from(cluster.nodes.len()).unwrap_or(u32::MAX));
         let heaps = Heaps {
             cassandra: config.cassandra_heap.unwrap_or(suited.cassandra),
             kafka: config.kafka_heap.unwrap_or(suited.kafka),
         };
         let (cluster, started) = (cluster.clone(), Mutex::default());
-        Ok(Self { config, layout, board, cluster, java, cassandra_jars, kafka_jars, heaps, started })
+        Ok(Self {
+            config,
+            layout,
+            board,
+            cluster,
+            java,
+            cassandra_jars,
+            kafka_jars,
+            agent_jars,
+            heaps,
+            started,
+        })
     }
 
     /// Starts the servers that are not `alive` and waits for all. On failure, stops what it started.
@@ -110,6 +128,7 @@ impl<'a> Site<'a> {
             heap: self.heaps.cassandra,
             seeds: self.cluster.seeds(self.config)?,
             replaced: None,
+            agent: self.agent_jars.as_deref(),
         };
         let broker = Broker {
             config: self.config,
@@ -118,6 +137,7 @@ impl<'a> Site<'a> {
             jars: &self.kafka_jars,
             mode: self.cluster.kafka,
             heap: self.heaps.kafka,
+            agent: self.agent_jars.as_deref(),
         };
         let running = |server: &Server| alive.iter().find(|process| process.name == server.name);
         let cassandra = async {
@@ -143,7 +163,12 @@ impl<'a> Site<'a> {
             }
             anyhow::Ok(())
         };
-        tokio::try_join!(cassandra, kafka).map(|_| ())
+        let watchers = Watchers { config: self.config, layout: self.layout, cluster: &self.cluster };
+        let watching = [Kind::Prometheus, Kind::NodeExporter, Kind::Grafana].into_iter().flat_map(of);
+        let watching = try_join_all(
+            watching.map(|server| self.boot_one(server, running(server), async || watchers.prepare(server))),
+        );
+        tokio::try_join!(cassandra, kafka, watching).map(|_| ())
     }
 
     /// Starts one server, unless it runs, and waits until it answers.

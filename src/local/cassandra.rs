@@ -1,15 +1,17 @@
 //! A Cassandra node: its configuration files and the command that runs it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
 
+use super::Kind;
 use super::cluster::Server;
 use super::java::Java;
 use super::layout::Layout;
+use super::monitoring::agent_option;
 use super::template::{file_url, render};
 use crate::config::LocalConfig;
 
@@ -64,6 +66,8 @@ pub struct Nodes<'a> {
     pub seeds: Vec<(u16, IpAddr)>,
     /// A dead node whose place the started one takes.
     pub replaced: Option<IpAddr>,
+    /// The folder of the metrics agent, with `--monitoring`.
+    pub agent: Option<&'a Path>,
 }
 
 impl Nodes<'_> {
@@ -96,6 +100,10 @@ impl Nodes<'_> {
         }
         if let Some(replaced) = self.replaced {
             options.push(format!("-Dcassandra.replace_address_first_boot={replaced}"));
+        }
+        if let Some(jars) = self.agent {
+            let address = SocketAddr::new(server.address.ip(), self.config.cassandra_metrics_port);
+            options.push(agent_option(jars, address, Kind::Cassandra, &dir)?);
         }
         let mut command = self.java.command(self.jars, options, MAIN);
         // Where a crash of the JVM leaves its report.
@@ -167,7 +175,6 @@ fn jamm(jars: &Path) -> anyhow::Result<std::path::PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::Kind;
 
     #[test]
     fn the_configuration_has_no_blank_left_and_binds_to_its_address() {
@@ -181,6 +188,7 @@ mod tests {
             heap: ByteSize::mib(768),
             seeds: vec![(0, "127.0.0.1".parse().unwrap()), (1, "127.0.0.2".parse().unwrap())],
             replaced: None,
+            agent: None,
         };
         let server = Server {
             name: "cassandra-2".into(),

@@ -54,6 +54,9 @@ pub struct Cluster {
     /// False until all servers of the first start have answered. Data of a start that never got there is thrown
     /// away by the next one.
     pub is_complete: bool,
+    /// With `--monitoring`: the agent in each JVM, and these servers, which were installed.
+    #[serde(default)]
+    pub monitoring: Option<Vec<Kind>>,
 }
 
 /// Markers of old hold the number of nodes: nobody could join or leave.
@@ -112,7 +115,7 @@ impl Cluster {
     pub fn fresh(nodes: u32, kafka: KafkaMode, address: Ipv4Addr) -> Self {
         let count = u16::try_from(nodes).unwrap_or(u16::MAX);
         let nodes = (0..count).map(|index| LocalNode { index, is_seed: true }).collect();
-        Self { nodes, kafka, address, is_complete: false }
+        Self { nodes, kafka, address, is_complete: false, monitoring: None }
     }
 
     /// Marks a directory as ours before there is anything in it.
@@ -171,6 +174,15 @@ impl Cluster {
             servers.push(single(Kind::Zookeeper, config.zookeeper_port));
         }
         servers.push(single(Kind::Kafka, config.kafka_port));
+        for kind in self.monitoring.iter().flatten() {
+            let port = match kind {
+                Kind::Prometheus => config.prometheus_port,
+                Kind::NodeExporter => config.node_exporter_port,
+                Kind::Grafana => config.grafana_port,
+                Kind::Cassandra | Kind::Kafka | Kind::Zookeeper => continue,
+            };
+            servers.push(single(*kind, port));
+        }
         Ok(servers)
     }
 }

@@ -39,6 +39,12 @@ pub const KAFKA_ZOOKEEPER: Jars = Jars {
     pom: include_str!("poms/kafka-zookeeper.xml"),
 };
 
+pub const JMX_EXPORTER: Jars = Jars {
+    name: "jmx-exporter",
+    title: "the metrics agent 1.0.1",
+    pom: include_str!("poms/jmx-exporter.xml"),
+};
+
 impl Jars {
     /// The folder of these jars in `cache`. Another pom, another folder.
     pub fn folder(&self, cache: &Path) -> PathBuf {

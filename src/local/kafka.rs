@@ -1,5 +1,6 @@
 //! The Kafka broker, by itself or with a ZooKeeper: configuration files and the commands that run them.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -8,9 +9,11 @@ use anyhow::Context;
 use bytesize::ByteSize;
 use uuid::Uuid;
 
+use super::Kind;
 use super::cluster::{KafkaMode, Server};
 use super::java::{self, Java};
 use super::layout::Layout;
+use super::monitoring::agent_option;
 use super::template::{property, render};
 use crate::config::LocalConfig;
 
@@ -30,6 +33,8 @@ pub struct Broker<'a> {
     pub jars: &'a Path,
     pub mode: KafkaMode,
     pub heap: ByteSize,
+    /// The folder of the metrics agent, with `--monitoring`.
+    pub agent: Option<&'a Path>,
 }
 
 impl Broker<'_> {
@@ -43,14 +48,20 @@ impl Broker<'_> {
         if self.mode == KafkaMode::Kraft && !data.join("meta.properties").is_file() {
             self.format(&properties).await?;
         }
-        Ok(self.command(server, "kafka.Kafka", &properties, self.heap))
+        let mut more = Vec::new();
+        if let Some(jars) = self.agent {
+            let address = SocketAddr::new(server.address.ip(), self.config.kafka_metrics_port);
+            let dir = self.layout.server_dir(&server.name);
+            more.push(agent_option(jars, address, Kind::Kafka, &dir)?);
+        }
+        Ok(self.command(server, "kafka.Kafka", &properties, self.heap, more))
     }
 
     /// The same for the ZooKeeper.
     pub fn prepare_zookeeper(&self, server: &Server) -> anyhow::Result<Command> {
         let (properties, _) = self.write(server, "zookeeper.properties", ZOOKEEPER)?;
         let main = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
-        Ok(self.command(server, main, &properties, ByteSize::mib(128)))
+        Ok(self.command(server, main, &properties, ByteSize::mib(128), Vec::new()))
     }
 
     /// Writes the configuration file; returns its path and the folder of the data.
@@ -83,10 +94,17 @@ impl Broker<'_> {
         java::run(command, "format Kafka's storage", FORMAT_DEADLINE).await
     }
 
-    fn command(&self, server: &Server, main: &str, properties: &Path, heap: ByteSize) -> Command {
+    fn command(
+        &self,
+        server: &Server,
+        main: &str,
+        properties: &Path,
+        heap: ByteSize,
+        more: Vec<String>,
+    ) -> Command {
         let heap = heap.as_u64() / MIB;
         let logger = "-Dorg.slf4j.simpleLogger";
-        let options = vec![
+        let mut options = vec![
             format!("-Xms{heap}m"),
             format!("-Xmx{heap}m"),
             "-XX:+UseG1GC".into(),
@@ -95,6 +113,7 @@ impl Broker<'_> {
             format!("{logger}.showDateTime=true"),
             format!("{logger}.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS"),
         ];
+        options.extend(more);
         let mut command = self.java.command(self.jars, options, main);
         command.arg(properties).current_dir(self.layout.server_dir(&server.name));
         command
@@ -110,7 +129,6 @@ fn cluster_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local::Kind;
 
     #[test]
     fn both_modes_have_no_blank_left_and_bind_to_their_address() {
@@ -123,6 +141,7 @@ mod tests {
             jars: Path::new("/jars"),
             mode: KafkaMode::Kraft,
             heap: ByteSize::mib(512),
+            agent: None,
         };
         let address = "127.0.0.9:9092".parse().unwrap();
         let server = Server { name: "kafka".into(), kind: Kind::Kafka, address, index: 0 };

@@ -13,6 +13,7 @@ use super::cluster::{Cluster, LocalNode, MAX_NODES, Server};
 use super::java::{self, Java};
 use super::layout::{Layout, Lock, cache_dir};
 use super::memory;
+use super::monitoring::Watchers;
 use super::ports;
 use super::process::{self, Process};
 use super::progress::Board;
@@ -33,6 +34,7 @@ pub struct Members {
     cluster: Cluster,
     java: Java,
     jars: PathBuf,
+    agent_jars: Option<PathBuf>,
     _lock: Lock,
 }
 
@@ -51,8 +53,13 @@ impl Members {
         };
         let lock = layout.lock()?;
         let java = java::find(&java::Places::of_this_machine()).await?;
-        let jars = jars::CASSANDRA.fetch(&cache_dir(config)?, &java, &Board::new(output), shutdown).await?;
-        Ok(Self { config: config.clone(), layout, cluster, java, jars, _lock: lock })
+        let (cache, board) = (cache_dir(config)?, Board::new(output));
+        let jars = jars::CASSANDRA.fetch(&cache, &java, &board, shutdown).await?;
+        let agent_jars = match cluster.monitoring {
+            Some(_) => Some(jars::JMX_EXPORTER.fetch(&cache, &java, &board, shutdown).await?),
+            None => None,
+        };
+        Ok(Self { config: config.clone(), layout, cluster, java, jars, agent_jars, _lock: lock })
     }
 
     /// Where the journals lie.
@@ -143,6 +150,7 @@ impl Members {
             heap: self.config.cassandra_heap.unwrap_or(suited.cassandra),
             seeds: self.cluster.seeds(&self.config)?,
             replaced: None,
+            agent: self.agent_jars.as_deref(),
         };
         let mut command = nodes.prepare(server)?;
         let (process, _child) =
@@ -178,13 +186,21 @@ impl Members {
             self.cluster.nodes.push(node);
             self.cluster.nodes.sort_by_key(|node| node.index);
         }
-        self.cluster.save(&self.layout)
+        self.save()
     }
 
     /// From now on `up` knows the node no more.
     pub fn strike(&mut self, node: LocalNode) -> anyhow::Result<()> {
         self.cluster.nodes.retain(|known| known.index != node.index);
-        self.cluster.save(&self.layout)
+        self.save()
+    }
+
+    fn save(&self) -> anyhow::Result<()> {
+        self.cluster.save(&self.layout)?;
+        let watchers = Watchers { config: &self.config, layout: &self.layout, cluster: &self.cluster };
+        let servers = self.cluster.servers(&self.config)?;
+        let prometheus = servers.iter().find(|server| server.kind == Kind::Prometheus);
+        prometheus.map_or(Ok(()), |server| watchers.write_targets(&self.layout.server_dir(&server.name)))
     }
 
     /// Cassandra's own tool, for the node with this address. It ends with us, what it asked for does not.

@@ -1,7 +1,7 @@
 //! Real Cassandra and Kafka servers on this machine, for `iotctl up` and for the tests; no container needed.
 //!
 //! [`up`] finds a Java ([`java`]), fetches the jars ([`jars`]), checks the ports ([`ports`]), writes configurations
-//! ([`cassandra`], [`kafka`]) and starts (`boot`) each server as a detached process ([`process`]) that [`down`] and
+//! ([`cassandra`], [`kafka`], [`monitoring`]) and starts (`boot`) each server as a detached process ([`process`]) that [`down`] and
 //! [`status`] find again through its pid file. Everything of one `up` lies in one directory ([`layout`]), which is
 //! made for one [`cluster`]. All of it binds to loopback.
 //!
@@ -20,6 +20,7 @@ pub mod kafka;
 pub mod layout;
 pub mod members;
 pub mod memory;
+pub mod monitoring;
 pub mod ports;
 pub mod process;
 pub mod progress;
@@ -42,6 +43,10 @@ pub enum Kind {
     Cassandra,
     Kafka,
     Zookeeper,
+    Prometheus,
+    #[serde(rename = "node-exporter")]
+    NodeExporter,
+    Grafana,
 }
 
 impl std::fmt::Display for Kind {
@@ -50,6 +55,9 @@ impl std::fmt::Display for Kind {
             Self::Cassandra => "cassandra",
             Self::Kafka => "kafka",
             Self::Zookeeper => "zookeeper",
+            Self::Prometheus => "prometheus",
+            Self::NodeExporter => "node-exporter",
+            Self::Grafana => "grafana",
         })
     }
 }

@@ -33,14 +33,23 @@ pub fn needed(config: &LocalConfig, cluster: &Cluster, servers: &[&Server]) -> V
                 // Cassandra binds JMX to the machine's one loopback address, whatever its own is.
                 let jmx = config.cassandra_jmx_port.saturating_add(server.index);
                 add(Ipv4Addr::LOCALHOST.into(), jmx, "local.cassandra_jmx_port");
+                if cluster.monitoring.is_some() {
+                    add(ip, config.cassandra_metrics_port, "local.cassandra_metrics_port");
+                }
             }
             Kind::Kafka => {
                 add(ip, config.kafka_port, "local.kafka_port");
                 if cluster.kafka == KafkaMode::Kraft {
                     add(ip, config.kafka_controller_port, "local.kafka_controller_port");
                 }
+                if cluster.monitoring.is_some() {
+                    add(ip, config.kafka_metrics_port, "local.kafka_metrics_port");
+                }
             }
             Kind::Zookeeper => add(ip, config.zookeeper_port, "local.zookeeper_port"),
+            Kind::Prometheus => add(ip, config.prometheus_port, "local.prometheus_port"),
+            Kind::NodeExporter => add(ip, config.node_exporter_port, "local.node_exporter_port"),
+            Kind::Grafana => add(ip, config.grafana_port, "local.grafana_port"),
         }
     }
     needed

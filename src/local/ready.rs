@@ -29,6 +29,9 @@ pub async fn answers(kind: Kind, address: SocketAddr) -> bool {
             answer.is_some_and(|answer| answer.starts_with(b"Zookeeper version"))
         }
         Kind::Kafka => broker_answers(address).await,
+        Kind::Prometheus => page_answers(address, "/-/ready").await,
+        Kind::NodeExporter => page_answers(address, "/").await,
+        Kind::Grafana => page_answers(address, "/api/health").await,
     }
 }
 
@@ -42,6 +45,13 @@ async fn ask(address: SocketAddr, question: &[u8], length: u64) -> Option<Vec<u8
         std::io::Result::Ok(answer)
     };
     timeout(ANSWER_DEADLINE, exchange).await.ok()?.ok()
+}
+
+async fn page_answers(address: SocketAddr, path: &str) -> bool {
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    // "HTTP/1.1 200", or 1.0 in answer to 1.0.
+    let answer = ask(address, request.as_bytes(), 12).await;
+    answer.is_some_and(|answer| answer.starts_with(b"HTTP/1.") && answer.ends_with(b" 200"))
 }
 
 /// Resolves once ZooKeeper at `address` remembers no broker. One that was killed is remembered until its session

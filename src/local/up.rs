@@ -9,6 +9,7 @@ use super::Kind;
 use super::boot::Site;
 use super::cluster::{Cluster, KafkaMode, MAX_NODES, Server};
 use super::layout::Layout;
+use super::monitoring;
 use super::process::Process;
 use super::progress::Board;
 use super::status::{ServerStatus, status};
@@ -22,6 +23,8 @@ use crate::shutdown::Shutdown;
 pub struct UpOptions {
     pub nodes: Option<u32>,
     pub kafka: Option<KafkaMode>,
+    /// Prometheus, node_exporter and Grafana where they are installed, and an agent in each JVM.
+    pub monitoring: Option<bool>,
 }
 
 /// The servers, all of them answering.
@@ -34,6 +37,8 @@ pub struct Running {
     pub servers: Vec<ServerStatus>,
     /// True where this `up` found everything running and started nothing.
     pub already_running: bool,
+    /// With monitoring: what of it is not installed, and what installs it.
+    pub not_installed: Vec<(Kind, &'static str)>,
 }
 
 /// Starts what is not running yet and waits until all servers answer.
@@ -76,6 +81,10 @@ pub async fn up(
     }
     let addresses =
         |kind| servers.iter().filter(move |server| server.kind == kind).map(|server| server.address);
+    let not_installed = match &cluster.monitoring {
+        Some(kinds) => monitoring::PROGRAMS.into_iter().filter(|(kind, _)| !kinds.contains(kind)).collect(),
+        None => Vec::new(),
+    };
     Ok(Running {
         cassandra: addresses(Kind::Cassandra).collect(),
         kafka: SocketAddr::from((cluster.address, config.kafka_port)),
@@ -83,6 +92,7 @@ pub async fn up(
         data_dir: layout.root().to_owned(),
         servers: status(config).await?,
         already_running,
+        not_installed,
     })
 }
 
@@ -95,7 +105,9 @@ fn choose(
 ) -> anyhow::Result<Cluster> {
     let dir = layout.root().display();
     match Cluster::load(layout)? {
-        Some(known) if known.answers(options.nodes, options.kafka, config.address) => Ok(known),
+        Some(known) if known.answers(options.nodes, options.kafka, config.address) => {
+            with_monitoring(known, options.monitoring, is_running)
+        }
         Some(known) if is_running => {
             bail!("{known} run in {dir} already, which is not what is asked for (run `iotctl down` first)")
         }
@@ -104,10 +116,26 @@ fn choose(
              --kafka and local.address as they were, choose another directory with --data DIR, or delete the data \
              with `iotctl down --purge --yes`)"
         ),
-        _ => {
-            Ok(Cluster::fresh(options.nodes.unwrap_or(1), options.kafka.unwrap_or_default(), config.address))
-        }
+        _ => Ok(Cluster {
+            monitoring: (options.monitoring == Some(true)).then(monitoring::installed),
+            ..Cluster::fresh(options.nodes.unwrap_or(1), options.kafka.unwrap_or_default(), config.address)
+        }),
     }
+}
+
+/// The cluster with monitoring as it is asked for. An agent is in its JVM from the start or not at all.
+fn with_monitoring(mut known: Cluster, wanted: Option<bool>, is_running: bool) -> anyhow::Result<Cluster> {
+    let Some(wanted) = wanted else { return Ok(known) };
+    if is_running && wanted != known.monitoring.is_some() {
+        let with = if wanted { "without" } else { "with" };
+        bail!("{known} run {with} monitoring (run `iotctl down` first; the data stays)");
+    }
+    // What has been installed since is started beside what runs.
+    let mut kinds = known.monitoring.take().unwrap_or_default();
+    kinds
+        .extend(monitoring::installed().into_iter().filter(|kind| !kinds.contains(kind)).collect::<Vec<_>>());
+    known.monitoring = wanted.then_some(kinds);
+    Ok(known)
 }
 
 /// Servers that run keep their ports whatever the configuration says since.
@@ -159,16 +187,33 @@ mod tests {
     #[test]
     fn data_of_three_nodes_is_started_as_three_and_as_nothing_else() {
         let (_dir, config, layout) = made_for_three_nodes(true);
-        let choose = |nodes| choose(&layout, &config, &UpOptions { nodes, kafka: None }, false);
+        let choose = |nodes| choose(&layout, &config, &UpOptions { nodes, ..Default::default() }, false);
         assert_eq!(choose(None).unwrap().nodes.len(), 3);
         let error = choose(Some(1)).unwrap_err().to_string();
         assert!(error.contains("3 Cassandra nodes") && error.contains("--purge"), "{error}");
     }
 
     #[test]
+    fn monitoring_stays_as_it_was_until_asked_and_never_changes_under_servers_that_run() {
+        let (_dir, config, layout) = made_for_three_nodes(true);
+        let choose = |monitoring, is_running| {
+            let options = UpOptions { monitoring, ..Default::default() };
+            choose(&layout, &config, &options, is_running)
+        };
+        assert!(choose(None, false).unwrap().monitoring.is_none());
+        let error = choose(Some(true), true).unwrap_err().to_string();
+        assert!(error.contains("without monitoring (run `iotctl down` first"), "{error}");
+        choose(Some(true), false).unwrap().save(&layout).unwrap();
+        assert!(choose(None, false).unwrap().monitoring.is_some());
+        assert!(choose(Some(true), true).unwrap().monitoring.is_some());
+        assert!(choose(Some(false), true).unwrap_err().to_string().contains("with monitoring"));
+        assert!(choose(Some(false), false).unwrap().monitoring.is_none());
+    }
+
+    #[test]
     fn other_servers_than_those_that_run_are_refused_until_down() {
         let (_dir, config, layout) = made_for_three_nodes(false);
-        let options = UpOptions { nodes: None, kafka: Some(KafkaMode::Zookeeper) };
+        let options = UpOptions { kafka: Some(KafkaMode::Zookeeper), ..Default::default() };
         let error = choose(&layout, &config, &options, true).unwrap_err().to_string();
         assert!(error.contains("run `iotctl down` first"), "{error}");
     }
@@ -176,7 +221,7 @@ mod tests {
     #[test]
     fn a_first_start_that_never_ended_binds_nobody() {
         let (_dir, config, layout) = made_for_three_nodes(false);
-        let options = UpOptions { nodes: Some(1), kafka: Some(KafkaMode::Zookeeper) };
+        let options = UpOptions { nodes: Some(1), kafka: Some(KafkaMode::Zookeeper), monitoring: None };
         let cluster = choose(&layout, &config, &options, false).unwrap();
         assert_eq!((cluster.nodes.len(), cluster.kafka), (1, KafkaMode::Zookeeper));
     }

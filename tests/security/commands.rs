@@ -1,11 +1,20 @@
 //! Every command, through TLS and passwords, as the role that docs/security.md has for it.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use anyhow::ensure;
 
+use crate::lab::eventually;
 use crate::servers;
-use crate::servers::{INGEST, READER, SCHEMA, SENDER};
+use crate::servers::{ADDRESS, INGEST, MONITOR, READER, SCHEMA, SENDER};
 
-crate::trials!(each_role_can_do_its_work, a_keyspace_that_somebody_else_made_can_be_tended);
+crate::trials!(
+    each_role_can_do_its_work,
+    a_keyspace_that_somebody_else_made_can_be_tended,
+    a_monitor_sees_the_servers_and_no_readings,
+);
 
 fn each_role_can_do_its_work() -> anyhow::Result<()> {
     let place = servers().place("roles")?;
@@ -78,5 +87,44 @@ fn a_keyspace_that_somebody_else_made_can_be_tended() -> anyhow::Result<()> {
     ])?;
     ensure!(applied.contains("created") && applied.contains("altered"), "{applied}");
     place.lab(READER)?.ok(&["-q", "schema", "check", "--skip-kafka", "-O", "schema.ttl=20d"])?;
+    Ok(())
+}
+
+fn a_monitor_sees_the_servers_and_no_readings() -> anyhow::Result<()> {
+    let place = servers().place("monitor")?;
+    place.lab(SENDER)?.ok(&["-q", "simulate", "--rate", "0", "--count", "500"])?;
+    let monitor = place.lab(MONITOR)?;
+    let address = format!("{ADDRESS}:19465");
+    let _running = monitor.spawn(&["-q", "monitor", "--metrics-addr", &address, "--interval", "2s"])?;
+    let mut metrics = String::new();
+    let mut missing = Vec::new();
+    let lag = format!("kafka_consumergroup_lag_seconds{{consumergroup=\"{0}\",topic=\"{0}\",", place.name);
+    let looked = eventually("the monitor has everything", Duration::from_secs(40), || {
+        metrics.clear();
+        if let Ok(mut stream) = TcpStream::connect(&address) {
+            write!(stream, "GET /metrics HTTP/1.0\r\n\r\n")?;
+            stream.read_to_string(&mut metrics)?;
+        }
+        missing = [
+            "iotctl_monitor_up{source=\"kafka\"} 1",
+            "iotctl_monitor_up{source=\"cassandra\"} 1",
+            "iotctl_cassandra_node_up{node=\"127.0.47.1:19442\"} 1",
+            "iotctl_cassandra_requests_total{node=\"127.0.47.1:19442\",operation=\"local_write\"",
+            "iotctl_cassandra_pool_active_tasks{",
+            "iotctl_cassandra_node_load_bytes{",
+            "kafka_topic_partition_current_offset{",
+            // From the timestamp of a message, which it may read.
+            &lag,
+        ]
+        .into_iter()
+        .filter(|start| !metrics.lines().any(|line| line.starts_with(start)))
+        .map(str::to_owned)
+        .collect();
+        Ok(missing.is_empty())
+    });
+    ensure!(looked.is_ok(), "{missing:?} are not in\n{metrics}");
+    let refused =
+        monitor.fails(1, &["-q", "query", "--location", "plant-1", "--device-type", "thermostat"])?;
+    ensure!(refused.contains("permission"), "{refused}");
     Ok(())
 }

@@ -47,7 +47,8 @@ pub const SCHEMA: &str = "iot_schema";
 pub const INGEST: &str = "iot_ingest";
 pub const READER: &str = "iot_reader";
 pub const SENDER: &str = "iot_sender";
-pub const ROLES: [&str; 5] = [ADMIN, SCHEMA, INGEST, READER, SENDER];
+pub const MONITOR: &str = "iot_monitor";
+pub const ROLES: [&str; 6] = [ADMIN, SCHEMA, INGEST, READER, SENDER, MONITOR];
 
 /// Keyspaces and topics of the tests begin with it; Kafka's permissions are given to the prefix.
 const PREFIX: &str = "sec_";
@@ -108,7 +109,7 @@ impl Servers {
             address: ADDRESS.parse()?,
             cassandra_port: CASSANDRA.parse::<SocketAddr>()?.port(),
             cassandra_storage_port: 17700,
-            cassandra_jmx_port: 17899,
+            cassandra_jmx_port: 17880,
             kafka_port: KAFKA.parse::<SocketAddr>()?.port(),
             kafka_controller_port: 19493,
             ..Default::default()
@@ -129,6 +130,7 @@ impl Servers {
             heap: ByteSize::mib(384),
             seeds: vec![(0, config.address.into())],
             replaced: None,
+            agent: None,
         };
         let broker = Broker {
             config: &config,
@@ -137,6 +139,7 @@ impl Servers {
             jars: &kafka_jars,
             mode: KafkaMode::Kraft,
             heap: ByteSize::mib(256),
+            agent: None,
         };
         let cassandra = self.start_cassandra(&layout, &nodes, server(Kind::Cassandra)?);
         let kafka = self.start_kafka(&layout, &broker, server(Kind::Kafka)?);
@@ -191,7 +194,7 @@ client_encryption_options:
             )
         };
         session.query(&create(ADMIN, " AND SUPERUSER = true")).await?;
-        for role in [SCHEMA, INGEST, READER] {
+        for role in [SCHEMA, INGEST, READER, MONITOR] {
             session.query(&create(role, "")).await?;
         }
         // The password that everybody knows is of no use any more.

@@ -1,0 +1,187 @@
+//! What needs an outside view, as Prometheus metrics: Kafka's offsets and group lag ([`kafka`]), and each Cassandra
+//! node by its own virtual tables ([`cassandra`]), without an agent on any server.
+//!
+//! [`Monitor`] looks at both every interval and keeps the last [`Sheet`]; a scrape is answered from memory, so that a
+//! server that hangs delays nobody. Each round has a deadline, and what did not answer is said by a metric of its own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+
+use crate::config::Config;
+use crate::metrics::server::Readiness;
+use crate::shutdown::Shutdown;
+
+pub mod cassandra;
+pub mod kafka;
+pub mod sheet;
+
+use sheet::{Definition, Sheet};
+
+/// How long one server may take to answer a round's questions; shorter where the interval is.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const UP: Definition = Definition::gauge(
+    "iotctl_monitor_up",
+    "1 where the source (kafka, cassandra) answered in the last round",
+    &["source"],
+);
+const SECONDS: Definition = Definition::gauge(
+    "iotctl_monitor_round_seconds",
+    "How long the last round took to ask the source",
+    &["source"],
+);
+const TIME: Definition = Definition::gauge(
+    "iotctl_monitor_round_timestamp_seconds",
+    "When the last round ended, in seconds since the epoch; older than some intervals where rounds hang",
+    &[],
+);
+const BUILD: Definition = Definition::gauge("iotctl_build_info", "The running version", &["version"]);
+
+/// Every metric of the monitor.
+pub fn definitions() -> Vec<Definition> {
+    let mut all = vec![UP, SECONDS, TIME, BUILD];
+    all.extend(kafka::DEFINITIONS);
+    all.extend(cassandra::DEFINITIONS);
+    all
+}
+
+/// What the last round found, as a registry wants it.
+#[derive(Debug, Clone, Default)]
+pub struct Latest(Arc<Mutex<Vec<MetricFamily>>>);
+
+impl Latest {
+    fn replace(&self, sheet: Sheet) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sheet.into_families();
+    }
+}
+
+/// The descriptions that a registry keeps of a collector.
+#[derive(Debug)]
+struct Described {
+    latest: Latest,
+    descriptions: Vec<Desc>,
+}
+
+impl Collector for Described {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.latest.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What is monitored, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub interval: Duration,
+    /// Consumer groups to look at; all that Kafka lists, and the configured one, when empty.
+    pub groups: Vec<String>,
+}
+
+/// Looks at everything, round by round.
+pub struct Monitor {
+    latest: Latest,
+    kafka: kafka::Watch,
+    cassandra: cassandra::Watch,
+    interval: Duration,
+}
+
+impl Monitor {
+    pub fn new(config: &Config, options: Options) -> Self {
+        let patience = PATIENCE.min(options.interval.max(Duration::from_secs(1)));
+        Self {
+            latest: Latest::default(),
+            kafka: kafka::Watch::new(&config.kafka, options.groups, patience),
+            cassandra: cassandra::Watch::new(&config.cassandra, patience),
+            interval: options.interval,
+        }
+    }
+
+    /// A registry that shows the last round.
+    pub fn registry(&self) -> anyhow::Result<prometheus::Registry> {
+        let registry = prometheus::Registry::new();
+        let descriptions =
+            definitions().iter().map(Definition::description).collect::<prometheus::Result<_>>()?;
+        registry.register(Box::new(Described { latest: self.latest.clone(), descriptions }))?;
+        Ok(registry)
+    }
+
+    /// Rounds until shutdown. Ready after the first, whatever it found.
+    pub async fn run(mut self, readiness: Readiness, shutdown: Shutdown) {
+        let mut ticks = tokio::time::interval(self.interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.requested() => return,
+                _ = ticks.tick() => {}
+            }
+            tokio::select! {
+                () = shutdown.requested() => return,
+                sheet = self.round() => self.latest.replace(sheet),
+            }
+            readiness.set(true);
+        }
+    }
+
+    async fn round(&mut self) -> Sheet {
+        let (kafka, cassandra) = tokio::join!(timed(self.kafka.look()), timed(self.cassandra.look()));
+        let mut sheet = Sheet::default();
+        for (source, ((found, is_up), took)) in [("kafka", kafka), ("cassandra", cassandra)] {
+            sheet.append(found);
+            sheet.set(&UP, &[source], f64::from(u8::from(is_up)));
+            sheet.set(&SECONDS, &[source], took.as_secs_f64());
+        }
+        sheet.set(&TIME, &[], chrono::Utc::now().timestamp_millis() as f64 / 1000.0);
+        sheet.set(&BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
+        sheet
+    }
+}
+
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let started = Instant::now();
+    (work.await, started.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_metric_has_a_name_of_its_own_that_prometheus_accepts() {
+        let monitor = Monitor::new(
+            &Config::default(),
+            Options { interval: Duration::from_secs(10), groups: Vec::new() },
+        );
+        // Registering refuses doubled and malformed names and empty help.
+        monitor.registry().unwrap();
+        for definition in definitions() {
+            let Definition { name, help, .. } = definition;
+            assert!(help.len() > 5 && !help.ends_with('.'), "{name}: {help}");
+            assert_eq!(definition.is_counter(), name.ends_with("_total"), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn servers_that_are_not_there_are_said_and_hang_nothing() {
+        let mut config = Config::default();
+        config.kafka.bootstrap_servers = vec!["127.0.0.1:1".into()];
+        config.cassandra.contact_points = vec!["127.0.0.1:1".into()];
+        let options = Options { interval: Duration::from_secs(1), groups: Vec::new() };
+        let mut monitor = Monitor::new(&config, options);
+        let started = Instant::now();
+        let text = monitor.round().await.into_text();
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+        for line in [
+            "iotctl_monitor_up{source=\"kafka\"} 0",
+            "iotctl_monitor_up{source=\"cassandra\"} 0",
+            "iotctl_cassandra_node_up{node=\"127.0.0.1:1\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

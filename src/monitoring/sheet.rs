@@ -1,0 +1,122 @@
+//! Metrics of one moment: written anew each round, so that what is gone (a node, a topic, a group) leaves no series.
+
+use std::collections::BTreeMap;
+
+use prometheus::core::Desc;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+/// A metric, without values.
+#[derive(Debug, Clone, Copy)]
+pub struct Definition {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub labels: &'static [&'static str],
+    kind: MetricType,
+}
+
+impl Definition {
+    pub const fn gauge(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+        Self { name, help, labels, kind: MetricType::GAUGE }
+    }
+
+    /// Counted by the server that is looked at: it falls to zero when that one restarts.
+    pub const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+        Self { name, help, labels, kind: MetricType::COUNTER }
+    }
+
+    pub fn is_counter(&self) -> bool {
+        self.kind == MetricType::COUNTER
+    }
+
+    pub fn description(&self) -> prometheus::Result<Desc> {
+        let labels = self.labels.iter().map(|label| (*label).to_owned()).collect();
+        Desc::new(self.name.to_owned(), self.help.to_owned(), labels, Default::default())
+    }
+}
+
+/// Values by metric.
+#[derive(Debug, Clone, Default)]
+pub struct Sheet {
+    families: BTreeMap<&'static str, MetricFamily>,
+}
+
+impl Sheet {
+    /// Writes a value down; `labels` are the values of the definition's, in its order. What is no number is left out.
+    pub fn set(&mut self, definition: &Definition, labels: &[&str], value: f64) {
+        debug_assert_eq!(definition.labels.len(), labels.len(), "{}", definition.name);
+        if !value.is_finite() {
+            return;
+        }
+        let mut metric = Metric::default();
+        let pairs = definition.labels.iter().zip(labels).map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        metric.set_label(pairs.collect());
+        match definition.kind {
+            MetricType::COUNTER => {
+                let mut counter = Counter::default();
+                counter.set_value(value);
+                metric.set_counter(counter);
+            }
+            _ => {
+                let mut gauge = Gauge::default();
+                gauge.set_value(value);
+                metric.set_gauge(gauge);
+            }
+        }
+        let family = self.families.entry(definition.name).or_insert_with(|| {
+            let mut family = MetricFamily::default();
+            family.set_name(definition.name.to_owned());
+            family.set_help(definition.help.to_owned());
+            family.set_field_type(definition.kind);
+            family
+        });
+        family.mut_metric().push(metric);
+    }
+
+    pub fn append(&mut self, other: Self) {
+        for (name, mut family) in other.families {
+            match self.families.get_mut(name) {
+                Some(found) => found.mut_metric().extend(family.take_metric()),
+                None => {
+                    self.families.insert(name, family);
+                }
+            }
+        }
+    }
+
+    pub fn into_families(self) -> Vec<MetricFamily> {
+        self.families.into_values().collect()
+    }
+
+    /// As a scrape shows it.
+    #[cfg(test)]
+    pub fn into_text(self) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&self.into_families()).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_leaves_no_series_and_two_sheets_make_one() {
+        const RATIO: Definition = Definition::gauge("ratio", "Hits by requests", &["cache"]);
+        const HITS: Definition = Definition::counter("hits_total", "Hits", &["cache"]);
+        let mut sheet = Sheet::default();
+        sheet.set(&RATIO, &["a"], f64::NAN);
+        sheet.set(&HITS, &["a"], 3.0);
+        let mut other = Sheet::default();
+        other.set(&HITS, &["b \"quoted\""], 4.0);
+        sheet.append(other);
+        assert_eq!(
+            sheet.into_text(),
+            "# HELP hits_total Hits\n# TYPE hits_total counter\nhits_total{cache=\"a\"} 3\n\
+             hits_total{cache=\"b \\\"quoted\\\"\"} 4\n"
+        );
+    }
+}

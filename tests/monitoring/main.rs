@@ -1,0 +1,63 @@
+//! Monitoring as its users have it: real servers with `up --monitoring`, a load, `iotctl monitor`, and a real Prometheus
+//! that scrapes them all. Every panel of every dashboard and every rule must have data; the alerts must fire in the fault
+//! they are for. Needs Prometheus with promtool and node_exporter: where one is missing, this fails and says so.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+mod alerts;
+mod bench;
+mod files;
+#[path = "../integration/lab.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "shared with the integration tests, which use all of it"
+)]
+mod lab;
+mod panels;
+mod prometheus;
+
+pub(crate) use lab::trials;
+
+/// The servers and what watches them, from before the first test until after the last.
+static BENCH: std::sync::OnceLock<bench::Bench> = std::sync::OnceLock::new();
+
+pub(crate) fn bench() -> &'static bench::Bench {
+    BENCH.get().expect("main starts it before the first test")
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // In this order: what is whole is looked at before something is broken.
+    arguments.test_threads = Some(1);
+    let trials: Vec<Trial> =
+        [files::trials(), panels::trials(), alerts::trials()].into_iter().flatten().collect();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    let missing: Vec<_> =
+        bench::MISSING_REMEDY.iter().filter(|(name, _)| !bench::is_installed(name)).collect();
+    for (name, package) in &missing {
+        lab::complain(&format!("missing: {name} (Debian: {package})"));
+    }
+    if !missing.is_empty() {
+        return ExitCode::FAILURE;
+    }
+    match bench::Bench::start() {
+        Ok(bench) => BENCH.get_or_init(|| bench),
+        Err(error) => {
+            lab::complain(&format!("cannot start the servers: {error:#}"));
+            bench::down();
+            return ExitCode::FAILURE;
+        }
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Err(error) = bench().stop() {
+        lab::complain(&format!("cannot stop the servers: {error:#}"));
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
+}
