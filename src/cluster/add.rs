@@ -13,7 +13,8 @@ use super::operator::Operator;
 use super::sample;
 use super::streaming::{Direction, Progress};
 use super::view::{self, State, View};
-use crate::local::cluster::Server;
+use crate::config::Consistency;
+use crate::local::cluster::{LocalNode, Server};
 use crate::local::process::Process;
 use crate::local::progress::Board;
 use crate::local::{Kind, Members, boot, ready};
@@ -25,14 +26,51 @@ const STALL_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
 /// Adds one node, or ends the addition that was begun.
 pub async fn add(operator: &Operator, members: &mut Members) -> anyhow::Result<Journal> {
-    let mut journal = match Journal::unfinished(&operator.journals)? {
-        Some(journal) => resume(operator, journal)?,
+    let journal = match Journal::unfinished(&operator.journals)? {
+        Some(journal) => resume(operator, journal, Operation::Add, None)?,
         None => plan(operator, members).await?,
     };
-    let (node, server) = members.named(&journal.record.node)?;
+    carry_out(operator, members, journal, None).await
+}
+
+/// Puts a newcomer in the place of a dead node, whose tokens it takes, or ends the replacement that was begun.
+pub async fn replace(
+    operator: &Operator,
+    members: &mut Members,
+    dead: (LocalNode, Server),
+) -> anyhow::Result<Journal> {
+    let journal = match Journal::unfinished(&operator.journals)? {
+        Some(journal) => resume(operator, journal, Operation::Replace, Some(&dead.1.name))?,
+        None => plan_replacement(operator, members, &dead.1).await?,
+    };
+    carry_out(operator, members, journal, Some(dead)).await
+}
+
+/// From wherever it is to its end.
+async fn carry_out(
+    operator: &Operator,
+    members: &mut Members,
+    mut journal: Journal,
+    dead: Option<(LocalNode, Server)>,
+) -> anyhow::Result<Journal> {
+    let (mut node, server) = members.named(&journal.record.node)?;
     let ip = server.address.ip();
-    let process = ensure_started(operator, members, &mut journal, &server).await?;
+    let replaced = dead.as_ref().map(|(_, dead)| dead.address.ip());
+    let process = ensure_started(operator, members, &mut journal, &server, replaced).await?;
     watch(operator, &journal, &process).await?;
+    match &dead {
+        Some((dead_node, dead)) if members.find(&dead.name)?.is_some() => {
+            let aside = members.set_aside(&dead.name)?;
+            // As the dead one was: on its data it bootstraps no more.
+            node.is_seed = dead_node.is_seed;
+            members.succeed(*dead_node, node)?;
+            let aside =
+                aside.map(|path| format!("; its files are in {}", path.display())).unwrap_or_default();
+            journal.step(format!("{} is replaced{aside}", dead.name))?;
+        }
+        Some(_) => {}
+        None => members.enlist(node)?,
+    }
     if journal.record.host_id.is_none() {
         let view = operator.await_agreement(|view| is_missing(view, ip)).await?;
         journal.record.host_id = view.member(ip).and_then(|member| member.host_id);
@@ -40,23 +78,30 @@ pub async fn add(operator: &Operator, members: &mut Members) -> anyhow::Result<J
     }
     check_tokens(operator, ip).await?;
     sample::verify(&operator.cassandra, &journal.record.sample).await?;
-    members.enlist(node)?;
-    let others = members.servers()?.into_iter().filter(|(_, other)| other.address != server.address);
-    journal.record.cleanup = others
-        .map(|(_, other)| CleanupDue { node: other.name, address: other.address, done_at: None })
-        .collect();
+    if dead.is_none() {
+        let others = members.servers()?.into_iter().filter(|(_, other)| other.address != server.address);
+        journal.record.cleanup = others
+            .map(|(_, other)| CleanupDue { node: other.name, address: other.address, done_at: None })
+            .collect();
+    }
     let sampled = journal.record.sample.len();
     journal.finish(format!("owns its tokens; {sampled} partitions counted at ALL have all their rows"))?;
     Ok(journal)
 }
 
-fn resume(operator: &Operator, journal: Journal) -> anyhow::Result<Journal> {
+fn resume(
+    operator: &Operator,
+    journal: Journal,
+    operation: Operation,
+    replaces: Option<&str>,
+) -> anyhow::Result<Journal> {
     let record = &journal.record;
     ensure!(
-        record.operation == Operation::Add,
-        "{} is being decommissioned (see that through first: `iotctl node decommission {}`)",
+        record.operation == operation && record.replaces.as_deref() == replaces,
+        "{} of {} was begun and not ended (see it through first: `{}`)",
+        record.operation,
         record.node,
-        record.node
+        record.command()
     );
     operator.output.note(format!("going on with {}, which was begun at {}", record.node, record.started_at));
     Ok(journal)
@@ -66,16 +111,51 @@ async fn plan(operator: &Operator, members: &Members) -> anyhow::Result<Journal>
     let (_, server) = members.next()?;
     let view = View::read(&operator.session).await?;
     let mut reasons = checks::all_is_quiet(&view, None);
-    reasons.extend(members.obstacles(&server));
-    let load: f64 = view.members.iter().filter_map(|member| member.load_bytes).sum();
-    let (free, place) = members.free_disk()?;
-    reasons.extend(checks::disk_reasons(load / (view.members.len() + 1) as f64, free, &place));
+    reasons.extend(room(members, &server, &view)?);
     Refused::unless_none(format!("adding {}", server.name), reasons)?;
-    let sample = sample::take(&operator.cassandra).await?;
+    let sample = sample::take(&operator.cassandra, Consistency::All).await?;
     let mut journal = Journal::begin(&operator.journals, Operation::Add, &server.name, server.address)?;
     journal.record.sample = sample;
     journal.step("checked: every node up and normal, one schema, room on the disk, address free")?;
     Ok(journal)
+}
+
+async fn plan_replacement(operator: &Operator, members: &Members, dead: &Server) -> anyhow::Result<Journal> {
+    let (_, server) = members.next()?;
+    let view = View::read(&operator.session).await?;
+    let ip = dead.address.ip();
+    let mut reasons = checks::all_is_quiet(&view, Some(ip));
+    match view.member(ip) {
+        None => reasons.push(format!("{} is no node of the cluster", dead.name)),
+        Some(member) if member.heard_by > 0 => reasons.push(format!(
+            "{} is not dead: {} of {} nodes hear it (`iotctl node decommission {}` lets it leave)",
+            dead.name, member.heard_by, member.asked, dead.name
+        )),
+        Some(_) => {}
+    }
+    if members.process(&dead.name)?.is_some() {
+        reasons.push(format!("the process of {} still runs (end it first)", dead.name));
+    }
+    reasons.extend(room(members, &server, &view)?);
+    Refused::unless_none(format!("replacing {} by {}", dead.name, server.name), reasons)?;
+    // One replica is dead; the newcomer must then have what the others have.
+    let sample = sample::take(&operator.cassandra, Consistency::Quorum).await?;
+    let mut journal = Journal::begin(&operator.journals, Operation::Replace, &server.name, server.address)?;
+    (journal.record.sample, journal.record.replaces) = (sample, Some(dead.name.clone()));
+    journal.step(format!(
+        "checked: {} is dead to every node, the others are up and normal, one schema",
+        dead.name
+    ))?;
+    Ok(journal)
+}
+
+/// What stands against one more node on this disk and at these addresses.
+fn room(members: &Members, server: &Server, view: &View) -> anyhow::Result<Vec<String>> {
+    let mut reasons = members.obstacles(server);
+    let load: f64 = view.members.iter().filter_map(|member| member.load_bytes).sum();
+    let (free, place) = members.free_disk()?;
+    reasons.extend(checks::disk_reasons(load / view.members.len().max(1) as f64, free, &place));
+    Ok(reasons)
 }
 
 /// The node's process, started unless it runs.
@@ -84,6 +164,7 @@ async fn ensure_started(
     members: &Members,
     journal: &mut Journal,
     server: &Server,
+    replaced: Option<IpAddr>,
 ) -> anyhow::Result<Process> {
     if let Some(process) = members.process(&server.name)? {
         return Ok(process);
@@ -99,7 +180,7 @@ async fn ensure_started(
             await_forgotten(operator, ip).await?;
         }
     }
-    let process = members.start(server)?;
+    let process = members.start(server, replaced)?;
     journal.step(format!("started, pid {}", process.pid))?;
     Ok(process)
 }
@@ -187,13 +268,14 @@ pub async fn abandon(operator: &Operator, members: &Members) -> anyhow::Result<J
     };
     let (name, ip) = (journal.record.node.clone(), journal.record.address.ip());
     ensure!(
-        journal.record.operation == Operation::Add,
+        journal.record.operation != Operation::Decommission,
         "{name} is being decommissioned, and what it has handed over it cannot take back (see it through: `iotctl \
          node decommission {name}`)"
     );
     ensure!(
         operator.state_of(ip).await? != Some(State::Normal),
-        "{name} has joined (see it through with `iotctl node add`, or `iotctl node decommission {name}` after that)"
+        "{name} has joined (see it through: `{}`; after that it can be decommissioned)",
+        journal.record.command()
     );
     members.stop(&name).await?;
     let aside = members.set_aside(&name)?;

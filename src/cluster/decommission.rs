@@ -14,6 +14,7 @@ use super::operator::Operator;
 use super::sample;
 use super::streaming::{Direction, Progress};
 use super::view::{State, View};
+use crate::config::Consistency;
 use crate::local::Members;
 use crate::local::cluster::{LocalNode, Server};
 use crate::local::progress::Board;
@@ -86,18 +87,17 @@ pub fn unfinished(operator: &Operator, name: &str) -> anyhow::Result<Option<Jour
     let record = &journal.record;
     ensure!(
         record.operation == Operation::Decommission && record.node == name,
-        "{} of {} was begun and not ended (see it through first: `iotctl node {}{}`)",
+        "{} of {} was begun and not ended (see it through first: `{}`)",
         record.operation,
         record.node,
-        record.operation,
-        if record.operation == Operation::Decommission { format!(" {}", record.node) } else { String::new() }
+        record.command()
     );
     Ok(Some(journal))
 }
 
 /// Writes down that it begins, with a sample to verify it by.
 pub async fn begin(operator: &Operator, server: &Server, plan: &Plan) -> anyhow::Result<Journal> {
-    let sample = sample::take(&operator.cassandra).await?;
+    let sample = sample::take(&operator.cassandra, Consistency::All).await?;
     let mut journal =
         Journal::begin(&operator.journals, Operation::Decommission, &server.name, server.address)?;
     journal.record.sample = sample;

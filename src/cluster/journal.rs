@@ -15,6 +15,8 @@ use crate::local::process::{read_json, write_json};
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
     Add,
+    /// A newcomer takes the place of a dead node.
+    Replace,
     Decommission,
 }
 
@@ -22,6 +24,7 @@ impl std::fmt::Display for Operation {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Self::Add => "add",
+            Self::Replace => "replace",
             Self::Decommission => "decommission",
         })
     }
@@ -49,6 +52,9 @@ pub struct Record {
     pub node: String,
     pub address: SocketAddr,
     pub host_id: Option<Uuid>,
+    /// The name of the dead node whose place it takes.
+    #[serde(default)]
+    pub replaces: Option<String>,
     pub started_at: DateTime<Utc>,
     pub steps: Vec<Step>,
     /// Rows at consistency ALL of some partitions before, to be found again after.
@@ -56,6 +62,19 @@ pub struct Record {
     pub finished_at: Option<DateTime<Utc>>,
     #[serde(default)]
     pub cleanup: Vec<CleanupDue>,
+}
+
+impl Record {
+    /// The command that sees it through.
+    pub fn command(&self) -> String {
+        match self.operation {
+            Operation::Add => "iotctl node add".into(),
+            Operation::Replace => {
+                format!("iotctl node replace {}", self.replaces.as_deref().unwrap_or("NODE"))
+            }
+            Operation::Decommission => format!("iotctl node decommission {}", self.node),
+        }
+    }
 }
 
 /// An operation's record and its file.
@@ -81,6 +100,7 @@ impl Journal {
             node: node.to_owned(),
             address,
             host_id: None,
+            replaces: None,
             started_at,
             steps: Vec::new(),
             sample: Vec::new(),

@@ -20,9 +20,10 @@ pub struct Counted {
     pub rows: i64,
 }
 
-/// Counts the rows of partitions from all over the table. Empty where there is no table yet.
-pub async fn take(config: &CassandraConfig) -> anyhow::Result<Vec<Counted>> {
-    let session = at_all(config).await?;
+/// Counts the rows of partitions from all over the table. Empty where there is no table yet. At ALL, unless a replica
+/// is known to be dead.
+pub async fn take(config: &CassandraConfig, consistency: Consistency) -> anyhow::Result<Vec<Counted>> {
+    let session = at(config, consistency).await?;
     let keyspace = session.keyspace();
     let cql = format!(
         "SELECT DISTINCT location, device_type, bucket FROM {keyspace}.iot_sensor_metrics LIMIT {MOST}"
@@ -48,7 +49,7 @@ pub async fn verify(config: &CassandraConfig, sample: &[Counted]) -> anyhow::Res
     if sample.is_empty() {
         return Ok(());
     }
-    let session = at_all(config).await?;
+    let session = at(config, Consistency::All).await?;
     for counted in sample {
         let rows = count(&session, counted).await?;
         ensure!(
@@ -64,8 +65,8 @@ pub async fn verify(config: &CassandraConfig, sample: &[Counted]) -> anyhow::Res
     Ok(())
 }
 
-async fn at_all(config: &CassandraConfig) -> Result<Session, Error> {
-    Session::connect(&CassandraConfig { read_consistency: Consistency::All, ..config.clone() }).await
+async fn at(config: &CassandraConfig, read_consistency: Consistency) -> Result<Session, Error> {
+    Session::connect(&CassandraConfig { read_consistency, ..config.clone() }).await
 }
 
 async fn count(session: &Session, partition: &Counted) -> anyhow::Result<i64> {

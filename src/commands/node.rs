@@ -13,6 +13,7 @@ use crate::cluster::journal::Journal;
 use crate::cluster::{Operator, View, add, cleanup, decommission};
 use crate::error::UsageError;
 use crate::local::Members;
+use crate::local::cluster::{LocalNode, Server};
 use crate::output::table;
 
 #[derive(Debug, Subcommand)]
@@ -51,6 +52,23 @@ pub enum NodeCommand {
   iotctl node decommission cassandra-4
   iotctl node decommission 127.0.0.3 --fix-system-replication --yes")]
     Decommission(DecommissionArgs),
+    /// Put a new node in the place of a dead one, whose tokens it takes
+    ///
+    /// Refused while any node hears the dead one. The dead one's files are moved aside. A run that was killed goes on where
+    /// it was when it is run again.
+    #[command(after_help = "Examples:
+  iotctl node replace cassandra-2
+  iotctl node replace 127.0.0.2 --yes")]
+    Replace {
+        /// The dead node's name or address
+        #[arg(value_name = "NODE")]
+        node: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Free the disk of what the nodes have handed to a newcomer
     Cleanup {
         #[command(flatten)]
@@ -114,6 +132,23 @@ pub async fn run(command: NodeCommand, context: Context) -> anyhow::Result<()> {
             Ok(())
         }
         NodeCommand::Decommission(args) => decommission(args, &context).await,
+        NodeCommand::Replace { node, place, yes } => {
+            let (operator, mut members) = open(&place, &context).await?;
+            let unfinished = Journal::unfinished(&operator.journals)?;
+            let is_begun = unfinished.is_some_and(|journal| journal.record.replaces.as_ref() == Some(&node));
+            // What was begun may have got as far as striking it off.
+            let dead = if is_begun { members.named(&node)? } else { find(&members, &node)? };
+            let name = dead.1.name.clone();
+            if !yes && !is_confirmed(&format!("replace {name}"), &context.output)? {
+                return context.output.print("nothing was changed");
+            }
+            let journal = add::replace(&operator, &mut members, dead).await?;
+            let record = &journal.record;
+            context.output.print(format!(
+                "{} took the place of {name} at {} and was verified",
+                record.node, record.address
+            ))
+        }
         NodeCommand::Cleanup { place } => {
             let (operator, members) = open(&place, &context).await?;
             let cleaned = cleanup::cleanup(&operator, &members).await?;
@@ -144,15 +179,7 @@ async fn open(place: &PlaceArgs, context: &Context) -> anyhow::Result<(Operator,
 async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Result<()> {
     let output = &context.output;
     let (operator, mut members) = open(&args.place, context).await?;
-    let Some(found) = members.find(&args.node)? else {
-        let known: Vec<_> = members.servers()?.into_iter().map(|(_, server)| server.name).collect();
-        return Err(UsageError::new(format!(
-            "{:?} is no node here (there are {})",
-            args.node,
-            known.join(", ")
-        ))
-        .into());
-    };
+    let found = find(&members, &args.node)?;
     let journal = match decommission::unfinished(&operator, &found.1.name)? {
         Some(journal) => {
             output.note(format!("going on with what was begun at {}", journal.record.started_at));
@@ -172,7 +199,7 @@ async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Resu
             if args.dry_run {
                 return output.print("nothing stands against it; nothing was changed");
             }
-            if !args.yes && !is_confirmed(&plan.name, output)? {
+            if !args.yes && !is_confirmed(&format!("decommission {}", plan.name), output)? {
                 return output.print("nothing was changed");
             }
             decommission::begin(&operator, &found.1, &plan).await?
@@ -183,12 +210,20 @@ async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Resu
     output.print(format!("{} has left, and every sampled row was found on the others", record.node))
 }
 
-fn is_confirmed(name: &str, output: &crate::output::Output) -> anyhow::Result<bool> {
+fn find(members: &Members, name: &str) -> anyhow::Result<(LocalNode, Server)> {
+    if let Some(found) = members.find(name)? {
+        return Ok(found);
+    }
+    let known: Vec<_> = members.servers()?.into_iter().map(|(_, server)| server.name).collect();
+    Err(UsageError::new(format!("{name:?} is no node here (there are {})", known.join(", "))).into())
+}
+
+fn is_confirmed(what: &str, output: &crate::output::Output) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        return Err(UsageError::new(format!("{name} is not decommissioned unasked (add --yes)")).into());
+        return Err(UsageError::new(format!("it is not for a script to {what} unasked (add --yes)")).into());
     }
-    output.ask(&format!("decommission {name}? [y/N] "));
+    output.ask(&format!("{what}? [y/N] "));
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
@@ -251,7 +286,12 @@ async fn list(place: &PlaceArgs, format: NodeFormat, context: &Context) -> anyho
     }
     if let Some(journal) = unfinished {
         let record = &journal.record;
-        context.output.note(format!("{} of {} was begun and not ended", record.operation, record.node));
+        context.output.note(format!(
+            "{} of {} was begun and not ended (see it through: `{}`)",
+            record.operation,
+            record.node,
+            record.command()
+        ));
     }
     if !due.is_empty() {
         context.output.note(format!("cleanup is due on {} (`iotctl node cleanup`)", due.join(", ")));

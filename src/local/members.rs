@@ -138,8 +138,8 @@ impl Members {
         Ok(processes.into_iter().find(|process| process.name == name && process.is_alive()))
     }
 
-    /// Starts a node on whatever data it has.
-    pub fn start(&self, server: &Server) -> anyhow::Result<Process> {
+    /// Starts a node on whatever data it has; on none, in the place of the dead node `replaced`.
+    pub fn start(&self, server: &Server, replaced: Option<IpAddr>) -> anyhow::Result<Process> {
         let count = u32::try_from(self.cluster.nodes.len()).unwrap_or(u32::MAX);
         let suited = memory::heaps(memory::total(), count.saturating_add(1));
         let nodes = Nodes {
@@ -149,7 +149,7 @@ impl Members {
             jars: &self.jars,
             heap: self.config.cassandra_heap.unwrap_or(suited.cassandra),
             seeds: self.cluster.seeds(&self.config)?,
-            replaced: None,
+            replaced,
             agent: self.agent_jars.as_deref(),
         };
         let mut command = nodes.prepare(server)?;
@@ -187,6 +187,12 @@ impl Members {
             self.cluster.nodes.sort_by_key(|node| node.index);
         }
         self.save()
+    }
+
+    /// From now on `up` starts the newcomer in the place of the dead node.
+    pub fn succeed(&mut self, dead: LocalNode, newcomer: LocalNode) -> anyhow::Result<()> {
+        self.cluster.nodes.retain(|known| known.index != dead.index);
+        self.enlist(newcomer)
     }
 
     /// From now on `up` knows the node no more.

@@ -19,7 +19,8 @@ crate::faults!(
     long: [
         each_node_is_killed_in_turn, all_nodes_are_frozen_for_a_minute, a_node_joins_and_leaves_under_load,
         an_addition_and_a_decommission_are_killed, a_node_is_frozen_for_thirty_seconds, two_of_three_nodes_are_down,
-        a_rolling_restart
+        a_rolling_restart,
+        a_dead_node_is_replaced
     ]
 );
 
@@ -254,6 +255,39 @@ fn a_node_joins_and_leaves_under_load() -> anyhow::Result<()> {
     let outcome = bench.finish()?;
     ensure!(outcome.stall <= seconds(5), "stalled {:?}", outcome.stall);
     Ok(())
+}
+
+/// The dead node's tokens go to a newcomer, and its data from the others; then the cluster becomes what it was.
+fn a_dead_node_is_replaced() -> anyhow::Result<()> {
+    let mut bench = Bench::new("replaced")?;
+    bench.load(RATE, 150)?;
+    let ingest = bench.ingest()?;
+    bench.await_flow()?;
+    let early = servers().ok(&["-q", "node", "replace", "cassandra-3", "--yes"]).err();
+    let early = early.context("a node that lives was replaced")?.to_string();
+    ensure!(early.contains("cassandra-3 is not dead"), "{early}");
+    servers().signal("cassandra-3", Signal::SIGKILL)?;
+    std::thread::sleep(seconds(5));
+    servers().ok(&["-q", "node", "replace", "cassandra-3", "--yes"])?;
+    ensure!(addresses()? == ["127.0.43.1:9042", "127.0.43.2:9042", "127.0.43.4:9042"], "{:?}", addresses()?);
+    ensure!(servers().dir("cassandra-4").exists() && !servers().dir("cassandra-3").exists());
+    servers().ok(&["-q", "node", "add"])?;
+    servers().ok(&["-q", "node", "decommission", "cassandra-4", "--yes"])?;
+    ensure!(addresses()? == ["127.0.43.1:9042", "127.0.43.2:9042", "127.0.43.3:9042"], "{:?}", addresses()?);
+    ensure!(bench.ingest_runs(ingest)?, "ingest ended");
+    let outcome = bench.finish()?;
+    ensure!(outcome.stall <= seconds(5), "stalled {:?}", outcome.stall);
+    Ok(())
+}
+
+/// The members that are up and normal.
+fn addresses() -> anyhow::Result<Vec<String>> {
+    let list: serde_json::Value =
+        serde_json::from_str(&servers().ok(&["-q", "node", "list", "--format", "json"])?)?;
+    let members = list["members"].as_array().context("members")?;
+    ensure!(members.iter().all(|member| member["state"] == "normal"), "{list:#}");
+    let address = |member: &serde_json::Value| member["address"].as_str().unwrap_or_default().to_owned();
+    Ok(members.iter().map(address).collect())
 }
 
 /// `iotctl` is killed in the middle of both, and run again.
