@@ -173,6 +173,28 @@ mod tests {
         assert!(!reaches_replicas(node(vec![2, 0]).await, 3).await);
     }
 
+    /// A server that answers every request with this.
+    async fn page(answer: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_exact(&mut [0; 3]).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_prometheus_that_still_replays_its_log_is_not_ready() {
+        assert!(answers(Kind::Prometheus, page("HTTP/1.0 200 OK\r\n\r\nready").await).await);
+        let starting = page("HTTP/1.0 503 Service Unavailable\r\n\r\n").await;
+        assert!(!answers(Kind::Prometheus, starting).await);
+        assert!(!answers(Kind::NodeExporter, "127.0.0.1:1".parse().unwrap()).await);
+    }
+
     #[tokio::test]
     async fn an_open_port_that_speaks_another_protocol_is_no_answer() {
         assert!(answers(Kind::Cassandra, node(vec![6]).await).await);
