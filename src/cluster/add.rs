@@ -9,7 +9,7 @@ use indicatif::HumanDuration;
 
 use super::checks::{self, Refused};
 use super::journal::{CleanupDue, Journal, Operation};
-use super::operator::Operator;
+use super::operator::{Operator, STALL_DEADLINE};
 use super::sample;
 use super::streaming::{Direction, Progress};
 use super::view::{self, State, View};
@@ -21,8 +21,6 @@ use crate::local::{Kind, Members, boot, ready};
 
 /// How long the others may remember an attempt to join that broke off.
 const FORGETTING_DEADLINE: Duration = Duration::from_secs(90);
-/// A node that streams nothing for so long is looked after by a person.
-const STALL_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
 /// Adds one node, or ends the addition that was begun.
 pub async fn add(operator: &Operator, members: &mut Members) -> anyhow::Result<Journal> {

@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use chrono::Utc;
+use indicatif::HumanDuration;
 use tokio::process::Child;
 
 use super::checks::{self, Refused, Shortages};
 use super::journal::{Journal, Operation};
-use super::operator::Operator;
+use super::operator::{Operator, STALL_DEADLINE};
 use super::sample;
 use super::streaming::{Direction, Progress};
 use super::view::{State, View};
@@ -136,7 +137,7 @@ pub async fn carry_out(
             }
             _ => None,
         };
-        watch(operator, &mut journal, server, nodetool).await?;
+        watch(operator, members, &mut journal, server, nodetool).await?;
         journal.step("has handed its data over and left the ring")?;
     }
     members.stop(&server.name).await?;
@@ -162,6 +163,7 @@ fn is_gone(state: Option<State>) -> bool {
 /// Shows the streaming until the others take the node for gone.
 async fn watch(
     operator: &Operator,
+    members: &Members,
     journal: &mut Journal,
     server: &Server,
     mut nodetool: Option<Child>,
@@ -170,6 +172,7 @@ async fn watch(
     let board = Board::new(operator.output);
     let step = board.step(&server.name, "leaving");
     let (started, begun) = (Instant::now(), Utc::now());
+    let (mut seen, mut moved) = (Progress::default(), Instant::now());
     loop {
         let state = operator.state_of(ip).await?;
         let progress =
@@ -178,6 +181,21 @@ async fn watch(
             step.done(&format!("left, {progress}"));
             return Ok(());
         }
+        ensure!(
+            members.process(&server.name)?.is_some(),
+            "{} ended while it was leaving (start it with `iotctl up`, and run the same command again)",
+            server.name
+        );
+        if progress != seen {
+            (seen, moved) = (progress, Instant::now());
+        }
+        ensure!(
+            moved.elapsed() < STALL_DEADLINE,
+            "{} has handed nothing over for {} (see its log; its journal is {})",
+            server.name,
+            HumanDuration(STALL_DEADLINE),
+            journal.path().display()
+        );
         step.say(format!("leaving: {}", progress.describe(started)));
         let ended = match &mut nodetool {
             Some(child) => child.try_wait()?,

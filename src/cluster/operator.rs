@@ -19,6 +19,9 @@ const POLL: Duration = Duration::from_secs(1);
 /// How long nodes may take to agree on who is who, once the data has moved.
 const AGREEMENT_DEADLINE: Duration = Duration::from_secs(120);
 
+/// A node that streams nothing for so long is looked after by a person.
+pub const STALL_DEADLINE: Duration = Duration::from_secs(30 * 60);
+
 pub struct Operator {
     pub session: Session,
     pub cassandra: CassandraConfig,
