@@ -406,16 +406,19 @@ impl Watch {
             let _ = thread.join();
         }
         let samples = std::mem::take(&mut self.shared.lock().expect("no panic while locked").samples);
-        let mut longest = Duration::ZERO;
+        let (mut longest, mut at) = (Duration::ZERO, Duration::ZERO);
         let mut last_change = None;
         for pair in samples.windows(2) {
             if pair[1].1 > pair[0].1 {
-                if let Some(last_change) = last_change {
-                    longest = longest.max(pair[1].0 - last_change);
+                if let Some(last_change) = last_change
+                    && pair[1].0 - last_change > longest
+                {
+                    (longest, at) = (pair[1].0 - last_change, last_change);
                 }
                 last_change = Some(pair[1].0);
             }
         }
+        complain(&format!("  the longest stall began {:.1} s after the start", at.as_secs_f64()));
         (longest, samples)
     }
 }
