@@ -11,6 +11,7 @@ use futures::future::join_all;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::PATIENCE;
 use super::sheet::{Definition, Sheet};
 use crate::cassandra::{CellError, Error, Row, Rows, Session};
 use crate::config::CassandraConfig;
@@ -202,10 +203,11 @@ impl Watch {
 
     async fn session(&mut self) -> Option<Session> {
         if self.session.is_none() {
-            match timeout(self.patience, Session::connect(&self.config)).await {
+            // The first connection finds the cluster, and on a busy machine takes longer than any question.
+            match timeout(PATIENCE.0, Session::connect(&self.config)).await {
                 Ok(Ok(session)) => self.session = Some(session),
                 Ok(Err(error)) => warn!(%error, "cannot look at Cassandra"),
-                Err(_) => warn!("cannot look at Cassandra: no node answers within {:?}", self.patience),
+                Err(_) => warn!("cannot look at Cassandra: no node answers within {:?}", PATIENCE.0),
             }
         }
         self.session.clone()

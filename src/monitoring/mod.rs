@@ -20,8 +20,8 @@ pub mod sheet;
 
 use sheet::{Definition, Sheet};
 
-/// How long one server may take to answer a round's questions; shorter where the interval is.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one server may take to answer a round's questions; shorter where the interval is, down to the second figure.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3));
 
 const UP: Definition = Definition::gauge(
     "iotctl_monitor_up",
@@ -93,7 +93,7 @@ pub struct Monitor {
 
 impl Monitor {
     pub fn new(config: &Config, options: Options) -> Self {
-        let patience = PATIENCE.min(options.interval.max(Duration::from_secs(1)));
+        let patience = PATIENCE.0.min(options.interval.max(PATIENCE.1));
         Self {
             latest: Latest::default(),
             kafka: kafka::Watch::new(&config.kafka, options.groups, patience),
