@@ -93,6 +93,13 @@ impl Servers {
         Ok(kill(self.pid(server)?, signal)?)
     }
 
+    /// Tells a server to end, and waits until it has.
+    pub fn terminate(&self, server: &str) -> anyhow::Result<()> {
+        let pid = self.pid(server)?;
+        kill(pid, Signal::SIGTERM)?;
+        eventually("the server ends", Duration::from_secs(60), || Ok(kill(pid, None).is_err()))
+    }
+
     /// Freezes a server, which then holds its connections and says nothing. It thaws when dropped.
     pub fn freeze(&self, server: &str) -> anyhow::Result<Frozen> {
         let pid = self.pid(server)?;

@@ -16,12 +16,12 @@ crate::faults!(
     long: [the_broker_is_frozen_for_thirty_seconds, the_broker_is_killed]
 );
 
-fn restarted(name: &str, signal: Signal) -> anyhow::Result<()> {
+fn restarted(name: &str, end: fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
     let mut bench = Bench::new(name)?;
     bench.load(3000, 25)?;
     let ingest = bench.ingest()?;
     bench.await_flow()?;
-    servers().signal("kafka", signal)?;
+    end()?;
     std::thread::sleep(Duration::from_secs(5));
     servers().up()?;
     bench.await_flow()?;
@@ -30,12 +30,12 @@ fn restarted(name: &str, signal: Signal) -> anyhow::Result<()> {
 }
 
 fn the_broker_is_restarted() -> anyhow::Result<()> {
-    restarted("broker", Signal::SIGTERM)
+    restarted("broker", || servers().terminate("kafka"))
 }
 
 /// What it had acknowledged is in the page cache of a machine that lives on.
 fn the_broker_is_killed() -> anyhow::Result<()> {
-    restarted("broker_killed", Signal::SIGKILL)
+    restarted("broker_killed", || servers().signal("kafka", Signal::SIGKILL))
 }
 
 fn the_broker_is_frozen_for_thirty_seconds() -> anyhow::Result<()> {

@@ -54,7 +54,9 @@ fn main() -> ExitCode {
         .into_iter()
         .flatten()
         .map(|(name, is_long, test)| {
-            let run = move || test().map_err(|error| Failed::from(format!("{error:#}")));
+            // A test that failed may have left a server down.
+            let whole = move || servers().up().and_then(|()| test());
+            let run = move || whole().map_err(|error| Failed::from(format!("{error:#}")));
             Trial::test(name, run).with_ignored_flag(is_long)
         })
         .collect();

@@ -42,7 +42,7 @@ struct Away {
 /// Kills nodes for a few seconds each, and brings them back.
 fn killed(name: &str, nodes: &[&str], after: u64) -> anyhow::Result<()> {
     let mut bench = Bench::new(name)?;
-    bench.load(RATE, 10 + 40 * u32::try_from(nodes.len())? + u32::try_from(after)?)?;
+    bench.load(RATE, 10 + 60 * u32::try_from(nodes.len())? + u32::try_from(after)?)?;
     let ingest = bench.ingest()?;
     bench.await_flow()?;
     std::thread::sleep(seconds(3));
@@ -148,8 +148,8 @@ fn a_rolling_restart() -> anyhow::Result<()> {
     let ingest = bench.ingest()?;
     bench.await_flow()?;
     for node in NODES {
-        servers().signal(node, Signal::SIGTERM)?;
-        std::thread::sleep(seconds(5));
+        servers().terminate(node)?;
+        std::thread::sleep(seconds(3));
         servers().up()?;
         std::thread::sleep(seconds(5));
     }
