@@ -115,11 +115,6 @@ impl Servers {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Starts a command that is to be killed.
-    pub fn spawn(&self, arguments: &[&str]) -> anyhow::Result<Child> {
-        Ok(self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
-    }
-
     /// Starts what does not run, and waits until all answer.
     pub fn up(&self) -> anyhow::Result<()> {
         let output = self.command(&["-q", "up"]).output()?;
@@ -199,6 +194,11 @@ impl Bench {
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "iotctl {}: {stderr}", arguments.join(" "));
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Starts a command that is to be killed.
+    pub fn spawn(&self, arguments: &[&str]) -> anyhow::Result<Child> {
+        Ok(self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
     }
 
     fn log(&self, name: &str) -> anyhow::Result<Stdio> {

@@ -233,7 +233,8 @@ fn a_node_joins_and_leaves_under_load() -> anyhow::Result<()> {
     bench.load(RATE, 150)?;
     let ingest = bench.ingest()?;
     bench.await_flow()?;
-    servers().ok(&["-q", "node", "add"])?;
+    bench.ok(&["-q", "node", "add"])?;
+    sampled(&bench)?;
     let runtime = Runtime::new()?;
     let config = CassandraConfig { contact_points: vec!["127.0.43.1:9042".into()], ..Default::default() };
     let session = runtime.block_on(Session::connect(&config))?;
@@ -249,8 +250,8 @@ fn a_node_joins_and_leaves_under_load() -> anyhow::Result<()> {
     let share = *done.get(&newcomer).context("the newcomer has no clients")? as f64 / all as f64;
     complain(&format!("  {:.0} % of {all} requests went to the newcomer within 10 s", share * 100.0));
     ensure!(share > 0.10, "{share} of the requests went to the newcomer: {done:?}");
-    servers().ok(&["-q", "node", "cleanup"])?;
-    servers().ok(&["-q", "node", "decommission", "cassandra-4", "--yes"])?;
+    bench.ok(&["-q", "node", "cleanup"])?;
+    bench.ok(&["-q", "node", "decommission", "cassandra-4", "--yes"])?;
     ensure!(bench.ingest_runs(ingest)?, "ingest ended");
     let outcome = bench.finish()?;
     ensure!(outcome.stall <= seconds(5), "stalled {:?}", outcome.stall);
@@ -268,15 +269,26 @@ fn a_dead_node_is_replaced() -> anyhow::Result<()> {
     ensure!(early.contains("cassandra-3 is not dead"), "{early}");
     servers().signal("cassandra-3", Signal::SIGKILL)?;
     std::thread::sleep(seconds(5));
-    servers().ok(&["-q", "node", "replace", "cassandra-3", "--yes"])?;
+    bench.ok(&["-q", "node", "replace", "cassandra-3", "--yes"])?;
+    sampled(&bench)?;
     ensure!(addresses()? == ["127.0.43.1:9042", "127.0.43.2:9042", "127.0.43.4:9042"], "{:?}", addresses()?);
     ensure!(servers().dir("cassandra-4").exists() && !servers().dir("cassandra-3").exists());
-    servers().ok(&["-q", "node", "add"])?;
-    servers().ok(&["-q", "node", "decommission", "cassandra-4", "--yes"])?;
+    bench.ok(&["-q", "node", "add"])?;
+    bench.ok(&["-q", "node", "decommission", "cassandra-4", "--yes"])?;
     ensure!(addresses()? == ["127.0.43.1:9042", "127.0.43.2:9042", "127.0.43.3:9042"], "{:?}", addresses()?);
     ensure!(bench.ingest_runs(ingest)?, "ingest ended");
     let outcome = bench.finish()?;
     ensure!(outcome.stall <= seconds(5), "stalled {:?}", outcome.stall);
+    Ok(())
+}
+
+/// The last operation was verified by rows of this bench's own.
+fn sampled(bench: &Bench) -> anyhow::Result<()> {
+    let journal: serde_json::Value =
+        serde_json::from_str(&bench.ok(&["-q", "node", "journal", "--format", "json"])?)?;
+    let sample = journal.as_array().and_then(|records| records.last()?["sample"].as_array().cloned());
+    let rows: i64 = sample.iter().flatten().filter_map(|counted| counted["rows"].as_i64()).sum();
+    ensure!(rows > 0, "no rows were counted: {journal:#}");
     Ok(())
 }
 
@@ -298,7 +310,7 @@ fn an_addition_and_a_decommission_are_killed() -> anyhow::Result<()> {
     bench.await_flow()?;
     let add = ["-q", "node", "add"];
     for moment in [1_000, 6_000, 12_000] {
-        let mut killed = servers().spawn(&add)?;
+        let mut killed = bench.spawn(&add)?;
         std::thread::sleep(Duration::from_millis(moment));
         killed.kill()?;
         killed.wait()?;
@@ -307,10 +319,10 @@ fn an_addition_and_a_decommission_are_killed() -> anyhow::Result<()> {
     let other = servers().ok(&["-q", "node", "decommission", "cassandra-2", "--yes"]);
     let error = other.err().context("another operation was let in")?.to_string();
     ensure!(error.contains("begun and not ended"), "{error}");
-    servers().ok(&add)?;
+    bench.ok(&add)?;
     let decommission = ["-q", "node", "decommission", "cassandra-4", "--yes"];
     for moment in [1_500, 4_000, 8_000] {
-        let mut killed = servers().spawn(&decommission)?;
+        let mut killed = bench.spawn(&decommission)?;
         std::thread::sleep(Duration::from_millis(moment));
         // It may be done by then.
         killed.kill()?;
@@ -319,7 +331,7 @@ fn an_addition_and_a_decommission_are_killed() -> anyhow::Result<()> {
     let list = servers().ok(&["-q", "node", "list", "--format", "json"])?;
     let list: serde_json::Value = serde_json::from_str(&list)?;
     if !list["unfinished"].is_null() {
-        servers().ok(&decommission)?;
+        bench.ok(&decommission)?;
     }
     let list: serde_json::Value =
         serde_json::from_str(&servers().ok(&["-q", "node", "list", "--format", "json"])?)?;
