@@ -123,6 +123,13 @@ impl Connector {
                     message: "it hangs up on a connection without TLS (does it want it? set cassandra.tls.enabled = true)"
                         .into(),
                 },
+                // Its word for it may be lost with what it had not read yet.
+                (Some(end), Some(tls)) if end.is_hanging_up() && !tls.has_own_certificate() => Error::Connection {
+                    node,
+                    message: "it hung up right after the TLS handshake: it asks for a certificate of this client, or is \
+                              going down (set cassandra.tls.cert_file and cassandra.tls.key_file)"
+                        .into(),
+                },
                 (Some(End::Closed), _) => {
                     Error::Connection { node, message: "it closed the connection".into() }
                 }

@@ -66,6 +66,10 @@ impl Tls {
         }))
     }
 
+    pub fn has_own_certificate(&self) -> bool {
+        self.has_own_certificate
+    }
+
     /// What TLS has against the connection, if it is TLS.
     pub fn refusal(&self, node: SocketAddr, error: &io::Error) -> Option<Error> {
         let message = tls::explain(error, &SETTINGS, self.has_own_certificate)?;

@@ -119,7 +119,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
     }
 
     fn sending(&self) -> String {
-        format!("send to the topic {:?}", self.topic)
+        format!("write to the topic {:?}", self.topic)
     }
 
     /// Messages accepted whose delivery has not been reported yet.

@@ -290,6 +290,16 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
         Ok(self.deliveries.finish()?)
     }
 
+    /// Why the first message that failed did; where the producer has ended, why it has.
+    fn first_error(&self) -> Option<String> {
+        let first = self.deliveries.first_error()?;
+        let end = match &self.sink {
+            Sink::Kafka(producer) => producer.end(),
+            Sink::Stdout(_) => None,
+        };
+        Some(end.map_or(first, |end| end.to_string()))
+    }
+
     fn report(
         &self,
         stream: &Stream<'_>,
@@ -307,7 +317,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
             counts: self.counts,
             acknowledged,
             failed: self.tally.failed.load(Relaxed),
-            first_error: self.deliveries.first_error(),
+            first_error: self.first_error(),
             bad_lines,
             ignored_columns,
             sending_seconds: sending.as_secs_f64(),

@@ -244,7 +244,8 @@ fn a_role_that_may_only_read_is_refused_to_write() -> anyhow::Result<()> {
 fn a_user_without_permission_on_a_topic_is_told_so() -> anyhow::Result<()> {
     let place = servers().place("acls")?;
     let simulate = ["-q", "simulate", "--rate", "0", "--count", "10", "--format", "json"];
-    refused(&place.lab(READER)?, 1, &simulate, &["does not let this user see the topic", "ACL"])?;
+    let elsewhere = with(&place, READER, &[("KAFKA_TOPIC", "not_for_readers")])?;
+    refused(&elsewhere, 1, &simulate, &["does not let this user see the topic", "ACL"])?;
     // It may see the topic, because it may read it, and not write it.
     let words = ["does not let this user write to the topic", "not authorized for the topic", "ACL"];
     refused(&place.lab(INGEST)?, 1, &simulate, &words)?;
