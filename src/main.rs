@@ -7,6 +7,8 @@ use iotctl::error::{OutputClosed, exit_code};
 use iotctl::output::Output;
 
 fn main() -> ExitCode {
+    // Whoever initialises OpenSSL first says whether exit() frees what librdkafka's threads may be using: not so.
+    openssl_sys::init();
     let cli = Cli::from_arguments();
     let output = Output::new(cli.global.color, cli.global.quiet);
     iotctl::output::log::init(cli.global.verbose);

@@ -179,15 +179,26 @@ impl End {
     fn is_hanging_up(&self) -> bool {
         match self {
             Self::Closed => true,
-            Self::Failed(error) => error.kind() == io::ErrorKind::ConnectionReset,
+            Self::Failed(error) => {
+                matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+            }
         }
     }
 }
 
-/// A stream that keeps how its reading side ended.
+/// A stream that keeps how it ended: the driver gives up at the first failure of either side.
 struct Observed<S> {
     stream: S,
     end: Arc<OnceLock<End>>,
+}
+
+impl<S> Observed<S> {
+    /// Keeps the failure, and gives its like back.
+    fn failed(&self, error: io::Error) -> io::Error {
+        let like = io::Error::new(error.kind(), error.to_string());
+        let _ = self.end.set(End::Failed(error));
+        like
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
@@ -204,11 +215,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
                 }
                 Poll::Ready(Ok(()))
             }
-            Err(error) => {
-                let (kind, message) = (error.kind(), error.to_string());
-                let _ = self.end.set(End::Failed(error));
-                Poll::Ready(Err(io::Error::new(kind, message)))
-            }
+            Err(error) => Poll::Ready(Err(self.failed(error))),
         }
     }
 }
@@ -219,11 +226,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
+        Poll::Ready(written.map_err(|error| self.failed(error)))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
+        Poll::Ready(flushed.map_err(|error| self.failed(error)))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
