@@ -5,69 +5,62 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
+use chrono::Utc;
 use indicatif::HumanDuration;
 
 use super::checks::{self, Refused};
 use super::journal::{CleanupDue, Journal, Operation};
 use super::operator::{Operator, STALL_DEADLINE};
+use super::runtime::{Node, Runtime};
 use super::sample;
 use super::streaming::{Direction, Progress};
 use super::view::{self, State, View};
 use crate::config::Consistency;
-use crate::local::cluster::{LocalNode, Server};
-use crate::local::process::Process;
 use crate::local::progress::Board;
-use crate::local::{Kind, Members, boot, ready};
+use crate::local::{Kind, ready};
 
 /// How long the others may remember an attempt to join that broke off.
 const FORGETTING_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Adds one node, or ends the addition that was begun.
-pub async fn add(operator: &Operator, members: &mut Members) -> anyhow::Result<Journal> {
+pub async fn add(operator: &Operator, runtime: &mut Runtime) -> anyhow::Result<Journal> {
     let journal = match Journal::unfinished(&operator.journals)? {
         Some(journal) => resume(operator, journal, Operation::Add, None)?,
-        None => plan(operator, members).await?,
+        None => plan(operator, runtime).await?,
     };
-    carry_out(operator, members, journal, None).await
+    carry_out(operator, runtime, journal, None).await
 }
 
 /// Puts a newcomer in the place of a dead node, whose tokens it takes, or ends the replacement that was begun.
-pub async fn replace(
-    operator: &Operator,
-    members: &mut Members,
-    dead: (LocalNode, Server),
-) -> anyhow::Result<Journal> {
+pub async fn replace(operator: &Operator, runtime: &mut Runtime, dead: Node) -> anyhow::Result<Journal> {
     let journal = match Journal::unfinished(&operator.journals)? {
-        Some(journal) => resume(operator, journal, Operation::Replace, Some(&dead.1.name))?,
-        None => plan_replacement(operator, members, &dead.1).await?,
+        Some(journal) => resume(operator, journal, Operation::Replace, Some(&dead.name))?,
+        None => plan_replacement(operator, runtime, &dead).await?,
     };
-    carry_out(operator, members, journal, Some(dead)).await
+    carry_out(operator, runtime, journal, Some(dead)).await
 }
 
 /// From wherever it is to its end.
 async fn carry_out(
     operator: &Operator,
-    members: &mut Members,
+    runtime: &mut Runtime,
     mut journal: Journal,
-    dead: Option<(LocalNode, Server)>,
+    dead: Option<Node>,
 ) -> anyhow::Result<Journal> {
-    let (mut node, server) = members.named(&journal.record.node)?;
-    let ip = server.address.ip();
-    let replaced = dead.as_ref().map(|(_, dead)| dead.address.ip());
-    let process = ensure_started(operator, members, &mut journal, &server, replaced).await?;
-    watch(operator, &journal, &process).await?;
+    let node = runtime.named(&journal.record.node)?;
+    let ip = node.ip();
+    ensure_started(operator, runtime, &mut journal, &node, dead.as_ref()).await?;
+    watch(operator, runtime, &journal, &node).await?;
     match &dead {
-        Some((dead_node, dead)) if members.find(&dead.name)?.is_some() => {
-            let aside = members.set_aside(&dead.name)?;
-            // As the dead one was: on its data it bootstraps no more.
-            node.is_seed = dead_node.is_seed;
-            members.succeed(*dead_node, node)?;
-            let aside =
-                aside.map(|path| format!("; its files are in {}", path.display())).unwrap_or_default();
+        Some(dead) if !journal.record.is_replaced => {
+            let aside = runtime.set_aside(dead).await?;
+            runtime.succeed(dead, &node).await?;
+            let aside = aside.map(|place| format!("; its files are in {place}")).unwrap_or_default();
+            journal.record.is_replaced = true;
             journal.step(format!("{} is replaced{aside}", dead.name))?;
         }
         Some(_) => {}
-        None => members.enlist(node)?,
+        None => runtime.enlist(&node).await?,
     }
     if journal.record.host_id.is_none() {
         let view = operator.await_agreement(|view| is_missing(view, ip)).await?;
@@ -77,10 +70,11 @@ async fn carry_out(
     check_tokens(operator, ip).await?;
     sample::verify(&operator.cassandra, &journal.record.sample).await?;
     if dead.is_none() {
-        let others = members.servers()?.into_iter().filter(|(_, other)| other.address != server.address);
-        journal.record.cleanup = others
-            .map(|(_, other)| CleanupDue { node: other.name, address: other.address, done_at: None })
-            .collect();
+        let view = View::read(&operator.session).await?;
+        for member in view.members.iter().filter(|member| member.ip() != ip) {
+            let Node { name, address } = runtime.member(member.address)?;
+            journal.record.cleanup.push(CleanupDue { node: name, address, done_at: None });
+        }
     }
     let sampled = journal.record.sample.len();
     journal.finish(format!("owns its tokens; {sampled} partitions counted at ALL have all their rows"))?;
@@ -105,25 +99,30 @@ fn resume(
     Ok(journal)
 }
 
-async fn plan(operator: &Operator, members: &Members) -> anyhow::Result<Journal> {
-    let (_, server) = members.next()?;
+async fn plan(operator: &Operator, runtime: &Runtime) -> anyhow::Result<Journal> {
     let view = View::read(&operator.session).await?;
+    let node = runtime.next(&view)?;
     let mut reasons = checks::all_is_quiet(&view, None);
-    reasons.extend(room(members, &server, &view)?);
-    Refused::unless_none(format!("adding {}", server.name), reasons)?;
+    reasons.extend(room(runtime, &node, &view).await?);
+    if runtime.seeds(&view).await?.contains(&node.ip()) {
+        reasons.push(format!(
+            "{} is a seed to the others, and a seed streams no data when it joins (take it off their lists of seeds)",
+            node.name
+        ));
+    }
+    Refused::unless_none(format!("adding {}", node.name), reasons)?;
     let sample = sample::take(&operator.cassandra, Consistency::All).await?;
-    let mut journal = Journal::begin(&operator.journals, Operation::Add, &server.name, server.address)?;
+    let mut journal = Journal::begin(&operator.journals, Operation::Add, &node.name, node.address)?;
     journal.record.sample = sample;
-    journal.step("checked: every node up and normal, one schema, room on the disk, address free")?;
+    journal.step("checked: every node up and normal, one schema, room on the disk, address free, no seed")?;
     Ok(journal)
 }
 
-async fn plan_replacement(operator: &Operator, members: &Members, dead: &Server) -> anyhow::Result<Journal> {
-    let (_, server) = members.next()?;
+async fn plan_replacement(operator: &Operator, runtime: &Runtime, dead: &Node) -> anyhow::Result<Journal> {
     let view = View::read(&operator.session).await?;
-    let ip = dead.address.ip();
-    let mut reasons = checks::all_is_quiet(&view, Some(ip));
-    match view.member(ip) {
+    let node = runtime.next(&view)?;
+    let mut reasons = checks::all_is_quiet(&view, Some(dead.ip()));
+    match view.member(dead.ip()) {
         None => reasons.push(format!("{} is no node of the cluster", dead.name)),
         Some(member) if member.heard_by > 0 => reasons.push(format!(
             "{} is not dead: {} of {} nodes hear it (`iotctl node decommission {}` lets it leave)",
@@ -131,14 +130,14 @@ async fn plan_replacement(operator: &Operator, members: &Members, dead: &Server)
         )),
         Some(_) => {}
     }
-    if members.process(&dead.name)?.is_some() {
+    if runtime.is_running(dead).await? {
         reasons.push(format!("the process of {} still runs (end it first)", dead.name));
     }
-    reasons.extend(room(members, &server, &view)?);
-    Refused::unless_none(format!("replacing {} by {}", dead.name, server.name), reasons)?;
+    reasons.extend(room(runtime, &node, &view).await?);
+    Refused::unless_none(format!("replacing {} by {}", dead.name, node.name), reasons)?;
     // One replica is dead; the newcomer must then have what the others have.
     let sample = sample::take(&operator.cassandra, Consistency::Quorum).await?;
-    let mut journal = Journal::begin(&operator.journals, Operation::Replace, &server.name, server.address)?;
+    let mut journal = Journal::begin(&operator.journals, Operation::Replace, &node.name, node.address)?;
     (journal.record.sample, journal.record.replaces) = (sample, Some(dead.name.clone()));
     journal.step(format!(
         "checked: {} is dead to every node, the others are up and normal, one schema",
@@ -147,40 +146,45 @@ async fn plan_replacement(operator: &Operator, members: &Members, dead: &Server)
     Ok(journal)
 }
 
-/// What stands against one more node on this disk and at these addresses.
-fn room(members: &Members, server: &Server, view: &View) -> anyhow::Result<Vec<String>> {
-    let mut reasons = members.obstacles(server);
+/// What stands against one more node on its disk and at its addresses.
+async fn room(runtime: &Runtime, node: &Node, view: &View) -> anyhow::Result<Vec<String>> {
+    let mut reasons = runtime.obstacles(node).await?;
     let load: f64 = view.members.iter().filter_map(|member| member.load_bytes).sum();
-    let (free, place) = members.free_disk()?;
-    reasons.extend(checks::disk_reasons(load / view.members.len().max(1) as f64, free, &place));
+    let share = load / view.members.len().max(1) as f64;
+    for disk in runtime.disks(std::slice::from_ref(node)).await? {
+        reasons.extend(checks::disk_reasons(share, disk.free, &disk.place));
+    }
     Ok(reasons)
 }
 
-/// The node's process, started unless it runs.
+/// Starts the node unless it runs.
 async fn ensure_started(
     operator: &Operator,
-    members: &Members,
+    runtime: &Runtime,
     journal: &mut Journal,
-    server: &Server,
-    replaced: Option<IpAddr>,
-) -> anyhow::Result<Process> {
-    if let Some(process) = members.process(&server.name)? {
-        return Ok(process);
+    node: &Node,
+    dead: Option<&Node>,
+) -> anyhow::Result<()> {
+    if runtime.is_running(node).await? {
+        return Ok(());
     }
-    let ip = server.address.ip();
-    match operator.state_of(ip).await? {
+    match operator.state_of(node.ip()).await? {
         // It has joined, and its data is its own.
         Some(State::Normal | State::Shutdown) => {}
         _ => {
-            if let Some(aside) = members.set_aside(&server.name)? {
-                journal.step(format!("a broken attempt moved to {}", aside.display()))?;
+            // Nothing lies there but what an earlier start of this operation has left.
+            if journal.record.node_started_at.is_some()
+                && let Some(aside) = runtime.set_aside(node).await?
+            {
+                journal.step(format!("a broken attempt moved to {aside}"))?;
             }
-            await_forgotten(operator, ip).await?;
+            await_forgotten(operator, node.ip()).await?;
         }
     }
-    let process = members.start(server, replaced)?;
-    journal.step(format!("started, pid {}", process.pid))?;
-    Ok(process)
+    journal.record.node_started_at = Some(Utc::now());
+    journal.save()?;
+    let done = runtime.start(node, dead.map(Node::ip)).await?;
+    journal.step(done)
 }
 
 /// While the others remember that a node is joining, nobody else may.
@@ -198,30 +202,27 @@ async fn await_forgotten(operator: &Operator, ip: IpAddr) -> anyhow::Result<()> 
 }
 
 /// Shows the streaming until the node is normal and answers.
-async fn watch(operator: &Operator, journal: &Journal, process: &Process) -> anyhow::Result<()> {
-    let (ip, since) = (process.address.ip(), process.started_at.timestamp_millis());
+async fn watch(operator: &Operator, runtime: &Runtime, journal: &Journal, node: &Node) -> anyhow::Result<()> {
+    let since = journal.record.node_started_at.unwrap_or(journal.record.started_at).timestamp_millis();
     let board = Board::new(operator.output);
-    let step = board.step(&process.name, "starting");
+    let step = board.step(&node.name, "starting");
     let (mut progress, mut moved) = (Progress::default(), Instant::now());
     let started = Instant::now();
     loop {
-        if !process.is_alive() {
+        let state = operator.state_of(node.ip()).await?;
+        if !runtime.is_running(node).await? && started.elapsed() >= runtime.start_patience() {
             bail!(
                 "{} ended while it was joining{} (run the same command again to start it anew, or give it up with \
                  `iotctl node abandon`)",
-                process.name,
-                boot::last_words(process)
+                node.name,
+                runtime.last_words(node).await
             );
         }
-        let state = operator.state_of(ip).await?;
-        if state == Some(State::Normal) && ready::answers(Kind::Cassandra, process.address).await {
-            step.done(&format!(
-                "joined, {}",
-                Progress::read(&operator.session, ip, Direction::In, since).await
-            ));
+        let now = Progress::read(&operator.session, node.ip(), Direction::In, since).await;
+        if state == Some(State::Normal) && ready::answers(Kind::Cassandra, node.address).await {
+            step.done(&format!("joined, {now}"));
             return Ok(());
         }
-        let now = Progress::read(&operator.session, ip, Direction::In, since).await;
         if now != progress {
             (progress, moved) = (now, Instant::now());
         }
@@ -231,13 +232,13 @@ async fn watch(operator: &Operator, journal: &Journal, process: &Process) -> any
         });
         ensure!(
             moved.elapsed() < STALL_DEADLINE,
-            "{} has streamed nothing for {} (see {}; its journal is {})",
-            process.name,
+            "{} has streamed nothing for {}{} (its journal is {})",
+            node.name,
             HumanDuration(STALL_DEADLINE),
-            process.log.display(),
+            runtime.last_words(node).await,
             journal.path().display()
         );
-        operator.pause(&format!("{} goes on joining", process.name)).await?;
+        operator.pause(&format!("{} goes on joining", node.name)).await?;
     }
 }
 
@@ -260,7 +261,7 @@ async fn check_tokens(operator: &Operator, ip: IpAddr) -> anyhow::Result<()> {
 }
 
 /// Gives up an addition that was begun and has not come to its end.
-pub async fn abandon(operator: &Operator, members: &Members) -> anyhow::Result<Journal> {
+pub async fn abandon(operator: &Operator, runtime: &Runtime) -> anyhow::Result<Journal> {
     let Some(mut journal) = Journal::unfinished(&operator.journals)? else {
         bail!("no operation is unfinished");
     };
@@ -275,9 +276,10 @@ pub async fn abandon(operator: &Operator, members: &Members) -> anyhow::Result<J
         "{name} has joined (see it through: `{}`; after that it can be decommissioned)",
         journal.record.command()
     );
-    members.stop(&name).await?;
-    let aside = members.set_aside(&name)?;
-    let aside = aside.map(|path| format!("; its files are in {}", path.display())).unwrap_or_default();
+    let node = runtime.named(&name)?;
+    runtime.stop(&node).await?;
+    let aside = runtime.set_aside(&node).await?;
+    let aside = aside.map(|place| format!("; its files are in {place}")).unwrap_or_default();
     journal.finish(format!("given up{aside}"))?;
     Ok(journal)
 }

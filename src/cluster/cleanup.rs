@@ -9,9 +9,9 @@ use chrono::Utc;
 use super::checks::{self, Refused};
 use super::journal::Journal;
 use super::operator::Operator;
+use super::runtime::Runtime;
 use super::view::View;
 use crate::error::Interrupted;
-use crate::local::Members;
 use crate::local::progress::Board;
 
 /// The names of the nodes with data that is not theirs any more.
@@ -24,7 +24,7 @@ pub fn due(journals: &[Journal]) -> Vec<String> {
 }
 
 /// Cleans every node that is due. Returns their names.
-pub async fn cleanup(operator: &Operator, members: &Members) -> anyhow::Result<Vec<String>> {
+pub async fn cleanup(operator: &Operator, runtime: &Runtime) -> anyhow::Result<Vec<String>> {
     let mut journals = Journal::all(&operator.journals)?;
     let names = due(&journals);
     let board = Board::new(operator.output);
@@ -32,10 +32,11 @@ pub async fn cleanup(operator: &Operator, members: &Members) -> anyhow::Result<V
         let view = View::read(&operator.session).await?;
         Refused::unless_none(format!("cleaning {name} up"), checks::all_is_quiet(&view, None))?;
         // One that has left since has nothing to clean.
-        if let Some((node, _)) = members.find(name)? {
+        let node = runtime.named(name)?;
+        if view.member(node.ip()).is_some() {
             let step = board.step(name, "rewriting its files without what it owns no more");
             let run =
-                members.nodetool(node, &["cleanup"]).stdout(Stdio::null()).stderr(Stdio::piped()).output();
+                runtime.nodetool(&node, &["cleanup"]).stdout(Stdio::null()).stderr(Stdio::piped()).output();
             let output = tokio::select! {
                 output = run => output.context("cannot run nodetool")?,
                 () = operator.shutdown.requested() => {

@@ -12,12 +12,11 @@ use tokio::process::Child;
 use super::checks::{self, Refused, Shortages};
 use super::journal::{Journal, Operation};
 use super::operator::{Operator, STALL_DEADLINE};
+use super::runtime::{Node, Runtime};
 use super::sample;
 use super::streaming::{Direction, Progress};
 use super::view::{State, View};
 use crate::config::Consistency;
-use crate::local::Members;
-use crate::local::cluster::{LocalNode, Server};
 use crate::local::progress::Board;
 
 /// What is asked for.
@@ -43,15 +42,15 @@ pub struct Plan {
 /// [`Refused`], with every reason against it.
 pub async fn plan(
     operator: &Operator,
-    members: &Members,
-    (node, server): &(LocalNode, Server),
+    runtime: &Runtime,
+    node: &Node,
     wanted: Wanted,
 ) -> anyhow::Result<Plan> {
     let view = View::read(&operator.session).await?;
     let mut reasons = checks::all_is_quiet(&view, None);
-    let ip = server.address.ip();
+    let ip = node.ip();
     let Some(leaving) = view.member(ip) else {
-        bail!("{} is no node of the cluster (`iotctl node list` lists them)", server.name);
+        bail!("{} is no node of the cluster (`iotctl node list` lists them)", node.name);
     };
     let nodes_left = view.members.len() - 1;
     if nodes_left == 0 {
@@ -69,14 +68,21 @@ pub async fn plan(
             }));
         }
     }
-    if members.is_last_seed(*node) && nodes_left > 0 {
-        reasons.push("it is the last seed: the others would not find each other after a restart (decommission another)".into());
+    if nodes_left > 0 && runtime.seeds(&view).await?.iter().all(|seed| *seed == ip) {
+        reasons.push(
+            "it is the last seed: the others would not find each other after a restart (make another one a seed first, or \
+             decommission another)"
+                .into(),
+        );
     }
     let load_bytes = leaving.load_bytes.unwrap_or(0.0);
-    let (free, place) = members.free_disk()?;
-    reasons.extend(checks::disk_reasons(load_bytes, free, &place));
-    Refused::unless_none(format!("decommissioning {}", server.name), reasons)?;
-    Ok(Plan { name: server.name.clone(), load_bytes, nodes_left, lowered: of_system })
+    let others = view.members.iter().filter(|member| member.ip() != ip);
+    let others: Vec<_> = others.map(|member| runtime.member(member.address)).collect::<Result<_, _>>()?;
+    let disks = runtime.disks(&others).await?;
+    let share = load_bytes / disks.len().max(1) as f64;
+    reasons.extend(disks.iter().filter_map(|disk| checks::disk_reasons(share, disk.free, &disk.place)));
+    Refused::unless_none(format!("decommissioning {}", node.name), reasons)?;
+    Ok(Plan { name: node.name.clone(), load_bytes, nodes_left, lowered: of_system })
 }
 
 /// The decommission that was begun and has not ended, if there is one.
@@ -97,10 +103,9 @@ pub fn unfinished(operator: &Operator, name: &str) -> anyhow::Result<Option<Jour
 }
 
 /// Writes down that it begins, with a sample to verify it by.
-pub async fn begin(operator: &Operator, server: &Server, plan: &Plan) -> anyhow::Result<Journal> {
+pub async fn begin(operator: &Operator, node: &Node, plan: &Plan) -> anyhow::Result<Journal> {
     let sample = sample::take(&operator.cassandra, Consistency::All).await?;
-    let mut journal =
-        Journal::begin(&operator.journals, Operation::Decommission, &server.name, server.address)?;
+    let mut journal = Journal::begin(&operator.journals, Operation::Decommission, &node.name, node.address)?;
     journal.record.sample = sample;
     journal
         .step("checked: every node up and normal, replicas enough, room on the disk, not the last seed")?;
@@ -118,16 +123,16 @@ pub async fn begin(operator: &Operator, server: &Server, plan: &Plan) -> anyhow:
 /// From wherever it is to its end.
 pub async fn carry_out(
     operator: &Operator,
-    members: &mut Members,
-    (node, server): &(LocalNode, Server),
+    runtime: &mut Runtime,
+    node: &Node,
     mut journal: Journal,
 ) -> anyhow::Result<Journal> {
-    let ip = server.address.ip();
+    let ip = node.ip();
     if !is_gone(operator.state_of(ip).await?) {
         let nodetool = match operator.state_of(ip).await? {
             Some(State::Normal) => {
-                let child = members
-                    .nodetool(*node, &["decommission"])
+                let child = runtime
+                    .nodetool(node, &["decommission"])
                     .stdout(Stdio::piped())
                     .stderr(Stdio::piped())
                     .spawn()
@@ -137,14 +142,14 @@ pub async fn carry_out(
             }
             _ => None,
         };
-        watch(operator, members, &mut journal, server, nodetool).await?;
+        watch(operator, runtime, &mut journal, node, nodetool).await?;
         journal.step("has handed its data over and left the ring")?;
     }
-    members.stop(&server.name).await?;
-    let aside = members.set_aside(&server.name)?;
-    members.strike(*node)?;
+    runtime.stop(node).await?;
+    let aside = runtime.set_aside(node).await?;
+    runtime.strike(node).await?;
     journal.step(match &aside {
-        Some(path) => format!("stopped; its files are in {}", path.display()),
+        Some(place) => format!("stopped; its files are in {place}"),
         None => "stopped".into(),
     })?;
     operator
@@ -163,14 +168,14 @@ fn is_gone(state: Option<State>) -> bool {
 /// Shows the streaming until the others take the node for gone.
 async fn watch(
     operator: &Operator,
-    members: &Members,
+    runtime: &Runtime,
     journal: &mut Journal,
-    server: &Server,
+    node: &Node,
     mut nodetool: Option<Child>,
 ) -> anyhow::Result<()> {
-    let (ip, since) = (server.address.ip(), journal.record.started_at.timestamp_millis());
+    let (ip, since) = (node.ip(), journal.record.started_at.timestamp_millis());
     let board = Board::new(operator.output);
-    let step = board.step(&server.name, "leaving");
+    let step = board.step(&node.name, "leaving");
     let (started, begun) = (Instant::now(), Utc::now());
     let (mut seen, mut moved) = (Progress::default(), Instant::now());
     loop {
@@ -182,9 +187,10 @@ async fn watch(
             return Ok(());
         }
         ensure!(
-            members.process(&server.name)?.is_some(),
-            "{} ended while it was leaving (start it with `iotctl up`, and run the same command again)",
-            server.name
+            runtime.is_running(node).await?,
+            "{} ended while it was leaving ({}, and run the same command again)",
+            node.name,
+            runtime.restart_remedy(node)
         );
         if progress != seen {
             (seen, moved) = (progress, Instant::now());
@@ -192,7 +198,7 @@ async fn watch(
         ensure!(
             moved.elapsed() < STALL_DEADLINE,
             "{} has handed nothing over for {} (see its log; its journal is {})",
-            server.name,
+            node.name,
             HumanDuration(STALL_DEADLINE),
             journal.path().display()
         );
@@ -209,8 +215,8 @@ async fn watch(
             let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned();
             let reason = said.lines().next().unwrap_or("it does not say why").to_owned();
             journal.finish(format!("the node refuses: {reason}"))?;
-            bail!("{} refuses to leave: {reason} (nothing has changed)", server.name);
+            bail!("{} refuses to leave: {reason} (nothing has changed)", node.name);
         }
-        operator.pause(&format!("{} goes on leaving", server.name)).await?;
+        operator.pause(&format!("{} goes on leaving", node.name)).await?;
     }
 }

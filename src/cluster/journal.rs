@@ -55,6 +55,12 @@ pub struct Record {
     /// The name of the dead node whose place it takes.
     #[serde(default)]
     pub replaces: Option<String>,
+    /// Whether its files are aside by now.
+    #[serde(default)]
+    pub is_replaced: bool,
+    /// When the newcomer was started last.
+    #[serde(default)]
+    pub node_started_at: Option<DateTime<Utc>>,
     pub started_at: DateTime<Utc>,
     pub steps: Vec<Step>,
     /// Rows at consistency ALL of some partitions before, to be found again after.
@@ -101,6 +107,8 @@ impl Journal {
             address,
             host_id: None,
             replaces: None,
+            is_replaced: false,
+            node_started_at: None,
             started_at,
             steps: Vec::new(),
             sample: Vec::new(),

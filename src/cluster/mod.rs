@@ -2,7 +2,7 @@
 //!
 //! [`view`] is what every node says of every node; [`checks`] refuses what would lose data or leave a mess;
 //! [`add`] and [`decommission`] do the work, [`streaming`] shows it, [`sample`] verifies it, and [`journal`] remembers
-//! each step, so that a run that was killed is taken up again. The processes are those of [`crate::local`].
+//! each step, so that a run that was killed is taken up again. Processes and files are the [`runtime`]'s.
 
 pub mod add;
 pub mod checks;
@@ -10,9 +10,11 @@ pub mod cleanup;
 pub mod decommission;
 pub mod journal;
 pub mod operator;
+pub mod runtime;
 pub mod sample;
 pub mod streaming;
 pub mod view;
 
 pub use operator::Operator;
+pub use runtime::{Node, Runtime};
 pub use view::View;

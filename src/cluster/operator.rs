@@ -1,6 +1,6 @@
 //! What every operation on the membership works with, and the waits that they share.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -33,13 +33,12 @@ pub struct Operator {
 impl Operator {
     /// Connects to these nodes, whatever the configuration's contact points are.
     pub async fn connect(
-        nodes: Vec<SocketAddr>,
+        contact_points: Vec<String>,
         cassandra: &CassandraConfig,
         journals: PathBuf,
         output: Output,
         shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
-        let contact_points = nodes.iter().map(ToString::to_string).collect();
         let cassandra = CassandraConfig { contact_points, ..cassandra.clone() };
         let session = Session::connect(&cassandra).await?;
         Ok(Self { session, cassandra, journals, output, shutdown })

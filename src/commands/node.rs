@@ -10,10 +10,9 @@ use super::Context;
 use super::up::PlaceArgs;
 use crate::cassandra::Session;
 use crate::cluster::journal::Journal;
-use crate::cluster::{Operator, View, add, cleanup, decommission};
+use crate::cluster::{Operator, Runtime, View, add, cleanup, decommission};
+use crate::config::{Config, RuntimeKind};
 use crate::error::UsageError;
-use crate::local::Members;
-use crate::local::cluster::{LocalNode, Server};
 use crate::output::table;
 
 #[derive(Debug, Subcommand)]
@@ -24,7 +23,7 @@ pub enum NodeCommand {
   iotctl node list --format json | jq '.members[] | select(.state != \"normal\")'")]
     List {
         #[command(flatten)]
-        place: PlaceArgs,
+        place: NodesArgs,
         #[arg(long, value_enum, default_value_t)]
         format: NodeFormat,
     },
@@ -38,7 +37,7 @@ pub enum NodeCommand {
   iotctl node cleanup            afterwards, to free the disk of the others")]
     Add {
         #[command(flatten)]
-        place: PlaceArgs,
+        place: NodesArgs,
         /// So many, one after another
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
         count: u32,
@@ -64,7 +63,7 @@ pub enum NodeCommand {
         #[arg(value_name = "NODE")]
         node: String,
         #[command(flatten)]
-        place: PlaceArgs,
+        place: NodesArgs,
         /// Do not ask
         #[arg(long)]
         yes: bool,
@@ -72,20 +71,40 @@ pub enum NodeCommand {
     /// Free the disk of what the nodes have handed to a newcomer
     Cleanup {
         #[command(flatten)]
-        place: PlaceArgs,
+        place: NodesArgs,
     },
     /// What was done to the membership, step by step
     Journal {
         #[command(flatten)]
-        place: PlaceArgs,
+        place: NodesArgs,
         #[arg(long, value_enum, default_value_t)]
         format: NodeFormat,
     },
     /// Give up a node that does not come to join; its files are moved aside
     Abandon {
         #[command(flatten)]
-        place: PlaceArgs,
+        place: NodesArgs,
     },
+}
+
+/// Whose nodes are meant.
+#[derive(Debug, Args)]
+pub struct NodesArgs {
+    /// Who runs the nodes [default: cluster.runtime, local]
+    #[arg(long, value_enum, value_name = "RUNTIME")]
+    pub runtime: Option<RuntimeKind>,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+impl NodesArgs {
+    /// The configuration with the flags put in.
+    fn configure(&self, config: &Config) -> Config {
+        let mut config = config.clone();
+        config.local = self.place.configure(&config.local);
+        config.cluster.runtime = self.runtime.unwrap_or(config.cluster.runtime);
+        config
+    }
 }
 
 #[derive(Debug, Args)]
@@ -94,7 +113,7 @@ pub struct DecommissionArgs {
     #[arg(value_name = "NODE")]
     pub node: String,
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub place: NodesArgs,
     /// Lower the replication of Cassandra's own keyspaces where too few nodes would be left for it
     #[arg(long)]
     pub fix_system_replication: bool,
@@ -118,9 +137,9 @@ pub async fn run(command: NodeCommand, context: Context) -> anyhow::Result<()> {
         NodeCommand::List { place, format } => list(&place, format, &context).await,
         NodeCommand::Journal { place, format } => journal(&place, format, &context),
         NodeCommand::Add { place, count } => {
-            let (operator, mut members) = open(&place, &context).await?;
+            let (operator, mut runtime) = open(&place, &context).await?;
             for _ in 0..count {
-                let journal = add::add(&operator, &mut members).await?;
+                let journal = add::add(&operator, &mut runtime).await?;
                 let record = &journal.record;
                 context
                     .output
@@ -133,16 +152,16 @@ pub async fn run(command: NodeCommand, context: Context) -> anyhow::Result<()> {
         }
         NodeCommand::Decommission(args) => decommission(args, &context).await,
         NodeCommand::Replace { node, place, yes } => {
-            let (operator, mut members) = open(&place, &context).await?;
+            let (operator, mut runtime) = open(&place, &context).await?;
             let unfinished = Journal::unfinished(&operator.journals)?;
             let is_begun = unfinished.is_some_and(|journal| journal.record.replaces.as_ref() == Some(&node));
             // What was begun may have got as far as striking it off.
-            let dead = if is_begun { members.named(&node)? } else { find(&members, &node)? };
-            let name = dead.1.name.clone();
+            let dead = if is_begun { runtime.named(&node)? } else { runtime.find(&node)? };
+            let name = dead.name.clone();
             if !yes && !is_confirmed(&format!("replace {name}"), &context.output)? {
                 return context.output.print("nothing was changed");
             }
-            let journal = add::replace(&operator, &mut members, dead).await?;
+            let journal = add::replace(&operator, &mut runtime, dead).await?;
             let record = &journal.record;
             context.output.print(format!(
                 "{} took the place of {name} at {} and was verified",
@@ -150,44 +169,48 @@ pub async fn run(command: NodeCommand, context: Context) -> anyhow::Result<()> {
             ))
         }
         NodeCommand::Cleanup { place } => {
-            let (operator, members) = open(&place, &context).await?;
-            let cleaned = cleanup::cleanup(&operator, &members).await?;
+            let (operator, runtime) = open(&place, &context).await?;
+            let cleaned = cleanup::cleanup(&operator, &runtime).await?;
             if cleaned.is_empty() {
                 context.output.note("no cleanup is due");
             }
             cleaned.iter().try_for_each(|name| context.output.print(format!("cleaned up {name}")))
         }
         NodeCommand::Abandon { place } => {
-            let (operator, members) = open(&place, &context).await?;
-            let journal = add::abandon(&operator, &members).await?;
+            let (operator, runtime) = open(&place, &context).await?;
+            let journal = add::abandon(&operator, &runtime).await?;
             context.output.print(last_step(&journal))
         }
     }
 }
 
-async fn open(place: &PlaceArgs, context: &Context) -> anyhow::Result<(Operator, Members)> {
-    let local = place.configure(&context.config.local);
-    let members = Members::open(&local, context.output, &context.shutdown).await?;
-    let nodes = members.servers()?.into_iter().map(|(_, server)| server.address).collect();
-    let journals = Members::journals(&local)?;
-    let cassandra = &context.config.cassandra;
-    let operator =
-        Operator::connect(nodes, cassandra, journals, context.output, context.shutdown.clone()).await?;
-    Ok((operator, members))
+async fn open(place: &NodesArgs, context: &Context) -> anyhow::Result<(Operator, Runtime)> {
+    let config = place.configure(&context.config);
+    let runtime = Runtime::open(&config, context.output, &context.shutdown).await?;
+    let journals = Runtime::journals(&config)?;
+    let operator = Operator::connect(
+        runtime.contact_points()?,
+        &config.cassandra,
+        journals,
+        context.output,
+        context.shutdown.clone(),
+    )
+    .await?;
+    Ok((operator, runtime))
 }
 
 async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Result<()> {
     let output = &context.output;
-    let (operator, mut members) = open(&args.place, context).await?;
-    let found = find(&members, &args.node)?;
-    let journal = match decommission::unfinished(&operator, &found.1.name)? {
+    let (operator, mut runtime) = open(&args.place, context).await?;
+    let node = runtime.find(&args.node)?;
+    let journal = match decommission::unfinished(&operator, &node.name)? {
         Some(journal) => {
             output.note(format!("going on with what was begun at {}", journal.record.started_at));
             journal
         }
         None => {
             let wanted = decommission::Wanted { fix_system_replication: args.fix_system_replication };
-            let plan = decommission::plan(&operator, &members, &found, wanted).await?;
+            let plan = decommission::plan(&operator, &runtime, &node, wanted).await?;
             let load = ByteSize::b(plan.load_bytes as u64).display().iec().to_string();
             output.note(format!(
                 "{} hands {load} over to {} nodes and is stopped; its files are moved aside",
@@ -202,20 +225,12 @@ async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Resu
             if !args.yes && !is_confirmed(&format!("decommission {}", plan.name), output)? {
                 return output.print("nothing was changed");
             }
-            decommission::begin(&operator, &found.1, &plan).await?
+            decommission::begin(&operator, &node, &plan).await?
         }
     };
-    let journal = decommission::carry_out(&operator, &mut members, &found, journal).await?;
+    let journal = decommission::carry_out(&operator, &mut runtime, &node, journal).await?;
     let record = &journal.record;
     output.print(format!("{} has left, and every sampled row was found on the others", record.node))
-}
-
-fn find(members: &Members, name: &str) -> anyhow::Result<(LocalNode, Server)> {
-    if let Some(found) = members.find(name)? {
-        return Ok(found);
-    }
-    let known: Vec<_> = members.servers()?.into_iter().map(|(_, server)| server.name).collect();
-    Err(UsageError::new(format!("{name:?} is no node here (there are {})", known.join(", "))).into())
 }
 
 fn is_confirmed(what: &str, output: &crate::output::Output) -> anyhow::Result<bool> {
@@ -229,10 +244,10 @@ fn is_confirmed(what: &str, output: &crate::output::Output) -> anyhow::Result<bo
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-async fn list(place: &PlaceArgs, format: NodeFormat, context: &Context) -> anyhow::Result<()> {
+async fn list(place: &NodesArgs, format: NodeFormat, context: &Context) -> anyhow::Result<()> {
     let session = Session::connect(&context.config.cassandra).await?;
     let view = View::read(&session).await?;
-    let journals = Journal::all(&Members::journals(&place.configure(&context.config.local))?)?;
+    let journals = Journal::all(&Runtime::journals(&place.configure(&context.config))?)?;
     let due = cleanup::due(&journals);
     let unfinished = journals.iter().find(|journal| journal.record.finished_at.is_none());
     if format == NodeFormat::Json {
@@ -299,8 +314,8 @@ async fn list(place: &PlaceArgs, format: NodeFormat, context: &Context) -> anyho
     Ok(())
 }
 
-fn journal(place: &PlaceArgs, format: NodeFormat, context: &Context) -> anyhow::Result<()> {
-    let journals = Journal::all(&Members::journals(&place.configure(&context.config.local))?)?;
+fn journal(place: &NodesArgs, format: NodeFormat, context: &Context) -> anyhow::Result<()> {
+    let journals = Journal::all(&Runtime::journals(&place.configure(&context.config))?)?;
     if format == NodeFormat::Json {
         let records: Vec<_> = journals.iter().map(|journal| &journal.record).collect();
         return context.output.json(&records);

@@ -48,6 +48,11 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("kafka", "How to reach Kafka and what to ask of it."),
     ("ingest", "The pipeline from Kafka to Cassandra."),
     ("local", "The servers of `iotctl up`."),
+    (
+        "cluster",
+        "Whose Cassandra nodes `iotctl node` tends. Commands are run by sh, with the node's address in $NODE (and a dead \
+         one's in $DEAD).",
+    ),
 ];
 
 /// The key that `path` names and, for an entry of a map (`kafka.properties.linger.ms`), the entry's own name.
@@ -329,6 +334,58 @@ pub const KEYS: &[Key] = &[
     ),
     optional("local.kafka_heap", HEAP, "Heap of Kafka; chosen from the machine's memory when empty."),
     key("local.boot_timeout", millis(SECOND, HOUR), "How long a server may take to come up."),
+    key(
+        "cluster.runtime",
+        Choice(&["local", "remote"]),
+        "local: the processes of `iotctl up`; remote: your machines.",
+    ),
+    optional(
+        "cluster.journal_dir",
+        Path,
+        "What was done to the membership; by the local servers, or in the user's data folder, when empty.",
+    ),
+    key("cluster.hosts", List, "remote: addresses of machines that may join, in this order."),
+    key("cluster.nodetool", Text, "remote: Cassandra's tool, such as nodetool or ssh \"$NODE\" nodetool."),
+    optional(
+        "cluster.jmx_host",
+        Text,
+        "remote: where nodetool finds JMX; 127.0.0.1 where it goes over ssh, each node's address when empty.",
+    ),
+    key("cluster.jmx_port", PORT, "remote: the nodes' JMX port."),
+    optional("cluster.jmx_username", Text, "remote: the user of JMX."),
+    optional(
+        "cluster.jmx_password_file",
+        Path,
+        "remote: a file in nodetool's own form, one line with the user and the password.",
+    ),
+    key("cluster.storage_port", PORT, "remote: where the nodes listen to each other."),
+    optional(
+        "cluster.start_command",
+        Text,
+        "remote: starts Cassandra, such as ssh \"$NODE\" sudo systemctl start cassandra.",
+    ),
+    optional(
+        "cluster.replace_command",
+        Text,
+        "remote: starts it with -Dcassandra.replace_address_first_boot=$DEAD.",
+    ),
+    optional("cluster.stop_command", Text, "remote: stops it after it has left."),
+    optional(
+        "cluster.set_aside_command",
+        Text,
+        "remote: moves its data directory away, and prints to where. Never delete it here.",
+    ),
+    optional(
+        "cluster.check_command",
+        Text,
+        "remote: fails, and says why, where a machine is not ready to join (its data directory is not empty).",
+    ),
+    optional(
+        "cluster.disk_command",
+        Text,
+        "remote: prints the free bytes of the data directory's disk; unchecked when empty.",
+    ),
+    key("cluster.command_timeout", millis(SECOND, DAY), "remote: how long such a command may take."),
 ];
 
 #[cfg(test)]

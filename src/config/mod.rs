@@ -48,6 +48,7 @@ pub struct Config {
     pub kafka: KafkaConfig,
     pub ingest: IngestConfig,
     pub local: LocalConfig,
+    pub cluster: ClusterConfig,
 }
 
 /// How to reach Cassandra and what to ask of it.
@@ -192,6 +193,45 @@ pub struct LocalConfig {
     pub boot_timeout: Duration,
 }
 
+/// Whose nodes `iotctl node` adds and takes out, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterConfig {
+    pub runtime: RuntimeKind,
+    /// What was done to the membership; by the local servers, or in the user's data folder, when absent.
+    pub journal_dir: Option<PathBuf>,
+    /// Machines that may join, in this order.
+    pub hosts: Vec<String>,
+    pub nodetool: String,
+    /// Where `nodetool` finds JMX; each node's own address when absent.
+    pub jmx_host: Option<String>,
+    pub jmx_port: u16,
+    pub jmx_username: Option<String>,
+    /// In nodetool's own form: a line `user password`.
+    pub jmx_password_file: Option<PathBuf>,
+    /// Where the nodes listen to each other.
+    pub storage_port: u16,
+    pub start_command: Option<String>,
+    pub replace_command: Option<String>,
+    pub stop_command: Option<String>,
+    pub set_aside_command: Option<String>,
+    pub check_command: Option<String>,
+    pub disk_command: Option<String>,
+    #[serde(with = "duration")]
+    pub command_timeout: Duration,
+}
+
+/// Who runs the Cassandra nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeKind {
+    /// `iotctl up`, on this machine
+    #[default]
+    Local,
+    /// Machines of yours, by the commands in `[cluster]`
+    Remote,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Consistency {
@@ -299,6 +339,29 @@ impl Default for IngestConfig {
             max_future_skew: Duration::from_secs(3600),
             max_message_bytes: ByteSize::mib(1),
             max_dead_letter_percent: 80,
+        }
+    }
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            runtime: RuntimeKind::Local,
+            journal_dir: None,
+            hosts: Vec::new(),
+            nodetool: "nodetool".into(),
+            jmx_host: None,
+            jmx_port: 7199,
+            jmx_username: None,
+            jmx_password_file: None,
+            storage_port: 7000,
+            start_command: None,
+            replace_command: None,
+            stop_command: None,
+            set_aside_command: None,
+            check_command: None,
+            disk_command: None,
+            command_timeout: Duration::from_secs(120),
         }
     }
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{CassandraConfig, Config, Consistency, IngestConfig, KafkaConfig, LocalConfig, SchemaConfig};
+use super::{
+    CassandraConfig, ClusterConfig, Config, Consistency, IngestConfig, KafkaConfig, LocalConfig, SchemaConfig,
+};
 use super::{Secret, SecurityProtocol, names, properties};
 
 /// A broken rule.
@@ -33,7 +35,8 @@ pub fn validate(config: &Config) -> Checked {
     schema(&config.schema)?;
     kafka(&config.kafka)?;
     ingest(&config.ingest)?;
-    local(&config.local)
+    local(&config.local)?;
+    cluster(&config.cluster)
 }
 
 fn cassandra(config: &CassandraConfig) -> Checked {
@@ -203,6 +206,19 @@ fn local(config: &LocalConfig) -> Checked {
         }
     }
     Ok(())
+}
+
+fn cluster(config: &ClusterConfig) -> Checked {
+    config.hosts.iter().try_for_each(|host| {
+        let is_address =
+            host.parse::<std::net::IpAddr>().is_ok() || host.parse::<std::net::SocketAddr>().is_ok();
+        ensure(is_address, &["cluster.hosts"], || format!("{host:?} is no IP address"))
+    })?;
+    ensure(
+        config.jmx_username.is_some() == config.jmx_password_file.is_some(),
+        &["cluster.jmx_username", "cluster.jmx_password_file"],
+        || "one goes with the other (set both, or none)".into(),
+    )
 }
 
 fn addresses(key: &str, addresses: &[String]) -> Checked {

@@ -126,10 +126,14 @@ pub fn cache_dir(config: &LocalConfig) -> anyhow::Result<PathBuf> {
     Ok(dir.join("jars"))
 }
 
+/// Where this user's programs keep what must not be lost.
+pub fn user_data_dir(setting: &str) -> anyhow::Result<PathBuf> {
+    Ok(user_dirs(setting)?.data_dir().to_owned())
+}
+
 fn user_dirs(setting: &str) -> anyhow::Result<directories::ProjectDirs> {
-    directories::ProjectDirs::from("", "", "iotctl").ok_or_else(|| {
-        UsageError::new(format!("this user has no home directory to keep servers in (set {setting})")).into()
-    })
+    directories::ProjectDirs::from("", "", "iotctl")
+        .ok_or_else(|| UsageError::new(format!("this user has no home directory (set {setting})")).into())
 }
 
 /// These paths go into a class path, a comma-separated list, YAML and Java's properties; what would have a meaning

@@ -18,7 +18,6 @@ pub mod jars;
 pub mod java;
 pub mod kafka;
 pub mod layout;
-pub mod members;
 pub mod memory;
 pub mod monitoring;
 pub mod ports;
@@ -32,7 +31,6 @@ pub mod up;
 
 pub use cluster::KafkaMode;
 pub use down::{Stopped, down, purge};
-pub use members::Members;
 pub use status::{ServerStatus, State, status};
 pub use up::{Running, UpOptions, up};
 
