@@ -1,6 +1,8 @@
 //! Rows of some partitions, counted at consistency ALL: every replica of each must answer. Counted before an operation
 //! and found again after it, they show that the data has moved to where the ring says that it is.
 
+use std::time::Duration;
+
 use anyhow::{bail, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +11,9 @@ use crate::config::{CassandraConfig, Consistency};
 
 /// Partitions of a sample.
 const MOST: usize = 24;
+
+/// A node that has just died is asked by the others until they know it, and each such request runs into their timeout.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A partition with its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +71,8 @@ pub async fn verify(config: &CassandraConfig, sample: &[Counted]) -> anyhow::Res
 }
 
 async fn at(config: &CassandraConfig, read_consistency: Consistency) -> Result<Session, Error> {
-    Session::connect(&CassandraConfig { read_consistency, ..config.clone() }).await
+    let request_timeout = config.request_timeout.max(PATIENCE);
+    Session::connect(&CassandraConfig { read_consistency, request_timeout, ..config.clone() }).await
 }
 
 async fn count(session: &Session, partition: &Counted) -> anyhow::Result<i64> {

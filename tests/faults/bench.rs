@@ -75,7 +75,7 @@ impl Servers {
         Ok(servers.as_array().context("`iotctl status` lists no servers")?.clone())
     }
 
-    fn pid(&self, server: &str) -> anyhow::Result<Pid> {
+    pub fn pid(&self, server: &str) -> anyhow::Result<Pid> {
         let status = self.status()?;
         let found = status.iter().find(|status| status["server"] == server);
         let pid =
