@@ -1,6 +1,7 @@
 //! A node leaves: checked, told to hand its data over, watched, verified; its process is ended and its files are moved
 //! aside. Run again after a kill at any step, it goes on from the state that the cluster is in.
 
+use std::net::IpAddr;
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -68,7 +69,9 @@ pub async fn plan(
             }));
         }
     }
-    if nodes_left > 0 && runtime.seeds(&view).await?.iter().all(|seed| *seed == ip) {
+    let seeds = runtime.seeds(&view).await?;
+    let is_left = |seed: &IpAddr| *seed != ip && view.member(*seed).is_some();
+    if nodes_left > 0 && !seeds.iter().any(is_left) {
         reasons.push(
             "it is the last seed: the others would not find each other after a restart (make another one a seed first, or \
              decommission another)"

@@ -209,7 +209,8 @@ fn an_operators_own_machines() -> anyhow::Result<()> {
     with_seeds(&machine, "127.0.43.1:17800,127.0.43.4:17800", || {
         refused(&bench, &["add"], &["127.0.43.4 is a seed to the others"])
     })?;
-    with_seeds(&machine, "127.0.43.1:17800", || {
+    // Cassandra reloads no empty list, which the seed's own would be; 127.0.43.9 is nobody.
+    with_seeds(&machine, "127.0.43.1:17800,127.0.43.9:17800", || {
         refused(&bench, &["decommission", "127.0.43.1", "--dry-run"], &["it is the last seed"])
     })?;
 
