@@ -15,6 +15,7 @@ use crate::servers;
 crate::faults!(short: [], long: [an_operators_own_machines]);
 
 const NEWCOMER: &str = "127.0.43.4";
+const SEEDS: &str = "127.0.43.1:17800,127.0.43.2:17800";
 const STORAGE_PORT: &str = "17800";
 /// Of the first node; the others' are the next ones, all on this machine's 127.0.0.1.
 const JMX_PORT: u16 = 17_899;
@@ -143,13 +144,8 @@ fn refused(bench: &Bench, arguments: &[&str], words: &[&str]) -> anyhow::Result<
     Ok(())
 }
 
-/// Gives every node these seeds, as an operator who edits the file and reloads it.
-fn with_seeds(
-    machine: &Machine,
-    seeds: &str,
-    then: impl FnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut originals = Vec::new();
+/// Gives every node these seeds, as an operator who edits the file and reloads it. `up` writes its own at the next start.
+fn set_seeds(machine: &Machine, seeds: &str) -> anyhow::Result<()> {
     for number in 1..=3 {
         let yaml = servers().dir(&format!("cassandra-{number}")).join("conf/cassandra.yaml");
         let text = fs::read_to_string(&yaml)?;
@@ -158,19 +154,6 @@ fn with_seeds(
             false => line.to_owned(),
         });
         fs::write(&yaml, lines.collect::<Vec<_>>().join("\n"))?;
-        originals.push((yaml, text));
-    }
-    reload_seeds(machine)?;
-    let done = then();
-    for (yaml, text) in originals {
-        fs::write(yaml, text)?;
-    }
-    reload_seeds(machine)?;
-    done
-}
-
-fn reload_seeds(machine: &Machine) -> anyhow::Result<()> {
-    for number in 1..=3 {
         let mut nodetool = std::process::Command::new("sh");
         nodetool.arg(machine.dir.join("nodetool")).args(["-h", "any", "-p", "1", "reloadseeds"]);
         let output = nodetool.env("NODE", format!("127.0.43.{number}")).output()?;
@@ -188,6 +171,7 @@ fn an_operators_own_machines() -> anyhow::Result<()> {
     let mut bench = Bench::new("remote")?;
     let machine = Machine::install()?;
     machine.configure(&mut bench);
+    set_seeds(&machine, SEEDS)?;
     let leave = ["decommission", NEWCOMER, "--yes"];
 
     refused(&bench, &leave, &["is no node of the cluster"])?;
@@ -206,13 +190,12 @@ fn an_operators_own_machines() -> anyhow::Result<()> {
     bench.set("IOTCTL_CLUSTER_HOSTS", "127.0.43.2");
     refused(&bench, &["add"], &["no host is left that could join", "cluster.hosts"])?;
     machine.configure(&mut bench);
-    with_seeds(&machine, "127.0.43.1:17800,127.0.43.4:17800", || {
-        refused(&bench, &["add"], &["127.0.43.4 is a seed to the others"])
-    })?;
+    set_seeds(&machine, "127.0.43.1:17800,127.0.43.4:17800")?;
+    refused(&bench, &["add"], &["127.0.43.4 is a seed to the others"])?;
     // Cassandra reloads no empty list, which the seed's own would be; 127.0.43.9 is nobody.
-    with_seeds(&machine, "127.0.43.1:17800,127.0.43.9:17800", || {
-        refused(&bench, &["decommission", "127.0.43.1", "--dry-run"], &["it is the last seed"])
-    })?;
+    set_seeds(&machine, "127.0.43.1:17800,127.0.43.9:17800")?;
+    refused(&bench, &["decommission", "127.0.43.1", "--dry-run"], &["it is the last seed"])?;
+    set_seeds(&machine, SEEDS)?;
 
     bench.load(3000, 150)?;
     let ingest = bench.ingest()?;
@@ -221,12 +204,19 @@ fn an_operators_own_machines() -> anyhow::Result<()> {
     std::thread::sleep(Duration::from_secs(15));
     killed.kill()?;
     killed.wait()?;
+    // Whoever knows nothing of it sees that somebody is joining.
+    bench.set("IOTCTL_CLUSTER_JOURNAL_DIR", "/nonexistent");
+    refused(&bench, &["decommission", "127.0.43.3", "--dry-run"], &["127.0.43.4 is joining"])?;
+    machine.configure(&mut bench);
     bench.ok(&["-q", "node", "add"])?;
     bench.ok(&["-q", "node", "cleanup"])?;
     let mut killed = bench.spawn(&[&["-q", "node"], &leave[..]].concat())?;
     std::thread::sleep(Duration::from_secs(5));
     killed.kill()?;
     killed.wait()?;
+    bench.set("IOTCTL_CLUSTER_JOURNAL_DIR", "/nonexistent");
+    refused(&bench, &["decommission", "127.0.43.3", "--dry-run"], &["127.0.43.4 is leaving"])?;
+    machine.configure(&mut bench);
     bench.ok(&[&["-q", "node"], &leave[..]].concat())?;
     let away = servers().dir("remote-4-away");
     ensure!(is_there(&away) && !machine.dir.join("data").exists(), "its data was not moved aside");

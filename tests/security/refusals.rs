@@ -18,6 +18,7 @@ crate::trials!(
     cassandra_says_what_it_refuses,
     an_expired_certificate_of_cassandra_is_called_expired,
     kafka_says_what_it_refuses,
+    a_refused_client_of_kafka_never_crashes,
     a_client_of_kafka_is_known_by_its_certificate,
     a_role_that_may_only_read_is_refused_to_write,
     a_user_without_permission_on_a_topic_is_told_so,
@@ -172,6 +173,22 @@ fn kafka_says_what_it_refuses() -> anyhow::Result<()> {
         &["-q", "ingest", "--until-end"],
         &["login of user \"iot_ingest\""],
     )
+}
+
+/// Where the process ended while Kafka's threads were at their handshakes, OpenSSL was gone under them one time in twenty.
+fn a_refused_client_of_kafka_never_crashes() -> anyhow::Result<()> {
+    let place = servers().place("refused_often")?;
+    let address = tls_server(&servers().certificates.server)?.to_string();
+    let lab = with(&place, SENDER, &[("KAFKA_BOOTSTRAP_SERVERS", &address)])?;
+    let simulate = ["-q", "simulate", "--rate", "0", "--count", "10", "--format", "json"];
+    for _ in 0..15 {
+        let runs = [(); 6].map(|()| lab.spawn(&simulate));
+        for run in runs {
+            let code = run?.wait()?;
+            ensure!(code == Some(1), "it ended with {code:?}, which is no exit code where a signal ended it");
+        }
+    }
+    Ok(())
 }
 
 fn a_client_of_kafka_is_known_by_its_certificate() -> anyhow::Result<()> {
