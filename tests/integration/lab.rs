@@ -282,11 +282,6 @@ impl Running {
         Ok(self.0.wait()?.code())
     }
 
-    /// Its exit code, when it has ended by itself.
-    pub fn wait(&mut self) -> anyhow::Result<Option<i32>> {
-        Ok(self.0.wait()?.code())
-    }
-
     pub fn is_running(&mut self) -> anyhow::Result<bool> {
         Ok(self.0.try_wait()?.is_none())
     }

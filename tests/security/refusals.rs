@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -182,9 +183,9 @@ fn a_refused_client_of_kafka_never_crashes() -> anyhow::Result<()> {
     let lab = with(&place, SENDER, &[("KAFKA_BOOTSTRAP_SERVERS", &address)])?;
     let simulate = ["-q", "simulate", "--rate", "0", "--count", "10", "--format", "json"];
     for _ in 0..15 {
-        let runs = [(); 6].map(|()| lab.spawn(&simulate));
-        for run in runs {
-            let code = run?.wait()?;
+        let quietly = || lab.command(&simulate).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        for run in [(); 6].map(|()| quietly()) {
+            let code = run?.wait()?.code();
             ensure!(code == Some(1), "it ended with {code:?}, which is no exit code where a signal ended it");
         }
     }
