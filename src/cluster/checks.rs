@@ -11,10 +11,18 @@ use crate::cassandra::{Error, Session};
 
 /// Why it is not done.
 #[derive(Debug, thiserror::Error)]
-#[error("{} is refused: {}", what, reasons.join("; "))]
+#[error("{} is refused{}", what, listed(reasons))]
 pub struct Refused {
     pub what: String,
     pub reasons: Vec<String>,
+}
+
+/// One reason ends the line; more are a line each.
+fn listed(reasons: &[String]) -> String {
+    match reasons {
+        [reason] => format!(": {reason}"),
+        reasons => format!(":\n  {}", reasons.join("\n  ")),
+    }
 }
 
 impl Refused {

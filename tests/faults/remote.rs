@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::bench::Bench;
-use crate::lab::complain;
+use crate::lab::{complain, eventually};
 use crate::servers;
 
 crate::faults!(short: [], long: [an_operators_own_machines]);
@@ -162,6 +162,18 @@ fn set_seeds(machine: &Machine, seeds: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits until the newcomer is in this state.
+fn await_state(bench: &Bench, state: &str) -> anyhow::Result<()> {
+    eventually(&format!("{NEWCOMER} is {state}"), Duration::from_secs(90), || {
+        let list: serde_json::Value =
+            serde_json::from_str(&bench.ok(&["-q", "node", "list", "--format", "json"])?)?;
+        let members = list["members"].as_array().context("members")?;
+        Ok(members
+            .iter()
+            .any(|member| member["address"] == format!("{NEWCOMER}:9042") && member["state"] == state))
+    })
+}
+
 fn is_there(path: &Path) -> bool {
     path.read_dir().is_ok_and(|mut entries| entries.next().is_some())
 }
@@ -201,7 +213,7 @@ fn an_operators_own_machines() -> anyhow::Result<()> {
     let ingest = bench.ingest()?;
     bench.await_flow()?;
     let mut killed = bench.spawn(&["-q", "node", "add"])?;
-    std::thread::sleep(Duration::from_secs(15));
+    await_state(&bench, "joining")?;
     killed.kill()?;
     killed.wait()?;
     // Whoever knows nothing of it sees that somebody is joining.
@@ -211,7 +223,7 @@ fn an_operators_own_machines() -> anyhow::Result<()> {
     bench.ok(&["-q", "node", "add"])?;
     bench.ok(&["-q", "node", "cleanup"])?;
     let mut killed = bench.spawn(&[&["-q", "node"], &leave[..]].concat())?;
-    std::thread::sleep(Duration::from_secs(5));
+    await_state(&bench, "leaving")?;
     killed.kill()?;
     killed.wait()?;
     bench.set("IOTCTL_CLUSTER_JOURNAL_DIR", "/nonexistent");
