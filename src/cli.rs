@@ -123,6 +123,7 @@ pub enum Command {
     Extremes(commands::extremes::ExtremesArgs),
     /// Groups and sensors with their last reading
     Sensors(commands::sensors::SensorsArgs),
+    Purge(commands::purge::PurgeArgs),
     /// List, show, export or replay what could not be stored
     #[command(subcommand)]
     DeadLetters(commands::dead_letters::DeadLettersCommand),

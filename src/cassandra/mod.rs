@@ -20,6 +20,7 @@ pub mod error;
 mod frames;
 pub mod groups;
 mod node;
+pub mod purge;
 pub mod readings;
 pub mod rows;
 pub mod schema;

@@ -17,6 +17,7 @@ pub mod extremes;
 pub mod ingest;
 pub mod monitor;
 pub mod node;
+pub mod purge;
 pub mod query;
 pub mod schema;
 pub mod sensors;
@@ -67,6 +68,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Extremes(args) => extremes::run(args, context).await,
         Command::DeadLetters(command) => dead_letters::run(command, context).await,
         Command::Audit(args) => audit::run(args, context).await,
+        Command::Purge(args) => purge::run(args, context).await,
         Command::Sensors(args) => sensors::run(args, context).await,
     }
 }

@@ -1,7 +1,5 @@
 //! `iotctl node`: who is in the cluster, and nodes in and out of it.
 
-use std::io::{BufRead as _, IsTerminal as _};
-
 use bytesize::ByteSize;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -12,7 +10,6 @@ use crate::cassandra::Session;
 use crate::cluster::journal::Journal;
 use crate::cluster::{Operator, Runtime, View, add, cleanup, decommission};
 use crate::config::{Config, RuntimeKind};
-use crate::error::UsageError;
 use crate::output::table;
 
 #[derive(Debug, Subcommand)]
@@ -158,7 +155,7 @@ pub async fn run(command: NodeCommand, context: Context) -> anyhow::Result<()> {
             // What was begun may have got as far as striking it off.
             let dead = if is_begun { runtime.named(&node)? } else { runtime.find(&node)? };
             let name = dead.name.clone();
-            if !yes && !is_confirmed(&format!("replace {name}"), &context.output)? {
+            if !yes && !context.output.confirm(&format!("replace {name}"))? {
                 return context.output.print("nothing was changed");
             }
             let journal = add::replace(&operator, &mut runtime, dead).await?;
@@ -222,7 +219,7 @@ async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Resu
             if args.dry_run {
                 return output.print("nothing stands against it; nothing was changed");
             }
-            if !args.yes && !is_confirmed(&format!("decommission {}", plan.name), output)? {
+            if !args.yes && !output.confirm(&format!("decommission {}", plan.name))? {
                 return output.print("nothing was changed");
             }
             decommission::begin(&operator, &node, &plan).await?
@@ -231,17 +228,6 @@ async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Resu
     let journal = decommission::carry_out(&operator, &mut runtime, &node, journal).await?;
     let record = &journal.record;
     output.print(format!("{} has left, and every sampled row was found on the others", record.node))
-}
-
-fn is_confirmed(what: &str, output: &crate::output::Output) -> anyhow::Result<bool> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err(UsageError::new(format!("it is not for a script to {what} unasked (add --yes)")).into());
-    }
-    output.ask(&format!("{what}? [y/N] "));
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 async fn list(place: &NodesArgs, format: NodeFormat, context: &Context) -> anyhow::Result<()> {

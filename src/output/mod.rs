@@ -1,10 +1,10 @@
 //! The only writer to stdout. Results go to stdout; progress, notes and errors go to stderr, so that pipes work.
 
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufRead as _, BufWriter, IsTerminal, StdoutLock, Write};
 
 use clap::ValueEnum;
 
-use crate::error::OutputClosed;
+use crate::error::{OutputClosed, UsageError};
 
 pub mod log;
 pub mod progress;
@@ -83,10 +83,22 @@ impl Output {
         }
     }
 
-    /// A question, on stderr, whatever `--quiet` says. The answer is typed behind it.
-    pub fn ask(&self, text: &str) {
+    /// Asks on stderr, whatever `--quiet` says, whether to do `what`. Only a yes is one.
+    ///
+    /// # Errors
+    /// A usage error where nobody is there to be asked.
+    pub fn confirm(&self, what: &str) -> anyhow::Result<bool> {
+        let stdin = io::stdin();
+        if !stdin.is_terminal() {
+            return Err(
+                UsageError::new(format!("it is not for a script to {what} unasked (add --yes)")).into()
+            );
+        }
         let mut stderr = io::stderr();
-        let _ = write!(stderr, "{text}").and_then(|()| stderr.flush());
+        let _ = write!(stderr, "{what}? [y/N] ").and_then(|()| stderr.flush());
+        let mut answer = String::new();
+        stdin.lock().read_line(&mut answer)?;
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
     /// The one line that ends a failed command, on stderr.

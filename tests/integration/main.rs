@@ -14,6 +14,7 @@ mod audit;
 mod commands;
 mod dead_letters;
 mod delivery;
+mod purge;
 mod round_trip;
 mod schema;
 mod servers;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     // Tests wait for servers more than they compute; more at once than cores would only make each slower.
     arguments.test_threads = arguments.test_threads.or(Some(2));
     let trials: Vec<Trial> = [
+        purge::trials(),
         round_trip::trials(),
         answers::trials(),
         audit::trials(),
