@@ -117,6 +117,7 @@ pub enum Command {
     Ingest(commands::ingest::IngestArgs),
     /// Export lag, offsets and each node's health for Prometheus
     Monitor(commands::monitor::MonitorArgs),
+    Healthcheck(commands::healthcheck::HealthcheckArgs),
     /// Readings of a group or a sensor
     Query(commands::query::QueryArgs),
     /// Each sensor's highest or lowest value, ranked

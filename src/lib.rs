@@ -37,6 +37,7 @@ pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod config;
+pub mod docker;
 pub mod error;
 #[doc(hidden)]
 pub mod hostile;

@@ -69,6 +69,7 @@ pub async fn plan(
             }));
         }
     }
+    reasons.extend(runtime.hold(node));
     let seeds = runtime.seeds(&view).await?;
     let is_left = |seed: &IpAddr| *seed != ip && view.member(*seed).is_some();
     if nodes_left > 0 && !seeds.iter().any(is_left) {

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::Context;
 use super::up::PlaceArgs;
+use crate::docker::{self, Compose};
 use crate::error::{Interrupted, UsageError};
 use crate::local::process::Ended;
 use crate::local::{self, Stopped};
@@ -12,6 +13,9 @@ use crate::local::{self, Stopped};
 pub struct DownArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
+    /// The containers of docker-compose.yml
+    #[arg(long, conflicts_with = "data")]
+    pub docker: bool,
     /// Delete the data and the logs too; needs --yes
     #[arg(long)]
     pub purge: bool,
@@ -21,6 +25,9 @@ pub struct DownArgs {
 }
 
 pub async fn run(args: DownArgs, context: Context) -> anyhow::Result<()> {
+    if args.docker {
+        return containers(&args, &context).await;
+    }
     let config = args.place.configure(&context.config.local);
     if args.purge && !args.yes {
         let dir = local::layout::Layout::of(&config)?;
@@ -52,6 +59,28 @@ pub async fn run(args: DownArgs, context: Context) -> anyhow::Result<()> {
     } else if !stopped.is_empty() {
         context.output.note("data and logs stay; `iotctl up` starts on them again");
     }
+    Ok(())
+}
+
+async fn containers(args: &DownArgs, context: &Context) -> anyhow::Result<()> {
+    if args.purge && !args.yes {
+        return Err(UsageError::new(
+            "--purge deletes the project's volumes with all readings in them (add --yes if that is meant)",
+        )
+        .into());
+    }
+    let compose = Compose::open(&context.config.docker).await?;
+    let spinner = context.output.spinner("stopping the containers");
+    let stopped = tokio::select! {
+        stopped = docker::down(&compose, args.purge) => stopped,
+        () = context.shutdown.requested() => Err(Interrupted.into()),
+    };
+    spinner.finish_and_clear();
+    stopped?;
+    context.output.note(match args.purge {
+        true => "the containers and their volumes are gone",
+        false => "the containers are gone, their volumes stay; `iotctl up --docker` starts on them again",
+    });
     Ok(())
 }
 

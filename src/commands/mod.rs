@@ -14,6 +14,7 @@ pub mod dead_letters;
 pub mod demo;
 pub mod down;
 pub mod extremes;
+pub mod healthcheck;
 pub mod ingest;
 pub mod monitor;
 pub mod node;
@@ -63,6 +64,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Schema(command) => schema::run(command, context).await,
         Command::Simulate(args) => simulate::run(args, context).await,
         Command::Ingest(args) => ingest::run(args, context).await,
+        Command::Healthcheck(args) => healthcheck::run(args, context).await,
         Command::Monitor(args) => monitor::run(args, context).await,
         Command::Query(args) => query::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,

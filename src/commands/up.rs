@@ -6,8 +6,10 @@ use clap::Args;
 
 use super::{Context, status};
 use crate::config::LocalConfig;
+use crate::docker::{self, Compose};
 use crate::local::cluster::MAX_NODES;
 use crate::local::{self, KafkaMode, Running, UpOptions};
+use crate::output::table;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -15,6 +17,7 @@ use crate::local::{self, KafkaMode, Running, UpOptions};
   iotctl up --nodes 3            three Cassandra nodes at 127.0.0.1, .2 and .3
   iotctl up --kafka zookeeper    Kafka 3.9 with a ZooKeeper instead of Kafka 4
   iotctl up --monitoring         Prometheus, node_exporter and Grafana too, where installed
+  iotctl up --docker             the containers of docker-compose.yml, and wait until each is healthy
   iotctl down                    stop them; data and logs stay")]
 pub struct UpArgs {
     /// Cassandra nodes [default: as many as the data is of, else 1]
@@ -26,6 +29,9 @@ pub struct UpArgs {
     /// Prometheus, node_exporter and Grafana, where installed, and a metrics agent in each JVM [default: as the data has it, else no]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub monitoring: Option<bool>,
+    /// The containers of docker-compose.yml instead: three nodes, Kafka, ingest, monitor, Prometheus, Grafana
+    #[arg(long, conflicts_with_all = ["nodes", "kafka", "monitoring", "data"])]
+    pub docker: bool,
     #[command(flatten)]
     pub place: PlaceArgs,
 }
@@ -47,6 +53,9 @@ impl PlaceArgs {
 }
 
 pub async fn run(args: UpArgs, context: Context) -> anyhow::Result<()> {
+    if args.docker {
+        return containers(&context).await;
+    }
     let config = args.place.configure(&context.config.local);
     let options = UpOptions { nodes: args.nodes, kafka: args.kafka, monitoring: args.monitoring };
     let running = local::up(&config, &options, &context.output, &context.shutdown).await?;
@@ -83,4 +92,22 @@ fn next_steps(running: &Running, place: &PlaceArgs, context: &Context) -> String
         format!("      iotctl down{data}"),
     ]
     .join("\n")
+}
+
+async fn containers(context: &Context) -> anyhow::Result<()> {
+    let compose = Compose::open(&context.config.docker).await?;
+    let mut containers = docker::up(&compose, context.output, &context.shutdown).await?;
+    containers.sort_by(|a, b| a.service().cmp(b.service()));
+    let mut rows = table::table(&["service", "image", "address", "state"], &[]);
+    for container in &containers {
+        let address = container.address().map_or_else(|| "-".into(), |address| address.to_string());
+        rows.add_row([container.service(), container.image(), &address, &container.describe()]);
+    }
+    context.output.print(rows.to_string())?;
+    context.output.note(
+        "from this machine: Cassandra at 127.0.0.1:9042, Kafka at 127.0.0.1:9092, Prometheus at \
+         http://127.0.0.1:9090, Grafana at http://127.0.0.1:3000\nnext: iotctl simulate --count 10000\n      iotctl node list \
+         --runtime docker\n      iotctl down --docker",
+    );
+    Ok(())
 }

@@ -53,6 +53,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
         "Whose Cassandra nodes `iotctl node` tends. Commands are run by sh, with the node's address in $NODE (and a dead \
          one's in $DEAD).",
     ),
+    ("docker", "The containers of `iotctl up --docker`."),
 ];
 
 /// The key that `path` names and, for an entry of a map (`kafka.properties.linger.ms`), the entry's own name.
@@ -336,8 +337,8 @@ pub const KEYS: &[Key] = &[
     key("local.boot_timeout", millis(SECOND, HOUR), "How long a server may take to come up."),
     key(
         "cluster.runtime",
-        Choice(&["local", "remote"]),
-        "local: the processes of `iotctl up`; remote: your machines.",
+        Choice(&["local", "docker", "remote"]),
+        "local: the processes of `iotctl up`; docker: the containers of `iotctl up --docker`; remote: your machines.",
     ),
     optional(
         "cluster.journal_dir",
@@ -386,6 +387,8 @@ pub const KEYS: &[Key] = &[
         "remote: prints the free bytes of the data directory's disk; unchecked when empty.",
     ),
     key("cluster.command_timeout", millis(SECOND, DAY), "remote: how long such a command may take."),
+    key("docker.compose_file", Path, "The compose file; .env is read beside it."),
+    key("docker.project", Text, "Compose's project: the prefix of containers, networks and volumes."),
 ];
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ pub struct Config {
     pub ingest: IngestConfig,
     pub local: LocalConfig,
     pub cluster: ClusterConfig,
+    pub docker: DockerConfig,
 }
 
 /// How to reach Cassandra and what to ask of it.
@@ -221,6 +222,15 @@ pub struct ClusterConfig {
     pub command_timeout: Duration,
 }
 
+/// The containers of `iotctl up --docker`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DockerConfig {
+    pub compose_file: PathBuf,
+    /// Compose's project name: the prefix of containers, networks and volumes.
+    pub project: String,
+}
+
 /// Who runs the Cassandra nodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -228,6 +238,8 @@ pub enum RuntimeKind {
     /// `iotctl up`, on this machine
     #[default]
     Local,
+    /// `iotctl up --docker`
+    Docker,
     /// Machines of yours, by the commands in `[cluster]`
     Remote,
 }
@@ -363,6 +375,12 @@ impl Default for ClusterConfig {
             disk_command: None,
             command_timeout: Duration::from_secs(120),
         }
+    }
+}
+
+impl Default for DockerConfig {
+    fn default() -> Self {
+        Self { compose_file: "docker-compose.yml".into(), project: "iotctl".into() }
     }
 }
 

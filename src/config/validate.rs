@@ -36,7 +36,15 @@ pub fn validate(config: &Config) -> Checked {
     kafka(&config.kafka)?;
     ingest(&config.ingest)?;
     local(&config.local)?;
-    cluster(&config.cluster)
+    cluster(&config.cluster)?;
+    let is_plain = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || "-_".contains(char);
+    let project = &config.docker.project;
+    ensure(
+        project.starts_with(|char: char| char.is_ascii_lowercase() || char.is_ascii_digit())
+            && project.chars().all(is_plain),
+        &["docker.project"],
+        || format!("{project:?} is no project name (small letters, digits, - and _)"),
+    )
 }
 
 fn cassandra(config: &CassandraConfig) -> Checked {

@@ -47,7 +47,8 @@ async fn ask(address: SocketAddr, question: &[u8], length: u64) -> Option<Vec<u8
     timeout(ANSWER_DEADLINE, exchange).await.ok()?.ok()
 }
 
-async fn page_answers(address: SocketAddr, path: &str) -> bool {
+/// Whether an HTTP server answers 200 to a GET of `path`.
+pub async fn page_answers(address: SocketAddr, path: &str) -> bool {
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     // "HTTP/1.1 200", or 1.0 in answer to 1.0.
     let answer = ask(address, request.as_bytes(), 12).await;

@@ -13,9 +13,11 @@ use crate::local::layout::Layout;
 use crate::output::Output;
 use crate::shutdown::Shutdown;
 
+mod docker;
 mod local;
 mod remote;
 
+pub use docker::Docker;
 pub use local::Local;
 pub use remote::Remote;
 
@@ -45,6 +47,8 @@ pub struct Disk {
 pub enum Runtime {
     /// The processes of `iotctl up`.
     Local(Local),
+    /// The containers of `iotctl up --docker`.
+    Docker(Docker),
     /// Machines of the operator's, by the commands that the configuration has.
     Remote(Remote),
 }
@@ -54,6 +58,7 @@ macro_rules! each {
     ($runtime:expr, $it:ident => $call:expr) => {
         match $runtime {
             Runtime::Local($it) => $call,
+            Runtime::Docker($it) => $call,
             Runtime::Remote($it) => $call,
         }
     };
@@ -63,6 +68,7 @@ impl Runtime {
     pub async fn open(config: &Config, output: Output, shutdown: &Shutdown) -> anyhow::Result<Self> {
         Ok(match config.cluster.runtime {
             RuntimeKind::Local => Self::Local(Local::open(&config.local, output, shutdown).await?),
+            RuntimeKind::Docker => Self::Docker(Docker::open(config).await?),
             RuntimeKind::Remote => Self::Remote(Remote::open(config)),
         })
     }
@@ -72,6 +78,7 @@ impl Runtime {
         match (&config.cluster.journal_dir, config.cluster.runtime) {
             (Some(dir), _) => Ok(dir.clone()),
             (None, RuntimeKind::Local) => Ok(Layout::of(&config.local)?.root().join("journal")),
+            (None, RuntimeKind::Docker) => docker::journals(config),
             (None, RuntimeKind::Remote) => remote::journals(config),
         }
     }
@@ -112,6 +119,14 @@ impl Runtime {
     /// Why a node cannot start on no data: addresses that are taken, a data directory that is not empty.
     pub async fn obstacles(&self, node: &Node) -> anyhow::Result<Vec<String>> {
         each!(self, it => it.obstacles(node).await)
+    }
+
+    /// Why this node has to stay, if it has.
+    pub fn hold(&self, node: &Node) -> Option<String> {
+        match self {
+            Self::Docker(docker) => docker.hold(node),
+            Self::Local(_) | Self::Remote(_) => None,
+        }
     }
 
     /// The disks that the data of these nodes lies on, as far as they can be known; nodes may share one.
