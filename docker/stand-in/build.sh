@@ -2,7 +2,7 @@
 # Builds images under the names of docker-compose.yml on a Debian bookworm with a Docker engine and without an image
 # registry: Debian's packages, the jars that `iotctl up` has fetched, and small entrypoints that honour what the compose
 # file uses of the official images. They prove the compose file; they are not those images. As root; needs debootstrap,
-# prometheus and prometheus-node-exporter on this machine, and an iotctl that was built here.
+# busybox-static, prometheus and prometheus-node-exporter on this machine, and an iotctl that was built here.
 #   docker/stand-in/build.sh target/release/iotctl
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -43,7 +43,7 @@ build cassandra "$(tag cassandra)" "$(folder cassandra)" jars
 build kafka "$(tag apache/kafka)" "$(folder kafka)" jars
 build kafka "$(tag confluentinc/cp-kafka)" "$(folder kafka-zookeeper)" jars
 build zookeeper "$(tag confluentinc/cp-zookeeper)" "$(folder kafka-zookeeper)" jars
-build prometheus "$(tag prom/prometheus)" "$(command -v prometheus)" prometheus "$(command -v promtool)" promtool
+build prometheus "$(tag prom/prometheus)" "$(command -v prometheus)" prometheus "$(command -v promtool)" promtool "$(command -v busybox)" wget
 build node-exporter "$(tag prom/node-exporter)" "$(command -v prometheus-node-exporter)" prometheus-node-exporter
 mkdir "$work/agent"
 cp "$(folder jmx-exporter)"/jmx_prometheus_javaagent-*.jar "$work/agent/jmx_prometheus_javaagent.jar"

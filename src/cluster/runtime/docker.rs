@@ -20,8 +20,8 @@ use crate::error::UsageError;
 
 const NATIVE_PORT: u16 = 9042;
 const DATA: &str = "/var/lib/cassandra";
-/// The first node: others wait for it at their start, and its port is the one that is published.
-const FIRST: &str = "cassandra-1";
+/// Nodes that others wait for at their start, in docker-compose.yml.
+const AWAITED: [&str; 2] = ["cassandra-1", "cassandra-2"];
 
 #[derive(Debug)]
 pub struct Docker {
@@ -142,9 +142,10 @@ impl Docker {
 
     /// Why this runtime cannot let the node go.
     pub fn hold(&self, node: &Node) -> Option<String> {
-        (node.name == FIRST).then(|| {
+        AWAITED.contains(&node.name.as_str()).then(|| {
             format!(
-                "{FIRST} has the published port, and the others wait for it at their start (decommission another one)"
+                "others wait for {} at their start, in docker-compose.yml (decommission another one)",
+                node.name
             )
         })
     }
