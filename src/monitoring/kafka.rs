@@ -56,14 +56,14 @@ const UNDER_REPLICATED: Definition = Definition::gauge(
     "1 where fewer replicas are in sync than the partition has",
     BY_PARTITION,
 );
-const MEMBERS: Definition =
+pub const MEMBERS: Definition =
     Definition::gauge("kafka_consumergroup_members", "Members of the group now", &["consumergroup"]);
-const GROUP_OFFSET: Definition = Definition::gauge(
+pub const GROUP_OFFSET: Definition = Definition::gauge(
     "kafka_consumergroup_current_offset",
     "Offset after the last message that the group has committed",
     BY_GROUP,
 );
-const LAG: Definition = Definition::gauge(
+pub const LAG: Definition = Definition::gauge(
     "kafka_consumergroup_lag",
     "Messages of the partition that the group has not committed; of the configured group and topic also before its \
      first commit, counted from the oldest message",
@@ -74,7 +74,7 @@ const LAG_SUM: Definition = Definition::gauge(
     "Messages of the topic that the group has not committed",
     &["consumergroup", "topic"],
 );
-const LAG_SECONDS: Definition = Definition::gauge(
+pub const LAG_SECONDS: Definition = Definition::gauge(
     "kafka_consumergroup_lag_seconds",
     "How long the first message that the group has not committed has been in the topic: now less that message's \
      timestamp, which its producer gave; 0 where all is committed",
@@ -118,16 +118,10 @@ impl Watch {
         Self { config, wanted: groups, patience, stamps: HashMap::new() }
     }
 
-    /// What there is, and whether Kafka answered.
-    pub async fn look(&mut self) -> (Sheet, bool) {
+    /// What there is; an error where Kafka does not answer.
+    pub async fn look(&mut self) -> Result<(Sheet, Overview), crate::kafka::Error> {
         let mut sheet = Sheet::default();
-        let overview = match overview(&self.config).await {
-            Ok(overview) => overview,
-            Err(error) => {
-                warn!(%error, "cannot look at Kafka");
-                return (sheet, false);
-            }
-        };
+        let overview = overview(&self.config).await?;
         describe(&mut sheet, &overview);
         let deadline = Instant::now() + self.patience;
         let mut stamps = HashMap::new();
@@ -140,7 +134,7 @@ impl Watch {
             }
         }
         self.stamps = stamps;
-        (sheet, true)
+        Ok((sheet, overview))
     }
 
     fn groups(&self, overview: &Overview) -> Vec<String> {
