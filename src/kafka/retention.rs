@@ -41,7 +41,9 @@ pub async fn retention(config: &KafkaConfig, topic: &str) -> Result<Retention, E
         Some(Ok(resource)) => resource,
         Some(Err(code)) if super::is_denial(code) => return Err(Error::denied(action(), code)),
         Some(Err(code)) => return Err(Error::Rejected { action: action(), reason: code.to_string() }),
-        None => return Err(Error::Rejected { action: action(), reason: "there was no answer for it".into() }),
+        None => {
+            return Err(Error::Rejected { action: action(), reason: "there was no answer for it".into() });
+        }
     };
     let entry = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());
     let limit = |name: &str| entry(name).and_then(|value| value.parse().ok()).filter(|limit| *limit >= 0);

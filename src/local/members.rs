@@ -10,6 +10,7 @@ use chrono::Utc;
 
 use super::cassandra::Nodes;
 use super::cluster::{Cluster, LocalNode, MAX_NODES, Server};
+use super::disk;
 use super::java::{self, Java};
 use super::layout::{Layout, Lock, cache_dir};
 use super::memory;
@@ -126,10 +127,7 @@ impl Members {
     /// Free disk where the data lies, and its name.
     pub fn free_disk(&self) -> anyhow::Result<(ByteSize, String)> {
         let root = self.layout.root();
-        let stat = nix::sys::statvfs::statvfs(root)
-            .with_context(|| format!("cannot look at the disk of {}", root.display()))?;
-        let free = stat.blocks_available().saturating_mul(stat.fragment_size());
-        Ok((ByteSize::b(free), root.display().to_string()))
+        Ok((ByteSize::b(disk::of(root)?.free_bytes), root.display().to_string()))
     }
 
     /// The process of a node, if it runs.
