@@ -12,6 +12,7 @@ pub mod audit;
 pub mod config;
 pub mod dead_letters;
 pub mod demo;
+pub mod doctor;
 pub mod down;
 pub mod extremes;
 pub mod ingest;
@@ -58,6 +59,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Up(args) => up::run(args, context).await,
         Command::Down(args) => down::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
+        Command::Doctor(args) => doctor::run(args, context).await,
         Command::Node(command) => node::run(command, context).await,
         Command::Schema(command) => schema::run(command, context).await,
         Command::Simulate(args) => simulate::run(args, context).await,

@@ -127,7 +127,7 @@ impl Watch {
         let mut stamps = HashMap::new();
         for group in self.groups(&overview) {
             // What one group's questions leave undone, the next round does.
-            let looked = self.look_at_group(&mut sheet, &overview, &group, &mut stamps);
+            let looked = self.look_at_group(&mut sheet, &overview, &group, &mut stamps, deadline);
             if tokio::time::timeout_at(deadline, looked).await.is_err() {
                 warn!(group, "the groups' positions took too long; the rest is left out of this round");
                 break;
@@ -157,6 +157,7 @@ impl Watch {
         overview: &Overview,
         group: &str,
         stamps: &mut HashMap<Position, i64>,
+        deadline: Instant,
     ) {
         let config = KafkaConfig { group: group.to_owned(), ..self.config.clone() };
         let topics = overview
@@ -177,7 +178,11 @@ impl Watch {
             if lags.is_empty() {
                 continue;
             }
-            self.stamp(&config, topic, &lags, stamps).await;
+            // A little before the end, so that the messages are counted even where their age is not known in time.
+            let end = deadline - self.patience / 10;
+            if tokio::time::timeout_at(end, self.stamp(&config, topic, &lags, stamps)).await.is_err() {
+                debug!(group, topic = topic.name, "the oldest messages left were not read in time");
+            }
             describe_lags(sheet, group, topic, &lags, stamps);
         }
     }
@@ -241,7 +246,10 @@ fn read_stamps(
     spans: &[Span],
 ) -> Result<Vec<(Position, i64)>, crate::kafka::Error> {
     // One message each is wanted; a broker sends at least one batch however little is asked for.
-    for (key, value) in [("fetch.message.max.bytes", "1024"), ("queued.min.messages", "1")] {
+    // The rest of that batch would hold the other partitions back for a second each.
+    let tuning =
+        [("fetch.message.max.bytes", "1024"), ("queued.min.messages", "1"), ("fetch.queue.backoff.ms", "5")];
+    for (key, value) in tuning {
         config.properties.insert(key.into(), value.into());
     }
     let mut reader = TopicReader::open(&config, topic, spans)?;

@@ -29,7 +29,7 @@ pub use schema::Schema;
 /// How long one server may take for all that is asked of it. A node that nobody hears is told within eight seconds.
 pub const DEADLINE: Duration = Duration::from_secs(15);
 /// Kafka's share for one question.
-const KAFKA_DEADLINE: Duration = Duration::from_secs(5);
+pub const KAFKA_DEADLINE: Duration = Duration::from_secs(5);
 /// A group that is behind for so long needs somebody; the alert `LagOld` has the same limit.
 const OLD_LAG_SECONDS: f64 = 600.0;
 /// Below this share of a disk, compaction has no room left.
