@@ -107,6 +107,8 @@ pub enum Command {
     Status(commands::status::StatusArgs),
     /// Check servers, schema, replicas, clocks, retention, disk and encryption; each with what to do
     Doctor(commands::doctor::DoctorArgs),
+    /// A live view of rates, lag, nodes and partitions on the whole screen
+    Top(commands::top::TopArgs),
     /// List the nodes of Cassandra, add one, decommission one
     #[command(subcommand)]
     Node(commands::node::NodeCommand),

@@ -23,6 +23,7 @@ pub mod schema;
 pub mod sensors;
 pub mod simulate;
 pub mod status;
+pub mod top;
 pub mod up;
 
 /// What every command is given.
@@ -60,6 +61,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Down(args) => down::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Doctor(args) => doctor::run(args, context).await,
+        Command::Top(args) => top::run(args, context).await,
         Command::Node(command) => node::run(command, context).await,
         Command::Schema(command) => schema::run(command, context).await,
         Command::Simulate(args) => simulate::run(args, context).await,
