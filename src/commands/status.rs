@@ -9,7 +9,7 @@ use comfy_table::Table;
 use super::Context;
 use super::up::PlaceArgs;
 use crate::error::UsageError;
-use crate::local::ServerStatus;
+use crate::local::{self, ServerStatus};
 use crate::output::{self, Output, Paint};
 use crate::status::kafka::{Topic, age};
 use crate::status::{Cassandra, Kafka, Schema, Section, Servers, Status};
@@ -24,10 +24,14 @@ use crate::status::{Cassandra, Kafka, Schema, Section, Servers, Status};
   iotctl status --watch                                      again every 2 s, until Ctrl-C
   iotctl status --format json | jq -r '.attention[]'         what needs somebody
   iotctl status --format json | jq '.kafka.group.lag_messages'
+  iotctl status --local                                      the processes of `iotctl up` alone
   iotctl -q status >/dev/null || echo 'somebody should look'")]
 pub struct StatusArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
+    /// Only the processes of `iotctl up`, without asking the configured servers anything; always exit code 0
+    #[arg(long, conflicts_with = "watch")]
+    pub local: bool,
     /// Look again every so many seconds, until Ctrl-C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -52,6 +56,9 @@ struct NeedsAttention {
 }
 
 pub async fn run(args: StatusArgs, context: Context) -> anyhow::Result<()> {
+    if args.local {
+        return processes(&args, &context).await;
+    }
     let mut servers = servers(&args.place, &context);
     let Some(seconds) = args.watch else {
         let status = tokio::select! {
@@ -82,6 +89,19 @@ pub async fn run(args: StatusArgs, context: Context) -> anyhow::Result<()> {
             () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
             () = context.shutdown.requested() => return Ok(()),
         }
+    }
+}
+
+/// What `up` started here, in a moment, whatever is configured.
+async fn processes(args: &StatusArgs, context: &Context) -> anyhow::Result<()> {
+    let servers = local::status(&args.place.configure(&context.config.local)).await?;
+    match args.format {
+        StatusFormat::Json => context.output.json(&serde_json::json!({ "local": servers })),
+        StatusFormat::Table if servers.is_empty() => {
+            context.output.note("no servers here (start some with `iotctl up`)");
+            Ok(())
+        }
+        StatusFormat::Table => context.output.print(table(&servers).to_string()),
     }
 }
 

@@ -472,7 +472,7 @@ mod tests {
         assert_eq!(encryption(&config).0, Verdict::Ok);
         config.cassandra.contact_points = vec!["10.0.0.1:9042".into()];
         assert_eq!(encryption(&config).0, Verdict::Warning);
-        config.cassandra.password = Some("hidden".to_owned().into());
+        config.cassandra.password = Some(crate::config::Secret::new("hidden"));
         let (verdict, found, _) = encryption(&config);
         assert!(verdict == Verdict::Failed && !found.contains("hidden"), "{found}");
         config.cassandra.tls.enabled = true;

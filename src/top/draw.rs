@@ -144,7 +144,7 @@ fn chart(frame: &mut Frame, area: Rect, name: &str, value: &str, history: &Histo
 /// A table's frame; what keeps it from being known stands in the title of a known one, and inside of an unknown one.
 fn panel<'a, T>(title: String, side: &Side<T>, is_focused: bool, palette: Palette) -> Block<'a> {
     let title = match side {
-        Side::Away { last: Some(_), .. } => format!("{title}, as last known"),
+        Side::Away { last: Some(_), .. } => format!("last known {title}"),
         _ => title,
     };
     let style = match side {
@@ -357,7 +357,7 @@ mod tests {
             "750/s",
             "1800, 2s",
             "300/s",
-            "127.0.0.3:9042   down",
+            "127.0.0.3:9042    down",
             "953.7 MiB",
             "0.9 ms",
             "4.0 ms",
@@ -404,7 +404,7 @@ mod tests {
         let mut known = state();
         known.take_in_kafka(Err("no Kafka broker answers at here:9092".into()));
         let text = lines(&drawn(&known, 80, 24, true)).join("\n");
-        assert!(text.contains("as last known") && text.contains("no Kafka broker answers at here"), "{text}");
+        assert!(text.contains("last known partitions") && text.contains("no Kafka broker answers at here"), "{text}");
     }
 
     #[test]

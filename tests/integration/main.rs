@@ -18,6 +18,7 @@ mod round_trip;
 mod schema;
 mod servers;
 mod simulation;
+mod status;
 
 pub(crate) use lab::trials;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         schema::trials(),
         servers::trials(),
         simulation::trials(),
+        status::trials(),
     ]
     .into_iter()
     .flatten()
