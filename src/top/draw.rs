@@ -361,7 +361,7 @@ mod tests {
             "953.7 MiB",
             "0.9 ms",
             "4.0 ms",
-            "2000         1400",
+            "2000          1400",
             "q quit  p pause",
         ] {
             assert!(text.contains(wanted), "{wanted:?} is not in\n{text}");
