@@ -106,6 +106,8 @@ pub struct Watch {
     patience: Duration,
     /// The timestamp of the message at each group's position, which mostly is the same one for a while when it counts.
     stamps: HashMap<Position, i64>,
+    /// Why nothing is known of a group, of the last look.
+    troubles: Vec<(String, String)>,
 }
 
 /// A message: topic, partition, offset.
@@ -115,7 +117,7 @@ impl Watch {
     pub fn new(config: &KafkaConfig, groups: Vec<String>, patience: Duration) -> Self {
         let mut config = config.clone();
         config.request_timeout = config.request_timeout.min(patience);
-        Self { config, wanted: groups, patience, stamps: HashMap::new() }
+        Self { config, wanted: groups, patience, stamps: HashMap::new(), troubles: Vec::new() }
     }
 
     /// What there is; an error where Kafka does not answer.
@@ -124,17 +126,30 @@ impl Watch {
         let overview = overview(&self.config).await?;
         describe(&mut sheet, &overview);
         let deadline = Instant::now() + self.patience;
-        let mut stamps = HashMap::new();
+        let (mut stamps, mut troubles) = (HashMap::new(), Vec::new());
         for group in self.groups(&overview) {
             // What one group's questions leave undone, the next round does.
             let looked = self.look_at_group(&mut sheet, &overview, &group, &mut stamps, deadline);
-            if tokio::time::timeout_at(deadline, looked).await.is_err() {
-                warn!(group, "the groups' positions took too long; the rest is left out of this round");
-                break;
+            match tokio::time::timeout_at(deadline, looked).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    debug!(group, %error, "cannot read what the group has committed");
+                    troubles.push((group, error.to_string()));
+                }
+                Err(_) => {
+                    warn!(group, "the groups' positions took too long; the rest is left out of this round");
+                    troubles.push((group, format!("it was not told within {:?}", self.patience)));
+                    break;
+                }
             }
         }
-        self.stamps = stamps;
+        (self.stamps, self.troubles) = (stamps, troubles);
         Ok((sheet, overview))
+    }
+
+    /// Why the last look learned nothing of a group, where that is so.
+    pub fn trouble_with(&self, group: &str) -> Option<&str> {
+        self.troubles.iter().find(|(name, _)| name == group).map(|(_, trouble)| trouble.as_str())
     }
 
     fn groups(&self, overview: &Overview) -> Vec<String> {
@@ -158,19 +173,13 @@ impl Watch {
         group: &str,
         stamps: &mut HashMap<Position, i64>,
         deadline: Instant,
-    ) {
+    ) -> Result<(), crate::kafka::Error> {
         let config = KafkaConfig { group: group.to_owned(), ..self.config.clone() };
         let topics = overview
             .topics
             .iter()
             .map(|topic| (topic.name.clone(), i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX)));
-        let committed = match groups::committed_of_topics(&config, topics.collect()).await {
-            Ok(committed) => committed,
-            Err(error) => {
-                debug!(group, %error, "cannot read what the group has committed");
-                return;
-            }
-        };
+        let committed = groups::committed_of_topics(&config, topics.collect()).await?;
         for (topic, committed) in overview.topics.iter().zip(committed) {
             // A group that has not begun has everything before it; of others, only what they have begun is known.
             let is_ours = group == self.config.group && topic.name == self.config.topic;
@@ -185,6 +194,7 @@ impl Watch {
             }
             describe_lags(sheet, group, topic, &lags, stamps);
         }
+        Ok(())
     }
 
     /// Adds the timestamps of the messages at the positions that are behind.

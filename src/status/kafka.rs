@@ -143,9 +143,8 @@ pub async fn look(config: &KafkaConfig, patience: Duration) -> Section<Kafka> {
     }
     if kafka.group.lag_messages.is_none() && kafka.topic.exists {
         let group = &kafka.group.name;
-        kafka.remarks.push(format!(
-            "what group {group} has committed cannot be read (allow Describe on the group, docs/security.md)"
-        ));
+        let trouble = watch.trouble_with(group).unwrap_or("its partitions have no leader");
+        kafka.remarks.push(format!("how far group {group} is behind is not known: {trouble}"));
     }
     Section::Known(kafka)
 }

@@ -404,7 +404,10 @@ mod tests {
         let mut known = state();
         known.take_in_kafka(Err("no Kafka broker answers at here:9092".into()));
         let text = lines(&drawn(&known, 80, 24, true)).join("\n");
-        assert!(text.contains("last known partitions") && text.contains("no Kafka broker answers at here"), "{text}");
+        assert!(
+            text.contains("last known partitions") && text.contains("no Kafka broker answers at here"),
+            "{text}"
+        );
     }
 
     #[test]
