@@ -103,8 +103,12 @@ pub enum Command {
     Up(commands::up::UpArgs),
     /// Stop what `up` started
     Down(commands::down::DownArgs),
-    /// What runs, where, and how it is
+    /// Cassandra, Kafka, the schema, the lag, the disk and what is due, on one screen
     Status(commands::status::StatusArgs),
+    /// Check servers, schema, replicas, clocks, retention, disk and encryption; each with what to do
+    Doctor(commands::doctor::DoctorArgs),
+    /// A live view of rates, lag, nodes and partitions on the whole screen
+    Top(commands::top::TopArgs),
     /// List the nodes of Cassandra, add one, decommission one
     #[command(subcommand)]
     Node(commands::node::NodeCommand),

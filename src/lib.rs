@@ -13,6 +13,7 @@
 //! - [`local`]: real Cassandra and Kafka servers on this machine, for `iotctl up` and for the tests.
 //! - [`metrics`]: the Prometheus registry and its HTTP endpoint.
 //! - [`monitoring`]: Kafka and Cassandra as seen from outside, for Prometheus.
+//! - [`status`], [`doctor`], [`top`]: what is known of all servers at once: as it is, checked, and live.
 //!
 //! Around them: [`cli`] (flags), [`config`] (one validated struct), [`commands`] (a thin file a verb), [`output`]
 //! (the only writer to stdout), [`error`] (what a failure is and which exit code it gets), [`shutdown`], [`tls`] (PEM
@@ -38,6 +39,7 @@ pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod docker;
+pub mod doctor;
 pub mod error;
 #[doc(hidden)]
 pub mod hostile;
@@ -50,4 +52,6 @@ pub mod output;
 pub mod reading;
 pub mod shutdown;
 pub mod simulation;
+pub mod status;
 pub mod tls;
+pub mod top;

@@ -69,7 +69,7 @@ pub struct Keyspace {
 }
 
 /// The key of [`Keyspace::factors`] for SimpleStrategy.
-const EVERYWHERE: &str = "";
+pub const EVERYWHERE: &str = "";
 
 impl Keyspace {
     pub const SYSTEM: [&str; 3] = ["system_auth", "system_distributed", "system_traces"];

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod config;
 pub mod dead_letters;
 pub mod demo;
+pub mod doctor;
 pub mod down;
 pub mod extremes;
 pub mod healthcheck;
@@ -24,6 +25,7 @@ pub mod schema;
 pub mod sensors;
 pub mod simulate;
 pub mod status;
+pub mod top;
 pub mod up;
 
 /// What every command is given.
@@ -60,6 +62,8 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Up(args) => up::run(args, context).await,
         Command::Down(args) => down::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
+        Command::Doctor(args) => doctor::run(args, context).await,
+        Command::Top(args) => top::run(args, context).await,
         Command::Node(command) => node::run(command, context).await,
         Command::Schema(command) => schema::run(command, context).await,
         Command::Simulate(args) => simulate::run(args, context).await,

@@ -8,13 +8,34 @@ use comfy_table::Table;
 
 use super::Context;
 use super::up::PlaceArgs;
-use crate::local::{self, ServerStatus, State};
-use crate::output;
+use crate::error::UsageError;
+use crate::local::{self, ServerStatus};
+use crate::output::{self, Output, Paint};
+use crate::status::kafka::{Topic, age};
+use crate::status::{Cassandra, Kafka, Schema, Section, Servers, Status};
 
+/// Cassandra, Kafka, the schema, the lag, the disk and what is due, on one screen.
+///
+/// Looks at the configured servers, with TLS and passwords as configured, and at the processes of `iotctl up`. A server
+/// that is away is said and hides nothing else. Exit code 0 when all is well, 1 when something needs attention.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  iotctl status
+  iotctl status --watch                                      again every 2 s, until Ctrl-C
+  iotctl status --format json | jq -r '.attention[]'         what needs somebody
+  iotctl status --format json | jq '.kafka.group.lag_messages'
+  iotctl status --local                                      the processes of `iotctl up` alone
+  iotctl -q status >/dev/null || echo 'somebody should look'")]
 pub struct StatusArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
+    /// Only the processes of `iotctl up`, without asking the configured servers anything; always exit code 0
+    #[arg(long, conflicts_with = "watch")]
+    pub local: bool,
+    /// Look again every so many seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub watch: Option<u64>,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: StatusFormat,
@@ -27,23 +48,198 @@ pub enum StatusFormat {
     Json,
 }
 
-pub async fn run(args: StatusArgs, context: Context) -> anyhow::Result<()> {
-    let config = args.place.configure(&context.config.local);
-    let servers = local::status(&config).await?;
-    match args.format {
-        StatusFormat::Json => context.output.json(&servers)?,
-        StatusFormat::Table if servers.is_empty() => {}
-        StatusFormat::Table => context.output.print(table(&servers).to_string())?,
-    }
-    if servers.is_empty() {
-        context.output.note("no servers here (start some with `iotctl up`)");
-    } else if servers.iter().any(|server| matches!(server.state, State::Stopped | State::Crashed)) {
-        context.output.note("`iotctl up` starts what does not run");
-    }
-    Ok(())
+/// Something needs attention; the result has said what.
+#[derive(Debug, thiserror::Error)]
+#[error("{count} {}", if *count == 1 { "thing needs attention" } else { "things need attention" })]
+struct NeedsAttention {
+    count: usize,
 }
 
-/// What runs where, for `up` and `status`.
+pub async fn run(args: StatusArgs, context: Context) -> anyhow::Result<()> {
+    if args.local {
+        return processes(&args, &context).await;
+    }
+    let mut servers = servers(&args.place, &context);
+    let Some(seconds) = args.watch else {
+        let status = tokio::select! {
+            status = servers.look() => status,
+            () = context.shutdown.requested() => return Err(crate::error::Interrupted.into()),
+        };
+        print(&status, args.format, &context.output)?;
+        return match status.attention.len() {
+            0 => Ok(()),
+            count => Err(NeedsAttention { count }.into()),
+        };
+    };
+    if args.format == StatusFormat::Table && !context.output.stdout_is_terminal {
+        return Err(
+            UsageError::new("--watch draws on a terminal (use --format json, or leave it out)").into()
+        );
+    }
+    loop {
+        let status = tokio::select! {
+            status = servers.look() => status,
+            () = context.shutdown.requested() => return Ok(()),
+        };
+        if args.format == StatusFormat::Table {
+            context.output.clear()?;
+        }
+        print(&status, args.format, &context.output)?;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
+            () = context.shutdown.requested() => return Ok(()),
+        }
+    }
+}
+
+/// What `up` started here, in a moment, whatever is configured.
+async fn processes(args: &StatusArgs, context: &Context) -> anyhow::Result<()> {
+    let servers = local::status(&args.place.configure(&context.config.local)).await?;
+    match args.format {
+        StatusFormat::Json => context.output.json(&serde_json::json!({ "local": servers })),
+        StatusFormat::Table if servers.is_empty() => {
+            context.output.note("no servers here (start some with `iotctl up`)");
+            Ok(())
+        }
+        StatusFormat::Table => context.output.print(table(&servers).to_string()),
+    }
+}
+
+/// The servers as flags and configuration name them.
+pub fn servers(place: &PlaceArgs, context: &Context) -> Servers {
+    let mut config = context.config.clone();
+    config.local = place.configure(&config.local);
+    let is_set = !config.schema.datacenters.is_empty() || context.given.contains("schema.replication_factor");
+    Servers::new(config, is_set)
+}
+
+fn print(status: &Status, format: StatusFormat, output: &Output) -> anyhow::Result<()> {
+    match format {
+        StatusFormat::Json => output.json(status),
+        StatusFormat::Table => output.print(screen(status, output)),
+    }
+}
+
+/// The whole as text.
+fn screen(status: &Status, output: &Output) -> String {
+    let mut parts = vec![
+        section("Cassandra", &status.cassandra, cassandra, output),
+        section("Schema", &status.schema, schema, output),
+        section("Kafka", &status.kafka, kafka, output),
+    ];
+    if let Some(disk) = &status.disk {
+        let [free, total] = [disk.disk.free_bytes, disk.disk.total_bytes].map(size);
+        let folder = disk.folder.display();
+        parts.push(format!("{}  {free} of {total} free at {folder}", output.bold("Disk")));
+    }
+    if !status.local.is_empty() {
+        parts.push(format!("{}\n{}", output.bold("Servers of `iotctl up`"), table(&status.local)));
+    }
+    let listed = |texts: &[String], paint| {
+        texts.iter().map(|text| format!("\n  {} {text}", output.paint(paint, "●"))).collect::<String>()
+    };
+    if !status.remarks.is_empty() {
+        parts.push(format!("{}{}", output.bold("Not known"), listed(&status.remarks, Paint::Dim)));
+    }
+    parts.push(match status.is_well {
+        true => output.paint(Paint::Green, "all is well"),
+        false => format!("{}{}", output.bold("Needs attention"), listed(&status.attention, Paint::Red)),
+    });
+    parts.join("\n\n")
+}
+
+fn section<T>(
+    name: &str,
+    section: &Section<T>,
+    print: impl Fn(&T) -> (String, Option<Table>),
+    output: &Output,
+) -> String {
+    match section {
+        Section::Unknown { unknown } => {
+            format!("{}  {} {unknown}", output.bold(name), output.paint(Paint::Red, "unknown:"))
+        }
+        Section::Known(known) => {
+            let (summary, table) = print(known);
+            let table = table.map(|table| format!("\n{table}")).unwrap_or_default();
+            format!("{}  {summary}{table}", output.bold(name))
+        }
+    }
+}
+
+fn cassandra(cassandra: &Cassandra) -> (String, Option<Table>) {
+    let headings = ["node", "state", "heard by", "load", "datacenter", "rack", "version"];
+    let mut table = output::table::table(&headings, &[2, 3]);
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+    for node in &cassandra.nodes {
+        let state = match (node.answers, node.state) {
+            (true, state) => state.unwrap_or("answers").to_owned(),
+            (false, state) => format!("{}, no answer", state.unwrap_or("down")),
+        };
+        table.add_row([
+            node.address.to_string(),
+            state,
+            or_dash(&node.heard_by.map(|(heard, asked)| format!("{heard}/{asked}"))),
+            or_dash(&node.load_bytes.map(|load| size(load as u64))),
+            or_dash(&node.datacenter),
+            or_dash(&node.rack),
+            or_dash(&node.version),
+        ]);
+    }
+    let up = cassandra.nodes.iter().filter(|node| node.is_well()).count();
+    (format!("{up} of {} nodes well", cassandra.nodes.len()), Some(table))
+}
+
+fn schema(schema: &Schema) -> (String, Option<Table>) {
+    let (missing, differing) = (schema.missing().len(), schema.differing().len());
+    let summary = match (missing, differing) {
+        (0, 0) => format!("keyspace {} is in order", schema.keyspace),
+        _ => format!("keyspace {}: {missing} missing, {differing} different", schema.keyspace),
+    };
+    (summary, None)
+}
+
+fn kafka(kafka: &Kafka) -> (String, Option<Table>) {
+    let headings = ["topic", "partitions", "replicas", "out of sync", "no leader", "messages kept"];
+    let mut table = output::table::table(&headings, &[1, 2, 3, 4, 5]);
+    for topic in [&kafka.topic, &kafka.dead_letters] {
+        table.add_row(topic_row(topic));
+    }
+    let brokers = kafka.brokers.iter().map(|broker| broker.address.as_str()).collect::<Vec<_>>().join(", ");
+    let group = &kafka.group;
+    let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "unknown".into());
+    let summary = format!(
+        "{} ({brokers}); group {}: {} members, lag {} messages, {}",
+        match kafka.brokers.len() {
+            1 => "1 broker".to_owned(),
+            count => format!("{count} brokers"),
+        },
+        group.name,
+        or_unknown(group.members.map(|members| members.to_string())),
+        or_unknown(group.lag_messages.map(|lag| lag.to_string())),
+        or_unknown(group.lag_seconds.map(age)),
+    );
+    (summary, Some(table))
+}
+
+fn topic_row(topic: &Topic) -> [String; 6] {
+    if !topic.exists {
+        return [topic.name.clone(), "missing".into(), "-".into(), "-".into(), "-".into(), "-".into()];
+    }
+    [
+        topic.name.clone(),
+        topic.partitions.to_string(),
+        topic.replicas.to_string(),
+        topic.under_replicated.len().to_string(),
+        topic.leaderless.len().to_string(),
+        topic.messages.to_string(),
+    ]
+}
+
+fn size(bytes: u64) -> String {
+    ByteSize::b(bytes).display().iec().to_string()
+}
+
+/// The local processes, for `up` and `status`.
 pub fn table(servers: &[ServerStatus]) -> Table {
     let headings = ["server", "address", "state", "pid", "memory", "up", "log"];
     let mut table = output::table::table(&headings, &[3, 4, 5]);
@@ -54,16 +250,31 @@ pub fn table(servers: &[ServerStatus]) -> Table {
             server.address.to_string(),
             server.state.to_string(),
             or_dash(server.pid.map(|pid| pid.to_string())),
-            or_dash(server.resident_bytes.map(|bytes| ByteSize::b(bytes).display().iec().to_string())),
-            or_dash(server.uptime_seconds.map(uptime)),
+            or_dash(server.resident_bytes.map(size)),
+            or_dash(server.uptime_seconds.map(|seconds| age(seconds as f64))),
             server.log.display().to_string(),
         ]);
     }
     table
 }
 
-/// The two largest units: "2days 3h", "5m 12s".
-fn uptime(seconds: u64) -> String {
-    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::ColorChoice;
+
+    #[test]
+    fn an_away_kafka_is_one_line_and_the_rest_is_there() {
+        let mut status = crate::status::tests::well();
+        let output = Output::new(ColorChoice::Never, false);
+        assert!(screen(&status, &output).ends_with("all is well"));
+        status.kafka = Section::unknown_because("no Kafka broker answers (start one)");
+        status.attention = vec!["no Kafka broker answers (start one)".into()];
+        status.is_well = false;
+        let text = screen(&status, &output);
+        assert!(text.contains("Kafka  unknown: no Kafka broker answers (start one)\n"), "{text}");
+        assert!(text.contains("1 of 1 nodes well") && text.contains("127.0.0.1:9042"), "{text}");
+        assert!(text.ends_with("Needs attention\n  ● no Kafka broker answers (start one)"), "{text}");
+        assert!(!text.contains('\x1b'), "{text}");
+    }
 }

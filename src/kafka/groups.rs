@@ -1,12 +1,27 @@
 //! What a consumer group has committed, asked from outside of it.
 
+use std::time::{Duration, Instant};
+
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Error;
 use super::client::{Reporting, client_config};
 use super::topics::blocking;
 use crate::config::KafkaConfig;
+
+/// Between two questions to a coordinator that is not there yet.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The first question about any group makes the topic that groups are kept in, and its coordinators take a moment.
+fn is_not_ready(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    matches!(
+        error.rdkafka_error_code(),
+        Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)
+    )
+}
 
 /// What a group has committed of a topic, by partition number; `None` where it never committed.
 pub type Committed = Vec<Option<i64>>;
@@ -38,11 +53,23 @@ pub async fn committed_of_topics(
         for (topic, partitions) in &topics {
             list.add_partition_range(topic, 0, partitions - 1);
         }
-        let list = consumer.committed_offsets(list, config.request_timeout).map_err(failed)?;
+        let deadline = Instant::now() + config.request_timeout;
+        let list = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let answer = consumer.committed_offsets(list.clone(), left).and_then(|list| {
+                list.elements()
+                    .iter()
+                    .try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
+                Ok(list)
+            });
+            match answer {
+                Err(error) if is_not_ready(&error) && left > PAUSE => std::thread::sleep(PAUSE),
+                answer => break answer.map_err(failed)?,
+            }
+        };
         let mut committed: Vec<Committed> =
             topics.iter().map(|(_, partitions)| vec![None; length(*partitions)]).collect();
         for element in list.elements() {
-            element.error().map_err(failed)?;
             let position = topics.iter().position(|(topic, _)| topic == element.topic());
             if let (Offset::Offset(offset), Ok(partition), Some(position)) =
                 (element.offset(), usize::try_from(element.partition()), position)

@@ -1,6 +1,7 @@
 //! The only place that knows rdkafka: [`client`] translates the configuration, [`topics`] creates and describes
 //! topics, [`producer`] sends with acknowledgement, [`consumer`] receives and commits, [`reader`] reads a stretch
-//! beside any group, [`groups`] knows what a group has committed, [`overview`] sees brokers, topics and groups at once, [`dead_letters`] keeps what can never be stored,
+//! beside any group, [`groups`] knows what a group has committed, [`overview`] sees brokers, topics and groups at once, [`retention`] knows what topics keep and since when,
+//! [`dead_letters`] keeps what can never be stored,
 //! `refusal` says why no broker will have us. Nothing here prints; each call has a deadline, and what can go
 //! wrong is one [`Error`] whose message holds the remedy.
 
@@ -21,6 +22,7 @@ pub mod producer;
 pub mod reader;
 mod refusal;
 pub mod replay;
+pub mod retention;
 pub mod topics;
 
 pub use client::client_config;

@@ -49,6 +49,19 @@ pub struct Group {
     pub members: usize,
 }
 
+impl Overview {
+    pub fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.iter().find(|topic| topic.name == name)
+    }
+}
+
+impl Topic {
+    /// Messages that are kept, of the partitions that have a leader; fewer where the topic is compacted.
+    pub fn messages(&self) -> i64 {
+        self.partitions.iter().filter_map(|partition| partition.offsets).map(|(from, to)| to - from).sum()
+    }
+}
+
 impl Partition {
     pub fn is_under_replicated(&self) -> bool {
         self.in_sync < self.replicas

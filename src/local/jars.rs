@@ -194,7 +194,7 @@ async fn lock(path: &Path, step: &Step, shutdown: &Shutdown) -> anyhow::Result<s
     }
 }
 
-fn find_maven() -> Option<PathBuf> {
+pub fn find_maven() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join("mvn")).find(|program| program.is_file())
 }

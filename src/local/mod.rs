@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub mod boot;
 pub mod cassandra;
 pub mod cluster;
+pub mod disk;
 pub mod down;
 pub mod jars;
 pub mod java;

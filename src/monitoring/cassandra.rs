@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::PATIENCE;
 use super::sheet::{Definition, Sheet};
@@ -27,17 +27,17 @@ const BY_POOL: &[&str] = &["node", "pool"];
 const BY_CACHE: &[&str] = &["node", "cache"];
 const BY_PEER: &[&str] = &["node", "peer"];
 
-const NODE_UP: Definition = Definition::gauge(
+pub const NODE_UP: Definition = Definition::gauge(
     "iotctl_cassandra_node_up",
     "1 where the node answered over CQL in the last round",
     BY_NODE,
 );
-const NODE_INFO: Definition = Definition::gauge(
+pub const NODE_INFO: Definition = Definition::gauge(
     "iotctl_cassandra_node_info",
     "1 for each node of the datacenter, as it tells of itself",
     &["node", "datacenter", "rack", "host_id", "version"],
 );
-const LOAD: Definition = Definition::gauge(
+pub const LOAD: Definition = Definition::gauge(
     "iotctl_cassandra_node_load_bytes",
     "Live data on the node's disk, as it tells the others",
     BY_NODE,
@@ -52,13 +52,13 @@ const HINTS: Definition = Definition::gauge(
     "Files of hints that the node keeps for a peer that missed writes",
     BY_PEER,
 );
-const REQUESTS: Definition = Definition::counter(
+pub const REQUESTS: Definition = Definition::counter(
     "iotctl_cassandra_requests_total",
     "Requests: coordinator_read, _write and _scan as the node coordinated them, local_read, _write and _scan as it did \
      them itself",
     BY_OPERATION,
 );
-const LATENCY: Definition = Definition::gauge(
+pub const LATENCY: Definition = Definition::gauge(
     "iotctl_cassandra_request_latency_seconds",
     "Latency of requests, of about the last five minutes; quantile 1 is the maximum; resolution 1 ms",
     &["node", "operation", "keyspace", "table", "quantile"],
@@ -73,7 +73,7 @@ const ROWS: Definition = Definition::gauge(
     "Rows that a read returned, of about the last five minutes; quantile 1 is the maximum",
     &["node", "keyspace", "table", "quantile"],
 );
-const DISK: Definition = Definition::gauge(
+pub const DISK: Definition = Definition::gauge(
     "iotctl_cassandra_table_disk_bytes",
     "Disk that the table's SSTables take, in steps of 1 MiB",
     BY_TABLE,
@@ -85,7 +85,7 @@ const PARTITION: Definition = Definition::gauge(
 );
 const POOL_ACTIVE: Definition =
     Definition::gauge("iotctl_cassandra_pool_active_tasks", "Tasks that the thread pool works on", BY_POOL);
-const POOL_PENDING: Definition =
+pub const POOL_PENDING: Definition =
     Definition::gauge("iotctl_cassandra_pool_pending_tasks", "Tasks that wait for the thread pool", BY_POOL);
 const POOL_BLOCKED: Definition = Definition::gauge(
     "iotctl_cassandra_pool_blocked_tasks",
@@ -163,9 +163,17 @@ impl Watch {
         Self { config: config.clone(), patience, session: None, heartbeats: Heartbeats::default() }
     }
 
-    /// What there is, and whether any node answered.
-    pub async fn look(&mut self) -> (Sheet, bool) {
-        let Some(session) = self.session().await else { return (self.unreachable(), false) };
+    /// Looks through a session that is there already.
+    pub fn over(session: Session, config: &CassandraConfig, patience: Duration) -> Self {
+        Self { session: Some(session), ..Self::new(config, patience) }
+    }
+
+    /// What there is, and why not where no node answered.
+    pub async fn look(&mut self) -> (Sheet, Result<(), String>) {
+        let session = match self.session().await {
+            Ok(session) => session,
+            Err(error) => return (self.unreachable(), Err(error)),
+        };
         let datacenter = session.local_datacenter();
         let mut nodes = session.nodes();
         nodes.retain(|node| node.datacenter == datacenter);
@@ -177,7 +185,10 @@ impl Watch {
             }
         });
         let found = join_all(looks).await;
-        let is_up = found.iter().any(Option::is_some);
+        let answered = match found.iter().any(Option::is_some) {
+            true => Ok(()),
+            false => Err(format!("no node of datacenter {datacenter} answers within {:?}", self.patience)),
+        };
         let mut sheet = Sheet::default();
         for (node, found) in nodes.iter().zip(found) {
             let name = node.address.to_string();
@@ -198,19 +209,19 @@ impl Watch {
             }
         }
         self.heartbeats.forget_all_but(&nodes.iter().map(|node| node.address).collect::<Vec<_>>());
-        (sheet, is_up)
+        (sheet, answered)
     }
 
-    async fn session(&mut self) -> Option<Session> {
-        if self.session.is_none() {
-            // The first connection finds the cluster, and on a busy machine takes longer than any question.
-            match timeout(PATIENCE.0, Session::connect(&self.config)).await {
-                Ok(Ok(session)) => self.session = Some(session),
-                Ok(Err(error)) => warn!(%error, "cannot look at Cassandra"),
-                Err(_) => warn!("cannot look at Cassandra: no node answers within {:?}", PATIENCE.0),
-            }
+    async fn session(&mut self) -> Result<Session, String> {
+        if let Some(session) = &self.session {
+            return Ok(session.clone());
         }
-        self.session.clone()
+        // The first connection finds the cluster, and on a busy machine takes longer than any question.
+        match timeout(PATIENCE.0, Session::connect(&self.config)).await {
+            Ok(Ok(session)) => Ok(self.session.insert(session).clone()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no Cassandra node answers within {:?}", PATIENCE.0)),
+        }
     }
 
     /// Before the first connection, the contact points are all that is known.

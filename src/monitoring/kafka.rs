@@ -56,14 +56,14 @@ const UNDER_REPLICATED: Definition = Definition::gauge(
     "1 where fewer replicas are in sync than the partition has",
     BY_PARTITION,
 );
-const MEMBERS: Definition =
+pub const MEMBERS: Definition =
     Definition::gauge("kafka_consumergroup_members", "Members of the group now", &["consumergroup"]);
-const GROUP_OFFSET: Definition = Definition::gauge(
+pub const GROUP_OFFSET: Definition = Definition::gauge(
     "kafka_consumergroup_current_offset",
     "Offset after the last message that the group has committed",
     BY_GROUP,
 );
-const LAG: Definition = Definition::gauge(
+pub const LAG: Definition = Definition::gauge(
     "kafka_consumergroup_lag",
     "Messages of the partition that the group has not committed; of the configured group and topic also before its \
      first commit, counted from the oldest message",
@@ -74,7 +74,7 @@ const LAG_SUM: Definition = Definition::gauge(
     "Messages of the topic that the group has not committed",
     &["consumergroup", "topic"],
 );
-const LAG_SECONDS: Definition = Definition::gauge(
+pub const LAG_SECONDS: Definition = Definition::gauge(
     "kafka_consumergroup_lag_seconds",
     "How long the first message that the group has not committed has been in the topic: now less that message's \
      timestamp, which its producer gave; 0 where all is committed",
@@ -106,6 +106,8 @@ pub struct Watch {
     patience: Duration,
     /// The timestamp of the message at each group's position, which mostly is the same one for a while when it counts.
     stamps: HashMap<Position, i64>,
+    /// Why nothing is known of a group, of the last look.
+    troubles: Vec<(String, String)>,
 }
 
 /// A message: topic, partition, offset.
@@ -115,32 +117,39 @@ impl Watch {
     pub fn new(config: &KafkaConfig, groups: Vec<String>, patience: Duration) -> Self {
         let mut config = config.clone();
         config.request_timeout = config.request_timeout.min(patience);
-        Self { config, wanted: groups, patience, stamps: HashMap::new() }
+        Self { config, wanted: groups, patience, stamps: HashMap::new(), troubles: Vec::new() }
     }
 
-    /// What there is, and whether Kafka answered.
-    pub async fn look(&mut self) -> (Sheet, bool) {
+    /// What there is; an error where Kafka does not answer.
+    pub async fn look(&mut self) -> Result<(Sheet, Overview), crate::kafka::Error> {
         let mut sheet = Sheet::default();
-        let overview = match overview(&self.config).await {
-            Ok(overview) => overview,
-            Err(error) => {
-                warn!(%error, "cannot look at Kafka");
-                return (sheet, false);
-            }
-        };
+        let overview = overview(&self.config).await?;
         describe(&mut sheet, &overview);
         let deadline = Instant::now() + self.patience;
-        let mut stamps = HashMap::new();
+        let (mut stamps, mut troubles) = (HashMap::new(), Vec::new());
         for group in self.groups(&overview) {
             // What one group's questions leave undone, the next round does.
-            let looked = self.look_at_group(&mut sheet, &overview, &group, &mut stamps);
-            if tokio::time::timeout_at(deadline, looked).await.is_err() {
-                warn!(group, "the groups' positions took too long; the rest is left out of this round");
-                break;
+            let looked = self.look_at_group(&mut sheet, &overview, &group, &mut stamps, deadline);
+            match tokio::time::timeout_at(deadline, looked).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    debug!(group, %error, "cannot read what the group has committed");
+                    troubles.push((group, error.to_string()));
+                }
+                Err(_) => {
+                    warn!(group, "the groups' positions took too long; the rest is left out of this round");
+                    troubles.push((group, format!("it was not told within {:?}", self.patience)));
+                    break;
+                }
             }
         }
-        self.stamps = stamps;
-        (sheet, true)
+        (self.stamps, self.troubles) = (stamps, troubles);
+        Ok((sheet, overview))
+    }
+
+    /// Why the last look learned nothing of a group, where that is so.
+    pub fn trouble_with(&self, group: &str) -> Option<&str> {
+        self.troubles.iter().find(|(name, _)| name == group).map(|(_, trouble)| trouble.as_str())
     }
 
     fn groups(&self, overview: &Overview) -> Vec<String> {
@@ -163,19 +172,14 @@ impl Watch {
         overview: &Overview,
         group: &str,
         stamps: &mut HashMap<Position, i64>,
-    ) {
+        deadline: Instant,
+    ) -> Result<(), crate::kafka::Error> {
         let config = KafkaConfig { group: group.to_owned(), ..self.config.clone() };
         let topics = overview
             .topics
             .iter()
             .map(|topic| (topic.name.clone(), i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX)));
-        let committed = match groups::committed_of_topics(&config, topics.collect()).await {
-            Ok(committed) => committed,
-            Err(error) => {
-                debug!(group, %error, "cannot read what the group has committed");
-                return;
-            }
-        };
+        let committed = groups::committed_of_topics(&config, topics.collect()).await?;
         for (topic, committed) in overview.topics.iter().zip(committed) {
             // A group that has not begun has everything before it; of others, only what they have begun is known.
             let is_ours = group == self.config.group && topic.name == self.config.topic;
@@ -183,9 +187,14 @@ impl Watch {
             if lags.is_empty() {
                 continue;
             }
-            self.stamp(&config, topic, &lags, stamps).await;
+            // A little before the end, so that the messages are counted even where their age is not known in time.
+            let end = deadline - self.patience / 10;
+            if tokio::time::timeout_at(end, self.stamp(&config, topic, &lags, stamps)).await.is_err() {
+                debug!(group, topic = topic.name, "the oldest messages left were not read in time");
+            }
             describe_lags(sheet, group, topic, &lags, stamps);
         }
+        Ok(())
     }
 
     /// Adds the timestamps of the messages at the positions that are behind.
@@ -247,7 +256,10 @@ fn read_stamps(
     spans: &[Span],
 ) -> Result<Vec<(Position, i64)>, crate::kafka::Error> {
     // One message each is wanted; a broker sends at least one batch however little is asked for.
-    for (key, value) in [("fetch.message.max.bytes", "1024"), ("queued.min.messages", "1")] {
+    // The rest of that batch would hold the other partitions back for a second each.
+    let tuning =
+        [("fetch.message.max.bytes", "1024"), ("queued.min.messages", "1"), ("fetch.queue.backoff.ms", "5")];
+    for (key, value) in tuning {
         config.properties.insert(key.into(), value.into());
     }
     let mut reader = TopicReader::open(&config, topic, spans)?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
+use tracing::warn;
 
 use crate::config::Config;
 use crate::metrics::server::Readiness;
@@ -130,8 +131,18 @@ impl Monitor {
 
     async fn round(&mut self) -> Sheet {
         let (kafka, cassandra) = tokio::join!(timed(self.kafka.look()), timed(self.cassandra.look()));
+        let kafka = match kafka {
+            (Ok((found, _)), took) => (found, Ok(()), took),
+            (Err(error), took) => (Sheet::default(), Err(error.to_string()), took),
+        };
+        let ((found, answered), took) = cassandra;
+        let cassandra = (found, answered, took);
         let mut sheet = Sheet::default();
-        for (source, ((found, is_up), took)) in [("kafka", kafka), ("cassandra", cassandra)] {
+        for (source, (found, answered, took)) in [("kafka", kafka), ("cassandra", cassandra)] {
+            if let Err(error) = &answered {
+                warn!(error, "cannot look at {source}");
+            }
+            let is_up = answered.is_ok();
             sheet.append(found);
             sheet.set(&UP, &[source], f64::from(u8::from(is_up)));
             sheet.set(&SECONDS, &[source], took.as_secs_f64());

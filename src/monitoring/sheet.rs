@@ -88,6 +88,23 @@ impl Sheet {
         }
     }
 
+    /// Each value of a metric with its labels' values, in the order of the definition's.
+    pub fn values(&self, definition: &Definition) -> Vec<(Vec<&str>, f64)> {
+        let metrics =
+            self.families.get(definition.name).map(|family| family.get_metric()).unwrap_or_default();
+        let value = |metric: &Metric| match definition.kind {
+            MetricType::COUNTER => metric.get_counter().get_value(),
+            _ => metric.get_gauge().get_value(),
+        };
+        let labels = |metric| Metric::get_label(metric).iter().map(LabelPair::value).collect();
+        metrics.iter().map(|metric| (labels(metric), value(metric))).collect()
+    }
+
+    /// The value with exactly these labels.
+    pub fn value(&self, definition: &Definition, labels: &[&str]) -> Option<f64> {
+        self.values(definition).into_iter().find_map(|(found, value)| (found == labels).then_some(value))
+    }
+
     pub fn into_families(self) -> Vec<MetricFamily> {
         self.families.into_values().collect()
     }
@@ -113,6 +130,9 @@ mod tests {
         let mut other = Sheet::default();
         other.set(&HITS, &["b \"quoted\""], 4.0);
         sheet.append(other);
+        assert_eq!(sheet.value(&HITS, &["a"]), Some(3.0));
+        assert_eq!(sheet.value(&RATIO, &["a"]), None);
+        assert_eq!(sheet.values(&HITS).len(), 2);
         assert_eq!(
             sheet.into_text(),
             "# HELP hits_total Hits\n# TYPE hits_total counter\nhits_total{cache=\"a\"} 3\n\

@@ -1,8 +1,36 @@
 //! Diagnostics: `tracing` to stderr, warnings of this crate by default, more with `-v` or IOTCTL_LOG.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_subscriber::EnvFilter;
+
+/// Whether a full-screen view has the terminal: lines of a log would stand across it.
+static IS_HELD: AtomicBool = AtomicBool::new(false);
+
+/// Holds the log off a terminal while it lives; a log that goes to a file goes on.
+#[derive(Debug)]
+pub struct Hold(());
+
+impl Hold {
+    pub fn terminal() -> Self {
+        IS_HELD.store(io::stderr().is_terminal(), Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        IS_HELD.store(false, Ordering::Relaxed);
+    }
+}
+
+fn writer() -> Box<dyn Write> {
+    match IS_HELD.load(Ordering::Relaxed) {
+        true => Box::new(io::sink()),
+        false => Box::new(io::stderr()),
+    }
+}
 
 /// Call once. IOTCTL_LOG (tracing's filter syntax) overrides `verbose`.
 pub fn init(verbose: u8) {
@@ -17,7 +45,7 @@ pub fn init(verbose: u8) {
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(is_colored)
         .with_target(false)
         .init();

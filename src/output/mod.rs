@@ -35,6 +35,16 @@ pub enum ColorChoice {
     Never,
 }
 
+/// What a colour says: red for what needs somebody, yellow for what may, green for what is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    Red,
+    Green,
+    Yellow,
+    Bold,
+    Dim,
+}
+
 /// Where and how a command prints. Cheap to clone; one per process.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
@@ -73,6 +83,32 @@ impl Output {
     /// Prints a value as an indented JSON document to stdout.
     pub fn json(&self, value: &impl serde::Serialize) -> anyhow::Result<()> {
         self.print(serde_json::to_string_pretty(value)?)
+    }
+
+    /// Empties the terminal, for a result that replaces the one before.
+    pub fn clear(&self) -> anyhow::Result<()> {
+        let mut stdout = self.stream();
+        closed(stdout.write_all(b"\x1b[H\x1b[2J\x1b[3J"))?;
+        closed(stdout.flush())
+    }
+
+    /// `text` in a colour, where colours are wanted.
+    pub fn paint(&self, paint: Paint, text: &str) -> String {
+        let code = match paint {
+            Paint::Red => 31,
+            Paint::Green => 32,
+            Paint::Yellow => 33,
+            Paint::Bold => 1,
+            Paint::Dim => 2,
+        };
+        match self.color {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+
+    pub fn bold(&self, text: &str) -> String {
+        self.paint(Paint::Bold, text)
     }
 
     /// A remark for people, on stderr; silenced by `--quiet`.

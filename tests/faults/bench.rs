@@ -69,10 +69,9 @@ impl Servers {
     }
 
     fn status(&self) -> anyhow::Result<Vec<Value>> {
-        let output = self.command(&["-q", "status", "--format", "json"]).output()?;
+        let output = self.command(&["-q", "status", "--local", "--format", "json"]).output()?;
         let status: Value = serde_json::from_slice(&output.stdout).context("`iotctl status` gave no JSON")?;
-        let servers = status.get("servers").unwrap_or(&status);
-        Ok(servers.as_array().context("`iotctl status` lists no servers")?.clone())
+        Ok(status["local"].as_array().context("`iotctl status` lists no servers")?.clone())
     }
 
     pub fn pid(&self, server: &str) -> anyhow::Result<Pid> {

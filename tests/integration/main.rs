@@ -19,6 +19,7 @@ mod round_trip;
 mod schema;
 mod servers;
 mod simulation;
+mod status;
 
 pub(crate) use lab::trials;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         schema::trials(),
         servers::trials(),
         simulation::trials(),
+        status::trials(),
     ]
     .into_iter()
     .flatten()

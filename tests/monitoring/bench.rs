@@ -143,8 +143,8 @@ impl Bench {
 
     /// Sends a signal to a server by its name in `iotctl status`.
     pub fn signal(&self, server: &str, signal: Signal) -> anyhow::Result<Pid> {
-        let status: Value = serde_json::from_str(&ok(&["-q", "status", "--format", "json"])?)?;
-        let servers = status.get("servers").unwrap_or(&status).as_array().context("no servers")?.clone();
+        let status: Value = serde_json::from_str(&ok(&["-q", "status", "--local", "--format", "json"])?)?;
+        let servers = status["local"].as_array().context("no servers")?.clone();
         let found = servers.iter().find(|found| found["server"] == server);
         let pid = found.and_then(|found| found["pid"].as_i64()).context(format!("{server} does not run"))?;
         let pid = Pid::from_raw(i32::try_from(pid)?);

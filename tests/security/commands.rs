@@ -14,6 +14,7 @@ crate::trials!(
     each_role_can_do_its_work,
     a_keyspace_that_somebody_else_made_can_be_tended,
     a_monitor_sees_the_servers_and_no_readings,
+    status_and_doctor_look_through_tls_and_passwords,
 );
 
 fn each_role_can_do_its_work() -> anyhow::Result<()> {
@@ -126,5 +127,44 @@ fn a_monitor_sees_the_servers_and_no_readings() -> anyhow::Result<()> {
     let refused =
         monitor.fails(1, &["-q", "query", "--location", "plant-1", "--device-type", "thermostat"])?;
     ensure!(refused.contains("permission"), "{refused}");
+    Ok(())
+}
+
+fn status_and_doctor_look_through_tls_and_passwords() -> anyhow::Result<()> {
+    let place = servers().place("status")?;
+    let look = |role: &str, command: &str| -> anyhow::Result<serde_json::Value> {
+        let said = place.lab(role)?.ok(&["-q", command, "--format", "json"])?;
+        Ok(serde_json::from_str(&said)?)
+    };
+    // The reader may not ask for the nodes' views; that is said, and all else is there.
+    let status = look(READER, "status")?;
+    ensure!(status["is_well"] == true, "{status:#}");
+    let node = &status["cassandra"]["nodes"][0];
+    ensure!(node["address"] == servers::CASSANDRA && node["answers"] == true, "{status:#}");
+    ensure!(
+        node["heard_by"].is_null() && status["remarks"].to_string().contains("GRANT SELECT"),
+        "{status:#}"
+    );
+    ensure!(status["kafka"]["group"]["lag_messages"] == 0, "{status:#}");
+    // The monitor sees these too.
+    let status = look(MONITOR, "status")?;
+    ensure!(status["cassandra"]["nodes"][0]["heard_by"][0] == 1, "{status:#}");
+    // A plain question gets no answer of these servers, and yet they run.
+    let local = status["local"].as_array().cloned().unwrap_or_default();
+    ensure!(!local.is_empty() && local.iter().all(|server| server["state"] == "running"), "{local:?}");
+
+    let doctor = look(READER, "doctor")?;
+    let verdict = |group: &str, name: &str| {
+        let mut checks = doctor["checks"].as_array().into_iter().flatten();
+        let check = checks.find(|check| check["group"] == group && check["name"] == name);
+        check.map(|check| format!("{}: {}", check["verdict"], check["found"])).unwrap_or_default()
+    };
+    for (group, name) in [("cassandra", "encryption"), ("kafka", "encryption")] {
+        ensure!(verdict(group, name) == "\"ok\": \"TLS\"", "{}", verdict(group, name));
+    }
+    for name in ["clocks", "schema", "versions"] {
+        ensure!(verdict("cassandra", name).starts_with("\"ok\""), "{name}: {}", verdict("cassandra", name));
+    }
+    ensure!(verdict("kafka", "messages lost").starts_with("\"ok\""), "{doctor:#}");
     Ok(())
 }

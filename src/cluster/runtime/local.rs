@@ -20,7 +20,7 @@ use crate::local::layout::{Layout, Lock, cache_dir};
 use crate::local::monitoring::Watchers;
 use crate::local::process::{self, Process};
 use crate::local::progress::Board;
-use crate::local::{Kind, boot, jars, memory, ports};
+use crate::local::{Kind, boot, disk, jars, memory, ports};
 use crate::output::Output;
 use crate::shutdown::Shutdown;
 
@@ -139,9 +139,7 @@ impl Local {
     /// All nodes share this machine's.
     pub async fn disks(&self, _nodes: &[Node]) -> anyhow::Result<Vec<Disk>> {
         let root = self.layout.root();
-        let stat = nix::sys::statvfs::statvfs(root)
-            .with_context(|| format!("cannot look at the disk of {}", root.display()))?;
-        let free = ByteSize::b(stat.blocks_available().saturating_mul(stat.fragment_size()));
+        let free = ByteSize::b(disk::of(root)?.free_bytes);
         Ok(vec![Disk { free, place: root.display().to_string() }])
     }
 

@@ -1,0 +1,84 @@
+//! What a topic keeps, and how much of it came since a moment.
+
+use rdkafka::TopicPartitionList;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
+use super::Error;
+use super::client::{Reporting, client_config};
+use super::topics::blocking;
+use crate::config::KafkaConfig;
+
+/// A topic's own limits, as the broker applies them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// `None` where messages are kept however old they are.
+    pub milliseconds: Option<i64>,
+    /// By partition; `None` where messages are kept however many they are.
+    pub bytes: Option<i64>,
+    /// Only the newest message of each key is kept.
+    pub is_compacted: bool,
+}
+
+/// The limits of a topic.
+pub async fn retention(config: &KafkaConfig, topic: &str) -> Result<Retention, Error> {
+    let admin: AdminClient<Reporting> =
+        client_config(config).create_with_context(Reporting::default()).map_err(Error::building(config))?;
+    let action = || format!("read the settings of the topic {topic:?}");
+    let options = AdminOptions::new().request_timeout(Some(config.request_timeout));
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let asked = admin.describe_configs(&asked, &options);
+    let within = config.request_timeout;
+    let answer = tokio::time::timeout(within + std::time::Duration::from_secs(1), asked).await;
+    let resources = match answer {
+        Ok(resources) => resources.map_err(|error| Error::client(action(), error))?,
+        Err(_) => {
+            let servers = config.bootstrap_servers.join(",");
+            return Err(Error::Unreachable { servers, within, reason: None });
+        }
+    };
+    let resource = match resources.into_iter().next() {
+        Some(Ok(resource)) => resource,
+        Some(Err(code)) if super::is_denial(code) => return Err(Error::denied(action(), code)),
+        Some(Err(code)) => return Err(Error::Rejected { action: action(), reason: code.to_string() }),
+        None => {
+            return Err(Error::Rejected { action: action(), reason: "there was no answer for it".into() });
+        }
+    };
+    let entry = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());
+    let limit = |name: &str| entry(name).and_then(|value| value.parse().ok()).filter(|limit| *limit >= 0);
+    let is_compacted = entry("cleanup.policy").is_some_and(|policy| !policy.contains("delete"));
+    Ok(Retention { milliseconds: limit("retention.ms"), bytes: limit("retention.bytes"), is_compacted })
+}
+
+/// Of each partition, the offset of the first message from `moment` (milliseconds since the epoch) on; `None` where
+/// there is none.
+pub async fn offsets_since(
+    config: &KafkaConfig,
+    topic: &str,
+    partitions: i32,
+    moment: i64,
+) -> Result<Vec<Option<i64>>, Error> {
+    let (config, topic) = (config.clone(), topic.to_owned());
+    blocking(move || {
+        let failed = |cause| Error::client(format!("look for a moment in the topic {topic:?}"), cause);
+        let mut client = client_config(&config);
+        client.set("group.id", &config.group).set("enable.auto.commit", "false");
+        let consumer: BaseConsumer<Reporting> =
+            client.create_with_context(Reporting::default()).map_err(Error::building(&config))?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&topic, 0, partitions - 1);
+        list.set_all_offsets(rdkafka::Offset::Offset(moment)).map_err(failed)?;
+        let list = consumer.offsets_for_times(list, config.request_timeout).map_err(failed)?;
+        let mut offsets = vec![None; usize::try_from(partitions).unwrap_or(0)];
+        for element in list.elements() {
+            element.error().map_err(failed)?;
+            let slot = usize::try_from(element.partition()).ok().and_then(|index| offsets.get_mut(index));
+            if let (rdkafka::Offset::Offset(offset), Some(slot)) = (element.offset(), slot) {
+                *slot = Some(offset);
+            }
+        }
+        Ok(offsets)
+    })
+    .await
+}
