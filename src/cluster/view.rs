@@ -250,15 +250,18 @@ async fn await_connections(session: &Session) {
 async fn look(session: &Session) -> Result<BTreeMap<SocketAddr, Gossip>, Error> {
     const CQL: &str = "SELECT address, host_id, status_with_port, heartbeat, \"schema\", load, dc, rack, \
                        release_version, native_address_and_port FROM system_views.gossip_info";
-    let nodes: Vec<SocketAddr> = session.nodes().into_iter().map(|node| node.address).collect();
-    let asked = nodes.iter().map(|node| session.query_at(*node, CQL, ANSWER_DEADLINE));
+    let nodes = session.nodes();
+    let asked = nodes.iter().map(|node| session.query_at(node.address, CQL, ANSWER_DEADLINE));
     let mut views = BTreeMap::new();
     let mut last = None;
     for (node, answer) in nodes.iter().zip(join_all(asked).await) {
         match answer {
             Ok(rows) => {
-                let gossip: Result<Gossip, _> = rows.iter().map(seen).collect();
-                views.insert(*node, gossip?);
+                let gossip = rows.iter().map(seen).collect::<Result<Gossip, _>>()?;
+                // Through a forwarded port it has another address to us than to its peers.
+                let own = gossip.iter().find(|(_, seen)| seen.host_id == Some(node.host_id));
+                let ip = own.map_or(node.address.ip(), |(ip, _)| *ip);
+                views.insert(SocketAddr::new(ip, node.address.port()), gossip);
             }
             Err(error) => last = Some(error),
         }

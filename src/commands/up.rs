@@ -104,10 +104,13 @@ async fn containers(context: &Context) -> anyhow::Result<()> {
         rows.add_row([container.service(), container.image(), &address, &container.describe()]);
     }
     context.output.print(rows.to_string())?;
-    context.output.note(
-        "from this machine: Cassandra at 127.0.0.1:9042, Kafka at 127.0.0.1:9092, Prometheus at \
-         http://127.0.0.1:9090, Grafana at http://127.0.0.1:3000\nnext: iotctl simulate --count 10000\n      iotctl node list \
-         --runtime docker\n      iotctl down --docker",
-    );
+    let is_there = |service| containers.iter().any(|container| container.service() == service);
+    let pages = [("prometheus", "http://127.0.0.1:9090"), ("grafana", "http://127.0.0.1:3000")];
+    let pages = pages.into_iter().filter(|(service, _)| is_there(*service));
+    let pages: String = pages.map(|(service, url)| format!(", {service} at {url}")).collect();
+    context.output.note(format!(
+        "from this machine: Cassandra at 127.0.0.1:9042, Kafka at 127.0.0.1:9092{pages}\n\
+         next: iotctl simulate --count 10000\n      iotctl node list --runtime docker\n      iotctl down --docker"
+    ));
     Ok(())
 }

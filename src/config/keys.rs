@@ -387,7 +387,11 @@ pub const KEYS: &[Key] = &[
         "remote: prints the free bytes of the data directory's disk; unchecked when empty.",
     ),
     key("cluster.command_timeout", millis(SECOND, DAY), "remote: how long such a command may take."),
-    key("docker.compose_file", Path, "The compose file; .env is read beside it."),
+    optional(
+        "docker.compose_file",
+        Path,
+        "The compose file; docker-compose.yml where the command runs, when empty. .env is read beside it.",
+    ),
     key("docker.project", Text, "Compose's project: the prefix of containers, networks and volumes."),
 ];
 

@@ -226,7 +226,8 @@ pub struct ClusterConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DockerConfig {
-    pub compose_file: PathBuf,
+    /// `docker-compose.yml` in the folder where the command runs, when absent.
+    pub compose_file: Option<PathBuf>,
     /// Compose's project name: the prefix of containers, networks and volumes.
     pub project: String,
 }
@@ -378,9 +379,15 @@ impl Default for ClusterConfig {
     }
 }
 
+impl DockerConfig {
+    pub fn compose_file(&self) -> PathBuf {
+        self.compose_file.clone().unwrap_or_else(|| "docker-compose.yml".into())
+    }
+}
+
 impl Default for DockerConfig {
     fn default() -> Self {
-        Self { compose_file: "docker-compose.yml".into(), project: "iotctl".into() }
+        Self { compose_file: None, project: "iotctl".into() }
     }
 }
 

@@ -31,7 +31,7 @@ impl Compose {
     /// # Errors
     /// A usage error that says what is missing: the compose file, the programs, an engine.
     pub async fn open(config: &DockerConfig) -> anyhow::Result<Self> {
-        let file = &config.compose_file;
+        let file = config.compose_file();
         if !file.is_file() {
             return Err(UsageError::new(format!(
                 "there is no {} (run it in iotctl's source folder, or set docker.compose_file)",
@@ -39,7 +39,7 @@ impl Compose {
             ))
             .into());
         }
-        let file = std::path::absolute(file).with_context(|| format!("cannot resolve {}", file.display()))?;
+        let file = std::path::absolute(&file).with_context(|| format!("cannot resolve {}", file.display()))?;
         let mut docker = Command::new("docker");
         docker.args(["version", "--format", "{{.Server.Version}}"]);
         output(docker, "docker version", ANSWER_DEADLINE)
