@@ -104,10 +104,20 @@ pub enum Command {
     /// Stop what `up` started
     Down(commands::down::DownArgs),
     /// Cassandra, Kafka, the schema, the lag, the disk and what is due, on one screen
+    ///
+    /// Looks at the configured servers, with TLS and passwords as configured, and at the processes of `iotctl up`. A server
+    /// that is away is said and hides nothing else. Exit code 0 when all is well, 1 when something needs attention.
     Status(commands::status::StatusArgs),
     /// Check servers, schema, replicas, clocks, retention, disk and encryption; each with what to do
+    ///
+    /// Changes nothing. What cannot be checked is said as skipped, with the reason. Exit code 1 when a check failed; warnings
+    /// alone are exit code 0.
     Doctor(commands::doctor::DoctorArgs),
     /// A live view of rates, lag, nodes and partitions on the whole screen
+    ///
+    /// `produced` and `consumed` are what the topic and the group's committed offsets grow by; `mutations` and each node's
+    /// writes are what the nodes stored (a batch of one partition is one). Latencies are of about the last five minutes.
+    /// Keys: q or Esc quit, p pauses, Tab changes between nodes and partitions, arrows choose a row.
     Top(commands::top::TopArgs),
     /// List the nodes of Cassandra, add one, decommission one
     #[command(subcommand)]

@@ -11,9 +11,6 @@ use crate::error::Interrupted;
 use crate::output::{Output, Paint};
 
 /// Check servers, schema, replicas, clocks, retention, disk and encryption; each with what to do.
-///
-/// Changes nothing. What cannot be checked is said as skipped, with the reason. Exit code 1 when a check failed; warnings
-/// alone are exit code 0.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl doctor

@@ -15,9 +15,6 @@ use crate::status::kafka::{Topic, age};
 use crate::status::{Cassandra, Kafka, Schema, Section, Servers, Status};
 
 /// Cassandra, Kafka, the schema, the lag, the disk and what is due, on one screen.
-///
-/// Looks at the configured servers, with TLS and passwords as configured, and at the processes of `iotctl up`. A server
-/// that is away is said and hides nothing else. Exit code 0 when all is well, 1 when something needs attention.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl status

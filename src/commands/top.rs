@@ -10,10 +10,6 @@ use crate::error::UsageError;
 use crate::top;
 
 /// A live view of rates, lag, nodes and partitions on the whole screen.
-///
-/// `produced` and `consumed` are what the topic and the group's committed offsets grow by; `mutations` and each node's
-/// writes are what the nodes stored (a batch of one partition is one). Latencies are of about the last five minutes.
-/// Keys: q or Esc quit, p pauses, Tab changes between nodes and partitions, arrows choose a row.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl top
