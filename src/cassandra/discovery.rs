@@ -124,7 +124,13 @@ fn install(inner: &Inner, view: View) {
         nodes.push((node, tokens));
     }
     for gone in current.nodes.iter().filter(|node| !nodes.iter().any(|(other, _)| Arc::ptr_eq(other, node))) {
-        warn!(node = %gone.info.address, "a node has left");
+        match nodes.iter().find(|(node, _)| node.info.host_id == gone.info.host_id) {
+            // As one does that was first reached through a forwarded port.
+            Some((now, _)) => {
+                info!(node = %gone.info.address, now = %now.info.address, "a node has another address");
+            }
+            None => warn!(node = %gone.info.address, "a node has left"),
+        }
         gone.forget();
     }
     let datacenter = current.local_datacenter.clone();

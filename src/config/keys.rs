@@ -50,8 +50,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("local", "The servers of `iotctl up`."),
     (
         "cluster",
-        "Whose Cassandra nodes `iotctl node` tends. Commands are run by sh, with the node's address in $NODE (and a dead \
-         one's in $DEAD).",
+        "Whose nodes `iotctl node` tends. Commands are run by sh with $NODE, the node's address (and $DEAD, a dead one's).",
     ),
     ("docker", "The containers of `iotctl up --docker`."),
 ];

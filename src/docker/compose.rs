@@ -39,7 +39,8 @@ impl Compose {
             ))
             .into());
         }
-        let file = std::path::absolute(&file).with_context(|| format!("cannot resolve {}", file.display()))?;
+        let file =
+            std::path::absolute(&file).with_context(|| format!("cannot resolve {}", file.display()))?;
         let mut docker = Command::new("docker");
         docker.args(["version", "--format", "{{.Server.Version}}"]);
         output(docker, "docker version", ANSWER_DEADLINE)
