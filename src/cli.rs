@@ -123,6 +123,8 @@ pub enum Command {
     Extremes(commands::extremes::ExtremesArgs),
     /// Groups and sensors with their last reading
     Sensors(commands::sensors::SensorsArgs),
+    /// Sensors that have sent nothing for longer than they should
+    Silent(commands::silent::SilentArgs),
     /// List, show, export or replay what could not be stored
     #[command(subcommand)]
     DeadLetters(commands::dead_letters::DeadLettersCommand),

@@ -20,6 +20,7 @@ pub mod node;
 pub mod query;
 pub mod schema;
 pub mod sensors;
+pub mod silent;
 pub mod simulate;
 pub mod status;
 pub mod up;
@@ -68,5 +69,6 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::DeadLetters(command) => dead_letters::run(command, context).await,
         Command::Audit(args) => audit::run(args, context).await,
         Command::Sensors(args) => sensors::run(args, context).await,
+        Command::Silent(args) => silent::run(args, context).await,
     }
 }
