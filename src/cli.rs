@@ -139,6 +139,8 @@ pub enum Command {
     /// Groups and sensors with their last reading
     Sensors(commands::sensors::SensorsArgs),
     Purge(commands::purge::PurgeArgs),
+    /// Sensors that have sent nothing for longer than they should
+    Silent(commands::silent::SilentArgs),
     /// List, show, export or replay what could not be stored
     #[command(subcommand)]
     DeadLetters(commands::dead_letters::DeadLettersCommand),

@@ -113,7 +113,8 @@ fn naive(text: &str) -> Option<NaiveDateTime> {
     FORMATS.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
 }
 
-fn length(text: &str) -> Result<i64, TimeError> {
+/// A length of time in milliseconds: 24h, 30m, 7d.
+pub fn length(text: &str) -> Result<i64, TimeError> {
     let no_length = || TimeError::NoLength { text: text.to_owned() };
     let length = humantime::parse_duration(text.trim()).map_err(|_| no_length())?;
     i64::try_from(length.as_millis()).map_err(|_| no_length())

@@ -23,6 +23,7 @@ pub mod purge;
 pub mod query;
 pub mod schema;
 pub mod sensors;
+pub mod silent;
 pub mod simulate;
 pub mod status;
 pub mod top;
@@ -76,5 +77,6 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Audit(args) => audit::run(args, context).await,
         Command::Purge(args) => purge::run(args, context).await,
         Command::Sensors(args) => sensors::run(args, context).await,
+        Command::Silent(args) => silent::run(args, context).await,
     }
 }

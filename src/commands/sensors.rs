@@ -137,13 +137,13 @@ fn sensor_cells<'a>(reading: &'a StoredReading, age: &'a Age) -> Vec<Cell<'a>> {
 
 /// The time since a reading: for people as `3h 12m`, for programs in whole seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Age {
+pub(super) enum Age {
     Text(String),
     Seconds(u64),
 }
 
 impl Age {
-    fn cell(&self) -> Cell<'_> {
+    pub(super) fn cell(&self) -> Cell<'_> {
         match self {
             Age::Text(text) => Cell::Text(text),
             Age::Seconds(seconds) => Cell::Count(*seconds),
@@ -152,7 +152,7 @@ impl Age {
 }
 
 /// A reading that is ahead of our clock is 0 s old.
-fn age(now: i64, at: i64, format: Format) -> Age {
+pub(super) fn age(now: i64, at: i64, format: Format) -> Age {
     let seconds = u64::try_from(now.saturating_sub(at) / 1000).unwrap_or(0);
     match format {
         Format::Table => Age::Text(two_largest_units(seconds)),

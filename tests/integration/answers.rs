@@ -13,6 +13,7 @@ crate::trials!(
     a_filter_keeps_exactly_the_rows_that_satisfy_it,
     a_limit_gives_the_newest_rows,
     sensors_are_listed_with_their_last_reading,
+    the_silent_sensors_are_those_whose_newest_raw_row_is_old,
 );
 
 /// 2026-11-01T00:00:00Z.
@@ -204,5 +205,63 @@ fn sensors_are_listed_with_their_last_reading() -> anyhow::Result<()> {
     ensure!(rows.len() == 8, "{rows:#?}");
     let newest = rows.iter().find(|row| row["iot_sensor_id"] == "00000000-0000-0000-0000-000000000007");
     ensure!(newest.is_some_and(|row| row["temperature"] == 39.0), "{newest:?}");
+    Ok(())
+}
+
+fn the_silent_sensors_are_those_whose_newest_raw_row_is_old() -> anyhow::Result<()> {
+    let lab = Lab::new("silent")?;
+    let now = chrono::Utc::now().timestamp_millis();
+    // Sensor n has last recorded n * 10 minutes ago; an older reading arrives after it, and one comes twice.
+    let ages = |n: i64| [n * 600_000, n * 600_000 + 7_200_000, n * 600_000];
+    let messages = (0..12).flat_map(|n: i64| {
+        ages(n).map(|age| {
+            message(&format!("plant-{}", n % 3), n as u128, now - age, &format!(r#","temperature":{n}"#))
+        })
+    });
+    lab.send(messages)?;
+    lab.ingest()?;
+    // The newest raw row of each sensor, by a full scan.
+    let rows = lab.cql("SELECT location, iot_sensor_id, recorded_timestamp FROM {ks}.iot_sensor_metrics")?;
+    let mut newest: HashMap<(String, uuid::Uuid), i64> = HashMap::new();
+    for row in rows.iter() {
+        let at = newest.entry((row.get(0)?, row.get(1)?)).or_insert(i64::MIN);
+        *at = row.get::<i64>(2)?.max(*at);
+    }
+    ensure!(newest.len() == 12, "{newest:?}");
+    let silent = |arguments: &[&str]| -> anyhow::Result<Vec<(String, String, String)>> {
+        let rows = lab.lines(&[&["-q", "silent", "--format", "ndjson"], arguments].concat())?;
+        let text = |row: &serde_json::Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        Ok(rows
+            .iter()
+            .map(|row| (text(row, "location"), text(row, "iot_sensor_id"), text(row, "recorded_timestamp")))
+            .collect())
+    };
+    let expected = |bound_minutes: i64, location: Option<&str>| {
+        let mut expected: Vec<_> = newest
+            .iter()
+            .filter(|((place, _), at)| {
+                **at < now - bound_minutes * 60_000 && location.is_none_or(|location| place == location)
+            })
+            .map(|((place, sensor), at)| (*at, place.clone(), sensor.to_string()))
+            .collect();
+        expected.sort();
+        expected
+            .into_iter()
+            .map(|(at, place, sensor)| {
+                let at = chrono::DateTime::from_timestamp_millis(at).unwrap_or_default();
+                (place, sensor, at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+            })
+            .collect::<Vec<_>>()
+    };
+    // The bounds lie between the ages, so that the seconds which the test takes decide nothing.
+    for minutes in [45, 85] {
+        let found = silent(&["--longer-than", &format!("{minutes}m")])?;
+        let wanted = expected(minutes, None);
+        ensure!(!wanted.is_empty() && found == wanted, "{minutes} minutes: {found:#?}, not {wanted:#?}");
+    }
+    let found = silent(&["--longer-than", "45m", "--location", "plant-1"])?;
+    ensure!(found == expected(45, Some("plant-1")) && found.len() == 2, "{found:#?}");
+    ensure!(silent(&["--longer-than", "30d"])?.is_empty());
+    lab.fails(2, &["-q", "silent", "--longer-than", "soon"])?;
     Ok(())
 }

@@ -1,0 +1,72 @@
+//! `iotctl silent`: sensors that have sent nothing for longer than they should.
+
+use chrono::Utc;
+use clap::Args;
+
+use super::Context;
+use super::query::{GroupArgs, until_stopped};
+use super::sensors::{Age, age};
+use crate::analytics::{silence, time_range};
+use crate::cassandra::Session;
+use crate::error::UsageError;
+use crate::output::Format;
+use crate::output::record::{Cell, Clock, Heading};
+
+/// Sensors that have sent nothing for longer than they should, the longest silent first.
+///
+/// Silence is counted from the moment that the newest reading was recorded, not from when it arrived: a reading that
+/// comes late does not make a sensor speak again. A sensor that has moved to another group is silent in its old one.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  iotctl silent
+  iotctl silent --longer-than 15m --location plant-1
+  iotctl silent --longer-than 1d --format ndjson | jq -r .iot_sensor_id")]
+pub struct SilentArgs {
+    /// Silent for longer than this: 15m, 1h, 2d
+    #[arg(long, value_name = "LENGTH", default_value = "1h")]
+    pub longer_than: String,
+    #[command(flatten)]
+    pub group: GroupArgs,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Local time instead of UTC
+    #[arg(long)]
+    pub local: bool,
+}
+
+pub async fn run(args: SilentArgs, context: Context) -> anyhow::Result<()> {
+    let longest =
+        time_range::length(&args.longer_than).map_err(|error| UsageError::new(error.to_string()))?;
+    let session = Session::connect(&context.config.cassandra).await?;
+    let groups = until_stopped(&context.shutdown, args.group.selection().resolve(&session)).await?;
+    let now = Utc::now().timestamp_millis();
+    let since = now.saturating_sub(longest);
+    let found = until_stopped(&context.shutdown, silence::find(&session, &groups, since)).await?;
+    let headings = vec![
+        Heading::left("location"),
+        Heading::left("device_type"),
+        Heading::left("iot_sensor_id"),
+        Heading::left("recorded_timestamp").titled("last reading"),
+        Heading::right("age_seconds").titled("silent for"),
+    ];
+    let clock = if args.local { Clock::Local } else { Clock::Utc };
+    let mut records = context.output.records(args.format, clock, headings)?;
+    for silent in &found.silent {
+        let age: Age = age(now, silent.last_at, args.format);
+        records.write(&[
+            Cell::Text(&silent.group.location),
+            Cell::Text(&silent.group.device_type),
+            Cell::Uuid(silent.sensor),
+            Cell::Moment(silent.last_at),
+            age.cell(),
+        ])?;
+    }
+    let silent = records.finish()?;
+    context.output.note(match found.sensors {
+        0 => "nothing is stored yet: run `iotctl simulate` and `iotctl ingest`".to_owned(),
+        sensors => {
+            format!("{silent} of {sensors} sensors silent for longer than {}", args.longer_than.trim())
+        }
+    });
+    Ok(())
+}
