@@ -9,6 +9,7 @@ use libtest_mimic::{Arguments, Trial};
 
 mod lab;
 
+mod anomalies;
 mod answers;
 mod audit;
 mod commands;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     arguments.test_threads = arguments.test_threads.or(Some(2));
     let trials: Vec<Trial> = [
         round_trip::trials(),
+        anomalies::trials(),
         answers::trials(),
         audit::trials(),
         commands::trials(),
