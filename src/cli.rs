@@ -136,6 +136,8 @@ pub enum Command {
     Query(commands::query::QueryArgs),
     /// Each sensor's highest or lowest value, ranked
     Extremes(commands::extremes::ExtremesArgs),
+    /// Values unlike the others: beyond a limit, the usual, the season or the peers
+    Anomalies(commands::anomalies::AnomaliesArgs),
     /// Groups and sensors with their last reading
     Sensors(commands::sensors::SensorsArgs),
     Purge(commands::purge::PurgeArgs),

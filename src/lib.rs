@@ -9,6 +9,7 @@
 //! - [`ingestion`]: topic -> decode -> batches -> Cassandra -> commit.
 //! - [`cassandra`]: the only place that knows CQL and cdrs-tokio: the session, routing, schema, partitions, paging.
 //! - [`analytics`]: questions over stored readings: query, filters, extremes, sensors.
+//! - [`anomalies`]: detectors of values unlike the others, and their score against labels.
 //! - [`audit`]: ledger, topic and table compared, reading by reading.
 //! - [`local`]: real Cassandra and Kafka servers on this machine, for `iotctl up` and for the tests.
 //! - [`metrics`]: the Prometheus registry and its HTTP endpoint.
@@ -32,6 +33,7 @@
 //! 7. An operation on the cluster's membership is checked before, journaled while, verified after, and resumable.
 
 pub mod analytics;
+pub mod anomalies;
 pub mod audit;
 pub mod cassandra;
 pub mod cli;

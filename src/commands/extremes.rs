@@ -85,7 +85,7 @@ impl ExtremesArgs {
     }
 }
 
-fn finite(text: &str) -> Result<f32, String> {
+pub(super) fn finite(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
         Ok(value) if value.is_finite() => Ok(value),
         _ => Err("not a number that a 32-bit float can hold".to_owned()),
@@ -141,7 +141,7 @@ async fn with_bar<T>(output: &Output, progress: &Counter<Progress>, work: impl F
 }
 
 /// The metric by its name; columns that hold no number are refused before anything is asked.
-fn metric(name: &str) -> Result<Metric, UsageError> {
+pub(super) fn metric(name: &str) -> Result<Metric, UsageError> {
     use crate::analytics::Column;
     match Column::named(name.trim()) {
         Column::Metric(Metric::Other(name)) if name.is_empty() => {
@@ -157,7 +157,11 @@ fn metric(name: &str) -> Result<Metric, UsageError> {
 
 /// A name that no sensor has sent is a mistake; one that has no value in this range is an empty answer. Where nothing
 /// is stored, no name is known to be wrong.
-fn known_or_refused(metric: &Metric, names: &BTreeSet<Arc<str>>, groups: usize) -> Result<(), UsageError> {
+pub(super) fn known_or_refused(
+    metric: &Metric,
+    names: &BTreeSet<Arc<str>>,
+    groups: usize,
+) -> Result<(), UsageError> {
     match metric {
         Metric::Other(name) if groups > 0 && !names.contains(name.as_str()) => Err(UsageError::new(format!(
             "no reading here has a metric {name} (known metrics: {})",

@@ -8,6 +8,7 @@ use crate::error::UsageError;
 use crate::output::Output;
 use crate::shutdown::Shutdown;
 
+pub mod anomalies;
 pub mod audit;
 pub mod config;
 pub mod dead_letters;
@@ -74,6 +75,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Query(args) => query::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,
         Command::DeadLetters(command) => dead_letters::run(command, context).await,
+        Command::Anomalies(args) => anomalies::run(args, context).await,
         Command::Audit(args) => audit::run(args, context).await,
         Command::Purge(args) => purge::run(args, context).await,
         Command::Sensors(args) => sensors::run(args, context).await,

@@ -9,6 +9,7 @@ use libtest_mimic::{Arguments, Trial};
 
 mod lab;
 
+mod anomalies;
 mod answers;
 mod audit;
 mod commands;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let trials: Vec<Trial> = [
         purge::trials(),
         round_trip::trials(),
+        anomalies::trials(),
         answers::trials(),
         audit::trials(),
         commands::trials(),

@@ -1,0 +1,86 @@
+//! Values that are unlike the others: detectors over series in memory. No CQL here and no printing.
+//!
+//! - [`robust`]: median and median absolute deviation, which a few wild values do not move.
+//! - [`threshold`]: values beyond a limit; [`robust_z`]: values far from the sensor's own median;
+//!   [`seasonal`]: values that the hour of the day and the trend do not explain (MSTL);
+//!   [`peers`]: sensors unlike the others of their group (DBSCAN).
+//! - [`runs`]: findings side by side become one [`Anomaly`]; [`score`]: precision and recall against labels.
+
+use crate::analytics::series::Point;
+
+pub mod peers;
+pub mod robust;
+pub mod robust_z;
+pub mod runs;
+pub mod score;
+pub mod seasonal;
+pub mod threshold;
+
+/// A point that a detector finds unusual.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Finding {
+    pub point: Point,
+    /// What the detector would have expected in its place: a median, a limit, a seasonal value.
+    pub expected: f64,
+    /// How far it is from that, in robust standard deviations; `None` for a limit, which knows none.
+    pub score: Option<f64>,
+}
+
+impl Finding {
+    /// How unusual it is, for ranking within one method.
+    fn severity(&self) -> f64 {
+        self.score.unwrap_or(self.point.value - self.expected).abs()
+    }
+}
+
+/// Findings of one sensor that follow one another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Anomaly {
+    /// The first and the last moment found, in milliseconds since the epoch.
+    pub from: i64,
+    pub to: i64,
+    /// How many points were found in between.
+    pub points: u64,
+    /// The most unusual of them.
+    pub worst: Finding,
+}
+
+impl Anomaly {
+    pub fn severity(&self) -> f64 {
+        self.worst.severity()
+    }
+}
+
+/// How much counts as unusual, between 0 (nothing) and 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sensitivity(f64);
+
+impl Sensitivity {
+    /// Six robust standard deviations: with normal noise two readings of a billion lie beyond.
+    pub const DEFAULT: Self = Self(0.5);
+
+    /// `None` outside of (0, 1].
+    pub fn new(sensitivity: f64) -> Option<Self> {
+        (sensitivity > 0.0 && sensitivity <= 1.0).then_some(Self(sensitivity))
+    }
+
+    /// The robust standard deviations beyond which a point is found: 3 at 1, 6 at 0.5, 30 at 0.1.
+    pub fn deviations(self) -> f64 {
+        3.0 / self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_sensitive_means_fewer_deviations() {
+        let deviations = |value| Sensitivity::new(value).map(Sensitivity::deviations);
+        assert_eq!(deviations(1.0), Some(3.0));
+        assert_eq!(Sensitivity::DEFAULT.deviations(), 6.0);
+        for value in [0.0, -0.5, 1.01, f64::NAN, f64::INFINITY] {
+            assert_eq!(deviations(value), None, "{value}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Centre and spread that a few wild values do not move.
+
+/// Of normal values the median absolute deviation times this is the standard deviation.
+const MAD_TO_DEVIATION: f64 = 1.482_602_218_505_602;
+/// And the mean absolute deviation times this.
+const MEAN_DEVIATION_TO_DEVIATION: f64 = 1.253_314_137_315_5;
+
+/// Median and spread of values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Centre {
+    pub median: f64,
+    /// A robust standard deviation. Where over half of the values are the same, the median deviation is 0, and the
+    /// mean absolute deviation stands in for it; 0 only where all values are the same.
+    pub deviation: f64,
+}
+
+impl Centre {
+    /// `None` without a value. Reorders `values`, which must hold no NaN.
+    pub fn of(values: &mut [f64]) -> Option<Self> {
+        let median = median(values)?;
+        for value in values.iter_mut() {
+            *value = (*value - median).abs();
+        }
+        let deviation = match self::median(values)? * MAD_TO_DEVIATION {
+            0.0 => values.iter().sum::<f64>() / values.len() as f64 * MEAN_DEVIATION_TO_DEVIATION,
+            deviation => deviation,
+        };
+        Some(Self { median, deviation })
+    }
+
+    /// How many robust standard deviations `value` lies from the median; `None` where all values are the same.
+    pub fn score(&self, value: f64) -> Option<f64> {
+        (self.deviation > 0.0).then(|| (value - self.median) / self.deviation)
+    }
+}
+
+/// The median, of an even number the mean of the two in the middle. Reorders `values`, which must hold no NaN.
+pub fn median(values: &mut [f64]) -> Option<f64> {
+    let middle = values.len() / 2;
+    if values.is_empty() {
+        return None;
+    }
+    let is_even = values.len().is_multiple_of(2);
+    let (below, &mut upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    if !is_even {
+        return Some(upper);
+    }
+    let lower = below.iter().copied().max_by(f64::total_cmp)?;
+    Some(lower.midpoint(upper))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn wild_values_do_not_move_it() {
+        // R: median(x) = 10, mad(x) = 1.4826.
+        let centre = Centre::of(&mut [8.0, 9.0, 10.0, 11.0, 12.0, 1e9, 10.0]).unwrap();
+        assert_eq!(centre.median, 10.0);
+        assert!((centre.deviation - 1.4826).abs() < 1e-4, "{centre:?}");
+        assert!((centre.score(13.0).unwrap() - 3.0 / 1.4826).abs() < 1e-4);
+    }
+
+    #[test]
+    fn values_that_are_mostly_the_same_still_have_a_spread() {
+        let centre = Centre::of(&mut [5.0, 5.0, 5.0, 5.0, 9.0]).unwrap();
+        assert!((centre.deviation - 0.8 * 1.253_314).abs() < 1e-5, "{centre:?}");
+        assert_eq!(Centre::of(&mut [5.0, 5.0]).unwrap().score(9.0), None);
+        assert_eq!(Centre::of(&mut []), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_median_is_the_one_of_sorted_values(values in prop::collection::vec(-1e6f64..1e6, 1..40)) {
+            let mut sorted = values.clone();
+            sorted.sort_by(f64::total_cmp);
+            let half = sorted.len() / 2;
+            let expected =
+                if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 };
+            let found = median(&mut values.clone()).unwrap();
+            prop_assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1.0));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Values beyond a limit that a person set.
+
+use super::Finding;
+use crate::analytics::series::Point;
+
+/// What is still allowed; at least one of both is given.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Limits {
+    /// Values greater than this are found.
+    pub above: Option<f64>,
+    /// Values less than this are found.
+    pub below: Option<f64>,
+}
+
+impl Limits {
+    /// Limits that are compared as the 32-bit floats that values are stored as: 21.3 is not above 21.3.
+    pub fn of_stored(above: Option<f32>, below: Option<f32>) -> Self {
+        Self { above: above.map(f64::from), below: below.map(f64::from) }
+    }
+
+    pub fn check(&self, point: Point) -> Option<Finding> {
+        let beyond = |limit: f64| Finding { point, expected: limit, score: None };
+        match *self {
+            Self { above: Some(above), .. } if point.value > above => Some(beyond(above)),
+            Self { below: Some(below), .. } if point.value < below => Some(beyond(below)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_itself_is_allowed() {
+        let limits = Limits::of_stored(Some(28.3), Some(5.0));
+        let check = |value: f32| limits.check(Point { at: 0, value: f64::from(value) });
+        assert_eq!(check(28.3), None);
+        assert_eq!(check(5.0), None);
+        assert_eq!(check(28.4).unwrap().expected, f64::from(28.3f32));
+        assert_eq!(check(4.9).unwrap().expected, 5.0);
+    }
+}

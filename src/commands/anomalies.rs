@@ -1,0 +1,515 @@
+//! `iotctl anomalies`: values that are unlike the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use chrono::Utc;
+use clap::{Args, ValueEnum};
+use uuid::Uuid;
+
+use super::Context;
+use super::extremes::{finite, known_or_refused, metric};
+use super::query::{GroupArgs, TimeArgs, until_stopped};
+use crate::analytics::series::{self, Point, Regular, Wanted};
+use crate::analytics::{TimeRange, extremes};
+use crate::anomalies::seasonal::SeasonalError;
+use crate::anomalies::threshold::Limits;
+use crate::anomalies::{Anomaly, Finding, Sensitivity, peers, robust_z, runs, seasonal};
+use crate::cassandra::Session;
+use crate::cassandra::groups::Group;
+use crate::error::UsageError;
+use crate::output::record::{Cell, Heading};
+use crate::output::{Format, Output};
+use crate::reading::Metric;
+
+/// Anomalies of a table where no --top is given: about what a person looks at.
+const TABLE_TOP: usize = 100;
+/// Anomalies that are held until they are ranked.
+const MOST_ANOMALIES: usize = 1_000_000;
+
+/// Values that are unlike the others, joined to events: a limit crossed, or far from what is usual.
+///
+/// Four ways to tell what is usual: a limit that you set (threshold); the sensor's own median (robust-z); the hour of
+/// the day and the trend of that sensor (seasonal, by MSTL); the other sensors of its location and device type at the
+/// same time (peers, by DBSCAN). Spread is measured by the median absolute deviation, which an anomaly hardly moves.
+/// What is usual is learnt from the same range of time: ask for days, not for minutes.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  iotctl anomalies --metric temperature --above 28 --last 24h
+  iotctl anomalies --metric temperature --method robust-z --last 7d
+  iotctl anomalies --metric temperature --method seasonal --location plant-1 --last 14d --sensitivity 0.8
+  iotctl anomalies --metric humidity --method peers --location plant-1 --device-type thermostat --last 24h
+  iotctl anomalies --metric rpm --method seasonal --season 24h,7d --step 10m --last 60d --format ndjson
+
+Sensitivity: a point is unusual beyond 3 / SENSITIVITY robust standard deviations: 6 at 0.5 (the default), 3 at 1.
+A score is that distance in robust standard deviations; what was expected stands beside the value.")]
+pub struct AnomaliesArgs {
+    /// A numeric column or a name in other_metrics
+    #[arg(long, value_name = "NAME")]
+    pub metric: String,
+    /// What is unusual [default: threshold with --above or --below, else robust-z]
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// Values greater than this
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite)]
+    pub above: Option<f32>,
+    /// Values less than this
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite)]
+    pub below: Option<f32>,
+    /// Between 0 and 1: how little counts as unusual [default: 0.5]
+    #[arg(long, value_name = "0-1", value_parser = sensitivity)]
+    pub sensitivity: Option<Sensitivity>,
+    /// What repeats, for the method seasonal [default: 24h]
+    #[arg(long, value_name = "LENGTH,…", value_delimiter = ',', value_parser = length)]
+    pub season: Vec<i64>,
+    /// Means over this length instead of single readings [default for peers: the usual interval]
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    pub step: Option<i64>,
+    /// Findings no farther apart than this are one anomaly [default: two usual intervals of the sensor]
+    #[arg(long, value_name = "LENGTH", value_parser = length)]
+    pub join: Option<i64>,
+    /// At most so many, the most unusual; 0 for all [default: 100 for tables, else all]
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    #[command(flatten)]
+    pub group: GroupArgs,
+    /// One sensor's values
+    #[arg(long, value_name = "ID")]
+    pub sensor: Option<Uuid>,
+    #[command(flatten)]
+    pub time: TimeArgs,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// How to tell what is unusual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Beyond --above or --below
+    Threshold,
+    /// Far from the sensor's median
+    RobustZ,
+    /// Far from what the season and the trend explain
+    Seasonal,
+    /// Far from the other sensors of the group
+    Peers,
+}
+
+impl Method {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Threshold => "threshold",
+            Self::RobustZ => "robust-z",
+            Self::Seasonal => "seasonal",
+            Self::Peers => "peers",
+        }
+    }
+}
+
+fn sensitivity(text: &str) -> Result<Sensitivity, String> {
+    let sensitivity = text.parse().ok().and_then(Sensitivity::new);
+    sensitivity.ok_or_else(|| "not a number above 0 and up to 1".to_owned())
+}
+
+/// A length of at least a second, in milliseconds.
+pub(super) fn length(text: &str) -> Result<i64, String> {
+    let length = humantime::parse_duration(text.trim()).map_err(|_| "no length (write 10m, 24h or 7d)")?;
+    let millis =
+        i64::try_from(length.as_millis()).ok().filter(|millis| (1_000..=MOST_MILLIS).contains(millis));
+    millis.ok_or_else(|| "not between 1s and 10 years".to_owned())
+}
+
+const MOST_MILLIS: i64 = 3_660 * 86_400_000;
+
+/// What to look for, once the flags agree with one another.
+struct Hunt {
+    method: Method,
+    limits: Limits,
+    sensitivity: Sensitivity,
+    seasons: Vec<i64>,
+    step: Option<i64>,
+    join: Option<i64>,
+}
+
+impl AnomaliesArgs {
+    fn hunt(&self) -> Result<Hunt, UsageError> {
+        let has_limit = self.above.is_some() || self.below.is_some();
+        let method = self.method.unwrap_or(if has_limit { Method::Threshold } else { Method::RobustZ });
+        let name = method.name();
+        let refuse = |message: String| Err(UsageError::new(message));
+        match method {
+            Method::Threshold if !has_limit => {
+                return refuse("--method threshold needs --above or --below".to_owned());
+            }
+            Method::Threshold if self.sensitivity.is_some() => {
+                return refuse("--sensitivity means nothing with a limit (leave it out)".to_owned());
+            }
+            Method::Threshold => {}
+            _ if has_limit => {
+                return refuse(format!("--above and --below are for --method threshold, not {name}"));
+            }
+            _ => {}
+        }
+        if let (Some(above), Some(below)) = (self.above, self.below)
+            && above < below
+        {
+            return refuse(format!(
+                "every value is above {above} or below {below} (swap --above and --below)"
+            ));
+        }
+        if !self.season.is_empty() && method != Method::Seasonal {
+            return refuse(format!("--season is for --method seasonal, not {name}"));
+        }
+        if self.sensor.is_some() && method == Method::Peers {
+            return refuse("--method peers compares the sensors of a group (leave --sensor out)".to_owned());
+        }
+        let seasons = if self.season.is_empty() { vec![86_400_000] } else { self.season.clone() };
+        Ok(Hunt {
+            method,
+            limits: Limits::of_stored(self.above, self.below),
+            sensitivity: self.sensitivity.unwrap_or(Sensitivity::DEFAULT),
+            seasons,
+            step: self.step,
+            join: self.join,
+        })
+    }
+}
+
+/// An anomaly and whose it is.
+struct Found {
+    group: Arc<Group>,
+    sensor: Uuid,
+    anomaly: Anomaly,
+}
+
+/// All that was found, and what was looked at.
+#[derive(Default)]
+struct Catch {
+    found: Vec<Found>,
+    sensors: usize,
+    values: usize,
+    /// Sensors that could not be judged, with the first reason.
+    skipped: usize,
+    why_skipped: Option<SeasonalError>,
+}
+
+pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
+    let range = args.time.range(Utc::now().timestamp_millis())?;
+    let metric = metric(&args.metric)?;
+    let hunt = Arc::new(args.hunt()?);
+    let Context { output, shutdown, config, .. } = &context;
+    let session = Session::connect(&config.cassandra).await?;
+    let selection = args.group.selection();
+    let groups = until_stopped(shutdown, async {
+        match args.sensor {
+            Some(sensor) => selection.resolve_sensor(&session, sensor).await,
+            None => selection.resolve(&session).await,
+        }
+    })
+    .await?;
+
+    let mut caught = Catch::default();
+    let spinner = output.spinner(format!("looking for unusual {metric}"));
+    for group in &groups {
+        let wanted = Wanted { group: group.clone(), sensor: args.sensor, metric: metric.clone(), range };
+        until_stopped(shutdown, search(&session, &wanted, &hunt, &mut caught)).await?;
+    }
+    spinner.finish_and_clear();
+    if caught.values == 0 && matches!(metric, Metric::Other(_)) {
+        let names = until_stopped(shutdown, extremes::other_metric_names(&session, &groups)).await?;
+        known_or_refused(&metric, &names, groups.len())?;
+    }
+    print(&args, &hunt, &metric, &mut caught, output)?;
+    remark(&caught, &hunt, &metric, range, groups.len(), output);
+    Ok(())
+}
+
+/// Searches one group.
+async fn search(
+    session: &Session,
+    wanted: &Wanted,
+    hunt: &Arc<Hunt>,
+    caught: &mut Catch,
+) -> anyhow::Result<()> {
+    if hunt.method == Method::Threshold && hunt.step.is_none() {
+        return search_stream(session, wanted, hunt, caught).await;
+    }
+    let sensors = wanted.by_sensor(session, hunt.step).await?;
+    caught.sensors += sensors.len();
+    caught.values += sensors.values().map(Vec::len).sum::<usize>();
+    if hunt.method == Method::Peers {
+        let hunt = hunt.clone();
+        let anomalies = blocking(move || search_peers(&sensors, &hunt)).await??;
+        return anomalies.into_iter().try_for_each(|(sensor, anomaly)| caught.add(wanted, sensor, anomaly));
+    }
+    for (sensor, points) in sensors {
+        let hunt = hunt.clone();
+        match blocking(move || search_points(&points, &hunt)).await? {
+            Ok(anomalies) => {
+                anomalies.into_iter().try_for_each(|anomaly| caught.add(wanted, sensor, anomaly))?;
+            }
+            Err(SeasonalError::Series(error)) => return Err(error.into()),
+            Err(error) => {
+                caught.skipped += 1;
+                caught.why_skipped.get_or_insert(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Models take their time; the signal to stop is heard meanwhile.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("the model ended with a panic")
+}
+
+/// A limit needs no series in memory: readings are checked as they come, in order of time.
+async fn search_stream(
+    session: &Session,
+    wanted: &Wanted,
+    hunt: &Hunt,
+    caught: &mut Catch,
+) -> anyhow::Result<()> {
+    /// A sensor's last moments, for the usual interval, and what is open.
+    #[derive(Default)]
+    struct Watched {
+        runs: runs::Runs,
+        last: Option<i64>,
+        interval: Option<i64>,
+    }
+    let mut scan = wanted.scan(session).await?;
+    let mut sensors: BTreeMap<Uuid, Watched> = BTreeMap::new();
+    while let Some(chunk) = scan.next().await? {
+        for reading in &chunk {
+            let Some(value) = reading.value(&wanted.metric) else { continue };
+            let at = reading.recorded_at;
+            caught.values += 1;
+            let watched = sensors.entry(reading.sensor).or_default();
+            let interval = watched.last.replace(at).map(|last| at - last);
+            // The shortest so far: a gap must not make later ones look usual.
+            watched.interval = [watched.interval, interval].into_iter().flatten().min();
+            if let Some(finding) = hunt.limits.check(Point { at, value: f64::from(value) }) {
+                let quiet = hunt.join.unwrap_or_else(|| quiet(watched.interval));
+                if let Some(anomaly) = watched.runs.add(finding, quiet) {
+                    caught.add(wanted, reading.sensor, anomaly)?;
+                }
+            }
+        }
+    }
+    caught.sensors += sensors.len();
+    for (sensor, mut watched) in sensors {
+        if let Some(anomaly) = watched.runs.end() {
+            caught.add(wanted, sensor, anomaly)?;
+        }
+    }
+    Ok(())
+}
+
+/// How long findings may be apart and still be one anomaly: one reading may be missing or ordinary in between.
+fn quiet(interval: Option<i64>) -> i64 {
+    2 * interval.map_or(0, series::round_step)
+}
+
+fn search_points(points: &[Point], hunt: &Hunt) -> Result<Vec<Anomaly>, SeasonalError> {
+    let findings: Vec<Finding> = match hunt.method {
+        Method::Threshold => points.iter().filter_map(|point| hunt.limits.check(*point)).collect(),
+        Method::RobustZ | Method::Peers => robust_z::find(points, hunt.sensitivity),
+        Method::Seasonal => seasonal::find(points, &hunt.seasons, hunt.sensitivity)?,
+    };
+    Ok(runs::join(findings, hunt.join.unwrap_or_else(|| quiet(series::usual_step(points)))))
+}
+
+fn search_peers(
+    sensors: &BTreeMap<Uuid, Vec<Point>>,
+    hunt: &Hunt,
+) -> Result<Vec<(Uuid, Anomaly)>, series::SeriesError> {
+    let moments = || sensors.values().flatten().map(|point| point.at);
+    let (Some(from), Some(to)) = (moments().min(), moments().max()) else { return Ok(Vec::new()) };
+    // The slowest sensor's interval: within it each of them has a value.
+    let slowest = sensors.values().filter_map(|points| series::usual_step(points)).max();
+    let step = hunt.step.or(slowest).unwrap_or(1_000);
+    let steps = to.saturating_sub(from) / step.max(1) + 1;
+    if steps.saturating_mul(sensors.len() as i64) > series::MOST_POINTS as i64 {
+        return Err(series::SeriesError::TooManySteps);
+    }
+    let grids: Vec<Regular> =
+        sensors.values().map(|points| Regular::within(points, step, from, to)).collect::<Result<_, _>>()?;
+    let found = peers::find(&grids, hunt.sensitivity);
+    let quiet = hunt.join.unwrap_or(2 * step);
+    let anomalies = sensors.keys().zip(found);
+    Ok(anomalies
+        .flat_map(|(sensor, found)| runs::join(found, quiet).into_iter().map(|run| (*sensor, run)))
+        .collect())
+}
+
+impl Catch {
+    fn add(&mut self, wanted: &Wanted, sensor: Uuid, anomaly: Anomaly) -> anyhow::Result<()> {
+        if self.found.len() >= MOST_ANOMALIES {
+            return Err(UsageError::new(format!(
+                "more than {MOST_ANOMALIES} anomalies are no exceptions (set another limit, or a lower --sensitivity)"
+            ))
+            .into());
+        }
+        self.found.push(Found { group: wanted.group.clone(), sensor, anomaly });
+        Ok(())
+    }
+}
+
+fn print(
+    args: &AnomaliesArgs,
+    hunt: &Hunt,
+    metric: &Metric,
+    caught: &mut Catch,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let top = match args.top {
+        Some(0) => usize::MAX,
+        Some(top) => top,
+        None if args.format == Format::Table => TABLE_TOP,
+        None => usize::MAX,
+    };
+    if caught.found.len() > top {
+        caught.found.sort_by(|left, right| right.anomaly.severity().total_cmp(&left.anomaly.severity()));
+        caught.found.truncate(top);
+        if args.top.is_none() {
+            output.note(format!("showing the {top} most unusual (--top 0 for all)"));
+        }
+    }
+    caught.found.sort_by(|left, right| {
+        (left.anomaly.from, left.sensor, &left.group).cmp(&(right.anomaly.from, right.sensor, &right.group))
+    });
+    let mut records = output.records(args.format, args.time.clock(), headings(metric, args.format))?;
+    for found in &caught.found {
+        records.write(&cells(found, hunt, metric, args.format))?;
+    }
+    records.finish()?;
+    Ok(())
+}
+
+fn headings(metric: &Metric, format: Format) -> Vec<Heading> {
+    let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
+    let mut headings = vec![
+        Heading::left("from"),
+        Heading::left("to"),
+        Heading::right("points"),
+        Heading::left("worst"),
+        Heading::right("value").titled(format!("{metric}{unit}")),
+        Heading::right("expected"),
+        Heading::right("score"),
+        Heading::left("iot_sensor_id"),
+        Heading::left("location"),
+        Heading::left("device_type"),
+    ];
+    if format != Format::Table {
+        headings.extend([Heading::left("method"), Heading::left("metric"), Heading::left("unit")]);
+    }
+    headings
+}
+
+fn cells<'a>(found: &'a Found, hunt: &Hunt, metric: &'a Metric, format: Format) -> Vec<Cell<'a>> {
+    let Anomaly { from, to, points, worst } = &found.anomaly;
+    let mut cells = vec![
+        Cell::Moment(*from),
+        Cell::Moment(*to),
+        Cell::Count(*points),
+        Cell::Moment(worst.point.at),
+        Cell::Number(worst.point.value as f32),
+        Cell::Number(rounded(worst.expected)),
+        worst.score.map_or(Cell::Missing, |score| Cell::Number(rounded(score))),
+        Cell::Uuid(found.sensor),
+        Cell::Text(&found.group.location),
+        Cell::Text(&found.group.device_type),
+    ];
+    if format != Format::Table {
+        cells.push(Cell::Text(hunt.method.name()));
+        cells.push(Cell::Text(metric.name()));
+        cells.push(metric.unit().map_or(Cell::Missing, Cell::Text));
+    }
+    cells
+}
+
+/// What a model says, to five significant digits: more would only look exact.
+pub(super) fn rounded(value: f64) -> f32 {
+    if value == 0.0 || !value.is_finite() {
+        return value as f32;
+    }
+    let digits = 4 - value.abs().log10().floor() as i32;
+    let scale = 10f64.powi(digits.clamp(-30, 30));
+    ((value * scale).round() / scale) as f32
+}
+
+fn remark(caught: &Catch, hunt: &Hunt, metric: &Metric, range: TimeRange, groups: usize, output: &Output) {
+    let (anomalies, sensors, values) = (caught.found.len(), caught.sensors, caught.values);
+    output.note(if groups == 0 {
+        "nothing is stored yet: run `iotctl simulate` and `iotctl ingest`".to_owned()
+    } else if values == 0 {
+        let when = if range.is_everything() { "" } else { " in this range of time" };
+        format!("no reading has {metric}{when}")
+    } else {
+        let name = hunt.method.name();
+        format!("{anomalies} anomalies by {name} in {values} values of {sensors} sensors")
+    });
+    if hunt.method == Method::Peers && sensors > 0 && sensors < peers::FEWEST_SENSORS {
+        output.note("peers needs at least 3 sensors in a group");
+    }
+    if let Some(why) = &caught.why_skipped {
+        output.note(format!("{} sensors could not be judged: {why}", caught.skipped));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: AnomaliesArgs,
+    }
+
+    fn hunt(flags: &str) -> Result<Hunt, String> {
+        let line = ["anomalies", "--metric", "temperature"].into_iter().chain(flags.split_whitespace());
+        let line = Line::try_parse_from(line).map_err(|error| error.to_string())?;
+        line.args.hunt().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_limit_makes_it_a_threshold_and_else_the_median_decides() {
+        assert_eq!(hunt("--above 28").unwrap().method, Method::Threshold);
+        assert_eq!(hunt("--below -5").unwrap().limits.below, Some(-5.0));
+        assert_eq!(hunt("").unwrap().method, Method::RobustZ);
+        assert_eq!(hunt("--method seasonal --season 24h,7d").unwrap().seasons, [86_400_000, 7 * 86_400_000]);
+    }
+
+    #[test]
+    fn flags_that_mean_nothing_together_are_refused() {
+        for (flags, word) in [
+            ("--method threshold", "--above"),
+            ("--above 28 --sensitivity 0.9", "leave it out"),
+            ("--above 28 --method peers", "threshold"),
+            ("--above 5 --below 28", "swap"),
+            ("--season 24h", "seasonal"),
+            ("--method peers --sensor 5f0c1c9e-8b7b-5d3c-9d55-0b8b2f7e6a11", "--sensor"),
+            ("--sensitivity 0", "above 0"),
+            ("--sensitivity 2", "above 0"),
+            ("--step 1ms", "1s"),
+            ("--join soon", "10m"),
+        ] {
+            let error = hunt(flags).err().unwrap_or_default();
+            assert!(error.contains(word), "{flags}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_models_are_rounded_by_their_size() {
+        for (value, text) in [(1013.25678, "1013.3"), (-0.000123456, "-0.00012346"), (21.0, "21"), (0.0, "0")]
+        {
+            assert_eq!(rounded(value).to_string(), text);
+        }
+    }
+}
