@@ -106,6 +106,16 @@ impl Container {
         self.config.labels.get("com.docker.compose.service").map_or("", String::as_str)
     }
 
+    /// Compose's project, the prefix of its volumes.
+    pub fn project(&self) -> &str {
+        self.config.labels.get("com.docker.compose.project").map_or("", String::as_str)
+    }
+
+    /// As people and `docker ps` write it.
+    pub fn short_id(&self) -> &str {
+        self.id.get(..12).unwrap_or(&self.id)
+    }
+
     pub fn image(&self) -> &str {
         &self.config.image
     }

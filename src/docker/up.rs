@@ -61,7 +61,7 @@ pub async fn up(compose: &Compose, output: Output, shutdown: &Shutdown) -> anyho
                 Readiness::Failed(code) => bail!(
                     "{0} ended with {code} (see `docker logs {1}`)",
                     container.service(),
-                    &container.id[..12.min(container.id.len())]
+                    container.short_id()
                 ),
             }
         }

@@ -125,11 +125,21 @@ impl Machine {
     }
 }
 
+impl Machine {
+    fn pid(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.dir.join("pid")).ok()?;
+        text.trim().parse().ok().map(Pid::from_raw)
+    }
+
+    fn is_alive(&self) -> bool {
+        self.pid().is_some_and(|pid| kill(pid, None).is_ok())
+    }
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
-        let pid = fs::read_to_string(self.dir.join("pid")).ok().and_then(|text| text.trim().parse().ok());
-        if let Some(pid) = pid {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        if let Some(pid) = self.pid() {
+            let _ = kill(pid, Signal::SIGKILL);
         }
     }
 }
@@ -232,6 +242,7 @@ fn an_operators_own_machines() -> anyhow::Result<()> {
     bench.ok(&[&["-q", "node"], &leave[..]].concat())?;
     let away = servers().dir("remote-4-away");
     ensure!(is_there(&away) && !machine.dir.join("data").exists(), "its data was not moved aside");
+    ensure!(!machine.is_alive(), "its process runs on");
     fs::remove_dir_all(&away)?;
     ensure!(bench.ingest_runs(ingest)?, "ingest ended");
     bench.finish().map(|_| ())

@@ -68,18 +68,7 @@ impl Docker {
     }
 
     pub fn find(&self, name: &str) -> anyhow::Result<Node> {
-        let nodes = self.nodes();
-        let is_meant = |node: &Node| {
-            node.name == name || node.address.to_string() == name || node.ip().to_string() == name
-        };
-        match nodes.iter().find(|(node, _)| is_meant(node)) {
-            Some((node, _)) => Ok(node.clone()),
-            None => {
-                let known: Vec<_> = nodes.iter().map(|(node, _)| node.name.as_str()).collect();
-                Err(UsageError::new(format!("{name:?} is no node here (there are {})", known.join(", ")))
-                    .into())
-            }
-        }
+        super::find(name, self.nodes().into_iter().map(|(node, _)| node))
     }
 
     pub fn named(&self, name: &str) -> anyhow::Result<Node> {
@@ -223,7 +212,7 @@ impl Docker {
             Ok(lines) if !lines.trim().is_empty() => {
                 format!("; the last lines of its log:\n{}", lines.trim_end())
             }
-            _ => format!("; see `docker logs {}`", &container.id[..12.min(container.id.len())]),
+            _ => format!("; see `docker logs {}`", container.short_id()),
         }
     }
 
@@ -274,11 +263,9 @@ fn like(model: &Container, node: &Node, volume: &str, replaced: Option<IpAddr>) 
     let shared = model.mounts().iter().filter(|mount| mount.destination != DATA);
     volumes.extend(shared.filter_map(|mount| {
         let name = mount.name.as_ref()?;
-        Some(format!(
-            "{}:{}:ro",
-            name.split_once('_').map_or(name.as_str(), |(_, name)| name),
-            mount.destination
-        ))
+        // In the file a volume is named without the project.
+        let key = name.strip_prefix(model.project()).and_then(|rest| rest.strip_prefix('_')).unwrap_or(name);
+        Some(format!("{key}:{}:ro", mount.destination))
     }));
     let mut service = json!({
         "image": model.image(),

@@ -74,20 +74,7 @@ impl Local {
 
     /// By name, such as cassandra-2, or by address.
     pub fn find(&self, name: &str) -> anyhow::Result<Node> {
-        let servers = self.servers()?;
-        let is_meant = |server: &Server| {
-            server.name == name
-                || server.address.to_string() == name
-                || server.address.ip().to_string() == name
-        };
-        match servers.iter().find(|(_, server)| is_meant(server)) {
-            Some((_, server)) => Ok(node(server)),
-            None => {
-                let known: Vec<_> = servers.iter().map(|(_, server)| server.name.as_str()).collect();
-                let known = known.join(", ");
-                Err(UsageError::new(format!("{name:?} is no node here (there are {known})")).into())
-            }
-        }
+        super::find(name, self.servers()?.iter().map(|(_, server)| node(server)))
     }
 
     pub fn named(&self, name: &str) -> anyhow::Result<Node> {

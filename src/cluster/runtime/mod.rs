@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 
 use super::view::View;
 use crate::config::{Config, RuntimeKind};
+use crate::error::UsageError;
 use crate::local::layout::Layout;
 use crate::output::Output;
 use crate::shutdown::Shutdown;
@@ -33,6 +34,17 @@ impl Node {
     pub fn ip(&self) -> IpAddr {
         self.address.ip()
     }
+}
+
+/// The node that a person means, of those that a runtime knows: by name, address or address with port.
+fn find(name: &str, known: impl IntoIterator<Item = Node>) -> anyhow::Result<Node> {
+    let known: Vec<_> = known.into_iter().collect();
+    let is_meant =
+        |node: &&Node| node.name == name || node.address.to_string() == name || node.ip().to_string() == name;
+    known.iter().find(is_meant).cloned().ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|node| node.name.as_str()).collect();
+        UsageError::new(format!("{name:?} is no node here (there are {})", names.join(", "))).into()
+    })
 }
 
 /// Free space where the data of some nodes lies.

@@ -153,11 +153,12 @@ impl Remote {
         START_PATIENCE
     }
 
+    /// A node that has left listens no more and runs on, so that the command is run whether anything answers or not.
     pub async fn stop(&self, node: &Node) -> anyhow::Result<()> {
-        if !self.is_running(node).await? {
-            return Ok(());
-        }
         let Some(command) = &self.config.stop_command else {
+            if !self.is_running(node).await? {
+                return Ok(());
+            }
             bail!(UsageError::new(format!(
                 "{} still runs and iotctl does not know how to stop it (stop it, or set cluster.stop_command, and run the same \
                  command again)",
