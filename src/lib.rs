@@ -52,6 +52,7 @@ pub mod metrics;
 pub mod monitoring;
 pub mod output;
 pub mod reading;
+pub mod rollups;
 pub mod shutdown;
 pub mod simulation;
 pub mod status;

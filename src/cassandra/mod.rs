@@ -8,7 +8,7 @@
 //! - [`schema`]: schema.cql filled in, compared with what is there, and applied.
 //! - [`writes`]: the statements that store readings.
 //! - [`groups`]: which groups, sensors and partitions there are; [`readings`]: raw and newest readings, page by page;
-//!   [`aggregates`]: what the server computes over a partition.
+//!   [`aggregates`]: what the server computes over a partition; [`rollups`]: what was computed before.
 //! - [`error`]: failures, classified.
 
 use cassandra_protocol::frame::Version;
@@ -22,6 +22,7 @@ pub mod groups;
 mod node;
 pub mod purge;
 pub mod readings;
+pub mod rollups;
 pub mod rows;
 pub mod schema;
 pub mod session;

@@ -68,6 +68,14 @@ impl Values {
         }
     }
 
+    pub fn push_double(&mut self, value: f64) {
+        self.push(&value.to_be_bytes());
+    }
+
+    pub fn push_blob(&mut self, value: &[u8]) {
+        self.push(value);
+    }
+
     /// A missing value is not set: it writes no cell and no tombstone.
     pub fn push_boolean(&mut self, value: Option<bool>) {
         match value {

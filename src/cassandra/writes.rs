@@ -18,6 +18,7 @@ pub struct WriteStatements {
     sensor: Arc<Statement>,
     partition: Arc<Statement>,
     group: Arc<Statement>,
+    mark: Arc<Statement>,
 }
 
 impl WriteStatements {
@@ -44,13 +45,31 @@ impl WriteStatements {
         );
         let group =
             format!("INSERT INTO {keyspace}.sensor_groups (shard, location, device_type) VALUES (?, ?, ?)");
+        let mark = format!(
+            "INSERT INTO {keyspace}.rollup_dirty (location, device_type, hour, mark, marked_at) VALUES (?, ?, ?, ?, ?)"
+        );
         Ok(Self {
             reading: session.prepare(&reading).await?,
             latest: session.prepare(&latest).await?,
             sensor: session.prepare(&sensor).await?,
             partition: session.prepare(&partition).await?,
             group: session.prepare(&group).await?,
+            mark: session.prepare(&mark).await?,
         })
+    }
+
+    /// Without a server.
+    #[cfg(test)]
+    pub fn sample() -> Self {
+        let statement = Arc::new(Statement::sample(vec![0, 1]));
+        Self {
+            reading: statement.clone(),
+            latest: statement.clone(),
+            sensor: statement.clone(),
+            partition: statement.clone(),
+            group: statement.clone(),
+            mark: statement,
+        }
     }
 
     /// An empty batch of raw readings of one partition.
@@ -72,6 +91,11 @@ impl WriteStatements {
     /// An empty batch of buckets of one group; see [`partition_values`].
     pub fn partitions_batch(&self, location: &str, device_type: &str) -> Batch {
         Batch::new(&self.partition, &[location.as_bytes(), device_type.as_bytes()])
+    }
+
+    /// An empty batch of marks on hours of one group; see [`mark_values`].
+    pub fn mark_batch(&self, location: &str, device_type: &str) -> Batch {
+        Batch::new(&self.mark, &[location.as_bytes(), device_type.as_bytes()])
     }
 
     /// Records that a group exists.
@@ -114,6 +138,11 @@ pub fn sensor_values(location: &str, device_type: &str, sensor: Uuid) -> Values 
 
 pub fn partition_values(location: &str, device_type: &str, bucket: Bucket) -> Values {
     Values::new().text(location).text(device_type).timestamp(bucket.start).int(bucket.seconds)
+}
+
+/// A mark that says that readings arrive in `hour`, which is over.
+pub fn mark_values(location: &str, device_type: &str, hour: i64, mark: Uuid, marked_at: i64) -> Values {
+    Values::new().text(location).text(device_type).timestamp(hour).uuid(mark).timestamp(marked_at)
 }
 
 /// Where `sensor_groups` lists a group: FNV-1a of its names, a zero byte between them.

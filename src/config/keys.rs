@@ -47,6 +47,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("schema", "What `iotctl schema apply` fills into the schema, and where a row is written."),
     ("kafka", "How to reach Kafka and what to ask of it."),
     ("ingest", "The pipeline from Kafka to Cassandra."),
+    ("rollup", "Hourly and daily rollups, which answer questions over long ranges."),
     ("local", "The servers of `iotctl up`."),
     (
         "cluster",
@@ -301,6 +302,17 @@ pub const KEYS: &[Key] = &[
         Whole { min: 1, max: 100 },
         "Stop when more than this share of 1,000 messages cannot be stored; 100 never stops.",
     ),
+    key(
+        "rollup.in_ingest",
+        Boolean,
+        "Whether `iotctl ingest` computes rollups; `iotctl rollup` does it by hand.",
+    ),
+    key(
+        "rollup.hourly_retention",
+        millis(DAY, MAX_TTL),
+        "How long hourly rollups are kept, counted from the end of their day.",
+    ),
+    key("rollup.daily_retention", millis(DAY, MAX_TTL), "The same of daily rollups; not shorter."),
     optional(
         "local.data_dir",
         Path,

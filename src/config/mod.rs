@@ -47,6 +47,7 @@ pub struct Config {
     pub schema: SchemaConfig,
     pub kafka: KafkaConfig,
     pub ingest: IngestConfig,
+    pub rollup: RollupConfig,
     pub local: LocalConfig,
     pub cluster: ClusterConfig,
     pub docker: DockerConfig,
@@ -103,6 +104,19 @@ pub struct SchemaConfig {
     /// Width of the time bucket in a partition key. May be changed at any time: old buckets keep their width.
     #[serde(with = "duration")]
     pub bucket: Duration,
+}
+
+/// Rollups of the readings by hour and day.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollupConfig {
+    /// Whether `ingest` computes them. What is late is marked in any case.
+    pub in_ingest: bool,
+    /// How long those of an hour and of a day are kept, counted from the end of the day.
+    #[serde(with = "duration")]
+    pub hourly_retention: Duration,
+    #[serde(with = "duration")]
+    pub daily_retention: Duration,
 }
 
 /// How to reach Kafka and what to ask of it.
@@ -336,6 +350,13 @@ impl KafkaConfig {
     /// Where messages go that can never be stored.
     pub fn dead_letter_topic(&self) -> String {
         self.dead_letter_topic.clone().unwrap_or_else(|| format!("{}.dlq", self.topic))
+    }
+}
+
+impl Default for RollupConfig {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        Self { in_ingest: true, hourly_retention: days(400), daily_retention: days(1825) }
     }
 }
 

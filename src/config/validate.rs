@@ -35,6 +35,11 @@ pub fn validate(config: &Config) -> Checked {
     schema(&config.schema)?;
     kafka(&config.kafka)?;
     ingest(&config.ingest)?;
+    ensure(
+        config.rollup.daily_retention >= config.rollup.hourly_retention,
+        &["rollup.daily_retention", "rollup.hourly_retention"],
+        || "days would be gone before their hours (let rollup.daily_retention be no shorter)".into(),
+    )?;
     local(&config.local)?;
     cluster(&config.cluster)?;
     let is_plain = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || "-_".contains(char);

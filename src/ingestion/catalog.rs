@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::marks::HourMark;
 use crate::cassandra::writes::{self, WriteStatements};
 use crate::cassandra::{SealedBatch, Values};
 use crate::config::Consistency;
 use crate::reading::Bucket;
+use crate::rollups::{HOUR, hour_of};
 
 /// Beyond this many remembered entries the memory is emptied: recording again is harmless, growing is not.
 const MAX_REMEMBERED: usize = 2_000_000;
@@ -36,6 +38,8 @@ pub struct Catalog {
     partitions: HashSet<(GroupId, Bucket)>,
     /// The newest moment that was seen of each sensor.
     sensors: HashMap<(GroupId, Uuid), i64>,
+    /// The hours that rows went to.
+    hours: HashMap<(GroupId, i64), Arc<HourMark>>,
     pending: Pending,
 }
 
@@ -72,6 +76,29 @@ impl Catalog {
         }
     }
 
+    /// The mark of an hour that rows go to.
+    pub fn hour(&mut self, group: GroupId, hour: i64) -> Arc<HourMark> {
+        match self.hours.get(&(group, hour)) {
+            Some(mark) => mark.clone(),
+            None => {
+                let mark = HourMark::new(self.names(group).clone(), hour);
+                self.hours.insert((group, hour), mark.clone());
+                mark
+            }
+        }
+    }
+
+    /// The marks of the hours whose rows readers will find once the partitions that wait are recorded.
+    pub fn hours_of_new_partitions(&self) -> Vec<Arc<HourMark>> {
+        let hours = |&(group, bucket): &(GroupId, Bucket)| {
+            let count = usize::try_from((bucket.end() - hour_of(bucket.start)) / HOUR + 1).unwrap_or(usize::MAX);
+            (0..count).filter_map(move |index| {
+                self.hours.get(&(group, hour_of(bucket.start) + HOUR * index as i64)).cloned()
+            })
+        };
+        self.pending.partitions.iter().flat_map(hours).collect()
+    }
+
     /// Notes a reading of a sensor, bound as [`writes::bind_reading`] does.
     pub fn note_reading(&mut self, group: GroupId, sensor: Uuid, recorded_at: i64, bound: &Values) {
         match self.sensors.entry((group, sensor)) {
@@ -100,7 +127,7 @@ impl Catalog {
 
     /// Whether it remembers so much that it should [`Catalog::forget`], once no batch refers to its groups.
     pub fn is_full(&self) -> bool {
-        self.groups.len() + self.partitions.len() + self.sensors.len() > MAX_REMEMBERED
+        self.groups.len() + self.partitions.len() + self.sensors.len() + self.hours.len() > MAX_REMEMBERED
     }
 
     /// Forgets what was recorded. What waits must have been taken, and no [`GroupId`] be in use.
@@ -183,6 +210,19 @@ mod tests {
         }
         assert_eq!(catalog.pending.sensors, [(group, sensor)]);
         assert_eq!(catalog.pending.latest[&(group, sensor)], writes::latest_of(&bound(30), 30));
+    }
+
+    #[test]
+    fn a_new_partition_brings_the_hours_that_rows_went_to() {
+        let mut catalog = Catalog::default();
+        let group = catalog.group("plant-1", "thermostat");
+        let (one, other) = (catalog.hour(group, 2 * HOUR), catalog.hour(group, 30 * HOUR));
+        assert!(Arc::ptr_eq(&one, &catalog.hour(group, 2 * HOUR)) && !Arc::ptr_eq(&one, &other));
+        catalog.note_partition(group, Bucket { start: 0, seconds: 86_400 });
+        assert_eq!(catalog.hours_of_new_partitions().len(), 1);
+        // A bucket that begins within an hour.
+        catalog.note_partition(group, Bucket { start: 30 * HOUR + HOUR / 2, seconds: 1800 });
+        assert_eq!(catalog.hours_of_new_partitions().len(), 2);
     }
 
     #[test]

@@ -5,11 +5,13 @@
 //! written (so that readers find the rows, and the newest readings are there); then the noted offsets go to Kafka.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::breaker::{Breaker, Tripped};
 use super::catalog::{Catalog, GroupId};
+use super::marks::HourMark;
 use super::tracker::{Ticket, Tracker};
 use super::writer::{Completion, Writer};
 use crate::cassandra::writes::{self, WriteStatements};
@@ -21,6 +23,7 @@ use crate::kafka::producer::Position;
 use crate::metrics::IngestMetrics;
 use crate::reading::decode::{self, DecodeLimits};
 use crate::reading::{Bucket, Rejection};
+use crate::rollups::hour_of;
 
 /// Catalog rows that wait before a commit is due, whatever the clock says; twice as many hold the intake back.
 const MAX_PENDING_CATALOG: usize = 20_000;
@@ -67,6 +70,8 @@ struct OpenBatch {
     batch: Batch,
     tickets: Vec<Ticket>,
     oldest: i64,
+    /// The hours of its rows, with their marks: one, where buckets are no wider.
+    hours: Vec<(i64, Arc<HourMark>)>,
 }
 
 /// A commit under way.
@@ -173,6 +178,7 @@ impl Intake {
                     batch: self.statements.readings_batch(&reading.location, &reading.device_type, bucket),
                     tickets: Vec::with_capacity(self.settings.batch_rows),
                     oldest: i64::MAX,
+                    hours: Vec::with_capacity(1),
                 })
             }
         };
@@ -180,6 +186,10 @@ impl Intake {
         open.batch.push(&self.bound);
         open.tickets.push(ticket);
         open.oldest = open.oldest.min(reading.recorded_at);
+        let hour = hour_of(reading.recorded_at);
+        if !open.hours.iter().any(|(known, _)| *known == hour) {
+            open.hours.push((hour, self.catalog.hour(group, hour)));
+        }
         self.in_flight_bytes += open.batch.bytes() - before;
         let is_full =
             open.batch.rows() >= self.settings.batch_rows || open.batch.bytes() >= self.settings.batch_bytes;
@@ -210,7 +220,8 @@ impl Intake {
         let timestamp = self.next_timestamp();
         let sealed = open.batch.seal(self.writer.session.write_consistency(), timestamp);
         self.in_flight_batches += 1;
-        self.writer.store(sealed, open.tickets, bytes, open.oldest);
+        let marks = open.hours.into_iter().map(|(_, mark)| mark).collect();
+        self.writer.store(sealed, marks, open.tickets, bytes, open.oldest);
     }
 
     /// Microseconds since the epoch, rising: of two readings with the same key, the later message's cells win.
@@ -319,6 +330,7 @@ impl Intake {
         let offsets = self.tracker.committable();
         let timestamp = self.next_timestamp();
         let consistency = self.writer.session.write_consistency();
+        let marks = self.catalog.hours_of_new_partitions();
         let batches = self.catalog.take_batches(&self.statements, consistency, timestamp);
         if must_forget {
             self.catalog.forget();
@@ -326,7 +338,7 @@ impl Intake {
         let is_recorded = batches.is_empty();
         if !is_recorded {
             self.in_flight_batches += 1;
-            self.writer.record(batches);
+            self.writer.record(batches, marks);
         }
         self.committing = Some(Committing { offsets, is_recorded });
     }

@@ -30,6 +30,7 @@ use crate::shutdown::Shutdown;
 mod breaker;
 mod catalog;
 mod intake;
+mod marks;
 mod pump;
 pub mod tracker;
 mod writer;
@@ -76,6 +77,7 @@ pub async fn run(
     let (completions, completed) = mpsc::channel();
     let writer = Writer {
         session,
+        statements: statements.clone(),
         dead_letters: DeadLetterProducer::new(&config.kafka)?,
         runtime: tokio::runtime::Handle::current(),
         completions,

@@ -14,7 +14,9 @@ use futures::StreamExt;
 use tokio::runtime::Handle;
 use tracing::warn;
 
+use super::marks::{HourMark, LONG_ATTEMPT};
 use super::tracker::Ticket;
+use crate::cassandra::writes::WriteStatements;
 use crate::cassandra::{SealedBatch, Session};
 use crate::kafka::dead_letters::{DeadLetter, DeadLetterProducer};
 use crate::metrics::IngestMetrics;
@@ -40,8 +42,10 @@ pub(super) enum Completion {
 }
 
 /// Starts writes on the runtime; called from the pipeline's thread.
+#[derive(Clone)]
 pub(super) struct Writer {
     pub session: Session,
+    pub statements: WriteStatements,
     pub dead_letters: DeadLetterProducer,
     pub runtime: Handle,
     pub completions: Sender<Completion>,
@@ -67,14 +71,21 @@ impl Patience {
 }
 
 impl Writer {
-    /// Stores a batch of rows. `oldest` is the earliest recorded_timestamp among them.
-    pub fn store(&self, batch: SealedBatch, tickets: Vec<Ticket>, bytes: usize, oldest: i64) {
-        let (session, metrics, completions) =
-            (self.session.clone(), self.metrics.clone(), self.completions.clone());
-        let patience = self.storing.clone();
+    /// Stores a batch of rows of the hours that `marks` are about. `oldest` is the earliest recorded_timestamp among
+    /// them.
+    pub fn store(
+        &self,
+        batch: SealedBatch,
+        marks: Vec<Arc<HourMark>>,
+        tickets: Vec<Ticket>,
+        bytes: usize,
+        oldest: i64,
+    ) {
+        let writer = self.clone();
         self.runtime.spawn(async move {
             let started = Instant::now();
-            let completion = match write(&session, &batch, &metrics, &patience).await {
+            let metrics = &writer.metrics;
+            let completion = match writer.write(&batch, &marks).await {
                 Ok(()) => {
                     metrics.write_seconds.observe(started.elapsed().as_secs_f64());
                     metrics.rows.inc_by(batch.rows() as u64);
@@ -87,19 +98,18 @@ impl Writer {
                 Err(reason) => Completion::Failed(reason),
             };
             // A closed channel means that the pipeline has ended and nobody waits for this any more.
-            let _ = completions.send(completion);
+            let _ = writer.completions.send(completion);
         });
     }
 
-    /// Stores catalog rows; one [`Completion::Recorded`] when all of them are.
-    pub fn record(&self, batches: Vec<SealedBatch>) {
-        let (session, metrics, completions) =
-            (self.session.clone(), self.metrics.clone(), self.completions.clone());
-        let patience = self.storing.clone();
+    /// Stores catalog rows, by which readers find rows of the hours that `marks` are about; one
+    /// [`Completion::Recorded`] when all of them are.
+    pub fn record(&self, batches: Vec<SealedBatch>, marks: Vec<Arc<HourMark>>) {
+        let writer = self.clone();
         self.runtime.spawn(async move {
-            let (session, metrics, patience) = (&session, &metrics, &patience);
+            let (writer, marks) = (&writer, &marks);
             let mut writes = futures::stream::iter(batches)
-                .map(async |batch| write(session, &batch, metrics, patience).await)
+                .map(async |batch| writer.write(&batch, marks).await)
                 .buffer_unordered(RECORD_CONCURRENCY);
             let mut completion = Completion::Recorded;
             while let Some(result) = writes.next().await {
@@ -108,8 +118,46 @@ impl Writer {
                     break;
                 }
             }
-            let _ = completions.send(completion);
+            let _ = writer.completions.send(completion);
         });
+    }
+
+    /// Writes until it succeeds, or until only a person can help. No attempt is made without the marks.
+    async fn write(&self, batch: &SealedBatch, marks: &[Arc<HourMark>]) -> Result<(), String> {
+        let mut attempts = Attempts::new(self);
+        loop {
+            self.ensure(marks).await?;
+            let started = Instant::now();
+            match self.session.write(batch).await {
+                Ok(()) if started.elapsed() > LONG_ATTEMPT => {
+                    self.storing.succeeded();
+                    // The rows may have become visible only now, when the marks were acted upon long ago.
+                    for mark in marks {
+                        mark.expire().await;
+                    }
+                    return self.ensure(marks).await;
+                }
+                Ok(()) => {
+                    self.storing.succeeded();
+                    return Ok(());
+                }
+                Err(error) => attempts.failed(&error).await?,
+            }
+        }
+    }
+
+    /// Makes the marks that are missing.
+    async fn ensure(&self, marks: &[Arc<HourMark>]) -> Result<(), String> {
+        for mark in marks {
+            let Some(missing) = mark.missing().await else { continue };
+            let batch = missing.seal(&self.statements, self.session.write_consistency());
+            let mut attempts = Attempts::new(self);
+            while let Err(error) = self.session.write(&batch).await {
+                attempts.failed(&error).await?;
+            }
+            missing.made();
+        }
+        Ok(())
     }
 
     /// Sends a message to the dead-letter topic.
@@ -138,31 +186,29 @@ impl Writer {
     }
 }
 
-/// Writes until it succeeds, or until only a person can help.
-async fn write(
-    session: &Session,
-    batch: &SealedBatch,
-    metrics: &IngestMetrics,
-    patience: &Patience,
-) -> Result<(), String> {
-    let mut pause = PAUSE.0;
-    let mut hopeless_since = None;
-    loop {
-        let error = match session.write(batch).await {
-            Ok(()) => {
-                patience.succeeded();
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        metrics.retries.inc();
+/// The attempts at one write that have failed so far.
+struct Attempts<'a> {
+    writer: &'a Writer,
+    pause: Duration,
+    hopeless_since: Option<Instant>,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(writer: &'a Writer) -> Self {
+        Self { writer, pause: PAUSE.0, hopeless_since: None }
+    }
+
+    /// Waits before the next attempt; fails where only a person can help.
+    async fn failed(&mut self, error: &crate::cassandra::Error) -> Result<(), String> {
+        self.writer.metrics.retries.inc();
         if error.is_transient() {
-            hopeless_since = None;
-        } else if patience.is_over(*hopeless_since.get_or_insert_with(Instant::now)) {
-            return Err(given_up(&error));
+            self.hopeless_since = None;
+        } else if self.writer.storing.is_over(*self.hopeless_since.get_or_insert_with(Instant::now)) {
+            return Err(given_up(error));
         }
         warn!(%error, "cannot store a batch, trying again");
-        pause = wait(pause).await;
+        self.pause = wait(self.pause).await;
+        Ok(())
     }
 }
 

@@ -1,0 +1,73 @@
+//! Rollups: what the readings of an hour or a day amount to, computed once, so that questions over long ranges need
+//! not read every row. They only make answers faster: each answer stays that of a scan of the raw rows.
+//!
+//! # What holds
+//! - An hour is rolled up when it has been over for [`GRACE`], a day when all its hours are.
+//! - A row that is stored when its hour has been over for half of that, or longer, is preceded by a mark
+//!   (`rollup_dirty`), which its writer renews every [`RENEW`] while it writes to that hour.
+//! - Only marks that have rested for [`REST`] are acted upon: whoever made them has either finished or made newer ones.
+//!   The hour is computed from the raw rows, then its day, then exactly those marks are deleted.
+//! - A reader looks at the marks first, then takes rollups for hours and days that have them and no mark, and the raw
+//!   rows for everything else.
+//!
+//! What the times leave room for is that clocks of two hosts differ and that requests take long: half of each.
+//!
+//! - [`sketch`], [`summary`]: what is kept of values, and how it merges.
+//! - [`plan`]: which hours and days a reader may take from rollups.
+//! - [`due`]: which are to be computed; [`roller`]: computing them; [`verify`]: computing them again and comparing.
+
+use std::time::Duration;
+
+pub mod due;
+pub mod plan;
+pub mod roller;
+pub mod sketch;
+pub mod summary;
+pub mod verify;
+
+pub use summary::Summary;
+
+/// Milliseconds in an hour and a day of UTC.
+pub const HOUR: i64 = 3_600_000;
+pub const DAY: i64 = 24 * HOUR;
+
+/// How long an hour must have been over before it is rolled up.
+pub const GRACE: Duration = Duration::from_secs(600);
+/// How old the youngest mark of an hour must be before it is acted upon.
+pub const REST: Duration = Duration::from_secs(60);
+/// How old a writer's mark may be while it goes on writing to that hour.
+pub const RENEW: Duration = Duration::from_secs(20);
+
+/// The hour that a moment is in.
+pub fn hour_of(at: i64) -> i64 {
+    at.div_euclid(HOUR) * HOUR
+}
+
+/// The day that a moment is in.
+pub fn day_of(at: i64) -> i64 {
+    at.div_euclid(DAY) * DAY
+}
+
+/// Whether a row of `hour` that is stored at `now` needs a mark before it.
+pub fn is_late(hour: i64, now: i64) -> bool {
+    now >= hour + HOUR + GRACE.as_millis() as i64 / 2
+}
+
+/// Whether `hour` (or a day's last hour) may be rolled up at `now`.
+pub fn is_closed(hour: i64, now: i64) -> bool {
+    now >= hour + HOUR + GRACE.as_millis() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_late_well_before_its_hour_may_be_rolled_up() {
+        let hour = hour_of(1_700_000_123_456);
+        assert_eq!((hour % HOUR, day_of(-1)), (0, -DAY));
+        let end = hour + HOUR;
+        assert!(!is_late(hour, end + 299_999) && is_late(hour, end + 300_000));
+        assert!(!is_closed(hour, end + 599_999) && is_closed(hour, end + 600_000));
+    }
+}

@@ -1,0 +1,196 @@
+//! Computing rollups again and comparing them with those that are stored.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::plan::{Coarsest, Plan};
+use super::roller::{self, Summaries, add, merge_all, runs, stored_hour};
+use super::{DAY, HOUR, day_of};
+use crate::analytics::scan::Question;
+use crate::analytics::{Order, Scan, TimeRange};
+use crate::cassandra::groups::Group;
+use crate::cassandra::rollups::{self, Detail, Table};
+use crate::cassandra::{Error, Session};
+
+/// A rollup that is not that of its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    pub group: Arc<Group>,
+    /// [`HOUR`] or [`DAY`].
+    pub period: i64,
+    pub start: i64,
+    pub metric: Arc<str>,
+    pub sensor: Uuid,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// There are rows and no rollup.
+    Missing,
+    /// There is a rollup and no row; where rows may have expired, that is no difference.
+    WithoutRows,
+    Differs,
+}
+
+/// What was compared.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Verified {
+    pub hours: u64,
+    pub days: u64,
+    pub readings: u64,
+    /// Rollups compared.
+    pub summaries: u64,
+    /// Hours whose raw rows may have expired: there is nothing to compare them with.
+    pub expired: u64,
+    pub differences: Vec<Difference>,
+}
+
+/// Computes the clean hours and days of a group within `range` again; raw rows of before `oldest_row` may have expired.
+/// A day is compared with its stored hours.
+pub async fn verify(
+    session: &Session,
+    group: &Arc<Group>,
+    range: TimeRange,
+    oldest_row: i64,
+    verified: &mut Verified,
+) -> Result<(), Error> {
+    let mut hours = Plan::make(session, group, range, Coarsest::Hour).await?.hours;
+    let rolled_up = hours.len();
+    hours.retain(|&hour| hour >= oldest_row);
+    verified.expired += (rolled_up - hours.len()) as u64;
+    for run in runs(&hours).into_iter().flat_map(by_day) {
+        let question = Question {
+            groups: vec![group.clone()],
+            sensor: None,
+            range: run,
+            filter: None,
+            order: Order::Asc,
+        };
+        let mut scan = Scan::start(session, question).await?;
+        let mut computed: std::collections::BTreeMap<i64, Summaries> = Default::default();
+        while let Some(chunk) = scan.next().await? {
+            verified.readings += chunk.len() as u64;
+            for reading in &chunk {
+                add(computed.entry(super::hour_of(reading.recorded_at)).or_default(), reading);
+            }
+        }
+        let mut hour = run.from;
+        while hour < run.to {
+            let stored = stored_hour(session, group, hour).await?;
+            compare(
+                group,
+                (HOUR, hour),
+                &computed.remove(&hour).unwrap_or_default(),
+                &stored,
+                &mut verified.differences,
+            );
+            verified.summaries += stored.values().map(|sensors| sensors.len() as u64).sum::<u64>();
+            verified.hours += 1;
+            hour += HOUR;
+        }
+    }
+    for day in Plan::make(session, group, range, Coarsest::Day).await?.days {
+        let stored = stored_day(session, group, day).await?;
+        let mut merged = Summaries::new();
+        for hour in (0..24).map(|hour| day + hour * HOUR) {
+            merge_all(&mut merged, stored_hour(session, group, hour).await?);
+        }
+        compare(group, (DAY, day), &merged, &stored, &mut verified.differences);
+        verified.summaries += stored.values().map(|sensors| sensors.len() as u64).sum::<u64>();
+        verified.days += 1;
+    }
+    Ok(())
+}
+
+/// Cuts a range where days begin, so that one day's summaries are held at a time.
+fn by_day(range: TimeRange) -> Vec<TimeRange> {
+    let mut parts = Vec::new();
+    let mut from = range.from;
+    while from < range.to {
+        let to = (day_of(from) + DAY).min(range.to);
+        parts.push(TimeRange { from, to });
+        from = to;
+    }
+    parts
+}
+
+async fn stored_day(session: &Session, group: &Group, day: i64) -> Result<Summaries, Error> {
+    let mut pages = rollups::summaries(session, Table::Daily, group, day, None, None, Detail::Whole).await?;
+    let mut summaries = roller::Summaries::new();
+    while let Some(page) = pages.next::<Uuid>().await? {
+        for stored in page {
+            summaries.entry(stored.metric.into()).or_default().insert(stored.key, stored.summary);
+        }
+    }
+    Ok(summaries)
+}
+
+fn compare(
+    group: &Arc<Group>,
+    (period, start): (i64, i64),
+    computed: &Summaries,
+    stored: &Summaries,
+    differences: &mut Vec<Difference>,
+) {
+    let mut found = |metric: &Arc<str>, sensor: Uuid, what| {
+        differences.push(Difference {
+            group: group.clone(),
+            period,
+            start,
+            metric: metric.clone(),
+            sensor,
+            what,
+        });
+    };
+    for (metric, sensors) in computed {
+        for (sensor, summary) in sensors {
+            match stored.get(metric).and_then(|sensors| sensors.get(sensor)) {
+                None => found(metric, *sensor, What::Missing),
+                Some(stored) if !stored.is_same(summary) => found(metric, *sensor, What::Differs),
+                Some(_) => {}
+            }
+        }
+    }
+    for (metric, sensors) in stored {
+        for sensor in sensors.keys() {
+            if computed.get(metric).is_none_or(|sensors| !sensors.contains_key(sensor)) {
+                found(metric, *sensor, What::WithoutRows);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollups::Summary;
+
+    #[test]
+    fn each_kind_of_difference_is_found() {
+        let group = Arc::new(Group { location: "a".into(), device_type: "b".into() });
+        let of = |sensors: &[(u128, f32)]| -> Summaries {
+            let sensors =
+                sensors.iter().map(|&(sensor, value)| (Uuid::from_u128(sensor), Summary::of(value, 0)));
+            [("temperature".into(), sensors.collect())].into()
+        };
+        let mut differences = Vec::new();
+        let (computed, stored) = (of(&[(1, 1.0), (2, 2.0), (3, 3.0)]), of(&[(1, 1.0), (2, 2.5), (4, 4.0)]));
+        compare(&group, (HOUR, 0), &computed, &stored, &mut differences);
+        let mut found: Vec<_> =
+            differences.iter().map(|found| (found.sensor.as_u128(), found.what)).collect();
+        found.sort_unstable_by_key(|(sensor, _)| *sensor);
+        assert_eq!(found, [(2, What::Differs), (3, What::Missing), (4, What::WithoutRows)]);
+        let mut none = Vec::new();
+        compare(&group, (HOUR, 0), &computed, &computed, &mut none);
+        assert_eq!(none, []);
+    }
+
+    #[test]
+    fn ranges_are_cut_at_midnight() {
+        let parts = by_day(TimeRange { from: 23 * HOUR, to: DAY + HOUR });
+        let found: Vec<_> = parts.iter().map(|part| (part.from, part.to)).collect();
+        assert_eq!(found, [(23 * HOUR, DAY), (DAY, DAY + HOUR)]);
+    }
+}
