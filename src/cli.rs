@@ -136,10 +136,12 @@ pub enum Command {
     Query(commands::query::QueryArgs),
     /// Each sensor's highest or lowest value, ranked
     Extremes(commands::extremes::ExtremesArgs),
+    Stats(commands::stats::StatsArgs),
     /// Values unlike the others: beyond a limit, the usual, the season or the peers
     Anomalies(commands::anomalies::AnomaliesArgs),
     /// Groups and sensors with their last reading
     Sensors(commands::sensors::SensorsArgs),
+    Rollup(commands::rollup::RollupArgs),
     Purge(commands::purge::PurgeArgs),
     /// Sensors that have sent nothing for longer than they should
     Silent(commands::silent::SilentArgs),

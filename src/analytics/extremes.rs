@@ -1,7 +1,8 @@
 //! Each sensor's own highest and lowest value, ranked.
 //!
-//! Partitions are aggregated by the server, a bounded number at once, and merged here: one entry a sensor. Then the
-//! moment of each extreme is looked up in the raw rows, of the winners alone. The answer is that of a full scan:
+//! Days and hours that are rolled up come from there, with their moments. Other partitions are aggregated by the
+//! server, a bounded number at once, and merged here: one entry a sensor. Then the moment of each extreme that they
+//! hold is looked up in the raw rows, of the winners alone. The answer is that of a full scan:
 //! values are compared as the 32-bit floats they are stored as, and copies of a reading in overlapping buckets do not
 //! count for an extreme.
 
@@ -11,14 +12,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::TimeRange;
 use crate::cassandra::aggregates::{self, SensorExtremes};
-use crate::cassandra::groups::{self, Group, Partition};
+use crate::cassandra::groups::{Group, Partition};
 use crate::cassandra::readings::{self, Names, Slice};
+use crate::cassandra::rollups::{self, Detail, Table};
 use crate::cassandra::{Error, Session};
 use crate::reading::Metric;
+use crate::rollups::plan::{Coarsest, Plan};
+use crate::rollups::summary::Measured;
 
 /// Partitions that each node aggregates at once: work for its processors, so that more would only queue there and
 /// run into the server's own deadline.
@@ -26,6 +31,8 @@ const AGGREGATES_PER_NODE: usize = 3;
 const MOST_AGGREGATES: usize = 24;
 /// Moments that are looked up at once, groups whose partitions are listed at once.
 const IN_FLIGHT: usize = 12;
+/// Hours and days of rollups that are read at once.
+const ROLLUPS_IN_FLIGHT: usize = 24;
 /// Sensors whose newest reading is looked at for names of other metrics.
 const SENSORS_ASKED_FOR_NAMES: usize = 10_000;
 
@@ -90,17 +97,38 @@ pub struct Extreme {
     pub group: Arc<Group>,
 }
 
-/// One sensor's extreme so far, and the partitions in which its latest moment may lie.
+/// One sensor's extreme so far; its latest moment is known, or lies in one of the partitions, or both.
 #[derive(Debug, Clone, PartialEq)]
 struct Candidate {
     value: f32,
+    known: Option<(i64, Arc<Group>)>,
     partitions: Vec<Partition>,
 }
 
 impl Candidate {
+    fn in_partition(value: f32, partition: &Partition) -> Self {
+        Self { value, known: None, partitions: vec![partition.clone()] }
+    }
+
+    fn offer_known(&mut self, side: Side, measured: Measured, group: &Arc<Group>) {
+        match side.rank(measured.value, self.value) {
+            Ordering::Less => {
+                let known = Some((measured.at, group.clone()));
+                *self = Self { value: measured.value, known, partitions: Vec::new() };
+            }
+            Ordering::Equal => {
+                let is_later = self.known.as_ref().is_none_or(|known| is_later((measured.at, group), known));
+                if is_later {
+                    self.known = Some((measured.at, group.clone()));
+                }
+            }
+            Ordering::Greater => {}
+        }
+    }
+
     fn offer(&mut self, side: Side, value: f32, partition: &Partition) {
         match side.rank(value, self.value) {
-            Ordering::Less => *self = Self { value, partitions: vec![partition.clone()] },
+            Ordering::Less => *self = Self::in_partition(value, partition),
             Ordering::Equal => self.add(partition),
             Ordering::Greater => {}
         }
@@ -130,7 +158,22 @@ impl Extremes {
             candidates
                 .entry(extremes.sensor)
                 .and_modify(|candidate| candidate.offer(side, value, partition))
-                .or_insert_with(|| Candidate { value, partitions: vec![partition.clone()] });
+                .or_insert_with(|| Candidate::in_partition(value, partition));
+        }
+    }
+
+    /// Adds a sensor's extremes with their moments.
+    fn merge_known(&mut self, group: &Arc<Group>, sensor: Uuid, lowest: Measured, highest: Measured) {
+        let sides = [(Side::Highest, &mut self.highest, highest), (Side::Lowest, &mut self.lowest, lowest)];
+        for (side, candidates, measured) in sides {
+            candidates
+                .entry(sensor)
+                .and_modify(|candidate| candidate.offer_known(side, measured, group))
+                .or_insert_with(|| Candidate {
+                    value: measured.value,
+                    known: Some((measured.at, group.clone())),
+                    partitions: Vec::new(),
+                });
         }
     }
 
@@ -162,65 +205,116 @@ impl Extremes {
     }
 }
 
-/// How far [`find`] has come. The buckets of groups are listed while others are read, so both numbers grow.
+/// How far [`find`] has come. The buckets of groups are listed while others are read, so the numbers grow together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
-    pub buckets: u64,
-    pub buckets_done: u64,
+    /// Parts of the answer: raw buckets, and hours and days of rollups.
+    pub parts: u64,
+    pub parts_done: u64,
+    /// Those of the parts that are rollups.
+    pub rollups: u64,
 }
 
-/// Aggregates all partitions of `groups` in `range`. `progress` is told whenever it changes.
+/// A part of the answer.
+enum Part {
+    Rollup(Table, Arc<Group>, i64),
+    Raw(Partition, TimeRange),
+}
+
+/// What a part says of its sensors.
+enum Found {
+    Rollup(Arc<Group>, Vec<(Uuid, Measured, Measured)>),
+    Raw(Partition, Vec<SensorExtremes>),
+}
+
+/// Takes the extremes of `groups` in `range` from their rollups, not coarser than `coarsest`, and from the raw rows.
+/// `progress` is told whenever it changes.
 pub async fn find(
     session: &Session,
     groups: &[Arc<Group>],
     metric: &Metric,
     range: TimeRange,
+    coarsest: Coarsest,
     progress: impl Fn(Progress),
 ) -> Result<Extremes, Error> {
     let state = Cell::new(Progress::default());
-    let advance = |listed: usize, done: u64| {
-        let Progress { buckets, buckets_done } = state.get();
-        state.set(Progress { buckets: buckets + listed as u64, buckets_done: buckets_done + done });
-        progress(state.get());
+    let advance = |listed: usize, rollups: usize, done: u64| {
+        let mut now = state.get();
+        now.parts += listed as u64;
+        now.rollups += rollups as u64;
+        now.parts_done += done;
+        state.set(now);
+        progress(now);
     };
-    let partitions = stream::iter(groups)
-        .map(|group| groups::partitions(session, group, range.from, range.to))
+    let parts = stream::iter(groups)
+        .map(async |group| Ok::<_, Error>((group, Plan::make(session, group, range, coarsest).await?)))
         .buffer_unordered(IN_FLIGHT)
-        .map_ok(|partitions| {
-            advance(partitions.len(), 0);
-            stream::iter(partitions).map(Ok::<_, Error>)
+        .map_ok(|(group, plan)| {
+            let Plan { days, hours, raw } = plan;
+            advance(days.len() + hours.len() + raw.len(), days.len() + hours.len(), 0);
+            let days = days.into_iter().map(|day| Part::Rollup(Table::Daily, group.clone(), day));
+            let hours = hours.into_iter().map(|hour| Part::Rollup(Table::Hourly, group.clone(), hour));
+            let raw = raw.into_iter().map(|(partition, part)| Part::Raw(partition, part));
+            stream::iter(days.chain(hours).chain(raw).collect::<Vec<_>>()).map(Ok::<_, Error>)
         })
         .try_flatten();
     let nodes = session.nodes().iter().filter(|node| node.is_up).count();
-    let at_once = (AGGREGATES_PER_NODE * nodes.max(1)).min(MOST_AGGREGATES);
+    let aggregates = Semaphore::new((AGGREGATES_PER_NODE * nodes.max(1)).min(MOST_AGGREGATES));
     let mut pages = std::pin::pin!(
-        partitions
-            .map_ok(|partition| sensors_of(session, partition, metric, range))
-            .try_buffer_unordered(at_once)
+        parts
+            .map_ok(|part| sensors_of(session, part, metric, &aggregates))
+            .try_buffer_unordered(ROLLUPS_IN_FLIGHT)
     );
     let mut extremes = Extremes::default();
-    while let Some((partition, sensors)) = pages.try_next().await? {
-        for sensor in &sensors {
-            extremes.merge(&partition, sensor);
+    while let Some(found) = pages.try_next().await? {
+        match found {
+            Found::Rollup(group, sensors) => {
+                for (sensor, lowest, highest) in sensors {
+                    extremes.merge_known(&group, sensor, lowest, highest);
+                }
+            }
+            Found::Raw(partition, sensors) => {
+                for sensor in &sensors {
+                    extremes.merge(&partition, sensor);
+                }
+            }
         }
-        advance(0, 1);
+        advance(0, 0, 1);
     }
     Ok(extremes)
 }
 
 async fn sensors_of(
     session: &Session,
-    partition: Partition,
+    part: Part,
     metric: &Metric,
-    range: TimeRange,
-) -> Result<(Partition, Vec<SensorExtremes>), Error> {
-    let slice = Slice { from: range.from, to: range.to, sensor: None };
-    let mut pages = aggregates::extremes(session, &partition, slice, metric).await?;
-    let mut sensors = Vec::new();
-    while let Some(page) = pages.next().await? {
-        sensors.extend(page);
+    aggregates: &Semaphore,
+) -> Result<Found, Error> {
+    match part {
+        Part::Rollup(table, group, start) => {
+            let mut pages =
+                rollups::summaries(session, table, &group, start, Some(metric), None, Detail::WithoutSketch)
+                    .await?;
+            let mut sensors = Vec::new();
+            while let Some(page) = pages.next::<Uuid>().await? {
+                sensors.extend(
+                    page.iter().map(|stored| (stored.key, stored.summary.lowest, stored.summary.highest)),
+                );
+            }
+            Ok(Found::Rollup(group, sensors))
+        }
+        Part::Raw(partition, range) => {
+            // The semaphore is never closed.
+            let _permit = aggregates.acquire().await;
+            let slice = Slice { from: range.from, to: range.to, sensor: None };
+            let mut pages = aggregates::extremes(session, &partition, slice, metric).await?;
+            let mut sensors = Vec::new();
+            while let Some(page) = pages.next().await? {
+                sensors.extend(page);
+            }
+            Ok(Found::Raw(partition, sensors))
+        }
     }
-    Ok((partition, sensors))
 }
 
 /// The winners of one side in their order: by value, then the latest moment first, then sensor id.
@@ -252,7 +346,7 @@ fn sort(ranked: &mut Vec<Extreme>, side: Side, limits: &Limits) {
     ranked.truncate(limits.top.unwrap_or(usize::MAX));
 }
 
-/// Looks the latest moment of an extreme up; `None` where the row expired since it was aggregated.
+/// Looks the latest moment of an extreme up, where it is not known; `None` where the row expired since it was aggregated.
 async fn moment_of(
     session: &Session,
     sensor: Uuid,
@@ -261,19 +355,21 @@ async fn moment_of(
     range: TimeRange,
 ) -> Result<Option<Extreme>, Error> {
     let slice = Slice { from: range.from, to: range.to, sensor: Some(sensor) };
-    let mut latest: Option<Extreme> = None;
+    let mut latest = candidate.known.clone();
     for partition in &candidate.partitions {
         let moment = aggregates::last_moment_of(session, partition, slice, metric, candidate.value).await?;
         let Some(recorded_at) = moment else { continue };
         let group = &partition.group;
-        let is_later = latest.as_ref().is_none_or(|latest| {
-            (recorded_at, std::cmp::Reverse(group)) > (latest.recorded_at, std::cmp::Reverse(&latest.group))
-        });
-        if is_later {
-            latest = Some(Extreme { sensor, value: candidate.value, recorded_at, group: group.clone() });
+        if latest.as_ref().is_none_or(|latest| is_later((recorded_at, group), latest)) {
+            latest = Some((recorded_at, group.clone()));
         }
     }
-    Ok(latest)
+    Ok(latest.map(|(recorded_at, group)| Extreme { sensor, value: candidate.value, recorded_at, group }))
+}
+
+/// Of two groups with the same moment, the one whose names come first.
+fn is_later((at, group): (i64, &Arc<Group>), (known_at, known_group): &(i64, Arc<Group>)) -> bool {
+    (at, std::cmp::Reverse(group)) > (*known_at, std::cmp::Reverse(known_group))
 }
 
 /// Names of other metrics that the sensors of `groups` sent last; a bounded number of sensors is asked.

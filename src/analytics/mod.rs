@@ -7,7 +7,7 @@
 //! - [`stretch`]: how a range of time is cut so that each piece fits in memory; [`scan`]: readings in order of time.
 //! - [`series`]: a metric over time, on a regular grid, as detectors take it.
 //! - [`extremes`]: each sensor's highest and lowest value; [`count`]: how many rows there are;
-//!   [`silence`]: sensors that have stopped sending.
+//!   [`stats`]: statistics by sensor, group or time; [`silence`]: sensors that have stopped sending.
 
 pub mod column;
 pub mod count;
@@ -17,6 +17,7 @@ pub mod groups;
 pub mod scan;
 pub mod series;
 pub mod silence;
+pub mod stats;
 pub mod stretch;
 pub mod time_range;
 

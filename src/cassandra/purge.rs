@@ -4,11 +4,13 @@ use super::groups::Partition;
 use super::{Error, Session};
 use crate::config::{CassandraConfig, Consistency};
 
-/// A session whose deletions every replica has acknowledged.
+/// A session that asks every replica, and whose deletions every replica has acknowledged.
 ///
 /// Tombstones are kept for a day only (gc_grace_seconds): a replica that misses one for longer would bring the rows back.
 pub async fn connect(config: &CassandraConfig) -> Result<Session, Error> {
-    Session::connect(&CassandraConfig { read_consistency: Consistency::All, ..config.clone() }).await
+    let all = Consistency::All;
+    Session::connect(&CassandraConfig { read_consistency: all, write_consistency: all, ..config.clone() })
+        .await
 }
 
 /// Whether a partition has a row, expired and deleted ones left out.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use super::groups::Group;
@@ -12,7 +13,7 @@ use super::{Batch, CellError, Error, Pages, Row, SealedBatch, Session, Statement
 use crate::reading::Metric;
 use crate::rollups::sketch::Sketch;
 use crate::rollups::summary::{Measured, Summary};
-use crate::rollups::{DAY, HOUR};
+use crate::rollups::{DAY, HOUR, day_of};
 
 const SUMMARY: &str = "samples, total, squares, lowest, lowest_at, highest, highest_at, first_value, first_at, \
                        last_value, last_at";
@@ -161,7 +162,11 @@ impl SummaryPages {
         let Some(page) = self.pages.next_or_smaller().await? else { return Ok(None) };
         let mut stored = Vec::with_capacity(page.len());
         for row in page.iter() {
-            stored.push(Stored { key: row.get(0)?, metric: row.get(1)?, summary: summary(row, self.detail)? });
+            stored.push(Stored {
+                key: row.get(0)?,
+                metric: row.get(1)?,
+                summary: summary(row, self.detail)?,
+            });
         }
         Ok(Some(stored))
     }
@@ -382,25 +387,40 @@ async fn applied(session: &Session, cql: &str, values: &Values) -> Result<bool, 
     Ok(rows.first().map(|row| row.get::<bool>(0)).transpose()?.unwrap_or(false))
 }
 
-/// Deletes the rollups of a whole hour or day, and that there are any.
-pub async fn delete(session: &Session, group: &Group, period: i64, start: i64) -> Result<(), Error> {
+/// Deletes the rollups of hours and days, and those of the group in all days that they touch, whose other hours must be
+/// among them. First that there are any, so that nobody looks for them while they go.
+pub async fn delete(session: &Session, group: &Group, coverage: &Coverage) -> Result<(), Error> {
     let keyspace = session.keyspace();
-    // First nobody may look for them any more.
-    let cql = format!(
+    let uncover = format!(
         "DELETE FROM {keyspace}.rollup_coverage \
          WHERE location = ? AND device_type = ? AND period_seconds = ? AND start = ?"
     );
-    let statement = session.prepare(&cql).await?;
-    session.execute(&statement, &group.key().int(seconds(period)).timestamp(start)).await?;
-    let tables: &[Table] = if period == DAY { &[Table::Daily, Table::Group] } else { &[Table::Hourly] };
-    for table in tables {
+    let days = coverage.days.iter().map(|&day| (DAY, day));
+    let hours = coverage.hours.iter().map(|&hour| (HOUR, hour));
+    let values = days.chain(hours).map(|(period, start)| group.key().int(seconds(period)).timestamp(start));
+    run_all(session, &uncover, values.collect()).await?;
+
+    let touched: BTreeSet<i64> =
+        coverage.days.iter().copied().chain(coverage.hours.iter().map(|&hour| day_of(hour))).collect();
+    for (table, starts) in
+        [(Table::Daily, &coverage.days), (Table::Hourly, &coverage.hours), (Table::Group, &touched)]
+    {
         let (name, time, _) = table.names();
         let cql =
             format!("DELETE FROM {keyspace}.{name} WHERE location = ? AND device_type = ? AND {time} = ?");
-        let statement = session.prepare(&cql).await?;
-        session.execute(&statement, &group.key().timestamp(start)).await?;
+        run_all(session, &cql, starts.iter().map(|&start| group.key().timestamp(start)).collect()).await?;
     }
     Ok(())
+}
+
+async fn run_all(session: &Session, cql: &str, all: Vec<Values>) -> Result<(), Error> {
+    const IN_FLIGHT: usize = 16;
+    let statement = &session.prepare(cql).await?;
+    stream::iter(all)
+        .map(|values| async move { session.execute(statement, &values).await.map(|_| ()) })
+        .buffer_unordered(IN_FLIGHT)
+        .try_collect()
+        .await
 }
 
 fn seconds(period: i64) -> i32 {

@@ -20,10 +20,12 @@ use crate::error::UsageError;
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output};
 use crate::reading::Metric;
+use crate::rollups::plan::Coarsest;
 
 /// Each sensor's own highest or lowest value, ranked, with the moment, location and device type.
 ///
-/// The answer is that of a scan over all readings, computed by the servers. The moment is the latest one at which the
+/// The answer is that of a scan over all readings: from rollups where hours and days have them, computed by the servers
+/// from the raw rows elsewhere. The moment is the latest one at which the
 /// sensor had the value; equal values rank by moment, the latest first, then by sensor id. Without --highest or
 /// --lowest, both are shown.
 #[derive(Debug, Args)]
@@ -61,6 +63,9 @@ pub struct ExtremesArgs {
     pub group: GroupArgs,
     #[command(flatten)]
     pub time: TimeArgs,
+    /// Read every raw row, even where there are rollups
+    #[arg(long)]
+    pub raw: bool,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -101,8 +106,10 @@ pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
     let groups = until_stopped(shutdown, args.group.selection().resolve(&session)).await?;
 
     let progress = Counter::new(Progress::default());
-    let find = extremes::find(&session, &groups, &metric, range, |now| progress.set(now));
-    let found = until_stopped(shutdown, with_bar(output, &progress, find)).await?;
+    let coarsest = if args.raw { Coarsest::Raw } else { Coarsest::Day };
+    let find = extremes::find(&session, &groups, &metric, range, coarsest, |now| progress.set(now));
+    let parts = || (progress.get().parts, progress.get().parts_done);
+    let found = until_stopped(shutdown, with_bar(output, parts, find)).await?;
     if found.sensors() == 0 && matches!(metric, Metric::Other(_)) {
         let names = until_stopped(shutdown, extremes::other_metric_names(&session, &groups)).await?;
         known_or_refused(&metric, &names, groups.len())?;
@@ -117,12 +124,16 @@ pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
         }
     }
     let rows = records.finish()?;
-    remark(rows, found.sensors(), progress.get().buckets_done, &groups, range, &metric, output);
+    remark(rows, found.sensors(), progress.get(), &groups, range, &metric, output);
     Ok(())
 }
 
-/// Runs `work` under a bar over the buckets, which appears when it takes longer than people like to wait.
-async fn with_bar<T>(output: &Output, progress: &Counter<Progress>, work: impl Future<Output = T>) -> T {
+/// Runs `work` under a bar over its parts (how many, and how many are done), which appears when it takes longer than people like to wait.
+pub(super) async fn with_bar<T>(
+    output: &Output,
+    parts: impl Fn() -> (u64, u64),
+    work: impl Future<Output = T>,
+) -> T {
     const PATIENCE: Duration = Duration::from_secs(1);
     const REDRAW: Duration = Duration::from_millis(100);
     let mut work = pin!(work);
@@ -131,8 +142,9 @@ async fn with_bar<T>(output: &Output, progress: &Counter<Progress>, work: impl F
     }
     let bar = output.bar(0, "buckets");
     loop {
-        bar.set_length(progress.get().buckets);
-        bar.set_position(progress.get().buckets_done);
+        let (length, done) = parts();
+        bar.set_length(length);
+        bar.set_position(done);
         if let Ok(result) = timeout(REDRAW, &mut work).await {
             bar.finish_and_clear();
             return result;
@@ -225,21 +237,28 @@ fn cells<'a>(
 fn remark(
     rows: u64,
     sensors: usize,
-    buckets: u64,
+    progress: Progress,
     groups: &[Arc<Group>],
     range: TimeRange,
     metric: &Metric,
     output: &Output,
 ) {
     let groups = groups.len();
+    let Progress { parts, rollups, .. } = progress;
+    let raw = parts - rollups;
+    let sources = match (rollups, raw) {
+        (0, _) => format!("{raw} buckets"),
+        (_, 0) => format!("{rollups} rollups"),
+        _ => format!("{rollups} rollups and {raw} raw buckets"),
+    };
     output.note(if groups == 0 {
         "nothing is stored yet: run `iotctl simulate` and `iotctl ingest`".to_owned()
     } else if sensors == 0 {
         let when = if range.is_everything() { "" } else { " in this range of time" };
-        format!("no reading has {metric}{when} ({buckets} buckets of {groups} groups)")
+        format!("no reading has {metric}{when} ({sources} of {groups} groups)")
     } else {
         let none = if rows == 0 { "no extreme within the limits; " } else { "" };
-        format!("{none}{sensors} sensors have {metric} ({buckets} buckets of {groups} groups)")
+        format!("{none}{sensors} sensors have {metric} ({sources} of {groups} groups)")
     });
 }
 

@@ -22,10 +22,12 @@ pub mod monitor;
 pub mod node;
 pub mod purge;
 pub mod query;
+pub mod rollup;
 pub mod schema;
 pub mod sensors;
 pub mod silent;
 pub mod simulate;
+pub mod stats;
 pub mod status;
 pub mod top;
 pub mod up;
@@ -78,6 +80,8 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Anomalies(args) => anomalies::run(args, context).await,
         Command::Audit(args) => audit::run(args, context).await,
         Command::Purge(args) => purge::run(args, context).await,
+        Command::Rollup(args) => rollup::run(args, context).await,
+        Command::Stats(args) => stats::run(args, context).await,
         Command::Sensors(args) => sensors::run(args, context).await,
         Command::Silent(args) => silent::run(args, context).await,
     }

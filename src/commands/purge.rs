@@ -1,20 +1,24 @@
 //! `iotctl purge`: readings deleted before they expire, whole buckets at a time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::Utc;
 use clap::Args;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::Context;
 use super::query::{GroupArgs, until_stopped};
 use crate::analytics::time_range::{self, Zone};
 use crate::cassandra::groups::{self, Group, Partition};
-use crate::cassandra::{Error, Session, purge};
+use crate::cassandra::{Error, Session, purge, rollups};
 use crate::error::UsageError;
 use crate::output::table;
+use crate::rollups::{DAY, day_of};
 
 /// Partitions that are looked at, or deleted, at once.
 const IN_FLIGHT: usize = 16;
@@ -23,7 +27,8 @@ const IN_FLIGHT: usize = 16;
 ///
 /// Whole buckets of time go, each by one partition tombstone: one that reaches past the moment stays. Shows what would
 /// go and asks, unless --yes. Every replica has to acknowledge, so that none brings the readings back; where a node is
-/// down, nothing is deleted for its partitions. Disk is freed by compaction, a day after that at the earliest. What a topic
+/// down, nothing is deleted for its partitions. Rollups of the days go along; what is left of such a day is rolled up again.
+/// Disk is freed by compaction, a day after that at the earliest. What a topic
 /// still holds would be written again by a group that starts over.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -91,8 +96,17 @@ pub async fn run(args: PurgeArgs, context: Context) -> anyhow::Result<()> {
     let all = doomed.iter().flat_map(|doomed| &doomed.partitions);
     let mut deletions =
         stream::iter(all).map(|partition| purge::delete(&session, partition)).buffer_unordered(IN_FLIGHT);
-    let mut deleted = 0_usize;
     let progress = context.output.bar(count as u64, "deleting");
+    for Doomed { group, partitions } in &doomed {
+        let forget = forget(&session, group, partitions);
+        until_stopped(&context.shutdown, forget).await.with_context(|| {
+            format!(
+                "the rollups of location {}, device type {} are not deleted, and no reading is (run it again)",
+                group.location, group.device_type
+            )
+        })?;
+    }
+    let mut deleted = 0_usize;
     while let Some(()) = until_stopped(&context.shutdown, deletions.try_next()).await.with_context(|| {
         format!(
             "{deleted} of {count} buckets are deleted (run it again for the rest; each replica must be up)"
@@ -103,6 +117,28 @@ pub async fn run(args: PurgeArgs, context: Context) -> anyhow::Result<()> {
     }
     progress.finish_and_clear();
     context.output.note(format!("the readings of {deleted} buckets are deleted"));
+    Ok(())
+}
+
+/// Deletes the rollups of the days that the partitions touch, while nobody else computes them.
+async fn forget(session: &Session, group: &Group, partitions: &[Partition]) -> anyhow::Result<()> {
+    const LEASE: Duration = Duration::from_secs(600);
+    let owner = Uuid::new_v4();
+    anyhow::ensure!(
+        rollups::lease(session, group, owner, LEASE).await?,
+        "somebody computes rollups of it at this moment"
+    );
+    let days: BTreeSet<i64> = partitions
+        .iter()
+        .flat_map(|partition| [partition.bucket.start, partition.bucket.end() - 1])
+        .map(day_of)
+        .collect();
+    let (first, last) = (days.first().copied().unwrap_or(0), days.last().copied().unwrap_or(-1));
+    let mut coverage = rollups::coverage(session, group, first, last.saturating_add(DAY)).await?;
+    coverage.days.retain(|day| days.contains(day));
+    coverage.hours.retain(|&hour| days.contains(&day_of(hour)));
+    rollups::delete(session, group, &coverage).await?;
+    rollups::release(session, group, owner).await?;
     Ok(())
 }
 

@@ -91,7 +91,8 @@ impl Catalog {
     /// The marks of the hours whose rows readers will find once the partitions that wait are recorded.
     pub fn hours_of_new_partitions(&self) -> Vec<Arc<HourMark>> {
         let hours = |&(group, bucket): &(GroupId, Bucket)| {
-            let count = usize::try_from((bucket.end() - hour_of(bucket.start)) / HOUR + 1).unwrap_or(usize::MAX);
+            let count =
+                usize::try_from((bucket.end() - hour_of(bucket.start)) / HOUR + 1).unwrap_or(usize::MAX);
             (0..count).filter_map(move |index| {
                 self.hours.get(&(group, hour_of(bucket.start) + HOUR * index as i64)).cloned()
             })

@@ -25,6 +25,7 @@ use crate::kafka::dead_letters::DeadLetterProducer;
 use crate::kafka::topics;
 use crate::metrics::IngestMetrics;
 use crate::metrics::server::Readiness;
+use crate::rollups::background;
 use crate::shutdown::Shutdown;
 
 mod breaker;
@@ -74,6 +75,11 @@ pub async fn run(
     let watermarks = topics::watermarks(&config.kafka, &config.kafka.topic).await?;
     let until_end = options.until_end.then(|| UntilEnd::new(&watermarks));
 
+    let stop_rollups = Shutdown::new();
+    let rollups = config
+        .rollup
+        .in_ingest
+        .then(|| tokio::spawn(rollups(config, session.clone(), metrics.clone(), stop_rollups.clone())));
     let (completions, completed) = mpsc::channel();
     let writer = Writer {
         session,
@@ -102,8 +108,34 @@ pub async fn run(
             let _ = sender.send(pump.run());
         })
         .context("cannot start the ingest thread")?;
-    receiver.await.context("the ingest thread ended without a result")?
+    let ending = receiver.await.context("the ingest thread ended without a result")?;
+    stop_rollups.request();
+    if let Some(rollups) = rollups {
+        // It gives its lease back; where it cannot, that ends by itself.
+        let _ = tokio::time::timeout(ROLLUPS_END, rollups).await;
+    }
+    ending
 }
+
+/// Rollups beside the pipeline, which they make way for.
+fn rollups(
+    config: &Config,
+    session: Session,
+    metrics: IngestMetrics,
+    stop: Shutdown,
+) -> impl Future<Output = ()> + use<> {
+    let behind = metrics.clone();
+    let is_behind = move || behind.lag_seconds.get() > BEHIND_SECONDS;
+    background::run(session, config.rollup.clone(), stop, is_behind, move |done| match done {
+        Ok(done) => metrics.rollup_hours.inc_by(done.hours),
+        Err(()) => metrics.rollup_failures.inc(),
+    })
+}
+
+/// Rollups make way while the oldest message that is not stored yet is older than this.
+const BEHIND_SECONDS: f64 = 5.0;
+/// How long the rollups' last request may take when the pipeline has ended.
+const ROLLUPS_END: Duration = Duration::from_secs(2);
 
 /// How long the pump waits for a message before it looks after batches and commits.
 const POLL_TIMEOUT: Duration = Duration::from_millis(10);

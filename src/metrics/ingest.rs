@@ -30,6 +30,9 @@ pub struct IngestMetrics {
     pub assigned_partitions: IntGauge,
     pub rebalances: IntCounter,
     pub paused: IntGauge,
+    /// Rollups computed beside the work.
+    pub rollup_hours: IntCounter,
+    pub rollup_failures: IntCounter,
 }
 
 impl IngestMetrics {
@@ -85,6 +88,14 @@ impl IngestMetrics {
             )?,
             rebalances: counter("iotctl_ingest_rebalances_total", "Changes of the assignment")?,
             paused: gauge("iotctl_ingest_paused", "1 while fetching waits for Cassandra")?,
+            rollup_hours: counter(
+                "iotctl_ingest_rollup_hours_total",
+                "Hours of groups whose rollups were computed",
+            )?,
+            rollup_failures: counter(
+                "iotctl_ingest_rollup_failures_total",
+                "Rounds of rollups that failed and are tried again",
+            )?,
             registry,
         };
         metrics.register()?;
@@ -92,7 +103,7 @@ impl IngestMetrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let collectors: [Box<dyn Collector>; 20] = [
+        let collectors: [Box<dyn Collector>; 22] = [
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
             Box::new(self.rows.clone()),
@@ -112,6 +123,8 @@ impl IngestMetrics {
             Box::new(self.assigned_partitions.clone()),
             Box::new(self.rebalances.clone()),
             Box::new(self.paused.clone()),
+            Box::new(self.rollup_hours.clone()),
+            Box::new(self.rollup_failures.clone()),
             Box::new(build_info()?),
         ];
         collectors.into_iter().try_for_each(|collector| self.registry.register(collector))

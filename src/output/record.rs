@@ -56,6 +56,8 @@ pub enum Cell<'a> {
     Uuid(Uuid),
     Count(u64),
     Number(f32),
+    /// Computed, so that its last digits say nothing: people see nine of them, JSON has all.
+    Double(f64),
     Boolean(bool),
     /// Milliseconds since the epoch.
     Moment(i64),
@@ -276,6 +278,15 @@ fn fitted(content: Vec<u16>, terminal_width: Option<u16>) -> Vec<u16> {
     widths
 }
 
+/// Up to nine significant digits, without an exponent where that is readable.
+fn nine_digits(number: f64) -> String {
+    let rounded: f64 = format!("{number:.8e}").parse().unwrap_or(number);
+    match rounded.abs() {
+        0.0 | 1e-5..1e15 => rounded.to_string(),
+        _ => format!("{rounded:e}"),
+    }
+}
+
 fn plain_text<'a>(cell: &Cell<'a>, clock: Clock) -> Cow<'a, str> {
     match *cell {
         Cell::Missing => Cow::Borrowed(""),
@@ -283,6 +294,7 @@ fn plain_text<'a>(cell: &Cell<'a>, clock: Clock) -> Cow<'a, str> {
         Cell::Uuid(uuid) => Cow::Owned(uuid.to_string()),
         Cell::Count(count) => Cow::Owned(count.to_string()),
         Cell::Number(number) => Cow::Owned(number.to_string()),
+        Cell::Double(number) => Cow::Owned(nine_digits(number)),
         Cell::Boolean(true) => Cow::Borrowed("true"),
         Cell::Boolean(false) => Cow::Borrowed("false"),
         Cell::Moment(at) => Cow::Owned(clock.show(at)),
@@ -302,6 +314,7 @@ fn json_value(line: &mut Vec<u8>, cell: &Cell<'_>, clock: Clock) -> serde_json::
         Cell::Uuid(uuid) => serde_json::to_writer(line, &uuid),
         Cell::Count(count) => serde_json::to_writer(line, &count),
         Cell::Number(number) => serde_json::to_writer(line, &number),
+        Cell::Double(number) => serde_json::to_writer(line, &number),
         Cell::Boolean(boolean) => serde_json::to_writer(line, &boolean),
         Cell::Moment(at) => serde_json::to_writer(line, &clock.show(at)),
         Cell::Metrics(metrics) => {

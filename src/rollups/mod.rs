@@ -14,10 +14,12 @@
 //!
 //! - [`sketch`], [`summary`]: what is kept of values, and how it merges.
 //! - [`plan`]: which hours and days a reader may take from rollups.
-//! - [`due`]: which are to be computed; [`roller`]: computing them; [`verify`]: computing them again and comparing.
+//! - [`due`]: which are to be computed; [`roller`]: computing them; [`background`]: doing so beside other work;
+//!   [`verify`]: computing them again and comparing.
 
 use std::time::Duration;
 
+pub mod background;
 pub mod due;
 pub mod plan;
 pub mod roller;

@@ -115,11 +115,7 @@ impl Roller {
 
 impl Leased<'_> {
     /// Rolls a day's due hours up and then, where it is complete, the day. `each_hour` hears of every hour.
-    pub async fn roll(
-        &mut self,
-        due: &DueDay,
-        mut each_hour: impl FnMut(&Done),
-    ) -> Result<Done, RollError> {
+    pub async fn roll(&mut self, due: &DueDay, mut each_hour: impl FnMut(&Done)) -> Result<Done, RollError> {
         let session = &self.roller.session;
         let timestamp = chrono::Utc::now().timestamp_micros();
         let mut done = Done::default();
@@ -161,12 +157,25 @@ impl Leased<'_> {
         }
         self.renew().await?;
         let (session, statements, group) = (session, &self.roller.statements, self.group);
-        stream::iter(&due.marks)
-            .map(|mark| statements.clean(session, group, mark))
+        stream::iter(due.marks.clone())
+            .map(|mark| async move { statements.clean(session, group, &mark).await })
             .buffer_unordered(WRITES_IN_FLIGHT)
             .try_collect::<()>()
             .await?;
         Ok(done)
+    }
+
+    /// Waits while keeping the lease.
+    pub async fn pause(&mut self, length: Duration) -> Result<(), RollError> {
+        let until = Instant::now() + length;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            tokio::time::sleep(left.min(LEASE_RENEWED)).await;
+            self.renew().await?;
+            if left <= LEASE_RENEWED {
+                return Ok(());
+            }
+        }
     }
 
     /// Gives the lease back. Where that fails, it ends by itself.
@@ -243,15 +252,15 @@ impl Leased<'_> {
     async fn write(&mut self, batches: Vec<SealedBatch>) -> Result<(), RollError> {
         self.renew().await?;
         let session = &self.roller.session;
-        let writes = stream::iter(&batches).map(|batch| session.write(batch));
+        let writes = stream::iter(batches).map(|batch| async move { session.write(&batch).await });
         Ok(writes.buffer_unordered(WRITES_IN_FLIGHT).try_collect::<()>().await?)
     }
 
     /// Adds the rollups of some hours that are there already.
     async fn read_hours(&self, hours: &[i64], summaries: &mut Summaries) -> Result<(), RollError> {
         let (session, group) = (&self.roller.session, self.group);
-        let mut read = stream::iter(hours)
-            .map(async |&hour| stored_hour(session, group, hour).await)
+        let mut read = stream::iter(hours.to_vec())
+            .map(|hour| stored_hour(session, group, hour))
             .buffer_unordered(READS_IN_FLIGHT);
         while let Some(hour) = read.try_next().await? {
             merge_all(summaries, hour);

@@ -16,6 +16,7 @@ mod commands;
 mod dead_letters;
 mod delivery;
 mod purge;
+mod rollups;
 mod round_trip;
 mod schema;
 mod servers;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     arguments.test_threads = arguments.test_threads.or(Some(2));
     let trials: Vec<Trial> = [
         purge::trials(),
+        rollups::trials(),
         round_trip::trials(),
         anomalies::trials(),
         answers::trials(),

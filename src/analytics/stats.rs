@@ -1,0 +1,286 @@
+//! Statistics of a metric, by sensor, group or time. Days and hours that are rolled up come from there, the rest from
+//! the raw rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use uuid::Uuid;
+
+use super::scan::Question;
+use super::{Order, Scan, TimeRange};
+use crate::cassandra::groups::Group;
+use crate::cassandra::rollups::{self, Detail, Table};
+use crate::cassandra::{Error, Session};
+use crate::reading::Metric;
+use crate::rollups::plan::{Coarsest, Plan};
+use crate::rollups::{Summary, day_of, hour_of};
+
+/// Groups that are planned, and partitions of rollups that are read, at once.
+const IN_FLIGHT: usize = 24;
+
+/// What a line of the answer is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Sensor,
+    Location,
+    DeviceType,
+    Hour,
+    Day,
+    /// One line.
+    Everything,
+}
+
+/// A line's own key; lines come in this order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    Sensor(Uuid),
+    Name(String),
+    /// Milliseconds since the epoch.
+    Moment(i64),
+    Everything,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// The group that the newest value came from.
+    pub group: Arc<Group>,
+    pub summary: Summary,
+}
+
+/// Which values.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub groups: Vec<Arc<Group>>,
+    pub sensor: Option<Uuid>,
+    pub metric: Metric,
+    pub range: TimeRange,
+    pub by: By,
+    /// Percentiles need the sketches, which are most of the bytes of a rollup.
+    pub detail: Detail,
+    pub coarsest: Coarsest,
+}
+
+/// The answer, and how far it has come while it grows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lines {
+    pub lines: BTreeMap<Key, Line>,
+    pub sources: Sources,
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sources {
+    pub parts: u64,
+    pub parts_done: u64,
+    pub rollups: u64,
+    /// Raw rows that were read.
+    pub readings: u64,
+}
+
+/// Rollups of one partition that belong to the answer.
+struct Part {
+    group: Arc<Group>,
+    table: Table,
+    start: i64,
+    /// Of a group's day, the hours that count; all where empty.
+    hours: Vec<i64>,
+}
+
+impl Wanted {
+    /// Whether lines are of single sensors, so that rollups of groups do not do.
+    fn is_of_sensors(&self) -> bool {
+        self.by == By::Sensor || self.sensor.is_some()
+    }
+
+    fn key(&self, group: &Group, sensor: Uuid, at: i64) -> Key {
+        match self.by {
+            By::Sensor => Key::Sensor(sensor),
+            By::Location => Key::Name(group.location.clone()),
+            By::DeviceType => Key::Name(group.device_type.clone()),
+            By::Hour => Key::Moment(hour_of(at)),
+            By::Day => Key::Moment(day_of(at)),
+            By::Everything => Key::Everything,
+        }
+    }
+
+    /// The rollups to read for a plan.
+    fn parts(&self, group: &Arc<Group>, plan: &Plan) -> Vec<Part> {
+        let part = |table, start, hours| Part { group: group.clone(), table, start, hours };
+        if self.is_of_sensors() {
+            let days = plan.days.iter().map(|&day| part(Table::Daily, day, Vec::new()));
+            return days
+                .chain(plan.hours.iter().map(|&hour| part(Table::Hourly, hour, Vec::new())))
+                .collect();
+        }
+        let mut parts: Vec<Part> = plan.days.iter().map(|&day| part(Table::Group, day, Vec::new())).collect();
+        for &hour in &plan.hours {
+            match parts.last_mut() {
+                Some(last) if last.start == day_of(hour) && !last.hours.is_empty() => last.hours.push(hour),
+                _ => parts.push(part(Table::Group, day_of(hour), vec![hour])),
+            }
+        }
+        parts
+    }
+
+    /// Reads the answer. `progress` is told whenever there is more of it.
+    pub async fn find(&self, session: &Session, progress: impl Fn(Sources)) -> Result<Lines, Error> {
+        // A day's rollup of a sensor does not tell its hours apart.
+        let coarsest = match (self.coarsest, self.by) {
+            (Coarsest::Day, By::Hour) if self.is_of_sensors() => Coarsest::Hour,
+            (coarsest, _) => coarsest,
+        };
+        let plans: Vec<(Arc<Group>, Plan)> = stream::iter(&self.groups)
+            .map(async |group| {
+                Ok::<_, Error>((group.clone(), Plan::make(session, group, self.range, coarsest).await?))
+            })
+            .buffer_unordered(IN_FLIGHT)
+            .try_collect()
+            .await?;
+        let mut lines = Lines::default();
+        let parts: Vec<Part> = plans.iter().flat_map(|(group, plan)| self.parts(group, plan)).collect();
+        let raw: Vec<_> = plans
+            .iter()
+            .flat_map(|(group, plan)| plan.raw_ranges().into_iter().map(move |range| (group, range)))
+            .collect();
+        lines.sources.rollups = parts.len() as u64;
+        lines.sources.parts = (parts.len() + raw.len()) as u64;
+        progress(lines.sources);
+
+        let mut rollups =
+            stream::iter(parts).map(|part| self.read(session, part)).buffer_unordered(IN_FLIGHT);
+        while let Some(found) = rollups.try_next().await? {
+            for (key, group, summary) in found {
+                lines.merge(key, &group, summary);
+            }
+            lines.sources.parts_done += 1;
+            progress(lines.sources);
+        }
+        for (group, range) in raw {
+            self.scan(session, group, range, &mut lines, &progress).await?;
+            lines.sources.parts_done += 1;
+            progress(lines.sources);
+        }
+        Ok(lines)
+    }
+
+    async fn read(&self, session: &Session, part: Part) -> Result<Vec<(Key, Arc<Group>, Summary)>, Error> {
+        let Part { group, table, start, hours } = part;
+        let sensor = self.sensor.filter(|_| table != Table::Group);
+        let mut pages =
+            rollups::summaries(session, table, &group, start, Some(&self.metric), sensor, self.detail)
+                .await?;
+        let mut found = Vec::new();
+        if table == Table::Group {
+            while let Some(page) = pages.next::<i64>().await? {
+                let wanted =
+                    page.into_iter().filter(|stored| hours.is_empty() || hours.contains(&stored.key));
+                found.extend(wanted.map(|stored| {
+                    (self.key(&group, Uuid::nil(), stored.key), group.clone(), stored.summary)
+                }));
+            }
+        } else {
+            while let Some(page) = pages.next::<Uuid>().await? {
+                found.extend(
+                    page.into_iter()
+                        .map(|stored| (self.key(&group, stored.key, start), group.clone(), stored.summary)),
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    async fn scan(
+        &self,
+        session: &Session,
+        group: &Arc<Group>,
+        range: TimeRange,
+        lines: &mut Lines,
+        progress: &impl Fn(Sources),
+    ) -> Result<(), Error> {
+        let question = Question {
+            groups: vec![group.clone()],
+            sensor: self.sensor,
+            range,
+            filter: None,
+            order: Order::Asc,
+        };
+        let mut scan = Scan::start(session, question).await?;
+        while let Some(chunk) = scan.next().await? {
+            lines.sources.readings += chunk.len() as u64;
+            progress(lines.sources);
+            for reading in &chunk {
+                let Some(value) = reading.value(&self.metric) else { continue };
+                let at = reading.recorded_at;
+                lines.add(self.key(group, reading.sensor, at), group, value, at);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn add(&mut self, key: Key, group: &Arc<Group>, value: f32, at: i64) {
+        match self.lines.get_mut(&key) {
+            Some(line) => {
+                if at > line.summary.last.at {
+                    line.group = group.clone();
+                }
+                line.summary.add(value, at);
+            }
+            None => {
+                self.lines.insert(key, Line { group: group.clone(), summary: Summary::of(value, at) });
+            }
+        }
+    }
+
+    fn merge(&mut self, key: Key, group: &Arc<Group>, summary: Summary) {
+        match self.lines.get_mut(&key) {
+            Some(line) => {
+                if summary.last.at > line.summary.last.at {
+                    line.group = group.clone();
+                }
+                line.summary.merge(&summary);
+            }
+            None => {
+                self.lines.insert(key, Line { group: group.clone(), summary });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollups::{DAY, HOUR};
+
+    fn wanted(by: By, sensor: Option<Uuid>) -> Wanted {
+        Wanted {
+            groups: Vec::new(),
+            sensor,
+            metric: Metric::Temperature,
+            range: TimeRange::ALL,
+            by,
+            detail: Detail::Whole,
+            coarsest: Coarsest::Day,
+        }
+    }
+
+    #[test]
+    fn groups_are_read_by_the_day_and_sensors_by_day_and_hour() {
+        let group = Arc::new(Group { location: "a".into(), device_type: "b".into() });
+        let plan = Plan { days: vec![0], hours: vec![DAY, DAY + HOUR, 2 * DAY], raw: Vec::new() };
+        let shape = |wanted: Wanted| -> Vec<_> {
+            wanted
+                .parts(&group, &plan)
+                .iter()
+                .map(|part| (part.table, part.start / HOUR, part.hours.len()))
+                .collect()
+        };
+        use Table::{Daily, Group as Whole, Hourly};
+        assert_eq!(shape(wanted(By::Hour, None)), [(Whole, 0, 0), (Whole, 24, 2), (Whole, 48, 1)]);
+        let of_sensors = [(Daily, 0, 0), (Hourly, 24, 0), (Hourly, 25, 0), (Hourly, 48, 0)];
+        assert_eq!(shape(wanted(By::Sensor, None)), of_sensors);
+        assert_eq!(shape(wanted(By::Day, Some(Uuid::nil()))), of_sensors);
+    }
+}
