@@ -133,6 +133,12 @@ mod tests {
                 "sensor_data_schema.iot_sensors",
                 "sensor_data_schema.iot_sensors_by_id",
                 "sensor_data_schema.iot_latest",
+                "sensor_data_schema.iot_rollups",
+                "sensor_data_schema.iot_daily_rollups",
+                "sensor_data_schema.iot_group_rollups",
+                "sensor_data_schema.rollup_coverage",
+                "sensor_data_schema.rollup_dirty",
+                "sensor_data_schema.rollup_leases",
             ]
         );
         for definition in &definitions {
