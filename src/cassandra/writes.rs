@@ -1,10 +1,12 @@
 //! The statements that store readings and what is known about them, and how a reading is bound to them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::{Batch, Error, Session, Statement, Values};
+use crate::config::RetentionConfig;
 use crate::reading::{Bucket, Reading};
 
 /// `sensor_groups` is spread over this many partitions, so that no single one lists a large fleet.
@@ -14,6 +16,8 @@ pub const GROUP_SHARDS: i32 = 16;
 #[derive(Debug, Clone)]
 pub struct WriteStatements {
     pub reading: Arc<Statement>,
+    /// With a time to live of its own, by device type.
+    lasting: Arc<HashMap<String, Arc<Statement>>>,
     latest: Arc<Statement>,
     sensor: Arc<Statement>,
     partition: Arc<Statement>,
@@ -23,7 +27,7 @@ pub struct WriteStatements {
 
 impl WriteStatements {
     /// Fails with [`Error::NoKeyspace`] or [`Error::Invalid`] where the schema is not there.
-    pub async fn prepare(session: &Session) -> Result<Self, Error> {
+    pub async fn prepare(session: &Session, retention: &RetentionConfig) -> Result<Self, Error> {
         let keyspace = session.keyspace();
         let reading = format!(
             "INSERT INTO {keyspace}.iot_sensor_metrics (location, device_type, iot_sensor_id, recorded_timestamp, \
@@ -48,7 +52,13 @@ impl WriteStatements {
         let mark = format!(
             "INSERT INTO {keyspace}.rollup_dirty (location, device_type, hour, mark, marked_at) VALUES (?, ?, ?, ?, ?)"
         );
+        let mut lasting = HashMap::new();
+        for (device_type, ttl) in retention.iter() {
+            let cql = format!("{reading} USING TTL {}", ttl.as_secs());
+            lasting.insert(device_type.to_owned(), session.prepare(&cql).await?);
+        }
         Ok(Self {
+            lasting: Arc::new(lasting),
             reading: session.prepare(&reading).await?,
             latest: session.prepare(&latest).await?,
             sensor: session.prepare(&sensor).await?,
@@ -64,6 +74,7 @@ impl WriteStatements {
         let statement = Arc::new(Statement::sample(vec![0, 1]));
         Self {
             reading: statement.clone(),
+            lasting: Arc::default(),
             latest: statement.clone(),
             sensor: statement.clone(),
             partition: statement.clone(),
@@ -75,7 +86,8 @@ impl WriteStatements {
     /// An empty batch of raw readings of one partition.
     pub fn readings_batch(&self, location: &str, device_type: &str, bucket: Bucket) -> Batch {
         let start = bucket.start.to_be_bytes();
-        Batch::new(&self.reading, &[location.as_bytes(), device_type.as_bytes(), &start])
+        let statement = self.lasting.get(device_type).unwrap_or(&self.reading);
+        Batch::new(statement, &[location.as_bytes(), device_type.as_bytes(), &start])
     }
 
     /// An empty batch of newest readings of one group; see [`latest_of`].

@@ -85,7 +85,7 @@ pub async fn run(args: RollupArgs, context: Context) -> anyhow::Result<()> {
         let groups = until_stopped(&context.shutdown, args.group.selection().resolve(&session)).await?;
         return check(&args, &context, &session, &groups, range).await;
     }
-    let roller = until_stopped(&context.shutdown, Roller::new(&session, &context.config.rollup)).await?;
+    let roller = until_stopped(&context.shutdown, Roller::new(&session, &context.config)).await?;
     let started = Instant::now();
     let mut report = Report::default();
     loop {
@@ -269,13 +269,16 @@ async fn check(
     groups: &[Arc<Group>],
     range: TimeRange,
 ) -> anyhow::Result<()> {
-    let ttl = until_stopped(&context.shutdown, readings::time_to_live(session)).await?;
-    let ttl = ttl.and_then(|ttl| i64::try_from(ttl.as_millis()).ok());
-    let oldest_row = ttl.map_or(i64::MIN, |ttl| Utc::now().timestamp_millis() - ttl + DAY);
+    let table_ttl = until_stopped(&context.shutdown, readings::time_to_live(session)).await?;
+    let oldest_row = |group: &Group| {
+        let own = context.config.retention.of(&group.device_type);
+        let ttl = own.into_iter().chain(table_ttl).min().and_then(|ttl| i64::try_from(ttl.as_millis()).ok());
+        ttl.map_or(i64::MIN, |ttl| Utc::now().timestamp_millis() - ttl + DAY)
+    };
     let mut verified = Verified::default();
     let bar = context.output.bar(groups.len() as u64, "groups");
     for group in groups {
-        let verify = verify::verify(session, group, range, oldest_row, &mut verified);
+        let verify = verify::verify(session, group, range, oldest_row(group), &mut verified);
         until_stopped(&context.shutdown, verify).await?;
         bar.inc(1);
     }

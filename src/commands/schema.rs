@@ -1,5 +1,6 @@
 //! `iotctl schema apply|show|check`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -372,6 +373,10 @@ struct Effective {
     /// As CQL writes it.
     replication: String,
     ttl_seconds: u64,
+    /// By device type, where it is another one; given with each row.
+    retention_seconds: BTreeMap<String, u64>,
+    hourly_rollups_seconds: u64,
+    daily_rollups_seconds: u64,
     bucket_seconds: u64,
     window: String,
     topics: [String; 2],
@@ -387,6 +392,13 @@ pub fn show(args: ShowArgs, context: Context) -> anyhow::Result<()> {
     let effective = Effective {
         replication: settings.replication.to_string(),
         ttl_seconds: settings.ttl_seconds,
+        retention_seconds: config
+            .retention
+            .iter()
+            .map(|(device_type, ttl)| (device_type.to_owned(), ttl.as_secs()))
+            .collect(),
+        hourly_rollups_seconds: config.rollup.hourly_retention.as_secs(),
+        daily_rollups_seconds: config.rollup.daily_retention.as_secs(),
         bucket_seconds: config.schema.bucket.as_secs(),
         window: settings.window.to_string(),
         topics: topic_names(&config.kafka),
@@ -406,14 +418,25 @@ pub fn show(args: ShowArgs, context: Context) -> anyhow::Result<()> {
 fn summary(effective: &Effective) -> String {
     let exact = |seconds| duration::exact(Duration::from_secs(seconds));
     let [topic, dead_letters] = &effective.topics;
+    let own: String = effective
+        .retention_seconds
+        .iter()
+        .map(|(device_type, &seconds)| {
+            format!("              {device_type}: {} (of what ingest stores from now on)\n", exact(seconds))
+        })
+        .collect();
+    let rollups = (exact(effective.hourly_rollups_seconds), exact(effective.daily_rollups_seconds));
     format!(
-        "Keyspace:     {}\nReplication:  {}\nRetention:    {}, compacted in windows of {}\n\
+        "Keyspace:     {}\nReplication:  {}\nRetention:    {}, compacted in windows of {}\n{own}\
+         Rollups:      by the hour for {}, by the day for {}\n\
          Time bucket:  {} (may change at any time)\n\
          Kafka topics: {topic}, {dead_letters}: {} partitions, replication factor {}",
         effective.keyspace,
         effective.replication,
         exact(effective.ttl_seconds),
         effective.window,
+        rollups.0,
+        rollups.1,
         exact(effective.bucket_seconds),
         effective.partitions,
         effective.topic_replication_factor,

@@ -40,7 +40,10 @@ pub fn template() -> String {
             let empty = if matches!(key.kind, Kind::Map(_)) { "{}" } else { "\"\"" };
             let value = default_of(key).map_or_else(|| empty.to_owned(), toml::Value::to_string);
             push_comment(&mut text, &format!("{}{}", key.about, allowed(&key.kind)));
-            text.push_str(&format!("#{} = {value}\n", key.split().1));
+            // Of a section that is a map itself, the comment has to show an entry.
+            if !key.split().1.is_empty() {
+                text.push_str(&format!("#{} = {value}\n", key.split().1));
+            }
         }
     }
     text

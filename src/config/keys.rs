@@ -20,9 +20,9 @@ pub struct Key {
 }
 
 impl Key {
-    /// The section, such as `cassandra.tls`, and the key within it.
+    /// The section, such as `cassandra.tls`, and the key within it; none where the section itself is a map.
     pub fn split(&self) -> (&'static str, &'static str) {
-        self.name.rsplit_once('.').expect("every key stands in a section")
+        self.name.rsplit_once('.').unwrap_or((self.name, ""))
     }
 
     /// The environment's name for it: `kafka.topic` is IOTCTL_KAFKA_TOPIC.
@@ -47,6 +47,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("schema", "What `iotctl schema apply` fills into the schema, and where a row is written."),
     ("kafka", "How to reach Kafka and what to ask of it."),
     ("ingest", "The pipeline from Kafka to Cassandra."),
+    (
+        "retention",
+        "How long the readings of a device type live, where that is not schema.ttl: thermostat = \"90d\".",
+    ),
     ("rollup", "Hourly and daily rollups, which answer questions over long ranges."),
     ("local", "The servers of `iotctl up`."),
     (
@@ -139,6 +143,7 @@ const CONSISTENCY: Kind =
     Choice(&["ANY", "ONE", "TWO", "THREE", "QUORUM", "ALL", "LOCAL_QUORUM", "EACH_QUORUM", "LOCAL_ONE"]);
 const PORT: Kind = Whole { min: 1, max: 65_535 };
 const REPLICAS: Kind = Whole { min: 1, max: 100 };
+const RETENTION: Kind = millis(SECOND, MAX_TTL);
 const HEAP: Kind = Size { min: 128 * MIB, max: 256 * GIB };
 
 /// All settings, section by section.
@@ -301,6 +306,11 @@ pub const KEYS: &[Key] = &[
         "ingest.max_dead_letter_percent",
         Whole { min: 1, max: 100 },
         "Stop when more than this share of 1,000 messages cannot be stored; 100 never stops.",
+    ),
+    key(
+        "retention",
+        Map(&RETENTION),
+        "By device type, in whole seconds, counted from the write. Readings that are stored keep theirs.",
     ),
     key(
         "rollup.in_ingest",

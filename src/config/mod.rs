@@ -47,6 +47,7 @@ pub struct Config {
     pub schema: SchemaConfig,
     pub kafka: KafkaConfig,
     pub ingest: IngestConfig,
+    pub retention: RetentionConfig,
     pub rollup: RollupConfig,
     pub local: LocalConfig,
     pub cluster: ClusterConfig,
@@ -104,6 +105,26 @@ pub struct SchemaConfig {
     /// Width of the time bucket in a partition key. May be changed at any time: old buckets keep their width.
     #[serde(with = "duration")]
     pub bucket: Duration,
+}
+
+/// How long the readings of a device type live, where that is not `schema.ttl`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RetentionConfig(std::collections::BTreeMap<String, Ttl>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Ttl(#[serde(with = "duration")] pub Duration);
+
+impl RetentionConfig {
+    pub fn of(&self, device_type: &str) -> Option<Duration> {
+        self.0.get(device_type).map(|ttl| ttl.0)
+    }
+
+    /// Device types and how long their readings live.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Duration)> {
+        self.0.iter().map(|(device_type, ttl)| (device_type.as_str(), ttl.0))
+    }
 }
 
 /// Rollups of the readings by hour and day.

@@ -35,6 +35,11 @@ pub fn validate(config: &Config) -> Checked {
     schema(&config.schema)?;
     kafka(&config.kafka)?;
     ingest(&config.ingest)?;
+    for (device_type, ttl) in config.retention.iter() {
+        ensure(ttl.subsec_nanos() == 0, &[&format!("retention.{device_type}")], || {
+            "Cassandra counts it in whole seconds (round it)".into()
+        })?;
+    }
     ensure(
         config.rollup.daily_retention >= config.rollup.hourly_retention,
         &["rollup.daily_retention", "rollup.hourly_retention"],

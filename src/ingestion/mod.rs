@@ -70,7 +70,7 @@ pub async fn run(
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> anyhow::Result<Ending> {
-    let statements = WriteStatements::prepare(&session).await?;
+    let statements = WriteStatements::prepare(&session, &config.retention).await?;
     topics::describe(&config.kafka, &config.kafka.dead_letter_topic()).await?;
     let watermarks = topics::watermarks(&config.kafka, &config.kafka.topic).await?;
     let until_end = options.until_end.then(|| UntilEnd::new(&watermarks));
@@ -126,7 +126,7 @@ fn rollups(
 ) -> impl Future<Output = ()> + use<> {
     let behind = metrics.clone();
     let is_behind = move || behind.lag_seconds.get() > BEHIND_SECONDS;
-    background::run(session, config.rollup.clone(), stop, is_behind, move |done| match done {
+    background::run(session, config.clone(), stop, is_behind, move |done| match done {
         Ok(done) => metrics.rollup_hours.inc_by(done.hours),
         Err(()) => metrics.rollup_failures.inc(),
     })

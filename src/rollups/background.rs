@@ -11,7 +11,7 @@ use super::{DAY, HOUR};
 use crate::analytics::TimeRange;
 use crate::cassandra::groups::{self, Group};
 use crate::cassandra::{Error, Session};
-use crate::config::RollupConfig;
+use crate::config::Config;
 use crate::shutdown::Shutdown;
 
 /// Pause between two rounds.
@@ -28,7 +28,7 @@ const PAUSE: u32 = 1;
 /// a rollup that is missing. `is_behind` says whether other work needs the servers more; `done` hears what was done.
 pub async fn run(
     session: Session,
-    config: RollupConfig,
+    config: Config,
     shutdown: Shutdown,
     is_behind: impl Fn() -> bool,
     done: impl Fn(Result<Done, ()>),
@@ -53,7 +53,7 @@ pub async fn run(
 
 async fn one_round(
     session: &Session,
-    config: &RollupConfig,
+    config: &Config,
     is_full: bool,
     shutdown: &Shutdown,
     is_behind: &impl Fn() -> bool,

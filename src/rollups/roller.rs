@@ -15,7 +15,7 @@ use crate::cassandra::groups::Group;
 use crate::cassandra::readings::{self, StoredReading};
 use crate::cassandra::rollups::{self, Detail, RollupStatements, Table, Written};
 use crate::cassandra::{Error, SealedBatch, Session};
-use crate::config::RollupConfig;
+use crate::config::{Config, RetentionConfig, RollupConfig};
 use crate::reading::Metric;
 
 /// How long a lease lasts without being renewed, and how old it may be when something is written under it.
@@ -33,7 +33,8 @@ pub struct Roller {
     session: Session,
     statements: RollupStatements,
     config: RollupConfig,
-    /// How long raw rows live.
+    retention: RetentionConfig,
+    /// How long raw rows live where the above does not say.
     raw_ttl: Option<Duration>,
     owner: Uuid,
 }
@@ -85,11 +86,12 @@ pub(super) type Summaries = BTreeMap<Arc<str>, HashMap<Uuid, Summary>>;
 
 impl Roller {
     /// Fails with [`Error::Invalid`] where the tables are not there.
-    pub async fn new(session: &Session, config: &RollupConfig) -> Result<Self, Error> {
+    pub async fn new(session: &Session, config: &Config) -> Result<Self, Error> {
         Ok(Self {
             session: session.clone(),
             statements: RollupStatements::prepare(session).await?,
-            config: config.clone(),
+            config: config.rollup.clone(),
+            retention: config.retention.clone(),
             raw_ttl: readings::time_to_live(session).await?,
             owner: Uuid::new_v4(),
         })
@@ -270,7 +272,10 @@ impl Leased<'_> {
 
     /// A row lives from its writing on, and is not written long before it was recorded.
     fn may_have_expired(&self, hour: i64, timestamp: i64) -> bool {
-        let ttl = self.roller.raw_ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
+        let Roller { retention, raw_ttl, .. } = self.roller;
+        // What was stored before a device type got a retention of its own lives as long as the table says.
+        let ttl = retention.of(&self.group.device_type).into_iter().chain(*raw_ttl).min();
+        let ttl = ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
         ttl.is_some_and(|ttl| hour.saturating_add(ttl).saturating_sub(DAY) < timestamp / 1000)
     }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, eventually, message};
 
 crate::trials!(
     a_fresh_schema_is_missing_then_created_then_in_order,
@@ -13,6 +13,7 @@ crate::trials!(
     options_are_altered_only_when_asked,
     more_replicas_than_nodes_in_a_live_keyspace_are_found,
     a_topic_with_other_partitions_is_left_as_it_is,
+    rows_expire_by_their_device_type,
 );
 
 /// The states that `schema apply` or `schema check` reports, by object without its keyspace.
@@ -40,6 +41,12 @@ fn all(states: &[(String, String)], expected: &str) -> anyhow::Result<()> {
         "iot_sensors",
         "iot_sensors_by_id",
         "iot_latest",
+        "iot_rollups",
+        "iot_daily_rollups",
+        "iot_group_rollups",
+        "rollup_coverage",
+        "rollup_dirty",
+        "rollup_leases",
         "-",
         "dlq",
     ];
@@ -157,5 +164,28 @@ fn a_topic_with_other_partitions_is_left_as_it_is() -> anyhow::Result<()> {
     ensure!(said.contains("4 partitions and not 5; left as it is"), "{said}");
     let finished = lab.run(&["-q", "schema", "check", "--skip-cassandra"])?;
     ensure!(finished.code == Some(1) && finished.stdout.contains("4 partitions and not 5"), "{finished:#?}");
+    Ok(())
+}
+
+/// A device type may have a retention of its own: its rows are gone when it is over, and others are not.
+fn rows_expire_by_their_device_type() -> anyhow::Result<()> {
+    let mut lab = Lab::new("retention")?;
+    lab.set("IOTCTL_RETENTION", "thermostat=4s");
+    let shown = lab.ok(&["schema", "show"])?;
+    ensure!(shown.contains("thermostat: 4s"), "{shown}");
+    let now = chrono::Utc::now().timestamp_millis();
+    let (key, payload) = message("plant-1", 1, now, r#","temperature":20.5"#);
+    let other = String::from_utf8(payload.clone())?.replace("thermostat", "hygrometer").into_bytes();
+    lab.send([(key.clone(), payload), (key, other)])?;
+    lab.ingest()?;
+    let left = lab.cql("SELECT device_type, TTL(temperature) FROM {ks}.iot_sensor_metrics")?;
+    for row in left.iter() {
+        let (device_type, ttl): (&str, i32) = (row.get(0)?, row.get(1)?);
+        ensure!((ttl <= 4) == (device_type == "thermostat"), "{device_type} lives for {ttl} s");
+    }
+    eventually("the thermostat's reading is gone", std::time::Duration::from_secs(10), || {
+        Ok(lab.query("thermostat", &[])?.is_empty())
+    })?;
+    ensure!(lab.query("hygrometer", &[])?.len() == 1, "another device type's reading is gone too");
     Ok(())
 }

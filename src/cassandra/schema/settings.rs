@@ -29,7 +29,9 @@ impl Settings {
         };
         let ttl_seconds = config.schema.ttl.as_secs();
         let keyspace = config.cassandra.keyspace.clone();
-        Self { keyspace, replication, ttl_seconds, window: Window::for_ttl(ttl_seconds) }
+        // Rows expire by files: the windows are those of the rows that live longest.
+        let longest = config.retention.iter().map(|(_, ttl)| ttl.as_secs()).fold(ttl_seconds, u64::max);
+        Self { keyspace, replication, ttl_seconds, window: Window::for_ttl(longest) }
     }
 }
 
