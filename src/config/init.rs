@@ -139,7 +139,7 @@ mod tests {
             let from_file =
                 loaded.effective.iter().filter(|setting| setting.origin != Origin::Default).count();
             // An empty table has no line of its own.
-            assert_eq!(from_file, if text == template() { 0 } else { KEYS.len() - 2 });
+            assert_eq!(from_file, if text == template() { 0 } else { KEYS.len() - 3 });
         }
     }
 
