@@ -139,6 +139,7 @@ pub enum Command {
     Stats(commands::stats::StatsArgs),
     /// Values unlike the others: beyond a limit, the usual, the season or the peers
     Anomalies(commands::anomalies::AnomaliesArgs),
+    Forecast(commands::forecast::ForecastArgs),
     /// Groups and sensors with their last reading
     Sensors(commands::sensors::SensorsArgs),
     Rollup(commands::rollup::RollupArgs),

@@ -43,6 +43,7 @@ pub mod config;
 pub mod docker;
 pub mod doctor;
 pub mod error;
+pub mod forecasts;
 #[doc(hidden)]
 pub mod hostile;
 pub mod ingestion;

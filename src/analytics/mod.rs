@@ -5,7 +5,8 @@
 //! - [`groups`]: which groups a question is about; what to say when there is no such group.
 //! - [`column`]: the columns of a reading by name; [`filter`]: conditions over them.
 //! - [`stretch`]: how a range of time is cut so that each piece fits in memory; [`scan`]: readings in order of time.
-//! - [`series`]: a metric over time, on a regular grid, as detectors take it.
+//! - [`series`]: a metric over time, on a regular grid, as detectors take it; [`history`]: means on such a grid, from
+//!   rollups where they do.
 //! - [`extremes`]: each sensor's highest and lowest value; [`count`]: how many rows there are;
 //!   [`stats`]: statistics by sensor, group or time; [`silence`]: sensors that have stopped sending.
 
@@ -14,6 +15,7 @@ pub mod count;
 pub mod extremes;
 pub mod filter;
 pub mod groups;
+pub mod history;
 pub mod scan;
 pub mod series;
 pub mod silence;

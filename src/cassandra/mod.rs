@@ -9,7 +9,7 @@
 //! - [`writes`]: the statements that store readings.
 //! - [`groups`]: which groups, sensors and partitions there are; [`readings`]: raw and newest readings, page by page;
 //!   [`aggregates`]: what the server computes over a partition; [`rollups`]: what was computed before.
-//! - [`error`]: failures, classified.
+//! - [`forecasts`]: forecasts that are kept; [`error`]: failures, classified.
 
 use cassandra_protocol::frame::Version;
 
@@ -17,6 +17,7 @@ pub mod aggregates;
 mod connection;
 mod discovery;
 pub mod error;
+pub mod forecasts;
 mod frames;
 pub mod groups;
 mod node;

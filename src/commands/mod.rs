@@ -16,6 +16,7 @@ pub mod demo;
 pub mod doctor;
 pub mod down;
 pub mod extremes;
+pub mod forecast;
 pub mod healthcheck;
 pub mod ingest;
 pub mod monitor;
@@ -72,6 +73,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Schema(command) => schema::run(command, context).await,
         Command::Simulate(args) => simulate::run(args, context).await,
         Command::Ingest(args) => ingest::run(args, context).await,
+        Command::Forecast(args) => forecast::run(args, context).await,
         Command::Healthcheck(args) => healthcheck::run(args, context).await,
         Command::Monitor(args) => monitor::run(args, context).await,
         Command::Query(args) => query::run(args, context).await,

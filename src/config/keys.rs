@@ -52,6 +52,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
         "How long the readings of a device type live, where that is not schema.ttl: thermostat = \"90d\".",
     ),
     ("rollup", "Hourly and daily rollups, which answer questions over long ranges."),
+    ("forecast", "Forecasts of `iotctl forecast --store`."),
     ("local", "The servers of `iotctl up`."),
     (
         "cluster",
@@ -323,6 +324,11 @@ pub const KEYS: &[Key] = &[
         "How long hourly rollups are kept, counted from the end of their day.",
     ),
     key("rollup.daily_retention", millis(DAY, MAX_TTL), "The same of daily rollups; not shorter."),
+    key(
+        "forecast.retention",
+        RETENTION,
+        "How long stored forecasts are kept, in whole seconds, counted from when they were made.",
+    ),
     optional(
         "local.data_dir",
         Path,

@@ -49,6 +49,7 @@ pub struct Config {
     pub ingest: IngestConfig,
     pub retention: RetentionConfig,
     pub rollup: RollupConfig,
+    pub forecast: ForecastConfig,
     pub local: LocalConfig,
     pub cluster: ClusterConfig,
     pub docker: DockerConfig,
@@ -138,6 +139,15 @@ pub struct RollupConfig {
     pub hourly_retention: Duration,
     #[serde(with = "duration")]
     pub daily_retention: Duration,
+}
+
+/// Forecasts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForecastConfig {
+    /// How long stored ones are kept, counted from when they were made.
+    #[serde(with = "duration")]
+    pub retention: Duration,
 }
 
 /// How to reach Kafka and what to ask of it.
@@ -371,6 +381,12 @@ impl KafkaConfig {
     /// Where messages go that can never be stored.
     pub fn dead_letter_topic(&self) -> String {
         self.dead_letter_topic.clone().unwrap_or_else(|| format!("{}.dlq", self.topic))
+    }
+}
+
+impl Default for ForecastConfig {
+    fn default() -> Self {
+        Self { retention: Duration::from_secs(30 * 86_400) }
     }
 }
 

@@ -40,6 +40,9 @@ pub fn validate(config: &Config) -> Checked {
             "Cassandra counts it in whole seconds (round it)".into()
         })?;
     }
+    ensure(config.forecast.retention.subsec_nanos() == 0, &["forecast.retention"], || {
+        "Cassandra counts it in whole seconds (round it)".into()
+    })?;
     ensure(
         config.rollup.daily_retention >= config.rollup.hourly_retention,
         &["rollup.daily_retention", "rollup.hourly_retention"],

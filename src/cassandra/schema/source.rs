@@ -139,6 +139,7 @@ mod tests {
                 "sensor_data_schema.rollup_coverage",
                 "sensor_data_schema.rollup_dirty",
                 "sensor_data_schema.rollup_leases",
+                "sensor_data_schema.iot_forecasts",
             ]
         );
         for definition in &definitions {

@@ -1,0 +1,121 @@
+//! The mean of a metric over time, of a sensor or of all sensors of some groups, on a regular grid: from rollups where
+//! steps are whole hours, from the raw rows elsewhere.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::scan::Question;
+use super::series::{MOST_STEPS, Regular, SeriesError};
+use super::stats::{By, Key, Wanted};
+use super::{Order, Scan, TimeRange};
+use crate::cassandra::Session;
+use crate::cassandra::groups::Group;
+use crate::cassandra::rollups::Detail;
+use crate::reading::Metric;
+use crate::rollups::HOUR;
+use crate::rollups::plan::Coarsest;
+
+/// What to take the mean of.
+#[derive(Debug, Clone)]
+pub struct History {
+    pub groups: Vec<Arc<Group>>,
+    pub sensor: Option<Uuid>,
+    pub metric: Metric,
+    pub range: TimeRange,
+    /// Milliseconds.
+    pub step: i64,
+}
+
+/// Sum and number of values by the step's beginning.
+type Steps = BTreeMap<i64, (f64, u64)>;
+
+impl History {
+    /// The means from the first step with a value to the last; `None` without a value.
+    pub async fn read(&self, session: &Session) -> Result<Option<Regular>, SeriesError> {
+        let steps = match self.step % HOUR {
+            0 => self.hours(session).await?,
+            _ => self.rows(session).await?,
+        };
+        regular(&steps, self.step)
+    }
+
+    fn add(&self, steps: &mut Steps, at: i64, sum: f64, count: u64) {
+        let step = steps.entry(at.div_euclid(self.step) * self.step).or_default();
+        step.0 += sum;
+        step.1 += count;
+    }
+
+    async fn hours(&self, session: &Session) -> Result<Steps, SeriesError> {
+        let wanted = Wanted {
+            groups: self.groups.clone(),
+            sensor: self.sensor,
+            metric: self.metric.clone(),
+            range: self.range,
+            by: By::Hour,
+            detail: Detail::WithoutSketch,
+            coarsest: Coarsest::Day,
+        };
+        let found = wanted.find(session, |_| {}).await?;
+        let mut steps = Steps::new();
+        for (key, line) in found.lines {
+            if let Key::Moment(hour) = key {
+                self.add(&mut steps, hour, line.summary.sum, line.summary.count);
+            }
+        }
+        Ok(steps)
+    }
+
+    async fn rows(&self, session: &Session) -> Result<Steps, SeriesError> {
+        let question = Question {
+            groups: self.groups.clone(),
+            sensor: self.sensor,
+            range: self.range,
+            filter: None,
+            order: Order::Asc,
+        };
+        let mut scan = Scan::start(session, question).await?;
+        let mut steps = Steps::new();
+        while let Some(chunk) = scan.next().await? {
+            for reading in &chunk {
+                if let Some(value) = reading.value(&self.metric) {
+                    self.add(&mut steps, reading.recorded_at, f64::from(value), 1);
+                }
+            }
+            if steps.len() > MOST_STEPS {
+                return Err(SeriesError::TooManySteps);
+            }
+        }
+        Ok(steps)
+    }
+}
+
+fn regular(steps: &Steps, step: i64) -> Result<Option<Regular>, SeriesError> {
+    let (Some((&start, _)), Some((&last, _))) = (steps.first_key_value(), steps.last_key_value()) else {
+        return Ok(None);
+    };
+    let length = usize::try_from((last - start) / step + 1).ok().filter(|&length| length <= MOST_STEPS);
+    let Some(length) = length else { return Err(SeriesError::TooManySteps) };
+    let mean = |index: usize| {
+        let at = start + step * index as i64;
+        steps.get(&at).map_or(f64::NAN, |(sum, count)| sum / *count as f64)
+    };
+    Ok(Some(Regular { start, step, values: (0..length).map(mean).collect() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_without_a_value_are_gaps_and_too_many_are_refused() {
+        let steps: Steps = [(0, (6.0, 3)), (20, (5.0, 1))].into();
+        let found = regular(&steps, 10).unwrap().unwrap();
+        assert_eq!((found.start, found.step, found.len(), found.measured()), (0, 10, 3, 2));
+        assert_eq!((found.values[0], found.values[2]), (2.0, 5.0));
+        assert!(regular(&Steps::new(), 10).unwrap().is_none());
+        let far: Steps = [(0, (1.0, 1)), (i64::MAX / 2, (1.0, 1))].into();
+        assert!(matches!(regular(&far, 10), Err(SeriesError::TooManySteps)));
+    }
+}

@@ -1,0 +1,176 @@
+//! How a model would have done: forecasts from past moments, each with nothing but what came before.
+
+use super::models::Model;
+use super::{ForecastError, Plan};
+use crate::analytics::series::Regular;
+
+/// Past moments that forecasts are made from.
+const MOST_ORIGINS: usize = 40;
+const FEWEST_ORIGINS: usize = 8;
+/// Errors that an interval is drawn from, at least; neighbouring horizons help out.
+const FEWEST_ERRORS: usize = 20;
+/// History beyond this many seasons is not looked at in each fit: it tells little, and fits take time.
+const MOST_SEASONS: usize = 60;
+
+/// A model's errors over all origins and horizons.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backtest {
+    pub model: Model,
+    pub origins: usize,
+    pub mean_absolute_error: f64,
+    /// Against the mean error of a forecast, one season ahead, by the value of a season ago, within the history. Below
+    /// 1 it is better than that.
+    pub scaled_error: f64,
+    /// The share of values that lay within intervals drawn from earlier errors alone; the level is what it should be.
+    pub coverage: f64,
+}
+
+/// Absolute errors by how many steps ahead (from 0), in order of the origins. NaN where nothing was measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Errors {
+    by_step: Vec<Vec<f64>>,
+}
+
+/// Runs a model from up to [`MOST_ORIGINS`] moments of the past. `filled` is the history without its gaps; what was not
+/// measured is no error.
+pub fn run(
+    history: &Regular,
+    filled: &[f64],
+    model: Model,
+    plan: &Plan,
+) -> Result<(Backtest, Errors), ForecastError> {
+    let Plan { horizon, season, level, .. } = *plan;
+    let needs = Model::ALL.into_iter().map(|model| model.needs(season)).max().unwrap_or(1);
+    // Every model is run from the same origins, so that they can be compared.
+    let possible = (filled.len() + 1).saturating_sub(needs + horizon);
+    if possible < FEWEST_ORIGINS {
+        let needs = needs + horizon + FEWEST_ORIGINS - 1;
+        return Err(ForecastError::TooShort { has: filled.len(), needs, horizon });
+    }
+    let origins: Vec<usize> = origins(possible).map(|index| needs + index).collect();
+    let mut errors = Errors { by_step: vec![Vec::with_capacity(origins.len()); horizon] };
+    for &origin in &origins {
+        let from = origin.saturating_sub(MOST_SEASONS * season);
+        let forecast = model.forecast(&filled[from..origin], season, horizon)?;
+        for (step, value) in forecast.iter().enumerate() {
+            errors.by_step[step].push((value - history.values[origin + step]).abs());
+        }
+    }
+    let mean_absolute_error = mean(errors.by_step.iter().flatten().copied());
+    let naive = filled.windows(season + 1).map(|window| (window[season] - window[0]).abs());
+    let backtest = Backtest {
+        model,
+        origins: origins.len(),
+        mean_absolute_error,
+        scaled_error: mean_absolute_error / mean(naive),
+        coverage: errors.coverage(level),
+    };
+    Ok((backtest, errors))
+}
+
+/// Spread over all that are possible, the last among them.
+fn origins(possible: usize) -> impl Iterator<Item = usize> {
+    let count = possible.min(MOST_ORIGINS);
+    (0..count).map(move |index| possible - 1 - (count - 1 - index) * (possible - 1) / (count - 1).max(1))
+}
+
+impl Errors {
+    /// Half the width of the interval at each step, so that it holds a share `level` of the errors. Farther ahead it is
+    /// never narrower.
+    pub fn widths(&self, level: f64) -> Vec<f64> {
+        let mut widest = 0.0_f64;
+        (0..self.by_step.len())
+            .map(|step| {
+                widest = widest.max(quantile(self.around(step), level));
+                widest
+            })
+            .collect()
+    }
+
+    /// Intervals for the later half of the origins from the errors of the earlier half: what they hold is what an
+    /// interval drawn today will hold of what comes, if the series stays as it is.
+    fn coverage(&self, level: f64) -> f64 {
+        let origins = self.by_step.first().map_or(0, Vec::len);
+        let earlier =
+            Self { by_step: self.by_step.iter().map(|errors| errors[..origins / 2].to_vec()).collect() };
+        let widths = earlier.widths(level);
+        let held = self.by_step.iter().zip(&widths).flat_map(|(errors, width)| {
+            let measured = errors[origins / 2..].iter().filter(|error| !error.is_nan());
+            measured.map(move |error| f64::from(u8::from(error <= width)))
+        });
+        mean(held)
+    }
+
+    /// The errors at a step, and at its neighbours where it has too few.
+    fn around(&self, step: usize) -> Vec<f64> {
+        let mut reach = 0;
+        loop {
+            let from = step.saturating_sub(reach);
+            let to = (step + reach + 1).min(self.by_step.len());
+            let errors = self.by_step[from..to].iter().flatten();
+            let errors: Vec<f64> = errors.copied().filter(|error| !error.is_nan()).collect();
+            if errors.len() >= FEWEST_ERRORS || to - from == self.by_step.len() {
+                return errors;
+            }
+            reach += 1;
+        }
+    }
+}
+
+/// The error that a share `level` of all future ones does not exceed, by conformal prediction: with `n` errors it is the
+/// one of rank `level * (n + 1)`, or the largest.
+fn quantile(mut errors: Vec<f64>, level: f64) -> f64 {
+    errors.sort_unstable_by(f64::total_cmp);
+    let rank = (level * (errors.len() + 1) as f64).ceil() as usize;
+    errors.get(rank.clamp(1, errors.len().max(1)) - 1).copied().unwrap_or(f64::NAN)
+}
+
+/// NaN of nothing; NaN among the values is left out.
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values
+        .filter(|value| !value.is_nan())
+        .fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    sum / count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::history;
+    use super::*;
+
+    #[test]
+    fn origins_reach_from_the_first_to_the_last() {
+        assert_eq!(origins(3).collect::<Vec<_>>(), [0, 1, 2]);
+        let many: Vec<_> = origins(1_000).collect();
+        assert_eq!((many.len(), many[0], many[39]), (40, 0, 999));
+        assert!(many.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn the_scaled_error_is_brute_force_and_missing_values_are_no_errors() {
+        let mut series = history(14);
+        let filled = series.values.clone();
+        series.values[300] = f64::NAN;
+        let plan = Plan { models: Vec::new(), horizon: 12, season: 24, level: 0.9 };
+        let (found, errors) = run(&series, &filled, Model::SeasonalNaive, &plan).unwrap();
+        let all: Vec<f64> =
+            errors.by_step.iter().flatten().copied().filter(|error| !error.is_nan()).collect();
+        let mae = all.iter().sum::<f64>() / all.len() as f64;
+        let naive: f64 = (24..filled.len()).map(|at| (filled[at] - filled[at - 24]).abs()).sum();
+        let naive = naive / (filled.len() - 24) as f64;
+        assert!((found.mean_absolute_error - mae).abs() < 1e-12);
+        assert!((found.scaled_error - mae / naive).abs() < 1e-12);
+        assert!(found.scaled_error > 0.5 && found.scaled_error < 1.5, "{found:?}");
+        assert!((0.5..=1.0).contains(&found.coverage), "{found:?}");
+    }
+
+    #[test]
+    fn intervals_never_narrow_and_hold_their_share() {
+        let errors =
+            Errors { by_step: (1..=6).map(|step| (0..40).map(|n| f64::from(step * n)).collect()).collect() };
+        let widths = errors.widths(0.9);
+        assert!(widths.windows(2).all(|pair| pair[0] <= pair[1]), "{widths:?}");
+        assert_eq!(widths[0], 36.0);
+        assert_eq!(quantile(vec![3.0, 1.0, 2.0], 0.95), 3.0);
+    }
+}

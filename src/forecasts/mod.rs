@@ -1,0 +1,201 @@
+//! What a series will do next: models over regular series in memory, judged by how they would have done. No CQL here
+//! and no printing.
+//!
+//! - [`models`]: seasonal-naive, ETS and MSTL: point forecasts.
+//! - [`backtest`]: forecasts from many past moments, compared with what came: errors, and the intervals that follow.
+//! - [`forecast`]: the model of choice, with intervals, and when it crosses a limit.
+
+use crate::analytics::series::Regular;
+
+pub mod backtest;
+pub mod models;
+
+use backtest::{Backtest, Errors};
+pub use models::Model;
+
+/// Why there is no forecast.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ForecastError {
+    #[error(
+        "{has} steps of history do not do to forecast {horizon}: it takes {needs} (ask for a longer --history, or a \
+         shorter --horizon)"
+    )]
+    TooShort { has: usize, needs: usize, horizon: usize },
+    #[error(
+        "{missing} of {of} steps have no value: a forecast would be of straight lines (take a longer --step, or another \
+         --history)"
+    )]
+    TooManyGaps { missing: usize, of: usize },
+    #[error("cannot fit {model}: {reason}")]
+    Model { model: &'static str, reason: String },
+}
+
+/// A forecast of one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// The step's beginning, in milliseconds since the epoch.
+    pub at: i64,
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forecast {
+    pub model: Model,
+    pub steps: Vec<Step>,
+    /// How each model that was tried would have done; the chosen one is among them.
+    pub backtests: Vec<Backtest>,
+    /// Steps of history that had no value and were filled by straight lines.
+    pub filled: usize,
+}
+
+/// What to forecast with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The models to try; of several, the one with the least error in the back-test is taken.
+    pub models: Vec<Model>,
+    /// Steps ahead.
+    pub horizon: usize,
+    /// Steps of one season.
+    pub season: usize,
+    /// The share of values that intervals are to hold, such as 0.95.
+    pub level: f64,
+}
+
+/// At least this share of the history must have been measured.
+const MEASURED: f64 = 0.5;
+
+/// Forecasts a series.
+pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastError> {
+    let (measured, of) = (history.measured(), history.len());
+    if (measured as f64) < MEASURED * of as f64 {
+        return Err(ForecastError::TooManyGaps { missing: of - measured, of });
+    }
+    let values = history.filled();
+    let mut tried: Vec<(Backtest, Errors)> = Vec::new();
+    for &model in &plan.models {
+        tried.push(backtest::run(history, &values, model, plan)?);
+    }
+    let best = tried.iter().enumerate().min_by(|(_, (left, _)), (_, (right, _))| {
+        left.mean_absolute_error.total_cmp(&right.mean_absolute_error)
+    });
+    let Some((best, _)) = best else {
+        return Ok(Forecast {
+            model: Model::SeasonalNaive,
+            steps: Vec::new(),
+            backtests: Vec::new(),
+            filled: 0,
+        });
+    };
+    let (model, errors) = (tried[best].0.model, &tried[best].1);
+    let points = model.forecast(&values, plan.season, plan.horizon)?;
+    let widths = errors.widths(plan.level);
+    let steps = points.iter().zip(&widths).enumerate().map(|(index, (value, width))| Step {
+        at: history.at(history.len() + index),
+        value: *value,
+        low: value - width,
+        high: value + width,
+    });
+    Ok(Forecast {
+        model,
+        steps: steps.collect(),
+        backtests: tried.into_iter().map(|(backtest, _)| backtest).collect(),
+        filled: of - measured,
+    })
+}
+
+/// Which way a limit is crossed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Above,
+    Below,
+}
+
+/// When a forecast crosses a limit: the moment of the forecast itself, and the earliest and latest by its interval.
+/// `None`: not within the horizon.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Crossing {
+    pub likely: Option<i64>,
+    pub earliest: Option<i64>,
+    pub latest: Option<i64>,
+}
+
+impl Crossing {
+    pub fn of(steps: &[Step], limit: f64, direction: Direction) -> Self {
+        let first = |value: fn(&Step) -> f64| {
+            let crosses = |step: &&Step| match direction {
+                Direction::Above => value(step) > limit,
+                Direction::Below => value(step) < limit,
+            };
+            steps.iter().find(crosses).map(|step| step.at)
+        };
+        let (low, high) = (first(|step| step.low), first(|step| step.high));
+        let (earliest, latest) = if direction == Direction::Above { (high, low) } else { (low, high) };
+        Self { likely: first(|step| step.value), earliest, latest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) const HOUR: i64 = 3_600_000;
+
+    /// A daily cycle with a trend and a little noise that is the same in each run.
+    pub(super) fn history(days: usize) -> Regular {
+        let value = |hour: usize| {
+            let noise = ((hour * 7_919) % 101) as f64 / 101.0 - 0.5;
+            20.0 + 0.05 * hour as f64 + 5.0 * (hour as f64 / 24.0 * std::f64::consts::TAU).sin() + noise
+        };
+        Regular { start: 0, step: HOUR, values: (0..days * 24).map(value).collect() }
+    }
+
+    fn plan() -> Plan {
+        Plan { models: Model::ALL.to_vec(), horizon: 24, season: 24, level: 0.9 }
+    }
+
+    #[test]
+    fn a_season_with_a_trend_is_forecast_closely_and_its_interval_holds_what_comes() {
+        let whole = history(22);
+        let known = Regular { values: whole.values[..20 * 24].to_vec(), ..whole.clone() };
+        let forecast = forecast(&known, &plan()).unwrap();
+        assert_eq!(forecast.steps.len(), 24);
+        assert_eq!(forecast.steps[0].at, 20 * 24 * HOUR);
+        assert_eq!(forecast.model, Model::Mstl, "{:?}", forecast.backtests);
+        let held = (0..24).filter(|&index| {
+            let (step, came) = (forecast.steps[index], whole.values[20 * 24 + index]);
+            (step.value - came).abs() < 1.5 && (step.low..=step.high).contains(&came)
+        });
+        assert!(held.count() >= 20, "{:?}", forecast.steps);
+    }
+
+    #[test]
+    fn a_history_that_is_too_short_or_mostly_missing_is_told() {
+        let error = forecast(&history(2), &plan()).unwrap_err().to_string();
+        assert!(error.contains("48 steps") && error.contains("--history"), "{error}");
+        let mut holes = history(20);
+        holes.values.iter_mut().skip(1).step_by(2).for_each(|value| *value = f64::NAN);
+        holes.values[0] = f64::NAN;
+        assert!(matches!(
+            forecast(&holes, &plan()),
+            Err(ForecastError::TooManyGaps { missing: 241, of: 480 })
+        ));
+    }
+
+    #[test]
+    fn a_crossing_has_its_interval() {
+        let step =
+            |hour: i64, value: f64| Step { at: hour * HOUR, value, low: value - 2.0, high: value + 2.0 };
+        let steps: Vec<_> = (0..10).map(|hour| step(hour, 20.0 + hour as f64)).collect();
+        let above = Crossing::of(&steps, 25.5, Direction::Above);
+        assert_eq!(
+            above,
+            Crossing { likely: Some(6 * HOUR), earliest: Some(4 * HOUR), latest: Some(8 * HOUR) }
+        );
+        let never = Crossing::of(&steps, 28.5, Direction::Above);
+        assert_eq!(never, Crossing { likely: Some(9 * HOUR), earliest: Some(7 * HOUR), latest: None });
+        assert_eq!(Crossing::of(&steps, 15.0, Direction::Below), Crossing::default());
+        assert_eq!(Crossing::of(&steps, 18.5, Direction::Below).earliest, Some(0));
+    }
+}

@@ -1,0 +1,111 @@
+//! Models: each continues a series without gaps.
+
+use augurs::ets::AutoETS;
+use augurs::mstl::stlrs::{MstlParams, StlParams};
+use augurs::{Fit, Predict};
+
+use super::ForecastError;
+
+/// How a series is continued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// As it was a season ago: what every other model has to beat.
+    SeasonalNaive,
+    /// Exponential smoothing of level and trend, chosen by AICc. It knows no season.
+    Ets,
+    /// The last season of MSTL's, on top of ETS of what is left without it.
+    Mstl,
+}
+
+impl Model {
+    pub const ALL: [Self; 3] = [Self::SeasonalNaive, Self::Ets, Self::Mstl];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SeasonalNaive => "seasonal-naive",
+            Self::Ets => "ets",
+            Self::Mstl => "mstl",
+        }
+    }
+
+    /// Steps of history without which it cannot be fitted.
+    pub fn needs(self, season: usize) -> usize {
+        const FEWEST: usize = 10;
+        match self {
+            Self::SeasonalNaive => season,
+            Self::Ets => FEWEST,
+            Self::Mstl => (2 * season + 1).max(FEWEST),
+        }
+    }
+
+    /// The `horizon` values after `history`, whose length is at least [`Model::needs`].
+    pub fn forecast(self, history: &[f64], season: usize, horizon: usize) -> Result<Vec<f64>, ForecastError> {
+        match self {
+            Self::SeasonalNaive => Ok(last_season(history, season, horizon)),
+            Self::Ets => ets(history, horizon, self.name()),
+            Self::Mstl => mstl(history, season, horizon),
+        }
+    }
+}
+
+fn last_season(history: &[f64], season: usize, horizon: usize) -> Vec<f64> {
+    let last = &history[history.len().saturating_sub(season)..];
+    last.iter().copied().cycle().take(horizon).collect()
+}
+
+/// With additive errors: the library has no intervals for multiplicative ones, and cannot do seasons.
+fn ets(history: &[f64], horizon: usize, model: &'static str) -> Result<Vec<f64>, ForecastError> {
+    // A series that does not move leaves nothing to estimate.
+    if history.iter().all(|value| *value == history[0]) {
+        return Ok(vec![history[0]; horizon]);
+    }
+    let refused = |error: augurs::ets::Error| ForecastError::Model { model, reason: error.to_string() };
+    let fitted = AutoETS::new(1, "AZN").and_then(|search| search.fit(history)).map_err(refused)?;
+    let forecast = fitted.predict(horizon, None).map_err(refused)?;
+    match forecast.point.iter().all(|value| value.is_finite()) {
+        true => Ok(forecast.point),
+        false => Err(ForecastError::Model { model, reason: "it grows without bounds".to_owned() }),
+    }
+}
+
+fn mstl(history: &[f64], season: usize, horizon: usize) -> Result<Vec<f64>, ForecastError> {
+    let model = Model::Mstl.name();
+    let mut stl = StlParams::new();
+    stl.robust(true);
+    let mut params = MstlParams::new();
+    params.stl_params(stl);
+    let fit = params
+        .fit(history, &[season])
+        .map_err(|error| ForecastError::Model { model, reason: error.to_string() })?;
+    let Some(seasonal) = fit.seasonal().first() else {
+        return ets(history, horizon, model);
+    };
+    let without: Vec<f64> = history.iter().zip(seasonal).map(|(value, seasonal)| value - seasonal).collect();
+    let level = ets(&without, horizon, model)?;
+    Ok(level
+        .iter()
+        .zip(last_season(seasonal, season, horizon))
+        .map(|(level, season)| level + season)
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_season_repeats_itself() {
+        assert_eq!(last_season(&[9.0, 1.0, 2.0, 3.0], 3, 5), [1.0, 2.0, 3.0, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn a_line_goes_on_and_what_stands_still_stays() {
+        let line: Vec<f64> = (0..40).map(|step| 3.0 + 0.5 * f64::from(step)).collect();
+        let found = Model::Ets.forecast(&line, 24, 4).unwrap();
+        assert!((found[3] - 24.5).abs() < 0.2, "{found:?}");
+        for model in Model::ALL {
+            let found = model.forecast(&[7.0; 60], 24, 3).unwrap();
+            assert!(found.iter().all(|value| (value - 7.0).abs() < 1e-6), "{model:?} {found:?}");
+        }
+    }
+}
