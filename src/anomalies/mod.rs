@@ -4,10 +4,12 @@
 //! - [`threshold`]: values beyond a limit; [`robust_z`]: values far from the sensor's own median;
 //!   [`seasonal`]: values that the hour of the day and the trend do not explain (MSTL);
 //!   [`peers`]: sensors unlike the others of their group (DBSCAN).
-//! - [`runs`]: findings side by side become one [`Anomaly`]; [`score`]: precision and recall against labels.
+//! - [`runs`]: findings side by side become one [`Anomaly`]; [`labels`], [`score`]: precision and recall against what
+//!   people labelled.
 
 use crate::analytics::series::Point;
 
+pub mod labels;
 pub mod peers;
 pub mod robust;
 pub mod robust_z;

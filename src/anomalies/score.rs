@@ -1,7 +1,14 @@
 //! How good a detector is against what people labelled.
 
-/// Counts against labelled windows, as for an alert that somebody has to look at: an anomaly that begins in a window
-/// finds it, further ones in the same window count for nothing, and one that begins elsewhere is false.
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::Anomaly;
+use super::labels::Label;
+
+/// Counts against labelled windows, as for an alert that somebody has to look at: an anomaly within a window finds it,
+/// further ones in the same window count for nothing, and one outside of all windows is false.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Score {
     pub windows: usize,
@@ -10,28 +17,26 @@ pub struct Score {
 }
 
 impl Score {
-    /// `begins` are the anomalies' first moments, `windows` the labelled ones, both ends within.
-    pub fn of(begins: impl IntoIterator<Item = i64>, windows: &[(i64, i64)]) -> Self {
-        let mut found = vec![false; windows.len()];
+    /// Of the anomalies of some sensors. A window without a sensor is of all of them.
+    pub fn of<'a>(anomalies: impl IntoIterator<Item = (Uuid, &'a Anomaly)>, labels: &[Label]) -> Self {
+        let mut by_sensor: HashMap<Option<Uuid>, Vec<usize>> = HashMap::new();
+        for (index, label) in labels.iter().enumerate() {
+            by_sensor.entry(label.sensor).or_default().push(index);
+        }
+        let mut found = vec![false; labels.len()];
         let mut false_alarms = 0;
-        for at in begins {
+        for (sensor, anomaly) in anomalies {
+            let of_sensor = by_sensor.get(&Some(sensor)).into_iter().chain(by_sensor.get(&None)).flatten();
             let mut is_false = true;
-            for (found, (from, to)) in found.iter_mut().zip(windows) {
-                if (*from..=*to).contains(&at) {
-                    *found = true;
+            for &index in of_sensor {
+                if anomaly.from <= labels[index].to && labels[index].from <= anomaly.to {
+                    found[index] = true;
                     is_false = false;
                 }
             }
             false_alarms += usize::from(is_false);
         }
-        Self { windows: windows.len(), found: found.into_iter().filter(|found| *found).count(), false_alarms }
-    }
-
-    /// Several sensors' scores as one.
-    pub fn add(&mut self, other: Self) {
-        self.windows += other.windows;
-        self.found += other.found;
-        self.false_alarms += other.false_alarms;
+        Self { windows: labels.len(), found: found.into_iter().filter(|found| *found).count(), false_alarms }
     }
 
     /// Of the alarms, how many were right; `None` without an alarm.
@@ -57,10 +62,23 @@ fn ratio(part: usize, whole: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analytics::series::Point;
+    use crate::anomalies::Finding;
+
+    fn anomaly(from: i64, to: i64) -> Anomaly {
+        let worst = Finding { point: Point { at: from, value: 0.0 }, expected: 0.0, score: None };
+        Anomaly { from, to, points: 1, worst }
+    }
+
+    fn label(sensor: Option<u128>, from: i64, to: i64) -> Label {
+        Label { sensor: sensor.map(Uuid::from_u128), from, to }
+    }
 
     #[test]
     fn one_alarm_in_a_window_counts_and_those_outside_are_false() {
-        let score = Score::of([10, 11, 25, 40], &[(10, 20), (30, 35), (40, 50)]);
+        let labels = [label(None, 10, 20), label(None, 30, 35), label(None, 40, 50)];
+        let anomalies = [anomaly(5, 10), anomaly(11, 12), anomaly(25, 29), anomaly(40, 60)];
+        let score = Score::of(anomalies.iter().map(|anomaly| (Uuid::nil(), anomaly)), &labels);
         assert_eq!(score, Score { windows: 3, found: 2, false_alarms: 1 });
         assert_eq!(
             (score.precision(), score.recall(), score.f1()),
@@ -69,8 +87,16 @@ mod tests {
     }
 
     #[test]
+    fn another_sensors_window_is_not_found() {
+        let labels = [label(Some(1), 10, 10), label(Some(2), 10, 10)];
+        let found = anomaly(10, 10);
+        let score = Score::of([(Uuid::from_u128(1), &found), (Uuid::from_u128(3), &found)], &labels);
+        assert_eq!(score, Score { windows: 2, found: 1, false_alarms: 1 });
+    }
+
+    #[test]
     fn silence_has_no_precision_and_finds_nothing() {
-        let score = Score::of([], &[(10, 20)]);
+        let score = Score::of([], &[label(None, 10, 20)]);
         assert_eq!((score.precision(), score.recall(), score.f1()), (None, Some(0.0), Some(0.0)));
     }
 }

@@ -1,6 +1,7 @@
 //! `iotctl anomalies`: values that are unlike the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -13,9 +14,10 @@ use super::extremes::{finite, known_or_refused, metric};
 use super::query::{GroupArgs, TimeArgs, until_stopped};
 use crate::analytics::series::{self, Point, Regular, Wanted};
 use crate::analytics::{TimeRange, extremes};
+use crate::anomalies::score::Score;
 use crate::anomalies::seasonal::SeasonalError;
 use crate::anomalies::threshold::Limits;
-use crate::anomalies::{Anomaly, Finding, Sensitivity, peers, robust_z, runs, seasonal};
+use crate::anomalies::{Anomaly, Finding, Sensitivity, labels, peers, robust_z, runs, seasonal};
 use crate::cassandra::Session;
 use crate::cassandra::groups::Group;
 use crate::error::UsageError;
@@ -41,6 +43,7 @@ const MOST_ANOMALIES: usize = 1_000_000;
   iotctl anomalies --metric temperature --method seasonal --location plant-1 --last 14d --sensitivity 0.8
   iotctl anomalies --metric humidity --method peers --location plant-1 --device-type thermostat --last 24h
   iotctl anomalies --metric rpm --method seasonal --season 24h,7d --step 10m --last 60d --format ndjson
+  iotctl anomalies --metric temperature --method robust-z --score labels.json
 
 Sensitivity: a point is unusual beyond 3 / SENSITIVITY robust standard deviations: 6 at 0.5 (the default), 3 at 1.
 A score is that distance in robust standard deviations; what was expected stands beside the value.")]
@@ -79,6 +82,9 @@ pub struct AnomaliesArgs {
     pub sensor: Option<Uuid>,
     #[command(flatten)]
     pub time: TimeArgs,
+    /// Print precision, recall and F1 against this file instead: labelled windows (JSON), or a ledger of `simulate`
+    #[arg(long, value_name = "FILE", conflicts_with = "top")]
+    pub score: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -189,6 +195,7 @@ struct Catch {
     found: Vec<Found>,
     sensors: usize,
     values: usize,
+    seen: BTreeSet<Uuid>,
     /// Sensors that could not be judged, with the first reason.
     skipped: usize,
     why_skipped: Option<SeasonalError>,
@@ -220,7 +227,10 @@ pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
         let names = until_stopped(shutdown, extremes::other_metric_names(&session, &groups)).await?;
         known_or_refused(&metric, &names, groups.len())?;
     }
-    print(&args, &hunt, &metric, &mut caught, output)?;
+    match &args.score {
+        Some(path) => print_score(path, &args, &hunt, (&metric, range), &caught, output)?,
+        None => print(&args, &hunt, &metric, &mut caught, output)?,
+    }
     remark(&caught, &hunt, &metric, range, groups.len(), output);
     Ok(())
 }
@@ -237,6 +247,7 @@ async fn search(
     }
     let sensors = wanted.by_sensor(session, hunt.step).await?;
     caught.sensors += sensors.len();
+    caught.seen.extend(sensors.keys());
     caught.values += sensors.values().map(Vec::len).sum::<usize>();
     if hunt.method == Method::Peers {
         let hunt = hunt.clone();
@@ -300,6 +311,7 @@ async fn search_stream(
         }
     }
     caught.sensors += sensors.len();
+    caught.seen.extend(sensors.keys());
     for (sensor, mut watched) in sensors {
         if let Some(anomaly) = watched.runs.end() {
             caught.add(wanted, sensor, anomaly)?;
@@ -385,6 +397,48 @@ fn print(
     for found in &caught.found {
         records.write(&cells(found, hunt, metric, args.format))?;
     }
+    records.finish()?;
+    Ok(())
+}
+
+/// One line: how good these anomalies are by a file of labels.
+fn print_score(
+    path: &Path,
+    args: &AnomaliesArgs,
+    hunt: &Hunt,
+    (metric, range): (&Metric, TimeRange),
+    caught: &Catch,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let mut labels = labels::read(path, metric, range)
+        .map_err(|error| UsageError::new(format!("--score {}: {error}", path.display())))?;
+    labels.retain(|label| label.sensor.is_none_or(|sensor| caught.seen.contains(&sensor)));
+    let score = Score::of(caught.found.iter().map(|found| (found.sensor, &found.anomaly)), &labels);
+    let headings = vec![
+        Heading::left("method"),
+        Heading::right("sensitivity"),
+        Heading::right("anomalies"),
+        Heading::right("windows"),
+        Heading::right("found"),
+        Heading::right("false_alarms").titled("false alarms"),
+        Heading::right("precision"),
+        Heading::right("recall"),
+        Heading::right("f1").titled("F1"),
+    ];
+    let mut records = output.records(args.format, args.time.clock(), headings)?;
+    let share = |share: Option<f64>| share.map_or(Cell::Missing, |share| Cell::Number(rounded(share)));
+    let knows_sensitivity = hunt.method != Method::Threshold;
+    records.write(&[
+        Cell::Text(hunt.method.name()),
+        share(knows_sensitivity.then(|| 3.0 / hunt.sensitivity.deviations())),
+        Cell::Count(caught.found.len() as u64),
+        Cell::Count(score.windows as u64),
+        Cell::Count(score.found as u64),
+        Cell::Count(score.false_alarms as u64),
+        share(score.precision()),
+        share(score.recall()),
+        share(score.f1()),
+    ])?;
     records.finish()?;
     Ok(())
 }

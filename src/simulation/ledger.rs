@@ -74,6 +74,9 @@ pub struct Entry<'a> {
     pub timestamp: DateTime<Utc>,
     pub partition: i32,
     pub offset: i64,
+    /// The metric that carries an injected extreme.
+    #[serde(default, borrow)]
+    pub extreme: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     pub malformed: Option<Cow<'a, str>>,
 }
