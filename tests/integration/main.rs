@@ -15,6 +15,7 @@ mod audit;
 mod commands;
 mod dead_letters;
 mod delivery;
+mod forecast;
 mod purge;
 mod rollups;
 mod round_trip;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         commands::trials(),
         dead_letters::trials(),
         delivery::trials(),
+        forecast::trials(),
         schema::trials(),
         servers::trials(),
         simulation::trials(),

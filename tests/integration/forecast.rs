@@ -1,0 +1,138 @@
+//! Forecasts over stored readings, and scores of detectors against what is known.
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::lab::{Lab, message};
+
+crate::trials!(
+    a_known_season_is_continued_and_stored,
+    what_cannot_be_forecast_says_what_it_takes,
+    anomalies_are_scored_against_labels,
+);
+
+/// 2026-10-01T00:00:00Z.
+const START: i64 = 1_790_812_800_000;
+const HOUR: i64 = 3_600_000;
+
+/// A daily cycle around a rising line, with a little noise that is the same in each run.
+fn value(hour: i64) -> f64 {
+    let noise = ((hour * 7_919) % 101) as f64 / 101.0 - 0.5;
+    20.0 + 0.02 * hour as f64 + 5.0 * (hour as f64 / 24.0 * std::f64::consts::TAU).sin() + noise
+}
+
+/// Readings twice an hour of two sensors that lie 1 °C above and below the value.
+fn stocked(name: &str, hours: i64) -> anyhow::Result<Lab> {
+    let lab = Lab::new(name)?;
+    let readings = (0..hours).flat_map(|hour| {
+        [(1, 1.0, 5), (2, -1.0, 35)].into_iter().flat_map(move |(sensor, offset, minute)| {
+            [0, 10].map(move |later| {
+                let temperature = format!(r#","temperature":{}"#, value(hour) + offset);
+                message("plant-1", sensor, START + hour * HOUR + (minute + later) * 60_000, &temperature)
+            })
+        })
+    });
+    lab.send(readings)?;
+    lab.ingest()?;
+    Ok(lab)
+}
+
+const FORECAST: [&str; 8] = [
+    "forecast",
+    "--metric",
+    "temperature",
+    "--location",
+    "plant-1",
+    "--device-type",
+    "thermostat",
+    "--at=2026-10-15",
+];
+
+fn a_known_season_is_continued_and_stored() -> anyhow::Result<()> {
+    let lab = stocked("forecast", 15 * 24)?;
+    let ask = ["--horizon", "24h", "--level", "0.9", "--above", "28", "--format", "json", "--store"];
+    let found: Value = serde_json::from_str(&lab.ok(&[&["-q"], &FORECAST[..], &ask[..]].concat())?)?;
+    let steps = found["steps"].as_array().context("no steps")?;
+    ensure!(steps.len() == 24 && steps[0]["at"] == "2026-10-15T00:00:00.000Z", "{found:#}");
+    let mut held = 0;
+    for (hour, step) in (14 * 24..).zip(steps) {
+        let number = |key: &str| step[key].as_f64().with_context(|| format!("{key} in {step}"));
+        let (forecast, low, high) = (number("value")?, number("low")?, number("high")?);
+        ensure!(low <= forecast && forecast <= high, "{step}");
+        ensure!((forecast - value(hour)).abs() < 1.6, "{step} and not {}", value(hour));
+        held += i32::from((low..=high).contains(&value(hour)));
+    }
+    ensure!(held >= 19, "intervals of 90 % hold {held} of 24");
+    ensure!(found["crossing"]["above"] == 28.0 && !found["crossing"]["likely"].is_null(), "{found:#}");
+
+    let stored = lab.cql(
+        "SELECT location, model, value, low, TTL(value), iot_sensor_id FROM {ks}.iot_forecasts WHERE metric = \
+         'temperature' ALLOW FILTERING",
+    )?;
+    ensure!(stored.len() == 24, "{} steps are stored", stored.len());
+    let first = stored.first().context("a row")?;
+    ensure!(first.get::<&str>(0)? == "plant-1" && found["model"] == first.get::<&str>(1)?);
+    ensure!(steps[0]["value"] == first.get::<f64>(2)? && steps[0]["low"] == first.get::<f64>(3)?);
+    ensure!((2_590_000..=2_592_000).contains(&first.get::<i32>(4)?), "30 days");
+    ensure!(first.get::<uuid::Uuid>(5)?.is_nil(), "it is of the whole group");
+
+    // From rollups it is the same forecast.
+    let before = lab.ok(&[&["-q"], &FORECAST[..], &["--format", "csv"]].concat())?;
+    lab.cql("TRUNCATE {ks}.rollup_dirty")?;
+    lab.ok(&["-q", "rollup"])?;
+    ensure!(lab.ok(&[&["-q"], &FORECAST[..], &["--format", "csv"]].concat())? == before);
+
+    let tests = lab.lines(&[&["-q"], &FORECAST[..], &["--backtest", "--format", "ndjson"]].concat())?;
+    let models: Vec<_> = tests.iter().filter_map(|test| test["model"].as_str()).collect();
+    ensure!(models == ["seasonal-naive", "ets", "mstl"], "{tests:?}");
+    let mase = |index: usize| tests[index]["mase"].as_f64().unwrap_or(f64::NAN);
+    ensure!(mase(2) < mase(0) && mase(0) < mase(1), "a season with a trend is MSTL's: {tests:?}");
+    Ok(())
+}
+
+fn what_cannot_be_forecast_says_what_it_takes() -> anyhow::Result<()> {
+    let lab = stocked("forecast_short", 30)?;
+    fn ask<'a>(rest: &[&'a str]) -> Vec<&'a str> {
+        [&["-q"], &FORECAST[..], rest].concat()
+    }
+    let error = lab.fails(2, &ask(&[]))?;
+    ensure!(error.contains("30 steps") && error.contains("--history"), "{error}");
+    let error = lab.fails(1, &ask(&["--history", "5d"]))?;
+    ensure!(error.contains("no reading has temperature"), "{error}");
+    let error = lab.fails(2, &ask(&["--season", "90m"]))?;
+    ensure!(error.contains("multiple of --step"), "{error}");
+    let error = lab.fails(2, &["-q", "forecast", "--metric", "temperature"])?;
+    ensure!(error.contains("--sensor"), "{error}");
+    Ok(())
+}
+
+fn anomalies_are_scored_against_labels() -> anyhow::Result<()> {
+    let lab = Lab::new("scores")?;
+    let ledger = tempfile::NamedTempFile::new()?;
+    let path = ledger.path().to_str().context("a path")?;
+    let fleet =
+        ["--sensors", "20", "--locations", "1", "--start", "2026-10-01T00:00:00Z", "--count", "20000"];
+    let send = ["-q", "simulate", "--rate", "0", "--extremes", "0.005", "--ledger", path];
+    lab.ok(&[&send[..], &fleet[..]].concat())?;
+    lab.ingest()?;
+    let score = |file: &str, rest: &[&str]| -> anyhow::Result<Value> {
+        let ask = ["-q", "anomalies", "--metric", "temperature", "--format", "ndjson", "--score", file];
+        let lines = lab.lines(&[&ask[..], rest].concat())?;
+        lines.into_iter().next().context("one line")
+    };
+    let injected = std::fs::read_to_string(path)?.matches(r#""extreme":"temperature""#).count();
+    let found = score(path, &["--method", "peers"])?;
+    ensure!(found["windows"] == injected && injected > 10, "{injected} were injected: {found}");
+    ensure!(found["recall"].as_f64() > Some(0.9) && found["precision"].as_f64() > Some(0.9), "{found}");
+    let nothing = score(path, &["--above", "1000"])?;
+    ensure!(nothing["found"] == 0 && nothing["recall"] == 0.0 && nothing["precision"].is_null(), "{nothing}");
+
+    let windows = tempfile::NamedTempFile::new()?;
+    std::fs::write(windows.path(), r#"{"all": [["2026-09-30", "2026-10-02"]]}"#)?;
+    let everything = score(windows.path().to_str().context("a path")?, &["--above", "-1000"])?;
+    ensure!(everything["f1"] == 1.0 && everything["false_alarms"] == 0, "{everything}");
+    let error = lab
+        .fails(2, &["-q", "anomalies", "--metric", "temperature", "--above", "1", "--score", "/dev/null"])?;
+    ensure!(error.contains("no labels"), "{error}");
+    Ok(())
+}
