@@ -52,6 +52,7 @@ pub mod local;
 pub mod metrics;
 pub mod monitoring;
 pub mod output;
+pub mod plot;
 pub mod reading;
 pub mod rollups;
 pub mod shutdown;

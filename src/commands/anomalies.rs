@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Context;
 use super::extremes::{finite, known_or_refused, metric};
+use super::plots::{self, PlotArgs};
 use super::query::{GroupArgs, TimeArgs, until_stopped};
 use crate::analytics::series::{self, Point, Regular, Wanted};
 use crate::analytics::{TimeRange, extremes};
@@ -23,6 +24,8 @@ use crate::cassandra::groups::Group;
 use crate::error::UsageError;
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output};
+use crate::plot::files::Picture;
+use crate::plot::{Chart, Envelope, Series};
 use crate::reading::Metric;
 
 /// Anomalies of a table where no --top is given: about what a person looks at.
@@ -85,6 +88,8 @@ pub struct AnomaliesArgs {
     /// Print precision, recall and F1 against this file instead: labelled windows (JSON), or a ledger of `simulate`
     #[arg(long, value_name = "FILE", conflicts_with = "top")]
     pub score: Option<PathBuf>,
+    #[command(flatten)]
+    pub plot: PlotArgs,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -205,6 +210,9 @@ pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
     let metric = metric(&args.metric)?;
     let hunt = Arc::new(args.hunt()?);
+    if args.plot.plot.is_some() && args.sensor.is_none() {
+        return Err(plots::refused("of one sensor: add --sensor ID"));
+    }
     let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;
     let selection = args.group.selection();
@@ -226,6 +234,10 @@ pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
     if caught.values == 0 && matches!(metric, Metric::Other(_)) {
         let names = until_stopped(shutdown, extremes::other_metric_names(&session, &groups)).await?;
         known_or_refused(&metric, &names, groups.len())?;
+    }
+    if args.plot.plot.is_some() {
+        let picture = picture(&session, &groups, &args, (&metric, range), &caught);
+        return args.plot.show(&until_stopped(shutdown, picture).await?, output);
     }
     match &args.score {
         Some(path) => print_score(path, &args, &hunt, (&metric, range), &caught, output)?,
@@ -399,6 +411,33 @@ fn print(
     }
     records.finish()?;
     Ok(())
+}
+
+/// One sensor's values with the worst moment of each anomaly marked.
+async fn picture(
+    session: &Session,
+    groups: &[Arc<Group>],
+    args: &AnomaliesArgs,
+    (metric, range): (&Metric, TimeRange),
+    caught: &Catch,
+) -> anyhow::Result<Picture> {
+    let mut line = Envelope::default();
+    for group in groups {
+        let wanted = Wanted { group: group.clone(), sensor: args.sensor, metric: metric.clone(), range };
+        let mut scan = wanted.scan(session).await?;
+        while let Some(chunk) = scan.next().await? {
+            for reading in &chunk {
+                if let Some(value) = reading.value(metric) {
+                    line.add(Point { at: reading.recorded_at, value: f64::from(value) });
+                }
+            }
+        }
+    }
+    let series = vec![Series { name: "measured".to_owned(), points: line.points() }];
+    let marks = caught.found.iter().map(|found| found.anomaly.worst.point).collect();
+    let title = format!("{}, {} anomalies", plots::title(metric), caught.found.len());
+    let limit = args.above.or(args.below).map(f64::from);
+    Ok(Picture::Chart(Chart { title, series, marks, limit, ..Chart::default() }))
 }
 
 /// One line: how good these anomalies are by a file of labels.

@@ -10,8 +10,10 @@ use uuid::Uuid;
 use super::Context;
 use super::anomalies::{blocking, length, rounded};
 use super::extremes::{finite, known_or_refused, metric};
+use super::plots::{self, PlotArgs};
 use super::query::{GroupArgs, until_stopped};
 use crate::analytics::history::History;
+use crate::analytics::series::{Point, Regular};
 use crate::analytics::{TimeRange, extremes, time_range};
 use crate::cassandra::Session;
 use crate::cassandra::forecasts::{self, Subject};
@@ -21,6 +23,8 @@ use crate::forecasts::backtest::Backtest;
 use crate::forecasts::{Crossing, Direction, Forecast, Model, Plan, forecast};
 use crate::output::record::{Cell, Clock, Heading};
 use crate::output::{Format, Output};
+use crate::plot::files::Picture;
+use crate::plot::{Chart, Range, Series};
 use crate::reading::Metric;
 use crate::rollups::HOUR;
 
@@ -38,6 +42,7 @@ const TABLE_STEPS: usize = 48;
   iotctl forecast --metric temperature --location plant-1 --device-type thermostat --horizon 24h
   iotctl forecast --metric temperature --location plant-1 --device-type thermostat --above 30
   iotctl forecast --metric temperature --sensor 5f0c1c9e-8b7b-5d3c-9d55-0b8b2f7e6a11 --history 60d --backtest
+  iotctl forecast --metric temperature --location plant-1 --device-type thermostat --plot forecast.png
   iotctl forecast --metric rpm --location plant-1 --device-type machine --step 10m --model mstl --store --format json
 
 MAE is the mean absolute error; MASE is that against the error of `as a season ago` within the history: below 1 is better
@@ -86,6 +91,8 @@ pub struct ForecastArgs {
     /// Local time instead of UTC
     #[arg(long)]
     pub local: bool,
+    #[command(flatten)]
+    pub plot: PlotArgs,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -187,6 +194,8 @@ pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
     let clock = if args.local { Clock::Local } else { Clock::Utc };
     if args.backtest {
         print_backtests(&found.backtests, &args, output)?;
+    } else if args.plot.plot.is_some() {
+        args.plot.show(&picture(&found, &series, &args, &metric), output)?;
     } else {
         print(&found, &args, &metric, clock, output)?;
     }
@@ -205,6 +214,21 @@ pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
     }
     remark(&found, &series, &args, to, clock, output);
     Ok(())
+}
+
+/// The last of the past, three times as long as the horizon, and the forecast with its interval.
+fn picture(found: &Forecast, series: &Regular, args: &ForecastArgs, metric: &Metric) -> Picture {
+    let from = series.len().saturating_sub(3 * found.steps.len());
+    let past = (from..series.len()).map(|index| Point { at: series.at(index), value: series.values[index] });
+    let next = found.steps.iter().map(|step| Point { at: step.at, value: step.value });
+    let line = |name: &str, points: Vec<Point>| Series { name: name.to_owned(), points };
+    Picture::Chart(Chart {
+        title: format!("{}, forecast by {}", plots::title(metric), found.model.name()),
+        series: vec![line("measured", past.collect()), line("forecast", next.collect())],
+        band: found.steps.iter().map(|step| Range { at: step.at, low: step.low, high: step.high }).collect(),
+        limit: args.limit().map(|(limit, _)| limit),
+        ..Chart::default()
+    })
 }
 
 /// Of a sensor that was moved, the last group by name; of one group, that.
@@ -316,14 +340,7 @@ fn print_backtests(backtests: &[Backtest], args: &ForecastArgs, output: &Output)
     Ok(())
 }
 
-fn remark(
-    found: &Forecast,
-    series: &crate::analytics::series::Regular,
-    args: &ForecastArgs,
-    to: i64,
-    clock: Clock,
-    output: &Output,
-) {
+fn remark(found: &Forecast, series: &Regular, args: &ForecastArgs, to: i64, clock: Clock, output: &Output) {
     let last = series.at(series.len());
     let chosen = found.backtests.iter().find(|test| test.model == found.model);
     if let Some(test) = chosen {

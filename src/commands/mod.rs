@@ -21,6 +21,7 @@ pub mod healthcheck;
 pub mod ingest;
 pub mod monitor;
 pub mod node;
+pub mod plots;
 pub mod purge;
 pub mod query;
 pub mod rollup;

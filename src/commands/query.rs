@@ -1,6 +1,6 @@
 //! `iotctl query`: readings in order of time, or each sensor's newest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -9,9 +9,11 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::Context;
+use super::plots::{self, PlotArgs};
 use crate::analytics::column::Value;
 use crate::analytics::groups::Selection;
 use crate::analytics::scan::Question;
+use crate::analytics::series::Point;
 use crate::analytics::time_range::{self, Zone};
 use crate::analytics::{Column, Filter, Order, Scan, TimeRange};
 use crate::cassandra::Session;
@@ -19,6 +21,8 @@ use crate::cassandra::readings::{self, Names, StoredReading};
 use crate::error::{Interrupted, UsageError};
 use crate::output::record::{Cell, Clock, Heading, Records};
 use crate::output::{Format, Output};
+use crate::plot::files::Picture;
+use crate::plot::{Chart, Envelope, Series};
 use crate::reading::Metric;
 use crate::shutdown::Shutdown;
 
@@ -39,6 +43,7 @@ const TABLE_LIMIT: u64 = 100;
   iotctl query --location plant-1 --device-type thermostat --where 'temperature > 28 and humidity < 40'
   iotctl query --location plant-1 --device-type machine --columns recorded_timestamp,temperature,rpm --format csv
   iotctl query --location plant-1 --device-type thermostat --latest
+  iotctl query --location plant-1 --device-type thermostat --last 24h --columns humidity --plot humidity.svg
 
 A condition compares columns or names of other metrics with =, !=, <, <=, >, >= and joins with and, or, not, ( );
 `humidity is missing` and `humidity is not missing` ask for what was not measured, which no comparison finds.
@@ -71,6 +76,8 @@ pub struct QueryArgs {
     /// Print the legacy platform's defaults for what was not measured (-999.0, false, 0, {}); --where sees none of it
     #[arg(long)]
     pub fill_defaults: bool,
+    #[command(flatten)]
+    pub plot: PlotArgs,
 }
 
 /// Which groups.
@@ -140,6 +147,14 @@ pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
         None => vec![selection.exactly()?],
     };
     let question = Question { groups, sensor: args.sensor, range, filter, order: args.order };
+    if args.plot.plot.is_some() {
+        let metric = columns.iter().find_map(|column| match column {
+            Column::Metric(metric) => Some(metric.clone()),
+            _ => None,
+        });
+        let metric = metric.filter(|_| !args.columns.is_empty()).unwrap_or(Metric::Temperature);
+        return draw(&args, &session, question, &metric, &context).await;
+    }
     let limit = match args.limit {
         Some(0) => u64::MAX,
         Some(limit) => limit,
@@ -163,6 +178,44 @@ pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
     remark(&answer, &args, &question, &columns, &context.output);
     Ok(())
 }
+
+/// One metric of the answer as lines, one a sensor, with each one's extremes marked. Memory does not grow with the answer.
+async fn draw(
+    args: &QueryArgs,
+    session: &Session,
+    question: Question,
+    metric: &Metric,
+    context: &Context,
+) -> anyhow::Result<()> {
+    if args.latest || args.limit.is_some() {
+        return Err(plots::refused("leave --latest and --limit out"));
+    }
+    let mut lines: BTreeMap<Uuid, Envelope> = BTreeMap::new();
+    let mut scan = until_stopped(&context.shutdown, Scan::start(session, question)).await?;
+    while let Some(chunk) = until_stopped(&context.shutdown, scan.next()).await? {
+        for reading in &chunk {
+            let Some(value) = reading.value(metric) else { continue };
+            let room = lines.len() < MOST_SENSORS_DRAWN || lines.contains_key(&reading.sensor);
+            if room {
+                let point = Point { at: reading.recorded_at, value: f64::from(value) };
+                lines.entry(reading.sensor).or_default().add(point);
+            }
+        }
+    }
+    let series =
+        lines.iter().map(|(sensor, line)| Series { name: sensor.to_string(), points: line.points() });
+    let mut chart = Chart { title: plots::title(metric), series: series.collect(), ..Chart::default() };
+    plots::at_most_told_apart(&mut chart.series, &context.output);
+    for series in &chart.series {
+        let by_value = |left: &&Point, right: &&Point| left.value.total_cmp(&right.value);
+        let extremes = [series.points.iter().max_by(by_value), series.points.iter().min_by(by_value)];
+        chart.marks.extend(extremes.into_iter().flatten());
+    }
+    args.plot.show(&Picture::Chart(chart), &context.output)
+}
+
+/// Sensors whose lines are held for a picture; the first ones are drawn.
+const MOST_SENSORS_DRAWN: usize = 64;
 
 /// What was printed, for the remarks after it.
 struct Answer {

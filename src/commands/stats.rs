@@ -1,6 +1,7 @@
 //! `iotctl stats`: averages, extremes, deviations and percentiles by sensor, group or time.
 
 use std::cell::Cell as Counter;
+use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use chrono::Utc;
@@ -9,14 +10,18 @@ use uuid::Uuid;
 
 use super::Context;
 use super::extremes::{known_or_refused, metric, with_bar};
+use super::plots::{self, PlotArgs};
 use super::query::{GroupArgs, TimeArgs, until_stopped};
 use crate::analytics::extremes;
+use crate::analytics::series::Point;
 use crate::analytics::stats::{By, Key, Line, Sources, Wanted};
 use crate::cassandra::Session;
 use crate::cassandra::rollups::Detail;
 use crate::error::UsageError;
 use crate::output::Format;
 use crate::output::record::{Cell, Heading};
+use crate::plot::files::Picture;
+use crate::plot::{Chart, HeatMap, Range, Series};
 use crate::reading::Metric;
 use crate::rollups::plan::Coarsest;
 
@@ -30,6 +35,7 @@ use crate::rollups::plan::Coarsest;
   iotctl stats --metric temperature --by location --last 30d
   iotctl stats --metric humidity --by hour --location plant-1 --device-type thermostat --last 24h
   iotctl stats --metric rpm --by sensor --agg avg,p95,p99 --rate --format csv
+  iotctl stats --metric temperature --by hour --last 14d --plot --heat-map
   iotctl stats --metric temperature --by day --sensor 5f0c1c9e-8b7b-5d3c-9d55-0b8b2f7e6a11
 
 Metrics: temperature (°C), humidity (%RH), pressure (hPa), light_level (lux), gas_concentration (ppm), and any name
@@ -63,6 +69,11 @@ pub struct StatsArgs {
     /// Read every raw row, even where there are rollups
     #[arg(long)]
     pub raw: bool,
+    #[command(flatten)]
+    pub plot: PlotArgs,
+    /// Draw days by hours instead of a line; with --by hour
+    #[arg(long, requires = "plot")]
+    pub heat_map: bool,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -203,6 +214,29 @@ impl StatsArgs {
     }
 }
 
+/// Averages between the lowest and the highest value, or as a map of days by hours.
+fn picture(args: &StatsArgs, metric: &Metric, lines: &BTreeMap<Key, Line>) -> Picture {
+    let moments = || {
+        lines.iter().filter_map(|(key, line)| match key {
+            Key::Moment(at) => Some((*at, &line.summary)),
+            _ => None,
+        })
+    };
+    let points: Vec<Point> = moments().map(|(at, summary)| Point { at, value: summary.mean() }).collect();
+    let title = plots::title(metric);
+    if args.heat_map {
+        return Picture::HeatMap(HeatMap::of(format!("average {title} by day and hour (UTC)"), points));
+    }
+    let band = moments().map(|(at, summary)| Range {
+        at,
+        low: summary.lowest.value.into(),
+        high: summary.highest.value.into(),
+    });
+    let title = format!("average {title}, and its range");
+    let series = vec![Series { name: "avg".to_owned(), points }];
+    Picture::Chart(Chart { title, series, band: band.collect(), ..Chart::default() })
+}
+
 pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
     let metric = metric(&args.metric)?;
@@ -210,6 +244,12 @@ pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
         let message = "--rate is of one sensor at a time: a group has no first and last value \
                        (add --by sensor, or --sensor ID)";
         return Err(UsageError::new(message).into());
+    }
+    if args.plot.plot.is_some() && !matches!(args.by, Some(ByArg::Hour | ByArg::Day)) {
+        return Err(plots::refused("add --by hour or --by day"));
+    }
+    if args.heat_map && args.by != Some(ByArg::Hour) {
+        return Err(UsageError::new("--heat-map is of hours (add --by hour)").into());
     }
     let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;
@@ -235,6 +275,9 @@ pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
     if found.lines.is_empty() && matches!(metric, Metric::Other(_)) {
         let names = until_stopped(shutdown, extremes::other_metric_names(&session, &wanted.groups)).await?;
         known_or_refused(metric, &names, wanted.groups.len())?;
+    }
+    if args.plot.plot.is_some() {
+        return args.plot.show(&picture(&args, metric, &found.lines), output);
     }
     let mut records = output.records(args.format, args.time.clock(), args.headings(metric))?;
     for (key, line) in &found.lines {

@@ -20,6 +20,9 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// marked is found in each.
 const ROUNDS_BETWEEN_FULL: u64 = 240;
 const RECENT: i64 = 2 * DAY;
+/// How long a round is put off while the host is behind. After that rollups are computed all the same, little by little:
+/// who is always behind would never get any.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// How many times as long as a piece of work took is waited after it while the host is behind, and while it is not.
 const PAUSE_WHEN_BEHIND: u32 = 30;
 const PAUSE: u32 = 1;
@@ -34,15 +37,22 @@ pub async fn run(
     done: impl Fn(Result<Done, ()>),
 ) {
     let mut round = 0;
+    let mut last_round = Instant::now();
     loop {
         let pause = tokio::time::sleep(INTERVAL);
         tokio::select! {
             () = pause => {}
             () = shutdown.requested() => return,
         }
+        if is_behind() && last_round.elapsed() < PATIENCE {
+            continue;
+        }
         let is_full = round % ROUNDS_BETWEEN_FULL == 0;
         match one_round(&session, &config, is_full, &shutdown, &is_behind, &done).await {
-            Ok(()) => round += 1,
+            Ok(()) => {
+                round += 1;
+                last_round = Instant::now();
+            }
             Err(error) => {
                 warn!(%error, "cannot compute rollups, trying again later");
                 done(Err(()));

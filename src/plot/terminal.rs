@@ -1,0 +1,226 @@
+//! Pictures as text: braille lines and shaded maps. They read without colour; colour only helps.
+
+use ratatui::buffer::{Buffer, Cell};
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::symbols::Marker;
+use ratatui::widgets::{Axis, Chart as Widget, Dataset, GraphType, Widget as _};
+
+use super::{Chart, HeatMap, moment, value};
+
+const COLORS: [Color; 6] =
+    [Color::Cyan, Color::Yellow, Color::Green, Color::Magenta, Color::Blue, Color::LightRed];
+const SHADES: [char; 5] = ['·', '░', '▒', '▓', '█'];
+/// From cool to warm, in the palette of 256 colours; each can be told from a dark and a light background.
+const RAMP: [u8; 8] = [27, 33, 37, 71, 142, 178, 208, 196];
+
+/// Columns and lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    pub width: u16,
+    pub height: u16,
+}
+
+impl Size {
+    /// Of the terminal; 80 columns where there is none.
+    pub fn of_terminal(is_terminal: bool) -> Self {
+        let found = is_terminal.then(|| ratatui::crossterm::terminal::size().ok()).flatten();
+        let (width, height) = found.unwrap_or((80, 30));
+        Self { width: width.clamp(40, 240), height: (height.saturating_sub(4)).clamp(12, 40) }
+    }
+}
+
+/// A chart as lines of text.
+pub fn chart(chart: &Chart, size: Size, color: bool) -> Option<String> {
+    let ((from, to), (low, high)) = chart.bounds()?;
+    let x = |at: i64| (at - from) as f64;
+    let dim = Style::default().fg(Color::DarkGray);
+    let band: Vec<Vec<(f64, f64)>> = [true, false]
+        .map(|is_low| {
+            let edge =
+                chart.band.iter().map(|range| (x(range.at), if is_low { range.low } else { range.high }));
+            edge.filter(|(_, value)| value.is_finite()).collect()
+        })
+        .into();
+    let lines: Vec<Vec<Vec<(f64, f64)>>> = chart
+        .series
+        .iter()
+        .map(|series| {
+            let parts = series.points.split(|point| !point.value.is_finite());
+            parts.map(|part| part.iter().map(|point| (x(point.at), point.value)).collect()).collect()
+        })
+        .collect();
+    let marks: Vec<(f64, f64)> = chart.marks.iter().map(|mark| (x(mark.at), mark.value)).collect();
+    let limit: Vec<(f64, f64)> =
+        chart.limit.map(|limit| vec![(0.0, limit), (x(to), limit)]).unwrap_or_default();
+
+    let mut sets = Vec::new();
+    for edge in &band {
+        sets.push(
+            Dataset::default().data(edge).marker(Marker::Braille).graph_type(GraphType::Scatter).style(dim),
+        );
+    }
+    if !limit.is_empty() {
+        let red = Style::default().fg(Color::Red);
+        sets.push(
+            Dataset::default().data(&limit).marker(Marker::Braille).graph_type(GraphType::Line).style(red),
+        );
+    }
+    for (parts, color) in lines.iter().zip(COLORS.into_iter().cycle()) {
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            let style = Style::default().fg(color);
+            sets.push(
+                Dataset::default()
+                    .data(part)
+                    .marker(Marker::Braille)
+                    .graph_type(GraphType::Line)
+                    .style(style),
+            );
+        }
+    }
+    let marked = Style::default().fg(Color::Red).add_modifier(Modifier::BOLD);
+    sets.push(
+        Dataset::default().data(&marks).marker(Marker::Dot).graph_type(GraphType::Scatter).style(marked),
+    );
+
+    let shown = to - from;
+    let times = [from, from + shown / 2, to].map(|at| moment(at, shown));
+    let values = (0..5).map(|index| value(low + (high - low) * f64::from(index) / 4.0, high - low));
+    let widget = Widget::new(sets)
+        .x_axis(Axis::default().bounds([0.0, x(to)]).labels(times).style(dim))
+        .y_axis(Axis::default().bounds([low, high]).labels(values).style(dim))
+        .legend_position(None);
+    let area = Rect::new(0, 0, size.width, size.height);
+    let mut buffer = Buffer::empty(area);
+    widget.render(area, &mut buffer);
+    let mut text = format!("{}\n{}", chart.title, to_text(&buffer, color));
+    if chart.series.len() > 1 {
+        for (series, line) in chart.series.iter().zip(COLORS.into_iter().cycle()) {
+            text += &paint("── ", &Style::default().fg(line), color);
+            text += &series.name;
+            text += "  ";
+        }
+        text.push('\n');
+    }
+    Some(text)
+}
+
+/// A map as lines of text: a line a day, two columns an hour.
+pub fn heat_map(map: &HeatMap, color: bool) -> Option<String> {
+    let (low, high) = map.bounds()?;
+    let share = |value: f64| if high > low { (value - low) / (high - low) } else { 0.5 };
+    let pick = |value: f64, count: usize| ((share(value) * count as f64) as usize).min(count - 1);
+    let cell = |value: f64| {
+        let shade = SHADES[pick(value, SHADES.len())];
+        if color {
+            format!("\u{1b}[48;5;{}m  \u{1b}[0m", RAMP[pick(value, RAMP.len())])
+        } else {
+            format!("{shade}{shade}")
+        }
+    };
+    let mut text = format!("{}\n           ", map.title);
+    for hour in (0..24).step_by(6) {
+        text += &format!("{hour:02}          ");
+    }
+    text = text.trim_end().to_owned() + "\n";
+    for (day, hours) in &map.days {
+        text += &moment(*day, i64::MAX);
+        text.push(' ');
+        for hour in hours {
+            text += &hour.map_or_else(|| "  ".to_owned(), cell);
+        }
+        text = text.trim_end_matches(' ').to_owned() + "\n";
+    }
+    let steps = if color { RAMP.len() } else { SHADES.len() };
+    let legend = (0..steps).map(|step| cell(low + (high - low) * (step as f64 + 0.5) / steps as f64));
+    text += &format!(
+        "           {} {} {}   blank: nothing measured\n",
+        value(low, high - low),
+        legend.collect::<String>(),
+        value(high, high - low)
+    );
+    Some(text)
+}
+
+fn to_text(buffer: &Buffer, color: bool) -> String {
+    let mut text = String::new();
+    for line in buffer.content.chunks(buffer.area.width.max(1).into()) {
+        let mut run = String::new();
+        let mut style: Option<Style> = None;
+        for cell in line {
+            if style != Some(cell.style()) {
+                text += &style.map_or_else(String::new, |style| paint(&run, &style, color));
+                run.clear();
+                style = Some(Cell::style(cell));
+            }
+            run += cell.symbol();
+        }
+        let last = run.trim_end().to_owned();
+        text += &style.map_or_else(String::new, |style| paint(&last, &style, color));
+        text = text.trim_end_matches(' ').to_owned();
+        text.push('\n');
+    }
+    text
+}
+
+fn paint(text: &str, style: &Style, color: bool) -> String {
+    let code = match style.fg {
+        Some(Color::Cyan) => "36",
+        Some(Color::Yellow) => "33",
+        Some(Color::Green) => "32",
+        Some(Color::Magenta) => "35",
+        Some(Color::Blue) => "34",
+        Some(Color::LightRed) => "91",
+        Some(Color::Red) => "1;31",
+        Some(Color::DarkGray) => "2",
+        _ => return text.to_owned(),
+    };
+    if color && !text.trim().is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analytics::series::Point;
+    use crate::plot::Series;
+
+    fn wave() -> Chart {
+        let points =
+            (0..200).map(|at| Point { at: at * 60_000, value: 20.0 + (at as f64 / 15.0).sin() }).collect();
+        Chart {
+            title: "temperature (°C)".into(),
+            series: vec![Series { name: "a".into(), points }],
+            marks: vec![Point { at: 6_000_000, value: 21.0 }],
+            limit: Some(20.5),
+            ..Chart::default()
+        }
+    }
+
+    #[test]
+    fn a_line_has_axes_units_and_marks_and_no_colour_unasked() {
+        let size = Size { width: 80, height: 16 };
+        let text = chart(&wave(), size, false).unwrap();
+        assert!(text.starts_with("temperature (°C)\n"), "{text}");
+        for expected in ["00:00", "03:19", "20.55", "•"] {
+            assert!(text.contains(expected), "no {expected} in\n{text}");
+        }
+        assert!(text.chars().any(|char| ('\u{2801}'..='\u{28ff}').contains(&char)), "{text}");
+        assert!(!text.contains('\u{1b}'));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(chart(&wave(), size, true).unwrap().contains("\u{1b}[36m"));
+        assert_eq!(chart(&Chart::default(), size, false), None);
+    }
+
+    #[test]
+    fn a_map_has_a_line_a_day_and_a_legend() {
+        let hours =
+            (0..48).filter(|hour| *hour != 30).map(|hour| Point { at: hour * 3_600_000, value: hour as f64 });
+        let map = HeatMap::of("rpm".into(), hours);
+        let text = heat_map(&map, false).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 5, "{text}");
+        assert!(lines[2].starts_with("1970-01-01 ··") && lines[3].ends_with("██"), "{text}");
+        assert!(lines[3].contains("  ") && lines[4].contains("47"), "{text}");
+        assert!(heat_map(&map, true).unwrap().contains("\u{1b}[48;5;27m"));
+    }
+}
