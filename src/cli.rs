@@ -146,6 +146,8 @@ pub enum Command {
     /// List, show, export or replay what could not be stored
     #[command(subcommand)]
     DeadLetters(commands::dead_letters::DeadLettersCommand),
+    /// Stored readings as Parquet, CSV or NDJSON files
+    Export(commands::export::ExportArgs),
     /// Check that no reading is missing: ledger, topic and tables compared
     Audit(commands::audit::AuditArgs),
     /// Show the effective configuration, or write a commented file

@@ -15,6 +15,7 @@ pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
 pub mod down;
+pub mod export;
 pub mod extremes;
 pub mod healthcheck;
 pub mod ingest;
@@ -73,6 +74,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Healthcheck(args) => healthcheck::run(args, context).await,
         Command::Monitor(args) => monitor::run(args, context).await,
         Command::Query(args) => query::run(args, context).await,
+        Command::Export(args) => export::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,
         Command::DeadLetters(command) => dead_letters::run(command, context).await,
         Command::Anomalies(args) => anomalies::run(args, context).await,
