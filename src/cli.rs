@@ -148,6 +148,9 @@ pub enum Command {
     DeadLetters(commands::dead_letters::DeadLettersCommand),
     /// Stored readings as Parquet, CSV or NDJSON files
     Export(commands::export::ExportArgs),
+    /// Spark jobs over the stored readings: list them, run one
+    #[command(subcommand)]
+    Batch(commands::batch::BatchCommand),
     /// Check that no reading is missing: ledger, topic and tables compared
     Audit(commands::audit::AuditArgs),
     /// Show the effective configuration, or write a commented file

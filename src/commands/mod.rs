@@ -10,6 +10,7 @@ use crate::shutdown::Shutdown;
 
 pub mod anomalies;
 pub mod audit;
+pub mod batch;
 pub mod config;
 pub mod dead_letters;
 pub mod demo;
@@ -74,6 +75,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Healthcheck(args) => healthcheck::run(args, context).await,
         Command::Monitor(args) => monitor::run(args, context).await,
         Command::Query(args) => query::run(args, context).await,
+        Command::Batch(command) => batch::run(command, context).await,
         Command::Export(args) => export::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,
         Command::DeadLetters(command) => dead_letters::run(command, context).await,
