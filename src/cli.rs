@@ -148,6 +148,8 @@ pub enum Command {
     DeadLetters(commands::dead_letters::DeadLettersCommand),
     /// Stored readings as Parquet, CSV or NDJSON files
     Export(commands::export::ExportArgs),
+    /// Historical readings from files, through Kafka or straight into Cassandra
+    Import(commands::import::ImportArgs),
     /// Spark jobs over the stored readings: list them, run one
     #[command(subcommand)]
     Batch(commands::batch::BatchCommand),

@@ -1,4 +1,4 @@
-//! Stored readings in bulk: out to files ([`export`]), and the Spark jobs ([`spark`]).
+//! Stored readings in bulk: out to files ([`export`]), in from files ([`import`]), and the Spark jobs ([`spark`]).
 //!
 //! An export is planned first ([`plan`]): which file holds which group and time. The plan and what is finished are kept
 //! in the output folder ([`journal`]), so that a run that was ended goes on. Rows become blocks of columns or text
@@ -7,6 +7,7 @@
 pub mod block;
 pub mod export;
 pub mod file;
+pub mod import;
 pub mod journal;
 pub mod plan;
 pub mod spark;

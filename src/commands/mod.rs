@@ -19,6 +19,7 @@ pub mod down;
 pub mod export;
 pub mod extremes;
 pub mod healthcheck;
+pub mod import;
 pub mod ingest;
 pub mod monitor;
 pub mod node;
@@ -76,6 +77,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Monitor(args) => monitor::run(args, context).await,
         Command::Query(args) => query::run(args, context).await,
         Command::Batch(command) => batch::run(command, context).await,
+        Command::Import(args) => import::run(args, context).await,
         Command::Export(args) => export::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,
         Command::DeadLetters(command) => dead_letters::run(command, context).await,

@@ -29,6 +29,7 @@ use crate::shutdown::Shutdown;
 
 mod breaker;
 mod catalog;
+pub mod direct;
 mod intake;
 mod pump;
 pub mod tracker;

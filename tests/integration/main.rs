@@ -15,6 +15,7 @@ mod audit;
 mod commands;
 mod dead_letters;
 mod delivery;
+mod export;
 mod purge;
 mod round_trip;
 mod schema;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         commands::trials(),
         dead_letters::trials(),
         delivery::trials(),
+        export::trials(),
         schema::trials(),
         servers::trials(),
         simulation::trials(),
