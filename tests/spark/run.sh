@@ -13,12 +13,12 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-"$iotctl" -q sensors --format ndjson >"$work/groups.ndjson"
-"$python" - "$work/groups.ndjson" <<'PY' >"$work/groups.tsv"
+"$iotctl" -q sensors --format ndjson >"$work/sensors.ndjson"
+"$python" - "$work/sensors.ndjson" <<'PY' >"$work/groups.tsv"
 import json, sys
-for line in open(sys.argv[1]):
-    group = json.loads(line)
-    print(group["location"], group["device_type"], sep="\t")
+sensors = map(json.loads, open(sys.argv[1]))
+for location, device_type in sorted({(sensor["location"], sensor["device_type"]) for sensor in sensors}):
+    print(location, device_type, sep="\t")
 PY
 while IFS=$'\t' read -r location device_type; do
     "$iotctl" -q query --location "$location" --device-type "$device_type" --from "$from" --to "$to" \
