@@ -149,6 +149,13 @@ pub enum Command {
     /// List, show, export or replay what could not be stored
     #[command(subcommand)]
     DeadLetters(commands::dead_letters::DeadLettersCommand),
+    /// Stored readings as Parquet, CSV or NDJSON files
+    Export(commands::export::ExportArgs),
+    /// Historical readings from files, through Kafka or straight into Cassandra
+    Import(commands::import::ImportArgs),
+    /// Spark jobs over the stored readings: list them, run one
+    #[command(subcommand)]
+    Batch(commands::batch::BatchCommand),
     /// Check that no reading is missing: ledger, topic and tables compared
     Audit(commands::audit::AuditArgs),
     /// Show the effective configuration, or write a commented file

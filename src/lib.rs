@@ -10,6 +10,7 @@
 //! - [`cassandra`]: the only place that knows CQL and cdrs-tokio: the session, routing, schema, partitions, paging.
 //! - [`analytics`]: questions over stored readings: query, filters, extremes, sensors.
 //! - [`anomalies`]: detectors of values unlike the others, and their score against labels.
+//! - [`batch`]: readings in bulk: to and from files, and the Spark jobs.
 //! - [`audit`]: ledger, topic and table compared, reading by reading.
 //! - [`local`]: real Cassandra and Kafka servers on this machine, for `iotctl up` and for the tests.
 //! - [`metrics`]: the Prometheus registry and its HTTP endpoint.
@@ -35,6 +36,7 @@
 pub mod analytics;
 pub mod anomalies;
 pub mod audit;
+pub mod batch;
 pub mod cassandra;
 pub mod cli;
 pub mod cluster;

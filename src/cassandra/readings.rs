@@ -1,5 +1,6 @@
 //! Reading the raw readings and each sensor's newest one: the statements, and how a row becomes a [`StoredReading`].
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -8,8 +9,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::groups::{Group, Partition};
-use super::{CellError, Error, Pages, Row, Session, Values};
-use crate::reading::Metric;
+use super::rows::Pairs;
+use super::{CellError, Error, Pages, Row, Rows, Session, Values};
+use crate::reading::{Metric, Reading};
 
 /// Rows in a page: large enough that the round trips do not count, small enough that a page stays below a few MB.
 const PAGE_ROWS: i32 = 5_000;
@@ -49,6 +51,27 @@ impl StoredReading {
             Metric::Other(name) => {
                 self.other_metrics.iter().find(|(other, _)| **other == **name).map(|(_, value)| *value)
             }
+        }
+    }
+
+    /// The same reading, borrowing its names.
+    pub fn as_reading(&self) -> Reading<'_> {
+        Reading {
+            location: Cow::Borrowed(&self.group.location),
+            device_type: Cow::Borrowed(&self.group.device_type),
+            sensor: self.sensor,
+            recorded_at: self.recorded_at,
+            temperature: self.temperature,
+            humidity: self.humidity,
+            pressure: self.pressure,
+            motion_detected: self.motion_detected,
+            light_level: self.light_level,
+            gas_concentration: self.gas_concentration,
+            other_metrics: self
+                .other_metrics
+                .iter()
+                .map(|(name, value)| (Cow::Borrowed(&**name), *value))
+                .collect(),
         }
     }
 
@@ -167,6 +190,29 @@ impl ReadingPages {
         }
         Ok(true)
     }
+
+    /// The next page as it came, or `None` after the last: for readers that take each row once and keep none.
+    pub async fn page(&mut self) -> Result<Option<Rows>, Error> {
+        self.pages.next_or_smaller().await
+    }
+}
+
+/// Reads a row of [`ReadingPages::page`] in place.
+pub fn read_in_place<'a>(row: Row<'a>, group: &'a Group) -> Result<Reading<'a>, CellError> {
+    let others = row.get::<Option<Pairs<'a>>>(8)?.map_or_else(Vec::new, |pairs| pairs.0);
+    Ok(Reading {
+        location: Cow::Borrowed(&group.location),
+        device_type: Cow::Borrowed(&group.device_type),
+        sensor: row.get(0)?,
+        recorded_at: row.get(1)?,
+        temperature: row.get(2)?,
+        humidity: row.get(3)?,
+        pressure: row.get(4)?,
+        motion_detected: row.get(5)?,
+        light_level: row.get(6)?,
+        gas_concentration: row.get(7)?,
+        other_metrics: others,
+    })
 }
 
 /// The newest reading of each sensor of a group, page by page, in order of the sensors' ids.

@@ -1,5 +1,6 @@
 //! Result rows, read in place: a cell is decoded when it is asked for, without copying the row.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
@@ -248,6 +249,22 @@ impl<'a, K: FromCell<'a> + Ord, V: FromCell<'a>> FromCell<'a> for BTreeMap<K, V>
                 Some((key, V::from_cell(Some(take_bytes(&mut rest)?))?))
             })
             .collect()
+    }
+}
+
+/// A map of numbers in the order of the table, its names in place.
+pub(super) struct Pairs<'a>(pub Vec<(Cow<'a, str>, f32)>);
+
+impl<'a> FromCell<'a> for Pairs<'a> {
+    const EXPECTED: &'static str = "map";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        let mut rest = cell?;
+        let pairs = (0..take_length(&mut rest)?).map(|_| {
+            let name = <&str>::from_cell(Some(take_bytes(&mut rest)?))?;
+            Some((Cow::Borrowed(name), f32::from_cell(Some(take_bytes(&mut rest)?))?))
+        });
+        pairs.collect::<Option<_>>().map(Self)
     }
 }
 

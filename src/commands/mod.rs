@@ -10,14 +10,17 @@ use crate::shutdown::Shutdown;
 
 pub mod anomalies;
 pub mod audit;
+pub mod batch;
 pub mod config;
 pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
 pub mod down;
+pub mod export;
 pub mod extremes;
 pub mod forecast;
 pub mod healthcheck;
+pub mod import;
 pub mod ingest;
 pub mod monitor;
 pub mod node;
@@ -78,6 +81,9 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Healthcheck(args) => healthcheck::run(args, context).await,
         Command::Monitor(args) => monitor::run(args, context).await,
         Command::Query(args) => query::run(args, context).await,
+        Command::Batch(command) => batch::run(command, context).await,
+        Command::Import(args) => import::run(args, context).await,
+        Command::Export(args) => export::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,
         Command::DeadLetters(command) => dead_letters::run(command, context).await,
         Command::Anomalies(args) => anomalies::run(args, context).await,

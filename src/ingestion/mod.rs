@@ -30,6 +30,7 @@ use crate::shutdown::Shutdown;
 
 mod breaker;
 mod catalog;
+pub mod direct;
 mod intake;
 mod marks;
 mod pump;

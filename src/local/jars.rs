@@ -45,6 +45,12 @@ pub const JMX_EXPORTER: Jars = Jars {
     pom: include_str!("poms/jmx-exporter.xml"),
 };
 
+pub const SPARK_CASSANDRA: Jars = Jars {
+    name: "spark-cassandra",
+    title: "Spark's Cassandra connector 3.5.1",
+    pom: include_str!("poms/spark-cassandra.xml"),
+};
+
 impl Jars {
     /// The folder of these jars in `cache`. Another pom, another folder.
     pub fn folder(&self, cache: &Path) -> PathBuf {

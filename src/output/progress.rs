@@ -17,7 +17,7 @@ impl Output {
         let bar = ProgressBar::with_draw_target(Some(total), self.draw_target());
         bar.set_style(
             ProgressStyle::with_template(
-                "{prefix:>12} [{bar:32}] {human_pos}/{human_len} {per_sec} eta {eta}",
+                "{prefix:>12} [{bar:32}] {human_pos}/{human_len} {per_sec} eta {eta} {msg}",
             )
             .expect("a constant template")
             .progress_chars("=> "),

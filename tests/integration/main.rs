@@ -16,6 +16,7 @@ mod commands;
 mod dead_letters;
 mod delivery;
 mod forecast;
+mod export;
 mod purge;
 mod rollups;
 mod round_trip;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         dead_letters::trials(),
         delivery::trials(),
         forecast::trials(),
+        export::trials(),
         schema::trials(),
         servers::trials(),
         simulation::trials(),

@@ -1,0 +1,56 @@
+//! Stored readings in bulk: out to files ([`export`]), in from files ([`import`]), and the Spark jobs ([`spark`]).
+//!
+//! An export is planned first ([`plan`]): which file holds which group and time. The plan and what is finished are kept
+//! in the output folder ([`journal`]), so that a run that was ended goes on. Rows become blocks of columns or text
+//! ([`block`]) while they are read, and blocks become files ([`file`]) on threads of their own.
+
+pub mod block;
+pub mod export;
+pub mod file;
+pub mod import;
+pub mod journal;
+pub mod plan;
+pub mod spark;
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileFormat {
+    /// Columns, compressed with zstd.
+    Parquet,
+    /// RFC 4180 with a heading line.
+    Csv,
+    /// One JSON object a line, in the wire format.
+    Ndjson,
+}
+
+impl FileFormat {
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Csv => "csv",
+            Self::Ndjson => "ndjson",
+        }
+    }
+
+    /// As the end of a file's name says.
+    pub fn of(path: &std::path::Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_lowercase().as_str() {
+            "parquet" => Some(Self::Parquet),
+            "csv" => Some(Self::Csv),
+            "ndjson" | "jsonl" => Some(Self::Ndjson),
+            _ => None,
+        }
+    }
+}
+
+/// What folders are named after, as `location=plant-1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FolderKey {
+    Location,
+    #[value(name = "device_type", alias = "device-type")]
+    DeviceType,
+    /// The day in UTC.
+    Day,
+}

@@ -1,0 +1,290 @@
+//! `iotctl import`: historical readings from files, through Kafka or straight into Cassandra.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::Context;
+use super::export::ReportFormat;
+use crate::batch::{FileFormat, import};
+use crate::cassandra::Session;
+use crate::error::{Interrupted, UsageError};
+use crate::ingestion::direct::DirectWriter;
+use crate::kafka::Producer;
+use crate::kafka::producer::{DELIVERY_TIMEOUT, Offer};
+use crate::kafka::topics;
+use crate::output::{Output, table};
+use crate::reading::{DecodeLimits, decode};
+use crate::shutdown::Shutdown;
+
+/// Messages handed over at once.
+const CHUNK: usize = 2_000;
+/// Readings between two writes of the catalog.
+const FLUSH_ROWS: u64 = 20_000;
+
+/// Historical readings from files, through Kafka or straight into Cassandra.
+///
+/// Each row is checked by the rules that every message is checked by; a row that breaks one is told with its file, line
+/// (of a Parquet file: row) and reason, and left out. Importing a file again changes nothing: a reading's row has its key.
+///
+/// Columns are named as in the wire format; other columns of numbers become other metrics. Where a file has no column
+/// `location` or `device_type`, the folders above it tell: location=plant-1/device_type=thermostat/….
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  iotctl import readings.parquet
+  iotctl import --dry-run old/*.csv
+  iotctl import --direct lake/
+
+Rows live for the table's time to live, counted from the import.")]
+pub struct ImportArgs {
+    /// Files, or folders of files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// [default: as each file's name ends]
+    #[arg(long, value_enum)]
+    pub format: Option<FileFormat>,
+    /// Into Cassandra, without Kafka
+    #[arg(long)]
+    pub direct: bool,
+    /// Check all rows and store none
+    #[arg(long, conflicts_with = "direct")]
+    pub dry_run: bool,
+    /// Stop when more than so many rows are bad
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub max_errors: u64,
+    /// How to print the closing report
+    #[arg(long, value_enum, default_value_t)]
+    pub report: ReportFormat,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    files: usize,
+    rows: u64,
+    /// Stored, or acknowledged by Kafka; with --dry-run, what would be.
+    imported: u64,
+    rejected: u64,
+    seconds: f64,
+    rows_per_second: f64,
+}
+
+/// Good messages of a file, in its order.
+type Chunk = Vec<Vec<u8>>;
+
+/// What the reading thread and the writer count.
+#[derive(Debug, Default)]
+struct Counts {
+    rows: AtomicU64,
+    imported: AtomicU64,
+    rejected: AtomicU64,
+}
+
+pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
+    let files = import::files(&args.files, args.format)?;
+    let counts = Arc::new(Counts::default());
+    let ingest = &context.config.ingest;
+    let limits = DecodeLimits {
+        max_message_bytes: usize::try_from(ingest.max_message_bytes.as_u64()).unwrap_or(usize::MAX),
+        max_future_skew: ingest.max_future_skew,
+    };
+    let started = Instant::now();
+    let (sender, receiver) = mpsc::channel::<Chunk>(4);
+    let reader = Reader {
+        files: files.clone(),
+        limits,
+        counts: counts.clone(),
+        max_errors: args.max_errors,
+        output: context.output,
+        shutdown: context.shutdown.clone(),
+    };
+    // What is wrong with the servers is said before a file is read.
+    let written = if args.dry_run {
+        let reading = tokio::task::spawn_blocking(move || reader.run(&sender));
+        count(receiver, &counts).await;
+        reading.await?
+    } else if args.direct {
+        let session = Session::connect(&context.config.cassandra).await?;
+        let writer = DirectWriter::new(session, &context.config).await?;
+        let reading = tokio::task::spawn_blocking(move || reader.run(&sender));
+        let stored = store(receiver, writer, limits, &counts).await;
+        stored.and(reading.await?)
+    } else {
+        let kafka = context.config.kafka.clone();
+        topics::partitions(&kafka, &kafka.topic).await?;
+        let reading = tokio::task::spawn_blocking(move || reader.run(&sender));
+        let (counted, shutdown) = (counts.clone(), context.shutdown.clone());
+        let sent =
+            tokio::task::spawn_blocking(move || send(receiver, &kafka, limits, &counted, &shutdown)).await?;
+        sent.and(reading.await?)
+    };
+    let imported = counts.imported.load(Ordering::Relaxed);
+    let done =
+        || format!("{imported} readings were imported (import the files again: a reading is stored once)");
+    if let Err(error) = written {
+        if error.is::<Interrupted>() {
+            context.output.note(format!("stopped: {}", done()));
+            return Err(error);
+        }
+        return Err(error.context(done()));
+    }
+    let (rows, rejected) = (counts.rows.load(Ordering::Relaxed), counts.rejected.load(Ordering::Relaxed));
+    let seconds = started.elapsed().as_secs_f64();
+    let report = Report {
+        files: files.len(),
+        rows,
+        imported,
+        rejected,
+        seconds,
+        rows_per_second: imported as f64 / seconds,
+    };
+    print(&report, &args, &context.output)
+}
+
+/// Reads the files on a thread of its own.
+struct Reader {
+    files: Vec<(PathBuf, FileFormat)>,
+    limits: DecodeLimits,
+    counts: Arc<Counts>,
+    max_errors: u64,
+    output: Output,
+    shutdown: Shutdown,
+}
+
+impl Reader {
+    fn run(self, sender: &mpsc::Sender<Chunk>) -> anyhow::Result<()> {
+        let mut chunk = Chunk::new();
+        for (path, format) in &self.files {
+            let now = chrono::Utc::now().timestamp_millis();
+            import::read(path, *format, |line, row| {
+                if self.shutdown.is_requested() {
+                    return Err(Interrupted.into());
+                }
+                self.counts.rows.fetch_add(1, Ordering::Relaxed);
+                let checked =
+                    row.and_then(|message| match decode::decode(&message, &self.limits, now).map(drop) {
+                        Ok(()) => Ok(message),
+                        Err(rejection) => Err(rejection.to_string()),
+                    });
+                match checked {
+                    Ok(message) => chunk.push(message),
+                    Err(reason) => self.refuse(path, line, &reason)?,
+                }
+                // A writer that has failed takes no more and says why.
+                Ok(chunk.len() < CHUNK || sender.blocking_send(std::mem::take(&mut chunk)).is_ok())
+            })?;
+        }
+        if !chunk.is_empty() {
+            let _ = sender.blocking_send(chunk);
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, path: &std::path::Path, line: u64, reason: &str) -> anyhow::Result<()> {
+        self.output.note(format!("{}:{line}: {reason}", path.display()));
+        let rejected = self.counts.rejected.fetch_add(1, Ordering::Relaxed) + 1;
+        if rejected > self.max_errors {
+            let most = self.max_errors;
+            return Err(UsageError::new(format!(
+                "more than {most} rows are bad, the last at {}:{line}: {reason} (mend the file, or raise --max-errors)",
+                path.display()
+            ))
+            .into());
+        }
+        Ok(())
+    }
+}
+
+async fn count(mut chunks: mpsc::Receiver<Chunk>, counts: &Counts) {
+    while let Some(chunk) = chunks.recv().await {
+        counts.imported.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+    }
+}
+
+async fn store(
+    mut chunks: mpsc::Receiver<Chunk>,
+    mut writer: DirectWriter,
+    limits: DecodeLimits,
+    counts: &Counts,
+) -> anyhow::Result<()> {
+    let mut waiting = 0;
+    while let Some(chunk) = chunks.recv().await {
+        for message in &chunk {
+            // It was decoded once; the clock has not gone back far enough to refuse it now.
+            if let Ok(decoded) = decode::decode(message, &limits, i64::MAX) {
+                writer.push(&decoded.reading);
+                waiting += 1;
+            }
+        }
+        if waiting >= FLUSH_ROWS {
+            writer.flush().await?;
+            counts.imported.fetch_add(std::mem::take(&mut waiting), Ordering::Relaxed);
+        }
+    }
+    writer.flush().await?;
+    counts.imported.fetch_add(waiting, Ordering::Relaxed);
+    Ok(())
+}
+
+fn send(
+    mut chunks: mpsc::Receiver<Chunk>,
+    kafka: &crate::config::KafkaConfig,
+    limits: DecodeLimits,
+    counts: &Arc<Counts>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let failure = Arc::new(Mutex::new(None));
+    let (counted, failed) = (counts.clone(), failure.clone());
+    let producer = Producer::new(kafka, &kafka.topic, move |delivery| match delivery.outcome {
+        Ok(_) => drop(counted.imported.fetch_add(1, Ordering::Relaxed)),
+        Err(error) => drop(failed.lock().expect("no panic while locked").get_or_insert(error)),
+    })?;
+    while let Some(chunk) = chunks.blocking_recv() {
+        for message in &chunk {
+            let Ok(decoded) = decode::decode(message, &limits, i64::MAX) else { continue };
+            let key = decoded.reading.sensor.to_string();
+            while producer.offer(key.as_bytes(), message, 0)? == Offer::Full {
+                if shutdown.is_requested() {
+                    producer.abandon();
+                    return Err(Interrupted.into());
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        if failure.lock().expect("no panic while locked").is_some() {
+            break;
+        }
+    }
+    let all = producer.flush(DELIVERY_TIMEOUT);
+    if let Some(error) = failure.lock().expect("no panic while locked").take() {
+        return Err(error).context("Kafka did not take a message");
+    }
+    anyhow::ensure!(all, "Kafka has not acknowledged all messages within {DELIVERY_TIMEOUT:?}");
+    Ok(())
+}
+
+fn print(report: &Report, args: &ImportArgs, output: &Output) -> anyhow::Result<()> {
+    if args.report == ReportFormat::Json {
+        return output.json(report);
+    }
+    let count = |count: u64| indicatif::HumanCount(count).to_string();
+    let title = match (args.dry_run, args.direct) {
+        (true, _) => "would be imported",
+        (_, true) => "stored",
+        _ => "acknowledged by Kafka",
+    };
+    let rows = [
+        ("rows", count(report.rows)),
+        (title, count(report.imported)),
+        ("bad", count(report.rejected)),
+        ("elapsed", format!("{:.1} s", report.seconds)),
+        ("readings per second", count(report.rows_per_second as u64)),
+    ];
+    output.print(table::report(rows).to_string())
+}
