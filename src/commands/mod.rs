@@ -11,6 +11,7 @@ use crate::shutdown::Shutdown;
 pub mod anomalies;
 pub mod audit;
 pub mod config;
+pub mod dashboard;
 pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
@@ -74,6 +75,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Monitor(args) => monitor::run(args, context).await,
         Command::Query(args) => query::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,
+        Command::Dashboard(args) => dashboard::run(args, context).await,
         Command::DeadLetters(command) => dead_letters::run(command, context).await,
         Command::Anomalies(args) => anomalies::run(args, context).await,
         Command::Audit(args) => audit::run(args, context).await,
