@@ -13,6 +13,7 @@ mod anomalies;
 mod answers;
 mod audit;
 mod commands;
+mod dashboard;
 mod dead_letters;
 mod delivery;
 mod purge;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         answers::trials(),
         audit::trials(),
         commands::trials(),
+        dashboard::trials(),
         dead_letters::trials(),
         delivery::trials(),
         schema::trials(),

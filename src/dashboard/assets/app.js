@@ -327,10 +327,9 @@ function showLocation(name, outOf) {
     if (!own.length) continue;
     const names = metricsOf(own);
     const hasMotion = own.some((reading) => reading.motion_detected !== undefined);
-    const head = el("tr", {}, el("th", { scope: "col", text: "sensor" }));
-    for (const metric of names) head.append(el("th", { scope: "col", class: "n", text: `${title(metric)} ${unit(metric)}`.trim() }));
+    const head = el("tr", {}, el("th", { scope: "col", text: "sensor" }), el("th", { scope: "col", class: "n", text: "age" }));
+    for (const metric of names) head.append(el("th", { scope: "col", class: "n two" }, title(metric), el("span", { text: unit(metric) || "\u00a0" })));
     if (hasMotion) head.append(el("th", { scope: "col", text: "motion" }));
-    head.append(el("th", { scope: "col", class: "n", text: "age" }));
     const body = el("tbody");
     for (const reading of own) body.append(newRow(reading, names, hasMotion));
     parts.push(
@@ -353,7 +352,7 @@ function newRow(reading, names, hasMotion) {
   const cells = new Map(names.map((name) => [name, el("td", { class: "n" })]));
   const motion = hasMotion ? el("td") : null;
   const seen = el("td", { class: "n" });
-  const node = el("tr", { class: "row", "data-sensor": id }, el("td", {}, button), ...cells.values(), motion, seen);
+  const node = el("tr", { class: "row", "data-sensor": id }, el("td", {}, button), seen, ...cells.values(), motion);
   node.addEventListener("click", () => choose(id, state.readings.get(key) ?? reading));
   const row = { node, cells, motion, seen, location: reading.location, id };
   state.rows.set(key, row);
