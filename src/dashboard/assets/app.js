@@ -617,8 +617,12 @@ function segments(points, span, columns) {
 }
 
 let view = null; // the scales of what is drawn
+let isDragging = false; // what somebody is dragging over is not redrawn
+let isStale = false;
 
 function draw(trouble) {
+  isStale = isDragging;
+  if (isDragging) return;
   const parent = $("chart");
   const { series } = state;
   view = null;
@@ -739,10 +743,17 @@ function resetZoom() {
 function listenToChart(svg, surface) {
   const { at, left, right, select } = view;
   let start = null;
+  const end = () => {
+    start = null;
+    isDragging = false;
+    select.setAttribute("width", 0);
+    if (isStale) draw();
+  };
   const px = (event) => Math.min(Math.max(event.clientX - svg.getBoundingClientRect().left, left), right);
   surface.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     start = px(event);
+    isDragging = true;
     surface.setPointerCapture(event.pointerId);
   });
   surface.addEventListener("pointermove", (event) => {
@@ -754,15 +765,12 @@ function listenToChart(svg, surface) {
   surface.addEventListener("pointerup", (event) => {
     const [from, to] = [start ?? 0, px(event)].sort((a, b) => a - b);
     const isDrag = start !== null && to - from > 6;
-    start = null;
-    select.setAttribute("width", 0);
+    end();
     if (isDrag) zoomTo(at(from), at(to));
   });
-  surface.addEventListener("pointercancel", () => {
-    start = null;
-    select.setAttribute("width", 0);
-  });
+  surface.addEventListener("pointercancel", end);
   surface.addEventListener("pointerleave", () => start === null && hideCursor());
+  surface.addEventListener("lostpointercapture", () => start !== null && end());
   surface.addEventListener("dblclick", resetZoom);
   svg.addEventListener("keydown", keyOnChart);
 }
