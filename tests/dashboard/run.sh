@@ -37,10 +37,10 @@ trap 'exit 130' INT TERM
 cp "$here"/package.json "$here"/package-lock.json "$here"/page.mjs "$work/"
 npm ci --prefix "$work" --no-audit --no-fund --loglevel=error
 cd "$work"
-address=${servers:-127.0.49.1}
+address=${servers:-127.0.54.1}
 name=dashboard_$$
 export IOTCTL_LOCAL_DATA_DIR=$work/servers IOTCTL_LOCAL_ADDRESS=$address
-export IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT=17500 IOTCTL_LOCAL_CASSANDRA_JMX_PORT=17599
+export IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT=17800 IOTCTL_LOCAL_CASSANDRA_JMX_PORT=17899
 export IOTCTL_CASSANDRA_CONTACT_POINTS=$address:9042 IOTCTL_KAFKA_BOOTSTRAP_SERVERS=$address:9092
 export IOTCTL_CASSANDRA_KEYSPACE=$name IOTCTL_KAFKA_TOPIC=$name IOTCTL_KAFKA_GROUP=$name XDG_CONFIG_HOME=$work/config
 [[ -n $servers ]] || "$iotctl" -q up >/dev/null

@@ -439,7 +439,7 @@ function find(event) {
 /** The location to open first: of the address, or the first. */
 function chooseFirst() {
   const parameters = new URLSearchParams(location.hash.slice(1));
-  if (parameters.get("last") in RANGES) state.last = parameters.get("last");
+  if (Object.hasOwn(RANGES, parameters.get("last") ?? "")) state.last = parameters.get("last");
   if (state.units.has(parameters.get("metric"))) state.metric = parameters.get("metric");
   showRanges();
   const id = parameters.get("sensor");
