@@ -63,10 +63,13 @@ struct Inner {
     shutdown: Shutdown,
     session: Mutex<Connected>,
     scans: Arc<Semaphore>,
-    fleet: Mutex<Option<(Instant, Result<Arc<Snapshot>, Problem>)>>,
-    health: Mutex<Option<(Instant, Arc<Health>)>>,
+    fleet: Seen<Result<Arc<Snapshot>, Problem>>,
+    health: Seen<Arc<Health>>,
     feed: Feed,
 }
+
+/// What was seen last, and when.
+type Seen<T> = Mutex<Option<(Instant, T)>>;
 
 #[derive(Default)]
 struct Connected {

@@ -37,7 +37,7 @@ trap 'exit 130' INT TERM
 cp "$here"/package.json "$here"/package-lock.json "$here"/page.mjs "$work/"
 npm ci --prefix "$work" --no-audit --no-fund --loglevel=error
 cd "$work"
-address=${servers:-127.0.54.1}
+address=${servers:-127.0.61.1}
 name=dashboard_$$
 export IOTCTL_LOCAL_DATA_DIR=$work/servers IOTCTL_LOCAL_ADDRESS=$address
 export IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT=17800 IOTCTL_LOCAL_CASSANDRA_JMX_PORT=17899
