@@ -119,6 +119,8 @@ pub enum Command {
     /// writes are what the nodes stored (a batch of one partition is one). Latencies are of about the last five minutes.
     /// Keys: q or Esc quit, p pauses, Tab changes between nodes and partitions, arrows choose a row.
     Top(commands::top::TopArgs),
+    /// The fleet in a browser: values, charts, silent sensors, the pipeline; live and read-only
+    Dashboard(commands::dashboard::DashboardArgs),
     /// List the nodes of Cassandra, add one, decommission one
     #[command(subcommand)]
     Node(commands::node::NodeCommand),

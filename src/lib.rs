@@ -15,6 +15,7 @@
 //! - [`local`]: real Cassandra and Kafka servers on this machine, for `iotctl up` and for the tests.
 //! - [`metrics`]: the Prometheus registry and its HTTP endpoint.
 //! - [`monitoring`]: Kafka and Cassandra as seen from outside, for Prometheus.
+//! - [`dashboard`]: one page in a browser over all of this, and the JSON behind it.
 //! - [`status`], [`doctor`], [`top`]: what is known of all servers at once: as it is, checked, and live.
 //!
 //! Around them: [`cli`] (flags), [`config`] (one validated struct), [`commands`] (a thin file a verb), [`output`]
@@ -42,6 +43,7 @@ pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod config;
+pub mod dashboard;
 pub mod docker;
 pub mod doctor;
 pub mod error;

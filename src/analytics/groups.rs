@@ -31,13 +31,13 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn matches(&self, group: &Group) -> bool {
+    pub fn matches(&self, group: &Group) -> bool {
         self.location.as_ref().is_none_or(|location| *location == group.location)
             && self.device_type.as_ref().is_none_or(|device_type| *device_type == group.device_type)
     }
 
     /// As a message names it.
-    fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         match (&self.location, &self.device_type) {
             (Some(location), Some(device_type)) => format!("location {location}, device type {device_type}"),
             (Some(location), None) => format!("location {location}"),

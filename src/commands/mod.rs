@@ -12,6 +12,7 @@ pub mod anomalies;
 pub mod audit;
 pub mod batch;
 pub mod config;
+pub mod dashboard;
 pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
@@ -85,6 +86,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Import(args) => import::run(args, context).await,
         Command::Export(args) => export::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,
+        Command::Dashboard(args) => dashboard::run(args, context).await,
         Command::DeadLetters(command) => dead_letters::run(command, context).await,
         Command::Anomalies(args) => anomalies::run(args, context).await,
         Command::Audit(args) => audit::run(args, context).await,

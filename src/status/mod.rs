@@ -32,7 +32,7 @@ pub const DEADLINE: Duration = Duration::from_secs(15);
 /// Kafka's share for one question.
 pub const KAFKA_DEADLINE: Duration = Duration::from_secs(5);
 /// A group that is behind for so long needs somebody; the alert `LagOld` has the same limit.
-const OLD_LAG_SECONDS: f64 = 600.0;
+pub const OLD_LAG_SECONDS: f64 = 600.0;
 /// Below this share of a disk, compaction has no room left.
 const LEAST_FREE: f64 = 0.1;
 

@@ -13,10 +13,11 @@ mod anomalies;
 mod answers;
 mod audit;
 mod commands;
+mod dashboard;
 mod dead_letters;
 mod delivery;
-mod forecast;
 mod export;
+mod forecast;
 mod purge;
 mod rollups;
 mod round_trip;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         answers::trials(),
         audit::trials(),
         commands::trials(),
+        dashboard::trials(),
         dead_letters::trials(),
         delivery::trials(),
         forecast::trials(),

@@ -1,0 +1,269 @@
+//! Each sensor's newest reading, read once for all who look: a page that is opened twice costs no second read.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::analytics::time_range::display;
+use crate::cassandra::groups::{self, Group};
+use crate::cassandra::readings::{self, Names, StoredReading};
+use crate::cassandra::{Error, Session};
+use crate::reading::Metric;
+
+/// Groups that are read at once.
+const IN_FLIGHT: usize = 8;
+/// Sensors whose readings are held; the counts are of all.
+pub const MOST_HELD: usize = 50_000;
+/// Of one group; the rest is found by its id.
+pub const MOST_LISTED: usize = 1_000;
+/// Names of other metrics that are offered.
+const MOST_NAMES: usize = 200;
+/// Readings in one event; beyond it the page asks for what it shows.
+pub const MOST_CHANGED: usize = 500;
+
+/// The fleet at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Milliseconds since the epoch.
+    pub at: i64,
+    pub groups: Vec<GroupLook>,
+    pub other_metrics: BTreeSet<Arc<str>>,
+}
+
+#[derive(Debug)]
+pub struct GroupLook {
+    pub group: Arc<Group>,
+    pub sensors: u64,
+    pub silent: u64,
+    pub last_at: Option<i64>,
+    /// The first [`MOST_LISTED`] by id.
+    pub readings: Vec<StoredReading>,
+}
+
+/// A reading in the wire format's names.
+#[derive(Debug, Serialize)]
+pub struct ReadingBody<'a> {
+    location: &'a str,
+    device_type: &'a str,
+    iot_sensor_id: Uuid,
+    recorded_timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    humidity: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pressure: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    motion_detected: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    light_level: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gas_concentration: Option<f32>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    other_metrics: BTreeMap<&'a str, f32>,
+}
+
+impl<'a> From<&'a StoredReading> for ReadingBody<'a> {
+    fn from(reading: &'a StoredReading) -> Self {
+        Self {
+            location: &reading.group.location,
+            device_type: &reading.group.device_type,
+            iot_sensor_id: reading.sensor,
+            recorded_timestamp: display(reading.recorded_at),
+            temperature: reading.temperature,
+            humidity: reading.humidity,
+            pressure: reading.pressure,
+            motion_detected: reading.motion_detected,
+            light_level: reading.light_level,
+            gas_concentration: reading.gas_concentration,
+            other_metrics: reading.other_metrics.iter().map(|(name, value)| (&**name, *value)).collect(),
+        }
+    }
+}
+
+/// `GET /api/fleet` and the event `fleet`.
+#[derive(Debug, Serialize)]
+pub struct FleetBody<'a> {
+    at: String,
+    silent_after_seconds: u64,
+    sensors: u64,
+    silent: u64,
+    metrics: Vec<MetricBody<'a>>,
+    groups: Vec<GroupBody<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct MetricBody<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct GroupBody<'a> {
+    location: &'a str,
+    device_type: &'a str,
+    sensors: u64,
+    silent: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorded_timestamp: Option<String>,
+}
+
+/// The event `readings`: newest readings that have changed.
+#[derive(Debug, Serialize)]
+pub struct ChangesBody<'a> {
+    pub at: String,
+    /// More have changed than are told.
+    pub truncated: bool,
+    pub readings: Vec<ReadingBody<'a>>,
+}
+
+impl Snapshot {
+    /// Reads all groups. A sensor is silent where its newest reading is older than `silent_after`.
+    pub async fn read(session: &Session, silent_after: Duration) -> Result<Self, Error> {
+        let at = Utc::now().timestamp_millis();
+        let since = at.saturating_sub(i64::try_from(silent_after.as_millis()).unwrap_or(i64::MAX));
+        let known: Vec<Arc<Group>> = groups::groups(session).await?.into_iter().map(Arc::new).collect();
+        let listed = MOST_LISTED.min(MOST_HELD / known.len().max(1)).max(1);
+        let mut looks = stream::iter(known.into_iter().enumerate())
+            .map(|(index, group)| {
+                // Where there are more groups than may be held, the rest is counted alone.
+                let listed = if index < MOST_HELD { listed } else { 0 };
+                look(session, group, since, listed)
+            })
+            .buffered(IN_FLIGHT);
+        let mut snapshot = Self { at, ..Self::default() };
+        while let Some((group, names)) = looks.try_next().await? {
+            let room = MOST_NAMES.saturating_sub(snapshot.other_metrics.len());
+            snapshot.other_metrics.extend(names.iter().take(room).cloned());
+            snapshot.groups.push(group);
+        }
+        Ok(snapshot)
+    }
+
+    pub fn body(&self, silent_after: Duration) -> FleetBody<'_> {
+        let columns = Metric::COLUMNS.iter().filter(|metric| self.has(metric));
+        let columns = columns.map(|metric| MetricBody { name: metric.name(), unit: metric.unit() });
+        let others = self.other_metrics.iter().map(|name| MetricBody { name, unit: None });
+        FleetBody {
+            at: display(self.at),
+            silent_after_seconds: silent_after.as_secs(),
+            sensors: self.groups.iter().map(|group| group.sensors).sum(),
+            silent: self.groups.iter().map(|group| group.silent).sum(),
+            metrics: columns.chain(others).collect(),
+            groups: self
+                .groups
+                .iter()
+                .map(|group| GroupBody {
+                    location: &group.group.location,
+                    device_type: &group.group.device_type,
+                    sensors: group.sensors,
+                    silent: group.silent,
+                    recorded_timestamp: group.last_at.map(display),
+                })
+                .collect(),
+        }
+    }
+
+    fn has(&self, metric: &Metric) -> bool {
+        self.readings().any(|reading| reading.value(metric).is_some())
+    }
+
+    fn readings(&self) -> impl Iterator<Item = &StoredReading> {
+        self.groups.iter().flat_map(|group| &group.readings)
+    }
+
+    /// What is other than in an earlier look.
+    pub fn changes(&self, before: &Self) -> ChangesBody<'_> {
+        let known: HashMap<(&Group, Uuid), &StoredReading> =
+            before.readings().map(|reading| ((&*reading.group, reading.sensor), reading)).collect();
+        let is_new = |reading: &&StoredReading| {
+            known.get(&(&*reading.group, reading.sensor)).is_none_or(|it| it != reading)
+        };
+        let mut changed = self.readings().filter(is_new);
+        let readings = changed.by_ref().take(MOST_CHANGED).map(ReadingBody::from).collect();
+        ChangesBody { at: display(self.at), truncated: changed.next().is_some(), readings }
+    }
+}
+
+async fn look(
+    session: &Session,
+    group: Arc<Group>,
+    since: i64,
+    listed: usize,
+) -> Result<(GroupLook, Names), Error> {
+    let mut names = Names::default();
+    let mut found =
+        GroupLook { group: group.clone(), sensors: 0, silent: 0, last_at: None, readings: Vec::new() };
+    let mut pages = readings::latest(session, &group, None).await?;
+    while let Some(page) = pages.next(&mut names).await? {
+        found.sensors += page.len() as u64;
+        found.silent += page.iter().filter(|reading| reading.recorded_at < since).count() as u64;
+        found.last_at = found.last_at.max(page.iter().map(|reading| reading.recorded_at).max());
+        let room = listed.saturating_sub(found.readings.len());
+        found.readings.extend(page.into_iter().take(room));
+    }
+    Ok((found, names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(group: &Arc<Group>, sensor: u128, recorded_at: i64) -> StoredReading {
+        StoredReading {
+            group: group.clone(),
+            sensor: Uuid::from_u128(sensor),
+            recorded_at,
+            temperature: Some(21.5),
+            humidity: None,
+            pressure: None,
+            light_level: None,
+            gas_concentration: None,
+            bucket_seconds: 0,
+            motion_detected: None,
+            other_metrics: Box::default(),
+        }
+    }
+
+    fn snapshot(readings: &[(u128, i64)]) -> Snapshot {
+        let group = Arc::new(Group { location: "plant-1".into(), device_type: "thermostat".into() });
+        let readings = readings.iter().map(|(sensor, at)| reading(&group, *sensor, *at)).collect();
+        let group = GroupLook { group, sensors: 1, silent: 0, last_at: None, readings };
+        Snapshot { at: 0, groups: vec![group], other_metrics: BTreeSet::new() }
+    }
+
+    #[test]
+    fn only_what_changed_is_told_and_a_flood_is_cut() {
+        let before = snapshot(&[(1, 10), (2, 20)]);
+        let changes = |after: &Snapshot| {
+            let changes = after.changes(&before);
+            (
+                changes.readings.iter().map(|it| it.iot_sensor_id.as_u128()).collect::<Vec<_>>(),
+                changes.truncated,
+            )
+        };
+        assert_eq!(changes(&snapshot(&[(1, 10), (2, 20)])), (vec![], false));
+        assert_eq!(changes(&snapshot(&[(1, 10), (2, 21), (3, 5)])), (vec![2, 3], false));
+        let many: Vec<_> = (10..10 + MOST_CHANGED as u128 + 1).map(|sensor| (sensor, 1)).collect();
+        let (told, truncated) = changes(&snapshot(&many));
+        assert_eq!((told.len(), truncated), (MOST_CHANGED, true));
+    }
+
+    #[test]
+    fn metrics_that_no_sensor_has_are_not_offered() {
+        let snapshot = snapshot(&[(1, 10)]);
+        let names: Vec<_> = snapshot
+            .body(Duration::from_secs(1))
+            .metrics
+            .iter()
+            .map(|metric| metric.name.to_owned())
+            .collect();
+        assert_eq!(names, ["temperature"]);
+    }
+}

@@ -1,0 +1,506 @@
+//! The dashboard's API: its answers are those of the commands and of its own description, and strangers are sent away.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use crate::lab::{CASSANDRA, Lab, NOBODY, eventually, message};
+
+crate::trials!(
+    answers_are_those_of_the_commands,
+    every_documented_path_answers_as_it_is_described,
+    a_bad_question_is_a_problem_with_its_remedy,
+    a_name_that_was_made_to_point_here_is_sent_away,
+    a_listener_is_told_of_a_new_reading_and_a_signal_ends_it_all,
+    a_cassandra_that_is_away_is_said_and_found_when_it_is_back,
+);
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A dashboard that runs beside the test.
+struct Dashboard {
+    child: Child,
+    address: SocketAddr,
+}
+
+struct Answer {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+impl Dashboard {
+    fn start(lab: &Lab) -> anyhow::Result<Self> {
+        let mut child = lab
+            .command(&["dashboard", "--addr", "127.0.42.1:0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().context("its stderr")?).read_line(&mut line)?;
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split(',').next());
+        let address = address.and_then(|address| address.parse().ok()).context(line)?;
+        Ok(Self { child, address })
+    }
+
+    fn open(&self, path: &str, headers: &str) -> anyhow::Result<TcpStream> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n")?;
+        Ok(stream)
+    }
+
+    fn get_with(&self, path: &str, headers: &str) -> anyhow::Result<Answer> {
+        let mut text = String::new();
+        self.open(path, headers)?.read_to_string(&mut text)?;
+        let (head, body) = text.split_once("\r\n\r\n").with_context(|| format!("{path}: {text:?}"))?;
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("a status")?.parse()?;
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+        Ok(Answer { status, headers, body: body.to_owned() })
+    }
+
+    fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.get_with(path, &format!("Host: {}\r\n", self.address))
+    }
+
+    /// The body of an answer that must be good.
+    fn json(&self, path: &str) -> anyhow::Result<Value> {
+        let answer = self.get(path)?;
+        ensure!(answer.status == 200, "{path}: {} {}", answer.status, answer.body);
+        ensure!(answer.headers["content-type"] == "application/json", "{path}: {:?}", answer.headers);
+        Ok(serde_json::from_str(&answer.body)?)
+    }
+}
+
+impl Drop for Dashboard {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A few sensors' hours up to now.
+fn fleet(name: &str) -> anyhow::Result<Lab> {
+    let lab = Lab::new(name)?;
+    let start =
+        (chrono::Utc::now() - chrono::TimeDelta::hours(5)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    lab.ok(&[
+        "-q",
+        "simulate",
+        "--rate",
+        "0",
+        "--count",
+        "6000",
+        "--sensors",
+        "20",
+        "--locations",
+        "2",
+        "--start",
+        &start,
+        "--step",
+        "1m",
+        "--missing",
+        "0.05",
+        "--extremes",
+        "0.005",
+        "--format",
+        "json",
+    ])?;
+    // One that has been silent for hours.
+    let old = chrono::Utc::now().timestamp_millis() - 4 * 3_600_000;
+    lab.send([message("plant-1", 77, old, r#","temperature":20.5"#)])?;
+    lab.ingest()?;
+    Ok(lab)
+}
+
+fn a_thermostat(lab: &Lab) -> anyhow::Result<String> {
+    let newest = lab.query("thermostat", &["--latest", "--last", "1h"])?;
+    Ok(newest.first().context("a thermostat")?["iot_sensor_id"].as_str().context("an id")?.to_owned())
+}
+
+fn answers_are_those_of_the_commands() -> anyhow::Result<()> {
+    let lab = fleet("dash_answers")?;
+    let dashboard = Dashboard::start(&lab)?;
+    let sensor = a_thermostat(&lab)?;
+    let (from, to) = ("2026-01-01", "now");
+
+    let rows = lab.lines(&[
+        "-q",
+        "query",
+        "--sensor",
+        &sensor,
+        "--from",
+        from,
+        "--to",
+        to,
+        "--order",
+        "asc",
+        "--columns",
+        "recorded_timestamp,temperature",
+        "--format",
+        "ndjson",
+    ])?;
+    let values: Vec<_> = rows
+        .iter()
+        .filter(|row| row["temperature"].is_number())
+        .map(|row| (row["recorded_timestamp"].clone(), row["temperature"].clone()))
+        .collect();
+    ensure!(values.len() > 200, "{} values", values.len());
+    let points = |series: &Value| -> Vec<(Value, Value)> {
+        let points = series["points"].as_array().cloned().unwrap_or_default();
+        points.into_iter().map(|point| (point["time"].clone(), point["value"].clone())).collect()
+    };
+    // Columns of less than a minute hold one value each.
+    let whole =
+        dashboard.json(&format!("/api/series?sensor={sensor}&metric=temperature&last=6h&columns=2000"))?;
+    ensure!(points(&whole) == values, "{} points of {} values", points(&whole).len(), values.len());
+    // In few columns, the highest and the lowest are still there.
+    let few = dashboard.json(&format!("/api/series?sensor={sensor}&metric=temperature&last=6h&columns=3"))?;
+    let number = |value: &(Value, Value)| value.1.as_f64().unwrap_or(f64::NAN);
+    let highest = values.iter().map(number).fold(f64::MIN, f64::max);
+    let lowest = values.iter().map(number).fold(f64::MAX, f64::min);
+    let drawn = points(&few);
+    ensure!(drawn.len() <= 8 && few["values"] == values.len(), "{few}");
+    ensure!(drawn.iter().any(|point| number(point) == highest), "{highest} is lost: {few}");
+    ensure!(drawn.iter().any(|point| number(point) == lowest), "{lowest} is lost: {few}");
+    ensure!(few["highest"] == highest && few["lowest"] == lowest, "{few}");
+
+    for (side, flag) in [("highest", "--highest"), ("lowest", "--lowest")] {
+        let mut told = lab.lines(&[
+            "-q",
+            "extremes",
+            "--metric",
+            "temperature",
+            flag,
+            "--top",
+            "7",
+            "--last",
+            "1d",
+            "--format",
+            "ndjson",
+        ])?;
+        // The command repeats the metric in each row.
+        for row in told.iter_mut().filter_map(Value::as_object_mut) {
+            row.retain(|name, _| name != "metric" && name != "unit");
+        }
+        let answer =
+            dashboard.json(&format!("/api/extremes?metric=temperature&side={side}&top=7&last=1d"))?;
+        ensure!(answer["extremes"] == Value::from(told.clone()), "{answer} instead of {told:?}");
+        ensure!(told.len() == 7, "{told:?}");
+    }
+
+    let told = lab.lines(&["-q", "silent", "--longer-than", "2h", "--format", "ndjson"])?;
+    let answer = dashboard.json("/api/silent?longer_than=2h")?;
+    ensure!(told.len() == 1 && answer["silent"] == 1, "{told:?} {answer}");
+    for name in ["iot_sensor_id", "location", "device_type", "recorded_timestamp"] {
+        ensure!(answer["list"][0][name] == told[0][name], "{name}: {answer} instead of {told:?}");
+    }
+
+    let told = lab.lines(&["-q", "sensors", "--location", "plant-1", "--format", "ndjson"])?;
+    let answer = dashboard.json("/api/sensors?location=plant-1")?;
+    let readings = answer["readings"].as_array().context("readings")?;
+    ensure!(readings.len() == told.len() && answer["truncated"] == false, "{answer}");
+    for (reading, told) in readings.iter().zip(&told) {
+        let mut told = told.clone();
+        told.as_object_mut().context("an object")?.remove("age_seconds");
+        ensure!(*reading == told, "{reading} instead of {told}");
+    }
+    let fleet = dashboard.json("/api/fleet")?;
+    ensure!(fleet["sensors"] == 21 && fleet["silent"] == 1, "{fleet}");
+
+    let mut found = 0;
+    for reading in readings {
+        let sensor = reading["iot_sensor_id"].as_str().unwrap_or_default();
+        let told = lab.lines(&[
+            "-q",
+            "anomalies",
+            "--metric",
+            "temperature",
+            "--sensor",
+            sensor,
+            "--last",
+            "6h",
+            "--format",
+            "ndjson",
+        ])?;
+        let answer = dashboard.json(&format!("/api/anomalies?sensor={sensor}&metric=temperature&last=6h"))?;
+        let anomalies = answer["anomalies"].as_array().context("anomalies")?;
+        ensure!(anomalies.len() == told.len(), "{answer} instead of {told:?}");
+        for (anomaly, told) in anomalies.iter().zip(&told) {
+            for name in ["from", "to", "points", "worst", "value"] {
+                ensure!(anomaly[name] == told[name], "{name}: {anomaly} instead of {told}");
+            }
+        }
+        found += told.len();
+    }
+    ensure!(found > 0, "no anomaly among injected extremes");
+    Ok(())
+}
+
+/// JSON Schema, as far as the description uses it; any other keyword is an error, so that nothing goes unchecked.
+fn check(schema: &Value, value: &Value, root: &Value, at: &str) -> anyhow::Result<()> {
+    let schema = schema.as_object().with_context(|| format!("{at}: no schema"))?;
+    for (keyword, rule) in schema {
+        match (keyword.as_str(), rule) {
+            ("description" | "example", _) => {}
+            ("$ref", Value::String(name)) => {
+                let target = root.pointer(name.trim_start_matches('#')).context(name.clone())?;
+                check(target, value, root, at)?;
+            }
+            ("type", rule) => {
+                let names: Vec<&str> = match rule {
+                    Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+                    name => name.as_str().into_iter().collect(),
+                };
+                let is = |name: &&str| match *name {
+                    "object" => value.is_object(),
+                    "array" => value.is_array(),
+                    "string" => value.is_string(),
+                    "boolean" => value.is_boolean(),
+                    "null" => value.is_null(),
+                    "integer" => value.is_i64() || value.is_u64(),
+                    "number" => value.is_number(),
+                    _ => false,
+                };
+                ensure!(names.iter().any(is), "{at} is no {names:?}: {value}");
+            }
+            ("required", Value::Array(names)) => {
+                for name in names.iter().filter_map(Value::as_str) {
+                    ensure!(value.get(name).is_some(), "{at} has no {name}: {value}");
+                }
+            }
+            ("properties", rule) => {
+                for (name, value) in value.as_object().into_iter().flatten() {
+                    if let Some(schema) = rule.get(name) {
+                        check(schema, value, root, &format!("{at}.{name}"))?;
+                    }
+                }
+            }
+            ("additionalProperties", rule) => {
+                let known = schema.get("properties");
+                for (name, value) in value.as_object().into_iter().flatten() {
+                    if known.is_some_and(|known| known.get(name).is_some()) {
+                        continue;
+                    }
+                    ensure!(*rule != Value::Bool(false), "{at}.{name} is not described");
+                    check(rule, value, root, &format!("{at}.{name}"))?;
+                }
+            }
+            ("items", rule) => {
+                for value in value.as_array().into_iter().flatten() {
+                    check(rule, value, root, &format!("{at}[]"))?;
+                }
+            }
+            ("enum", Value::Array(values)) => ensure!(values.contains(value), "{at} is {value}"),
+            ("oneOf", Value::Array(schemas)) => {
+                let fits = schemas.iter().filter(|schema| check(schema, value, root, at).is_ok()).count();
+                ensure!(fits == 1, "{at} fits {fits} of its schemas: {value}");
+            }
+            ("format", Value::String(format)) => {
+                let text = value.as_str().unwrap_or_default();
+                match format.as_str() {
+                    "uuid" => drop(uuid::Uuid::parse_str(text).context(at.to_owned())?),
+                    "date-time" => drop(chrono::DateTime::parse_from_rfc3339(text).context(at.to_owned())?),
+                    other => bail!("{at}: format {other} is not checked"),
+                }
+            }
+            (other, _) => bail!("{at}: keyword {other} is not checked"),
+        }
+    }
+    Ok(())
+}
+
+fn every_documented_path_answers_as_it_is_described() -> anyhow::Result<()> {
+    let lab = fleet("dash_openapi")?;
+    let dashboard = Dashboard::start(&lab)?;
+    let sensor = a_thermostat(&lab)?;
+    let openapi = dashboard.json("/api/openapi.json")?;
+    let questions = [
+        ("/api/fleet", String::new()),
+        ("/api/sensors", "?location=plant-1&device_type=thermostat&limit=5".to_owned()),
+        ("/api/sensors/{sensor}", String::new()),
+        ("/api/series", format!("?sensor={sensor}&metric=temperature&last=6h")),
+        ("/api/extremes", "?metric=temperature&side=highest&last=1d&location=plant-1".to_owned()),
+        ("/api/silent", "?longer_than=1h&top=3".to_owned()),
+        ("/api/anomalies", format!("?sensor={sensor}&metric=temperature&method=robust-z&sensitivity=1")),
+        ("/api/status", String::new()),
+        ("/api/openapi.json", String::new()),
+    ];
+    let paths = openapi["paths"].as_object().context("paths")?;
+    for (path, description) in paths {
+        let answers = &description["get"]["responses"];
+        let good = &answers["200"]["content"];
+        if path == "/api/events" {
+            ensure!(good.get("text/event-stream").is_some(), "{path}");
+            continue;
+        }
+        let (_, query) = questions
+            .iter()
+            .find(|(known, _)| known == path)
+            .with_context(|| format!("{path} is not asked"))?;
+        let asked = path.replace("{sensor}", &sensor);
+        let answer = dashboard.json(&format!("{asked}{query}"))?;
+        check(&good["application/json"]["schema"], &answer, &openapi, path)?;
+        // A parameter that is asked for is described.
+        let described: Vec<&str> = description["get"]["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|parameter| match parameter["$ref"].as_str() {
+                Some(name) => openapi.pointer(name.trim_start_matches('#')).unwrap_or(&Value::Null),
+                None => parameter,
+            })
+            .filter_map(|parameter| parameter["name"].as_str())
+            .collect();
+        for name in query.trim_start_matches('?').split('&').filter_map(|part| part.split('=').next()) {
+            ensure!(name.is_empty() || described.contains(&name), "{path}: {name} is not described");
+        }
+        // And one that is described is known to the server.
+        for name in described.iter().filter(|name| !query.contains(&format!("{name}=")) && **name != "sensor")
+        {
+            let joint = if query.is_empty() { '?' } else { '&' };
+            let answer = dashboard.get(&format!("{asked}{query}{joint}{name}=1"))?;
+            ensure!(!answer.body.contains("unknown field"), "{path}: {name}: {}", answer.body);
+        }
+    }
+    Ok(())
+}
+
+fn a_bad_question_is_a_problem_with_its_remedy() -> anyhow::Result<()> {
+    let lab = fleet("dash_bad")?;
+    let dashboard = Dashboard::start(&lab)?;
+    let openapi = dashboard.json("/api/openapi.json")?;
+    let schema = &openapi["components"]["schemas"]["Problem"];
+    let sensor = a_thermostat(&lab)?;
+    let nobody = uuid::Uuid::from_u128(1);
+    for (status, path) in [
+        (400, format!("/api/series?sensor={sensor}&metric=location")),
+        (400, format!("/api/series?sensor={sensor}&metric=temperature&columns=2001")),
+        (400, format!("/api/series?sensor={sensor}&metric=temperature&from=now&to=-1h")),
+        (400, format!("/api/series?sensor={sensor}&metric=temperature&from=1600-01-01")),
+        (400, "/api/series?sensor=%27%3B--&metric=temperature".to_owned()),
+        (400, "/api/sensors/%3Cscript%3E".to_owned()),
+        (400, "/api/extremes?metric=temperature&side=highest&top=100000".to_owned()),
+        (400, "/api/silent?longer_than=soon".to_owned()),
+        (400, "/api/silent?surprise=1".to_owned()),
+        (404, format!("/api/series?sensor={nobody}&metric=temperature")),
+        (404, "/api/extremes?metric=temperature&side=lowest&location=plnat-1".to_owned()),
+        (404, "/api/nothing".to_owned()),
+        (404, "/../Cargo.toml".to_owned()),
+    ] {
+        let answer = dashboard.get(&path)?;
+        ensure!(answer.status == status, "{path}: {} {}", answer.status, answer.body);
+        ensure!(answer.headers["content-type"] == "application/problem+json", "{path}");
+        let problem: Value = serde_json::from_str(&answer.body)?;
+        check(schema, &problem, &openapi, &path)?;
+        ensure!(problem["status"] == status && problem["remedy"].is_string(), "{path}: {problem}");
+    }
+    let mut stream = TcpStream::connect(dashboard.address)?;
+    write!(stream, "DELETE /api/fleet HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    ensure!(text.starts_with("HTTP/1.1 405"), "{text}");
+    Ok(())
+}
+
+fn a_name_that_was_made_to_point_here_is_sent_away() -> anyhow::Result<()> {
+    let lab = Lab::new("dash_host")?;
+    let dashboard = Dashboard::start(&lab)?;
+    for headers in ["Host: evil.example\r\n", "Host: evil.example\r\nHost: localhost\r\n", ""] {
+        for path in ["/", "/api/fleet", "/api/events"] {
+            let answer = dashboard.get_with(path, headers)?;
+            // A second Host, or none, is refused by the HTTP server or by us.
+            ensure!([400, 421].contains(&answer.status), "{headers:?} {path}: {}", answer.status);
+            ensure!(!answer.body.contains("groups"), "{}", answer.body);
+        }
+    }
+    let page = dashboard.get("/")?;
+    ensure!(page.status == 200 && page.body.contains("<title>iotctl"), "{}", page.body);
+    let policy = &page.headers["content-security-policy"];
+    ensure!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    for (name, value) in [("x-content-type-options", "nosniff"), ("cache-control", "no-cache")] {
+        ensure!(page.headers[name] == value, "{:?}", page.headers);
+    }
+    ensure!(!page.headers.keys().any(|name| name.starts_with("access-control")), "{:?}", page.headers);
+    let host = format!("Host: {}\r\nIf-None-Match: {}\r\n", dashboard.address, page.headers["etag"]);
+    ensure!(dashboard.get_with("/", &host)?.status == 304);
+    ensure!(dashboard.get("/api/fleet")?.headers["cache-control"] == "no-store");
+    Ok(())
+}
+
+fn a_listener_is_told_of_a_new_reading_and_a_signal_ends_it_all() -> anyhow::Result<()> {
+    let lab = Lab::new("dash_events")?;
+    let mut dashboard = Dashboard::start(&lab)?;
+    let stream = dashboard.open("/api/events", &format!("Host: {}\r\n", dashboard.address))?;
+    let mut lines = BufReader::new(stream).lines();
+    let mut wait_for = |what: &str| -> anyhow::Result<()> {
+        let started = Instant::now();
+        for line in lines.by_ref() {
+            if line?.contains(what) {
+                return Ok(());
+            }
+            ensure!(started.elapsed() < PATIENCE, "{what} was not told");
+        }
+        bail!("the stream ended before {what}")
+    };
+    wait_for("event: beat")?;
+    wait_for("event: status")?;
+    let now = chrono::Utc::now().timestamp_millis();
+    lab.send([message("<img src=x onerror=alert(1)>", 5, now, r#","temperature":21.625"#)])?;
+    lab.ingest()?;
+    wait_for("event: readings")?;
+    wait_for("21.625")?;
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(dashboard.child.id())?);
+    let started = Instant::now();
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
+    let status = dashboard.child.wait()?;
+    ensure!(status.code() == Some(0), "{status}");
+    ensure!(started.elapsed() < Duration::from_secs(4), "an open page held it for {:?}", started.elapsed());
+    Ok(())
+}
+
+/// Forwards connections to Cassandra from a port that nobody listened on before.
+fn forward(listener: TcpListener) {
+    std::thread::spawn(move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let Ok(far) = TcpStream::connect(CASSANDRA) else { return };
+            let (Ok(mut from_near), Ok(mut to_far)) = (near.try_clone(), far.try_clone()) else { return };
+            let (mut from_far, mut to_near) = (far, near);
+            std::thread::spawn(move || std::io::copy(&mut from_near, &mut to_far));
+            std::thread::spawn(move || std::io::copy(&mut from_far, &mut to_near));
+        }
+    });
+}
+
+fn a_cassandra_that_is_away_is_said_and_found_when_it_is_back() -> anyhow::Result<()> {
+    let mut lab = Lab::new("dash_away")?;
+    lab.send([message("plant-1", 5, chrono::Utc::now().timestamp_millis(), r#","temperature":21"#)])?;
+    lab.ingest()?;
+    let door = TcpListener::bind("127.0.42.1:0")?.local_addr()?;
+    lab.set("IOTCTL_CASSANDRA_CONTACT_POINTS", &door.to_string());
+    lab.set("IOTCTL_KAFKA_BOOTSTRAP_SERVERS", NOBODY);
+    let dashboard = Dashboard::start(&lab)?;
+    ensure!(dashboard.get("/")?.status == 200);
+    let answer = dashboard.get("/api/fleet")?;
+    ensure!(answer.status == 503 && answer.headers.contains_key("retry-after"), "{}", answer.body);
+    ensure!(
+        answer.body.contains("no Cassandra node answers") && answer.body.contains("remedy"),
+        "{}",
+        answer.body
+    );
+    let status = dashboard.json("/api/status")?;
+    ensure!(status["cassandra"]["unknown"].is_string() && status["kafka"]["unknown"].is_string(), "{status}");
+    ensure!(status["attention"].as_array().is_some_and(|list| list.len() == 2), "{status}");
+    forward(TcpListener::bind(door)?);
+    eventually("the dashboard finds Cassandra", PATIENCE, || {
+        let answer = dashboard.get("/api/fleet")?;
+        Ok(answer.status == 200 && answer.body.contains(r#""sensors":1"#))
+    })
+}
