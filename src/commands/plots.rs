@@ -11,7 +11,7 @@ use crate::reading::Metric;
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct PlotArgs {
-    /// Draw it: in the terminal, or to FILE.svg, FILE.png or FILE.html
+    /// Draw it: in the terminal, or to FILE.svg, FILE.png or FILE.html; times are UTC's
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub plot: Option<Target>,
 }
@@ -46,9 +46,9 @@ pub fn title(metric: &Metric) -> String {
 }
 
 /// Lines that cannot be told from each other are none.
-pub fn at_most_told_apart(series: &mut Vec<Series>, output: &Output) {
+pub fn at_most_told_apart(series: &mut Vec<Series>, sensors: usize, output: &Output) {
     if series.len() > MOST_SERIES {
-        output.note(format!("drawing {MOST_SERIES} of {} sensors (--sensor ID draws one)", series.len()));
+        output.note(format!("drawing {MOST_SERIES} of {sensors} sensors (--sensor ID draws one)"));
         series.truncate(MOST_SERIES);
     }
 }

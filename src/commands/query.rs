@@ -191,10 +191,12 @@ async fn draw(
         return Err(plots::refused("leave --latest and --limit out"));
     }
     let mut lines: BTreeMap<Uuid, Envelope> = BTreeMap::new();
+    let mut sensors: BTreeSet<Uuid> = BTreeSet::new();
     let mut scan = until_stopped(&context.shutdown, Scan::start(session, question)).await?;
     while let Some(chunk) = until_stopped(&context.shutdown, scan.next()).await? {
         for reading in &chunk {
             let Some(value) = reading.value(metric) else { continue };
+            sensors.insert(reading.sensor);
             let room = lines.len() < MOST_SENSORS_DRAWN || lines.contains_key(&reading.sensor);
             if room {
                 let point = Point { at: reading.recorded_at, value: f64::from(value) };
@@ -202,13 +204,20 @@ async fn draw(
             }
         }
     }
+    if lines.is_empty() {
+        if args.sensor.is_none() {
+            args.group.selection().explain_absence(session).await?;
+        }
+        anyhow::bail!("no reading has {metric} here (--columns names another metric; see `iotctl sensors`)");
+    }
     let series =
         lines.iter().map(|(sensor, line)| Series { name: sensor.to_string(), points: line.points() });
     let mut chart = Chart { title: plots::title(metric), series: series.collect(), ..Chart::default() };
-    plots::at_most_told_apart(&mut chart.series, &context.output);
+    plots::at_most_told_apart(&mut chart.series, sensors.len(), &context.output);
     for series in &chart.series {
         let by_value = |left: &&Point, right: &&Point| left.value.total_cmp(&right.value);
-        let extremes = [series.points.iter().max_by(by_value), series.points.iter().min_by(by_value)];
+        let measured = || series.points.iter().filter(|point| !point.value.is_nan());
+        let extremes = [measured().max_by(by_value), measured().min_by(by_value)];
         chart.marks.extend(extremes.into_iter().flatten());
     }
     args.plot.show(&Picture::Chart(chart), &context.output)

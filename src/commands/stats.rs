@@ -24,6 +24,7 @@ use crate::plot::files::Picture;
 use crate::plot::{Chart, HeatMap, Range, Series};
 use crate::reading::Metric;
 use crate::rollups::plan::Coarsest;
+use crate::rollups::{DAY, HOUR};
 
 /// Statistics of a metric: by sensor, location, device type, hour or day.
 ///
@@ -222,19 +223,28 @@ fn picture(args: &StatsArgs, metric: &Metric, lines: &BTreeMap<Key, Line>) -> Pi
             _ => None,
         })
     };
-    let points: Vec<Point> = moments().map(|(at, summary)| Point { at, value: summary.mean() }).collect();
+    let step = if args.by == Some(ByArg::Day) { DAY } else { HOUR };
+    let mut points: Vec<Point> = Vec::new();
+    let mut band: Vec<Range> = Vec::new();
+    for (at, summary) in moments() {
+        // What was not measured breaks the line.
+        if let Some(last) =
+            points.last().map(|last| last.at).filter(|last| at - last > step && !args.heat_map)
+        {
+            points.push(Point { at: last + step, value: f64::NAN });
+            band.push(Range { at: last + step, low: f64::NAN, high: f64::NAN });
+        }
+        points.push(Point { at, value: summary.mean() });
+        let (low, high) = (summary.lowest.value.into(), summary.highest.value.into());
+        band.push(Range { at, low, high });
+    }
     let title = plots::title(metric);
     if args.heat_map {
         return Picture::HeatMap(HeatMap::of(format!("average {title} by day and hour (UTC)"), points));
     }
-    let band = moments().map(|(at, summary)| Range {
-        at,
-        low: summary.lowest.value.into(),
-        high: summary.highest.value.into(),
-    });
     let title = format!("average {title}, and its range");
     let series = vec![Series { name: "avg".to_owned(), points }];
-    Picture::Chart(Chart { title, series, band: band.collect(), ..Chart::default() })
+    Picture::Chart(Chart { title, series, band, ..Chart::default() })
 }
 
 pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {

@@ -31,41 +31,47 @@ pub struct Errors {
     by_step: Vec<Vec<f64>>,
 }
 
-/// Runs a model from up to [`MOST_ORIGINS`] moments of the past. `filled` is the history without its gaps; what was not
-/// measured is no error.
-pub fn run(
-    history: &Regular,
-    filled: &[f64],
-    model: Model,
-    plan: &Plan,
-) -> Result<(Backtest, Errors), ForecastError> {
+/// Runs a model from up to [`MOST_ORIGINS`] moments of the past. What was not measured is no error.
+pub fn run(history: &Regular, model: Model, plan: &Plan) -> Result<(Backtest, Errors), ForecastError> {
     let Plan { horizon, season, level, .. } = *plan;
     let needs = Model::ALL.into_iter().map(|model| model.needs(season)).max().unwrap_or(1);
     // Every model is run from the same origins, so that they can be compared.
-    let possible = (filled.len() + 1).saturating_sub(needs + horizon);
+    let possible = (history.len() + 1).saturating_sub(needs + horizon);
     if possible < FEWEST_ORIGINS {
         let needs = needs + horizon + FEWEST_ORIGINS - 1;
-        return Err(ForecastError::TooShort { has: filled.len(), needs, horizon });
+        return Err(ForecastError::TooShort { has: history.len(), needs, horizon });
     }
     let origins: Vec<usize> = origins(possible).map(|index| needs + index).collect();
     let mut errors = Errors { by_step: vec![Vec::with_capacity(origins.len()); horizon] };
     for &origin in &origins {
-        let from = origin.saturating_sub(MOST_SEASONS * season);
-        let forecast = model.forecast(&filled[from..origin], season, horizon)?;
+        // Gaps are filled from what came before the origin alone: a line towards a later value would know it.
+        let known = known(history, origin, season);
+        if known.iter().any(|value| value.is_nan()) {
+            continue;
+        }
+        let forecast = model.forecast(&known, season, horizon)?;
         for (step, value) in forecast.iter().enumerate() {
             errors.by_step[step].push((value - history.values[origin + step]).abs());
         }
     }
     let mean_absolute_error = mean(errors.by_step.iter().flatten().copied());
-    let naive = filled.windows(season + 1).map(|window| (window[season] - window[0]).abs());
+    let naive = history.values.windows(season + 1).map(|window| (window[season] - window[0]).abs());
     let backtest = Backtest {
         model,
-        origins: origins.len(),
+        origins: errors.by_step.first().map_or(0, Vec::len),
         mean_absolute_error,
         scaled_error: mean_absolute_error / mean(naive),
         coverage: errors.coverage(level),
     };
     Ok((backtest, errors))
+}
+
+/// What a model is fitted to at `origin`: the last seasons before it, gaps drawn through. NaN where nothing of them was
+/// measured.
+pub(super) fn known(history: &Regular, origin: usize, season: usize) -> Vec<f64> {
+    let from = origin.saturating_sub(MOST_SEASONS * season);
+    let values = history.values[from..origin].to_vec();
+    Regular { start: history.at(from), step: history.step, values }.filled()
 }
 
 /// Spread over all that are possible, the last among them.
@@ -150,18 +156,31 @@ mod tests {
     fn the_scaled_error_is_brute_force_and_missing_values_are_no_errors() {
         let mut series = history(14);
         let filled = series.values.clone();
+        let measured: Vec<usize> = (24..filled.len()).filter(|at| ![300, 324].contains(at)).collect();
         series.values[300] = f64::NAN;
         let plan = Plan { models: Vec::new(), horizon: 12, season: 24, level: 0.9 };
-        let (found, errors) = run(&series, &filled, Model::SeasonalNaive, &plan).unwrap();
+        let (found, errors) = run(&series, Model::SeasonalNaive, &plan).unwrap();
         let all: Vec<f64> =
             errors.by_step.iter().flatten().copied().filter(|error| !error.is_nan()).collect();
         let mae = all.iter().sum::<f64>() / all.len() as f64;
-        let naive: f64 = (24..filled.len()).map(|at| (filled[at] - filled[at - 24]).abs()).sum();
-        let naive = naive / (filled.len() - 24) as f64;
+        let naive: f64 = measured.iter().map(|&at| (filled[at] - filled[at - 24]).abs()).sum();
+        let naive = naive / measured.len() as f64;
         assert!((found.mean_absolute_error - mae).abs() < 1e-12);
         assert!((found.scaled_error - mae / naive).abs() < 1e-12);
         assert!(found.scaled_error > 0.5 && found.scaled_error < 1.5, "{found:?}");
         assert!((0.5..=1.0).contains(&found.coverage), "{found:?}");
+    }
+
+    #[test]
+    fn what_comes_after_an_origin_does_not_change_its_forecast() {
+        let mut series = history(14);
+        series.values[200..240].fill(f64::NAN);
+        let mut other = series.clone();
+        other.values[240..].iter_mut().for_each(|value| *value += 100.0);
+        for origin in [205, 220, 239, 240] {
+            assert_eq!(known(&series, origin, 24), known(&other, origin, 24), "{origin}");
+        }
+        assert_ne!(known(&series, 241, 24), known(&other, 241, 24));
     }
 
     #[test]

@@ -72,10 +72,9 @@ pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastErro
     if (measured as f64) < MEASURED * of as f64 {
         return Err(ForecastError::TooManyGaps { missing: of - measured, of });
     }
-    let values = history.filled();
     let mut tried: Vec<(Backtest, Errors)> = Vec::new();
     for &model in &plan.models {
-        tried.push(backtest::run(history, &values, model, plan)?);
+        tried.push(backtest::run(history, model, plan)?);
     }
     let best = tried.iter().enumerate().min_by(|(_, (left, _)), (_, (right, _))| {
         left.mean_absolute_error.total_cmp(&right.mean_absolute_error)
@@ -89,6 +88,8 @@ pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastErro
         });
     };
     let (model, errors) = (tried[best].0.model, &tried[best].1);
+    // Fitted to as much as in the back-test, so that its errors are this forecast's.
+    let values = backtest::known(history, history.len(), plan.season);
     let points = model.forecast(&values, plan.season, plan.horizon)?;
     let widths = errors.widths(plan.level);
     let steps = points.iter().zip(&widths).enumerate().map(|(index, (value, width))| Step {

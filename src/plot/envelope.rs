@@ -59,10 +59,21 @@ impl Envelope {
         self.stretches.entry(key).and_modify(|known| known.merge(stretch)).or_insert(stretch);
     }
 
-    /// In order of time.
+    /// In order of time, with a NaN where nothing was measured for much longer than usual.
     pub fn points(&self) -> Vec<Point> {
-        let mut points = Vec::with_capacity(self.stretches.len() * 4);
-        for Stretch { first, lowest, highest, last } in self.stretches.values() {
+        const MUCH: i64 = 10;
+        let stretches: Vec<&Stretch> = self.stretches.values().collect();
+        let mut apart: Vec<i64> =
+            stretches.windows(2).map(|pair| pair[1].first.at.saturating_sub(pair[0].last.at)).collect();
+        let middle = apart.len() / 2;
+        let usual = if apart.is_empty() { 0 } else { *apart.select_nth_unstable(middle).1 };
+        let longest = usual.max(self.width).saturating_mul(MUCH);
+        let mut points: Vec<Point> = Vec::with_capacity(self.stretches.len() * 4);
+        for Stretch { first, lowest, highest, last } in stretches {
+            let before = points.last().map(|before| before.at);
+            if let Some(at) = before.filter(|at| first.at.saturating_sub(*at) > longest) {
+                points.push(Point { at, value: f64::NAN });
+            }
             let mut four = [*first, *lowest, *highest, *last];
             four.sort_by_key(|point| point.at);
             for point in four {
@@ -81,6 +92,18 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_long_silence_breaks_the_line() {
+        let mut envelope = Envelope::default();
+        for at in (0..100).chain(500..600) {
+            envelope.add(Point { at: at * 60_000, value: 1.0 });
+        }
+        let points = envelope.points();
+        let breaks: Vec<_> =
+            points.iter().filter(|point| point.value.is_nan()).map(|point| point.at).collect();
+        assert_eq!(breaks, [99 * 60_000]);
+    }
+
     proptest! {
         #[test]
         fn extremes_and_ends_survive_in_whatever_order(
@@ -89,7 +112,7 @@ mod tests {
             let mut envelope = Envelope::default();
             values.iter().for_each(|&(at, value)| envelope.add(Point { at, value }));
             let points = envelope.points();
-            prop_assert!(points.len() <= 4 * MOST);
+            prop_assert!(points.len() <= 5 * MOST);
             prop_assert!(points.windows(2).all(|pair| pair[0].at <= pair[1].at));
             let lowest = values.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
             let highest = values.iter().map(|(_, value)| *value).fold(f64::NEG_INFINITY, f64::max);

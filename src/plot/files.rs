@@ -131,9 +131,10 @@ fn draw_chart<B: DrawingBackend>(chart: &Chart, area: &DrawingArea<B, Shift>) ->
         .bold_line_style(RGBColor(225, 225, 225))
         .draw()
         .map_err(failed)?;
-    let band: Vec<_> =
-        chart.band.iter().filter(|range| range.low.is_finite() && range.high.is_finite()).collect();
-    if !band.is_empty() {
+    for band in chart.band.split(|range| !(range.low.is_finite() && range.high.is_finite())) {
+        if band.is_empty() {
+            continue;
+        }
         let edge = band.iter().map(|range| (range.at, range.high));
         let edge: Vec<_> = edge.chain(band.iter().rev().map(|range| (range.at, range.low))).collect();
         context.draw_series([Polygon::new(edge, COLORS[0].mix(0.18))]).map_err(failed)?;

@@ -8,8 +8,16 @@ use ratatui::widgets::{Axis, Chart as Widget, Dataset, GraphType, Widget as _};
 
 use super::{Chart, HeatMap, moment, value};
 
-const COLORS: [Color; 6] =
-    [Color::Cyan, Color::Yellow, Color::Green, Color::Magenta, Color::Blue, Color::LightRed];
+const COLORS: [Color; 8] = [
+    Color::Cyan,
+    Color::Yellow,
+    Color::Green,
+    Color::Magenta,
+    Color::Blue,
+    Color::LightRed,
+    Color::LightCyan,
+    Color::LightGreen,
+];
 const SHADES: [char; 5] = ['·', '░', '▒', '▓', '█'];
 /// From cool to warm, in the palette of 256 colours; each can be told from a dark and a light background.
 const RAMP: [u8; 8] = [27, 33, 37, 71, 142, 178, 208, 196];
@@ -171,6 +179,8 @@ fn paint(text: &str, style: &Style, color: bool) -> String {
         Some(Color::Magenta) => "35",
         Some(Color::Blue) => "34",
         Some(Color::LightRed) => "91",
+        Some(Color::LightCyan) => "96",
+        Some(Color::LightGreen) => "92",
         Some(Color::Red) => "1;31",
         Some(Color::DarkGray) => "2",
         _ => return text.to_owned(),
