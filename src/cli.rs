@@ -148,6 +148,7 @@ pub enum Command {
     Purge(commands::purge::PurgeArgs),
     /// Sensors that have sent nothing for longer than they should
     Silent(commands::silent::SilentArgs),
+    Alerts(commands::alerts::AlertsArgs),
     /// List, show, export or replay what could not be stored
     #[command(subcommand)]
     DeadLetters(commands::dead_letters::DeadLettersCommand),

@@ -44,6 +44,7 @@ pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod dashboard;
+pub mod detection;
 pub mod docker;
 pub mod doctor;
 pub mod error;

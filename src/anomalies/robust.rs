@@ -28,6 +28,45 @@ impl Centre {
         Some(Self { median, deviation })
     }
 
+    /// The same of values in rising order, without touching them: the distances from the median rise to both sides of
+    /// it, and are walked through in their order up to the middle one.
+    pub fn of_sorted(sorted: &[f32]) -> Option<Self> {
+        let length = sorted.len();
+        let at = |index: usize| sorted.get(index).copied().map(f64::from);
+        let upper = at(length / 2)?;
+        let median = if length.is_multiple_of(2) { at(length / 2 - 1)?.midpoint(upper) } else { upper };
+        let split = sorted.partition_point(|value| f64::from(*value) < median);
+        let (mut below, mut above) = (split, split);
+        let mut nearest = || {
+            let left = below.checked_sub(1).and_then(at).map(|value| median - value);
+            let right = at(above).map(|value| value - median);
+            match (left, right) {
+                (Some(left), right) if right.is_none_or(|right| left <= right) => {
+                    below -= 1;
+                    Some(left)
+                }
+                (_, right) => {
+                    above += 1;
+                    right
+                }
+            }
+        };
+        let (mut before, mut middle) = (0.0, 0.0);
+        for _ in 0..=length / 2 {
+            before = middle;
+            middle = nearest()?;
+        }
+        let median_deviation = if length.is_multiple_of(2) { before.midpoint(middle) } else { middle };
+        let deviation = match median_deviation * MAD_TO_DEVIATION {
+            0.0 => {
+                let sum: f64 = sorted.iter().map(|value| (f64::from(*value) - median).abs()).sum();
+                sum / length as f64 * MEAN_DEVIATION_TO_DEVIATION
+            }
+            deviation => deviation,
+        };
+        Some(Self { median, deviation })
+    }
+
     /// How many robust standard deviations `value` lies from the median; `None` where all values are the same.
     pub fn score(&self, value: f64) -> Option<f64> {
         (self.deviation > 0.0).then(|| (value - self.median) / self.deviation)
@@ -73,6 +112,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn sorted_values_have_the_same_centre(values in prop::collection::vec(-20i16..20, 0..40)) {
+            let mut sorted: Vec<f32> = values.iter().map(|value| f32::from(*value) / 4.0).collect();
+            sorted.sort_by(f32::total_cmp);
+            let mut copied: Vec<f64> = sorted.iter().copied().map(f64::from).collect();
+            prop_assert_eq!(Centre::of_sorted(&sorted), Centre::of(&mut copied));
+        }
+
         #[test]
         fn the_median_is_the_one_of_sorted_values(values in prop::collection::vec(-1e6f64..1e6, 1..40)) {
             let mut sorted = values.clone();

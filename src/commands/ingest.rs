@@ -1,6 +1,7 @@
 //! `iotctl ingest`: Kafka -> Cassandra, with a live line while it runs and a report when it ends.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -9,7 +10,8 @@ use serde::Serialize;
 
 use super::Context;
 use crate::cassandra::Session;
-use crate::error::Interrupted;
+use crate::detection::Rules;
+use crate::error::{Interrupted, UsageError};
 use crate::ingestion::{self, Ending, Options};
 use crate::metrics::IngestMetrics;
 use crate::metrics::server::{self, Readiness};
@@ -24,7 +26,28 @@ use crate::output::{Format, Output, table};
   iotctl ingest                                    until Ctrl-C
   iotctl ingest --until-end                        what the topic holds now, then stop
   iotctl ingest --metrics-addr 9464                on 127.0.0.1, with /metrics, /healthz and /readyz
-  iotctl ingest --group backfill --until-end       from the beginning, as another group")]
+  iotctl ingest --group backfill --until-end       from the beginning, as another group
+  iotctl ingest --detect rules.toml                and judge each reading; see `iotctl alerts`
+
+A file of rules has, for each of them, a name, a metric and one condition:
+
+  [[rule]]
+  name = \"hot\"                 # in alerts and metrics
+  severity = \"critical\"        # info, warning (default) or critical
+  metric = \"temperature\"
+  location = \"plant-1\"         # all without it; likewise device_type
+  for = \"5m\"                   # how long it has to hold; at once without it
+  threshold = { above = 28.0, below = 2.0, hysteresis = 0.5 }
+
+  [[rule]]
+  name = \"unusual\"
+  metric = \"humidity\"
+  robust-z = { readings = 120, sensitivity = 0.5 }   # against the sensor's last 120 values
+
+  [[rule]]
+  name = \"leak\"
+  metric = \"gas_concentration\"
+  change = { rise = 50.0, fall = 80.0, within = \"10m\" }")]
 pub struct IngestArgs {
     /// Consumer group [default: kafka.group]
     #[arg(long)]
@@ -35,6 +58,13 @@ pub struct IngestArgs {
     /// Serve Prometheus metrics here; a port alone is that of 127.0.0.1, which nobody else can reach
     #[arg(long, value_name = "[IP:]PORT", value_parser = metrics_address)]
     pub metrics_addr: Option<SocketAddr>,
+    /// Judge each reading by the rules of this file, and write alerts to kafka.alerts_topic
+    ///
+    /// An alert is sent when a rule's condition begins to hold for a sensor and when it ends. An offset is committed only
+    /// after the alerts about its message are acknowledged. What rules remember is in memory: windows fill anew after a
+    /// restart, and an alert may come twice, with the same id.
+    #[arg(long, value_name = "RULES.toml")]
+    pub detect: Option<PathBuf>,
     /// How the closing report is printed
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
@@ -46,6 +76,7 @@ pub struct Report {
     pub messages: u64,
     pub rows: u64,
     pub dead_letters: u64,
+    pub alerts: u64,
     pub ignored_fields: u64,
     pub retries: u64,
     pub seconds: f64,
@@ -58,6 +89,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
     if let Some(group) = args.group {
         context.config.kafka.group = group;
     }
+    let rules = args.detect.as_deref().map(rules).transpose()?;
     let session = Session::connect(&context.config.cassandra).await?;
     let metrics = IngestMetrics::new()?;
     let readiness = Readiness::default();
@@ -72,8 +104,12 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
                 .note("note: whoever reaches that address can read them, without encryption or password");
         }
     }
-    let (report, ending) =
-        ingest(&context, session, Options { until_end: args.until_end }, metrics, readiness).await?;
+    if let Some(rules) = &rules {
+        let topic = context.config.kafka.alerts_topic();
+        context.output.note(format!("detecting by {} rules, alerts to the topic {topic}", rules.len()));
+    }
+    let options = Options { until_end: args.until_end, rules };
+    let (report, ending) = ingest(&context, session, options, metrics, readiness).await?;
     print(&report, args.format, &context.output)?;
     match ending {
         Ending::StoppedUndrained => anyhow::bail!(
@@ -83,6 +119,15 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
         Ending::Stopped if args.until_end => Err(Interrupted.into()),
         Ending::Stopped | Ending::ReachedEnd => Ok(()),
     }
+}
+
+fn rules(path: &Path) -> Result<Rules, UsageError> {
+    Rules::read(path).map_err(|error| {
+        UsageError::new(format!(
+            "{}: {error} (see `iotctl ingest --help` for what a rule is)",
+            path.display()
+        ))
+    })
 }
 
 /// `9464`, `:9464` or `127.0.0.1:9464`.
@@ -122,6 +167,7 @@ pub async fn ingest(
         messages: metrics.messages.get(),
         rows,
         dead_letters: metrics.dead_letter_count(),
+        alerts: metrics.alert_count(),
         ignored_fields: metrics.ignored_fields.get(),
         retries: metrics.retries.get(),
         seconds,
@@ -159,8 +205,12 @@ fn status(metrics: &IngestMetrics, rows: u64, rate: f64, started: Instant) -> St
         (_, 1) => " · waiting for Cassandra",
         _ => "",
     };
+    let alerts = match metrics.alert_count() {
+        0 => String::new(),
+        alerts => format!(" · {} alerts", indicatif::HumanCount(alerts)),
+    };
     format!(
-        "{} rows · {}/s · lag {} ({:.1} s) · {:.1} MiB in flight · {} dead letters · {}s{state}",
+        "{} rows · {}/s · lag {} ({:.1} s) · {:.1} MiB in flight · {} dead letters{alerts} · {}s{state}",
         indicatif::HumanCount(rows),
         indicatif::HumanCount(rate as u64),
         indicatif::HumanCount(lag.unsigned_abs()),
@@ -176,10 +226,11 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
         Format::Json => output.json(report),
         Format::Ndjson => output.print(serde_json::to_string(report)?),
         Format::Csv => output.print(format!(
-            "messages,rows,dead_letters,ignored_fields,retries,seconds,rows_per_second,complete\n{},{},{},{},{},{:.3},{:.1},{}",
+            "messages,rows,dead_letters,alerts,ignored_fields,retries,seconds,rows_per_second,complete\n{},{},{},{},{},{},{:.3},{:.1},{}",
             report.messages,
             report.rows,
             report.dead_letters,
+            report.alerts,
             report.ignored_fields,
             report.retries,
             report.seconds,
@@ -192,6 +243,7 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
                 ("messages taken", count(report.messages)),
                 ("rows stored", count(report.rows)),
                 ("dead letters", count(report.dead_letters)),
+                ("alerts", count(report.alerts)),
                 ("fields ignored", count(report.ignored_fields)),
                 ("writes tried again", count(report.retries)),
                 ("elapsed", format!("{:.1} s", report.seconds)),

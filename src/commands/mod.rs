@@ -8,6 +8,7 @@ use crate::error::UsageError;
 use crate::output::Output;
 use crate::shutdown::Shutdown;
 
+pub mod alerts;
 pub mod anomalies;
 pub mod audit;
 pub mod batch;
@@ -88,6 +89,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Extremes(args) => extremes::run(args, context).await,
         Command::Dashboard(args) => dashboard::run(args, context).await,
         Command::DeadLetters(command) => dead_letters::run(command, context).await,
+        Command::Alerts(args) => alerts::run(args, context).await,
         Command::Anomalies(args) => anomalies::run(args, context).await,
         Command::Audit(args) => audit::run(args, context).await,
         Command::Purge(args) => purge::run(args, context).await,

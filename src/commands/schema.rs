@@ -232,8 +232,8 @@ fn comment(text: &str) -> String {
     text.lines().map(|line| format!("-- {line}")).collect::<Vec<_>>().join("\n")
 }
 
-fn topic_names(config: &KafkaConfig) -> [String; 2] {
-    [config.topic.clone(), config.dead_letter_topic()]
+fn topic_names(config: &KafkaConfig) -> [String; 3] {
+    [config.topic.clone(), config.dead_letter_topic(), config.alerts_topic()]
 }
 
 async fn print_topics(config: &KafkaConfig, output: &Output) -> anyhow::Result<()> {
@@ -379,7 +379,7 @@ struct Effective {
     daily_rollups_seconds: u64,
     bucket_seconds: u64,
     window: String,
-    topics: [String; 2],
+    topics: [String; 3],
     partitions: i32,
     topic_replication_factor: i32,
     cql: String,
@@ -417,7 +417,7 @@ pub fn show(args: ShowArgs, context: Context) -> anyhow::Result<()> {
 
 fn summary(effective: &Effective) -> String {
     let exact = |seconds| duration::exact(Duration::from_secs(seconds));
-    let [topic, dead_letters] = &effective.topics;
+    let topics = effective.topics.join(", ");
     let own: String = effective
         .retention_seconds
         .iter()
@@ -430,7 +430,7 @@ fn summary(effective: &Effective) -> String {
         "Keyspace:     {}\nReplication:  {}\nRetention:    {}, compacted in windows of {}\n{own}\
          Rollups:      by the hour for {}, by the day for {}\n\
          Time bucket:  {} (may change at any time)\n\
-         Kafka topics: {topic}, {dead_letters}: {} partitions, replication factor {}",
+         Kafka topics: {topics}: {} partitions, replication factor {}",
         effective.keyspace,
         effective.replication,
         exact(effective.ttl_seconds),

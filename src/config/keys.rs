@@ -224,6 +224,11 @@ pub const KEYS: &[Key] = &[
         Text,
         "Where messages go that can never be stored; <topic>.dlq when empty.",
     ),
+    optional(
+        "kafka.alerts_topic",
+        Text,
+        "Where `iotctl ingest --detect` writes alerts; <topic> with -alerts in place of -topic when empty.",
+    ),
     key("kafka.group", Text, "The consumer group of `iotctl ingest`."),
     key(
         "kafka.partitions",

@@ -158,6 +158,8 @@ pub struct KafkaConfig {
     pub topic: String,
     /// `<topic>.dlq` when absent.
     pub dead_letter_topic: Option<String>,
+    /// `<topic>` with `-alerts` in place of `-topic` when absent.
+    pub alerts_topic: Option<String>,
     /// The consumer group of `ingest`.
     pub group: String,
     /// Partitions and replicas of the topics that `schema apply` creates.
@@ -359,6 +361,7 @@ impl Default for KafkaConfig {
             bootstrap_servers: vec!["127.0.0.1:9092".into()],
             topic: "iot-analytics-topic".into(),
             dead_letter_topic: None,
+            alerts_topic: None,
             group: "iotctl-ingest".into(),
             partitions: 12,
             replication_factor: 1,
@@ -381,6 +384,12 @@ impl KafkaConfig {
     /// Where messages go that can never be stored.
     pub fn dead_letter_topic(&self) -> String {
         self.dead_letter_topic.clone().unwrap_or_else(|| format!("{}.dlq", self.topic))
+    }
+
+    /// Where live detection says what it finds.
+    pub fn alerts_topic(&self) -> String {
+        let stem = self.topic.strip_suffix("-topic").unwrap_or(&self.topic);
+        self.alerts_topic.clone().unwrap_or_else(|| format!("{stem}-alerts"))
     }
 }
 

@@ -131,6 +131,16 @@ fn kafka(config: &KafkaConfig) -> Checked {
     ensure(dead_letters != config.topic, &["kafka.dead_letter_topic", "kafka.topic"], || {
         "dead letters would be read again as readings (give them another topic)".into()
     })?;
+    let alerts = config.alerts_topic();
+    match &config.alerts_topic {
+        Some(name) => names::kafka("kafka.alerts_topic", name)?,
+        None => ensure(names::kafka("kafka.topic", &alerts).is_ok(), &["kafka.topic"], || {
+            "with `-alerts` it has over 249 characters (shorten it, or set kafka.alerts_topic)".into()
+        })?,
+    }
+    ensure(alerts != config.topic && alerts != dead_letters, &["kafka.alerts_topic"], || {
+        "alerts would be read as readings or dead letters (give them another topic)".into()
+    })?;
     names::kafka("kafka.group", &config.group)?;
     kafka_sasl(config)?;
     kafka_ssl(config)?;

@@ -17,6 +17,7 @@ use super::writer::{Completion, Writer};
 use crate::cassandra::writes::{self, WriteStatements};
 use crate::cassandra::{Batch, Values};
 use crate::config::{IngestConfig, SchemaConfig};
+use crate::detection::{Alert, Detector};
 use crate::kafka::consumer::{Commit, Message};
 use crate::kafka::dead_letters::DeadLetter;
 use crate::kafka::producer::Position;
@@ -37,6 +38,10 @@ pub(super) struct Intake {
     tracker: Tracker,
     breaker: Breaker,
     catalog: Catalog,
+    /// Where there are rules to detect by.
+    detector: Option<Detector>,
+    /// Memory for the alerts about one reading.
+    raised: Vec<Alert>,
     open: HashMap<(GroupId, Bucket), OpenBatch>,
     /// When each open batch is due, oldest first; entries of batches that filled up before are skipped.
     due: VecDeque<(Instant, (GroupId, Bucket), u64)>,
@@ -92,6 +97,7 @@ impl Intake {
         ingest: &IngestConfig,
         schema: &SchemaConfig,
         statements: WriteStatements,
+        detector: Option<Detector>,
         writer: Writer,
         completions: Receiver<Completion>,
     ) -> Self {
@@ -119,6 +125,8 @@ impl Intake {
             tracker: Tracker::default(),
             breaker: Breaker::new(ingest.max_dead_letter_percent),
             catalog: Catalog::default(),
+            detector,
+            raised: Vec::new(),
             open: HashMap::new(),
             due: VecDeque::new(),
             next_batch: 0,
@@ -144,6 +152,7 @@ impl Intake {
                 let tripped = self.breaker.accepted();
                 self.stop_if(tripped);
                 self.metrics.ignored_fields.inc_by(decoded.ignored_fields.into());
+                self.detect(&decoded.reading, message.partition(), ticket);
                 self.batch(&decoded.reading, ticket);
             }
             Err(rejection) => {
@@ -151,6 +160,29 @@ impl Intake {
                 let tripped = self.breaker.rejected(position, &rejection);
                 self.stop_if(tripped);
                 self.bury(message, ticket, &rejection);
+            }
+        }
+    }
+
+    /// The message is finished only when the alerts about it are acknowledged too.
+    fn detect(&mut self, reading: &crate::reading::Reading<'_>, partition: i32, ticket: Ticket) {
+        let Some(detector) = &mut self.detector else { return };
+        detector.observe(partition, reading, |alert| self.raised.push(alert));
+        for alert in self.raised.drain(..) {
+            let bytes = size_of::<Alert>() + alert.message.len();
+            self.tracker.hold(ticket);
+            self.in_flight_bytes += bytes;
+            self.in_flight_batches += 1;
+            self.writer.announce(alert, ticket, bytes);
+        }
+    }
+
+    /// Partitions are no longer ours.
+    pub fn forget(&mut self, partitions: impl IntoIterator<Item = i32>) {
+        for partition in partitions {
+            self.tracker.forget([partition]);
+            if let Some(detector) = &mut self.detector {
+                detector.forget(partition);
             }
         }
     }
@@ -253,6 +285,10 @@ impl Intake {
         }
         self.metrics.in_flight_bytes.set(self.in_flight_bytes as i64);
         self.metrics.in_flight_batches.set(self.in_flight_batches as i64);
+        if let Some(detector) = &mut self.detector {
+            self.metrics.late_values.inc_by(detector.take_late());
+            self.metrics.forgotten_sensors.inc_by(detector.take_forgotten());
+        }
         Ok(())
     }
 
@@ -263,7 +299,7 @@ impl Intake {
                 self.in_flight_batches -= 1;
                 self.in_flight_bytes = self.in_flight_bytes.saturating_sub(bytes);
             }
-            Completion::DeadLettered { ticket, bytes } => {
+            Completion::Sent { ticket, bytes } => {
                 self.tracker.finish(ticket);
                 self.in_flight_batches -= 1;
                 self.in_flight_bytes = self.in_flight_bytes.saturating_sub(bytes);

@@ -5,6 +5,8 @@
 //! write consistency, or the message sits in the dead-letter topic; rows are idempotent upserts, so a message that
 //! comes again changes nothing. Nothing is dropped when Cassandra is slow: fetching waits.
 //!
+//! With rules to detect by, it is committed only after the alerts about it are acknowledged too.
+//!
 //! # The way of a message
 //! [`crate::kafka::consumer`] -> `intake` (decode, batch by partition key) -> `writer` (store, retry) -> `tracker`
 //! (contiguous finished offsets) -> commit. `catalog` gathers what readers need to find the rows.
@@ -21,6 +23,8 @@ use anyhow::Context as _;
 use crate::cassandra::Session;
 use crate::cassandra::writes::WriteStatements;
 use crate::config::Config;
+use crate::detection::{Detector, Rules};
+use crate::kafka::alerts::AlertProducer;
 use crate::kafka::dead_letters::DeadLetterProducer;
 use crate::kafka::topics;
 use crate::metrics::IngestMetrics;
@@ -46,6 +50,8 @@ use writer::{Patience, Writer};
 pub struct Options {
     /// Stop when everything that the topic held at the start is stored and committed.
     pub until_end: bool,
+    /// Judge each reading by these.
+    pub rules: Option<Rules>,
 }
 
 /// How a run ended.
@@ -73,6 +79,9 @@ pub async fn run(
 ) -> anyhow::Result<Ending> {
     let statements = WriteStatements::prepare(&session, &config.retention).await?;
     topics::describe(&config.kafka, &config.kafka.dead_letter_topic()).await?;
+    if options.rules.is_some() {
+        topics::describe(&config.kafka, &config.kafka.alerts_topic()).await?;
+    }
     let watermarks = topics::watermarks(&config.kafka, &config.kafka.topic).await?;
     let until_end = options.until_end.then(|| UntilEnd::new(&watermarks));
 
@@ -86,13 +95,16 @@ pub async fn run(
         session,
         statements: statements.clone(),
         dead_letters: DeadLetterProducer::new(&config.kafka)?,
+        alerts: options.rules.is_some().then(|| AlertProducer::new(&config.kafka)).transpose()?,
         runtime: tokio::runtime::Handle::current(),
         completions,
         metrics: metrics.clone(),
         storing: Patience::default(),
         burying: Patience::default(),
+        announcing: Patience::default(),
     };
-    let intake = Intake::new(&config.ingest, &config.schema, statements, writer, completed);
+    let detector = options.rules.map(Detector::new);
+    let intake = Intake::new(&config.ingest, &config.schema, statements, detector, writer, completed);
     let pump = Pump {
         intake: Arc::new(Mutex::new(intake)),
         kafka: config.kafka.clone(),

@@ -67,7 +67,7 @@ impl Pump {
                     for partition in &partitions {
                         let _ = metrics.lag_messages.remove_label_values(&[&partition.to_string()]);
                     }
-                    intake.tracker().forget(partitions);
+                    intake.forget(partitions);
                 }
             }
         };

@@ -34,7 +34,8 @@ struct Partition {
 struct Entry {
     offset: i64,
     timestamp: i64,
-    is_finished: bool,
+    /// What has to be finished of it yet: its row or dead letter, and its alerts.
+    pending: u32,
 }
 
 impl Tracker {
@@ -46,21 +47,25 @@ impl Tracker {
         let tracked =
             self.partitions.entry(partition).or_insert_with(|| Partition::starting_at(next_sequence));
         let sequence = tracked.first_sequence + tracked.window.len() as u64;
-        tracked.window.push_back(Entry { offset, timestamp, is_finished: false });
+        tracked.window.push_back(Entry { offset, timestamp, pending: 1 });
         self.next_sequence = self.next_sequence.max(sequence + 1);
         Ticket { partition, sequence }
     }
 
-    /// The message is stored, or sits in the dead-letter topic. A ticket of a revoked partition does nothing.
+    /// The message waits for one more thing before it is finished.
+    pub fn hold(&mut self, ticket: Ticket) {
+        if let Some(entry) = self.partitions.get_mut(&ticket.partition).and_then(|it| it.entry(ticket)) {
+            entry.pending += 1;
+        }
+    }
+
+    /// One thing that the message waited for is done: it is stored, it sits in the dead-letter topic, or an alert about
+    /// it is acknowledged. A ticket of a revoked partition does nothing.
     pub fn finish(&mut self, ticket: Ticket) {
         let Some(partition) = self.partitions.get_mut(&ticket.partition) else { return };
-        let Some(index) = ticket.sequence.checked_sub(partition.first_sequence) else { return };
-        let Some(entry) = usize::try_from(index).ok().and_then(|index| partition.window.get_mut(index))
-        else {
-            return;
-        };
-        entry.is_finished = true;
-        while let Some(entry) = partition.window.front().filter(|entry| entry.is_finished) {
+        let Some(entry) = partition.entry(ticket) else { return };
+        entry.pending = entry.pending.saturating_sub(1);
+        while let Some(entry) = partition.window.front().filter(|entry| entry.pending == 0) {
             partition.committable = Some(entry.offset + 1);
             partition.last_finished_timestamp = Some(entry.timestamp);
             partition.window.pop_front();
@@ -136,6 +141,11 @@ impl Partition {
             last_finished_timestamp: None,
         }
     }
+
+    fn entry(&mut self, ticket: Ticket) -> Option<&mut Entry> {
+        let index = ticket.sequence.checked_sub(self.first_sequence)?;
+        self.window.get_mut(usize::try_from(index).ok()?)
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +166,19 @@ mod tests {
         tracker.committed(&[(0, 16)]);
         assert_eq!(tracker.committable(), []);
         assert!(tracker.is_settled(0));
+    }
+
+    #[test]
+    fn a_message_is_finished_when_all_that_it_waits_for_is_done() {
+        let mut tracker = Tracker::default();
+        let ticket = tracker.begin(0, 4, 0);
+        tracker.hold(ticket);
+        tracker.hold(ticket);
+        for done in 1..=3 {
+            assert_eq!(tracker.committable(), [], "after {} of 3", done - 1);
+            tracker.finish(ticket);
+        }
+        assert_eq!(tracker.committable(), [(0, 5)]);
     }
 
     #[test]

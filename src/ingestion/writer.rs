@@ -18,6 +18,8 @@ use super::marks::{HourMark, LONG_ATTEMPT};
 use super::tracker::Ticket;
 use crate::cassandra::writes::WriteStatements;
 use crate::cassandra::{SealedBatch, Session};
+use crate::detection::Alert;
+use crate::kafka::alerts::AlertProducer;
 use crate::kafka::dead_letters::{DeadLetter, DeadLetterProducer};
 use crate::metrics::IngestMetrics;
 
@@ -33,8 +35,8 @@ const RECORD_CONCURRENCY: usize = 16;
 pub(super) enum Completion {
     /// Rows are stored.
     Stored { tickets: Vec<Ticket>, bytes: usize },
-    /// A message sits in the dead-letter topic.
-    DeadLettered { ticket: Ticket, bytes: usize },
+    /// A message sits in the dead-letter topic, or an alert about it in the topic of alerts.
+    Sent { ticket: Ticket, bytes: usize },
     /// What [`Writer::record`] was given is stored.
     Recorded,
     /// The pipeline cannot go on.
@@ -47,11 +49,14 @@ pub(super) struct Writer {
     pub session: Session,
     pub statements: WriteStatements,
     pub dead_letters: DeadLetterProducer,
+    /// Where there are rules to detect by.
+    pub alerts: Option<AlertProducer>,
     pub runtime: Handle,
     pub completions: Sender<Completion>,
     pub metrics: IngestMetrics,
     pub storing: Patience,
     pub burying: Patience,
+    pub announcing: Patience,
 }
 
 /// How long failures of one kind of write are borne that only a person can mend.
@@ -124,7 +129,7 @@ impl Writer {
 
     /// Writes until it succeeds, or until only a person can help. No attempt is made without the marks.
     async fn write(&self, batch: &SealedBatch, marks: &[Arc<HourMark>]) -> Result<(), String> {
-        let mut attempts = Attempts::new(self);
+        let mut attempts = Attempts::new(self, &self.storing);
         loop {
             self.ensure(marks).await?;
             let started = Instant::now();
@@ -141,7 +146,7 @@ impl Writer {
                     self.storing.succeeded();
                     return Ok(());
                 }
-                Err(error) => attempts.failed(&error).await?,
+                Err(error) => attempts.failed("store a batch", &error, error.is_transient()).await?,
             }
         }
     }
@@ -151,9 +156,9 @@ impl Writer {
         for mark in marks {
             let Some(missing) = mark.missing().await else { continue };
             let batch = missing.seal(&self.statements, self.session.write_consistency());
-            let mut attempts = Attempts::new(self);
+            let mut attempts = Attempts::new(self, &self.storing);
             while let Err(error) = self.session.write(&batch).await {
-                attempts.failed(&error).await?;
+                attempts.failed("mark an hour", &error, error.is_transient()).await?;
             }
             missing.made();
         }
@@ -162,51 +167,89 @@ impl Writer {
 
     /// Sends a message to the dead-letter topic.
     pub fn bury(&self, letter: DeadLetter, ticket: Ticket, bytes: usize) {
-        let (producer, metrics, completions) =
-            (self.dead_letters.clone(), self.metrics.clone(), self.completions.clone());
-        let patience = self.burying.clone();
+        let (writer, producer) = (self.clone(), self.dead_letters.clone());
         self.runtime.spawn(async move {
-            let mut pause = PAUSE.0;
-            let mut hopeless_since = None;
-            while let Err(error) = producer.send(&letter).await {
-                metrics.retries.inc();
-                if !error.is_hopeless() {
-                    hopeless_since = None;
-                } else if patience.is_over(*hopeless_since.get_or_insert_with(Instant::now)) {
-                    let _ = completions.send(Completion::Failed(given_up(&error)));
-                    return;
+            let mut attempts = Attempts::new(&writer, &writer.burying);
+            let sent = loop {
+                let Err(error) = producer.send(&letter).await else { break Ok(()) };
+                if let Err(reason) = attempts.failed("send a dead letter", &error, !error.is_hopeless()).await
+                {
+                    break Err(reason);
                 }
-                warn!(%error, "cannot send a dead letter, trying again");
-                pause = wait(pause).await;
-            }
-            patience.succeeded();
-            metrics.dead_letters.with_label_values(&[letter.reason]).inc();
-            let _ = completions.send(Completion::DeadLettered { ticket, bytes });
+            };
+            writer.sent(sent, &writer.burying, ticket, bytes, || {
+                writer.metrics.dead_letters.with_label_values(&[letter.reason]).inc();
+            });
         });
+    }
+
+    /// Sends an alert to its topic.
+    pub fn announce(&self, alert: Alert, ticket: Ticket, bytes: usize) {
+        let (writer, producer) = (self.clone(), self.alerts.clone());
+        self.runtime.spawn(async move {
+            let mut attempts = Attempts::new(&writer, &writer.announcing);
+            let sent = loop {
+                let Some(producer) = &producer else { break Err("there is no topic for alerts".to_owned()) };
+                let Err(error) = producer.send(&alert).await else { break Ok(()) };
+                if let Err(reason) = attempts.failed("send an alert", &error, !error.is_hopeless()).await {
+                    break Err(reason);
+                }
+            };
+            writer.sent(sent, &writer.announcing, ticket, bytes, || {
+                let labels = [alert.rule.as_str(), alert.severity.name(), alert.state.name()];
+                writer.metrics.alerts.with_label_values(&labels).inc();
+            });
+        });
+    }
+
+    fn sent(
+        &self,
+        sent: Result<(), String>,
+        patience: &Patience,
+        ticket: Ticket,
+        bytes: usize,
+        count: impl FnOnce(),
+    ) {
+        let completion = match sent {
+            Ok(()) => {
+                patience.succeeded();
+                count();
+                Completion::Sent { ticket, bytes }
+            }
+            Err(reason) => Completion::Failed(reason),
+        };
+        // A closed channel means that the pipeline has ended and nobody waits for this any more.
+        let _ = self.completions.send(completion);
     }
 }
 
 /// The attempts at one write that have failed so far.
 struct Attempts<'a> {
     writer: &'a Writer,
+    patience: &'a Patience,
     pause: Duration,
     hopeless_since: Option<Instant>,
 }
 
 impl<'a> Attempts<'a> {
-    fn new(writer: &'a Writer) -> Self {
-        Self { writer, pause: PAUSE.0, hopeless_since: None }
+    fn new(writer: &'a Writer, patience: &'a Patience) -> Self {
+        Self { writer, patience, pause: PAUSE.0, hopeless_since: None }
     }
 
-    /// Waits before the next attempt; fails where only a person can help.
-    async fn failed(&mut self, error: &crate::cassandra::Error) -> Result<(), String> {
+    /// Waits before the next attempt to do `what`; fails where only a person can help.
+    async fn failed(
+        &mut self,
+        what: &str,
+        error: &impl std::fmt::Display,
+        is_transient: bool,
+    ) -> Result<(), String> {
         self.writer.metrics.retries.inc();
-        if error.is_transient() {
+        if is_transient {
             self.hopeless_since = None;
-        } else if self.writer.storing.is_over(*self.hopeless_since.get_or_insert_with(Instant::now)) {
+        } else if self.patience.is_over(*self.hopeless_since.get_or_insert_with(Instant::now)) {
             return Err(given_up(error));
         }
-        warn!(%error, "cannot store a batch, trying again");
+        warn!(%error, "cannot {what}, trying again");
         self.pause = wait(self.pause).await;
         Ok(())
     }

@@ -5,17 +5,15 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::Error;
-use super::client::{Reporting, set_default};
 use super::consumer::Message;
 use super::positions::Positions;
-use super::producer::{Position, producer_config};
+use super::producer::Position;
 use super::reader::{Span, Step, TopicReader};
+use super::sender::Sender;
 use super::topics;
 use crate::config::KafkaConfig;
 
@@ -36,18 +34,14 @@ pub struct DeadLetter {
 /// A producer for the dead-letter topic.
 #[derive(Clone)]
 pub struct DeadLetterProducer {
-    inner: FutureProducer<Reporting>,
-    topic: String,
+    sender: Sender,
     source_topic: String,
 }
 
 impl DeadLetterProducer {
     pub fn new(config: &KafkaConfig) -> Result<Self, Error> {
-        let mut client = producer_config(config);
-        // The brokers say what is too large; the library's own limit is lower than their default.
-        set_default(&mut client, config, "message.max.bytes", "100000000");
-        let inner = client.create_with_context(Reporting::default()).map_err(Error::building(config))?;
-        Ok(Self { inner, topic: config.dead_letter_topic(), source_topic: config.topic.clone() })
+        let sender = Sender::new(config, config.dead_letter_topic(), "dead-letter")?;
+        Ok(Self { sender, source_topic: config.topic.clone() })
     }
 
     /// Returns once all in-sync replicas have the message. Sending it twice leaves two copies with the same headers.
@@ -66,18 +60,7 @@ impl DeadLetterProducer {
         .fold(OwnedHeaders::new(), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value) })
         });
-        let mut record =
-            FutureRecord::<[u8], [u8]>::to(&self.topic).payload(&letter.payload).headers(headers);
-        if let Some(key) = &letter.key {
-            record = record.key(key);
-        }
-        let queue_wait = Duration::from_secs(10);
-        match self.inner.send(record, queue_wait).await {
-            Ok(_) => Ok(()),
-            Err((source, _)) => {
-                Err(Error::client(format!("send to the dead-letter topic {:?}", self.topic), source))
-            }
-        }
+        self.sender.send(letter.key.as_deref(), &letter.payload, headers).await
     }
 }
 

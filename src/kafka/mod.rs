@@ -1,7 +1,7 @@
 //! The only place that knows rdkafka: [`client`] translates the configuration, [`topics`] creates and describes
 //! topics, [`producer`] sends with acknowledgement, [`consumer`] receives and commits, [`reader`] reads a stretch
 //! beside any group, [`groups`] knows what a group has committed, [`overview`] sees brokers, topics and groups at once, [`retention`] knows what topics keep and since when,
-//! [`dead_letters`] keeps what can never be stored,
+//! [`dead_letters`] keeps what can never be stored, [`alerts`] what live detection found,
 //! `refusal` says why no broker will have us. Nothing here prints; each call has a deadline, and what can go
 //! wrong is one [`Error`] whose message holds the remedy.
 
@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use crate::config::KafkaConfig;
 use crate::tls::FileError;
 
+pub mod alerts;
 pub mod client;
 pub mod consumer;
 pub mod dead_letters;
@@ -23,6 +24,7 @@ pub mod reader;
 mod refusal;
 pub mod replay;
 pub mod retention;
+mod sender;
 pub mod topics;
 
 pub use client::client_config;

@@ -23,6 +23,10 @@ pub struct IngestMetrics {
     pub commit_failures: IntCounter,
     pub dead_letters: IntCounterVec,
     pub ignored_fields: IntCounter,
+    /// What live detection said, and what it could not judge.
+    pub alerts: IntCounterVec,
+    pub late_values: IntCounter,
+    pub forgotten_sensors: IntCounter,
     pub lag_messages: IntGaugeVec,
     pub lag_seconds: Gauge,
     /// From the sensor's clock to the row being stored.
@@ -69,6 +73,18 @@ impl IngestMetrics {
                 "iotctl_ingest_ignored_fields_total",
                 "Unknown fields that are no numbers",
             )?,
+            alerts: IntCounterVec::new(
+                Opts::new("iotctl_ingest_alerts_total", "Alerts in the topic of alerts"),
+                &["rule", "severity", "state"],
+            )?,
+            late_values: counter(
+                "iotctl_ingest_detection_late_values_total",
+                "Values that no rule judged, because a newer one of the sensor had been judged before",
+            )?,
+            forgotten_sensors: counter(
+                "iotctl_ingest_detection_forgotten_sensors_total",
+                "Sensors whose windows were given up, because there are more than memory is meant for",
+            )?,
             lag_messages: IntGaugeVec::new(
                 Opts::new("iotctl_ingest_lag_messages", "Messages in the topic that are not stored yet"),
                 &["partition"],
@@ -103,7 +119,7 @@ impl IngestMetrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let collectors: [Box<dyn Collector>; 22] = [
+        let collectors: [Box<dyn Collector>; 25] = [
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
             Box::new(self.rows.clone()),
@@ -117,6 +133,9 @@ impl IngestMetrics {
             Box::new(self.commit_failures.clone()),
             Box::new(self.dead_letters.clone()),
             Box::new(self.ignored_fields.clone()),
+            Box::new(self.alerts.clone()),
+            Box::new(self.late_values.clone()),
+            Box::new(self.forgotten_sensors.clone()),
             Box::new(self.lag_messages.clone()),
             Box::new(self.lag_seconds.clone()),
             Box::new(self.recorded_to_stored_seconds.clone()),
@@ -142,13 +161,22 @@ impl IngestMetrics {
 
     /// All dead letters, whatever the reason.
     pub fn dead_letter_count(&self) -> u64 {
-        let families = self.dead_letters.collect();
-        families
-            .iter()
-            .flat_map(|family| family.get_metric())
-            .map(|metric| metric.get_counter().get_value() as u64)
-            .sum()
+        total(&self.dead_letters)
     }
+
+    /// All alerts, whatever the rule.
+    pub fn alert_count(&self) -> u64 {
+        total(&self.alerts)
+    }
+}
+
+fn total(counters: &IntCounterVec) -> u64 {
+    let families = counters.collect();
+    families
+        .iter()
+        .flat_map(|family| family.get_metric())
+        .map(|metric| metric.get_counter().get_value() as u64)
+        .sum()
 }
 
 fn build_info() -> prometheus::Result<IntGauge> {

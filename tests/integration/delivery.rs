@@ -27,7 +27,7 @@ fn stored_keys(lab: &Lab) -> anyhow::Result<HashSet<(uuid::Uuid, i64)>> {
 }
 
 /// What the group has committed, by partition.
-fn committed(lab: &Lab) -> anyhow::Result<HashMap<i32, i64>> {
+pub fn committed(lab: &Lab) -> anyhow::Result<HashMap<i32, i64>> {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", KAFKA).set("group.id", &lab.name).create()?;
     let partitions = lab.block_on(topics::partitions(&lab.kafka(), &lab.name))?;

@@ -16,6 +16,7 @@ mod commands;
 mod dashboard;
 mod dead_letters;
 mod delivery;
+mod detection;
 mod export;
 mod forecast;
 mod purge;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         dashboard::trials(),
         dead_letters::trials(),
         delivery::trials(),
+        detection::trials(),
         forecast::trials(),
         export::trials(),
         schema::trials(),

@@ -50,6 +50,7 @@ fn all(states: &[(String, String)], expected: &str) -> anyhow::Result<()> {
         "iot_forecasts",
         "-",
         "dlq",
+        "--alerts",
     ];
     ensure!(objects == known, "{objects:?}");
     ensure!(states.iter().all(|(_, state)| state == expected), "not all {expected}: {states:?}");

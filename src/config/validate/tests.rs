@@ -105,7 +105,18 @@ fn topics_and_groups_have_names_that_kafka_takes() {
     accepted(|c| {
         c.kafka.topic = "t".repeat(249);
         c.kafka.dead_letter_topic = Some("dead".into());
+        c.kafka.alerts_topic = Some("alerts".into());
     });
+    starts(&refused(|c| c.kafka.alerts_topic = Some("a/b".into())), "kafka.alerts_topic: \"a/b\"");
+    starts(
+        &refused(|c| c.kafka.alerts_topic = Some(c.kafka.topic.clone())),
+        "kafka.alerts_topic: alerts would",
+    );
+    let names = [("iot-analytics-topic", "iot-analytics-alerts"), ("readings", "readings-alerts")];
+    for (topic, alerts) in names {
+        let kafka = KafkaConfig { topic: topic.into(), ..KafkaConfig::default() };
+        assert_eq!(kafka.alerts_topic(), alerts);
+    }
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! What is said when a rule fires or resolves: one JSON object a message in the alerts topic.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Verdict;
+use super::episode::Turn;
+use super::rules::{Rule, Severity};
+use crate::reading::Reading;
+
+/// The names of alerts are derived within this one.
+const NAMESPACE: Uuid = Uuid::from_u128(0x0b6d_2f6e_5a0e_4c7b_9d33_7b1f_8e52_c0a4);
+
+/// An alert as it is sent, and read back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Follows from rule, sensor, recorded_timestamp and state: a copy of an alert has the same.
+    pub id: Uuid,
+    pub rule: String,
+    pub severity: Severity,
+    pub state: State,
+    pub location: String,
+    pub device_type: String,
+    pub iot_sensor_id: Uuid,
+    pub metric: String,
+    pub value: f32,
+    /// What the value was compared with: a limit, the window's median, the earlier value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<f64>,
+    /// How far it is from that, in robust standard deviations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// Of the reading that completed the condition, or ended it.
+    pub recorded_timestamp: DateTime<Utc>,
+    /// Of the episode's first reading: what fires and what resolves share rule, sensor and this.
+    pub since: DateTime<Utc>,
+    /// When it was judged, by the clock of `ingest`.
+    pub detected_timestamp: DateTime<Utc>,
+    /// The same for people.
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Firing,
+    Resolved,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+impl Alert {
+    pub(super) fn new(rule: &Rule, reading: &Reading<'_>, value: f32, verdict: &Verdict, turn: Turn) -> Self {
+        let (state, since) = match turn {
+            Turn::Fires { since } => (State::Firing, since),
+            Turn::Resolves { since } => (State::Resolved, since),
+        };
+        let name = format!("{}\0{}\0{}\0{}", rule.name, reading.sensor, reading.recorded_at, state.name());
+        let (value_shown, unit) =
+            (value, rule.metric.unit().map(|unit| format!(" {unit}")).unwrap_or_default());
+        let message = match state {
+            State::Firing => {
+                format!(
+                    "{} {value_shown}{unit}: {}",
+                    rule.metric,
+                    rule.explain(verdict.expected, verdict.score)
+                )
+            }
+            State::Resolved => {
+                format!(
+                    "{} {value_shown}{unit}: in order again since {}",
+                    rule.metric,
+                    show(reading.recorded_at)
+                )
+            }
+        };
+        Self {
+            id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
+            rule: rule.name.clone(),
+            severity: rule.severity,
+            state,
+            location: reading.location.to_string(),
+            device_type: reading.device_type.to_string(),
+            iot_sensor_id: reading.sensor,
+            metric: rule.metric.name().to_owned(),
+            value,
+            expected: verdict.expected,
+            score: verdict.score,
+            recorded_timestamp: moment(reading.recorded_at),
+            since: moment(since),
+            detected_timestamp: moment(Utc::now().timestamp_millis()),
+            message,
+        }
+    }
+}
+
+/// Decoded readings lie within the calendar.
+fn moment(at: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(at).unwrap_or_default()
+}
+
+fn show(at: i64) -> String {
+    moment(at).to_rfc3339_opts(SecondsFormat::Secs, true)
+}

@@ -1,0 +1,60 @@
+//! A map that keeps what was used of late, within a bound, at the cost of one look-up.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// Two generations: what is used is in the young one; when that is full, it becomes the old one, and what was not used
+/// since the last time is forgotten.
+#[derive(Debug)]
+pub(super) struct Recent<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+    /// Of each generation.
+    room: usize,
+    forgotten: u64,
+}
+
+impl<K: Hash + Eq + Copy, V> Recent<K, V> {
+    /// Never holds more than `room` entries, and never forgets the newest half as many.
+    pub fn new(room: usize) -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), room: (room / 2).max(1), forgotten: 0 }
+    }
+
+    pub fn get_or_insert_with(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
+        if self.young.len() >= self.room && !self.young.contains_key(&key) {
+            self.forgotten += self.old.len() as u64;
+            self.old = std::mem::take(&mut self.young);
+        }
+        let Self { young, old, .. } = self;
+        young.entry(key).or_insert_with(|| old.remove(&key).unwrap_or_else(new))
+    }
+
+    pub fn retain(&mut self, keep: impl Fn(&K) -> bool) {
+        self.young.retain(|key, _| keep(key));
+        self.old.retain(|key, _| keep(key));
+    }
+
+    /// How many entries were forgotten since the last call.
+    pub fn take_forgotten(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_stays_and_what_is_not_makes_room() {
+        let mut recent = Recent::new(8);
+        for key in 0..100 {
+            *recent.get_or_insert_with(-1, || 0) += 1;
+            recent.get_or_insert_with(key, || 0);
+            assert!(recent.young.len() + recent.old.len() <= 8);
+        }
+        assert_eq!(*recent.get_or_insert_with(-1, || 0), 100);
+        assert!(recent.take_forgotten() >= 90);
+        recent.retain(|key| *key != -1);
+        assert_eq!(*recent.get_or_insert_with(-1, || 0), 0);
+    }
+}

@@ -1,0 +1,348 @@
+//! `ingest --detect`: every alert that the readings call for, whatever happens to `ingest`, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::delivery::committed;
+use crate::lab::{Lab, eventually, message};
+
+crate::trials!(
+    alerts_are_what_a_look_at_all_readings_calls_for,
+    a_killed_ingest_commits_no_reading_whose_alert_is_not_sent,
+    alerts_are_filtered_followed_and_counted,
+    rules_that_cannot_work_and_a_missing_topic_are_said_before_anything_is_read,
+);
+
+/// 2026-11-01T00:00:00Z.
+const START: i64 = 1_793_491_200_000;
+const MINUTE: i64 = 60_000;
+
+fn rules(folder: &Path, text: &str) -> anyhow::Result<PathBuf> {
+    let path = folder.join("rules.toml");
+    std::fs::write(&path, text)?;
+    Ok(path)
+}
+
+fn ingest(lab: &Lab, rules: &Path) -> anyhow::Result<Value> {
+    let rules = rules.to_str().context("a path in UTF-8")?;
+    let report = lab.ok(&["-q", "ingest", "--until-end", "--detect", rules, "--format", "json"])?;
+    Ok(serde_json::from_str(&report)?)
+}
+
+fn alerts(lab: &Lab, arguments: &[&str]) -> anyhow::Result<Vec<Value>> {
+    lab.lines(&[&["-q", "alerts", "--format", "ndjson"], arguments].concat())
+}
+
+fn text<'a>(alert: &'a Value, key: &str) -> &'a str {
+    alert[key].as_str().unwrap_or_default()
+}
+
+fn minute(alert: &Value, key: &str) -> anyhow::Result<i64> {
+    let moment: chrono::DateTime<chrono::Utc> = text(alert, key).parse()?;
+    Ok((moment.timestamp_millis() - START) / MINUTE)
+}
+
+/// (rule, state, sensor, minute, minute of `since`).
+type Said = (String, String, u128, i64, i64);
+
+fn said(alert: &Value) -> anyhow::Result<Said> {
+    let sensor: Uuid = text(alert, "iot_sensor_id").parse()?;
+    Ok((
+        text(alert, "rule").to_owned(),
+        text(alert, "state").to_owned(),
+        sensor.as_u128(),
+        minute(alert, "recorded_timestamp")?,
+        minute(alert, "since")?,
+    ))
+}
+
+/// Quarter degrees, so that every sum and difference is exact.
+fn temperature(sensor: u128, minute: i64) -> f32 {
+    let noise = ((minute as f64 * 7.3 + sensor as f64 * 3.1).sin() * 43_758.5).fract();
+    let wave = (minute as f64 / 40.0 + sensor as f64).sin() * 6.0;
+    let spike = if (minute + sensor as i64 * 17) % 97 == 0 { 15.0 } else { 0.0 };
+    (((21.0 + wave + noise + spike) * 4.0).round() / 4.0) as f32
+}
+
+/// The episodes of a series by a full look at it: `is_breach` and `is_clear` see the series up to an index.
+fn episodes(
+    rule: &str,
+    sensor: u128,
+    values: &[f32],
+    hold: i64,
+    is_breach: impl Fn(&[f32]) -> bool,
+    is_clear: impl Fn(&[f32]) -> bool,
+) -> Vec<Said> {
+    let mut expected = Vec::new();
+    let mut minute = 0;
+    let up_to = |minute: i64| &values[..=minute as usize];
+    let last = values.len() as i64;
+    while minute < last {
+        if !is_breach(up_to(minute)) {
+            minute += 1;
+            continue;
+        }
+        let since = minute;
+        let Some(fires) = (since..last)
+            .take_while(|minute| is_breach(up_to(*minute)))
+            .find(|minute| minute - since >= hold)
+        else {
+            minute = (since..last).find(|minute| !is_breach(up_to(*minute))).unwrap_or(last);
+            continue;
+        };
+        expected.push((rule.into(), "firing".into(), sensor, fires, since));
+        minute = (fires..last).find(|minute| is_clear(up_to(*minute))).unwrap_or(last);
+        if minute < last {
+            expected.push((rule.into(), "resolved".into(), sensor, minute, since));
+            minute += 1;
+        }
+    }
+    expected
+}
+
+/// The definition of a robust z-score, word by word.
+fn deviates(history: &[f32], readings: usize) -> bool {
+    let (value, before) = history.split_last().expect("a value");
+    if before.len() < 30 {
+        return false;
+    }
+    let window = &before[before.len().saturating_sub(readings)..];
+    let median = |values: &mut Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        let half = values.len() / 2;
+        if values.len() % 2 == 1 { values[half] } else { (values[half - 1] + values[half]) / 2.0 }
+    };
+    let centre = median(&mut window.iter().copied().map(f64::from).collect());
+    let spread = median(&mut window.iter().map(|value| (f64::from(*value) - centre).abs()).collect());
+    (f64::from(*value) - centre).abs() > 6.0 * 1.482_602_218_505_602 * spread
+}
+
+fn alerts_are_what_a_look_at_all_readings_calls_for() -> anyhow::Result<()> {
+    let lab = Lab::new("detect")?;
+    let folder = tempfile::tempdir()?;
+    let rules = rules(
+        folder.path(),
+        r#"
+        [[rule]]
+        name = "hot"
+        severity = "critical"
+        metric = "temperature"
+        threshold = { above = 26, hysteresis = 1 }
+
+        [[rule]]
+        name = "long-hot"
+        metric = "temperature"
+        location = "plant-1"
+        for = "10m"
+        threshold = { above = 25, below = 12 }
+
+        [[rule]]
+        name = "unusual"
+        metric = "temperature"
+        robust-z = { readings = 60 }
+
+        [[rule]]
+        name = "jump"
+        metric = "temperature"
+        change = { rise = 9, within = "8m" }
+
+        [[rule]]
+        name = "elsewhere"
+        metric = "temperature"
+        location = "plant-2"
+        threshold = { above = -100 }
+        "#,
+    )?;
+    let (sensors, minutes) = (8, 600);
+    let readings = (0..minutes).flat_map(|minute| {
+        (0..sensors).flat_map(move |sensor| {
+            let rest = format!(r#","temperature":{}"#, temperature(sensor, minute));
+            let reading = message("plant-1", sensor, START + minute * MINUTE, &rest);
+            // Now and then one comes twice, and one of long ago comes late: neither says anything new.
+            let late = message("plant-1", sensor, START + (minute - 5) * MINUTE + 1, r#","temperature":99"#);
+            if minute % 50 == 7 { vec![reading.clone(), late, reading] } else { vec![reading] }
+        })
+    });
+    let sent = lab.send(readings)?;
+    let report = ingest(&lab, &rules)?;
+    ensure!(report["messages"] == sent, "{report}");
+
+    let mut expected = Vec::new();
+    for sensor in 0..sensors {
+        let values: Vec<f32> = (0..minutes).map(|minute| temperature(sensor, minute)).collect();
+        let last = |history: &[f32]| history.last().copied().unwrap_or_default();
+        expected.extend(episodes("hot", sensor, &values, 0, |it| last(it) > 26.0, |it| last(it) <= 25.0));
+        let outside = |history: &[f32]| last(history) > 25.0 || last(history) < 12.0;
+        expected.extend(episodes("long-hot", sensor, &values, 10, outside, |it| !outside(it)));
+        let unusual = |history: &[f32]| deviates(history, 60);
+        expected.extend(episodes("unusual", sensor, &values, 0, unusual, |it| !unusual(it)));
+        let jumped = |history: &[f32]| {
+            let back = &history[history.len().saturating_sub(9)..];
+            last(history) - back.iter().copied().fold(f32::MAX, f32::min) > 9.0
+        };
+        expected.extend(episodes("jump", sensor, &values, 0, jumped, |it| !jumped(it)));
+    }
+    let found = alerts(&lab, &[])?;
+    let mut told: Vec<_> = found.iter().map(said).collect::<Result<_, _>>()?;
+    told.sort();
+    expected.sort();
+    let by_rule = expected.iter().fold(BTreeMap::new(), |mut counts: BTreeMap<&str, u32>, said| {
+        *counts.entry(said.0.as_str()).or_default() += 1;
+        counts
+    });
+    ensure!(
+        by_rule.len() == 4 && by_rule.values().all(|count| *count >= 10),
+        "too few to prove anything: {by_rule:?}"
+    );
+    ensure!(told == expected, "told {told:#?}\nexpected {expected:#?}");
+    ensure!(report["alerts"] == expected.len(), "{report}");
+
+    // All from the beginning, by another group: the same ids again, and people see each once.
+    let mut again = Lab::bare("detect_again")?;
+    for (key, value) in [("CASSANDRA_KEYSPACE", lab.name.as_str()), ("KAFKA_TOPIC", lab.name.as_str())] {
+        again.set(&format!("IOTCTL_{key}"), value);
+    }
+    let repeated = ingest(&again, &rules)?;
+    ensure!(repeated["alerts"] == expected.len(), "{repeated}");
+    ensure!(alerts(&lab, &[])? == found, "the copies are seen");
+    Ok(())
+}
+
+fn a_killed_ingest_commits_no_reading_whose_alert_is_not_sent() -> anyhow::Result<()> {
+    let lab = Lab::new("detect_kills")?;
+    let folder = tempfile::tempdir()?;
+    let rules = rules(
+        folder.path(),
+        "[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\nthreshold = { above = 30 }",
+    )?;
+    // Every other reading of a sensor begins an episode.
+    let (sensors, minutes) = (200, 200);
+    let is_hot = |minute: i64| minute % 2 == 1;
+    lab.send((0..minutes).flat_map(|minute| {
+        (0..sensors).map(move |sensor| {
+            let rest = format!(r#","temperature":{}"#, if is_hot(minute) { 31 } else { 20 });
+            message("plant-1", sensor, START + minute * MINUTE, &rest)
+        })
+    }))?;
+    let total = sensors as i64 * minutes;
+    let path = rules.to_str().context("a path in UTF-8")?;
+    let mut was_cut = false;
+    for round in 0..5 {
+        let mut running = lab.spawn(&["-q", "ingest", "--detect", path])?;
+        std::thread::sleep(Duration::from_millis(1_000 + 300 * round));
+        running.kill()?;
+        let committed: i64 = committed(&lab)?.values().sum();
+        // Of each partition, the first so many readings; half of each sensor's call for an alert.
+        let told = firing(&lab)?.len() as i64;
+        let slack = sensors as i64;
+        ensure!(told >= committed / 2 - slack, "{told} alerts for {committed} committed readings");
+        was_cut |= committed > 0 && committed < total;
+    }
+    ingest(&lab, &rules)?;
+    let told = firing(&lab)?;
+    let expected: BTreeSet<(u128, i64)> = (0..sensors)
+        .flat_map(|sensor| (0..minutes).filter(|minute| is_hot(*minute)).map(move |minute| (sensor, minute)))
+        .collect();
+    ensure!(told == expected, "{} told, {} expected", told.len(), expected.len());
+    ensure!(was_cut, "no kill came in the middle: the test proves nothing");
+    ensure!(lab.stored()? == total, "{} rows of {total}", lab.stored()?);
+    Ok(())
+}
+
+fn firing(lab: &Lab) -> anyhow::Result<BTreeSet<(u128, i64)>> {
+    let found = alerts(lab, &["--state", "firing"])?;
+    found.iter().map(|alert| said(alert).map(|(_, _, sensor, minute, _)| (sensor, minute))).collect()
+}
+
+fn alerts_are_filtered_followed_and_counted() -> anyhow::Result<()> {
+    let lab = Lab::new("detect_metrics")?;
+    let folder = tempfile::tempdir()?;
+    let rules = rules(
+        folder.path(),
+        "[[rule]]\nname = \"hot\"\nseverity = \"critical\"\nmetric = \"temperature\"\nthreshold = { above = 30 }\n\
+         [[rule]]\nname = \"damp\"\nmetric = \"humidity\"\nthreshold = { above = 80 }",
+    )?;
+    let path = rules.to_str().context("a path in UTF-8")?;
+    let address = "127.0.42.1:19466";
+    let mut running = lab.spawn(&["-q", "ingest", "--detect", path, "--metrics-addr", address])?;
+    let followed = folder.path().join("followed");
+    let mut follower = lab
+        .command(&["-q", "alerts", "--follow", "--format", "ndjson"])
+        .stdout(std::fs::File::create(&followed)?)
+        .spawn()?;
+    for (minute, rest) in
+        [(0, r#","temperature":31,"humidity":50"#), (1, r#","temperature":20,"humidity":90"#)]
+    {
+        lab.send([message("plant-1", 7, START + minute * MINUTE, rest)])?;
+    }
+    let metrics = || scrape(address);
+    eventually("the alerts are counted", Duration::from_secs(40), || {
+        let text = metrics().unwrap_or_default();
+        Ok([("hot", "critical", "firing"), ("hot", "critical", "resolved"), ("damp", "warning", "firing")].iter().all(
+            |(rule, severity, state)| {
+                text.contains(&format!(
+                    "iotctl_ingest_alerts_total{{rule=\"{rule}\",severity=\"{severity}\",state=\"{state}\"}} 1"
+                ))
+            },
+        ))
+    })?;
+    eventually("the follower has them", Duration::from_secs(20), || {
+        Ok(std::fs::read_to_string(&followed)?.lines().count() == 3)
+    })?;
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(follower.id())?),
+        nix::sys::signal::Signal::SIGINT,
+    )?;
+    ensure!(follower.wait()?.success(), "a follower that is told to stop has done its work");
+    ensure!(running.terminate()? == Some(0), "ingest did not end well");
+
+    let count = |arguments: &[&str]| alerts(&lab, arguments).map(|found| found.len());
+    ensure!(count(&[])? == 3);
+    ensure!(count(&["--rule", "hot"])? == 2);
+    ensure!(count(&["--severity", "warning"])? == 1);
+    ensure!(count(&["--state", "resolved"])? == 1);
+    ensure!(count(&["--location", "plant-2"])? == 0);
+    ensure!(count(&["--sensor", &Uuid::from_u128(7).to_string()])? == 3);
+    ensure!(count(&["--from", "2026-11-01T00:01:00Z"])? == 2);
+    let ids: HashSet<String> = alerts(&lab, &[])?.iter().map(|alert| text(alert, "id").to_owned()).collect();
+    ensure!(ids.len() == 3, "{ids:?}");
+    let table = lab.ok(&["-q", "alerts", "--rule", "damp"])?;
+    ensure!(table.contains("humidity 90 %RH: above 80"), "{table}");
+    Ok(())
+}
+
+fn scrape(address: &str) -> anyhow::Result<String> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address)?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn rules_that_cannot_work_and_a_missing_topic_are_said_before_anything_is_read() -> anyhow::Result<()> {
+    let lab = Lab::new("detect_refused")?;
+    let folder = tempfile::tempdir()?;
+    lab.send([message("plant-1", 1, START, r#","temperature":31"#)])?;
+    let path =
+        rules(folder.path(), "[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\nthreshold = { over = 1 }")?;
+    let path = path.to_str().context("a path in UTF-8")?;
+    let refused = lab.fails(2, &["-q", "ingest", "--until-end", "--detect", path])?;
+    ensure!(refused.contains("rules.toml: line 4: unknown field `over`"), "{refused}");
+    let absent = lab.fails(2, &["-q", "ingest", "--until-end", "--detect", "/nowhere/rules.toml"])?;
+    ensure!(absent.contains("/nowhere/rules.toml: cannot read the rules"), "{absent}");
+    rules(folder.path(), "[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\nthreshold = { above = 1 }")?;
+    lab.delete_topic(&lab.kafka().alerts_topic())?;
+    let missing = lab.fails(1, &["-q", "ingest", "--until-end", "--detect", path])?;
+    ensure!(
+        missing.contains("-alerts\" does not exist") && missing.contains("iotctl schema apply"),
+        "{missing}"
+    );
+    ensure!(lab.stored()? == 0, "something was stored before the topic was missed");
+    Ok(())
+}
