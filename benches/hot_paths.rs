@@ -1,4 +1,4 @@
-//! What each message costs on the pipeline's one thread: decode, bind and batch; and what each request costs in
+//! What each message costs on the pipeline's one thread: decode, detect, bind and batch; and what each request costs in
 //! planning. `cargo bench --bench hot_paths`
 
 use std::hint::black_box;
@@ -8,6 +8,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use iotctl::cassandra::topology::Topology;
 use iotctl::cassandra::writes::bind_reading;
 use iotctl::cassandra::{Batch, Statement, Values};
+use iotctl::detection::{Detector, Rules};
 use iotctl::reading::Bucket;
 use iotctl::reading::decode::{DecodeLimits, decode};
 use iotctl::reading::encode::Encoder;
@@ -28,6 +29,33 @@ fn decoding(criterion: &mut Criterion) {
     group.bench_function("a malformed message", |bencher| {
         bencher.iter(|| decode(black_box(&MESSAGE[..200]), &limits(), NOW).is_err())
     });
+    group.finish();
+}
+
+fn detecting(criterion: &mut Criterion) {
+    const SENSORS: u128 = 1_000;
+    let mut reading = decode(MESSAGE, &limits(), NOW).expect("a good message").reading.into_owned();
+    let mut group = criterion.benchmark_group("detect");
+    group.throughput(Throughput::Elements(1));
+    for (name, condition) in [
+        ("a threshold", "threshold = { above = 28, hysteresis = 0.5 }"),
+        ("a robust z-score of 120 readings", "robust-z = { readings = 120 }"),
+        ("a change within 10 minutes", "change = { rise = 5, fall = 5, within = \"10m\" }"),
+    ] {
+        let rules = format!("[[rule]]\nname = \"r\"\nmetric = \"temperature\"\n{condition}");
+        let mut detector = Detector::new(Rules::parse(&rules).expect("good rules"));
+        let (mut count, mut alerts) = (0_u128, 0_u64);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                reading.sensor = uuid::Uuid::from_u128(count % SENSORS);
+                reading.recorded_at = NOW + (count / SENSORS) as i64 * 10_000;
+                reading.temperature = Some(21.0 + ((count * 7_919) % 101) as f32 / 50.0);
+                count += 1;
+                detector.observe(0, &reading, |_| alerts += 1);
+                alerts
+            })
+        });
+    }
     group.finish();
 }
 
@@ -84,5 +112,5 @@ fn encoding(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(hot_paths, decoding, batching, planning, encoding);
+criterion_group!(hot_paths, decoding, detecting, batching, planning, encoding);
 criterion_main!(hot_paths);

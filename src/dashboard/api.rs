@@ -158,7 +158,7 @@ impl App {
     }
 
     /// Room for one more question that reads raw rows.
-    async fn permit(&self) -> Result<Arc<OwnedSemaphorePermit>, Problem> {
+    pub(super) async fn permit(&self) -> Result<Arc<OwnedSemaphorePermit>, Problem> {
         match timeout(PATIENCE, self.0.scans.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Arc::new(permit)),
             _ => Err(Problem::unavailable(format!(
@@ -168,7 +168,7 @@ impl App {
     }
 }
 
-async fn within_deadline<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+pub(super) async fn within_deadline<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     timeout(REQUEST_DEADLINE, work).await.unwrap_or_else(|_| {
         let text = format!(
             "no answer within {REQUEST_DEADLINE:?} (ask for a shorter range of time or one location)"
@@ -178,7 +178,7 @@ async fn within_deadline<T>(work: impl Future<Output = Result<T, Problem>>) -> R
 }
 
 /// Runs what cannot move between threads on a thread of its own, and ends it when nobody waits any more.
-async fn on_own_thread<T, F>(work: impl FnOnce() -> F + Send + 'static) -> Result<T, Problem>
+pub(super) async fn on_own_thread<T, F>(work: impl FnOnce() -> F + Send + 'static) -> Result<T, Problem>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Problem>>,
@@ -197,12 +197,12 @@ where
     done.await.unwrap_or_else(|_| Err(internal("the work ended with a panic (see the log)")))
 }
 
-fn internal(text: &str) -> Problem {
+pub(super) fn internal(text: &str) -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text)
 }
 
 /// The query string; a parameter that is not known is refused and not ignored.
-fn parameters<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+pub(super) fn parameters<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
     match Query::try_from_uri(uri) {
         Ok(Query(parameters)) => Ok(parameters),
         Err(error) => Err(Problem::bad_request(format!("{} (see /api/openapi.json)", error.body_text()))),
@@ -223,7 +223,7 @@ fn name(parameter: &str, text: &str) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
-fn metric(text: &str) -> Result<Metric, Problem> {
+pub(super) fn metric(text: &str) -> Result<Metric, Problem> {
     match Column::named(&name("metric", text)?) {
         Column::Metric(metric) => Ok(metric),
         other => {
@@ -232,7 +232,7 @@ fn metric(text: &str) -> Result<Metric, Problem> {
     }
 }
 
-fn within(name: &str, value: usize, least: usize, most: usize) -> Result<usize, Problem> {
+pub(super) fn within(name: &str, value: usize, least: usize, most: usize) -> Result<usize, Problem> {
     if (least..=most).contains(&value) {
         Ok(value)
     } else {

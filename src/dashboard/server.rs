@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 
 use super::api::{self, App};
 use super::events;
+use super::forecast;
 use super::problem::Problem;
 use crate::config::Config;
 use crate::shutdown::Shutdown;
@@ -64,6 +65,7 @@ fn api_routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/api/extremes", get(api::extremes)),
         ("/api/silent", get(api::silent)),
         ("/api/anomalies", get(api::anomalies)),
+        ("/api/forecast", get(forecast::forecast)),
         ("/api/status", get(api::status)),
         ("/api/events", get(events::events)),
         ("/api/openapi.json", get(openapi)),

@@ -34,12 +34,15 @@ pub struct Errors {
 /// Runs a model from up to [`MOST_ORIGINS`] moments of the past. What was not measured is no error.
 pub fn run(history: &Regular, model: Model, plan: &Plan) -> Result<(Backtest, Errors), ForecastError> {
     let Plan { horizon, season, level, .. } = *plan;
-    let needs = Model::ALL.into_iter().map(|model| model.needs(season)).max().unwrap_or(1);
+    let needs = needs_before_origin(season);
     // Every model is run from the same origins, so that they can be compared.
     let possible = (history.len() + 1).saturating_sub(needs + horizon);
     if possible < FEWEST_ORIGINS {
-        let needs = needs + horizon + FEWEST_ORIGINS - 1;
-        return Err(ForecastError::TooShort { has: history.len(), needs, horizon });
+        return Err(ForecastError::TooShort {
+            has: history.len(),
+            needs: needs_at_all(season, horizon),
+            horizon,
+        });
     }
     let origins: Vec<usize> = origins(possible).map(|index| needs + index).collect();
     let mut errors = Errors { by_step: vec![Vec::with_capacity(origins.len()); horizon] };
@@ -64,6 +67,16 @@ pub fn run(history: &Regular, model: Model, plan: &Plan) -> Result<(Backtest, Er
         coverage: errors.coverage(level),
     };
     Ok((backtest, errors))
+}
+
+/// Steps before the first moment that forecasts are made from.
+fn needs_before_origin(season: usize) -> usize {
+    Model::ALL.into_iter().map(|model| model.needs(season)).max().unwrap_or(1)
+}
+
+/// Steps of history that a back-test takes.
+pub(super) fn needs_at_all(season: usize, horizon: usize) -> usize {
+    needs_before_origin(season) + horizon + FEWEST_ORIGINS - 1
 }
 
 /// What a model is fitted to at `origin`: the last seasons before it, gaps drawn through. NaN where nothing of them was

@@ -66,6 +66,11 @@ pub struct Plan {
 /// At least this share of the history must have been measured.
 const MEASURED: f64 = 0.5;
 
+/// Steps of history that a forecast of `horizon` steps takes.
+pub fn needs(season: usize, horizon: usize) -> usize {
+    backtest::needs_at_all(season, horizon)
+}
+
 /// Forecasts a series.
 pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastError> {
     let (measured, of) = (history.measured(), history.len());
@@ -111,6 +116,15 @@ pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastErro
 pub enum Direction {
     Above,
     Below,
+}
+
+impl Direction {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Above => "above",
+            Self::Below => "below",
+        }
+    }
 }
 
 /// When a forecast crosses a limit: the moment of the forecast itself, and the earliest and latest by its interval.

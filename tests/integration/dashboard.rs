@@ -14,6 +14,7 @@ use crate::lab::{CASSANDRA, Lab, NOBODY, eventually, message};
 crate::trials!(
     answers_are_those_of_the_commands,
     every_documented_path_answers_as_it_is_described,
+    a_forecast_is_that_of_the_command,
     a_bad_question_is_a_problem_with_its_remedy,
     a_name_that_was_made_to_point_here_is_sent_away,
     a_listener_is_told_of_a_new_reading_and_a_signal_ends_it_all,
@@ -244,6 +245,52 @@ fn answers_are_those_of_the_commands() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Five days by the hour, up to now, of a sensor of its own.
+fn old_sensor(lab: &Lab) -> anyhow::Result<String> {
+    let now = chrono::Utc::now().timestamp_millis();
+    let sensor = 78;
+    lab.send((0..120).map(|hour| {
+        let temperature =
+            20.0 + 4.0 * (f64::from(hour) / 24.0 * std::f64::consts::TAU).sin() + f64::from(hour % 5) / 10.0;
+        message(
+            "plant-3",
+            sensor,
+            now - i64::from(hour) * 3_600_000,
+            &format!(r#","temperature":{temperature}"#),
+        )
+    }))?;
+    lab.ingest()?;
+    Ok(uuid::Uuid::from_u128(sensor).to_string())
+}
+
+fn a_forecast_is_that_of_the_command() -> anyhow::Result<()> {
+    let lab = fleet("dash_forecast")?;
+    let sensor = old_sensor(&lab)?;
+    let dashboard = Dashboard::start(&lab)?;
+    let ask = [
+        "-q",
+        "forecast",
+        "--metric",
+        "temperature",
+        "--sensor",
+        &sensor,
+        "--horizon",
+        "6h",
+        "--format",
+        "json",
+    ];
+    let told: Value = serde_json::from_str(&lab.ok(&ask)?)?;
+    let answer = dashboard.json(&format!("/api/forecast?sensor={sensor}&metric=temperature&hours=6"))?;
+    let values = |forecast: &Value, list: &str| -> Vec<[Value; 3]> {
+        let points = forecast[list].as_array().cloned().unwrap_or_default();
+        points.iter().map(|point| ["value", "low", "high"].map(|key| point[key].clone())).collect()
+    };
+    ensure!(answer["model"] == told["model"], "{answer} instead of {told}");
+    ensure!(values(&answer, "points").len() == 6, "{answer}");
+    ensure!(values(&answer, "points") == values(&told, "steps"), "{answer} instead of {told}");
+    Ok(())
+}
+
 /// JSON Schema, as far as the description uses it; any other keyword is an error, so that nothing goes unchecked.
 fn check(schema: &Value, value: &Value, root: &Value, at: &str) -> anyhow::Result<()> {
     let schema = schema.as_object().with_context(|| format!("{at}: no schema"))?;
@@ -321,6 +368,7 @@ fn every_documented_path_answers_as_it_is_described() -> anyhow::Result<()> {
     let lab = fleet("dash_openapi")?;
     let dashboard = Dashboard::start(&lab)?;
     let sensor = a_thermostat(&lab)?;
+    let old = old_sensor(&lab)?;
     let openapi = dashboard.json("/api/openapi.json")?;
     let questions = [
         ("/api/fleet", String::new()),
@@ -330,6 +378,7 @@ fn every_documented_path_answers_as_it_is_described() -> anyhow::Result<()> {
         ("/api/extremes", "?metric=temperature&side=highest&last=1d&location=plant-1".to_owned()),
         ("/api/silent", "?longer_than=1h&top=3".to_owned()),
         ("/api/anomalies", format!("?sensor={sensor}&metric=temperature&method=robust-z&sensitivity=1")),
+        ("/api/forecast", format!("?sensor={old}&metric=temperature&hours=6")),
         ("/api/status", String::new()),
         ("/api/openapi.json", String::new()),
     ];
@@ -390,6 +439,8 @@ fn a_bad_question_is_a_problem_with_its_remedy() -> anyhow::Result<()> {
         (400, "/api/extremes?metric=temperature&side=highest&top=100000".to_owned()),
         (400, "/api/silent?longer_than=soon".to_owned()),
         (400, "/api/silent?surprise=1".to_owned()),
+        (400, format!("/api/forecast?sensor={sensor}&metric=temperature&hours=0")),
+        (422, format!("/api/forecast?sensor={sensor}&metric=temperature")),
         (404, format!("/api/series?sensor={nobody}&metric=temperature")),
         (404, "/api/extremes?metric=temperature&side=lowest&location=plnat-1".to_owned()),
         (404, "/api/nothing".to_owned()),

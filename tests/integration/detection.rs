@@ -9,7 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::delivery::committed;
-use crate::lab::{Lab, eventually, message};
+use crate::lab::{Lab, eventually, message, scrape};
 
 crate::trials!(
     alerts_are_what_a_look_at_all_readings_calls_for,
@@ -314,15 +314,6 @@ fn alerts_are_filtered_followed_and_counted() -> anyhow::Result<()> {
     let table = lab.ok(&["-q", "alerts", "--rule", "damp"])?;
     ensure!(table.contains("humidity 90 %RH: above 80"), "{table}");
     Ok(())
-}
-
-fn scrape(address: &str) -> anyhow::Result<String> {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(address)?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
 }
 
 fn rules_that_cannot_work_and_a_missing_topic_are_said_before_anything_is_read() -> anyhow::Result<()> {

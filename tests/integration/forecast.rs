@@ -1,13 +1,16 @@
 //! Forecasts over stored readings, and scores of detectors against what is known.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use crate::lab::{Lab, message};
+use crate::lab::{Lab, eventually, message, scrape};
 
 crate::trials!(
     a_known_season_is_continued_and_stored,
     what_cannot_be_forecast_says_what_it_takes,
+    a_forecast_is_exported_and_made_anew,
     anomalies_are_scored_against_labels,
 );
 
@@ -134,5 +137,57 @@ fn anomalies_are_scored_against_labels() -> anyhow::Result<()> {
     let error = lab
         .fails(2, &["-q", "anomalies", "--metric", "temperature", "--above", "1", "--score", "/dev/null"])?;
     ensure!(error.contains("no labels"), "{error}");
+    Ok(())
+}
+
+fn a_forecast_is_exported_and_made_anew() -> anyhow::Result<()> {
+    let lab = Lab::new("forecast_metrics")?;
+    let now = chrono::Utc::now().timestamp_millis();
+    let reading = |hour: i64, later: i64| {
+        let rest = format!(r#","temperature":{}"#, value(hour));
+        message("plant-1", 1, now - hour * HOUR + later, &rest)
+    };
+    lab.send((1..=15 * 24).map(|hour| reading(hour, 0)))?;
+    lab.ingest()?;
+    let address = "127.0.42.1:19467";
+    let ask =
+        ["-q", "forecast", "--metric", "temperature", "--location", "plant-1", "--device-type", "thermostat"];
+    let export =
+        ["--horizon", "12h", "--above", "-50", "--every", "2s", "--store", "--metrics-addr", address];
+    let mut exporting = lab.spawn(&[&ask[..], &export[..]].concat())?;
+    let metric = |name: &str, labels: &[&str]| -> anyhow::Result<f64> {
+        let text = scrape(address)?;
+        let line = text.lines().find(|line| {
+            line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label))
+        });
+        Ok(line
+            .with_context(|| format!("no {name} {labels:?} in\n{text}"))?
+            .rsplit(' ')
+            .next()
+            .unwrap_or_default()
+            .parse()?)
+    };
+    let made =
+        || metric("iotctl_forecast_timestamp_seconds", &["location=\"plant-1\"", "metric=\"temperature\""]);
+    eventually("the first forecast", Duration::from_secs(60), || Ok(made().is_ok()))?;
+    let [low, forecast, high] = ["low", "value", "high"]
+        .map(|bound| metric("iotctl_forecast", &[&format!("bound=\"{bound}\""), "ahead_seconds=\"3600\""]));
+    let (low, forecast, high) = (low?, forecast?, high?);
+    ensure!(
+        low <= forecast && forecast <= high && (10.0..35.0).contains(&forecast),
+        "{low} {forecast} {high}"
+    );
+    metric("iotctl_forecast", &["ahead_seconds=\"43200\""])?;
+    ensure!(metric("iotctl_forecast_crossing_seconds", &["bound=\"likely\"", "limit=\"-50\""])? == 0.0);
+    ensure!(metric("iotctl_forecast_mean_absolute_error", &["model=\"mstl\""])? > 0.0);
+    let first = made()?;
+    eventually("the next forecast", Duration::from_secs(30), || Ok(made()? > first))?;
+    ensure!(metric("iotctl_forecast_failures_total", &[])? == 0.0);
+    ensure!(exporting.terminate()? == Some(0), "it did not end well");
+    let rows =
+        lab.cql("SELECT DISTINCT location, device_type, metric, iot_sensor_id FROM {ks}.iot_forecasts")?;
+    ensure!(rows.iter().count() == 1, "the forecast is not stored");
+    let refused = lab.run(&[&ask[..], &["--every", "2s"]].concat())?;
+    ensure!(refused.code == Some(2) && refused.stderr.contains("--metrics-addr"), "{refused:#?}");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What the tests stand on: the servers, and for each test a lab with its own keyspace, topic and group.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -306,6 +306,15 @@ pub fn eventually(
         std::thread::sleep(Duration::from_millis(200));
     }
     Ok(())
+}
+
+/// The metrics that a command serves.
+pub fn scrape(address: &str) -> anyhow::Result<String> {
+    let mut stream = std::net::TcpStream::connect(address)?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// A line on stderr; the tests' own main has no other way to say that it cannot begin.

@@ -31,7 +31,16 @@ fn each_role_can_do_its_work() -> anyhow::Result<()> {
     let sent = place.lab(SENDER)?.ok(&[&["-q", "simulate", "--format", "json"], &count[..]].concat())?;
     ensure!(serde_json::from_str::<serde_json::Value>(&sent)?["acknowledged"] == 3000, "{sent}");
 
-    let report = place.lab(INGEST)?.ingest()?;
+    let rules = folder.path().join("rules.toml").display().to_string();
+    std::fs::write(
+        &rules,
+        "[[rule]]\nname = \"any\"\nmetric = \"temperature\"\nthreshold = { above = -100 }\n",
+    )?;
+    let ingest = place.lab(INGEST)?;
+    let detecting = ["-q", "ingest", "--until-end", "--detect", &rules, "--format", "json"];
+    let report: serde_json::Value = serde_json::from_str(&ingest.ok(&detecting)?)?;
+    ensure!(report["alerts"].as_u64() > Some(0), "{report}");
+    ingest.ok(&["-q", "rollup"])?;
     let dead_letters = report["dead_letters"].as_u64().unwrap_or(0);
     ensure!(dead_letters > 100 && report["rows"] == 3000 - dead_letters, "{report}");
 
@@ -59,6 +68,10 @@ fn each_role_can_do_its_work() -> anyhow::Result<()> {
         serde_json::from_str::<serde_json::Value>(&audited)?["compared"]["stored"] == report["rows"],
         "{audited}"
     );
+    let stats = reader.lines(&["-q", "stats", "--metric", "temperature", "--format", "ndjson"])?;
+    ensure!(!stats.is_empty(), "the reader sees no statistics");
+    let alerts = reader.lines(&["-q", "alerts", "--format", "ndjson"])?;
+    ensure!(report["alerts"] == alerts.len(), "the reader sees {} alerts", alerts.len());
     let letters = reader.lines(&["-q", "dead-letters", "list", "--format", "ndjson"])?;
     ensure!(letters.len() as u64 == dead_letters, "the reader sees {} dead letters", letters.len());
     // Counting is reading; sending is not.

@@ -52,8 +52,9 @@ pub const ROLES: [&str; 6] = [ADMIN, SCHEMA, INGEST, READER, SENDER, MONITOR];
 
 /// Keyspaces and topics of the tests begin with it; Kafka's permissions are given to the prefix.
 const PREFIX: &str = "sec_";
-/// Dead-letter topics have a prefix of their own, so that the permissions on them are told apart.
+/// Dead-letter topics and topics of alerts have prefixes of their own, so that the permissions on them are told apart.
 const DEAD_LETTER_PREFIX: &str = "dead_";
+const ALERTS_PREFIX: &str = "alert_";
 const BOOT_DEADLINE: Duration = Duration::from_secs(150);
 const DOCS: &str = include_str!("../../docs/security.md");
 
@@ -283,6 +284,7 @@ super.users=User:CN=server;User:{ADMIN}
         let renamed = arguments.iter().map(|argument| match argument.as_str() {
             "iot-analytics-topic" | "iotctl-ingest" => PREFIX.to_owned(),
             "iot-analytics-topic.dlq" => DEAD_LETTER_PREFIX.to_owned(),
+            "iot-analytics-alerts" => ALERTS_PREFIX.to_owned(),
             _ => argument.clone(),
         });
         let arguments: Vec<_> =
@@ -423,7 +425,7 @@ impl Place<'_> {
         let certificates = &self.servers.certificates;
         let path = |path: &Path| path.display().to_string();
         let password = |system| path(&self.servers.password_file(system, role));
-        let settings: [(&str, String); 22] = [
+        let settings: [(&str, String); 23] = [
             ("LOCAL_ADDRESS", ADDRESS.into()),
             ("LOCAL_DATA_DIR", path(&self.servers.folder.join("servers"))),
             ("LOCAL_CASSANDRA_PORT", "19442".into()),
@@ -439,6 +441,7 @@ impl Place<'_> {
             ("KAFKA_BOOTSTRAP_SERVERS", KAFKA.into()),
             ("KAFKA_TOPIC", self.name.clone()),
             ("KAFKA_DEAD_LETTER_TOPIC", self.dead_letter_topic()),
+            ("KAFKA_ALERTS_TOPIC", format!("{ALERTS_PREFIX}{}", self.name)),
             ("KAFKA_GROUP", self.name.clone()),
             ("KAFKA_PARTITIONS", "2".into()),
             ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL".into()),

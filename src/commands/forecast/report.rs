@@ -1,0 +1,232 @@
+//! A forecast and its back-tests as people, scripts and pictures have them.
+
+use crate::analytics::series::{Point, Regular};
+use crate::commands::anomalies::rounded;
+use crate::commands::plots;
+use crate::forecasts::backtest::Backtest;
+use crate::forecasts::{Crossing, Direction, Forecast, Model};
+use crate::output::record::{Cell, Clock, Heading};
+use crate::output::{Format, Output};
+use crate::plot::files::Picture;
+use crate::plot::{Chart, Range, Series};
+use crate::reading::Metric;
+use crate::rollups::HOUR;
+use serde_json::json;
+
+use super::ForecastArgs;
+
+/// Steps of a table that are shown of a long forecast.
+const TABLE_STEPS: usize = 48;
+
+/// The last of the past, three times as long as the horizon, and the forecast with its interval.
+pub fn picture(found: &Forecast, series: &Regular, args: &ForecastArgs, metric: &Metric) -> Picture {
+    let from = series.len().saturating_sub(3 * found.steps.len());
+    let past = (from..series.len()).map(|index| Point { at: series.at(index), value: series.values[index] });
+    let next = found.steps.iter().map(|step| Point { at: step.at, value: step.value });
+    let line = |name: &str, points: Vec<Point>| Series { name: name.to_owned(), points };
+    Picture::Chart(Chart {
+        title: format!("{}, forecast by {}", plots::title(metric), found.model.name()),
+        series: vec![line("measured", past.collect()), line("forecast", next.collect())],
+        band: found.steps.iter().map(|step| Range { at: step.at, low: step.low, high: step.high }).collect(),
+        limit: args.limit().map(|(limit, _)| limit),
+        ..Chart::default()
+    })
+}
+
+pub fn print(
+    found: &Forecast,
+    args: &ForecastArgs,
+    metric: &Metric,
+    clock: Clock,
+    output: &Output,
+) -> anyhow::Result<()> {
+    if args.format == Format::Json {
+        return output.json(&json(found, args, metric, clock));
+    }
+    let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
+    let percent = format!("{}%", args.level * 100.0);
+    let headings = vec![
+        Heading::left("at"),
+        Heading::right("value").titled(format!("{metric}{unit}")),
+        Heading::right("low").titled(format!("low {percent}")),
+        Heading::right("high").titled(format!("high {percent}")),
+        Heading::left("model"),
+    ];
+    let mut records = output.records(args.format, clock, headings)?;
+    let shown = if args.format == Format::Table { TABLE_STEPS } else { usize::MAX };
+    for step in found.steps.iter().take(shown) {
+        records.write(&[
+            Cell::Moment(step.at),
+            Cell::Number(rounded(step.value)),
+            Cell::Number(rounded(step.low)),
+            Cell::Number(rounded(step.high)),
+            Cell::Text(found.model.name()),
+        ])?;
+    }
+    records.finish()?;
+    if found.steps.len() > shown {
+        output.note(format!("showing {shown} of {} steps (--format csv for all)", found.steps.len()));
+    }
+    Ok(())
+}
+
+/// One object: the forecast, how it was chosen, and when it crosses a limit.
+fn json(found: &Forecast, args: &ForecastArgs, metric: &Metric, clock: Clock) -> serde_json::Value {
+    let steps: Vec<_> = found
+        .steps
+        .iter()
+        .map(|step| json!({ "at": clock.show(step.at), "value": step.value, "low": step.low, "high": step.high }))
+        .collect();
+    let crossing = args.limit().map(|(limit, direction)| {
+        let Crossing { likely, earliest, latest } = Crossing::of(&found.steps, limit, direction);
+        let show = |at: Option<i64>| at.map(|at| clock.show(at));
+        json!({ direction.name(): limit, "likely": show(likely), "earliest": show(earliest), "latest": show(latest) })
+    });
+    let backtests: Vec<_> = found
+        .backtests
+        .iter()
+        .map(|test| {
+            json!({
+                "model": test.model.name(),
+                "origins": test.origins,
+                "mae": test.mean_absolute_error,
+                "mase": test.scaled_error,
+                "coverage": test.coverage,
+            })
+        })
+        .collect();
+    json!({
+        "metric": metric.name(),
+        "unit": metric.unit(),
+        "model": found.model.name(),
+        "level": args.level,
+        "step_seconds": args.step / 1000,
+        "filled_steps": found.filled,
+        "backtests": backtests,
+        "crossing": crossing,
+        "steps": steps,
+    })
+}
+
+pub fn print_backtests(backtests: &[Backtest], args: &ForecastArgs, output: &Output) -> anyhow::Result<()> {
+    let naive = backtests.iter().find(|test| test.model == Model::SeasonalNaive);
+    let headings = vec![
+        Heading::left("model"),
+        Heading::right("origins"),
+        Heading::right("mae").titled("MAE"),
+        Heading::right("mase").titled("MASE"),
+        Heading::right("against_naive").titled("MAE / seasonal-naive"),
+        Heading::right("coverage").titled(format!("coverage (of {}%)", args.level * 100.0)),
+    ];
+    let mut records = output.records(args.format, Clock::Utc, headings)?;
+    for test in backtests {
+        let against = naive.map(|naive| test.mean_absolute_error / naive.mean_absolute_error);
+        let number =
+            |value: f64| if value.is_finite() { Cell::Number(rounded(value)) } else { Cell::Missing };
+        records.write(&[
+            Cell::Text(test.model.name()),
+            Cell::Count(test.origins as u64),
+            number(test.mean_absolute_error),
+            number(test.scaled_error),
+            against.map_or(Cell::Missing, number),
+            number(test.coverage),
+        ])?;
+    }
+    records.finish()?;
+    Ok(())
+}
+
+pub fn remark(
+    found: &Forecast,
+    series: &Regular,
+    args: &ForecastArgs,
+    to: i64,
+    clock: Clock,
+    output: &Output,
+) {
+    let last = series.at(series.len());
+    let chosen = found.backtests.iter().find(|test| test.model == found.model);
+    if let Some(test) = chosen {
+        output.note(format!(
+            "{} by its errors on {} steps of the past: MAE {}, MASE {}, {} % of values within their intervals",
+            found.model.name(),
+            series.len(),
+            rounded(test.mean_absolute_error),
+            rounded(test.scaled_error),
+            (test.coverage * 100.0).round()
+        ));
+    }
+    if let Some((limit, direction)) = args.limit() {
+        let word = if direction == Direction::Above { "rises above" } else { "falls below" };
+        let crossing = Crossing::of(&found.steps, limit, direction);
+        output.note(format!("{word} {limit}: {}", describe(crossing, last)));
+    }
+    if found.filled > 0 {
+        output.note(format!(
+            "{} of {} steps had no value and were drawn through",
+            found.filled,
+            series.len()
+        ));
+    }
+    if to - last >= args.step.max(HOUR) {
+        output.note(format!("the newest value is of {}: the forecast goes on from there", clock.show(last)));
+    }
+}
+
+/// `in about 5h (from 3h to 9h)`.
+fn describe(crossing: Crossing, from: i64) -> String {
+    let show = |at: i64| {
+        humantime::format_duration(std::time::Duration::from_millis((at - from).max(0).unsigned_abs()))
+            .to_string()
+    };
+    let earliest = |at: i64| if at <= from { "at once".to_owned() } else { format!("in {}", show(at)) };
+    match (crossing.likely, crossing.earliest, crossing.latest) {
+        (Some(likely), Some(soonest), Some(latest)) => {
+            format!(
+                "{} (at the earliest {}, at the latest in {})",
+                about(likely, from, show),
+                earliest(soonest),
+                show(latest)
+            )
+        }
+        (Some(likely), Some(soonest), None) => {
+            format!(
+                "{} (at the earliest {}, perhaps not within the horizon)",
+                about(likely, from, show),
+                earliest(soonest)
+            )
+        }
+        (None, Some(soonest), _) => {
+            format!("not likely within the horizon, at the earliest {}", earliest(soonest))
+        }
+        _ => "not within the horizon".to_owned(),
+    }
+}
+
+fn about(likely: i64, from: i64, show: impl Fn(i64) -> String) -> String {
+    if likely <= from { "at once".to_owned() } else { format!("in about {}", show(likely)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crossing_is_told_in_words() {
+        let crossing = |likely, earliest, latest| Crossing { likely, earliest, latest };
+        let of = |crossing| describe(crossing, 0);
+        assert_eq!(
+            of(crossing(Some(5 * HOUR), Some(3 * HOUR), Some(9 * HOUR))),
+            "in about 5h (at the earliest in 3h, at the latest in 9h)"
+        );
+        assert_eq!(
+            of(crossing(Some(5 * HOUR), Some(0), None)),
+            "in about 5h (at the earliest at once, perhaps not within the horizon)"
+        );
+        assert_eq!(
+            of(crossing(None, Some(7 * HOUR), None)),
+            "not likely within the horizon, at the earliest in 7h"
+        );
+        assert_eq!(of(Crossing::default()), "not within the horizon");
+    }
+}
