@@ -125,14 +125,16 @@ pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
         sent.and(reading.await?)
     };
     let imported = counts.imported.load(Ordering::Relaxed);
-    let done =
-        || format!("{imported} readings were imported (import the files again: a reading is stored once)");
     if let Err(error) = written {
+        let done = format!("{imported} readings were imported");
+        let again = "import the files again: a reading is stored once";
         if error.is::<Interrupted>() {
-            context.output.note(format!("stopped: {}", done()));
+            context.output.note(format!("stopped: {done} ({again})"));
             return Err(error);
         }
-        return Err(error.context(done()));
+        // What is bad in a file is not mended by another try.
+        let done = if error.is::<UsageError>() { done } else { format!("{done} ({again})") };
+        return Err(error.context(done));
     }
     let (rows, rejected) = (counts.rows.load(Ordering::Relaxed), counts.rejected.load(Ordering::Relaxed));
     let seconds = started.elapsed().as_secs_f64();

@@ -23,6 +23,7 @@ use serde_json::Value;
 use crate::lab::{binary, complain, eventually};
 
 const ADDRESS: &str = "127.0.43.1";
+pub const NODES: [&str; 3] = ["127.0.43.1", "127.0.43.2", "127.0.43.3"];
 const PARTITIONS: &str = "4";
 
 fn settings() -> BTreeMap<String, String> {

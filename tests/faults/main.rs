@@ -23,6 +23,7 @@ mod ingests;
 mod messages;
 mod nodes;
 mod remote;
+mod rollups;
 
 /// The servers, from before the first test until after the last.
 static SERVERS: std::sync::OnceLock<bench::Servers> = std::sync::OnceLock::new();
@@ -51,17 +52,23 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // One fault at a time: they share the servers.
     arguments.test_threads = Some(1);
-    let trials: Vec<Trial> =
-        [ingests::trials(), messages::trials(), nodes::trials(), remote::trials(), brokers::trials()]
-            .into_iter()
-            .flatten()
-            .map(|(name, is_long, test)| {
-                // A test that failed may have left a server down.
-                let whole = move || servers().up().and_then(|()| test());
-                let run = move || whole().map_err(|error| Failed::from(format!("{error:#}")));
-                Trial::test(name, run).with_ignored_flag(is_long)
-            })
-            .collect();
+    let trials: Vec<Trial> = [
+        ingests::trials(),
+        messages::trials(),
+        nodes::trials(),
+        remote::trials(),
+        brokers::trials(),
+        rollups::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, is_long, test)| {
+        // A test that failed may have left a server down.
+        let whole = move || servers().up().and_then(|()| test());
+        let run = move || whole().map_err(|error| Failed::from(format!("{error:#}")));
+        Trial::test(name, run).with_ignored_flag(is_long)
+    })
+    .collect();
     if arguments.list {
         return libtest_mimic::run(&arguments, trials).exit_code();
     }

@@ -19,6 +19,7 @@ mod delivery;
 mod detection;
 mod export;
 mod forecast;
+mod import;
 mod purge;
 mod rollups;
 mod round_trip;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         detection::trials(),
         forecast::trials(),
         export::trials(),
+        import::trials(),
         schema::trials(),
         servers::trials(),
         simulation::trials(),

@@ -148,13 +148,13 @@ fn everything_is_right(lab: &Lab, rows: &[Row]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn roll(lab: &Lab, arguments: &[&str]) -> anyhow::Result<Value> {
+pub fn roll(lab: &Lab, arguments: &[&str]) -> anyhow::Result<Value> {
     let rollup = ["-q", "rollup", "--no-wait", "--format", "json"];
     Ok(serde_json::from_str(&lab.ok(&[&rollup[..], arguments].concat())?)?)
 }
 
 /// Marks rest for a minute; the tests make them old instead of waiting.
-fn age_marks(lab: &Lab) -> anyhow::Result<usize> {
+pub fn age_marks(lab: &Lab) -> anyhow::Result<usize> {
     let marks = lab.cql("SELECT location, device_type, hour, mark FROM {ks}.rollup_dirty")?;
     for mark in marks.iter() {
         let (location, device_type): (&str, &str) = (mark.get(0)?, mark.get(1)?);
