@@ -46,6 +46,9 @@ pub fn files(named: &[PathBuf], format: Option<FileFormat>) -> anyhow::Result<Ve
             let format = format.or_else(|| FileFormat::of(path)).ok_or_else(|| {
                 UsageError::new(format!("what is {}? (give --format parquet, csv or ndjson)", path.display()))
             })?;
+            // One that cannot be read is told before the first of them is imported.
+            std::fs::File::open(path)
+                .map_err(|error| UsageError::new(format!("cannot read {}: {error}", path.display())))?;
             files.push((path.clone(), format));
         }
     }

@@ -168,7 +168,7 @@ fn a_folder_can_be_dry_run_and_what_is_missing_is_said() -> anyhow::Result<()> {
     ensure!(lab.stored()? == 0, "a dry run stores");
     lab.ok(&["-q", "import", "--direct", files])?;
     ensure!(rows(&lab, "thermostat")?.len() == 1, "the folders' names were not taken");
-    let missing = lab.fails(1, &["-q", "import", "/nowhere/at-all.csv"])?;
+    let missing = lab.fails(2, &["-q", "import", "/nowhere/at-all.csv"])?;
     ensure!(missing.contains("/nowhere/at-all.csv"), "{missing}");
     Ok(())
 }
