@@ -34,7 +34,7 @@ const FLUSH_ROWS: u64 = 20_000;
 /// Each row is checked by the rules that every message is checked by; a row that breaks one is told with its file, line
 /// (of a Parquet file: row) and reason, and left out. Importing a file again changes nothing: a reading's row has its key.
 ///
-/// Columns are named as in the wire format; other columns of numbers become other metrics. Where a file has no column
+/// Columns are named as in the wire format; other columns of numbers become other metrics. Where a CSV or Parquet file has no column
 /// `location` or `device_type`, the folders above it tell: location=plant-1/device_type=thermostat/….
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -158,10 +158,8 @@ fn a_folder_can_be_dry_run_and_what_is_missing_is_said() -> anyhow::Result<()> {
     std::fs::create_dir_all(&group)?;
     let sensor = uuid::Uuid::from_u128(6);
     // The folders tell the location and the device type.
-    let line = format!(
-        r#"{{"iot_sensor_id":"{sensor}","recorded_timestamp":"2026-11-01T00:00:00Z","temperature":1}}"#
-    );
-    std::fs::write(group.join("a.ndjson"), format!("{line}\n"))?;
+    let text = format!("iot_sensor_id,recorded_timestamp,temperature\n{sensor},2026-11-01T00:00:00Z,1\n");
+    std::fs::write(group.join("a.csv"), text)?;
     let files = path(folder.path())?;
     let told = report(&lab.ok(&["-q", "import", "--dry-run", files, "--report", "json"])?)?;
     ensure!(told["imported"] == 1, "{told}");
