@@ -20,6 +20,7 @@ mod detection;
 mod export;
 mod forecast;
 mod import;
+mod plot;
 mod purge;
 mod rollups;
 mod round_trip;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         forecast::trials(),
         export::trials(),
         import::trials(),
+        plot::trials(),
         schema::trials(),
         servers::trials(),
         simulation::trials(),
