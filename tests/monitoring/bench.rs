@@ -103,7 +103,7 @@ impl Bench {
                 "simulate",
                 &["simulate", "--rate", "400", "--duration", "1h", "--sensors", "200", "--malformed", "0.01"],
             )?);
-            running.ingest = Some(bench.spawn("ingest", &["ingest", "--metrics-addr", INGEST])?);
+            running.ingest = Some(bench.spawn_ingest()?);
             running.monitor =
                 Some(bench.spawn("monitor", &["monitor", "--metrics-addr", MONITOR, "--interval", "2s"])?);
         }
@@ -137,8 +137,17 @@ impl Bench {
     }
 
     pub fn restart_ingest(&self) -> anyhow::Result<()> {
-        self.running().ingest = Some(self.spawn("ingest", &["ingest", "--metrics-addr", INGEST])?);
+        self.running().ingest = Some(self.spawn_ingest()?);
         Ok(())
+    }
+
+    /// One that detects, so that there are alerts to look at.
+    fn spawn_ingest(&self) -> anyhow::Result<Child> {
+        let rules = self.folder.path().join("rules.toml");
+        let warm = "[[rule]]\nname = \"warm\"\nmetric = \"temperature\"\nthreshold = { above = 15 }\n";
+        std::fs::write(&rules, warm)?;
+        let rules = rules.to_str().context("a path in UTF-8")?;
+        self.spawn("ingest", &["ingest", "--metrics-addr", INGEST, "--detect", rules])
     }
 
     /// Sends a signal to a server by its name in `iotctl status`.
