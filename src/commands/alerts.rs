@@ -114,7 +114,7 @@ fn print<W: Write>(
         if !follows {
             break;
         }
-        printer.records.flush()?;
+        printer.records.show()?;
         runtime.block_on(async {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}

@@ -34,7 +34,7 @@ mod report;
 /// What a metric will do next, with an interval that holds it.
 ///
 /// Means over steps (an hour; of all sensors of the group, or of one) are continued by a model: `seasonal-naive` (as a
-/// season ago), `ets` (exponential smoothing; no season), `mstl` (season and trend apart). `auto` tries all of them on the
+/// season ago), `ets` (exponential smoothing; no season), `mstl` (season and trend apart), `prophet` (where it was built in). `auto` tries all of them on the
 /// past and takes the one with the least error. Intervals come from the errors that such forecasts have made in the past,
 /// and hold as far as the series goes on as it was.
 #[derive(Debug, Args)]
@@ -115,6 +115,8 @@ pub enum ModelArg {
     Ets,
     /// Season by MSTL, and ETS of the rest
     Mstl,
+    /// Trend with change points and a Fourier season; where iotctl was built with --features prophet
+    Prophet,
 }
 
 fn level(text: &str) -> Result<f64, String> {
@@ -134,11 +136,12 @@ impl ForecastArgs {
             return refuse("--horizon is shorter than one --step");
         }
         let models = match self.model {
-            ModelArg::Auto => Model::ALL.to_vec(),
+            ModelArg::Auto => Model::all(),
             _ if self.backtest => return refuse("--backtest tries every model (leave --model out)"),
             ModelArg::SeasonalNaive => vec![Model::SeasonalNaive],
             ModelArg::Ets => vec![Model::Ets],
             ModelArg::Mstl => vec![Model::Mstl],
+            ModelArg::Prophet => vec![Model::Prophet],
         };
         let steps = |length: i64| usize::try_from(length / self.step).unwrap_or(usize::MAX);
         Ok(Plan { models, horizon: steps(self.horizon), season: steps(self.season), level: self.level })

@@ -39,7 +39,11 @@ struct ForecastBody<'a> {
     metric: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<&'static str>,
-    model: &'static str,
+    /// Absent with the points, where `reason` says why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     level: f64,
     step_seconds: i64,
     points: Vec<ForecastPoint>,
@@ -53,7 +57,7 @@ struct ForecastPoint {
     high: f64,
 }
 
-/// The next hours of a sensor, each with an interval.
+/// The next hours of a sensor, each with an interval; none where its past does not do, which is no error of who asks.
 pub async fn forecast(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
     let query: ForecastQuery = api::parameters(&uri)?;
     let metric = api::metric(&query.metric)?;
@@ -72,39 +76,43 @@ pub async fn forecast(State(app): State<App>, uri: Uri) -> Result<Response, Prob
             step: HOUR,
         };
         let read = api::on_own_thread(move || async move {
-            history.read(&session).await.map_err(|error| unprocessable(&error))
+            let read = history.read(&session).await;
+            read.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
         });
-        let series = read.await?.ok_or_else(|| unprocessable(&"there is no value in the last 30 days"))?;
-        // The work cannot be stopped, so it holds its place until it is done, whoever has gone away.
-        let permit = Arc::clone(&permit);
-        let work = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            forecasts::forecast(&series, &plan(&series, hours))
-        });
-        let found = work.await.map_err(|_| api::internal("the forecast ended with a panic (see the log)"))?;
-        let found = found.map_err(|error| unprocessable(&error))?;
+        let found = match read.await? {
+            None => Err("there is no value in the last 30 days".to_owned()),
+            Some(series) => {
+                // The work cannot be stopped, so it holds its place until it is done, whoever has gone away.
+                let permit = Arc::clone(&permit);
+                let work = tokio::task::spawn_blocking(move || {
+                    let _permit = permit;
+                    forecasts::forecast(&series, &plan(&series, hours))
+                });
+                let found = work.await;
+                let found =
+                    found.map_err(|_| api::internal("the forecast ended with a panic (see the log)"))?;
+                found.map_err(|error| Problem::bad_request(error.to_string()).detail)
+            }
+        };
         api::json(&ForecastBody {
             iot_sensor_id: query.sensor,
             metric: metric.name(),
             unit: metric.unit(),
-            model: found.model.name(),
+            model: found.as_ref().ok().map(|found| found.model.name()),
             level: LEVEL,
             step_seconds: HOUR / 1000,
-            points: points(&found),
+            points: found.as_ref().map(points).unwrap_or_default(),
+            reason: found.err(),
         })
     })
     .await
 }
 
-fn unprocessable(error: &impl ToString) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
-}
-
-/// The best model of all where the past holds enough days; else ETS, which knows no season, for a quarter of that past.
+/// The best of the quick models where the past holds enough days; else ETS, which knows no season, for a quarter of that past.
 fn plan(series: &Regular, hours: usize) -> Plan {
     let needs = forecasts::needs(SEASON, hours);
     if series.len() >= needs {
-        return Plan { models: Model::ALL.to_vec(), horizon: hours, season: SEASON, level: LEVEL };
+        return Plan { models: Model::QUICK.to_vec(), horizon: hours, season: SEASON, level: LEVEL };
     }
     let horizon = hours.min(series.len() / 4).max(1);
     Plan { models: vec![Model::Ets], horizon, season: 2, level: LEVEL }

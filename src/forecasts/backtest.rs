@@ -71,7 +71,7 @@ pub fn run(history: &Regular, model: Model, plan: &Plan) -> Result<(Backtest, Er
 
 /// Steps before the first moment that forecasts are made from.
 fn needs_before_origin(season: usize) -> usize {
-    Model::ALL.into_iter().map(|model| model.needs(season)).max().unwrap_or(1)
+    Model::QUICK.into_iter().map(|model| model.needs(season)).max().unwrap_or(1)
 }
 
 /// Steps of history that a back-test takes.

@@ -1,7 +1,7 @@
 //! What a series will do next: models over regular series in memory, judged by how they would have done. No CQL here
 //! and no printing.
 //!
-//! - [`models`]: seasonal-naive, ETS and MSTL: point forecasts.
+//! - [`models`]: seasonal-naive, ETS, MSTL and, where it is built in, Prophet: point forecasts.
 //! - [`backtest`]: forecasts from many past moments, compared with what came: errors, and the intervals that follow.
 //! - [`forecast`]: the model of choice, with intervals, and when it crosses a limit.
 
@@ -9,6 +9,8 @@ use crate::analytics::series::Regular;
 
 pub mod backtest;
 pub mod models;
+#[cfg(feature = "prophet")]
+mod prophet;
 
 use backtest::{Backtest, Errors};
 pub use models::Model;
@@ -167,7 +169,7 @@ mod tests {
     }
 
     fn plan() -> Plan {
-        Plan { models: Model::ALL.to_vec(), horizon: 24, season: 24, level: 0.9 }
+        Plan { models: Model::QUICK.to_vec(), horizon: 24, season: 24, level: 0.9 }
     }
 
     #[test]

@@ -15,16 +15,26 @@ pub enum Model {
     Ets,
     /// The last season of MSTL's, on top of ETS of what is left without it.
     Mstl,
+    /// Trend with change points and a Fourier season; only where it was built in.
+    Prophet,
 }
 
 impl Model {
-    pub const ALL: [Self; 3] = [Self::SeasonalNaive, Self::Ets, Self::Mstl];
+    /// Those that take milliseconds.
+    pub const QUICK: [Self; 3] = [Self::SeasonalNaive, Self::Ets, Self::Mstl];
+
+    /// All that this program has.
+    pub fn all() -> Vec<Self> {
+        let prophet = cfg!(feature = "prophet").then_some(Self::Prophet);
+        Self::QUICK.into_iter().chain(prophet).collect()
+    }
 
     pub fn name(self) -> &'static str {
         match self {
             Self::SeasonalNaive => "seasonal-naive",
             Self::Ets => "ets",
             Self::Mstl => "mstl",
+            Self::Prophet => "prophet",
         }
     }
 
@@ -34,7 +44,7 @@ impl Model {
         match self {
             Self::SeasonalNaive => season,
             Self::Ets => FEWEST,
-            Self::Mstl => (2 * season + 1).max(FEWEST),
+            Self::Mstl | Self::Prophet => (2 * season + 1).max(FEWEST),
         }
     }
 
@@ -44,8 +54,21 @@ impl Model {
             Self::SeasonalNaive => Ok(last_season(history, season, horizon)),
             Self::Ets => ets(history, horizon, self.name()),
             Self::Mstl => mstl(history, season, horizon),
+            Self::Prophet => prophet(history, season, horizon),
         }
     }
+}
+
+#[cfg(feature = "prophet")]
+fn prophet(history: &[f64], season: usize, horizon: usize) -> Result<Vec<f64>, ForecastError> {
+    super::prophet::forecast(history, season, horizon)
+        .map_err(|reason| ForecastError::Model { model: Model::Prophet.name(), reason })
+}
+
+#[cfg(not(feature = "prophet"))]
+fn prophet(_: &[f64], _: usize, _: usize) -> Result<Vec<f64>, ForecastError> {
+    let reason = "this iotctl was built without it (build it with --features prophet)".to_owned();
+    Err(ForecastError::Model { model: Model::Prophet.name(), reason })
 }
 
 fn last_season(history: &[f64], season: usize, horizon: usize) -> Vec<f64> {
@@ -103,7 +126,7 @@ mod tests {
         let line: Vec<f64> = (0..40).map(|step| 3.0 + 0.5 * f64::from(step)).collect();
         let found = Model::Ets.forecast(&line, 24, 4).unwrap();
         assert!((found[3] - 24.5).abs() < 0.2, "{found:?}");
-        for model in Model::ALL {
+        for model in Model::QUICK {
             let found = model.forecast(&[7.0; 60], 24, 3).unwrap();
             assert!(found.iter().all(|value| (value - 7.0).abs() < 1e-6), "{model:?} {found:?}");
         }

@@ -18,6 +18,7 @@ use crate::cassandra::writes::{self, WriteStatements};
 use crate::cassandra::{Batch, Values};
 use crate::config::{IngestConfig, SchemaConfig};
 use crate::detection::{Alert, Detector};
+use crate::kafka::alerts::AlertProducer;
 use crate::kafka::consumer::{Commit, Message};
 use crate::kafka::dead_letters::DeadLetter;
 use crate::kafka::producer::Position;
@@ -39,9 +40,7 @@ pub(super) struct Intake {
     breaker: Breaker,
     catalog: Catalog,
     /// Where there are rules to detect by.
-    detector: Option<Detector>,
-    /// Memory for the alerts about one reading.
-    raised: Vec<Alert>,
+    detection: Option<Detection>,
     open: HashMap<(GroupId, Bucket), OpenBatch>,
     /// When each open batch is due, oldest first; entries of batches that filled up before are skipped.
     due: VecDeque<(Instant, (GroupId, Bucket), u64)>,
@@ -67,6 +66,12 @@ struct Settings {
     commit_interval: Duration,
     bucket: Duration,
     limits: DecodeLimits,
+}
+
+/// What judges readings, and where its alerts go.
+pub(super) struct Detection {
+    pub detector: Detector,
+    pub alerts: AlertProducer,
 }
 
 /// Rows of one partition that wait for company.
@@ -97,7 +102,7 @@ impl Intake {
         ingest: &IngestConfig,
         schema: &SchemaConfig,
         statements: WriteStatements,
-        detector: Option<Detector>,
+        detection: Option<Detection>,
         writer: Writer,
         completions: Receiver<Completion>,
     ) -> Self {
@@ -125,8 +130,7 @@ impl Intake {
             tracker: Tracker::default(),
             breaker: Breaker::new(ingest.max_dead_letter_percent),
             catalog: Catalog::default(),
-            detector,
-            raised: Vec::new(),
+            detection,
             open: HashMap::new(),
             due: VecDeque::new(),
             next_batch: 0,
@@ -166,22 +170,21 @@ impl Intake {
 
     /// The message is finished only when the alerts about it are acknowledged too.
     fn detect(&mut self, reading: &crate::reading::Reading<'_>, partition: i32, ticket: Ticket) {
-        let Some(detector) = &mut self.detector else { return };
-        detector.observe(partition, reading, |alert| self.raised.push(alert));
-        for alert in self.raised.drain(..) {
+        let Some(Detection { detector, alerts }) = &mut self.detection else { return };
+        detector.observe(partition, reading, |alert| {
             let bytes = size_of::<Alert>() + alert.message.len();
             self.tracker.hold(ticket);
             self.in_flight_bytes += bytes;
             self.in_flight_batches += 1;
-            self.writer.announce(alert, ticket, bytes);
-        }
+            self.writer.announce(alerts, alert, ticket, bytes);
+        });
     }
 
     /// Partitions are no longer ours.
     pub fn forget(&mut self, partitions: impl IntoIterator<Item = i32>) {
         for partition in partitions {
             self.tracker.forget([partition]);
-            if let Some(detector) = &mut self.detector {
+            if let Some(Detection { detector, .. }) = &mut self.detection {
                 detector.forget(partition);
             }
         }
@@ -285,7 +288,7 @@ impl Intake {
         }
         self.metrics.in_flight_bytes.set(self.in_flight_bytes as i64);
         self.metrics.in_flight_batches.set(self.in_flight_batches as i64);
-        if let Some(detector) = &mut self.detector {
+        if let Some(Detection { detector, .. }) = &mut self.detection {
             self.metrics.late_values.inc_by(detector.take_late());
             self.metrics.forgotten_sensors.inc_by(detector.take_forgotten());
         }

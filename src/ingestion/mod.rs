@@ -41,7 +41,7 @@ mod pump;
 pub mod tracker;
 mod writer;
 
-use intake::Intake;
+use intake::{Detection, Intake};
 use pump::{Pump, UntilEnd};
 use writer::{Patience, Writer};
 
@@ -90,12 +90,17 @@ pub async fn run(
         .rollup
         .in_ingest
         .then(|| tokio::spawn(rollups(config, session.clone(), metrics.clone(), stop_rollups.clone())));
+    let detection = match options.rules {
+        Some(rules) => {
+            Some(Detection { detector: Detector::new(rules), alerts: AlertProducer::new(&config.kafka)? })
+        }
+        None => None,
+    };
     let (completions, completed) = mpsc::channel();
     let writer = Writer {
         session,
         statements: statements.clone(),
         dead_letters: DeadLetterProducer::new(&config.kafka)?,
-        alerts: options.rules.is_some().then(|| AlertProducer::new(&config.kafka)).transpose()?,
         runtime: tokio::runtime::Handle::current(),
         completions,
         metrics: metrics.clone(),
@@ -103,8 +108,7 @@ pub async fn run(
         burying: Patience::default(),
         announcing: Patience::default(),
     };
-    let detector = options.rules.map(Detector::new);
-    let intake = Intake::new(&config.ingest, &config.schema, statements, detector, writer, completed);
+    let intake = Intake::new(&config.ingest, &config.schema, statements, detection, writer, completed);
     let pump = Pump {
         intake: Arc::new(Mutex::new(intake)),
         kafka: config.kafka.clone(),

@@ -49,8 +49,6 @@ pub(super) struct Writer {
     pub session: Session,
     pub statements: WriteStatements,
     pub dead_letters: DeadLetterProducer,
-    /// Where there are rules to detect by.
-    pub alerts: Option<AlertProducer>,
     pub runtime: Handle,
     pub completions: Sender<Completion>,
     pub metrics: IngestMetrics,
@@ -183,17 +181,18 @@ impl Writer {
         });
     }
 
-    /// Sends an alert to its topic.
-    pub fn announce(&self, alert: Alert, ticket: Ticket, bytes: usize) {
-        let (writer, producer) = (self.clone(), self.alerts.clone());
+    /// Sends an alert to its topic: in the order of these calls, unless it has to be tried again.
+    pub fn announce(&self, producer: &AlertProducer, alert: Alert, ticket: Ticket, bytes: usize) {
+        let (writer, producer) = (self.clone(), producer.clone());
+        let mut attempt = producer.send(&alert);
         self.runtime.spawn(async move {
             let mut attempts = Attempts::new(&writer, &writer.announcing);
             let sent = loop {
-                let Some(producer) = &producer else { break Err("there is no topic for alerts".to_owned()) };
-                let Err(error) = producer.send(&alert).await else { break Ok(()) };
+                let Err(error) = attempt.await else { break Ok(()) };
                 if let Err(reason) = attempts.failed("send an alert", &error, !error.is_hopeless()).await {
                     break Err(reason);
                 }
+                attempt = producer.send(&alert);
             };
             writer.sent(sent, &writer.announcing, ticket, bytes, || {
                 let labels = [alert.rule.as_str(), alert.severity.name(), alert.state.name()];

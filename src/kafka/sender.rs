@@ -1,7 +1,6 @@
 //! Single messages to a topic beside the readings, each with its own acknowledgement.
 
-use std::time::Duration;
-
+use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
@@ -9,9 +8,6 @@ use super::Error;
 use super::client::{Reporting, set_default};
 use super::producer::producer_config;
 use crate::config::KafkaConfig;
-
-/// A full queue is waited for this long; whoever sends tries again.
-const QUEUE_WAIT: Duration = Duration::from_secs(10);
 
 /// Sends to one topic.
 #[derive(Clone)]
@@ -31,17 +27,30 @@ impl Sender {
         Ok(Self { inner, topic, what })
     }
 
-    /// Returns once all in-sync replicas have the message.
-    pub async fn send(&self, key: Option<&[u8]>, payload: &[u8], headers: OwnedHeaders) -> Result<(), Error> {
+    /// Queues the message before it returns, so that messages leave in the order of these calls. The future ends once all
+    /// in-sync replicas have it; a full queue is an error that passes by itself.
+    pub fn send(
+        &self,
+        key: Option<&[u8]>,
+        payload: &[u8],
+        headers: OwnedHeaders,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).payload(payload).headers(headers);
         if let Some(key) = key {
             record = record.key(key);
         }
-        match self.inner.send(record, QUEUE_WAIT).await {
-            Ok(_) => Ok(()),
-            Err((source, _)) => {
-                Err(Error::client(format!("send to the {} topic {:?}", self.what, self.topic), source))
-            }
+        let queued = self.inner.send_result(record).map_err(|(cause, _)| cause);
+        let action = format!("send to the {} topic {:?}", self.what, self.topic);
+        async move {
+            let failed = match queued {
+                Ok(delivery) => match delivery.await {
+                    Ok(Ok(_)) => return Ok(()),
+                    Ok(Err((cause, _))) => cause,
+                    Err(_) => KafkaError::Canceled,
+                },
+                Err(cause) => cause,
+            };
+            Err(Error::client(action, failed))
         }
     }
 }

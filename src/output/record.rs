@@ -180,6 +180,14 @@ impl<W: Write> Records<W> {
         closed(self.writer.flush())
     }
 
+    /// Shows what is written so far: for rows that come slowly. A table's widths are then those of its first rows.
+    pub fn show(&mut self) -> anyhow::Result<()> {
+        if self.format == Format::Table && !self.block.is_empty() {
+            self.write_block()?;
+        }
+        self.flush()
+    }
+
     /// Ends the result. Returns the number of rows.
     pub fn finish(mut self) -> anyhow::Result<u64> {
         match self.format {
@@ -440,6 +448,22 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(!text.contains('\u{1b}'));
         assert_eq!(printed(Format::Table, None, &rows).lines().count(), 3, "no wrapping without a terminal");
+    }
+
+    #[test]
+    fn rows_that_come_slowly_are_shown_as_they_come() {
+        let mut shown = Vec::new();
+        let headings = vec![Heading::left("name")];
+        let mut records = Records::new(&mut shown, Format::Table, Clock::Utc, headings, None).unwrap();
+        records.show().unwrap();
+        records.write(&[Cell::Text("first")]).unwrap();
+        records.show().unwrap();
+        assert!(String::from_utf8_lossy(records.writer.as_slice()).contains("first"));
+        records.write(&[Cell::Text("second")]).unwrap();
+        assert_eq!(records.finish().unwrap(), 2);
+        let shown = String::from_utf8(shown).unwrap();
+        assert_eq!(shown.matches("name").count(), 1, "{shown}");
+        assert!(shown.contains("first") && shown.contains("secon"), "{shown}");
     }
 
     #[test]

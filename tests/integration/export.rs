@@ -12,7 +12,8 @@ use crate::lab::Lab;
 
 crate::trials![
     a_folder_holds_what_query_prints_and_goes_on_where_it_stopped,
-    text_formats_and_one_file_agree
+    text_formats_and_one_file_agree,
+    an_export_that_is_stopped_or_killed_goes_on_where_it_was,
 ];
 
 /// A reading's (sensor, moment in ms) and its temperature.
@@ -144,5 +145,53 @@ fn text_formats_and_one_file_agree() -> anyhow::Result<()> {
     let file = work.path().join("all.parquet");
     lab.ok(&["export", "--output", file.to_str().context("no UTF-8")?])?;
     ensure!(read(&[file])? == expected, "one file differs from `query`");
+    Ok(())
+}
+
+fn an_export_that_is_stopped_or_killed_goes_on_where_it_was() -> anyhow::Result<()> {
+    let lab = Lab::new("export_killed")?;
+    let count = 60_000;
+    let simulate = ["-q", "simulate", "--rate", "0", "--sensors", "100", "--start", "2026-11-01T00:00:00Z"];
+    lab.ok(&[&simulate[..], &["--step", "20m", "--count", &count.to_string()]].concat())?;
+    lab.ingest()?;
+    let whole = lab.ok(&["-q", "export", "--format", "ndjson", "--output", "-"])?;
+    let expected = parse(&whole)?;
+    ensure!(expected.len() == count, "{} readings", expected.len());
+    let work = tempfile::tempdir()?;
+    for signal in [nix::sys::signal::SIGKILL, nix::sys::signal::SIGINT] {
+        let folder = work.path().join(signal.as_str());
+        let output = folder.to_str().context("no UTF-8")?.to_owned();
+        let arguments = [
+            "-q",
+            "export",
+            "--partition-by",
+            "location,device_type,day",
+            "--report",
+            "json",
+            "--output",
+            &output,
+        ];
+        let quiet = std::process::Stdio::null;
+        let mut running = lab.command(&arguments).stdout(quiet()).stderr(quiet()).spawn()?;
+        let finished = || -> anyhow::Result<usize> {
+            Ok(if folder.is_dir() { parquet_files(&folder)?.len() } else { 0 })
+        };
+        while finished()? < 5 && running.try_wait()?.is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(running.id())?), signal)?;
+        let status = running.wait()?;
+        let before = finished()?;
+        if signal == nix::sys::signal::SIGINT {
+            ensure!(status.code() == Some(130), "{status:?}");
+        }
+        let report: serde_json::Value = serde_json::from_str(&lab.ok(&arguments)?)?;
+        ensure!(report["rows"] == count, "{signal}: {report}");
+        let now = report["rows_now"].as_u64().context("rows_now")? as usize;
+        ensure!(before > 0 && now < count, "{signal}: not cut in the middle: {before} files, {report}");
+        let files = parquet_files(&folder)?;
+        ensure!(files.len() > before, "{signal}: {before} of {} files were there", files.len());
+        ensure!(read(&files)? == expected, "{signal}: the resumed export is another");
+    }
     Ok(())
 }

@@ -20,8 +20,8 @@ const state = {
   zoom: null, // {from, to}
   series: null,
   anomalies: [],
-  forecast: [], // {time, value, low, high}
-  hasForecast: false,
+  forecast: [], // {at, value, low, high}
+  forecastOf: null,
   cursor: null,
 };
 
@@ -546,25 +546,33 @@ async function loadSeries() {
   const parameters = { sensor: state.chosen.id, metric: state.metric, columns, ...span };
   $("chart").setAttribute("aria-busy", "true");
   try {
-    const [series, forecast] = await Promise.all([
-      ask("series", "/api/series", parameters),
-      state.hasForecast && !zoom ? ask("forecast", "/api/forecast", { sensor: state.chosen.id, metric: state.metric }).catch(() => null) : null,
-    ]);
+    const series = await ask("series", "/api/series", parameters);
     if (!series) return;
     const points = series.points.map((point) => ({ at: time(point.time), value: point.value }));
     state.series = { ...series, from: time(series.from), to: time(series.to), points };
-    if (!zoom) {
-      state.forecast = (forecast?.points ?? []).map((point) => ({ ...point, at: time(point.time) }));
-    }
     state.cursor = null;
     showStats();
     draw();
+    loadForecast();
   } catch (error) {
     state.series = null;
     draw(error.message);
   } finally {
     $("chart").removeAttribute("aria-busy");
   }
+}
+
+/** By the hour, so every ten minutes are enough. Where there is none, as for a sensor that is new, there is no band. */
+async function loadForecast() {
+  const { chosen, metric } = state;
+  const of = `${chosen.id} ${metric} ${Math.floor(Date.now() / 600e3)}`;
+  if (state.forecastOf === of) return;
+  state.forecastOf = of;
+  state.forecast = [];
+  const found = await ask("forecast", "/api/forecast", { sensor: chosen.id, metric }).catch(() => null);
+  if (state.forecastOf !== of || !found) return;
+  state.forecast = found.points.map((point) => ({ ...point, at: time(point.time) }));
+  if (state.series) draw();
 }
 
 const follow = throttled(3000, () => !state.zoom && loadSeries());
@@ -633,8 +641,10 @@ function draw(trouble) {
   const width = parent.clientWidth;
   const height = parent.clientHeight;
   const { points } = series;
-  const band = state.zoom ? [] : state.forecast;
   const from = series.from;
+  // What comes takes at most a quarter of the chart.
+  const farthest = series.to + (series.to - from) / 3;
+  const band = state.zoom ? [] : state.forecast.filter((point) => point.at <= farthest);
   const to = Math.max(series.to, ...band.map((point) => point.at));
   const values = [...points.map((point) => point.value), ...band.flatMap((point) => [point.low, point.high])];
   let low = Math.min(...values);
@@ -992,5 +1002,4 @@ setInterval(() => {
   for (const [key, row] of state.rows) if (state.readings.has(key)) showAge(row, state.readings.get(key));
 }, 1000);
 setInterval(() => !document.hidden && state.fleet && (loadExtremes(), loadSilent()), 60e3);
-// Where this server can forecast, its description says so.
-ask("api", "/api/openapi.json").then((api) => (state.hasForecast = "/api/forecast" in (api?.paths ?? {})), () => {}).finally(connect);
+connect();
