@@ -4,10 +4,10 @@
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
 
+use augurs::prophet::optimizer::OptimizeOpts;
 use augurs::prophet::wasmstan::WasmstanOptimizer;
 use augurs::prophet::{
-    OptimizeOpts, PositiveFloat, PredictionData, Prophet, ProphetOptions, Seasonality, SeasonalityOption,
-    TrainingData,
+    PositiveFloat, PredictionData, Prophet, ProphetOptions, Seasonality, SeasonalityOption, TrainingData,
 };
 
 /// Steps are an hour long to the model, whatever they are: it scales time anyway, and its own seasons are left out.
@@ -23,8 +23,8 @@ pub fn forecast(history: &[f64], season: usize, horizon: usize) -> Result<Vec<f6
     let optimizer = OPTIMIZER.get_or_init(WasmstanOptimizer::new).clone();
     let off = SeasonalityOption::Manual(false);
     let options = ProphetOptions {
-        yearly_seasonality: off.clone(),
-        weekly_seasonality: off.clone(),
+        yearly_seasonality: off,
+        weekly_seasonality: off,
         daily_seasonality: off,
         // Intervals come from back-tests, as for every model.
         uncertainty_samples: 0,

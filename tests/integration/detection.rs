@@ -234,8 +234,9 @@ fn a_killed_ingest_commits_no_reading_whose_alert_is_not_sent() -> anyhow::Resul
     }))?;
     let total = sensors as i64 * minutes;
     let path = rules.to_str().context("a path in UTF-8")?;
-    // Few at once, so that the kills come in the middle.
-    let slowly = ["-q", "-O", "ingest.max_in_flight_batches=8", "ingest", "--detect", path];
+    // Alerts linger for two seconds, and commits are due each second. A commit that did not wait for alerts would lose
+    // those that have not left when the kill comes.
+    let slowly = ["-q", "-O", "kafka.properties.linger.ms=2000", "ingest", "--detect", path];
     let sent = || -> anyhow::Result<i64> {
         let kafka = lab.kafka();
         Ok(lab.block_on(topics::end_offsets(&kafka, &kafka.alerts_topic()))?.iter().sum())
@@ -244,8 +245,8 @@ fn a_killed_ingest_commits_no_reading_whose_alert_is_not_sent() -> anyhow::Resul
     for _ in 0..3 {
         let before = sent()?;
         let mut running = lab.spawn(&slowly)?;
-        eventually("alerts are sent", Duration::from_secs(30), || Ok(sent()? > before + 500))?;
-        std::thread::sleep(Duration::from_millis(rand::random_range(0..1_000)));
+        eventually("alerts are sent", Duration::from_secs(30), || Ok(sent()? > before + 200))?;
+        std::thread::sleep(Duration::from_millis(1_500));
         running.kill()?;
         let committed: i64 = committed(&lab)?.values().sum();
         // Of each partition, the first so many readings; half of each sensor's call for an alert.
