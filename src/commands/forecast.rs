@@ -34,9 +34,9 @@ mod report;
 /// What a metric will do next, with an interval that holds it.
 ///
 /// Means over steps (an hour; of all sensors of the group, or of one) are continued by a model: `seasonal-naive` (as a
-/// season ago), `ets` (exponential smoothing; no season), `mstl` (season and trend apart), `prophet` (where it was built in). `auto` tries all of them on the
-/// past and takes the one with the least error. Intervals come from the errors that such forecasts have made in the past,
-/// and hold as far as the series goes on as it was.
+/// season ago), `ets` (exponential smoothing; no season), `mstl` (season and trend apart), `prophet` (trend with change
+/// points; where it was built in). `auto` tries all of them on the past and takes the one with the least error. Intervals
+/// come from the errors that such forecasts have made in the past, and hold as far as the series goes on as it was.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl forecast --metric temperature --location plant-1 --device-type thermostat --horizon 24h

@@ -48,6 +48,8 @@ pub struct Forecast {
     pub steps: Vec<Step>,
     /// How each model that was tried would have done; the chosen one is among them.
     pub backtests: Vec<Backtest>,
+    /// The models that could not be fitted, and why; others could.
+    pub left_out: Vec<String>,
     /// Steps of history that had no value and were filled by straight lines.
     pub filled: usize,
 }
@@ -80,8 +82,15 @@ pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastErro
         return Err(ForecastError::TooManyGaps { missing: of - measured, of });
     }
     let mut tried: Vec<(Backtest, Errors)> = Vec::new();
+    let mut left_out = Vec::new();
     for &model in &plan.models {
-        tried.push(backtest::run(history, model, plan)?);
+        match backtest::run(history, model, plan) {
+            Ok(result) => tried.push(result),
+            Err(error @ ForecastError::Model { .. }) if plan.models.len() > 1 => {
+                left_out.push(error.to_string())
+            }
+            Err(error) => return Err(error),
+        }
     }
     let best = tried.iter().enumerate().min_by(|(_, (left, _)), (_, (right, _))| {
         left.mean_absolute_error.total_cmp(&right.mean_absolute_error)
@@ -91,6 +100,7 @@ pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastErro
             model: Model::SeasonalNaive,
             steps: Vec::new(),
             backtests: Vec::new(),
+            left_out,
             filled: 0,
         });
     };
@@ -109,6 +119,7 @@ pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastErro
         model,
         steps: steps.collect(),
         backtests: tried.into_iter().map(|(backtest, _)| backtest).collect(),
+        left_out,
         filled: of - measured,
     })
 }

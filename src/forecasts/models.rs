@@ -126,9 +126,9 @@ mod tests {
         let line: Vec<f64> = (0..40).map(|step| 3.0 + 0.5 * f64::from(step)).collect();
         let found = Model::Ets.forecast(&line, 24, 4).unwrap();
         assert!((found[3] - 24.5).abs() < 0.2, "{found:?}");
-        for model in Model::QUICK {
+        for model in Model::all() {
             let found = model.forecast(&[7.0; 60], 24, 3).unwrap();
-            assert!(found.iter().all(|value| (value - 7.0).abs() < 1e-6), "{model:?} {found:?}");
+            assert!(found.iter().all(|value| (value - 7.0).abs() < 1e-4), "{model:?} {found:?}");
         }
     }
 }

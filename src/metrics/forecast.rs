@@ -120,6 +120,7 @@ mod tests {
             model: Model::Ets,
             steps: (0..steps).map(step).collect(),
             backtests: Vec::new(),
+            left_out: Vec::new(),
             filled: 0,
         }
     }

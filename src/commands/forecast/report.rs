@@ -103,6 +103,7 @@ fn json(found: &Forecast, args: &ForecastArgs, metric: &Metric, clock: Clock) ->
         "step_seconds": args.step / 1000,
         "filled_steps": found.filled,
         "backtests": backtests,
+        "left_out": found.left_out,
         "crossing": crossing,
         "steps": steps,
     })
@@ -145,6 +146,9 @@ pub fn remark(
     output: &Output,
 ) {
     let last = series.at(series.len());
+    for reason in &found.left_out {
+        output.note(format!("left out: {reason}"));
+    }
     let chosen = found.backtests.iter().find(|test| test.model == found.model);
     if let Some(test) = chosen {
         output.note(format!(
