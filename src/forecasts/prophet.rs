@@ -1,5 +1,5 @@
 //! Prophet: trend with change points and a season as a Fourier series, fitted by Stan in WebAssembly. Behind the feature
-//! `prophet`, because the runtime doubles the time of a build and few need it.
+//! `prophet`, because its runtime is half as many crates again, and few need it.
 
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
