@@ -90,7 +90,7 @@ pub fn read(
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let context = || format!("cannot read {}", path.display());
     match format {
-        FileFormat::Ndjson => read_lines(file, &mut take).with_context(context),
+        FileFormat::Ndjson => read_lines(file, &folders(path), &mut take).with_context(context),
         FileFormat::Csv => read_csv(file, &folders(path), &mut take).with_context(context),
         FileFormat::Parquet => read_parquet(file, &folders(path), &mut take).with_context(context),
     }
@@ -112,7 +112,7 @@ fn folders(path: &Path) -> Vec<(String, String)> {
 
 type Take<'a> = &'a mut dyn FnMut(u64, Row) -> anyhow::Result<bool>;
 
-fn read_lines(file: File, take: Take<'_>) -> anyhow::Result<()> {
+fn read_lines(file: File, folders: &[(String, String)], take: Take<'_>) -> anyhow::Result<()> {
     /// A line without an end must not fill the memory; no message may be so long.
     const LONGEST: u64 = 64 << 20;
     let mut reader = BufReader::with_capacity(1 << 18, file);
@@ -125,11 +125,27 @@ fn read_lines(file: File, take: Take<'_>) -> anyhow::Result<()> {
         }
         anyhow::ensure!((length as u64) < LONGEST, "line {number} is longer than 64 MiB");
         let text = line.trim_ascii();
-        if !text.is_empty() && !take(number, Ok(text.to_vec()))? {
+        if !text.is_empty() && !take(number, Ok(json_row(text, folders)))? {
             break;
         }
     }
     Ok(())
+}
+
+/// The line as it is, unless folders add to it.
+fn json_row(text: &[u8], folders: &[(String, String)]) -> Vec<u8> {
+    if folders.is_empty() {
+        return text.to_vec();
+    }
+    match serde_json::from_slice::<Map<String, Value>>(text) {
+        Ok(own) => {
+            let mut fields = of_folders(folders);
+            fields.extend(own);
+            Value::Object(fields).to_string().into_bytes()
+        }
+        // What is wrong with it is told with every other message's rules.
+        Err(_) => text.to_vec(),
+    }
 }
 
 fn read_csv(file: File, folders: &[(String, String)], take: Take<'_>) -> anyhow::Result<()> {
@@ -317,6 +333,16 @@ mod tests {
     fn lines_are_numbered_and_blank_ones_skipped() {
         let rows = rows(FileFormat::Ndjson, "x.ndjson", "{}\n\n{\"a\":1}");
         assert_eq!(rows.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
+    fn folders_tell_what_a_line_leaves_out_and_nothing_else() {
+        let text = "{\"temperature\":21.3}\n{\"location\":\"own\"}\n[not an object\n";
+        let rows = rows(FileFormat::Ndjson, "location=a/device_type=t/x.ndjson", text);
+        let expected = serde_json::json!({"location": "a", "device_type": "t", "temperature": 21.3});
+        assert_eq!(message(&rows[0].1), expected);
+        assert_eq!(message(&rows[1].1), serde_json::json!({"location": "own", "device_type": "t"}));
+        assert_eq!(rows[2].1.as_deref(), Ok(b"[not an object".as_slice()));
     }
 
     #[test]

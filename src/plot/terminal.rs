@@ -18,6 +18,8 @@ const COLORS: [Color; 8] = [
     Color::LightCyan,
     Color::LightGreen,
 ];
+/// How often a line has its letter on it.
+const LETTERS_ON_A_LINE: usize = 6;
 const SHADES: [char; 5] = ['·', '░', '▒', '▓', '█'];
 /// From cool to warm, in the palette of 256 colours; each can be told from a dark and a light background.
 const RAMP: [u8; 8] = [27, 33, 37, 71, 142, 178, 208, 196];
@@ -86,6 +88,20 @@ pub fn chart(chart: &Chart, size: Size, color: bool) -> Option<String> {
             );
         }
     }
+    // Letters, for those who do not see colours; of several lines alone.
+    let letters: Vec<Vec<(f64, f64)>> = match lines.len() {
+        0 | 1 => Vec::new(),
+        count => lines.iter().enumerate().map(|(index, parts)| lettered(parts, index, count)).collect(),
+    };
+    for ((index, points), color) in letters.iter().enumerate().zip(COLORS.into_iter().cycle()) {
+        sets.push(
+            Dataset::default()
+                .data(points)
+                .marker(Marker::Custom(letter(index)))
+                .graph_type(GraphType::Scatter)
+                .style(Style::default().fg(color)),
+        );
+    }
     let marked = Style::default().fg(Color::Red).add_modifier(Modifier::BOLD);
     sets.push(
         Dataset::default().data(&marks).marker(Marker::Dot).graph_type(GraphType::Scatter).style(marked),
@@ -103,14 +119,27 @@ pub fn chart(chart: &Chart, size: Size, color: bool) -> Option<String> {
     widget.render(area, &mut buffer);
     let mut text = format!("{}\n{}", chart.title, to_text(&buffer, color));
     if chart.series.len() > 1 {
-        for (series, line) in chart.series.iter().zip(COLORS.into_iter().cycle()) {
-            text += &paint("── ", &Style::default().fg(line), color);
+        for ((index, series), line) in chart.series.iter().enumerate().zip(COLORS.into_iter().cycle()) {
+            text += &paint(&format!("─{}─ ", letter(index)), &Style::default().fg(line), color);
             text += &series.name;
             text += "  ";
         }
         text.push('\n');
     }
     Some(text)
+}
+
+/// A, B, … Z, and again.
+fn letter(index: usize) -> char {
+    char::from(b'A' + (index % 26) as u8)
+}
+
+/// The points of a line that bear its letter: apart from those of the others.
+fn lettered(parts: &[Vec<(f64, f64)>], index: usize, of: usize) -> Vec<(f64, f64)> {
+    let points: Vec<_> = parts.iter().flatten().copied().collect();
+    let turns = LETTERS_ON_A_LINE * of;
+    let at = |turn: usize| (turn * of + index) * points.len() / turns;
+    (0..LETTERS_ON_A_LINE).filter_map(|turn| points.get(at(turn)).copied()).collect()
 }
 
 /// A map as lines of text: a line a day, two columns an hour.
@@ -219,6 +248,20 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(chart(&wave(), size, true).unwrap().contains("\u{1b}[36m"));
         assert_eq!(chart(&Chart::default(), size, false), None);
+    }
+
+    #[test]
+    fn several_lines_are_told_apart_by_letters() {
+        let mut chart = wave();
+        let shifted = chart.series[0].points.iter().map(|point| Point { value: point.value + 5.0, ..*point });
+        chart.series.push(Series { name: "other".into(), points: shifted.collect() });
+        let text = super::chart(&chart, Size { width: 80, height: 20 }, false).unwrap();
+        for (name, letter) in [("a", 'A'), ("other", 'B')] {
+            assert!(text.contains(&format!("─{letter}─ {name}")), "{text}");
+            assert!(text.matches(letter).count() > LETTERS_ON_A_LINE / 2, "{text}");
+        }
+        let alone = super::chart(&wave(), Size { width: 80, height: 20 }, false).unwrap();
+        assert!(!alone.contains('A'), "{alone}");
     }
 
     #[test]

@@ -1,4 +1,7 @@
-"""Compares the results of the Spark jobs with a brute force over readings as iotctl prints them."""
+"""Compares a Spark job's Parquet files and table with a brute force over readings as iotctl prints them.
+
+Usage: compare.py READINGS.ndjson FOLDER CASSANDRA KEYSPACE JOB (the table has the job's name)
+"""
 
 import json
 import math
@@ -8,7 +11,11 @@ from collections import defaultdict
 from datetime import datetime, timezone
 
 import pyarrow.parquet as parquet
+from cassandra.cluster import Cluster
+from cassandra.query import dict_factory
 
+# How many values before it a value of the training set looks back on.
+WINDOW = 60
 METRICS = ["temperature", "humidity", "pressure", "light_level", "gas_concentration"]
 
 
@@ -35,17 +42,28 @@ def same(name, expected, found) -> None:
         raise SystemExit(f"{name}: expected {expected}, Spark says {found}")
 
 
+def near(name, expected, found) -> None:
+    """For what differences of nearly equal numbers enter."""
+    if expected is None or found is None:
+        same(name, expected, found)
+    elif not math.isclose(expected, found, rel_tol=1e-6, abs_tol=1e-6):
+        raise SystemExit(f"{name}: expected {expected}, Spark says {found}")
+
+
+def deviation(values: list[float], mean: float) -> float:
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+
+
 def utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
 
 
-def compare_aggregates(readings, folder: str, unit: str) -> tuple[int, int]:
+def compare_aggregates(readings, rows: list[dict], unit: str) -> tuple[int, int]:
     series = defaultdict(list)
     floor = dict(minute=0, second=0, microsecond=0) | (dict(hour=0) if unit == "day" else {})
     for sensor, at, measured, _ in readings:
         for metric, value in measured.items():
             series[*sensor, metric, at.replace(**floor)].append(value)
-    rows = parquet.read_table(folder).to_pylist()
     same(f"{unit}: rows", len(series), len(rows))
     for row in rows:
         key = (row["location"], row["device_type"], row["iot_sensor_id"], row["metric"], utc(row[unit]))
@@ -58,17 +76,14 @@ def compare_aggregates(readings, folder: str, unit: str) -> tuple[int, int]:
         same(f"{key} max", max(values), row["max"])
         same(f"{key} sum", math.fsum(values), row["sum"])
         same(f"{key} mean", mean, row["mean"])
-        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
-        if not math.isclose(deviation, row["stddev"], rel_tol=1e-6, abs_tol=1e-6):
-            raise SystemExit(f"{key} stddev: expected {deviation}, Spark says {row['stddev']}")
+        near(f"{key} stddev", deviation(values, mean), row["stddev"])
     return len(rows), 6 * len(rows)
 
 
-def compare_health(readings, folder: str) -> tuple[int, int]:
+def compare_health(readings, rows: list[dict]) -> tuple[int, int]:
     sensors = defaultdict(list)
     for sensor, at, measured, motion in readings:
         sensors[sensor].append((at, measured, motion))
-    rows = parquet.read_table(folder).to_pylist()
     same("health: rows", len(sensors), len(rows))
     for row in rows:
         key = (row["location"], row["device_type"], row["iot_sensor_id"])
@@ -91,18 +106,67 @@ def compare_health(readings, folder: str) -> tuple[int, int]:
     return len(rows), (6 + len(METRICS)) * len(rows)
 
 
+def compare_training_set(readings, rows: list[dict]) -> tuple[int, int]:
+    series = defaultdict(list)
+    for sensor, at, measured, _ in readings:
+        for metric, value in measured.items():
+            series[*sensor, metric].append((at, value))
+    expected = {}
+    for key, history in series.items():
+        history.sort()
+        for index, (at, value) in enumerate(history):
+            expected[*key, at] = (value, history[max(0, index - WINDOW) : index])
+    same("training set: rows", len(expected), len(rows))
+    for row in rows:
+        at = utc(row["recorded_timestamp"])
+        key = (row["location"], row["device_type"], row["iot_sensor_id"], row["metric"], at)
+        if key not in expected:
+            raise SystemExit(f"Spark has {key}, and iotctl does not")
+        value, earlier = expected.pop(key)
+        before = [value for _, value in earlier]
+        mean = math.fsum(before) / len(before) if before else None
+        spread = deviation(before, mean) if before else None
+        same(f"{key} value", value, row["value"])
+        same(f"{key} previous", before[-1] if before else None, row["previous"])
+        since = (at - earlier[-1][0]).total_seconds() if earlier else None
+        same(f"{key} seconds since", since, row["seconds_since_previous"])
+        same(f"{key} earlier", len(before), row["earlier_count"])
+        same(f"{key} mean", mean, row["earlier_mean"])
+        near(f"{key} stddev", spread, row["earlier_stddev"])
+        same(f"{key} change", value - before[-1] if before else None, row["change"])
+        near(f"{key} z", (value - mean) / spread if spread else None, row["z"])
+        same(f"{key} hour", at.hour, row["hour_of_day"])
+        # Spark's week begins with Sunday, as 1.
+        same(f"{key} day", at.isoweekday() % 7 + 1, row["day_of_week"])
+    return len(rows), 10 * len(rows)
+
+
+JOBS = {
+    "hourly_aggregates": lambda readings, rows: compare_aggregates(readings, rows, "hour"),
+    "daily_aggregates": lambda readings, rows: compare_aggregates(readings, rows, "day"),
+    "fleet_health": compare_health,
+    "anomaly_training_set": compare_training_set,
+}
+
+
+def table(address: str, keyspace: str, name: str) -> list[dict]:
+    with Cluster([address]) as cluster:
+        session = cluster.connect(keyspace)
+        session.row_factory = dict_factory
+        return list(session.execute(f"SELECT * FROM {name}"))
+
+
 def main() -> None:
-    work = sys.argv[1]
-    readings = list(load(f"{work}/readings.ndjson"))
+    path, folder, address, keyspace, job = sys.argv[1:]
+    readings = list(load(path))
     if not readings:
         raise SystemExit("no readings to compare")
-    print(f"{len(readings)} readings")
-    for name, (rows, values) in [
-        ("hourly_aggregates", compare_aggregates(readings, f"{work}/hourly_aggregates", "hour")),
-        ("daily_aggregates", compare_aggregates(readings, f"{work}/daily_aggregates", "day")),
-        ("fleet_health", compare_health(readings, f"{work}/fleet_health")),
+    for where, rows in [
+        ("Parquet", parquet.read_table(folder).to_pylist()),
+        ("table", table(address, keyspace, job)),
     ]:
-        print(f"{name}: {rows} rows, {values} values, all equal")
+        count, values = JOBS[job](readings, rows)
+        print(f"{job}, {where}: {count} rows, {values} values of {len(readings)} readings, all equal")
 
 
 if __name__ == "__main__":
