@@ -6,7 +6,6 @@
 #   DASHBOARD_TEST_SERVERS=ADDRESS tests/dashboard/run.sh      on servers that run already at ADDRESS (ports 9042 and 9092)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../.." && pwd)
 screenshots=""
 if [[ ${1:-} == --screenshots ]]; then
     mkdir -p "${2:?a folder}"
@@ -15,35 +14,17 @@ fi
 for tool in node npm chromium; do
     command -v "$tool" >/dev/null || { echo "$tool is missing (Debian: apt-get install -y nodejs npm chromium)" >&2; exit 1; }
 done
-iotctl=${IOTCTL:-${CARGO_TARGET_DIR:-$root/target}/debug/iotctl}
-[[ -x $iotctl ]] || { echo "$iotctl is not there (run cargo build, or set IOTCTL)" >&2; exit 1; }
-iotctl=$(realpath "$iotctl")
-
-work=$(mktemp -d)
-pids=()
-servers=${DASHBOARD_TEST_SERVERS:-}
-stop() {
-    status=$?
-    trap - EXIT
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-    [[ -n $servers ]] || "$iotctl" -q down --purge --yes >/dev/null 2>&1 || true
-    rm -rf "$work"
-    exit "$status"
-}
-trap stop EXIT
-trap 'exit 130' INT TERM
-
+. "$here/../servers.sh"
 cp "$here"/package.json "$here"/package-lock.json "$here"/page.mjs "$work/"
 npm ci --prefix "$work" --no-audit --no-fund --loglevel=error
 cd "$work"
-address=${servers:-127.0.61.1}
 name=dashboard_$$
-export IOTCTL_LOCAL_DATA_DIR=$work/servers IOTCTL_LOCAL_ADDRESS=$address
-export IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT=17800 IOTCTL_LOCAL_CASSANDRA_JMX_PORT=17899
-export IOTCTL_CASSANDRA_CONTACT_POINTS=$address:9042 IOTCTL_KAFKA_BOOTSTRAP_SERVERS=$address:9092
-export IOTCTL_CASSANDRA_KEYSPACE=$name IOTCTL_KAFKA_TOPIC=$name IOTCTL_KAFKA_GROUP=$name XDG_CONFIG_HOME=$work/config
-[[ -n $servers ]] || "$iotctl" -q up >/dev/null
+export IOTCTL_CASSANDRA_KEYSPACE=$name IOTCTL_KAFKA_TOPIC=$name IOTCTL_KAFKA_GROUP=$name
+if [[ -n ${DASHBOARD_TEST_SERVERS:-} ]]; then
+    use_servers "$DASHBOARD_TEST_SERVERS"
+else
+    servers 127.0.61.1 17800
+fi
 "$iotctl" -q schema apply >/dev/null
 
 # A day of 48 sensors at four locations, up to now; and two that fell silent hours ago.
@@ -56,7 +37,7 @@ ago() { date -u -d "$1" +%FT%TZ; }
 # The same fleet goes on while the page is open.
 "$iotctl" -q simulate --rate 6 --sensors 48 --locations 4 --extremes 0 --format json >/dev/null & pids+=($!)
 "$iotctl" -q ingest --format json >/dev/null & pids+=($!)
-"$iotctl" dashboard --addr "$address:0" 2>"$work/dashboard.log" & pids+=($!)
+"$iotctl" dashboard --addr "$IOTCTL_LOCAL_ADDRESS:0" 2>"$work/dashboard.log" & pids+=($!)
 for _ in $(seq 100); do
     url=$(sed -n 's/^dashboard on \(http:[^,]*\),.*/\1/p' "$work/dashboard.log")
     [[ -z $url ]] || break

@@ -7,30 +7,14 @@
 # Usage: tests/spark/run.sh      (PYTHON=… or an active virtual environment; IOTCTL=… for another binary)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../.." && pwd)
-iotctl=$(realpath "${IOTCTL:-${CARGO_TARGET_DIR:-$root/target}/debug/iotctl}")
+. "$here/../servers.sh"
 python=${PYTHON:-${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/}python}
 SPARK_HOME=${SPARK_HOME:-$("$python" -c 'import pathlib, pyspark; print(pathlib.Path(pyspark.__file__).parent)')}
 PYSPARK_PYTHON=${PYSPARK_PYTHON:-$("$python" -c 'import sys; print(sys.executable)')}
 export SPARK_HOME PYSPARK_PYTHON
 
-work=$(mktemp -d)
-stop() {
-    status=$?
-    trap - EXIT
-    "$iotctl" -q down --purge --yes >/dev/null 2>&1 || true
-    rm -rf "$work"
-    exit "$status"
-}
-trap stop EXIT
-trap 'exit 130' INT TERM
-
-address=127.0.62.1
-export IOTCTL_LOCAL_DATA_DIR=$work/servers IOTCTL_LOCAL_ADDRESS=$address XDG_CONFIG_HOME=$work/config
-export IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT=17900 IOTCTL_LOCAL_CASSANDRA_JMX_PORT=17999
-export IOTCTL_CASSANDRA_CONTACT_POINTS=$address:9042 IOTCTL_KAFKA_BOOTSTRAP_SERVERS=$address:9092
 export IOTCTL_CASSANDRA_KEYSPACE=spark
-"$iotctl" -q up >/dev/null
+servers 127.0.62.1 17900
 for topic in mixed plain; do
     IOTCTL_KAFKA_TOPIC=$topic "$iotctl" -q schema apply >/dev/null
 done
@@ -52,19 +36,9 @@ ingest plain after 1h
 
 # In the middle of hours and days, so that what is outside must be left out.
 from=2026-03-07T01:30:00Z to=2026-03-08T20:15:00Z
-"$iotctl" -q sensors --format ndjson >"$work/sensors.ndjson"
-"$python" - "$work/sensors.ndjson" <<'PY' >"$work/groups.tsv"
-import json, sys
-sensors = map(json.loads, open(sys.argv[1]))
-for location, device_type in sorted({(sensor["location"], sensor["device_type"]) for sensor in sensors}):
-    print(location, device_type, sep="\t")
-PY
-while IFS=$'\t' read -r location device_type; do
-    "$iotctl" -q query --location "$location" --device-type "$device_type" --from "$from" --to "$to" \
-        --format ndjson </dev/null
-done <"$work/groups.tsv" >"$work/readings.ndjson"
+readings "$from" "$to" >"$work/readings.ndjson"
 
-compare() { "$python" "$here/compare.py" "$1" "$work/$2" "$address" "$IOTCTL_CASSANDRA_KEYSPACE" "$2"; }
+compare() { "$python" "$here/compare.py" "$1" "$work/$2" "$IOTCTL_LOCAL_ADDRESS" "$IOTCTL_CASSANDRA_KEYSPACE" "$2"; }
 # One value a hundredth higher, and one reading less.
 sed -E '1,/"temperature":/ s/"temperature":(-?[0-9]+)(\.[0-9]+)?/"temperature":\1.987/' "$work/readings.ndjson" >"$work/changed.ndjson"
 sed 100d "$work/readings.ndjson" >"$work/fewer.ndjson"
