@@ -41,6 +41,12 @@ const until = async (what, holds, patience = 20_000) => {
   }
   return Date.now() - began;
 };
+/** The chart is drawn anew while readings come, so there may be none at an instant. */
+const surface = async () => {
+  let box = null;
+  await until("the chart's surface", async () => (box = await page.locator(".chart .surface").boundingBox()) !== null);
+  return box;
+};
 /** A reading sent as any client would. */
 function send(location, sensor, temperature) {
   const file = join(profile, "reading.ndjson");
@@ -74,10 +80,13 @@ const steps = {
     const all = await values();
     assert.ok(all > 2000, `${all} values`);
     assert.ok((await path()).length > 3000, "the curve is short");
-    const box = await page.locator(".chart .surface").boundingBox();
+    const box = await surface();
     const middle = box.y + box.height / 2;
     await page.mouse.move(box.x + box.width / 2, middle);
     assert.match(await text(".tip"), /°C/);
+    const hovered = await path();
+    await until("drawn anew", async () => (await path()) !== hovered);
+    assert.match(await text(".tip"), /°C/, "what is read is gone when a reading comes");
     const before = await path();
     await page.mouse.move(box.x + box.width * 0.4, middle);
     await page.mouse.down();

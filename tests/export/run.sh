@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../servers.sh"
 python=${PYTHON:-${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/}python}
 "$python" -c 'import duckdb'
-servers 127.0.63.1 18000
+servers 127.0.63.1 18400
 "$iotctl" -q schema apply >/dev/null
 simulate() {
     "$iotctl" -q simulate --rate 0 --sensors 60 --locations 2 --step 10m --count 4320 --missing 0.1 --start "$1" \

@@ -14,7 +14,7 @@ PYSPARK_PYTHON=${PYSPARK_PYTHON:-$("$python" -c 'import sys; print(sys.executabl
 export SPARK_HOME PYSPARK_PYTHON
 
 export IOTCTL_CASSANDRA_KEYSPACE=spark
-servers 127.0.62.1 17900
+servers 127.0.62.1 18300
 for topic in mixed plain; do
     IOTCTL_KAFKA_TOPIC=$topic "$iotctl" -q schema apply >/dev/null
 done

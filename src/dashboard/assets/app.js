@@ -549,8 +549,10 @@ async function loadSeries() {
     const series = await ask("series", "/api/series", parameters);
     if (!series) return;
     const points = series.points.map((point) => ({ at: time(point.time), value: point.value }));
+    const cursorAt = state.series?.points[state.cursor]?.at;
     state.series = { ...series, from: time(series.from), to: time(series.to), points };
-    state.cursor = null;
+    const isShown = points.length > 0 && cursorAt >= state.series.from && cursorAt <= state.series.to;
+    state.cursor = isShown ? nearest(cursorAt) : null;
     showStats();
     draw();
     loadForecast();
@@ -701,6 +703,8 @@ function draw(trouble) {
   view = { svg, select, cross, dot, tip, x, y, at, left: MARGIN.left, right, width };
   if (hadFocus) svg.focus({ preventScroll: true });
   listenToChart(svg, surface);
+  // What somebody is reading stays.
+  if (state.cursor !== null) showCursor(state.cursor);
 }
 
 function nearest(at) {
