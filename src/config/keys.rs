@@ -366,6 +366,11 @@ pub const KEYS: &[Key] = &[
         "Heap of each Cassandra node; chosen from the machine's memory when empty.",
     ),
     optional("local.kafka_heap", HEAP, "Heap of Kafka; chosen from the machine's memory when empty."),
+    key(
+        "local.least_free_disk",
+        Size { min: MIB, max: 1024 * GIB },
+        "Below this, `status` and `doctor` complain of the disk that holds local.data_dir.",
+    ),
     key("local.boot_timeout", millis(SECOND, HOUR), "How long a server may take to come up."),
     key(
         "cluster.runtime",

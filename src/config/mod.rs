@@ -236,6 +236,8 @@ pub struct LocalConfig {
     /// Heap of each Cassandra node; chosen from the machine's memory when absent.
     pub cassandra_heap: Option<ByteSize>,
     pub kafka_heap: Option<ByteSize>,
+    /// Below this, `status` and `doctor` complain of the disk that holds `data_dir`.
+    pub least_free_disk: ByteSize,
     /// How long a server may take to come up.
     #[serde(with = "duration")]
     pub boot_timeout: Duration,
@@ -477,6 +479,7 @@ impl Default for LocalConfig {
             grafana_port: 3000,
             cassandra_heap: None,
             kafka_heap: None,
+            least_free_disk: ByteSize::gib(10),
             boot_timeout: Duration::from_secs(180),
         }
     }

@@ -454,7 +454,8 @@ mod tests {
             ttl_seconds: 864_000.0,
         };
         let judged = |free_bytes| {
-            let disk = LocalDisk { folder: "/d".into(), disk: Disk { free_bytes, total_bytes: 1 << 40 } };
+            let disk = Disk { free_bytes, total_bytes: 1 << 40 };
+            let disk = LocalDisk { folder: "/d".into(), disk, least_free_bytes: 0 };
             judge_growth(growth, Some(&disk))
         };
         assert_eq!(judged(200_000_000_000).0, Verdict::Ok);

@@ -137,11 +137,13 @@ fn disk(disk: Option<&LocalDisk>) -> Finding {
         return skipped("no local servers, and CQL does not tell a node's free disk");
     };
     let free = bytesize::ByteSize::b(disk.disk.free_bytes).display().iec();
-    let found = format!("{free} free ({:.0} %) at {}", disk.free_share() * 100.0, disk.folder.display());
-    match disk.free_share() {
-        ..0.1 => failed(found, "make room, lower schema.ttl, or move local.data_dir"),
-        ..0.2 => warning(found, "make room soon: compaction needs some, and Cassandra stops when it is full"),
-        _ => ok(found),
+    let found = format!("{free} free at {}", disk.folder.display());
+    if disk.is_short() {
+        failed(found, "make room, lower schema.ttl, move local.data_dir, or lower local.least_free_disk")
+    } else if disk.is_soon_short() {
+        warning(found, "make room soon: compaction needs some, and Cassandra stops when it is full")
+    } else {
+        ok(found)
     }
 }
 
@@ -169,11 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_warns_below_a_fifth_and_fails_below_a_tenth() {
+    fn a_disk_fails_below_the_configured_size_and_warns_below_twice_that() {
         let verdict = |free_bytes| {
-            disk(Some(&LocalDisk { folder: "/d".into(), disk: Disk { free_bytes, total_bytes: 100 } })).0
+            let bytes = Disk { free_bytes, total_bytes: 100 };
+            disk(Some(&LocalDisk { folder: "/d".into(), disk: bytes, least_free_bytes: 10 })).0
         };
-        assert_eq!([9, 15, 25].map(verdict), [Verdict::Failed, Verdict::Warning, Verdict::Ok]);
+        assert_eq!(
+            [9, 10, 19, 20].map(verdict),
+            [Verdict::Failed, Verdict::Warning, Verdict::Warning, Verdict::Ok]
+        );
         assert_eq!(disk(None).0, Verdict::Skipped);
     }
 }

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -33,8 +34,6 @@ pub const DEADLINE: Duration = Duration::from_secs(15);
 pub const KAFKA_DEADLINE: Duration = Duration::from_secs(5);
 /// A group that is behind for so long needs somebody; the alert `LagOld` has the same limit.
 pub const OLD_LAG_SECONDS: f64 = 600.0;
-/// Below this share of a disk, compaction has no room left.
-const LEAST_FREE: f64 = 0.1;
 
 /// What was learned, or why not.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -90,11 +89,18 @@ pub struct LocalDisk {
     pub folder: PathBuf,
     #[serde(flatten)]
     pub disk: disk::Disk,
+    /// `local.least_free_disk`.
+    pub least_free_bytes: u64,
 }
 
 impl LocalDisk {
-    pub fn free_share(&self) -> f64 {
-        self.disk.free_bytes as f64 / self.disk.total_bytes.max(1) as f64
+    /// Compaction has hardly any room left, and Cassandra stops when there is none.
+    pub fn is_short(&self) -> bool {
+        self.disk.free_bytes < self.least_free_bytes
+    }
+
+    pub fn is_soon_short(&self) -> bool {
+        self.disk.free_bytes / 2 < self.least_free_bytes
     }
 }
 
@@ -205,7 +211,11 @@ fn due(journals: &[Journal]) -> Vec<String> {
 fn disk_of(config: &LocalConfig) -> Option<LocalDisk> {
     let layout = Layout::of(config).ok().filter(Layout::is_ours)?;
     let folder = layout.root().to_owned();
-    Some(LocalDisk { disk: disk::of(&folder).ok()?, folder })
+    Some(LocalDisk {
+        disk: disk::of(&folder).ok()?,
+        folder,
+        least_free_bytes: config.least_free_disk.as_u64(),
+    })
 }
 
 /// A server that wants TLS or a password tells a stranger nothing; one that answers the configured client runs.
@@ -246,11 +256,12 @@ fn attention(status: &Status) -> Vec<String> {
         Section::Unknown { unknown } => attention.push(unknown.clone()),
         Section::Known(kafka) => attention.extend(kafka.attention(OLD_LAG_SECONDS)),
     }
-    if let Some(disk) = status.disk.as_ref().filter(|disk| disk.free_share() < LEAST_FREE) {
+    if let Some(disk) = status.disk.as_ref().filter(|disk| disk.is_short()) {
+        let [free, least] =
+            [disk.disk.free_bytes, disk.least_free_bytes].map(|bytes| ByteSize::b(bytes).display().iec());
+        let folder = disk.folder.display();
         attention.push(format!(
-            "{:.0} % of the disk of {} is free (make room, or lower schema.ttl)",
-            disk.free_share() * 100.0,
-            disk.folder.display()
+            "{free} of the disk of {folder} are free, less than local.least_free_disk, {least} (make room, or lower schema.ttl)"
         ));
     }
     attention.extend(status.due.iter().map(|due| format!("due: {due}")));
@@ -331,11 +342,11 @@ pub mod tests {
         let mut status = well();
         let server = |state| ServerStatus { state, ..silent(Kind::Kafka, "127.0.0.1:9092") };
         status.local = vec![server(State::Stopped), server(State::Crashed)];
-        status.disk =
-            Some(LocalDisk { folder: "/data".into(), disk: disk::Disk { free_bytes: 5, total_bytes: 100 } });
+        let disk = disk::Disk { free_bytes: 5 << 30, total_bytes: 100 << 30 };
+        status.disk = Some(LocalDisk { folder: "/data".into(), disk, least_free_bytes: 10 << 30 });
         let attention = attention(&status);
         assert_eq!(attention.len(), 2, "{attention:?}");
-        assert!(attention[0].starts_with("5 % of the disk of /data is free"), "{attention:?}");
+        assert!(attention[0].starts_with("5.0 GiB of the disk of /data are free, less"), "{attention:?}");
         assert!(attention[1].contains("ended by itself (`iotctl up`"), "{attention:?}");
     }
 }
