@@ -437,7 +437,7 @@ async fn picture(
     let marks = caught.found.iter().map(|found| found.anomaly.worst.point).collect();
     let title = format!("{}, {} anomalies", plots::title(metric), caught.found.len());
     let limit = args.above.or(args.below).map(f64::from);
-    Ok(Picture::Chart(Chart { title, series, marks, limit, ..Chart::default() }))
+    Ok(Picture::Chart(Chart { title, series, marks, limit, clock: args.time.clock(), ..Chart::default() }))
 }
 
 /// One line: how good these anomalies are by a file of labels.

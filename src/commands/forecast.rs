@@ -194,7 +194,7 @@ pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
     if args.backtest {
         report::print_backtests(&made.found.backtests, args, output)?;
     } else if args.plot.plot.is_some() {
-        args.plot.show(&report::picture(&made.found, &made.series, args, metric), output)?;
+        args.plot.show(&report::picture(&made.found, &made.series, args, metric, clock), output)?;
     } else {
         report::print(&made.found, args, metric, clock, output)?;
     }

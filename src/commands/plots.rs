@@ -11,7 +11,7 @@ use crate::reading::Metric;
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct PlotArgs {
-    /// Draw it: in the terminal, or to FILE.svg, FILE.png or FILE.html; times are UTC's
+    /// Draw it: in the terminal, or to FILE.svg, FILE.png or FILE.html
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub plot: Option<Target>,
 }

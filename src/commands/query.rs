@@ -212,7 +212,12 @@ async fn draw(
     }
     let series =
         lines.iter().map(|(sensor, line)| Series { name: sensor.to_string(), points: line.points() });
-    let mut chart = Chart { title: plots::title(metric), series: series.collect(), ..Chart::default() };
+    let mut chart = Chart {
+        title: plots::title(metric),
+        series: series.collect(),
+        clock: args.time.clock(),
+        ..Chart::default()
+    };
     plots::at_most_told_apart(&mut chart.series, sensors.len(), &context.output);
     for series in &chart.series {
         let by_value = |left: &&Point, right: &&Point| left.value.total_cmp(&right.value);

@@ -244,7 +244,7 @@ fn picture(args: &StatsArgs, metric: &Metric, lines: &BTreeMap<Key, Line>) -> Pi
     }
     let title = format!("average {title}, and its range");
     let series = vec![Series { name: "avg".to_owned(), points }];
-    Picture::Chart(Chart { title, series, band, ..Chart::default() })
+    Picture::Chart(Chart { title, series, band, clock: args.time.clock(), ..Chart::default() })
 }
 
 pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {

@@ -81,6 +81,15 @@ impl Clock {
             Clock::Local => moment.with_timezone(&Local).to_rfc3339_opts(SecondsFormat::Millis, false),
         }
     }
+
+    /// By a pattern of chrono's; the bare number where the calendar ends.
+    pub fn format(self, at: i64, pattern: &str) -> String {
+        let Some(moment) = DateTime::<Utc>::from_timestamp_millis(at) else { return at.to_string() };
+        match self {
+            Clock::Utc => moment.format(pattern).to_string(),
+            Clock::Local => moment.with_timezone(&Local).format(pattern).to_string(),
+        }
+    }
 }
 
 /// Prints rows under the same headings. Call [`Records::finish`] after the last.

@@ -10,6 +10,7 @@ use plotters::prelude::*;
 use plotters::style::register_font;
 
 use super::{Chart, HeatMap, moment, value};
+use crate::output::record::Clock;
 
 const WIDTH: u32 = 1_200;
 const HEIGHT: u32 = 600;
@@ -124,7 +125,7 @@ fn draw_chart<B: DrawingBackend>(chart: &Chart, area: &DrawingArea<B, Shift>) ->
         .configure_mesh()
         .x_labels(8)
         .y_labels(8)
-        .x_label_formatter(&|at| moment(*at, to - from))
+        .x_label_formatter(&|at| moment(*at, to - from, chart.clock))
         .y_label_formatter(&|at| value(*at, high - low))
         .label_style((FONT, 14))
         .light_line_style(TRANSPARENT)
@@ -179,7 +180,7 @@ fn draw_map<B: DrawingBackend>(map: &HeatMap, area: &DrawingArea<B, Shift>) -> a
     let mut context = builder.build_cartesian_2d(0i32..24, rows..0).map_err(failed)?;
     let day = |row: &i32| {
         let day = usize::try_from(*row).ok().and_then(|row| map.days.get(row));
-        day.map_or_else(String::new, |(day, _)| moment(*day, i64::MAX))
+        day.map_or_else(String::new, |(day, _)| moment(*day, i64::MAX, Clock::Utc))
     };
     context
         .configure_mesh()
@@ -239,6 +240,7 @@ mod tests {
                 Series { name: "other".into(), points },
             ],
             limit: Some(0.75),
+            clock: Clock::Utc,
         })
     }
 

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use crate::analytics::series::Point;
+use crate::output::record::Clock;
 
 pub mod envelope;
 pub mod files;
@@ -65,6 +66,8 @@ pub struct Chart {
     /// Points that are to be seen, such as extremes and anomalies.
     pub marks: Vec<Point>,
     pub limit: Option<f64>,
+    /// Whose time the axis shows.
+    pub clock: Clock,
 }
 
 /// Lines that can be told from each other.
@@ -133,17 +136,16 @@ impl HeatMap {
 }
 
 /// A moment as an axis shows it: the finer, the shorter what is shown.
-fn moment(at: i64, shown: i64) -> String {
+fn moment(at: i64, shown: i64, clock: Clock) -> String {
     const DAY: i64 = 86_400_000;
-    let format = if shown <= DAY {
+    let pattern = if shown <= DAY {
         "%H:%M"
     } else if shown <= 15 * DAY {
         "%m-%d %H:%M"
     } else {
         "%Y-%m-%d"
     };
-    chrono::DateTime::from_timestamp_millis(at)
-        .map_or_else(|| at.to_string(), |at| at.format(format).to_string())
+    clock.format(at, pattern)
 }
 
 /// A value as an axis shows it.
@@ -194,6 +196,7 @@ mod tests {
     #[test]
     fn axes_show_as_much_as_can_be_told_apart() {
         assert_eq!((value(20.126, 5.0), value(1013.0, 400.0)), ("20.13".into(), "1013".into()));
-        assert_eq!((moment(3_600_000, 10_000), moment(0, i64::MAX)), ("01:00".into(), "1970-01-01".into()));
+        let shown = |at, shown| moment(at, shown, Clock::Utc);
+        assert_eq!((shown(3_600_000, 10_000), shown(0, i64::MAX)), ("01:00".into(), "1970-01-01".into()));
     }
 }

@@ -7,6 +7,7 @@ use ratatui::symbols::Marker;
 use ratatui::widgets::{Axis, Chart as Widget, Dataset, GraphType, Widget as _};
 
 use super::{Chart, HeatMap, moment, value};
+use crate::output::record::Clock;
 
 const COLORS: [Color; 8] = [
     Color::Cyan,
@@ -108,7 +109,7 @@ pub fn chart(chart: &Chart, size: Size, color: bool) -> Option<String> {
     );
 
     let shown = to - from;
-    let times = [from, from + shown / 2, to].map(|at| moment(at, shown));
+    let times = [from, from + shown / 2, to].map(|at| moment(at, shown, chart.clock));
     let values = (0..5).map(|index| value(low + (high - low) * f64::from(index) / 4.0, high - low));
     let widget = Widget::new(sets)
         .x_axis(Axis::default().bounds([0.0, x(to)]).labels(times).style(dim))
@@ -161,7 +162,7 @@ pub fn heat_map(map: &HeatMap, color: bool) -> Option<String> {
     }
     text = text.trim_end().to_owned() + "\n";
     for (day, hours) in &map.days {
-        text += &moment(*day, i64::MAX);
+        text += &moment(*day, i64::MAX, Clock::Utc);
         text.push(' ');
         for hour in hours {
             text += &hour.map_or_else(|| "  ".to_owned(), cell);

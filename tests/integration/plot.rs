@@ -6,7 +6,11 @@ use anyhow::{Context, ensure};
 
 use crate::lab::{Lab, message};
 
-crate::trials!(each_verb_draws_files_that_can_be_opened, a_terminal_gets_text_that_fits_it);
+crate::trials!(
+    each_verb_draws_files_that_can_be_opened,
+    a_terminal_gets_text_that_fits_it,
+    axes_show_the_time_that_was_asked_for
+);
 
 /// 2026-11-01T00:00:00Z.
 const START: i64 = 1_793_491_200_000;
@@ -119,5 +123,31 @@ fn a_terminal_gets_text_that_fits_it() -> anyhow::Result<()> {
         let drawn = text.chars().filter(|glyph| is_drawn(*glyph)).count();
         ensure!(drawn > 40, "{name}: {drawn} glyphs\n{text}");
     }
+    Ok(())
+}
+
+fn axes_show_the_time_that_was_asked_for() -> anyhow::Result<()> {
+    let mut lab = lab("plot_clock")?;
+    lab.set("TZ", "JST-9");
+    let range = ["--from", "2026-11-01T00:00:00Z", "--to", "2026-11-15T00:00:00Z"];
+    let group = ["--location", "plant-1", "--device-type", "thermostat"];
+    let metric = ["--metric", "temperature"];
+    let sensor = uuid::Uuid::from_u128(1).to_string();
+    for verb in [
+        [&["query"], &group[..], &range[..]].concat(),
+        [&["stats", "--by", "hour"], &metric[..], &range[..]].concat(),
+        [&["anomalies", "--sensor", &sensor], &metric[..], &range[..]].concat(),
+    ] {
+        let drawn = |more: &[&str]| lab.ok(&[&["-q"], &verb[..], more].concat());
+        ensure!(drawn(&["--plot"])?.contains("11-01 00:00"), "{verb:?}");
+        let local = drawn(&["--plot", "--local"])?;
+        ensure!(local.contains("11-01 09:00") && !local.contains("11-01 00:00"), "{verb:?}\n{local}");
+    }
+    let forecast =
+        [&["-q", "forecast", "--at=2026-11-15T00:00:00Z", "--history", "14d"], &metric[..], &group[..]];
+    let forecast = forecast.concat();
+    let ends = |more: &[&str]| lab.ok(&[&forecast[..], more].concat());
+    ensure!(ends(&["--plot"])?.contains("11-15 23:00"));
+    ensure!(ends(&["--plot", "--local"])?.contains("11-16 08:00"));
     Ok(())
 }

@@ -19,7 +19,13 @@ use super::ForecastArgs;
 const TABLE_STEPS: usize = 48;
 
 /// The last of the past, three times as long as the horizon, and the forecast with its interval.
-pub fn picture(found: &Forecast, series: &Regular, args: &ForecastArgs, metric: &Metric) -> Picture {
+pub fn picture(
+    found: &Forecast,
+    series: &Regular,
+    args: &ForecastArgs,
+    metric: &Metric,
+    clock: Clock,
+) -> Picture {
     let from = series.len().saturating_sub(3 * found.steps.len());
     let past = (from..series.len()).map(|index| Point { at: series.at(index), value: series.values[index] });
     let next = found.steps.iter().map(|step| Point { at: step.at, value: step.value });
@@ -29,6 +35,7 @@ pub fn picture(found: &Forecast, series: &Regular, args: &ForecastArgs, metric: 
         series: vec![line("measured", past.collect()), line("forecast", next.collect())],
         band: found.steps.iter().map(|step| Range { at: step.at, low: step.low, high: step.high }).collect(),
         limit: args.limit().map(|(limit, _)| limit),
+        clock,
         ..Chart::default()
     })
 }
