@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use futures::StreamExt;
-use iotctl::cassandra::writes::{self, WriteStatements};
+use iotctl::store::writes::{self, WriteStatements};
 use iotctl::cassandra::{SealedBatch, Session, Values};
 use iotctl::config::{Config, Loaded, Sources};
 use iotctl::reading::Bucket;

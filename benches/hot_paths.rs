@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use iotctl::cassandra::topology::Topology;
-use iotctl::cassandra::writes::bind_reading;
+use iotctl::store::writes::bind_reading;
 use iotctl::cassandra::{Batch, Statement, Values};
-use iotctl::detection::{Detector, Rules};
+use iotctl::alerting::{Detector, Rules};
 use iotctl::reading::Bucket;
 use iotctl::reading::decode::{DecodeLimits, decode};
 use iotctl::reading::encode::Encoder;

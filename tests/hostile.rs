@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use iotctl::hostile;
+use iotctl::fuzzing;
 use proptest::prelude::*;
 
 /// Counts what each thread allocates.
@@ -73,35 +73,35 @@ fn text(read: fn(&str) -> bool, bytes: &[u8]) -> bool {
 const KIB: usize = 1 << 10;
 
 const READERS: [Reader; 9] = [
-    Reader { name: "decode", read: hostile::decode, peak: (8, 16 * KIB), total: (40, 64 * KIB) },
+    Reader { name: "decode", read: fuzzing::decode, peak: (8, 16 * KIB), total: (40, 64 * KIB) },
     Reader {
         name: "filter",
-        read: |bytes| text(hostile::filter, bytes),
+        read: |bytes| text(fuzzing::filter, bytes),
         peak: (40, 64 * KIB),
         total: (200, 64 * KIB),
     },
     Reader {
         name: "time_range",
-        read: |bytes| text(hostile::time_range, bytes),
+        read: |bytes| text(fuzzing::time_range, bytes),
         peak: (16, 16 * KIB),
         total: (120, 64 * KIB),
     },
     Reader {
         name: "config",
-        read: |bytes| text(hostile::config, bytes),
+        read: |bytes| text(fuzzing::config, bytes),
         peak: (120, 256 * KIB),
         total: (400, 512 * KIB),
     },
     Reader {
         name: "schema",
-        read: |bytes| text(hostile::schema, bytes),
+        read: |bytes| text(fuzzing::schema, bytes),
         peak: (120, 64 * KIB),
         total: (400, 64 * KIB),
     },
-    Reader { name: "recording", read: hostile::recording, peak: (16, 512 * KIB), total: (200, 1024 * KIB) },
-    Reader { name: "frames", read: hostile::frames, peak: (120, 256 * KIB), total: (400, 256 * KIB) },
-    Reader { name: "rows", read: hostile::rows, peak: (60, 16 * KIB), total: (400, 64 * KIB) },
-    Reader { name: "ledger", read: hostile::ledger, peak: (4, 1024 * KIB), total: (200, 1024 * KIB) },
+    Reader { name: "recording", read: fuzzing::recording, peak: (16, 512 * KIB), total: (200, 1024 * KIB) },
+    Reader { name: "frames", read: fuzzing::frames, peak: (120, 256 * KIB), total: (400, 256 * KIB) },
+    Reader { name: "rows", read: fuzzing::rows, peak: (60, 16 * KIB), total: (400, 64 * KIB) },
+    Reader { name: "ledger", read: fuzzing::ledger, peak: (4, 1024 * KIB), total: (200, 1024 * KIB) },
 ];
 
 fn check(reader: &Reader, input: &[u8], what: &str) -> bool {

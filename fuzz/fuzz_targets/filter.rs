@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &str| {
-    iotctl::hostile::filter(input);
+    iotctl::fuzzing::filter(input);
 });

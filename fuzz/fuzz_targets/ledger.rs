@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    iotctl::hostile::ledger(input);
+    iotctl::fuzzing::ledger(input);
 });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::cassandra::readings::StoredReading;
+use crate::store::readings::StoredReading;
 use crate::reading::{LEGACY_MISSING, Metric};
 
 /// A column that can be asked for. Its name is the wire format's field name.

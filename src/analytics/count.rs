@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use crate::cassandra::{Error, Session, aggregates, groups};
+use crate::cassandra::{Error, Session};
+use crate::store::{aggregates, groups};
 
 /// Partitions counted at once.
 const IN_FLIGHT: usize = 12;

@@ -15,15 +15,15 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::TimeRange;
-use crate::cassandra::aggregates::{self, SensorExtremes};
-use crate::cassandra::groups::{Group, Partition};
-use crate::cassandra::readings::{self, Names, Slice};
-use crate::cassandra::rollups::{self, Detail, Table};
+use crate::time::TimeRange;
+use crate::store::aggregates::{self, SensorExtremes};
+use crate::reading::{Group, Partition};
+use crate::store::readings::{self, Names, Slice};
+use crate::store::rollups::{self, Detail, Table};
 use crate::cassandra::{Error, Session};
 use crate::reading::Metric;
-use crate::rollups::plan::{Coarsest, Plan};
-use crate::rollups::summary::Measured;
+use crate::analytics::sources::{Coarsest, Plan};
+use crate::series::summary::Measured;
 
 /// Partitions that each node aggregates at once: work for its processors, so that more would only queue there and
 /// run into the server's own deadline.

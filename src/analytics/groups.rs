@@ -5,7 +5,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::cassandra::Session;
-use crate::cassandra::groups::{self, Group};
+use crate::store::groups;
+use crate::reading::Group;
 use crate::error::UsageError;
 
 /// Names this far apart (Jaro-Winkler, 0 to 1) are offered as what was meant.

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::scan::Question;
-use super::series::{MOST_STEPS, Regular, SeriesError};
+use super::series::{MOST_STEPS, SeriesError};
+use crate::series::Regular;
 use super::stats::{By, Key, Wanted};
-use super::{Order, Scan, TimeRange};
+use super::{Order, Scan};
+use crate::time::TimeRange;
 use crate::cassandra::Session;
-use crate::cassandra::groups::Group;
-use crate::cassandra::rollups::Detail;
+use crate::reading::Group;
+use crate::store::rollups::Detail;
 use crate::reading::Metric;
-use crate::rollups::HOUR;
-use crate::rollups::plan::Coarsest;
+use crate::time::HOUR;
+use crate::analytics::sources::Coarsest;
 
 /// What to take the mean of.
 #[derive(Debug, Clone)]

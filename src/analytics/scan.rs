@@ -1,6 +1,6 @@
 //! Readings in order of time, as a stream whose memory does not grow with the result.
 //!
-//! The range is cut into stretches ([`super::stretch`]); a few are read ahead, each by a task of its own that hands
+//! The range is cut into stretches ([`crate::analytics::slice`]); a few are read ahead, each by a task of its own that hands
 //! over sorted chunks below a cap of bytes. At most `AHEAD` chunks and the one being consumed are in memory.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -10,10 +10,12 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::stretch::{self, Seen, Stretch};
-use super::{Filter, TimeRange};
-use crate::cassandra::groups::{self, Group};
-use crate::cassandra::readings::{self, Names, Slice, StoredReading};
+use crate::analytics::slice::{self, Seen, Stretch};
+use super::Filter;
+use crate::time::TimeRange;
+use crate::store::groups;
+use crate::reading::Group;
+use crate::store::readings::{self, Names, Slice, StoredReading};
 use crate::cassandra::{Error, Session};
 
 /// Stretches that are read at once for all sensors of a group.
@@ -79,7 +81,7 @@ impl Scan {
             let range = question.range;
             partitions.extend(groups::partitions(session, group, range.from, range.to).await?);
         }
-        let mut waiting = VecDeque::from(stretch::stretches(partitions, question.range));
+        let mut waiting = VecDeque::from(slice::stretches(partitions, question.range));
         if question.order == Order::Desc {
             waiting.make_contiguous().reverse();
         }

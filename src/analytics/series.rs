@@ -6,8 +6,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::scan::Question;
-use super::{Order, Scan, TimeRange};
-use crate::cassandra::groups::Group;
+use super::{Order, Scan};
+use crate::time::TimeRange;
+use crate::reading::Group;
 use crate::cassandra::{Error, Session};
 use crate::reading::Metric;
 

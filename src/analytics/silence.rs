@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
-use crate::cassandra::groups::Group;
-use crate::cassandra::readings::{self, Names, StoredReading};
+use crate::reading::Group;
+use crate::store::readings::{self, Names, StoredReading};
 use crate::cassandra::{Error, Session};
 
 /// Groups that are read at once.

@@ -8,13 +8,15 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use super::scan::Question;
-use super::{Order, Scan, TimeRange};
-use crate::cassandra::groups::Group;
-use crate::cassandra::rollups::{self, Detail, Table};
+use super::{Order, Scan};
+use crate::time::TimeRange;
+use crate::reading::Group;
+use crate::store::rollups::{self, Detail, Table};
 use crate::cassandra::{Error, Session};
 use crate::reading::Metric;
-use crate::rollups::plan::{Coarsest, Plan};
-use crate::rollups::{Summary, day_of, hour_of};
+use crate::analytics::sources::{Coarsest, Plan};
+use crate::series::Summary;
+use crate::time::{day_of, hour_of};
 
 /// Groups that are planned, and partitions of rollups that are read, at once.
 const IN_FLIGHT: usize = 24;
@@ -252,7 +254,7 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollups::{DAY, HOUR};
+    use crate::time::{DAY, HOUR};
 
     fn wanted(by: By, sensor: Option<Uuid>) -> Wanted {
         Wanted {

@@ -6,10 +6,10 @@ use std::path::Path;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::analytics::TimeRange;
-use crate::analytics::time_range::{self, Zone};
+use crate::time::TimeRange;
+use crate::time::{self, Zone};
 use crate::reading::Metric;
-use crate::simulation::ledger::{LedgerReader, Line};
+use crate::audit::ledger::{LedgerReader, Line};
 
 /// A labelled window, both ends within; of one sensor, or of whichever is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ fn of_windows(windows: Windows) -> Result<Vec<Label>, LabelError> {
         Windows::Named(lists) => lists.into_values().flatten().collect(),
     };
     let moment = |text: &str| {
-        time_range::moment(text, Zone::Utc, 0).map_err(|error| LabelError::NoLabels(error.to_string()))
+        time::moment(text, Zone::Utc, 0).map_err(|error| LabelError::NoLabels(error.to_string()))
     };
     windows
         .iter()

@@ -7,7 +7,7 @@
 //! - [`runs`]: findings side by side become one [`Anomaly`]; [`labels`], [`score`]: precision and recall against what
 //!   people labelled.
 
-use crate::analytics::series::Point;
+use crate::series::Point;
 
 pub mod labels;
 pub mod peers;

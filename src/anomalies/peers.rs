@@ -4,9 +4,10 @@
 //! a cluster, the sensors outside of it are found. The distance is the sensitivity's number of robust standard
 //! deviations between sensors, taken over all steps.
 
-use super::robust::Centre;
-use super::{Finding, Sensitivity, robust};
-use crate::analytics::series::{Point, Regular};
+use crate::series::robust::Centre;
+use super::{Finding, Sensitivity};
+use crate::series::robust;
+use crate::series::{Point, Regular};
 
 /// Two sensors that differ do not say which one is wrong.
 pub const FEWEST_SENSORS: usize = 3;

@@ -1,8 +1,8 @@
 //! Values far from the sensor's own median, in units of its median absolute deviation.
 
-use super::robust::Centre;
+use crate::series::robust::Centre;
 use super::{Finding, Sensitivity};
-use crate::analytics::series::Point;
+use crate::series::Point;
 
 /// Fewer values say nothing about what is usual.
 pub const FEWEST: usize = 8;
@@ -22,7 +22,7 @@ pub fn find(points: &[Point], sensitivity: Sensitivity) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analytics::series::tests::points;
+    use crate::series::tests::points;
 
     #[test]
     fn a_value_far_from_the_median_is_found_and_its_score_is_in_deviations() {

@@ -44,7 +44,7 @@ pub fn join(findings: impl IntoIterator<Item = Finding>, quiet: i64) -> Vec<Anom
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analytics::series::Point;
+    use crate::series::Point;
 
     fn finding(at: i64, score: f64) -> Finding {
         Finding { point: Point { at, value: score }, expected: 0.0, score: Some(score) }

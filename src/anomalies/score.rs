@@ -62,7 +62,7 @@ fn ratio(part: usize, whole: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analytics::series::Point;
+    use crate::series::Point;
     use crate::anomalies::Finding;
 
     fn anomaly(from: i64, to: i64) -> Anomaly {

@@ -6,9 +6,10 @@
 
 use augurs::mstl::stlrs::{MstlParams, StlParams};
 
-use super::robust::Centre;
+use crate::series::robust::Centre;
 use super::{Finding, Sensitivity};
-use crate::analytics::series::{Point, Regular, SeriesError, round_step, usual_step};
+use crate::series::{Point, Regular, round_step, usual_step};
+use crate::analytics::series::SeriesError;
 
 /// Steps of the grid in the shortest season: more would cost time and tell nothing new.
 const FINEST: i64 = 288;

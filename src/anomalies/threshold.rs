@@ -1,7 +1,7 @@
 //! Values beyond a limit that a person set.
 
 use super::Finding;
-use crate::analytics::series::Point;
+use crate::series::Point;
 
 /// What is still allowed; at least one of both is given.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -18,9 +18,10 @@ use super::findings::{Evidence, Findings, Kind};
 use super::record::{Cells, Record, Side, group_id};
 use super::report::{LedgerSide, Report, TopicSide};
 use super::sort::{SortError, Sorter};
-use crate::analytics::TimeRange;
-use crate::cassandra::groups::{self, Group, Partition};
-use crate::cassandra::readings::{self, Names, Slice};
+use crate::time::TimeRange;
+use crate::store::groups;
+use crate::reading::{Group, Partition};
+use crate::store::readings::{self, Names, Slice};
 use crate::cassandra::{self, Session};
 use crate::config::Config;
 use crate::error::Interrupted;
@@ -32,7 +33,7 @@ use crate::kafka::reader::{Span, Step, TopicReader};
 use crate::kafka::{self, topics};
 use crate::reading::decode::{self, DecodeLimits};
 use crate::shutdown::Shutdown;
-use crate::simulation::ledger::{LedgerReader, Line};
+use crate::audit::ledger::{LedgerReader, Line};
 
 /// Partitions of the table that are read at once.
 const PARTITIONS_AT_ONCE: usize = 8;

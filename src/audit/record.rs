@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 
 use uuid::Uuid;
 
-use crate::cassandra::readings::StoredReading;
+use crate::store::readings::StoredReading;
 use crate::kafka::producer::Position;
 use crate::reading::{Metric, Reading};
 

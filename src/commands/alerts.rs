@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 use super::Context;
 use super::query::{GroupArgs, TimeArgs, until_stopped};
-use crate::analytics::TimeRange;
-use crate::detection::Alert;
-use crate::detection::alert::State;
-use crate::detection::rules::Severity;
+use crate::time::TimeRange;
+use crate::alerting::Alert;
+use crate::alerting::alert::State;
+use crate::alerting::rules::Severity;
 use crate::error::Interrupted;
-use crate::kafka::alerts::AlertFeed;
+use crate::alerting::topic::AlertFeed;
 use crate::output::Format;
 use crate::output::record::{Cell, Heading, Records};
 

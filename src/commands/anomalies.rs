@@ -13,19 +13,22 @@ use super::Context;
 use super::extremes::{finite, known_or_refused, metric};
 use super::plots::{self, PlotArgs};
 use super::query::{GroupArgs, TimeArgs, until_stopped};
-use crate::analytics::series::{self, Point, Regular, Wanted};
-use crate::analytics::{TimeRange, extremes};
+use crate::series::{Point, Regular};
+use crate::analytics::series::{self, Wanted};
+use crate::time::TimeRange;
+use crate::analytics::extremes;
 use crate::anomalies::score::Score;
 use crate::anomalies::seasonal::SeasonalError;
 use crate::anomalies::threshold::Limits;
 use crate::anomalies::{Anomaly, Finding, Sensitivity, labels, peers, robust_z, runs, seasonal};
 use crate::cassandra::Session;
-use crate::cassandra::groups::Group;
+use crate::reading::Group;
 use crate::error::UsageError;
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output};
 use crate::plot::files::Picture;
-use crate::plot::{Chart, Envelope, Series};
+use crate::plot::{Chart, Series};
+use crate::series::Envelope;
 use crate::reading::Metric;
 
 /// Anomalies of a table where no --top is given: about what a person looks at.

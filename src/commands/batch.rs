@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::Context;
 use super::query::TimeArgs;
-use crate::batch::spark::{self, JOBS, Run};
+use crate::transfer::spark::{self, JOBS, Run};
 use crate::error::UsageError;
 use crate::output::Format;
 use crate::output::record::{Cell, Clock, Heading};

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::query::TimeArgs;
-use crate::analytics::TimeRange;
+use crate::time::TimeRange;
 use crate::error::Interrupted;
 use crate::kafka::dead_letters::{LetterBox, Standing, StoredLetter};
 use crate::kafka::producer::Position;

@@ -10,8 +10,8 @@ use crate::cassandra::Session;
 use crate::cli::Cli;
 use crate::error::Interrupted;
 use crate::ingestion::{Ending, Options};
-use crate::local::{self, Running, UpOptions};
-use crate::metrics::IngestMetrics;
+use crate::servers::local::{self, Running, UpOptions};
+use crate::ingestion::IngestMetrics;
 use crate::metrics::server::Readiness;
 
 /// Sensors and the time between two readings of each; an hour of them is the demo's set.

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Context;
 use super::status::StatusFormat;
 use super::up::PlaceArgs;
-use crate::doctor::{self, Check, Verdict};
+use crate::observe::doctor::{self, Check, Verdict};
 use crate::error::Interrupted;
 use crate::output::{Output, Paint};
 

@@ -4,10 +4,10 @@ use clap::Args;
 
 use super::Context;
 use super::up::PlaceArgs;
-use crate::docker::{self, Compose};
+use crate::servers::docker::{self, Compose};
 use crate::error::{Interrupted, UsageError};
-use crate::local::process::Ended;
-use crate::local::{self, Stopped};
+use crate::servers::local::process::Ended;
+use crate::servers::local::{self, Stopped};
 
 #[derive(Debug, Args)]
 pub struct DownArgs {

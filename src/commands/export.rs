@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use super::Context;
 use super::query::{GroupArgs, TimeArgs};
-use crate::batch::export::{Export, Progress, Target};
-use crate::batch::journal::{Asked, Journal};
-use crate::batch::{FileFormat, FolderKey};
+use crate::transfer::export::{Export, Progress, Target};
+use crate::transfer::journal::{Asked, Journal};
+use crate::transfer::{FileFormat, FolderKey};
 use crate::cassandra::Session;
 use crate::error::{Interrupted, OutputClosed, UsageError};
 use crate::output::{Output, table};
@@ -158,8 +158,8 @@ async fn to_folder(
     export: &Export,
     folder: &Path,
     asked: Asked,
-    groups: &[Arc<crate::cassandra::groups::Group>],
-    range: crate::analytics::TimeRange,
+    groups: &[Arc<crate::reading::Group>],
+    range: crate::time::TimeRange,
     output: &Output,
 ) -> anyhow::Result<(u64, (u64, u64))> {
     let mut journal = export.journal(folder, asked, groups, range).await?;
@@ -194,8 +194,8 @@ async fn to_folder(
 async fn to_one(
     export: &Export,
     target: Target,
-    groups: &[Arc<crate::cassandra::groups::Group>],
-    range: crate::analytics::TimeRange,
+    groups: &[Arc<crate::reading::Group>],
+    range: crate::time::TimeRange,
 ) -> anyhow::Result<(u64, (u64, u64))> {
     let pieces = export.pieces(groups, range).await?;
     let written = export.to_one(target, pieces).await;

@@ -16,14 +16,15 @@ use super::ingest::metrics_address;
 use super::plots::PlotArgs;
 use super::query::{GroupArgs, until_stopped};
 use crate::analytics::history::History;
-use crate::analytics::series::Regular;
-use crate::analytics::{TimeRange, extremes, time_range};
+use crate::series::Regular;
+use crate::time::{self, TimeRange};
+use crate::analytics::extremes;
 use crate::cassandra::Session;
-use crate::cassandra::forecasts::{self, Subject};
-use crate::cassandra::groups::Group;
+use crate::store::forecasts::{self, Subject};
+use crate::reading::Group;
 use crate::error::UsageError;
 use crate::forecasts::{Crossing, Direction, Forecast, Model, Plan, forecast};
-use crate::metrics::forecast::ForecastMetrics;
+use crate::forecasts::metrics::ForecastMetrics;
 use crate::metrics::server::{self, Readiness};
 use crate::output::Format;
 use crate::output::record::Clock;
@@ -172,12 +173,12 @@ struct Made {
 
 pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
     let output = &context.output;
-    let zone = if args.local { time_range::Zone::Local } else { time_range::Zone::Utc };
+    let zone = if args.local { time::Zone::Local } else { time::Zone::Utc };
     let now = Utc::now().timestamp_millis();
     let at = match &args.at {
         None => now,
         Some(text) => {
-            time_range::moment(text, zone, now).map_err(|error| UsageError::new(format!("--at: {error}")))?
+            time::moment(text, zone, now).map_err(|error| UsageError::new(format!("--at: {error}")))?
         }
     };
     let question = Question { plan: args.plan()?, metric: metric(&args.metric)?, args };
@@ -233,7 +234,7 @@ impl Question {
             anyhow::bail!(
                 "no reading has {metric} in the {} before {} (see `iotctl stats --by day`, or ask for a longer --history)",
                 humantime::format_duration(Duration::from_millis(args.history.unsigned_abs())),
-                time_range::display(to)
+                time::display(to)
             );
         };
         let fitted = {

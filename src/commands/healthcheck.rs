@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::Context;
 use super::ingest::metrics_address;
-use crate::local::ready;
+use crate::servers::local::ready;
 
 /// Ask a running ingest or monitor whether it is well; exit code 1 where it is not
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::Context;
 use super::export::ReportFormat;
-use crate::batch::{FileFormat, import};
+use crate::transfer::{FileFormat, import};
 use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
 use crate::ingestion::direct::DirectWriter;

@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::Context;
 use crate::cassandra::Session;
-use crate::detection::Rules;
+use crate::alerting::Rules;
 use crate::error::{Interrupted, UsageError};
 use crate::ingestion::{self, Ending, Options};
-use crate::metrics::IngestMetrics;
+use crate::ingestion::IngestMetrics;
 use crate::metrics::server::{self, Readiness};
 use crate::output::{Format, Output, table};
 

@@ -9,7 +9,7 @@ use super::Context;
 use super::ingest::metrics_address;
 use crate::error::UsageError;
 use crate::metrics::server::{self, Readiness};
-use crate::monitoring::{Monitor, Options};
+use crate::observe::exporter::{Monitor, Options};
 
 /// Export lag, offsets and each node's health for Prometheus, without an agent on any server.
 ///

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::Context;
 use super::up::PlaceArgs;
 use crate::cassandra::Session;
-use crate::cluster::journal::Journal;
-use crate::cluster::{Operator, Runtime, View, add, cleanup, decommission};
+use crate::servers::membership::journal::Journal;
+use crate::servers::membership::{Operator, Runtime, View, add, cleanup, decommission};
 use crate::config::{Config, RuntimeKind};
 use crate::output::table;
 

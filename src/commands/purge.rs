@@ -13,12 +13,14 @@ use uuid::Uuid;
 
 use super::Context;
 use super::query::{GroupArgs, until_stopped};
-use crate::analytics::time_range::{self, Zone};
-use crate::cassandra::groups::{self, Group, Partition};
-use crate::cassandra::{Error, Session, purge, rollups};
+use crate::time::{self, Zone};
+use crate::store::groups;
+use crate::reading::{Group, Partition};
+use crate::cassandra::{Error, Session};
+use crate::store::{purge, rollups};
 use crate::error::UsageError;
 use crate::output::table;
-use crate::rollups::{DAY, day_of};
+use crate::time::{DAY, day_of};
 
 /// Partitions that are looked at, or deleted, at once.
 const IN_FLIGHT: usize = 16;
@@ -70,7 +72,7 @@ struct Doomed {
 pub async fn run(args: PurgeArgs, context: Context) -> anyhow::Result<()> {
     let now = Utc::now().timestamp_millis();
     let zone = if args.local { Zone::Local } else { Zone::Utc };
-    let before = time_range::moment(&args.before, zone, now)
+    let before = time::moment(&args.before, zone, now)
         .map_err(|error| UsageError::new(format!("--before: {error}")))?;
     if args.group.location.is_none() {
         return Err(UsageError::new("--location says whose readings go (there is no purge of all)").into());
@@ -163,13 +165,13 @@ fn show(doomed: &[Doomed], before: i64, args: &PurgeArgs, context: &Context) -> 
             .iter()
             .map(|Doomed { group, partitions }| {
                 let buckets: Vec<_> =
-                    partitions.iter().map(|partition| time_range::display(partition.bucket.start)).collect();
+                    partitions.iter().map(|partition| time::display(partition.bucket.start)).collect();
                 json!({ "location": group.location, "device_type": group.device_type, "buckets": buckets })
             })
             .collect();
         let is_dry_run = args.dry_run;
         return context.output.json(
-            &json!({ "before": time_range::display(before), "is_dry_run": is_dry_run, "groups": groups }),
+            &json!({ "before": time::display(before), "is_dry_run": is_dry_run, "groups": groups }),
         );
     }
     if doomed.is_empty() {
@@ -182,8 +184,8 @@ fn show(doomed: &[Doomed], before: i64, args: &PurgeArgs, context: &Context) -> 
             group.location.clone(),
             group.device_type.clone(),
             partitions.len().to_string(),
-            first.map(|first| time_range::display(first.bucket.start)).unwrap_or_default(),
-            last.map(|last| time_range::display(last.bucket.end())).unwrap_or_default(),
+            first.map(|first| time::display(first.bucket.start)).unwrap_or_default(),
+            last.map(|last| time::display(last.bucket.end())).unwrap_or_default(),
         ]);
     }
     context.output.print(rows.to_string())

@@ -13,16 +13,18 @@ use super::plots::{self, PlotArgs};
 use crate::analytics::column::Value;
 use crate::analytics::groups::Selection;
 use crate::analytics::scan::Question;
-use crate::analytics::series::Point;
-use crate::analytics::time_range::{self, Zone};
-use crate::analytics::{Column, Filter, Order, Scan, TimeRange};
+use crate::series::Point;
+use crate::time::{self, Zone};
+use crate::analytics::{Column, Filter, Order, Scan};
+use crate::time::TimeRange;
 use crate::cassandra::Session;
-use crate::cassandra::readings::{self, Names, StoredReading};
+use crate::store::readings::{self, Names, StoredReading};
 use crate::error::{Interrupted, UsageError};
 use crate::output::record::{Cell, Clock, Heading, Records};
 use crate::output::{Format, Output};
 use crate::plot::files::Picture;
-use crate::plot::{Chart, Envelope, Series};
+use crate::plot::{Chart, Series};
+use crate::series::Envelope;
 use crate::reading::Metric;
 use crate::shutdown::Shutdown;
 
@@ -387,10 +389,10 @@ fn no_rows(question: &Question) -> String {
     let mut text = "no readings".to_owned();
     if !question.range.is_everything() {
         if question.range.from > i64::MIN {
-            text += &format!(" from {}", time_range::display(question.range.from));
+            text += &format!(" from {}", time::display(question.range.from));
         }
         if question.range.to < i64::MAX {
-            text += &format!(" up to {}", time_range::display(question.range.to));
+            text += &format!(" up to {}", time::display(question.range.to));
         }
     }
     if question.filter.is_some() {

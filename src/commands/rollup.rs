@@ -10,14 +10,15 @@ use serde::Serialize;
 
 use super::Context;
 use super::query::{GroupArgs, TimeArgs, until_stopped};
-use crate::analytics::{TimeRange, time_range};
-use crate::cassandra::groups::Group;
-use crate::cassandra::{Session, readings};
+use crate::time::{self, TimeRange};
+use crate::reading::Group;
+use crate::cassandra::Session;
+use crate::store::readings;
 use crate::output::table;
 use crate::rollups::due::{Due, Scope};
-use crate::rollups::roller::{Done, RollError, Roller};
+use crate::rollups::writer::{Done, RollError, Roller};
 use crate::rollups::verify::{self, Verified, What};
-use crate::rollups::{DAY, HOUR};
+use crate::time::{DAY, HOUR};
 
 /// How often `--watch` looks for what is due.
 const WATCH_INTERVAL: Duration = Duration::from_secs(30);
@@ -249,7 +250,7 @@ impl<'a> Listed<'a> {
             location: &found.group.location,
             device_type: &found.group.device_type,
             period: if found.period == HOUR { "hour" } else { "day" },
-            start: time_range::display(found.start),
+            start: time::display(found.start),
             metric: &found.metric,
             iot_sensor_id: found.sensor,
             what: match found.what {

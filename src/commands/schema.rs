@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::cassandra::Session;
-use crate::cassandra::schema::{self, Change, ExistingOptions, Plan, Settings, State};
+use crate::store::schema::{self, Change, ExistingOptions, Plan, Settings, State};
 use crate::config::{Config, KafkaConfig, duration};
 use crate::error::Interrupted;
 use crate::kafka::{self, topics};

@@ -8,8 +8,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::Context;
 use super::query::{GroupArgs, until_stopped};
-use crate::cassandra::groups;
-use crate::cassandra::readings::{self, Names, StoredReading};
+use crate::store::groups;
+use crate::store::readings::{self, Names, StoredReading};
 use crate::cassandra::{Error, Session};
 use crate::output::record::{Cell, Clock, Heading};
 use crate::output::{Format, Output};

@@ -6,7 +6,8 @@ use clap::Args;
 use super::Context;
 use super::query::{GroupArgs, until_stopped};
 use super::sensors::{Age, age};
-use crate::analytics::{silence, time_range};
+use crate::analytics::silence;
+use crate::time;
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::Format;
@@ -36,7 +37,7 @@ pub struct SilentArgs {
 
 pub async fn run(args: SilentArgs, context: Context) -> anyhow::Result<()> {
     let longest =
-        time_range::length(&args.longer_than).map_err(|error| UsageError::new(error.to_string()))?;
+        time::length(&args.longer_than).map_err(|error| UsageError::new(error.to_string()))?;
     let session = Session::connect(&context.config.cassandra).await?;
     let groups = until_stopped(&context.shutdown, args.group.selection().resolve(&session)).await?;
     let now = Utc::now().timestamp_millis();

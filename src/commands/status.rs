@@ -9,10 +9,10 @@ use comfy_table::Table;
 use super::Context;
 use super::up::PlaceArgs;
 use crate::error::UsageError;
-use crate::local::{self, ServerStatus};
+use crate::servers::local::{self, ServerStatus};
 use crate::output::{self, Output, Paint};
-use crate::status::kafka::{Topic, age};
-use crate::status::{Cassandra, Kafka, Schema, Section, Servers, Status};
+use crate::observe::status::kafka::{Topic, age};
+use crate::observe::status::{Cassandra, Kafka, Schema, Section, Servers, Status};
 
 /// Cassandra, Kafka, the schema, the lag, the disk and what is due, on one screen.
 #[derive(Debug, Args)]
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn an_away_kafka_is_one_line_and_the_rest_is_there() {
-        let mut status = crate::status::tests::well();
+        let mut status = crate::observe::status::tests::well();
         let output = Output::new(ColorChoice::Never, false);
         assert!(screen(&status, &output).ends_with("all is well"));
         status.kafka = Section::unknown_because("no Kafka broker answers (start one)");

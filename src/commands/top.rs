@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::Context;
 use crate::error::UsageError;
-use crate::top;
+use crate::observe::top;
 
 /// A live view of rates, lag, nodes and partitions on the whole screen.
 #[derive(Debug, Args)]

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::{Context, status};
 use crate::config::LocalConfig;
-use crate::docker::{self, Compose};
-use crate::local::cluster::MAX_NODES;
-use crate::local::{self, KafkaMode, Running, UpOptions};
+use crate::servers::docker::{self, Compose};
+use crate::servers::local::cluster::MAX_NODES;
+use crate::servers::local::{self, KafkaMode, Running, UpOptions};
 use crate::output::table;
 
 #[derive(Debug, Args)]

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::downsample::Downsampler;
+use crate::series::downsample::Downsampler;
 use super::events::Feed;
 use super::fleet::{MOST_LISTED, ReadingBody, Snapshot};
 use super::health::{self, Health};
@@ -24,16 +24,18 @@ use super::problem::Problem;
 use crate::analytics::extremes::{self, Limits, Side};
 use crate::analytics::groups::Selection;
 use crate::analytics::scan::Question;
-use crate::analytics::series::{self, Point};
-use crate::analytics::time_range::{self, Zone, display};
-use crate::analytics::{Column, Order, Scan, TimeRange, silence};
+use crate::analytics::series;
+use crate::series::Point;
+use crate::time::{self, Zone, display};
+use crate::analytics::{Column, Order, Scan, silence};
+use crate::time::TimeRange;
 use crate::anomalies::{Anomaly, Sensitivity, robust_z, runs, seasonal};
 use crate::cassandra::Session;
-use crate::cassandra::groups::Group;
-use crate::cassandra::readings::{self, Names};
+use crate::reading::Group;
+use crate::store::readings::{self, Names};
 use crate::config::Config;
 use crate::reading::Metric;
-use crate::rollups::plan::Coarsest;
+use crate::analytics::sources::Coarsest;
 use crate::shutdown::Shutdown;
 
 /// How long a question may take.
@@ -253,12 +255,12 @@ fn range(
     let default = (last.is_none() && from.is_none()).then_some(DEFAULT_LAST);
     // The day before `to` where that is given alone.
     let base = match to {
-        Some(to) if from.is_none() => time_range::moment(to, Zone::Utc, now),
+        Some(to) if from.is_none() => time::moment(to, Zone::Utc, now),
         _ => Ok(now),
     };
     let range = base.and_then(|base| {
         let from = match default {
-            Some(last) => Some(display(base.saturating_sub(time_range::length(last)?))),
+            Some(last) => Some(display(base.saturating_sub(time::length(last)?))),
             None => from.map(ToOwned::to_owned),
         };
         TimeRange::parse(from.as_deref(), to, last, Zone::Utc, now)
@@ -564,7 +566,7 @@ pub async fn silent(State(app): State<App>, uri: Uri) -> Result<Response, Proble
     let query: SilentQuery = parameters(&uri)?;
     let top = within("top", query.top.unwrap_or(50), 1, 500)?;
     let longest = match &query.longer_than {
-        Some(text) => time_range::length(text).map_err(|error| Problem::bad_request(error.to_string()))?,
+        Some(text) => time::length(text).map_err(|error| Problem::bad_request(error.to_string()))?,
         None => i64::try_from(app.silent_after().as_millis()).unwrap_or(i64::MAX),
     };
     let wanted = selection(query.location.as_deref(), query.device_type.as_deref())?;

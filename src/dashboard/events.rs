@@ -15,7 +15,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::api::App;
 use super::fleet::Snapshot;
 use super::problem::Problem;
-use crate::analytics::time_range::display;
+use crate::time::display;
 use crate::shutdown::Shutdown;
 
 /// Pages that may be open at once.

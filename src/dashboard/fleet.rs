@@ -9,9 +9,10 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::analytics::time_range::display;
-use crate::cassandra::groups::{self, Group};
-use crate::cassandra::readings::{self, Names, StoredReading};
+use crate::time::display;
+use crate::store::groups;
+use crate::reading::Group;
+use crate::store::readings::{self, Names, StoredReading};
 use crate::cassandra::{Error, Session};
 use crate::reading::Metric;
 

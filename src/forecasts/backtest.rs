@@ -2,7 +2,7 @@
 
 use super::models::Model;
 use super::{ForecastError, Plan};
-use crate::analytics::series::Regular;
+use crate::series::Regular;
 
 /// Past moments that forecasts are made from.
 const MOST_ORIGINS: usize = 40;

@@ -5,7 +5,7 @@
 //! - [`backtest`]: forecasts from many past moments, compared with what came: errors, and the intervals that follow.
 //! - [`forecast`]: the model of choice, with intervals, and when it crosses a limit.
 
-use crate::analytics::series::Regular;
+use crate::series::Regular;
 
 pub mod backtest;
 pub mod models;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::marks::HourMark;
-use crate::cassandra::writes::{self, WriteStatements};
+use crate::ingestion::dirty::HourMark;
+use crate::store::writes::{self, WriteStatements};
 use crate::cassandra::{SealedBatch, Values};
 use crate::config::Consistency;
 use crate::reading::Bucket;
-use crate::rollups::{HOUR, hour_of};
+use crate::time::{HOUR, hour_of};
 
 /// Beyond this many remembered entries the memory is emptied: recording again is harmless, growing is not.
 const MAX_REMEMBERED: usize = 2_000_000;

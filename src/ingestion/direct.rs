@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::catalog::{Catalog, GroupId};
-use super::marks::{HourMark, LONG_ATTEMPT};
-use crate::cassandra::writes::{self, WriteStatements};
+use crate::ingestion::dirty::{HourMark, LONG_ATTEMPT};
+use crate::store::writes::{self, WriteStatements};
 use crate::cassandra::{Batch, Error, SealedBatch, Session, Values};
 use crate::config::Config;
 use crate::reading::{Bucket, Reading};
-use crate::rollups::hour_of;
+use crate::time::hour_of;
 
 /// Batches that are written at once.
 const CONCURRENCY: usize = 32;

@@ -21,13 +21,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::cassandra::Session;
-use crate::cassandra::writes::WriteStatements;
+use crate::store::writes::WriteStatements;
 use crate::config::Config;
-use crate::detection::{Detector, Rules};
-use crate::kafka::alerts::AlertProducer;
+use crate::alerting::{Detector, Rules};
+use crate::alerting::topic::AlertProducer;
 use crate::kafka::dead_letters::DeadLetterProducer;
 use crate::kafka::topics;
-use crate::metrics::IngestMetrics;
+use crate::ingestion::IngestMetrics;
 use crate::metrics::server::Readiness;
 use crate::rollups::background;
 use crate::shutdown::Shutdown;

@@ -14,14 +14,14 @@ use futures::StreamExt;
 use tokio::runtime::Handle;
 use tracing::warn;
 
-use super::marks::{HourMark, LONG_ATTEMPT};
+use crate::ingestion::dirty::{HourMark, LONG_ATTEMPT};
 use super::tracker::Ticket;
-use crate::cassandra::writes::WriteStatements;
+use crate::store::writes::WriteStatements;
 use crate::cassandra::{SealedBatch, Session};
-use crate::detection::Alert;
-use crate::kafka::alerts::AlertProducer;
+use crate::alerting::Alert;
+use crate::alerting::topic::AlertProducer;
 use crate::kafka::dead_letters::{DeadLetter, DeadLetterProducer};
-use crate::metrics::IngestMetrics;
+use crate::ingestion::IngestMetrics;
 
 /// First and longest pause between two attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

@@ -222,7 +222,7 @@ fn ramp(share: f64) -> RGBColor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analytics::series::Point;
+    use crate::series::Point;
     use crate::plot::{Range, Series};
 
     fn chart() -> Picture {

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use crate::analytics::series::Point;
+use crate::series::Point;
 use crate::output::record::Clock;
 
 pub mod envelope;

@@ -221,7 +221,7 @@ fn paint(text: &str, style: &Style, color: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analytics::series::Point;
+    use crate::series::Point;
     use crate::plot::Series;
 
     fn wave() -> Chart {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use super::due::{Due, Scope};
-use super::roller::{Done, Leased, RollError, Roller};
-use super::{DAY, HOUR};
-use crate::analytics::TimeRange;
-use crate::cassandra::groups::{self, Group};
+use crate::rollups::writer::{Done, Leased, RollError, Roller};
+use crate::time::{DAY, HOUR};
+use crate::time::TimeRange;
+use crate::store::groups;
+use crate::reading::Group;
 use crate::cassandra::{Error, Session};
 use crate::config::Config;
 use crate::shutdown::Shutdown;
@@ -121,7 +122,7 @@ async fn work(
 
 /// From the oldest marked hour, or the last days where none is older.
 async fn range_of_recent(session: &Session, group: &Group, now: i64) -> Result<TimeRange, Error> {
-    let marks = crate::cassandra::rollups::marks(session, group).await?;
+    let marks = crate::store::rollups::marks(session, group).await?;
     let oldest = marks.iter().map(|mark| mark.hour).min().unwrap_or(now);
     Ok(TimeRange { from: oldest.min(now - RECENT), to: now + HOUR })
 }

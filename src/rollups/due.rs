@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DAY, HOUR, REST, day_of, is_closed, plan};
-use crate::analytics::TimeRange;
-use crate::cassandra::groups::{self, Group, Partition};
-use crate::cassandra::rollups::{self, Coverage, Mark};
+use crate::time::{DAY, HOUR, day_of};
+use super::{REST, is_closed};
+use crate::analytics::sources;
+use crate::time::TimeRange;
+use crate::store::groups;
+use crate::reading::{Group, Partition};
+use crate::store::rollups::{self, Coverage, Mark};
 use crate::cassandra::{Error, Session};
 
 /// The work on one group, by day, oldest first.
@@ -83,7 +86,7 @@ impl Due {
         // A mark of the future rests until its hour has come and longer: nothing says how far the clock is off.
         let ready_at = |marks: &Vec<Mark>| marks.iter().map(|mark| mark.marked_at + rest).max().unwrap_or(0);
         let mut by_day: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-        for hour in plan::hours_of(partitions, range) {
+        for hour in sources::hours_of(partitions, range) {
             by_day.entry(day_of(hour)).or_default().push(hour);
         }
         let mut due = Self::default();

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::plan::{Coarsest, Plan};
-use super::roller::{self, Summaries, add, merge_all, runs, stored_hour};
-use super::{DAY, HOUR, day_of};
+use crate::analytics::sources::{Coarsest, Plan};
+use crate::rollups::writer::{self, Summaries, add, merge_all, runs, stored_hour};
+use crate::time::{DAY, HOUR, day_of};
 use crate::analytics::scan::Question;
-use crate::analytics::{Order, Scan, TimeRange};
-use crate::cassandra::groups::Group;
-use crate::cassandra::rollups::{self, Detail, Table};
+use crate::analytics::{Order, Scan};
+use crate::time::TimeRange;
+use crate::reading::Group;
+use crate::store::rollups::{self, Detail, Table};
 use crate::cassandra::{Error, Session};
 
 /// A rollup that is not that of its rows.
@@ -73,7 +74,7 @@ pub async fn verify(
         while let Some(chunk) = scan.next().await? {
             verified.readings += chunk.len() as u64;
             for reading in &chunk {
-                add(computed.entry(super::hour_of(reading.recorded_at)).or_default(), reading);
+                add(computed.entry(crate::time::hour_of(reading.recorded_at)).or_default(), reading);
             }
         }
         let mut hour = run.from;
@@ -118,7 +119,7 @@ fn by_day(range: TimeRange) -> Vec<TimeRange> {
 
 async fn stored_day(session: &Session, group: &Group, day: i64) -> Result<Summaries, Error> {
     let mut pages = rollups::summaries(session, Table::Daily, group, day, None, None, Detail::Whole).await?;
-    let mut summaries = roller::Summaries::new();
+    let mut summaries = writer::Summaries::new();
     while let Some(page) = pages.next::<Uuid>().await? {
         for stored in page {
             summaries.entry(stored.metric.into()).or_default().insert(stored.key, stored.summary);
@@ -165,7 +166,7 @@ fn compare(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollups::Summary;
+    use crate::series::Summary;
 
     #[test]
     fn each_kind_of_difference_is_found() {

@@ -4,7 +4,7 @@ use csv::StringRecord;
 use uuid::Uuid;
 
 use super::fleet::blank;
-use super::timestamp;
+use crate::time::recorded;
 use super::units::Conversion;
 use crate::error::UsageError;
 use crate::reading::{LEGACY_MISSING, Metric, Reading};
@@ -138,7 +138,7 @@ impl Layout {
             let missing = is_missing(cell);
             match field {
                 Field::Timestamp => {
-                    reading.recorded_at = timestamp::parse(cell).ok_or_else(|| {
+                    reading.recorded_at = recorded::parse(cell).ok_or_else(|| {
                         format!("column {column:?}: {cell:?} is no timestamp (2013-12-02 21:15:00, RFC 3339, or epoch)")
                     })?;
                 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::ledger::Ledger;
+use crate::audit::ledger::Ledger;
 use super::stream::Note;
 use crate::kafka::producer::Delivery;
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::deliveries::{Deliveries, Latency, LedgerError, Tally};
 use super::disorder::Disorder;
 use super::fleet::{Fleet, FleetPlan};
-use super::ledger::Ledger;
+use crate::audit::ledger::Ledger;
 use super::pace::{Pace, Schedule};
 use super::recording::{Recording, RecordingPlan};
 use super::stream::{Counts, Message, Source, Stream};

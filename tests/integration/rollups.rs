@@ -108,7 +108,7 @@ fn stats(lab: &Lab, arguments: &[&str]) -> anyhow::Result<Vec<Value>> {
 }
 
 fn moment(at: i64) -> String {
-    iotctl::analytics::time_range::display(at)
+    iotctl::time::display(at)
 }
 
 /// All questions, each answered as it comes and from the raw rows alone, against brute force.

@@ -16,14 +16,14 @@ use iotctl::config::{
     CassandraConfig, CassandraTlsConfig, KafkaConfig, LocalConfig, Secret, SecurityProtocol,
 };
 use iotctl::kafka::topics;
-use iotctl::local::cassandra::Nodes;
-use iotctl::local::cluster::{Cluster, Server};
-use iotctl::local::java::{self, Java};
-use iotctl::local::kafka::Broker;
-use iotctl::local::layout::{Layout, cache_dir};
-use iotctl::local::process::{self, Process};
-use iotctl::local::progress::Board;
-use iotctl::local::{KafkaMode, Kind, jars};
+use iotctl::servers::local::cassandra::Nodes;
+use iotctl::servers::local::cluster::{Cluster, Server};
+use iotctl::servers::local::java::{self, Java};
+use iotctl::servers::local::kafka::Broker;
+use iotctl::servers::local::layout::{Layout, cache_dir};
+use iotctl::servers::local::process::{self, Process};
+use iotctl::servers::local::progress::Board;
+use iotctl::servers::local::{KafkaMode, Kind, jars};
 use iotctl::output::{ColorChoice, Output};
 use iotctl::shutdown::Shutdown;
 

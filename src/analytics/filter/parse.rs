@@ -2,7 +2,7 @@
 
 use super::{FilterError, Literal, Node, Operator};
 use crate::analytics::column::Column;
-use crate::analytics::time_range::{self, Zone};
+use crate::time::{self, Zone};
 
 const MAX_BYTES: usize = 4_096;
 const MAX_DEPTH: usize = 64;
@@ -160,7 +160,7 @@ impl<'a> Parser<'a> {
                 _ => return expected("a UUID in quotes"),
             },
             Column::RecordedAt => match &token.kind {
-                Kind::Quoted(text) => match time_range::moment(text, self.zone, self.now) {
+                Kind::Quoted(text) => match time::moment(text, self.zone, self.now) {
                     Ok(moment) => Literal::Moment(moment),
                     Err(error) => return Err(self.error(token.at, &error.to_string())),
                 },

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cassandra::groups::Group;
+use crate::reading::Group;
 
 const NOW: i64 = 1_769_860_800_000; // 2026-01-31T12:00:00Z
 

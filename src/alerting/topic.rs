@@ -1,0 +1,106 @@
+//! The topic of alerts: one JSON object a message, with the sensor's id as key, so that a sensor's alerts stay in order.
+
+use std::ops::ControlFlow;
+
+use rdkafka::message::{Header, OwnedHeaders};
+
+use crate::kafka::Error;
+use crate::kafka::reader::{Span, Step, TopicReader};
+use crate::kafka::sender::Sender;
+use crate::kafka::topics;
+use crate::config::KafkaConfig;
+use crate::alerting::Alert;
+
+/// A producer for the topic of alerts.
+#[derive(Clone)]
+pub struct AlertProducer(Sender);
+
+impl AlertProducer {
+    pub fn new(config: &KafkaConfig) -> Result<Self, Error> {
+        Ok(Self(Sender::new(config, config.alerts_topic(), "alerts")?))
+    }
+
+    /// Queues the alert before it returns, so that alerts leave in the order of these calls. The future ends once all
+    /// in-sync replicas have it. Sending it twice leaves two copies with the same id.
+    pub fn send(&self, alert: &Alert) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        // Numbers, texts and moments always have a JSON form.
+        let payload = serde_json::to_vec(alert).unwrap_or_default();
+        let headers = [
+            ("rule", alert.rule.as_str()),
+            ("severity", alert.severity.name()),
+            ("state", alert.state.name()),
+        ]
+        .into_iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value) })
+        });
+        self.0.send(Some(alert.iot_sensor_id.to_string().as_bytes()), &payload, headers)
+    }
+}
+
+/// Reads the topic of alerts, each time what has come since the last.
+pub struct AlertFeed {
+    config: KafkaConfig,
+    /// The next offset by partition.
+    positions: Vec<i64>,
+}
+
+impl AlertFeed {
+    /// From the first alert that the topic still has.
+    pub async fn open(config: &KafkaConfig) -> Result<Self, Error> {
+        let watermarks = topics::watermarks(config, &config.alerts_topic()).await?;
+        Ok(Self {
+            config: config.clone(),
+            positions: watermarks.into_iter().map(|(first, _)| first).collect(),
+        })
+    }
+
+    /// What is there and has not been read: a reader of it, which blocks.
+    pub async fn next(&mut self) -> Result<AlertBatch, Error> {
+        let topic = self.config.alerts_topic();
+        let watermarks = topics::watermarks(&self.config, &topic).await?;
+        self.positions.resize(watermarks.len().max(self.positions.len()), 0);
+        let spans =
+            (0..).zip(watermarks).zip(&mut self.positions).map(|((partition, (first, end)), position)| {
+                let from = first.max(*position);
+                *position = end;
+                Span { partition, from, to: end }
+            });
+        Ok(AlertBatch { config: self.config.clone(), topic, spans: spans.collect() })
+    }
+}
+
+/// A stretch of the topic of alerts.
+pub struct AlertBatch {
+    config: KafkaConfig,
+    topic: String,
+    spans: Vec<Span>,
+}
+
+impl AlertBatch {
+    /// Hands out each alert until `take` breaks; messages that are no alerts are counted and passed over. Blocking; gives
+    /// up when `is_stopped`.
+    pub fn each<B>(
+        &self,
+        is_stopped: &dyn Fn() -> bool,
+        mut take: impl FnMut(Alert) -> ControlFlow<B>,
+    ) -> Result<(Option<B>, u64), Error> {
+        let mut foreign = 0;
+        let mut reader = TopicReader::open(&self.config, &self.topic, &self.spans)?;
+        while !is_stopped() {
+            match reader.step()? {
+                Step::Message(message) => match serde_json::from_slice(message.payload()) {
+                    Ok(alert) => {
+                        if let ControlFlow::Break(value) = take(alert) {
+                            return Ok((Some(value), foreign));
+                        }
+                    }
+                    Err(_) => foreign += 1,
+                },
+                Step::Waiting => {}
+                Step::End => break,
+            }
+        }
+        Ok((None, foreign))
+    }
+}

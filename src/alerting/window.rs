@@ -1,0 +1,186 @@
+//! What a rule remembers of a sensor's values, in bounded memory, and what it makes of the next one.
+
+use std::collections::VecDeque;
+
+use super::rules::{Change, Condition, RobustZ, Threshold};
+use super::{Standing, Verdict};
+use crate::series::robust::Centre;
+
+/// Fewer values say nothing about what is usual; a shorter window has to be full.
+const FEWEST: usize = 30;
+/// Parts into which the time of a change is divided; of each, the lowest and the highest value are kept.
+pub(super) const PARTS: i64 = 64;
+
+#[derive(Debug)]
+pub(super) enum Window {
+    /// A threshold remembers nothing.
+    None,
+    Values(Values),
+    Parts(VecDeque<Part>),
+}
+
+/// The last values, in the order of their coming and in the order of their size.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    by_age: VecDeque<f32>,
+    sorted: Vec<f32>,
+}
+
+/// A stretch of time with its lowest and highest value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    first_at: i64,
+    lowest: f32,
+    highest: f32,
+}
+
+impl Window {
+    pub fn new(condition: &Condition) -> Self {
+        match condition {
+            Condition::Threshold(_) => Self::None,
+            Condition::RobustZ(_) => Self::Values(Values::default()),
+            Condition::Change(_) => Self::Parts(VecDeque::new()),
+        }
+    }
+
+    /// Judges a value by those before it, then remembers it. Values come in the order of their moments.
+    pub fn judge(&mut self, condition: &Condition, at: i64, value: f32) -> Verdict {
+        match (condition, self) {
+            (Condition::RobustZ(rule), Self::Values(values)) => values.judge(rule, value),
+            (Condition::Change(rule), Self::Parts(parts)) => judge_change(rule, parts, at, value),
+            (Condition::Threshold(rule), _) => judge_threshold(rule, f64::from(value)),
+            // A window is made by its own condition.
+            (Condition::RobustZ(_) | Condition::Change(_), _) => Verdict::CLEAR,
+        }
+    }
+}
+
+fn judge_threshold(rule: &Threshold, value: f64) -> Verdict {
+    let beyond = |by: f64| {
+        let above = rule.above.filter(|limit| value > limit - by);
+        above.or_else(|| rule.below.filter(|limit| value < limit + by))
+    };
+    if let Some(limit) = beyond(0.0) {
+        return Verdict { standing: Standing::Breach, expected: Some(limit), score: None };
+    }
+    // At the very edge of the hysteresis it is over.
+    match beyond(rule.hysteresis) {
+        Some(limit) => Verdict { standing: Standing::Near, expected: Some(limit), score: None },
+        None => Verdict { expected: rule.above.or(rule.below), ..Verdict::CLEAR },
+    }
+}
+
+impl Values {
+    fn judge(&mut self, rule: &RobustZ, value: f32) -> Verdict {
+        let centre = match self.by_age.len() {
+            length if length >= FEWEST.min(rule.readings) => Centre::of_sorted(&self.sorted),
+            _ => None,
+        };
+        self.remember(value, rule.readings);
+        let Some(centre) = centre else { return Verdict::CLEAR };
+        let score = centre.score(f64::from(value));
+        let is_far = score.is_some_and(|score| score.abs() > rule.sensitivity.deviations());
+        let standing = if is_far { Standing::Breach } else { Standing::Clear };
+        Verdict { standing, expected: Some(centre.median), score }
+    }
+
+    fn remember(&mut self, value: f32, most: usize) {
+        if self.by_age.len() >= most
+            && let Some(oldest) = self.by_age.pop_front()
+        {
+            let index = self.sorted.partition_point(|other| other.total_cmp(&oldest).is_lt());
+            self.sorted.remove(index);
+        }
+        self.by_age.push_back(value);
+        let index = self.sorted.partition_point(|other| other.total_cmp(&value).is_lt());
+        self.sorted.insert(index, value);
+    }
+}
+
+fn judge_change(rule: &Change, parts: &mut VecDeque<Part>, at: i64, value: f32) -> Verdict {
+    let since = at.saturating_sub(rule.within);
+    while parts.front().is_some_and(|part| part.first_at < since) {
+        parts.pop_front();
+    }
+    let lowest = parts.iter().map(|part| part.lowest).fold(value, f32::min);
+    let highest = parts.iter().map(|part| part.highest).fold(value, f32::max);
+    let width = (rule.within / PARTS).max(1);
+    match parts.back_mut() {
+        Some(part) if at.div_euclid(width) == part.first_at.div_euclid(width) => {
+            part.lowest = part.lowest.min(value);
+            part.highest = part.highest.max(value);
+        }
+        _ => parts.push_back(Part { first_at: at, lowest: value, highest: value }),
+    }
+    let rise = f64::from(value) - f64::from(lowest);
+    let fall = f64::from(highest) - f64::from(value);
+    let breach =
+        |expected: f32| Verdict { standing: Standing::Breach, expected: Some(expected.into()), score: None };
+    match rule {
+        Change { rise: Some(limit), .. } if rise > *limit => breach(lowest),
+        Change { fall: Some(limit), .. } if fall > *limit => breach(highest),
+        _ => Verdict::CLEAR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::anomalies::Sensitivity;
+
+    proptest! {
+        #[test]
+        fn the_window_holds_the_last_values_in_both_orders(values in prop::collection::vec(-9i16..9, 1..80)) {
+            let rule = RobustZ { readings: 16, sensitivity: Sensitivity::DEFAULT };
+            let mut window = Values::default();
+            for (index, value) in values.iter().enumerate() {
+                window.judge(&rule, f32::from(*value));
+                let mut expected: Vec<f32> =
+                    values[(index + 1).saturating_sub(16)..=index].iter().copied().map(f32::from).collect();
+                prop_assert_eq!(&window.by_age, &VecDeque::from(expected.clone()));
+                expected.sort_by(f32::total_cmp);
+                prop_assert_eq!(&window.sorted, &expected);
+            }
+        }
+
+        #[test]
+        fn a_change_is_that_of_a_full_look_back(values in prop::collection::vec(-9i16..9, 1..60)) {
+            // One value a part: the look back is exact.
+            let rule = Change { rise: Some(5.0), fall: Some(7.0), within: 10 * PARTS };
+            let mut parts = VecDeque::new();
+            for (index, value) in values.iter().enumerate() {
+                let at = index as i64 * 64;
+                let standing = judge_change(&rule, &mut parts, at, f32::from(*value)).standing;
+                let back = &values[index.saturating_sub(10)..=index];
+                let rise = value - back.iter().min().unwrap();
+                let fall = back.iter().max().unwrap() - value;
+                prop_assert_eq!(standing == Standing::Breach, rise > 5 || fall > 7);
+                prop_assert!(parts.len() as i64 <= PARTS + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_among_many_values_is_kept_in_bounded_memory() {
+        let rule = Change { rise: Some(50.0), fall: None, within: 6_400 };
+        let mut parts = VecDeque::new();
+        let mut breaches = Vec::new();
+        for at in 0..10_000 {
+            let value = if at == 4_000 { 60.0 } else { 0.0 };
+            if judge_change(&rule, &mut parts, at, value).standing == Standing::Breach {
+                breaches.push(at);
+            }
+            assert!(parts.len() as i64 <= PARTS + 1);
+        }
+        assert_eq!(breaches, [4_000]);
+    }
+
+    #[test]
+    fn sensors_that_never_change_are_never_odd() {
+        let rule = RobustZ { readings: 40, sensitivity: Sensitivity::DEFAULT };
+        let mut window = Values::default();
+        assert!((0..100).all(|_| window.judge(&rule, 5.0).standing == Standing::Clear));
+    }
+}

@@ -1,0 +1,193 @@
+//! The ledger: one JSON line for each message that the broker acknowledged, as the ground truth that later checks
+//! compare with. Keys: `sensor`, `timestamp`, `partition`, `offset`, and where they apply `extreme` (the metric)
+//! with its `value`, `duplicate`, and `malformed` (the kind).
+
+use std::borrow::Cow;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::simulation::stream::Note;
+use crate::kafka::producer::Position;
+use crate::reading::encode::{self, Encoder};
+
+/// An open ledger. Lines are buffered; [`Ledger::finish`] makes them durable.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    file: BufWriter<File>,
+    encoder: Encoder,
+    line: Vec<u8>,
+}
+
+impl Ledger {
+    /// Opens `path` for appending, creating it if need be.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = BufWriter::with_capacity(64 * 1024, file);
+        Ok(Self { path: path.to_owned(), file, encoder: Encoder::new(), line: Vec::new() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn record(&mut self, note: &Note, position: Position) -> io::Result<()> {
+        let line = &mut self.line;
+        line.clear();
+        line.extend_from_slice(b"{\"sensor\":\"");
+        encode::sensor_id(note.sensor, line);
+        line.extend_from_slice(b"\",\"timestamp\":");
+        self.encoder.timestamp(note.recorded_at, line);
+        write!(line, ",\"partition\":{},\"offset\":{}", position.partition, position.offset)?;
+        if let Some(extreme) = note.extreme {
+            line.extend_from_slice(b",\"extreme\":");
+            encode::string(extreme.metric, line);
+            write!(line, ",\"value\":{}", extreme.value)?;
+        }
+        if note.duplicate {
+            line.extend_from_slice(b",\"duplicate\":true");
+        }
+        if let Some(kind) = note.malformed {
+            line.extend_from_slice(b",\"malformed\":");
+            encode::string(kind.name(), line);
+        }
+        line.extend_from_slice(b"}\n");
+        self.file.write_all(line)
+    }
+
+    /// Writes what is buffered and waits until the disk has it.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()
+    }
+}
+
+/// A line as it is read back.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Entry<'a> {
+    pub sensor: Uuid,
+    pub timestamp: DateTime<Utc>,
+    pub partition: i32,
+    pub offset: i64,
+    /// The metric that carries an injected extreme.
+    #[serde(default, borrow)]
+    pub extreme: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    pub malformed: Option<Cow<'a, str>>,
+}
+
+/// Reads a ledger line by line; one line is in memory at a time.
+#[derive(Debug)]
+pub struct LedgerReader<R> {
+    file: BufReader<R>,
+    line: Vec<u8>,
+}
+
+/// What a line of a ledger is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Line<'a> {
+    Entry(Entry<'a>),
+    /// Torn where a run was killed in the middle of writing, or nothing of ours.
+    Unreadable,
+}
+
+impl LedgerReader<File> {
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self::new(File::open(path)?))
+    }
+}
+
+impl<R: Read> LedgerReader<R> {
+    pub fn new(file: R) -> Self {
+        Self { file: BufReader::with_capacity(256 * 1024, file), line: Vec::new() }
+    }
+
+    /// The next line with how many bytes it took; `None` at the end.
+    pub fn next_line(&mut self) -> io::Result<Option<(Line<'_>, u64)>> {
+        /// Ours are below 300 bytes.
+        const LONGEST: u64 = 64 * 1024;
+        self.line.clear();
+        let bytes = (&mut self.file).take(LONGEST).read_until(b'\n', &mut self.line)? as u64;
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let line = match serde_json::from_slice(&self.line) {
+            Ok(entry) => Line::Entry(entry),
+            Err(_) => Line::Unreadable,
+        };
+        Ok(Some((line, bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::disorder::Malformation;
+    use crate::simulation::fleet::Extreme;
+
+    #[test]
+    fn lines_are_appended_and_mark_what_was_injected() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.ledger");
+        let plain = Note { recorded_at: 1_386_018_900_000, ..Note::default() };
+        let extreme = Note { extreme: Some(Extreme { metric: "co2_ppm", value: 4821.0 }), ..plain };
+        let malformed = Note { malformed: Some(Malformation::Truncated), duplicate: true, ..plain };
+        for notes in [vec![plain, extreme], vec![malformed]] {
+            let mut ledger = Ledger::open(&path).unwrap();
+            for (offset, note) in notes.iter().enumerate() {
+                ledger.record(note, Position { partition: 3, offset: offset as i64 }).unwrap();
+            }
+            ledger.finish().unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(
+            lines[0],
+            serde_json::json!({"sensor": "00000000-0000-0000-0000-000000000000",
+                "timestamp": "2013-12-02T21:15:00.000Z", "partition": 3, "offset": 0})
+        );
+        assert_eq!((&lines[1]["extreme"], &lines[1]["value"]), (&"co2_ppm".into(), &4821.into()));
+        assert_eq!((&lines[2]["malformed"], &lines[2]["duplicate"]), (&"truncated".into(), &true.into()));
+    }
+
+    #[test]
+    fn a_ledger_is_read_back_and_torn_lines_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.ledger");
+        let note = Note {
+            sensor: Uuid::from_u128(7),
+            recorded_at: 1_386_018_900_123,
+            malformed: Some(Malformation::Truncated),
+            ..Note::default()
+        };
+        let mut ledger = Ledger::open(&path).unwrap();
+        ledger.record(&note, Position { partition: 3, offset: 9 }).unwrap();
+        ledger.finish().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let torn = [&whole[..20], b"\n", &whole[..], &vec![b'x'; 100_000], &whole[..30]].concat();
+        std::fs::write(&path, &torn).unwrap();
+        let mut reader = LedgerReader::open(&path).unwrap();
+        let (mut entries, mut unreadable, mut bytes) = (0, 0, 0);
+        while let Some((line, length)) = reader.next_line().unwrap() {
+            bytes += length;
+            match line {
+                Line::Entry(entry) => {
+                    entries += 1;
+                    assert_eq!((entry.sensor, entry.partition, entry.offset), (note.sensor, 3, 9));
+                    assert_eq!(entry.timestamp.timestamp_millis(), note.recorded_at);
+                    assert_eq!(entry.malformed.as_deref(), Some("truncated"));
+                }
+                Line::Unreadable => unreadable += 1,
+            }
+        }
+        assert_eq!((entries, bytes), (1, torn.len() as u64));
+        assert!(unreadable >= 2, "{unreadable}");
+    }
+}

@@ -1,0 +1,253 @@
+//! The loop on the pipeline's own thread: poll, take in, settle, commit; and when to stop.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::intake::Intake;
+use super::{Ending, POLL_TIMEOUT};
+use crate::config::KafkaConfig;
+use crate::kafka::consumer::{Change, Commit, Consumer, Event};
+use crate::ingestion::IngestMetrics;
+use crate::metrics::server::Readiness;
+use crate::shutdown::Shutdown;
+
+/// Messages taken in before finished writes are looked at again.
+const BURST: usize = 64;
+/// A full intake is waited for this long before Kafka is told to stop fetching. Shorter waits cost nothing;
+/// pausing throws away what has been fetched ahead.
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
+/// How often a full intake is looked at, and Kafka polled while fetching is paused.
+const ROOM_INTERVAL: Duration = Duration::from_millis(20);
+const LAG_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a run with an end looks whether it is there.
+const END_INTERVAL: Duration = Duration::from_millis(200);
+
+pub(super) struct Pump {
+    pub intake: Arc<Mutex<Intake>>,
+    pub kafka: KafkaConfig,
+    pub drain_timeout: Duration,
+    pub metrics: IngestMetrics,
+    pub readiness: Readiness,
+    pub shutdown: Shutdown,
+    pub until_end: Option<UntilEnd>,
+}
+
+impl Pump {
+    /// Runs until shutdown, the end of the topic, or a failure that needs a person.
+    pub fn run(mut self) -> anyhow::Result<Ending> {
+        let consumer = self.subscribe()?;
+        let ending = self.pump(&consumer);
+        self.readiness.set(false);
+        match ending? {
+            Some(ending) => Ok(ending),
+            None => match self.intake().drain(&consumer, self.drain_timeout)? {
+                true => Ok(Ending::Stopped),
+                false => Ok(Ending::StoppedUndrained),
+            },
+        }
+    }
+
+    fn subscribe(&self) -> anyhow::Result<Consumer> {
+        let (intake, metrics, drain_timeout) =
+            (self.intake.clone(), self.metrics.clone(), self.drain_timeout);
+        let on_change = move |change: Change, kafka: &dyn Commit| {
+            metrics.rebalances.inc();
+            let mut intake = lock(&intake);
+            match change {
+                Change::Assigned(partitions) => {
+                    tracing::info!(?partitions, "assigned");
+                    metrics.assigned_partitions.add(partitions.len() as i64);
+                }
+                Change::Revoked(partitions) => {
+                    tracing::info!(?partitions, "revoked");
+                    // The intake keeps a failure; it ends the run when the pump settles next.
+                    let _ = intake.drain(kafka, drain_timeout);
+                    metrics.assigned_partitions.sub(partitions.len() as i64);
+                    for partition in &partitions {
+                        let _ = metrics.lag_messages.remove_label_values(&[&partition.to_string()]);
+                    }
+                    intake.forget(partitions);
+                }
+            }
+        };
+        Ok(Consumer::subscribe(&self.kafka, on_change)?)
+    }
+
+    /// `None` when shutdown was requested.
+    fn pump(&mut self, consumer: &Consumer) -> anyhow::Result<Option<Ending>> {
+        let (mut lag_due, mut end_due) = (Instant::now(), Instant::now());
+        while !self.shutdown.is_requested() {
+            self.tend(consumer, Duration::ZERO)?;
+            if self.intake().is_full() {
+                self.wait_for_room(consumer)?;
+                continue;
+            }
+            self.take_burst(consumer)?;
+            if lag_due <= Instant::now() {
+                lag_due = Instant::now() + LAG_INTERVAL;
+                self.measure_lag(consumer);
+            }
+            if self.until_end.is_some() && end_due <= Instant::now() {
+                end_due = Instant::now() + END_INTERVAL;
+                if self.has_reached_end(consumer)? {
+                    let is_drained = self.intake().drain(consumer, self.drain_timeout)?;
+                    anyhow::ensure!(is_drained, "the last offsets could not be committed (run it again)");
+                    return Ok(Some(Ending::ReachedEnd));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks after what is under way; waits up to `patience` for something to be stored.
+    fn tend(&self, consumer: &Consumer, patience: Duration) -> anyhow::Result<()> {
+        let mut intake = self.intake();
+        intake.settle(patience)?;
+        intake.flush_due();
+        let results = consumer.take_commit_results();
+        self.metrics.commits.inc_by(results.confirmed);
+        if results.failed > 0 {
+            self.metrics.commit_failures.inc_by(results.failed);
+            intake.tracker().commit_failed();
+        }
+        intake.advance_commit(consumer);
+        Ok(())
+    }
+
+    /// Takes in what is there, up to [`BURST`] messages, waiting for the first. The intake is not locked while
+    /// Kafka is polled: the poll may report a rebalance, which needs it.
+    fn take_burst(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
+        let mut wait = POLL_TIMEOUT;
+        for _ in 0..BURST {
+            match consumer.poll(wait)? {
+                Some(event) => self.take(event),
+                None => return Ok(()),
+            }
+            wait = Duration::ZERO;
+        }
+        self.readiness.set(true);
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event<'_>) {
+        match event {
+            Event::Message(message) => self.intake().accept(&message),
+            Event::EndOfPartition(partition) => {
+                self.readiness.set(true);
+                if let Some(until_end) = &mut self.until_end {
+                    until_end.delivered.insert(partition);
+                }
+            }
+        }
+    }
+
+    /// Waits until something of what is in flight is stored, staying a member of the group meanwhile.
+    fn wait_for_room(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
+        let since = Instant::now();
+        let mut is_paused = false;
+        while !self.shutdown.is_requested() {
+            self.tend(consumer, ROOM_INTERVAL)?;
+            if !self.intake().is_full() {
+                break;
+            }
+            if !is_paused && since.elapsed() > PAUSE_AFTER {
+                tracing::info!("Cassandra is slower than Kafka: fetching pauses");
+                consumer.pause()?;
+                is_paused = true;
+                self.metrics.paused.set(1);
+            }
+            if is_paused && let Some(event) = consumer.poll(Duration::ZERO)? {
+                // Of a partition that was assigned after the pause, or fetched before it.
+                self.take(event);
+            }
+        }
+        if is_paused {
+            consumer.resume()?;
+            self.metrics.paused.set(0);
+        }
+        Ok(())
+    }
+
+    fn measure_lag(&self, consumer: &Consumer) {
+        let ends = consumer.end_offsets();
+        let now = chrono::Utc::now().timestamp_millis();
+        let mut oldest = 0.0_f64;
+        let mut intake = self.intake();
+        for (partition, position, timestamp) in intake.tracker().positions() {
+            let Some(end) = ends.get(&partition) else { continue };
+            let behind = (end - position).max(0);
+            self.metrics.lag_messages.with_label_values(&[&partition.to_string()]).set(behind);
+            if behind > 0
+                && let Some(timestamp) = timestamp
+            {
+                oldest = oldest.max((now - timestamp) as f64 / 1000.0);
+            }
+        }
+        self.metrics.lag_seconds.set(oldest);
+    }
+
+    fn has_reached_end(&mut self, consumer: &Consumer) -> anyhow::Result<bool> {
+        let mut intake = lock(&self.intake);
+        let Some(until_end) = &mut self.until_end else { return Ok(false) };
+        let tracker = intake.tracker();
+        let ours: HashSet<i32> = tracker.partitions().collect();
+        let mut elsewhere = Vec::new();
+        for (&partition, &end) in &until_end.ends {
+            let is_stored = tracker.committed_offset(partition).is_some_and(|offset| offset >= end);
+            let is_delivered = until_end.delivered.contains(&partition);
+            match ours.contains(&partition) {
+                _ if is_stored => {}
+                true if is_delivered && tracker.is_settled(partition) => {}
+                true => return Ok(false),
+                false => elsewhere.push(partition),
+            }
+        }
+        drop(intake);
+        if elsewhere.is_empty() {
+            return Ok(true);
+        }
+        // Partitions of other members, not assigned yet, or of which nothing is left to read. The coordinator may be on the move just now: the
+        // question is asked again with the next look.
+        let committed = match consumer.committed(&elsewhere) {
+            Ok(committed) => committed,
+            Err(error) => {
+                tracing::info!(%error, "cannot ask for the group's offsets for now");
+                return Ok(false);
+            }
+        };
+        // A partition that was delivered to its end and has never been committed holds nothing but markers.
+        let UntilEnd { ends, delivered } = until_end;
+        ends.retain(|partition, end| match committed.get(partition) {
+            Some(offset) => offset < end,
+            None => !delivered.contains(partition),
+        });
+        Ok(false)
+    }
+
+    fn intake(&self) -> MutexGuard<'_, Intake> {
+        lock(&self.intake)
+    }
+}
+
+fn lock(intake: &Mutex<Intake>) -> MutexGuard<'_, Intake> {
+    intake.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What has to be stored before a run with an end is over.
+#[derive(Debug)]
+pub(super) struct UntilEnd {
+    /// Partition -> end offset as of the start, of those that are not known to be done.
+    ends: HashMap<i32, i64>,
+    /// Partitions of which everything has been delivered to us.
+    delivered: HashSet<i32>,
+}
+
+impl UntilEnd {
+    /// From the (first kept, end) offsets by partition; empty partitions are done.
+    pub fn new(watermarks: &[(i64, i64)]) -> Self {
+        let ends =
+            (0..).zip(watermarks).filter(|(_, (low, high))| low < high).map(|(id, (_, high))| (id, *high));
+        Self { ends: ends.collect(), delivered: HashSet::new() }
+    }
+}

@@ -1,0 +1,309 @@
+//! The brokers: the topic, retention beside the group's lag, dead letters, encryption.
+
+use super::machine::is_loopback;
+use super::{Check, Finding, failed, failed_by, ok, skipped, warning};
+use crate::config::{Config, KafkaConfig, SecurityProtocol};
+use crate::kafka::retention::{Retention, retention};
+use crate::kafka::{Error, groups, topics};
+use crate::observe::status::kafka::{Group, Kafka, age};
+use crate::observe::status::{KAFKA_DEADLINE, Section, Status};
+
+const GROUP: &str = "kafka";
+
+pub async fn checks(config: &Config, status: &Status) -> Vec<Check> {
+    let check = |name, finding| Check::new(GROUP, name, finding);
+    let encryption = check("encryption", encryption(&config.kafka));
+    let clock = check("clocks", skipped("a broker tells its time to no client"));
+    let kafka = match &status.kafka {
+        Section::Known(kafka) => kafka,
+        Section::Unknown { unknown } => {
+            let away = || skipped("Kafka does not answer");
+            let names = ["topics", "partitions", "messages lost", "retention", "dead letters"];
+            let mut checks = vec![check("brokers", failed_by(unknown))];
+            checks.extend(names.map(|name| check(name, away())));
+            checks.extend([clock, encryption]);
+            return checks;
+        }
+    };
+    let settings = KafkaConfig {
+        request_timeout: config.kafka.request_timeout.min(KAFKA_DEADLINE),
+        ..config.kafka.clone()
+    };
+    let (positions, kept) = tokio::join!(positions(&settings, kafka), async {
+        match kafka.topic.exists {
+            true => retention(&settings, &settings.topic).await.map_err(|error| error.to_string()),
+            false => Err("the topic does not exist".to_owned()),
+        }
+    });
+    let (lost, kept) = match positions {
+        Ok(positions) => (judge_lost(&positions), judge_retention(kept, &kafka.group, &positions)),
+        Err(reason) => (skipped(reason.clone()), skipped(reason)),
+    };
+    vec![
+        check("brokers", ok(brokers(kafka))),
+        check("topics", topics_of(kafka)),
+        check("partitions", partitions(kafka, &config.kafka)),
+        check("messages lost", lost),
+        check("retention", kept),
+        check("dead letters", dead_letters(kafka)),
+        clock,
+        encryption,
+    ]
+}
+
+fn brokers(kafka: &Kafka) -> String {
+    let addresses: Vec<_> = kafka.brokers.iter().map(|broker| broker.address.as_str()).collect();
+    format!("{}: {}", addresses.len(), addresses.join(", "))
+}
+
+fn topics_of(kafka: &Kafka) -> Finding {
+    let mut ill: Vec<String> = Vec::new();
+    for topic in [&kafka.topic, &kafka.dead_letters] {
+        if let Some(unknown) = &topic.unknown {
+            return failed_by(unknown);
+        }
+        if !topic.exists {
+            return failed(format!("topic {} does not exist", topic.name), "run `iotctl schema apply`");
+        }
+        if !topic.leaderless.is_empty() {
+            ill.push(format!("{}: partitions {:?} have no leader", topic.name, topic.leaderless));
+        }
+        if !topic.under_replicated.is_empty() {
+            ill.push(format!("{}: partitions {:?} are under-replicated", topic.name, topic.under_replicated));
+        }
+    }
+    let topic = &kafka.topic;
+    match (ill.is_empty(), topic.replicas) {
+        (false, _) => failed(ill.join("; "), "start the brokers that hold them, or see their logs"),
+        (true, 1) if kafka.brokers.len() > 1 => warning(
+            format!("topic {} has 1 replica on {} brokers", topic.name, kafka.brokers.len()),
+            "reassign its partitions with 3 replicas, and set kafka.replication_factor",
+        ),
+        (true, replicas) => {
+            ok(format!("{} and {}, {replicas} replicas in sync", topic.name, kafka.dead_letters.name))
+        }
+    }
+}
+
+fn partitions(kafka: &Kafka, config: &KafkaConfig) -> Finding {
+    if !kafka.topic.exists {
+        return skipped("the topic does not exist");
+    }
+    let partitions = kafka.topic.partitions;
+    if usize::try_from(config.partitions) != Ok(partitions) {
+        return warning(
+            format!("the topic has {partitions} partitions, and kafka.partitions is {}", config.partitions),
+            "set kafka.partitions to what there is, or alter the topic",
+        );
+    }
+    match kafka.group.members {
+        Some(members) if members > partitions => warning(
+            format!("group {} has {members} members for {partitions} partitions", kafka.group.name),
+            "the members beyond the partitions do nothing: stop them, or add partitions",
+        ),
+        Some(members) => ok(format!("{partitions} partitions, {members} members in {}", kafka.group.name)),
+        None => ok(format!("{partitions} partitions; the group's members may not be listed")),
+    }
+}
+
+/// Where the group is in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Position {
+    oldest: i64,
+    end: i64,
+    committed: Option<i64>,
+}
+
+async fn positions(config: &KafkaConfig, kafka: &Kafka) -> Result<Vec<Position>, String> {
+    if !kafka.topic.exists {
+        return Err("the topic does not exist".into());
+    }
+    let count = i32::try_from(kafka.topic.partitions).unwrap_or(i32::MAX);
+    let say = |error: Error| error.to_string();
+    let (watermarks, committed) = tokio::join!(
+        topics::watermarks(config, &config.topic),
+        groups::committed(config, &config.topic, count)
+    );
+    let (watermarks, committed) = (watermarks.map_err(say)?, committed.map_err(say)?);
+    let both = watermarks.into_iter().zip(committed);
+    Ok(both.map(|((oldest, end), committed)| Position { oldest, end, committed }).collect())
+}
+
+/// Messages that the topic deleted before the group had committed them.
+fn judge_lost(positions: &[Position]) -> Finding {
+    let (mut lost, mut never, mut beyond) = (0, 0, 0);
+    for position in positions {
+        match position.committed {
+            Some(committed) if committed < position.oldest => lost += position.oldest - committed,
+            Some(committed) if committed > position.end => beyond += 1,
+            Some(_) => {}
+            None => never += position.oldest,
+        }
+    }
+    match (lost, beyond, never) {
+        (0, 0, 0) => ok("the topic keeps everything that the group has not committed"),
+        (0, 0, never) => warning(
+            format!("{never} messages were deleted in partitions that the group never committed"),
+            "if they were meant for it: send them again, raise the topic's retention, and keep an ingest running",
+        ),
+        (0, beyond, _) => failed(
+            format!("{beyond} partitions end before what the group has committed: the topic was made anew"),
+            "stop the ingests and reset the group's offsets (kafka-consumer-groups.sh --reset-offsets --to-earliest)",
+        ),
+        (lost, _, _) => failed(
+            format!("{lost} messages were deleted before the group had committed them"),
+            "send them again if their source has them (`iotctl audit` names those of a ledger), raise the topic's \
+             retention, and keep an ingest running",
+        ),
+    }
+}
+
+/// Whether the topic keeps messages long enough for the group.
+fn judge_retention(kept: Result<Retention, String>, group: &Group, positions: &[Position]) -> Finding {
+    let kept = match kept {
+        Ok(kept) => kept,
+        Err(reason) => return skipped(reason),
+    };
+    if kept.is_compacted {
+        return failed(
+            "the topic is compacted: of messages with one key, only the newest is kept",
+            "set its cleanup.policy to delete: an ingest that is behind would lose readings",
+        );
+    }
+    let bytes = match kept.bytes {
+        Some(bytes) => {
+            format!(" and {} a partition", bytesize::ByteSize::b(bytes.unsigned_abs()).display().iec())
+        }
+        None => String::new(),
+    };
+    let limit = match kept.milliseconds {
+        Some(milliseconds) => format!("messages are kept for {}{bytes}", age(milliseconds as f64 / 1000.0)),
+        None => format!("messages are kept for ever{bytes}"),
+    };
+    let remedy = "start or add an ingest, or raise the topic's retention.ms and retention.bytes";
+    // How full a partition is in bytes is not told to clients; that much of it is left to read is.
+    let is_left_behind = kept.bytes.is_some()
+        && positions.iter().any(|position| {
+            let (all, left) =
+                (position.end - position.oldest, position.end - position.committed.unwrap_or(0));
+            all > 0 && position.oldest > 0 && left * 2 > all
+        });
+    match (group.lag_messages, group.lag_seconds, kept.milliseconds) {
+        (Some(0), _, _) => ok(format!("{limit}, and the group has read all of them")),
+        (Some(_), Some(seconds), Some(milliseconds)) if seconds * 2000.0 > milliseconds as f64 => warning(
+            format!("{limit}, and the oldest that the group has not committed is there for {}", age(seconds)),
+            remedy,
+        ),
+        (Some(_), _, _) if is_left_behind => warning(
+            format!(
+                "{limit}, and the group has more than half of a partition that is being deleted from before it"
+            ),
+            remedy,
+        ),
+        (Some(_), Some(seconds), _) => ok(format!("{limit}, and the group is behind by {}", age(seconds))),
+        (Some(lag), None, _) => skipped(format!("{limit}; how old the {lag} messages left are is not known")),
+        (None, _, _) => skipped(format!("{limit}; what the group has committed is not known")),
+    }
+}
+
+fn dead_letters(kafka: &Kafka) -> Finding {
+    let letters = &kafka.dead_letters;
+    match (letters.exists, letters.messages, kafka.topic.messages) {
+        (false, _, _) => skipped("their topic does not exist"),
+        (true, 0, _) => ok("none"),
+        // More than one of a hundred is a format or a setting, not a message.
+        (true, count, all) if count * 100 > all.max(1) => warning(
+            format!("{count} are kept (marks of replays included), beside {all} messages of the topic"),
+            "see what they are (`iotctl dead-letters list`), mend it, and `iotctl dead-letters replay --all --yes`",
+        ),
+        (true, count, all) => {
+            ok(format!("{count} are kept, beside {all} messages (`iotctl dead-letters list`)"))
+        }
+    }
+}
+
+fn encryption(config: &KafkaConfig) -> Finding {
+    let remote: Vec<_> = config.bootstrap_servers.iter().filter(|it| !is_loopback(it)).cloned().collect();
+    match (config.security_protocol, remote.is_empty()) {
+        (SecurityProtocol::Ssl | SecurityProtocol::SaslSsl, _) => ok("TLS"),
+        (_, true) => ok("plain, and it does not leave this machine"),
+        (SecurityProtocol::SaslPlaintext, false) => failed(
+            format!("the login goes to {} in the clear", remote.join(", ")),
+            "set kafka.security_protocol = \"SASL_SSL\"",
+        ),
+        (SecurityProtocol::Plaintext, false) => warning(
+            format!("readings go to {} in the clear, without a login", remote.join(", ")),
+            "set kafka.security_protocol = \"SASL_SSL\" (docs/security.md)",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    fn position(oldest: i64, end: i64, committed: Option<i64>) -> Position {
+        Position { oldest, end, committed }
+    }
+
+    #[test]
+    fn messages_deleted_before_they_were_committed_are_counted() {
+        assert_eq!(judge_lost(&[position(10, 30, Some(10)), position(0, 5, None)]).0, Verdict::Ok);
+        let (verdict, found, _) = judge_lost(&[position(10, 30, Some(3)), position(4, 9, Some(2))]);
+        assert_eq!((verdict, &found[..2]), (Verdict::Failed, "9 "), "{found}");
+        assert_eq!(judge_lost(&[position(5, 9, None)]).0, Verdict::Warning);
+        assert_eq!(judge_lost(&[position(0, 9, Some(10))]).0, Verdict::Failed);
+    }
+
+    #[test]
+    fn a_lag_of_more_than_half_of_the_retention_warns() {
+        let week = Retention { milliseconds: Some(604_800_000), bytes: None, is_compacted: false };
+        let judged = |lag_seconds, kept| {
+            let group = Group { lag_messages: Some(5), lag_seconds, ..Group::default() };
+            judge_retention(Ok(kept), &group, &[position(0, 5, None)]).0
+        };
+        assert_eq!(judged(Some(302_000.0), week), Verdict::Ok);
+        assert_eq!(judged(Some(303_000.0), week), Verdict::Warning);
+        assert_eq!(judged(Some(303_000.0), Retention { milliseconds: None, ..week }), Verdict::Ok);
+        assert_eq!(judged(None, week), Verdict::Skipped);
+        assert_eq!(judged(Some(0.0), Retention { is_compacted: true, ..week }), Verdict::Failed);
+        let idle = Group { lag_messages: Some(0), ..Group::default() };
+        assert_eq!(judge_retention(Ok(week), &idle, &[]).0, Verdict::Ok);
+    }
+
+    #[test]
+    fn a_partition_that_is_deleted_from_by_size_warns_before_the_group_is_reached() {
+        let kept = Retention { milliseconds: None, bytes: Some(1 << 20), is_compacted: false };
+        let group = Group { lag_messages: Some(80), lag_seconds: Some(1.0), ..Group::default() };
+        let verdict = |position| judge_retention(Ok(kept), &group, &[position]).0;
+        assert_eq!(verdict(position(100, 200, Some(120))), Verdict::Warning);
+        assert_eq!(verdict(position(100, 200, Some(180))), Verdict::Ok);
+        // Nothing has been deleted yet: it is not full.
+        assert_eq!(verdict(position(0, 100, Some(10))), Verdict::Ok);
+    }
+
+    #[test]
+    fn more_members_than_partitions_and_many_dead_letters_warn() {
+        let mut kafka = crate::observe::status::kafka::tests::kafka();
+        let config = KafkaConfig::default();
+        assert_eq!(partitions(&kafka, &config).0, Verdict::Ok);
+        kafka.group.members = Some(13);
+        assert_eq!(partitions(&kafka, &config).0, Verdict::Warning);
+        assert_eq!(dead_letters(&kafka).0, Verdict::Ok);
+        kafka.dead_letters.messages = 51;
+        assert_eq!(dead_letters(&kafka).0, Verdict::Warning);
+    }
+
+    #[test]
+    fn a_login_in_the_clear_to_another_machine_fails() {
+        let mut config = KafkaConfig::default();
+        assert_eq!(encryption(&config).0, Verdict::Ok);
+        config.bootstrap_servers = vec!["kafka1.example:9092".into()];
+        assert_eq!(encryption(&config).0, Verdict::Warning);
+        config.security_protocol = SecurityProtocol::SaslPlaintext;
+        assert_eq!(encryption(&config).0, Verdict::Failed);
+        config.security_protocol = SecurityProtocol::SaslSsl;
+        assert_eq!(encryption(&config).0, Verdict::Ok);
+    }
+}

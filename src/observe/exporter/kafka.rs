@@ -1,0 +1,392 @@
+//! Kafka from outside, under the names of danielqsj/kafka_exporter, which existing dashboards and alerts use; and each
+//! group's lag in time, which that one has not.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::observe::exporter::snapshot::{Definition, Sheet};
+use crate::config::KafkaConfig;
+use crate::kafka::groups::{self, Committed};
+use crate::kafka::overview::{Overview, Partition, Topic, overview};
+use crate::kafka::reader::{Span, Step, TopicReader};
+
+/// Each group costs a client of its own in every round.
+const MAX_GROUPS: usize = 50;
+
+const BY_PARTITION: &[&str] = &["topic", "partition"];
+const BY_GROUP: &[&str] = &["consumergroup", "topic", "partition"];
+
+const BROKERS: Definition = Definition::gauge("kafka_brokers", "Brokers in the cluster", &[]);
+const BROKER: Definition =
+    Definition::gauge("kafka_broker_info", "1 for each broker in the cluster", &["id", "address"]);
+const PARTITIONS: Definition =
+    Definition::gauge("kafka_topic_partitions", "Partitions of the topic", &["topic"]);
+const CURRENT: Definition = Definition::gauge(
+    "kafka_topic_partition_current_offset",
+    "Offset after the last message of the partition",
+    BY_PARTITION,
+);
+const OLDEST: Definition = Definition::gauge(
+    "kafka_topic_partition_oldest_offset",
+    "Offset of the first message that the partition still keeps",
+    BY_PARTITION,
+);
+const LEADER: Definition = Definition::gauge(
+    "kafka_topic_partition_leader",
+    "Id of the broker that leads the partition, -1 where none does",
+    BY_PARTITION,
+);
+const REPLICAS: Definition =
+    Definition::gauge("kafka_topic_partition_replicas", "Replicas of the partition", BY_PARTITION);
+const IN_SYNC: Definition = Definition::gauge(
+    "kafka_topic_partition_in_sync_replica",
+    "Replicas of the partition that are in sync",
+    BY_PARTITION,
+);
+const PREFERRED: Definition = Definition::gauge(
+    "kafka_topic_partition_leader_is_preferred",
+    "1 where the broker that should lead the partition does",
+    BY_PARTITION,
+);
+const UNDER_REPLICATED: Definition = Definition::gauge(
+    "kafka_topic_partition_under_replicated_partition",
+    "1 where fewer replicas are in sync than the partition has",
+    BY_PARTITION,
+);
+pub const MEMBERS: Definition =
+    Definition::gauge("kafka_consumergroup_members", "Members of the group now", &["consumergroup"]);
+pub const GROUP_OFFSET: Definition = Definition::gauge(
+    "kafka_consumergroup_current_offset",
+    "Offset after the last message that the group has committed",
+    BY_GROUP,
+);
+pub const LAG: Definition = Definition::gauge(
+    "kafka_consumergroup_lag",
+    "Messages of the partition that the group has not committed; of the configured group and topic also before its \
+     first commit, counted from the oldest message",
+    BY_GROUP,
+);
+const LAG_SUM: Definition = Definition::gauge(
+    "kafka_consumergroup_lag_sum",
+    "Messages of the topic that the group has not committed",
+    &["consumergroup", "topic"],
+);
+pub const LAG_SECONDS: Definition = Definition::gauge(
+    "kafka_consumergroup_lag_seconds",
+    "How long the first message that the group has not committed has been in the topic: now less that message's \
+     timestamp, which its producer gave; 0 where all is committed",
+    BY_GROUP,
+);
+
+pub const DEFINITIONS: [Definition; 15] = [
+    BROKERS,
+    BROKER,
+    PARTITIONS,
+    CURRENT,
+    OLDEST,
+    LEADER,
+    REPLICAS,
+    IN_SYNC,
+    PREFERRED,
+    UNDER_REPLICATED,
+    MEMBERS,
+    GROUP_OFFSET,
+    LAG,
+    LAG_SUM,
+    LAG_SECONDS,
+];
+
+/// Looks at Kafka, round by round.
+pub struct Watch {
+    config: KafkaConfig,
+    wanted: Vec<String>,
+    patience: Duration,
+    /// The timestamp of the message at each group's position, which mostly is the same one for a while when it counts.
+    stamps: HashMap<Position, i64>,
+    /// Why nothing is known of a group, of the last look.
+    troubles: Vec<(String, String)>,
+}
+
+/// A message: topic, partition, offset.
+type Position = (String, i32, i64);
+
+impl Watch {
+    pub fn new(config: &KafkaConfig, groups: Vec<String>, patience: Duration) -> Self {
+        let mut config = config.clone();
+        config.request_timeout = config.request_timeout.min(patience);
+        Self { config, wanted: groups, patience, stamps: HashMap::new(), troubles: Vec::new() }
+    }
+
+    /// What there is; an error where Kafka does not answer.
+    pub async fn look(&mut self) -> Result<(Sheet, Overview), crate::kafka::Error> {
+        let mut sheet = Sheet::default();
+        let overview = overview(&self.config).await?;
+        describe(&mut sheet, &overview);
+        let deadline = Instant::now() + self.patience;
+        let (mut stamps, mut troubles) = (HashMap::new(), Vec::new());
+        for group in self.groups(&overview) {
+            // What one group's questions leave undone, the next round does.
+            let looked = self.look_at_group(&mut sheet, &overview, &group, &mut stamps, deadline);
+            match tokio::time::timeout_at(deadline, looked).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    debug!(group, %error, "cannot read what the group has committed");
+                    troubles.push((group, error.to_string()));
+                }
+                Err(_) => {
+                    warn!(group, "the groups' positions took too long; the rest is left out of this round");
+                    troubles.push((group, format!("it was not told within {:?}", self.patience)));
+                    break;
+                }
+            }
+        }
+        (self.stamps, self.troubles) = (stamps, troubles);
+        Ok((sheet, overview))
+    }
+
+    /// Why the last look learned nothing of a group, where that is so.
+    pub fn trouble_with(&self, group: &str) -> Option<&str> {
+        self.troubles.iter().find(|(name, _)| name == group).map(|(_, trouble)| trouble.as_str())
+    }
+
+    fn groups(&self, overview: &Overview) -> Vec<String> {
+        if !self.wanted.is_empty() {
+            return self.wanted.clone();
+        }
+        let listed = overview.groups.iter().flatten().map(|group| group.name.clone());
+        let mut groups: BTreeSet<String> = listed.collect();
+        groups.remove(&self.config.group);
+        if groups.len() >= MAX_GROUPS {
+            warn!("{} groups; {MAX_GROUPS} are looked at (name those that count with --group)", groups.len());
+        }
+        // Ours comes first: if time runs out, it is there.
+        std::iter::once(self.config.group.clone()).chain(groups).take(MAX_GROUPS).collect()
+    }
+
+    async fn look_at_group(
+        &self,
+        sheet: &mut Sheet,
+        overview: &Overview,
+        group: &str,
+        stamps: &mut HashMap<Position, i64>,
+        deadline: Instant,
+    ) -> Result<(), crate::kafka::Error> {
+        let config = KafkaConfig { group: group.to_owned(), ..self.config.clone() };
+        let topics = overview
+            .topics
+            .iter()
+            .map(|topic| (topic.name.clone(), i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX)));
+        let committed = groups::committed_of_topics(&config, topics.collect()).await?;
+        for (topic, committed) in overview.topics.iter().zip(committed) {
+            // A group that has not begun has everything before it; of others, only what they have begun is known.
+            let is_ours = group == self.config.group && topic.name == self.config.topic;
+            let lags = lags(topic, &committed, is_ours);
+            if lags.is_empty() {
+                continue;
+            }
+            // A little before the end, so that the messages are counted even where their age is not known in time.
+            let end = deadline - self.patience / 10;
+            if tokio::time::timeout_at(end, self.stamp(&config, topic, &lags, stamps)).await.is_err() {
+                debug!(group, topic = topic.name, "the oldest messages left were not read in time");
+            }
+            describe_lags(sheet, group, topic, &lags, stamps);
+        }
+        Ok(())
+    }
+
+    /// Adds the timestamps of the messages at the positions that are behind.
+    async fn stamp(
+        &self,
+        config: &KafkaConfig,
+        topic: &Topic,
+        lags: &[Lag],
+        stamps: &mut HashMap<Position, i64>,
+    ) {
+        let mut unknown = Vec::new();
+        for lag in lags.iter().filter(|lag| lag.messages > 0) {
+            let position = (topic.name.clone(), lag.partition, lag.next);
+            match self.stamps.get(&position) {
+                Some(stamp) => {
+                    stamps.insert(position, *stamp);
+                }
+                None => unknown.push(Span { partition: lag.partition, from: lag.next, to: lag.next + 1 }),
+            }
+        }
+        if !unknown.is_empty() {
+            let (config, name) = (config.clone(), topic.name.clone());
+            match tokio::task::spawn_blocking(move || read_stamps(config, &name, &unknown)).await {
+                Ok(Ok(read)) => stamps.extend(read),
+                Ok(Err(error)) => debug!(topic = topic.name, %error, "cannot read the oldest messages left"),
+                Err(error) => debug!(%error, "reading messages ended early"),
+            }
+        }
+    }
+}
+
+/// How far a group is behind in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Lag {
+    partition: i32,
+    committed: Option<i64>,
+    /// The first message that is left, where there is one.
+    next: i64,
+    messages: i64,
+}
+
+fn lags(topic: &Topic, committed: &Committed, is_ours: bool) -> Vec<Lag> {
+    let lag = |(partition, committed): (&Partition, &Option<i64>)| {
+        let (oldest, end) = partition.offsets?;
+        if committed.is_none() && !is_ours {
+            return None;
+        }
+        // What retention has deleted cannot be behind any more.
+        let next = committed.unwrap_or(oldest).max(oldest);
+        Some(Lag { partition: partition.id, committed: *committed, next, messages: (end - next).max(0) })
+    };
+    topic.partitions.iter().zip(committed).filter_map(lag).collect()
+}
+
+/// The timestamps of single messages.
+fn read_stamps(
+    mut config: KafkaConfig,
+    topic: &str,
+    spans: &[Span],
+) -> Result<Vec<(Position, i64)>, crate::kafka::Error> {
+    // One message each is wanted; a broker sends at least one batch however little is asked for.
+    // The rest of that batch would hold the other partitions back for a second each.
+    let tuning =
+        [("fetch.message.max.bytes", "1024"), ("queued.min.messages", "1"), ("fetch.queue.backoff.ms", "5")];
+    for (key, value) in tuning {
+        config.properties.insert(key.into(), value.into());
+    }
+    let mut reader = TopicReader::open(&config, topic, spans)?;
+    let mut stamps = Vec::with_capacity(spans.len());
+    loop {
+        match reader.step()? {
+            Step::Message(message) => {
+                let position = (topic.to_owned(), message.partition(), message.offset());
+                stamps.push((position, message.timestamp()));
+            }
+            Step::Waiting => {}
+            Step::End => return Ok(stamps),
+        }
+    }
+}
+
+fn describe(sheet: &mut Sheet, overview: &Overview) {
+    sheet.set(&BROKERS, &[], overview.brokers.len() as f64);
+    for broker in &overview.brokers {
+        sheet.set(&BROKER, &[&broker.id.to_string(), &broker.address], 1.0);
+    }
+    for topic in &overview.topics {
+        sheet.set(&PARTITIONS, &[&topic.name], topic.partitions.len() as f64);
+        for partition in &topic.partitions {
+            let number = partition.id.to_string();
+            let labels = [topic.name.as_str(), number.as_str()];
+            let truth = |truth: bool| f64::from(u8::from(truth));
+            if let Some((oldest, end)) = partition.offsets {
+                sheet.set(&OLDEST, &labels, oldest as f64);
+                sheet.set(&CURRENT, &labels, end as f64);
+            }
+            sheet.set(&LEADER, &labels, f64::from(partition.leader));
+            sheet.set(&REPLICAS, &labels, partition.replicas as f64);
+            sheet.set(&IN_SYNC, &labels, partition.in_sync as f64);
+            sheet.set(&PREFERRED, &labels, truth(partition.leader == partition.preferred));
+            sheet.set(&UNDER_REPLICATED, &labels, truth(partition.is_under_replicated()));
+        }
+    }
+    for group in overview.groups.iter().flatten() {
+        sheet.set(&MEMBERS, &[&group.name], group.members as f64);
+    }
+}
+
+fn describe_lags(
+    sheet: &mut Sheet,
+    group: &str,
+    topic: &Topic,
+    lags: &[Lag],
+    stamps: &HashMap<Position, i64>,
+) {
+    let now = chrono::Utc::now().timestamp_millis();
+    for lag in lags {
+        let number = lag.partition.to_string();
+        let labels = [group, topic.name.as_str(), number.as_str()];
+        if let Some(committed) = lag.committed {
+            sheet.set(&GROUP_OFFSET, &labels, committed as f64);
+        }
+        sheet.set(&LAG, &labels, lag.messages as f64);
+        let stamp = stamps.get(&(topic.name.clone(), lag.partition, lag.next));
+        let behind = match (lag.messages, stamp) {
+            (0, _) => Some(0),
+            (_, stamp) => stamp.map(|stamp| (now - stamp).max(0)),
+        };
+        if let Some(behind) = behind {
+            sheet.set(&LAG_SECONDS, &labels, behind as f64 / 1000.0);
+        }
+    }
+    let sum: i64 = lags.iter().map(|lag| lag.messages).sum();
+    sheet.set(&LAG_SUM, &[group, &topic.name], sum as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(offsets: &[Option<(i64, i64)>]) -> Topic {
+        let partitions = offsets.iter().zip(0..).map(|(offsets, id)| Partition {
+            id,
+            leader: if offsets.is_some() { 1 } else { -1 },
+            replicas: 3,
+            in_sync: 2,
+            preferred: 1,
+            offsets: *offsets,
+        });
+        Topic { name: "readings".into(), partitions: partitions.collect() }
+    }
+
+    #[test]
+    fn a_group_that_has_not_begun_is_behind_by_everything_if_it_is_ours() {
+        let topic = topic(&[Some((10, 30)), Some((0, 5)), None]);
+        let committed = vec![None, Some(5), Some(1)];
+        let messages = |is_ours| {
+            lags(&topic, &committed, is_ours)
+                .iter()
+                .map(|lag| (lag.partition, lag.messages))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(messages(true), [(0, 20), (1, 0)]);
+        assert_eq!(messages(false), [(1, 0)]);
+    }
+
+    #[test]
+    fn what_retention_deleted_and_commits_beyond_the_end_make_no_lag() {
+        let topic = topic(&[Some((10, 30)), Some((0, 5))]);
+        let lags = lags(&topic, &vec![Some(3), Some(9)], false);
+        assert_eq!(lags.iter().map(|lag| (lag.next, lag.messages)).collect::<Vec<_>>(), [(10, 20), (9, 0)]);
+    }
+
+    #[test]
+    fn lag_in_seconds_is_the_age_of_the_first_message_left() {
+        let topic = topic(&[Some((0, 30)), Some((0, 5)), Some((0, 5))]);
+        let lags = lags(&topic, &vec![Some(10), Some(5), Some(1)], false);
+        let minute_ago = chrono::Utc::now().timestamp_millis() - 60_000;
+        let stamps = HashMap::from([(("readings".to_owned(), 0, 10), minute_ago)]);
+        let mut sheet = Sheet::default();
+        describe_lags(&mut sheet, "g", &topic, &lags, &stamps);
+        let text = sheet.into_text();
+        let seconds = |partition: &str| {
+            let start = format!(
+                "kafka_consumergroup_lag_seconds{{consumergroup=\"g\",topic=\"readings\",partition=\"{partition}\"}} "
+            );
+            text.lines().find_map(|line| line.strip_prefix(&start)).map(|value| value.parse::<f64>().unwrap())
+        };
+        assert!(seconds("0").is_some_and(|seconds| (60.0..65.0).contains(&seconds)), "{text}");
+        assert_eq!(seconds("1"), Some(0.0));
+        // Behind by an unknown time is not behind by none.
+        assert_eq!(seconds("2"), None);
+        assert!(text.contains("kafka_consumergroup_lag_sum{consumergroup=\"g\",topic=\"readings\"} 24"));
+    }
+}

@@ -1,0 +1,243 @@
+//! The configured brokers, topic, dead letters, and how far the group is behind.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Section;
+use crate::config::KafkaConfig;
+use crate::kafka::overview::{self, Overview};
+use crate::kafka::{Error, topics};
+use crate::observe::exporter::kafka::{LAG, LAG_SECONDS, Watch};
+use crate::observe::exporter::snapshot::Sheet;
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Kafka {
+    pub brokers: Vec<Broker>,
+    pub topic: Topic,
+    pub dead_letters: Topic,
+    pub group: Group,
+    #[serde(skip)]
+    pub remarks: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Broker {
+    pub id: i32,
+    pub address: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Topic {
+    pub name: String,
+    pub exists: bool,
+    pub partitions: usize,
+    /// Replicas of the partition that has the fewest.
+    pub replicas: usize,
+    /// Partitions that have fewer replicas in sync than they have.
+    pub under_replicated: Vec<i32>,
+    /// Partitions that nobody can read or write now.
+    pub leaderless: Vec<i32>,
+    /// Messages that are kept.
+    pub messages: i64,
+    /// Why nothing is known of it, where that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Group {
+    pub name: String,
+    /// Members now; `None` where groups may not be listed.
+    pub members: Option<usize>,
+    /// Messages that it has not committed; `None` where that could not be read.
+    pub lag_messages: Option<i64>,
+    /// How long the oldest of them has been in the topic; `None` where that could not be read.
+    pub lag_seconds: Option<f64>,
+}
+
+impl Topic {
+    fn of(name: &str, overview: &Overview) -> Self {
+        let Some(topic) = overview.topic(name) else {
+            return Self { name: name.to_owned(), ..Self::default() };
+        };
+        let which = |is_meant: &dyn Fn(&&overview::Partition) -> bool| {
+            topic.partitions.iter().filter(is_meant).map(|partition| partition.id).collect()
+        };
+        Self {
+            name: name.to_owned(),
+            exists: true,
+            partitions: topic.partitions.len(),
+            replicas: topic.partitions.iter().map(|partition| partition.replicas).min().unwrap_or(0),
+            under_replicated: which(&|partition| partition.is_under_replicated()),
+            leaderless: which(&|partition| partition.leader < 0),
+            messages: topic.messages(),
+            unknown: None,
+        }
+    }
+
+    fn attention(&self) -> Vec<String> {
+        let name = &self.name;
+        let mut attention = Vec::new();
+        if let Some(unknown) = &self.unknown {
+            attention.push(unknown.clone());
+        } else if !self.exists {
+            attention.push(format!("the Kafka topic {name} does not exist (run `iotctl schema apply`)"));
+        }
+        if !self.leaderless.is_empty() {
+            attention.push(format!(
+                "topic {name}: partitions {:?} have no leader (start the brokers that hold them)",
+                self.leaderless
+            ));
+        }
+        if !self.under_replicated.is_empty() {
+            attention.push(format!(
+                "topic {name}: partitions {:?} have replicas that are not in sync (start the brokers, or see their logs)",
+                self.under_replicated
+            ));
+        }
+        attention
+    }
+}
+
+impl Kafka {
+    pub fn attention(&self, old_lag_seconds: f64) -> Vec<String> {
+        let mut attention = self.topic.attention();
+        attention.extend(self.dead_letters.attention());
+        let Group { name, members, lag_messages, lag_seconds } = &self.group;
+        let messages = lag_messages.unwrap_or(0);
+        let age = lag_seconds.map(|seconds| format!(", the oldest for {}", age(seconds))).unwrap_or_default();
+        if messages > 0 && *members == Some(0) {
+            attention.push(format!(
+                "no ingest runs in group {name} and {messages} messages wait{age} (start `iotctl ingest`)"
+            ));
+        } else if messages > 0 && lag_seconds.is_some_and(|seconds| seconds > old_lag_seconds) {
+            attention.push(format!(
+                "group {name} is {messages} messages behind{age} (see `iotctl top`; add an ingest, or see its log)"
+            ));
+        }
+        attention
+    }
+}
+
+/// The two largest units: "2h 3m", "41s".
+pub fn age(seconds: f64) -> String {
+    let text = humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64)).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+pub async fn look(config: &KafkaConfig, patience: Duration) -> Section<Kafka> {
+    let mut watch = Watch::new(config, vec![config.group.clone()], patience);
+    let (sheet, overview) = match watch.look().await {
+        Ok(found) => found,
+        Err(error) => return Section::unknown_because(error),
+    };
+    let config = KafkaConfig { request_timeout: config.request_timeout.min(patience), ..config.clone() };
+    let mut kafka = of(&config, &sheet, &overview);
+    let [topic, dead_letters] = [&mut kafka.topic, &mut kafka.dead_letters];
+    tokio::join!(explain(&config, topic), explain(&config, dead_letters));
+    // Somebody who may not see the dead letters may do all else.
+    if let Some(unknown) = kafka.dead_letters.unknown.take() {
+        kafka.dead_letters.exists = true;
+        kafka.remarks.push(unknown);
+    }
+    if kafka.group.lag_messages.is_none() && kafka.topic.exists {
+        let group = &kafka.group.name;
+        let trouble = watch.trouble_with(group).unwrap_or("its partitions have no leader");
+        kafka.remarks.push(format!("how far group {group} is behind is not known: {trouble}"));
+    }
+    Section::Known(kafka)
+}
+
+/// A topic that is not in the list may be hidden: asked for by name, Kafka says so.
+async fn explain(config: &KafkaConfig, topic: &mut Topic) {
+    if !topic.exists
+        && let Err(error) = topics::describe(config, &topic.name).await
+        && !matches!(error, Error::MissingTopic { .. })
+    {
+        topic.unknown = Some(error.to_string());
+    }
+}
+
+fn of(config: &KafkaConfig, sheet: &Sheet, overview: &Overview) -> Kafka {
+    let is_ours = |labels: &[&str]| labels[0] == config.group && labels[1] == config.topic;
+    let values = |definition| {
+        let values = sheet.values(definition).into_iter().filter(|(labels, _)| is_ours(labels));
+        values.map(|(_, value)| value).collect::<Vec<_>>()
+    };
+    let (lags, seconds) = (values(&LAG), values(&LAG_SECONDS));
+    // A partition whose oldest message could not be read may be the one that is furthest behind.
+    let is_whole = !lags.is_empty() && lags.len() == seconds.len();
+    let members = overview.groups.as_ref().map(|groups| {
+        groups.iter().find(|group| group.name == config.group).map_or(0, |group| group.members)
+    });
+    Kafka {
+        brokers: overview
+            .brokers
+            .iter()
+            .map(|broker| Broker { id: broker.id, address: broker.address.clone() })
+            .collect(),
+        topic: Topic::of(&config.topic, overview),
+        dead_letters: Topic::of(&config.dead_letter_topic(), overview),
+        group: Group {
+            name: config.group.clone(),
+            members,
+            lag_messages: (!lags.is_empty()).then(|| lags.iter().sum::<f64>() as i64),
+            lag_seconds: is_whole.then(|| seconds.iter().copied().fold(0.0, f64::max)),
+        },
+        remarks: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn kafka() -> Kafka {
+        let topic = |name: &str, messages| Topic {
+            name: name.into(),
+            exists: true,
+            partitions: 12,
+            replicas: 1,
+            messages,
+            ..Topic::default()
+        };
+        Kafka {
+            brokers: vec![Broker { id: 1, address: "127.0.0.1:9092".into() }],
+            topic: topic("readings", 5000),
+            dead_letters: topic("readings.dlq", 2),
+            group: Group {
+                name: "ingest".into(),
+                members: Some(1),
+                lag_messages: Some(10),
+                lag_seconds: Some(0.5),
+            },
+            remarks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_lag_needs_somebody_when_nobody_reads_or_it_is_old() {
+        let mut kafka = kafka();
+        let mut attention = |members, seconds| {
+            kafka.group.members = members;
+            kafka.group.lag_seconds = seconds;
+            kafka.attention(600.0).join("\n")
+        };
+        assert_eq!(attention(Some(1), Some(599.0)), "");
+        // Somebody who may not list groups is told of an old lag alone.
+        assert_eq!(attention(None, Some(1.0)), "");
+        assert!(attention(Some(0), Some(3_725.0)).contains("10 messages wait, the oldest for 1h 2m"));
+        assert!(attention(Some(0), None).contains("10 messages wait (start `iotctl ingest`)"));
+        assert!(attention(None, Some(601.0)).contains("10 messages behind, the oldest for 10m 1s"));
+    }
+
+    #[test]
+    fn a_missing_topic_names_schema_apply_and_a_hidden_one_its_permission() {
+        let mut kafka = kafka();
+        kafka.topic.exists = false;
+        assert!(kafka.attention(600.0)[0].contains("run `iotctl schema apply`"));
+        kafka.topic.unknown = Some("Kafka does not let this user see it".into());
+        assert_eq!(kafka.attention(600.0)[0], "Kafka does not let this user see it");
+    }
+}

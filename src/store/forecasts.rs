@@ -1,0 +1,66 @@
+//! Forecasts as they are stored.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::reading::Group;
+use crate::cassandra::{Batch, Error, Session};
+use crate::forecasts::Forecast;
+use crate::reading::Metric;
+
+/// Steps of a batch.
+const BATCH_ROWS: usize = 200;
+
+/// What a stored forecast is about.
+#[derive(Debug, Clone)]
+pub struct Subject<'a> {
+    pub group: &'a Group,
+    /// All sensors of the group where absent.
+    pub sensor: Option<Uuid>,
+    pub metric: &'a Metric,
+    /// Milliseconds since the epoch.
+    pub made_at: i64,
+    /// Milliseconds.
+    pub step: i64,
+    pub level: f64,
+}
+
+/// Stores a forecast. Twice is as once: it is known by when it was made.
+pub async fn store(
+    session: &Session,
+    subject: &Subject<'_>,
+    forecast: &Forecast,
+    retention: Duration,
+) -> Result<(), Error> {
+    let cql = format!(
+        "INSERT INTO {}.iot_forecasts (location, device_type, metric, iot_sensor_id, made_at, at, step_seconds, model, \
+         value, low, high, level) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL {}",
+        session.keyspace(),
+        retention.as_secs()
+    );
+    let statement = session.prepare(&cql).await?;
+    let Subject { group, metric, made_at, .. } = *subject;
+    let sensor = subject.sensor.unwrap_or(Uuid::nil());
+    let key = [
+        group.location.as_bytes(),
+        group.device_type.as_bytes(),
+        metric.name().as_bytes(),
+        sensor.as_bytes().as_slice(),
+    ];
+    for steps in forecast.steps.chunks(BATCH_ROWS) {
+        let mut batch = Batch::new(&statement, &key);
+        for step in steps {
+            let seconds = i32::try_from(subject.step / 1000).unwrap_or(i32::MAX);
+            let mut values =
+                group.key().text(metric.name()).uuid(sensor).timestamp(made_at).timestamp(step.at);
+            values = values.int(seconds).text(forecast.model.name());
+            for value in [step.value, step.low, step.high, subject.level] {
+                values.push_double(value);
+            }
+            batch.push(&values);
+        }
+        session.write(&batch.seal(session.write_consistency(), made_at.saturating_mul(1000))).await?;
+    }
+    Ok(())
+}

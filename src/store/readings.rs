@@ -1,0 +1,330 @@
+//! Reading the raw readings and each sensor's newest one: the statements, and how a row becomes a [`StoredReading`].
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::reading::{Group, Partition};
+use crate::cassandra::rows::Pairs;
+use crate::cassandra::{CellError, Error, Pages, Row, Rows, Session, Values};
+use crate::reading::{Metric, Reading};
+
+/// Rows in a page: large enough that the round trips do not count, small enough that a page stays below a few MB.
+const PAGE_ROWS: i32 = 5_000;
+/// Where rows are filtered by the server, a page must be full before it is sent: a small one keeps the time short.
+const FILTERED_PAGE_ROWS: i32 = 1_000;
+/// Names that are kept as one copy a reader; beyond it each row has its own.
+const MAX_INTERNED: usize = 4_096;
+
+/// A row of the raw table or of `iot_latest`. Units: °C, %RH, hPa, lux, ppm; `None` is "not measured".
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredReading {
+    pub group: Arc<Group>,
+    pub sensor: Uuid,
+    /// Milliseconds since the Unix epoch.
+    pub recorded_at: i64,
+    pub temperature: Option<f32>,
+    pub humidity: Option<f32>,
+    pub pressure: Option<f32>,
+    pub light_level: Option<f32>,
+    pub gas_concentration: Option<f32>,
+    /// Width of the bucket it was read from; 0 for a newest reading. The narrower copy of a reading is the one shown.
+    pub bucket_seconds: i32,
+    pub motion_detected: Option<bool>,
+    /// Sorted by name.
+    pub other_metrics: Box<[(Arc<str>, f32)]>,
+}
+
+impl StoredReading {
+    /// The value of `metric` in this reading, if it was measured.
+    pub fn value(&self, metric: &Metric) -> Option<f32> {
+        match metric {
+            Metric::Temperature => self.temperature,
+            Metric::Humidity => self.humidity,
+            Metric::Pressure => self.pressure,
+            Metric::LightLevel => self.light_level,
+            Metric::GasConcentration => self.gas_concentration,
+            Metric::Other(name) => {
+                self.other_metrics.iter().find(|(other, _)| **other == **name).map(|(_, value)| *value)
+            }
+        }
+    }
+
+    /// The same reading, borrowing its names.
+    pub fn as_reading(&self) -> Reading<'_> {
+        Reading {
+            location: Cow::Borrowed(&self.group.location),
+            device_type: Cow::Borrowed(&self.group.device_type),
+            sensor: self.sensor,
+            recorded_at: self.recorded_at,
+            temperature: self.temperature,
+            humidity: self.humidity,
+            pressure: self.pressure,
+            motion_detected: self.motion_detected,
+            light_level: self.light_level,
+            gas_concentration: self.gas_concentration,
+            other_metrics: self
+                .other_metrics
+                .iter()
+                .map(|(name, value)| (Cow::Borrowed(&**name), *value))
+                .collect(),
+        }
+    }
+
+    /// The order of a result: by time, then sensor, then group, then the width of the bucket.
+    pub fn time_order(&self, other: &Self) -> Ordering {
+        (self.recorded_at, self.sensor)
+            .cmp(&(other.recorded_at, other.sensor))
+            .then_with(|| self.group.cmp(&other.group))
+            .then_with(|| self.bucket_seconds.cmp(&other.bucket_seconds))
+    }
+
+    /// Whether both are the same reading, stored in two buckets because the width was changed in between.
+    pub fn is_copy_of(&self, other: &Self) -> bool {
+        self.recorded_at == other.recorded_at && self.sensor == other.sensor && self.group == other.group
+    }
+
+    /// About how many bytes it takes in memory.
+    pub fn weight(&self) -> usize {
+        const ALLOCATION: usize = 16;
+        size_of::<Self>() + self.other_metrics.len() * (size_of::<(Arc<str>, f32)>() + ALLOCATION)
+    }
+}
+
+/// Names of other metrics, one copy each.
+#[derive(Debug, Default)]
+pub struct Names(HashSet<Arc<str>>);
+
+impl Names {
+    fn intern(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return known.clone();
+        }
+        let name: Arc<str> = name.into();
+        if self.0.len() < MAX_INTERNED {
+            self.0.insert(name.clone());
+        }
+        name
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.iter()
+    }
+}
+
+/// Which rows of a partition: moments in `[from, to)`, and one sensor's or all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// Milliseconds since the epoch.
+    pub from: i64,
+    pub to: i64,
+    pub sensor: Option<Uuid>,
+}
+
+impl Slice {
+    /// The whole partition.
+    pub const EVERYTHING: Self = Self { from: i64::MIN, to: i64::MAX, sensor: None };
+
+    /// Whether it leaves out any moment of the partition.
+    pub(super) fn cuts(&self, partition: &Partition) -> bool {
+        self.from > partition.bucket.start || self.to < partition.bucket.end()
+    }
+
+    /// The WHERE clause for this slice of a partition and its values.
+    ///
+    /// A sensor's rows lie in order of time, so that a range of time is a range of rows. For all sensors it is a
+    /// filter over one partition, which the server applies before it sends.
+    pub(super) fn clause(&self, partition: &Partition) -> (String, Values, bool) {
+        let mut clause = "WHERE location = ? AND device_type = ? AND bucket = ?".to_owned();
+        let mut values = partition.group.key().timestamp(partition.bucket.start);
+        if let Some(sensor) = self.sensor {
+            clause += " AND iot_sensor_id = ?";
+            values.push_uuid(sensor);
+        }
+        let cuts = self.cuts(partition);
+        if cuts {
+            clause += " AND recorded_timestamp >= ? AND recorded_timestamp < ?";
+            values.push_bigint(self.from);
+            values.push_bigint(self.to);
+        }
+        (clause, values, cuts && self.sensor.is_none())
+    }
+}
+
+/// The rows of one partition, page by page, clustered by sensor, each sensor's newest first.
+#[derive(Debug)]
+pub struct ReadingPages {
+    pages: Pages,
+    partition: Partition,
+}
+
+/// Starts reading a slice of a partition.
+pub async fn readings(session: &Session, partition: &Partition, slice: Slice) -> Result<ReadingPages, Error> {
+    let (clause, values, filtered) = slice.clause(partition);
+    let cql = format!(
+        "SELECT iot_sensor_id, recorded_timestamp, temperature, humidity, pressure, motion_detected, light_level, \
+         gas_concentration, other_metrics FROM {}.iot_sensor_metrics {clause}{}",
+        session.keyspace(),
+        if filtered { " ALLOW FILTERING" } else { "" }
+    );
+    let statement = session.prepare(&cql).await?;
+    let page_rows = if filtered { FILTERED_PAGE_ROWS } else { PAGE_ROWS };
+    Ok(ReadingPages { pages: session.pages(statement, values, page_rows), partition: partition.clone() })
+}
+
+impl ReadingPages {
+    /// Appends the next page's readings to `readings`; `false` after the last page.
+    pub async fn append(
+        &mut self,
+        names: &mut Names,
+        readings: &mut Vec<StoredReading>,
+    ) -> Result<bool, Error> {
+        let Some(page) = self.pages.next_or_smaller().await? else { return Ok(false) };
+        readings.reserve(page.len());
+        for row in page.iter() {
+            readings.push(decode(row, &self.partition.group, self.partition.bucket.seconds, names)?);
+        }
+        Ok(true)
+    }
+
+    /// The next page as it came, or `None` after the last: for readers that take each row once and keep none.
+    pub async fn page(&mut self) -> Result<Option<Rows>, Error> {
+        self.pages.next_or_smaller().await
+    }
+}
+
+/// Reads a row of [`ReadingPages::page`] in place.
+pub fn read_in_place<'a>(row: Row<'a>, group: &'a Group) -> Result<Reading<'a>, CellError> {
+    let others = row.get::<Option<Pairs<'a>>>(8)?.map_or_else(Vec::new, |pairs| pairs.0);
+    Ok(Reading {
+        location: Cow::Borrowed(&group.location),
+        device_type: Cow::Borrowed(&group.device_type),
+        sensor: row.get(0)?,
+        recorded_at: row.get(1)?,
+        temperature: row.get(2)?,
+        humidity: row.get(3)?,
+        pressure: row.get(4)?,
+        motion_detected: row.get(5)?,
+        light_level: row.get(6)?,
+        gas_concentration: row.get(7)?,
+        other_metrics: others,
+    })
+}
+
+/// The newest reading of each sensor of a group, page by page, in order of the sensors' ids.
+#[derive(Debug)]
+pub struct LatestPages {
+    pages: Pages,
+    group: Arc<Group>,
+}
+
+/// Starts reading the newest readings of a group, or of one sensor in it.
+pub async fn latest(
+    session: &Session,
+    group: &Arc<Group>,
+    sensor: Option<Uuid>,
+) -> Result<LatestPages, Error> {
+    let mut values = group.key();
+    let mut of_sensor = "";
+    if let Some(sensor) = sensor {
+        of_sensor = " AND iot_sensor_id = ?";
+        values.push_uuid(sensor);
+    }
+    let cql = format!(
+        "SELECT iot_sensor_id, recorded_timestamp, temperature, humidity, pressure, motion_detected, light_level, \
+         gas_concentration, other_metrics, WRITETIME(recorded_timestamp), WRITETIME(temperature), \
+         WRITETIME(humidity), WRITETIME(pressure), WRITETIME(motion_detected), WRITETIME(light_level), \
+         WRITETIME(gas_concentration), WRITETIME(other_metrics) \
+         FROM {}.iot_latest WHERE location = ? AND device_type = ?{of_sensor}",
+        session.keyspace()
+    );
+    let statement = session.prepare(&cql).await?;
+    Ok(LatestPages { pages: session.pages(statement, values, PAGE_ROWS), group: group.clone() })
+}
+
+impl LatestPages {
+    /// The next page, or `None` after the last.
+    pub async fn next(&mut self, names: &mut Names) -> Result<Option<Vec<StoredReading>>, Error> {
+        let Some(page) = self.pages.next().await? else { return Ok(None) };
+        let mut readings = Vec::with_capacity(page.len());
+        for row in page.iter() {
+            // A sensor that was registered and never got its row has no moment.
+            if row.get::<Option<i64>>(1)?.is_none() {
+                continue;
+            }
+            let mut reading = decode(row, &self.group, 0, names)?;
+            forget_older_cells(row, &mut reading)?;
+            readings.push(reading);
+        }
+        Ok(Some(readings))
+    }
+}
+
+/// How long the raw table keeps rows that are written now; `None` for ever.
+pub async fn time_to_live(session: &Session) -> Result<Option<Duration>, Error> {
+    let cql =
+        "SELECT default_time_to_live FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
+    let statement = session.prepare(cql).await?;
+    let values = Values::new().text(session.keyspace()).text("iot_sensor_metrics");
+    let rows = session.execute(&statement, &values).await?;
+    let seconds: i32 = rows.first().map_or(Ok(0), |row| row.get(0))?;
+    Ok(u64::try_from(seconds).ok().filter(|&seconds| seconds > 0).map(Duration::from_secs))
+}
+
+fn decode(
+    row: Row<'_>,
+    group: &Arc<Group>,
+    bucket_seconds: i32,
+    names: &mut Names,
+) -> Result<StoredReading, CellError> {
+    let other_metrics = match row.get::<Option<BTreeMap<&str, f32>>>(8)? {
+        Some(metrics) => metrics.into_iter().map(|(name, value)| (names.intern(name), value)).collect(),
+        None => Box::default(),
+    };
+    Ok(StoredReading {
+        group: group.clone(),
+        sensor: row.get(0)?,
+        recorded_at: row.get(1)?,
+        temperature: row.get(2)?,
+        humidity: row.get(3)?,
+        pressure: row.get(4)?,
+        motion_detected: row.get(5)?,
+        light_level: row.get(6)?,
+        gas_concentration: row.get(7)?,
+        bucket_seconds,
+        other_metrics,
+    })
+}
+
+/// A missing value of a newer reading leaves the older reading's cell in place (nothing is ever deleted). Such a
+/// cell has an older write time than the moment's own.
+fn forget_older_cells(row: Row<'_>, reading: &mut StoredReading) -> Result<(), CellError> {
+    let written: Option<i64> = row.get(9)?;
+    let is_older = |index: usize| Ok::<_, CellError>(row.get::<Option<i64>>(index)? != written);
+    if is_older(10)? {
+        reading.temperature = None;
+    }
+    if is_older(11)? {
+        reading.humidity = None;
+    }
+    if is_older(12)? {
+        reading.pressure = None;
+    }
+    if is_older(13)? {
+        reading.motion_detected = None;
+    }
+    if is_older(14)? {
+        reading.light_level = None;
+    }
+    if is_older(15)? {
+        reading.gas_concentration = None;
+    }
+    if is_older(16)? {
+        reading.other_metrics = Box::default();
+    }
+    Ok(())
+}

@@ -1,0 +1,428 @@
+//! The tables of the rollups: reading and writing summaries, which hours have them, which are marked dirty, and the
+//! lease of whoever computes them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use uuid::Uuid;
+
+use crate::reading::Group;
+use crate::cassandra::{Batch, CellError, Error, Pages, Row, SealedBatch, Session, Statement, Values};
+use crate::reading::Metric;
+use crate::series::sketch::Sketch;
+use crate::series::summary::{Measured, Summary};
+use crate::time::{DAY, HOUR, day_of};
+
+const SUMMARY: &str = "samples, total, squares, lowest, lowest_at, highest, highest_at, first_value, first_at, \
+                       last_value, last_at";
+const PAGE_ROWS: i32 = 5_000;
+/// Rows and bytes of a batch of summaries.
+const BATCH_ROWS: usize = 100;
+const BATCH_BYTES: usize = 64 << 10;
+/// A coverage entry expires this long before the summaries that it speaks of.
+const COVERAGE_MARGIN: i64 = HOUR / 1000;
+/// Cassandra refuses a longer time to live.
+const MAX_TTL_SECONDS: i64 = 630_720_000;
+
+/// One of the tables of summaries: its name, the column of its partition key that is a time, and the column after the
+/// metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    Hourly,
+    Daily,
+    Group,
+}
+
+impl Table {
+    fn names(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Hourly => ("iot_rollups", "hour", "iot_sensor_id"),
+            Self::Daily => ("iot_daily_rollups", "day", "iot_sensor_id"),
+            Self::Group => ("iot_group_rollups", "day", "hour"),
+        }
+    }
+}
+
+/// Hours and days, by the moment that they begin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Coverage {
+    pub hours: BTreeSet<i64>,
+    pub days: BTreeSet<i64>,
+}
+
+/// A note that readings arrive in an hour that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    pub hour: i64,
+    pub id: Uuid,
+    /// By the clock of who made it, in milliseconds since the epoch.
+    pub marked_at: i64,
+}
+
+/// The hours and days of a group that have rollups. Only what begins in `[from, to)`.
+pub async fn coverage(session: &Session, group: &Group, from: i64, to: i64) -> Result<Coverage, Error> {
+    let cql = format!(
+        "SELECT start FROM {}.rollup_coverage WHERE location = ? AND device_type = ? AND period_seconds = ? \
+         AND start >= ? AND start < ?",
+        session.keyspace()
+    );
+    let statement = session.prepare(&cql).await?;
+    let starts = async |period: i64| {
+        let values = group.key().int(seconds(period)).timestamp(from).timestamp(to);
+        let mut pages = session.pages(statement.clone(), values, PAGE_ROWS);
+        let mut starts = BTreeSet::new();
+        while let Some(page) = pages.next().await? {
+            for row in page.iter() {
+                starts.insert(row.get(0)?);
+            }
+        }
+        Ok::<_, Error>(starts)
+    };
+    let (hours, days) = tokio::try_join!(starts(HOUR), starts(DAY))?;
+    Ok(Coverage { hours, days })
+}
+
+/// The marks of a group, by hour.
+pub async fn marks(session: &Session, group: &Group) -> Result<Vec<Mark>, Error> {
+    let cql = format!(
+        "SELECT hour, mark, marked_at FROM {}.rollup_dirty WHERE location = ? AND device_type = ?",
+        session.keyspace()
+    );
+    let statement = session.prepare(&cql).await?;
+    let mut pages = session.pages(statement, group.key(), PAGE_ROWS);
+    let mut marks = Vec::new();
+    while let Some(page) = pages.next().await? {
+        for row in page.iter() {
+            marks.push(Mark { hour: row.get(0)?, id: row.get(1)?, marked_at: row.get(2)? });
+        }
+    }
+    Ok(marks)
+}
+
+/// What a row of a table of summaries is about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored<K> {
+    /// The sensor, or the hour where the table is [`Table::Group`].
+    pub key: K,
+    pub metric: String,
+    pub summary: Summary,
+}
+
+/// Which columns of a summary to read: sketches are most of the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    WithoutSketch,
+    Whole,
+}
+
+/// Summaries of one partition, page by page.
+#[derive(Debug)]
+pub struct SummaryPages {
+    pages: Pages,
+    detail: Detail,
+}
+
+/// Starts reading the summaries of a group in the hour or day that begins at `start`; of one metric and one sensor
+/// where they are given.
+pub async fn summaries(
+    session: &Session,
+    table: Table,
+    group: &Group,
+    start: i64,
+    metric: Option<&Metric>,
+    sensor: Option<Uuid>,
+    detail: Detail,
+) -> Result<SummaryPages, Error> {
+    let (name, time, key) = table.names();
+    let mut values = group.key().timestamp(start);
+    let mut narrowed = String::new();
+    if let Some(metric) = metric {
+        narrowed += " AND metric = ?";
+        values.push_text(metric.name());
+        if let Some(sensor) = sensor {
+            narrowed += " AND iot_sensor_id = ?";
+            values.push_uuid(sensor);
+        }
+    }
+    let sketch = if detail == Detail::Whole { ", sketch" } else { "" };
+    let cql = format!(
+        "SELECT {key}, metric, {SUMMARY}{sketch} FROM {}.{name} \
+         WHERE location = ? AND device_type = ? AND {time} = ?{narrowed}",
+        session.keyspace()
+    );
+    let statement = session.prepare(&cql).await?;
+    Ok(SummaryPages { pages: session.pages(statement, values, PAGE_ROWS), detail })
+}
+
+impl SummaryPages {
+    /// The next page, or `None` after the last. `K` is [`Uuid`] for sensors and `i64` for hours.
+    pub async fn next<K: for<'a> crate::cassandra::FromCell<'a>>(&mut self) -> Result<Option<Vec<Stored<K>>>, Error> {
+        let Some(page) = self.pages.next_or_smaller().await? else { return Ok(None) };
+        let mut stored = Vec::with_capacity(page.len());
+        for row in page.iter() {
+            stored.push(Stored {
+                key: row.get(0)?,
+                metric: row.get(1)?,
+                summary: summary(row, self.detail)?,
+            });
+        }
+        Ok(Some(stored))
+    }
+}
+
+fn summary(row: Row<'_>, detail: Detail) -> Result<Summary, CellError> {
+    let measured = |value, at| Ok::<_, CellError>(Measured { value: row.get(value)?, at: row.get(at)? });
+    let sketch = match detail {
+        Detail::Whole => Sketch::from_bytes(row.get(13)?)
+            .ok_or(CellError { column: "sketch".into(), expected: "sketch of a known version" })?,
+        Detail::WithoutSketch => Sketch::default(),
+    };
+    Ok(Summary {
+        count: u64::try_from(row.get::<i64>(2)?).unwrap_or(0),
+        sum: row.get(3)?,
+        squares: row.get(4)?,
+        lowest: measured(5, 6)?,
+        highest: measured(7, 8)?,
+        first: measured(9, 10)?,
+        last: measured(11, 12)?,
+        sketch,
+    })
+}
+
+/// The statements that write rollups, prepared.
+#[derive(Debug, Clone)]
+pub struct RollupStatements {
+    hourly: Arc<Statement>,
+    daily: Arc<Statement>,
+    group: Arc<Statement>,
+    coverage: Arc<Statement>,
+    clean: Arc<Statement>,
+}
+
+impl RollupStatements {
+    /// Fails with [`Error::Invalid`] where the tables are not there.
+    pub async fn prepare(session: &Session) -> Result<Self, Error> {
+        let keyspace = session.keyspace();
+        let insert = async |table: Table| {
+            let (name, time, key) = table.names();
+            let cql = format!(
+                "INSERT INTO {keyspace}.{name} (location, device_type, {time}, metric, {key}, {SUMMARY}, sketch) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
+            );
+            session.prepare(&cql).await
+        };
+        let coverage = format!(
+            "INSERT INTO {keyspace}.rollup_coverage (location, device_type, period_seconds, start, rolled_at) \
+             VALUES (?, ?, ?, ?, ?) USING TTL ?"
+        );
+        let clean = format!(
+            "DELETE FROM {keyspace}.rollup_dirty WHERE location = ? AND device_type = ? AND hour = ? AND mark = ?"
+        );
+        Ok(Self {
+            hourly: insert(Table::Hourly).await?,
+            daily: insert(Table::Daily).await?,
+            group: insert(Table::Group).await?,
+            coverage: session.prepare(&coverage).await?,
+            clean: session.prepare(&clean).await?,
+        })
+    }
+
+    /// An empty run of batches for the summaries of one hour or day.
+    pub fn summaries<'a>(
+        &'a self,
+        session: &Session,
+        table: Table,
+        group: &'a Group,
+        start: i64,
+        written: Written,
+    ) -> SummaryBatches<'a> {
+        let statement = match table {
+            Table::Hourly => &self.hourly,
+            Table::Daily => &self.daily,
+            Table::Group => &self.group,
+        };
+        let consistency = session.write_consistency();
+        SummaryBatches { statement, group, start, written, consistency, open: None, sealed: Vec::new() }
+    }
+
+    /// Records that an hour or day ([`HOUR`], [`DAY`]) has its rollups.
+    pub async fn cover(
+        &self,
+        session: &Session,
+        group: &Group,
+        period: i64,
+        start: i64,
+        written: Written,
+    ) -> Result<(), Error> {
+        let ttl = (written.ttl_seconds - COVERAGE_MARGIN).max(1);
+        let values = group
+            .key()
+            .int(seconds(period))
+            .timestamp(start)
+            .timestamp(written.timestamp / 1000)
+            .int(i32::try_from(ttl).unwrap_or(i32::MAX));
+        session.execute(&self.coverage, &values).await.map(|_| ())
+    }
+
+    /// Deletes a mark. Twice is as once.
+    pub async fn clean(&self, session: &Session, group: &Group, mark: &Mark) -> Result<(), Error> {
+        let values = group.key().timestamp(mark.hour).uuid(mark.id);
+        session.execute(&self.clean, &values).await.map(|_| ())
+    }
+}
+
+/// When summaries were computed, and how long they live.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    /// µs since the epoch, from before the first row was read: of two computations, the one that began later wins.
+    pub timestamp: i64,
+    pub ttl_seconds: i64,
+}
+
+impl Written {
+    /// Of a day that is kept until `retention` after its end; `None` where that is over. All hours of a day expire
+    /// together, whenever they were computed.
+    pub fn of_day(day: i64, retention: Duration, timestamp: i64) -> Option<Self> {
+        let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        let end = (day + DAY).saturating_add(retention);
+        let ttl_seconds = end.saturating_sub(timestamp / 1000) / 1000;
+        (ttl_seconds > COVERAGE_MARGIN)
+            .then(|| Self { timestamp, ttl_seconds: ttl_seconds.min(MAX_TTL_SECONDS) })
+    }
+}
+
+/// Summaries of one hour or day on their way into batches.
+#[derive(Debug)]
+pub struct SummaryBatches<'a> {
+    statement: &'a Statement,
+    group: &'a Group,
+    start: i64,
+    written: Written,
+    consistency: crate::config::Consistency,
+    open: Option<Batch>,
+    sealed: Vec<SealedBatch>,
+}
+
+impl SummaryBatches<'_> {
+    pub fn push_sensor(&mut self, metric: &str, sensor: Uuid, summary: &Summary) {
+        self.push(metric, |values| values.push_uuid(sensor), summary);
+    }
+
+    pub fn push_hour(&mut self, metric: &str, hour: i64, summary: &Summary) {
+        self.push(metric, |values| values.push_bigint(hour), summary);
+    }
+
+    fn push(&mut self, metric: &str, key: impl FnOnce(&mut Values), summary: &Summary) {
+        let Group { location, device_type } = self.group;
+        let mut values = self.group.key().timestamp(self.start).text(metric);
+        key(&mut values);
+        values.push_bigint(i64::try_from(summary.count).unwrap_or(i64::MAX));
+        values.push_double(summary.sum);
+        values.push_double(summary.squares);
+        for measured in [summary.lowest, summary.highest, summary.first, summary.last] {
+            values.push_float(Some(measured.value));
+            values.push_bigint(measured.at);
+        }
+        values.push_blob(&summary.sketch.to_bytes());
+        let values = values.int(i32::try_from(self.written.ttl_seconds).unwrap_or(i32::MAX));
+        let start = self.start.to_be_bytes();
+        let open = self.open.get_or_insert_with(|| {
+            Batch::new(self.statement, &[location.as_bytes(), device_type.as_bytes(), &start])
+        });
+        open.push(&values);
+        if open.rows() >= BATCH_ROWS || open.bytes() >= BATCH_BYTES {
+            self.seal();
+        }
+    }
+
+    fn seal(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.sealed.push(open.seal(self.consistency, self.written.timestamp));
+        }
+    }
+
+    pub fn finish(mut self) -> Vec<SealedBatch> {
+        self.seal();
+        self.sealed
+    }
+}
+
+/// Takes the lease of a group, or makes it longer; `false` where somebody else has it.
+pub async fn lease(session: &Session, group: &Group, owner: Uuid, length: Duration) -> Result<bool, Error> {
+    let keyspace = session.keyspace();
+    let ttl = i32::try_from(length.as_secs()).unwrap_or(i32::MAX);
+    let renew = format!(
+        "UPDATE {keyspace}.rollup_leases USING TTL ? SET owner = ? WHERE location = ? AND device_type = ? IF owner = ?"
+    );
+    let take = format!(
+        "INSERT INTO {keyspace}.rollup_leases (location, device_type, owner) VALUES (?, ?, ?) \
+         IF NOT EXISTS USING TTL ?"
+    );
+    let Group { location, device_type } = group;
+    // A lease that was taken unseen (the answer got lost and the request was sent again) is renewed here.
+    let values = Values::new().int(ttl).uuid(owner).text(location).text(device_type).uuid(owner);
+    if applied(session, &renew, &values).await? {
+        return Ok(true);
+    }
+    if applied(session, &take, &group.key().uuid(owner).int(ttl)).await? {
+        return Ok(true);
+    }
+    applied(session, &renew, &values).await
+}
+
+/// Gives the lease of a group back.
+pub async fn release(session: &Session, group: &Group, owner: Uuid) -> Result<(), Error> {
+    let cql = format!(
+        "DELETE FROM {}.rollup_leases WHERE location = ? AND device_type = ? IF owner = ?",
+        session.keyspace()
+    );
+    applied(session, &cql, &group.key().uuid(owner)).await.map(|_| ())
+}
+
+async fn applied(session: &Session, cql: &str, values: &Values) -> Result<bool, Error> {
+    let statement = session.prepare(cql).await?;
+    let rows = session.execute(&statement, values).await?;
+    Ok(rows.first().map(|row| row.get::<bool>(0)).transpose()?.unwrap_or(false))
+}
+
+/// Deletes the rollups of hours and days, and those of the group in all days that they touch, whose other hours must be
+/// among them. First that there are any, so that nobody looks for them while they go.
+pub async fn delete(session: &Session, group: &Group, coverage: &Coverage) -> Result<(), Error> {
+    let keyspace = session.keyspace();
+    let uncover = format!(
+        "DELETE FROM {keyspace}.rollup_coverage \
+         WHERE location = ? AND device_type = ? AND period_seconds = ? AND start = ?"
+    );
+    let days = coverage.days.iter().map(|&day| (DAY, day));
+    let hours = coverage.hours.iter().map(|&hour| (HOUR, hour));
+    let values = days.chain(hours).map(|(period, start)| group.key().int(seconds(period)).timestamp(start));
+    run_all(session, &uncover, values.collect()).await?;
+
+    let touched: BTreeSet<i64> =
+        coverage.days.iter().copied().chain(coverage.hours.iter().map(|&hour| day_of(hour))).collect();
+    for (table, starts) in
+        [(Table::Daily, &coverage.days), (Table::Hourly, &coverage.hours), (Table::Group, &touched)]
+    {
+        let (name, time, _) = table.names();
+        let cql =
+            format!("DELETE FROM {keyspace}.{name} WHERE location = ? AND device_type = ? AND {time} = ?");
+        run_all(session, &cql, starts.iter().map(|&start| group.key().timestamp(start)).collect()).await?;
+    }
+    Ok(())
+}
+
+async fn run_all(session: &Session, cql: &str, all: Vec<Values>) -> Result<(), Error> {
+    const IN_FLIGHT: usize = 16;
+    let statement = &session.prepare(cql).await?;
+    stream::iter(all)
+        .map(|values| async move { session.execute(statement, &values).await.map(|_| ()) })
+        .buffer_unordered(IN_FLIGHT)
+        .try_collect()
+        .await
+}
+
+fn seconds(period: i64) -> i32 {
+    i32::try_from(period / 1000).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,202 @@
+//! The statements that store readings and what is known about them, and how a reading is bound to them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::cassandra::{Batch, Error, Session, Statement, Values};
+use crate::config::RetentionConfig;
+use crate::reading::{Bucket, Reading};
+
+/// `sensor_groups` is spread over this many partitions, so that no single one lists a large fleet.
+pub const GROUP_SHARDS: i32 = 16;
+
+/// Every statement that `ingest` writes with, prepared.
+#[derive(Debug, Clone)]
+pub struct WriteStatements {
+    pub reading: Arc<Statement>,
+    /// With a time to live of its own, by device type.
+    lasting: Arc<HashMap<String, Arc<Statement>>>,
+    latest: Arc<Statement>,
+    sensor: Arc<Statement>,
+    partition: Arc<Statement>,
+    group: Arc<Statement>,
+    mark: Arc<Statement>,
+}
+
+impl WriteStatements {
+    /// Fails with [`Error::NoKeyspace`] or [`Error::Invalid`] where the schema is not there.
+    pub async fn prepare(session: &Session, retention: &RetentionConfig) -> Result<Self, Error> {
+        let keyspace = session.keyspace();
+        let reading = format!(
+            "INSERT INTO {keyspace}.iot_sensor_metrics (location, device_type, iot_sensor_id, recorded_timestamp, \
+             temperature, humidity, pressure, motion_detected, light_level, gas_concentration, other_metrics, bucket) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        );
+        // The same values as above, with the moment in µs in the bucket's place.
+        let latest = format!(
+            "INSERT INTO {keyspace}.iot_latest (location, device_type, iot_sensor_id, recorded_timestamp, \
+             temperature, humidity, pressure, motion_detected, light_level, gas_concentration, other_metrics) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+        );
+        let sensor = format!(
+            "INSERT INTO {keyspace}.iot_sensors (location, device_type, iot_sensor_id) VALUES (?, ?, ?)"
+        );
+        let partition = format!(
+            "INSERT INTO {keyspace}.sensor_partitions (location, device_type, bucket, bucket_seconds) \
+             VALUES (?, ?, ?, ?)"
+        );
+        let group =
+            format!("INSERT INTO {keyspace}.sensor_groups (shard, location, device_type) VALUES (?, ?, ?)");
+        let mark = format!(
+            "INSERT INTO {keyspace}.rollup_dirty (location, device_type, hour, mark, marked_at) VALUES (?, ?, ?, ?, ?)"
+        );
+        let mut lasting = HashMap::new();
+        for (device_type, ttl) in retention.iter() {
+            let cql = format!("{reading} USING TTL {}", ttl.as_secs());
+            lasting.insert(device_type.to_owned(), session.prepare(&cql).await?);
+        }
+        Ok(Self {
+            lasting: Arc::new(lasting),
+            reading: session.prepare(&reading).await?,
+            latest: session.prepare(&latest).await?,
+            sensor: session.prepare(&sensor).await?,
+            partition: session.prepare(&partition).await?,
+            group: session.prepare(&group).await?,
+            mark: session.prepare(&mark).await?,
+        })
+    }
+
+    /// Without a server.
+    #[cfg(test)]
+    pub fn sample() -> Self {
+        let statement = Arc::new(Statement::sample(vec![0, 1]));
+        Self {
+            reading: statement.clone(),
+            lasting: Arc::default(),
+            latest: statement.clone(),
+            sensor: statement.clone(),
+            partition: statement.clone(),
+            group: statement.clone(),
+            mark: statement,
+        }
+    }
+
+    /// An empty batch of raw readings of one partition.
+    pub fn readings_batch(&self, location: &str, device_type: &str, bucket: Bucket) -> Batch {
+        let start = bucket.start.to_be_bytes();
+        let statement = self.lasting.get(device_type).unwrap_or(&self.reading);
+        Batch::new(statement, &[location.as_bytes(), device_type.as_bytes(), &start])
+    }
+
+    /// An empty batch of newest readings of one group; see [`latest_of`].
+    pub fn latest_batch(&self, location: &str, device_type: &str) -> Batch {
+        Batch::new(&self.latest, &[location.as_bytes(), device_type.as_bytes()])
+    }
+
+    /// An empty batch of sensors of one group; see [`sensor_values`].
+    pub fn sensors_batch(&self, location: &str, device_type: &str) -> Batch {
+        Batch::new(&self.sensor, &[location.as_bytes(), device_type.as_bytes()])
+    }
+
+    /// An empty batch of buckets of one group; see [`partition_values`].
+    pub fn partitions_batch(&self, location: &str, device_type: &str) -> Batch {
+        Batch::new(&self.partition, &[location.as_bytes(), device_type.as_bytes()])
+    }
+
+    /// An empty batch of marks on hours of one group; see [`mark_values`].
+    pub fn mark_batch(&self, location: &str, device_type: &str) -> Batch {
+        Batch::new(&self.mark, &[location.as_bytes(), device_type.as_bytes()])
+    }
+
+    /// Records that a group exists.
+    pub fn group_batch(&self, location: &str, device_type: &str) -> Batch {
+        let shard = group_shard(location, device_type);
+        let mut batch = Batch::new(&self.group, &[&shard.to_be_bytes()]);
+        batch.push(&Values::new().int(shard).text(location).text(device_type));
+        batch
+    }
+}
+
+/// Binds a reading to the raw table's INSERT; `values` is cleared first.
+pub fn bind_reading(values: &mut Values, reading: &Reading<'_>, bucket: Bucket) {
+    values.clear();
+    values.push_text(&reading.location);
+    values.push_text(&reading.device_type);
+    values.push_uuid(reading.sensor);
+    values.push_bigint(reading.recorded_at);
+    values.push_float(reading.temperature);
+    values.push_float(reading.humidity);
+    values.push_float(reading.pressure);
+    values.push_boolean(reading.motion_detected);
+    values.push_float(reading.light_level);
+    values.push_float(reading.gas_concentration);
+    values.push_float_map(reading.other_metrics.iter().map(|(name, value)| (&**name, *value)));
+    values.push_bigint(bucket.start);
+}
+
+/// The newest-reading row of a reading that [`bind_reading`] bound: written with its own moment as the write
+/// timestamp, so that a late reading can never replace a newer one.
+pub fn latest_of(bound: &Values, recorded_at: i64) -> Values {
+    let mut values = bound.clone();
+    values.replace_last_bigint(recorded_at.saturating_mul(1000));
+    values
+}
+
+pub fn sensor_values(location: &str, device_type: &str, sensor: Uuid) -> Values {
+    Values::new().text(location).text(device_type).uuid(sensor)
+}
+
+pub fn partition_values(location: &str, device_type: &str, bucket: Bucket) -> Values {
+    Values::new().text(location).text(device_type).timestamp(bucket.start).int(bucket.seconds)
+}
+
+/// A mark that says that readings arrive in `hour`, which is over.
+pub fn mark_values(location: &str, device_type: &str, hour: i64, mark: Uuid, marked_at: i64) -> Values {
+    Values::new().text(location).text(device_type).timestamp(hour).uuid(mark).timestamp(marked_at)
+}
+
+/// Where `sensor_groups` lists a group: FNV-1a of its names, a zero byte between them.
+pub fn group_shard(location: &str, device_type: &str) -> i32 {
+    let names = location.bytes().chain([0]).chain(device_type.bytes());
+    let hash = names.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    (hash % GROUP_SHARDS as u32) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newest_reading_is_the_raw_row_with_its_moment_as_write_timestamp() {
+        let reading = Reading {
+            location: "a".into(),
+            device_type: "b".into(),
+            sensor: Uuid::nil(),
+            recorded_at: 1_700_000_000_123,
+            temperature: Some(1.0),
+            humidity: None,
+            pressure: None,
+            motion_detected: Some(true),
+            light_level: None,
+            gas_concentration: None,
+            other_metrics: vec![("z".into(), 1.0), ("a".into(), 2.0)],
+        };
+        let mut raw = Values::new();
+        bind_reading(&mut raw, &reading, Bucket { start: 1_699_999_200_000, seconds: 3600 });
+        let latest = latest_of(&raw, reading.recorded_at);
+        assert_eq!(latest.count(), raw.count());
+        assert_eq!(latest.get(11), Some(1_700_000_000_123_000i64.to_be_bytes().as_slice()));
+        assert_eq!(latest.get(3), raw.get(3));
+    }
+
+    #[test]
+    fn shards_are_stable_and_in_range() {
+        assert_eq!(group_shard("plant-1", "thermostat"), group_shard("plant-1", "thermostat"));
+        let used: std::collections::HashSet<_> =
+            (0..500).map(|index| group_shard(&format!("plant-{index}"), "thermostat")).collect();
+        assert!(used.iter().all(|shard| (0..GROUP_SHARDS).contains(shard)));
+        assert_eq!(used.len(), GROUP_SHARDS as usize);
+    }
+}

@@ -1,0 +1,250 @@
+//! Which file of an export holds which group and which time.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+
+use super::{FileFormat, FolderKey};
+use crate::time::TimeRange;
+use crate::analytics::slice::Stretch;
+use crate::reading::{Group, Partition};
+use crate::reading::Bucket;
+
+const DAY: i64 = 86_400_000;
+/// Files that a plan aims at: enough to read in parallel and to lose little when it is stopped.
+const FILES: usize = 32;
+/// Fewest and most buckets of a file: no crumbs, and no file that takes an hour.
+const BUCKETS: (usize, usize) = (24, 480);
+
+/// A group's readings in `[from, to)`, and the buckets that may hold some. Pieces of a plan do not overlap.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Piece {
+    pub location: String,
+    pub device_type: String,
+    pub from: i64,
+    pub to: i64,
+    /// Start in milliseconds and width in seconds. More than one where the width was changed: then a reading may
+    /// have a copy.
+    pub buckets: Vec<(i64, i32)>,
+}
+
+/// A file to be written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedFile {
+    /// Relative to the output folder.
+    pub path: String,
+    pub pieces: Vec<Piece>,
+}
+
+impl Piece {
+    pub fn partitions(&self) -> Vec<Partition> {
+        let group =
+            Arc::new(Group { location: self.location.clone(), device_type: self.device_type.clone() });
+        let partition =
+            |&(start, seconds)| Partition { group: group.clone(), bucket: Bucket { start, seconds } };
+        self.buckets.iter().map(partition).collect()
+    }
+
+    pub fn range(&self) -> TimeRange {
+        TimeRange { from: self.from, to: self.to }
+    }
+}
+
+impl PlannedFile {
+    pub fn buckets(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.buckets.len()).sum()
+    }
+}
+
+/// A group's stretch as pieces, cut at midnight (UTC) where folders are named after days.
+pub fn pieces(group: &Group, stretch: &Stretch, by_day: bool) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut from = stretch.from;
+    while from < stretch.to {
+        let midnight = from.div_euclid(DAY).saturating_add(1).saturating_mul(DAY);
+        let to = if by_day { stretch.to.min(midnight) } else { stretch.to };
+        let reaches = |bucket: &Bucket| bucket.start < to && from < bucket.end();
+        let buckets = stretch.partitions.iter().map(|partition| partition.bucket).filter(reaches);
+        pieces.push(Piece {
+            location: group.location.clone(),
+            device_type: group.device_type.clone(),
+            from,
+            to,
+            buckets: buckets.map(|bucket| (bucket.start, bucket.seconds)).collect(),
+        });
+        from = to;
+    }
+    pieces
+}
+
+/// Pieces as files in folders named after `keys`.
+pub fn files(pieces: Vec<Piece>, keys: &[FolderKey], format: FileFormat) -> Vec<PlannedFile> {
+    let total: usize = pieces.iter().map(|piece| piece.buckets.len()).sum();
+    let most = (total / FILES).clamp(BUCKETS.0, BUCKETS.1);
+    let mut folders: BTreeMap<String, Vec<Piece>> = BTreeMap::new();
+    for piece in pieces {
+        folders.entry(folder(&piece, keys)).or_default().push(piece);
+    }
+    let mut files = Vec::new();
+    for (folder, mut pieces) in folders {
+        pieces.sort_by(|left, right| {
+            let key = |piece: &Piece| (piece.location.clone(), piece.device_type.clone(), piece.from);
+            key(left).cmp(&key(right))
+        });
+        let mut number = 0;
+        let mut next: Vec<Piece> = Vec::new();
+        let mut buckets = 0;
+        let mut end = |pieces: &mut Vec<Piece>| {
+            let path = format!("{folder}part-{number:05}.{}", format.extension());
+            number += 1;
+            files.push(PlannedFile { path, pieces: std::mem::take(pieces) });
+        };
+        for piece in pieces {
+            if buckets > 0 && buckets + piece.buckets.len() > most {
+                end(&mut next);
+                buckets = 0;
+            }
+            buckets += piece.buckets.len();
+            next.push(piece);
+        }
+        if !next.is_empty() {
+            end(&mut next);
+        }
+    }
+    files
+}
+
+fn folder(piece: &Piece, keys: &[FolderKey]) -> String {
+    let mut folder = String::new();
+    for key in keys {
+        // Writing to a string cannot fail.
+        let _ = match key {
+            FolderKey::Location => write!(folder, "location={}/", escape(&piece.location)),
+            FolderKey::DeviceType => write!(folder, "device_type={}/", escape(&piece.device_type)),
+            FolderKey::Day => write!(folder, "day={}/", day(piece.from)),
+        };
+    }
+    folder
+}
+
+/// The day in UTC; the number of days since 1970 where the calendar ends.
+fn day(at: i64) -> String {
+    match DateTime::from_timestamp_millis(at) {
+        Some(at) => at.format("%Y-%m-%d").to_string(),
+        None => at.div_euclid(DAY).to_string(),
+    }
+}
+
+/// Percent-encodes all but letters, digits, `-`, `_` and `.` (RFC 3986's unreserved without `~`): no name can leave its
+/// folder, and every reader of such folders decodes it. A name of dots alone is a folder of its own: `%2E%2E`.
+pub fn escape(name: &str) -> String {
+    let dots = name.bytes().all(|byte| byte == b'.');
+    let mut escaped = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if (byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) && !dots {
+            escaped.push(byte.into());
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
+
+/// What [`escape`] was given; `None` where it is no such text.
+pub fn unescape(escaped: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte == b'%' {
+            let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &rest[2..];
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::analytics::slice::stretches;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn group(location: &str) -> Arc<Group> {
+        Arc::new(Group { location: location.into(), device_type: "b".into() })
+    }
+
+    fn planned(buckets: &[(i64, i32)], by_day: bool) -> Vec<Piece> {
+        let group = group("a");
+        let partition = |&(start, seconds): &(i64, i32)| Partition {
+            group: group.clone(),
+            bucket: Bucket { start, seconds },
+        };
+        stretches(buckets.iter().map(partition).collect(), TimeRange::ALL)
+            .iter()
+            .flat_map(|stretch| pieces(&group, stretch, by_day))
+            .collect()
+    }
+
+    #[test]
+    fn a_bucket_over_midnight_is_two_pieces_of_the_same_bucket() {
+        let pieces = planned(&[(22 * HOUR, 4 * 3600), (26 * HOUR, 3600)], true);
+        let spans: Vec<_> = pieces.iter().map(|piece| (piece.from, piece.to)).collect();
+        assert_eq!(spans, [(22 * HOUR, 24 * HOUR), (24 * HOUR, 26 * HOUR), (26 * HOUR, 27 * HOUR)]);
+        assert_eq!(pieces[0].buckets, pieces[1].buckets);
+        let files = files(pieces, &[FolderKey::Location, FolderKey::Day], FileFormat::Parquet);
+        let paths: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            ["location=a/day=1970-01-01/part-00000.parquet", "location=a/day=1970-01-02/part-00000.parquet"]
+        );
+    }
+
+    #[test]
+    fn names_cannot_leave_their_folder() {
+        assert_eq!(escape("../a b/ü="), "..%2Fa%20b%2F%C3%BC%3D");
+        assert_eq!(escape(".."), "%2E%2E");
+        assert_eq!(unescape("%zz"), None);
+        assert_eq!(unescape("%4"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn an_escaped_name_reads_back(name in ".{1,20}") {
+            let escaped = escape(&name);
+            prop_assert!(!escaped.contains('/') && !escaped.contains('='));
+            prop_assert_eq!(unescape(&escaped), Some(name));
+        }
+
+        #[test]
+        fn every_moment_of_a_bucket_is_in_one_piece_that_names_the_bucket(
+            buckets in prop::collection::vec((0i64..100, prop::sample::select(vec![1i64, 2, 24, 72])), 1..20),
+            by_day in any::<bool>(), probe in 0.0f64..1.0, pick in any::<prop::sample::Index>(),
+        ) {
+            let buckets: Vec<(i64, i32)> = buckets
+                .into_iter()
+                .map(|(start, hours)| (start / hours * hours * HOUR, (hours * 3600) as i32))
+                .collect();
+            let (start, seconds) = buckets[pick.index(buckets.len())];
+            let at = start + (probe * f64::from(seconds) * 1000.0) as i64;
+            let keys = if by_day { vec![FolderKey::Day] } else { vec![] };
+            let files = files(planned(&buckets, by_day), &keys, FileFormat::Csv);
+            let holding: Vec<_> = files
+                .iter()
+                .flat_map(|file| &file.pieces)
+                .filter(|piece| piece.range().contains(at))
+                .collect();
+            prop_assert_eq!(holding.len(), 1);
+            prop_assert!(holding[0].buckets.contains(&(start, seconds)));
+        }
+    }
+}
