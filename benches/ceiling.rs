@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use futures::StreamExt;
-use iotctl::store::writes::{self, WriteStatements};
 use iotctl::cassandra::{SealedBatch, Session, Values};
 use iotctl::config::{Config, Loaded, Sources};
 use iotctl::reading::Bucket;
 use iotctl::reading::decode::{DecodeLimits, decode};
+use iotctl::store::writes::{self, WriteStatements};
 
 #[derive(Debug, Parser)]
 struct Arguments {

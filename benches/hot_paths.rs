@@ -5,13 +5,13 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use iotctl::cassandra::topology::Topology;
-use iotctl::store::writes::bind_reading;
-use iotctl::cassandra::{Batch, Statement, Values};
 use iotctl::alerting::{Detector, Rules};
+use iotctl::cassandra::topology::Topology;
+use iotctl::cassandra::{Batch, Statement, Values};
 use iotctl::reading::Bucket;
 use iotctl::reading::decode::{DecodeLimits, decode};
 use iotctl::reading::encode::Encoder;
+use iotctl::store::writes::bind_reading;
 
 const NOW: i64 = 1_793_491_200_000;
 const MESSAGE: &[u8] = br#"{"location":"plant-3","device_type":"weather-station","iot_sensor_id":"6f1d2c3b-4a59-4687-8796-a5b4c3d2e1f0","recorded_timestamp":"2026-10-31T23:59:59.250Z","temperature":21.53,"humidity":48.2,"pressure":1013.25,"light_level":312.5,"other_metrics":{"battery_voltage":3.31,"wind_speed":4.2}}"#;

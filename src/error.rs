@@ -1,7 +1,5 @@
 //! What a failure is and which exit code it gets. Typed errors live beside the code that returns them; a chain of
-//! context (`anyhow`) carries them here, and [`exit_code`] alone turns them into a process's answer.
-
-use std::process::ExitCode;
+//! context (`anyhow`) carries them up, and `commands::exit` alone turns them into a process's exit code.
 
 pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
@@ -28,37 +26,3 @@ pub struct Interrupted;
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of the output is gone")]
 pub struct OutputClosed;
-
-/// The exit code for a command's result, after its one-line message has gone to stderr.
-pub fn exit_code(result: &anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
-        Err(error) if error.is::<UsageError>() || is_bad_setting(error) => ExitCode::from(EXIT_USAGE),
-        Err(error) if error.is::<Interrupted>() => ExitCode::from(EXIT_INTERRUPTED),
-        Err(_) => ExitCode::from(EXIT_FAILED),
-    }
-}
-
-/// A setting whose value only its user can judge: a file that is no certificate, a property that librdkafka refuses.
-fn is_bad_setting(error: &anyhow::Error) -> bool {
-    use crate::{cassandra, kafka};
-    matches!(error.downcast_ref(), Some(cassandra::Error::Setting(_)))
-        || matches!(error.downcast_ref(), Some(kafka::Error::File(_) | kafka::Error::Setting { .. }))
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::Context;
-
-    use super::*;
-
-    #[test]
-    fn exit_codes_survive_added_context() {
-        let code = |error: anyhow::Error| exit_code(&Err::<(), _>(error).context("while doing a thing"));
-        assert_eq!(code(UsageError::new("bad").into()), ExitCode::from(EXIT_USAGE));
-        assert_eq!(code(Interrupted.into()), ExitCode::from(EXIT_INTERRUPTED));
-        assert_eq!(code(OutputClosed.into()), ExitCode::SUCCESS);
-        assert_eq!(code(anyhow::anyhow!("other")), ExitCode::from(EXIT_FAILED));
-    }
-}

@@ -6,15 +6,15 @@ use std::io::Cursor;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::time::{self, Zone};
 use crate::analytics::Filter;
-use crate::time::TimeRange;
+use crate::audit::ledger::{LedgerReader, Line};
 use crate::cassandra;
 use crate::reading::decode::{self, DecodeLimits, EARLIEST};
 use crate::reading::encode::Encoder;
 use crate::simulation::columns::Mapping;
-use crate::audit::ledger::{LedgerReader, Line};
 use crate::simulation::recording::{Recording, RecordingPlan, TimeShift};
+use crate::time::TimeRange;
+use crate::time::{self, Zone};
 
 /// 2025-06-15T15:06:40Z.
 const NOW: i64 = 1_750_000_000_000;
@@ -91,7 +91,7 @@ pub fn config(text: &str) -> bool {
 
 /// CQL in the manner of schema.cql.
 pub fn schema(text: &str) -> bool {
-    cassandra::schema::count_definitions(text).is_ok_and(|definitions| definitions > 0)
+    crate::store::schema::count_definitions(text).is_ok_and(|definitions| definitions > 0)
 }
 
 /// A recording, CSV or NDJSON, with lines that are no readings skipped.

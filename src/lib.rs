@@ -2,25 +2,39 @@
 //! moves their readings from a Kafka topic into Cassandra without losing one, and answers questions over them.
 //!
 //! # Layout
-//! In the order the data flows:
-//! - [`reading`]: what a reading is, its wire format, its metrics and units, its time bucket.
-//! - [`simulation`]: a seeded fleet of sensors, disorder, recorded readings, the pace at which they are sent.
-//! - [`kafka`]: the only place that knows rdkafka: client configuration, producer, consumer, topics, lag.
-//! - [`ingestion`]: topic -> decode -> batches -> Cassandra -> commit.
-//! - [`cassandra`]: the only place that knows CQL and cdrs-tokio: the session, routing, schema, partitions, paging.
-//! - [`analytics`]: questions over stored readings: query, filters, extremes, sensors.
-//! - [`anomalies`]: detectors of values unlike the others, and their score against labels.
-//! - [`batch`]: readings in bulk: to and from files, and the Spark jobs.
-//! - [`audit`]: ledger, topic and table compared, reading by reading.
-//! - [`local`]: real Cassandra and Kafka servers on this machine, for `iotctl up` and for the tests.
-//! - [`metrics`]: the Prometheus registry and its HTTP endpoint.
-//! - [`monitoring`]: Kafka and Cassandra as seen from outside, for Prometheus.
-//! - [`dashboard`]: one page in a browser over all of this, and the JSON behind it.
-//! - [`status`], [`doctor`], [`top`]: what is known of all servers at once: as it is, checked, and live.
+//! The rooms from the ground up. **A room imports only rooms that stand before it in this list**, so there are no
+//! circles, and whoever reads a room needs only what is above it here. `tests/layout.rs` holds the rule.
 //!
-//! Around them: [`cli`] (flags), [`config`] (one validated struct), [`commands`] (a thin file a verb), [`output`]
-//! (the only writer to stdout), [`error`] (what a failure is and which exit code it gets), [`shutdown`], [`tls`] (PEM
-//! files, and refused handshakes in words).
+//! Values, without a server:
+//! - [`error`]: what a failure is. [`shutdown`]: one way to say "stop". [`config`]: one validated struct.
+//! - [`tls`]: PEM files, and refused handshakes in words. [`time`]: moments, ranges, hours and days.
+//! - [`output`]: the only writer to stdout. [`reading`]: a reading, its group, wire format, metrics and time bucket.
+//! - [`series`]: values over time, summaries and sketches. [`metrics`]: the Prometheus endpoint.
+//!
+//! Clients of the servers:
+//! - [`cassandra`]: the driver alone: session, pool, discovery, statements and rows in wire format.
+//! - [`kafka`]: the only place that knows rdkafka: client configuration, producer, consumer, topics, lag.
+//!
+//! Data:
+//! - [`store`]: the tables and the schema; the only place that knows the CQL over our tables.
+//!
+//! Questions:
+//! - [`analytics`]: query, filters, extremes, statistics, silent sensors. [`rollups`]: summaries by hour and day.
+//! - [`audit`]: ledger, topic and table compared, reading by reading. [`anomalies`]: detectors, and their score.
+//! - [`forecasts`]: models, back-tests and intervals. [`plot`]: charts in the terminal and in files.
+//!
+//! Work:
+//! - [`alerting`]: rules that judge each reading as it arrives, and their alerts.
+//! - [`ingestion`]: topic -> decode -> batches -> Cassandra -> commit. [`simulation`]: a seeded fleet of sensors.
+//! - [`servers`]: local processes, containers, and the cluster's membership.
+//! - [`transfer`]: readings in bulk: to and from files, and the Spark jobs.
+//!
+//! Looking on:
+//! - [`observe`]: exporter, status, doctor and the live view. [`dashboard`]: one page in a browser, and its API.
+//!
+//! Verbs:
+//! - [`commands`]: one thin file per verb. [`cli`]: the command line.
+//! - [`fuzzing`]: one entry for each reader of bytes from outside, for the fuzz targets and `tests/hostile.rs`.
 //!
 //! # Invariants
 //! 1. No acknowledged loss: a Kafka offset is committed only after every row up to it is stored at the configured
@@ -34,34 +48,32 @@
 //! 6. Nothing waits forever: every remote call has a deadline; every wait is cancellable by SIGINT/SIGTERM.
 //! 7. An operation on the cluster's membership is checked before, journaled while, verified after, and resumable.
 
+pub mod alerting;
 pub mod analytics;
 pub mod anomalies;
 pub mod audit;
-pub mod batch;
 pub mod cassandra;
 pub mod cli;
-pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod dashboard;
-pub mod detection;
-pub mod docker;
-pub mod doctor;
 pub mod error;
 pub mod forecasts;
 #[doc(hidden)]
-pub mod hostile;
+pub mod fuzzing;
 pub mod ingestion;
 pub mod kafka;
-pub mod local;
 pub mod metrics;
-pub mod monitoring;
+pub mod observe;
 pub mod output;
 pub mod plot;
 pub mod reading;
 pub mod rollups;
+pub mod series;
+pub mod servers;
 pub mod shutdown;
 pub mod simulation;
-pub mod status;
+pub mod store;
+pub mod time;
 pub mod tls;
-pub mod top;
+pub mod transfer;

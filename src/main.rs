@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use iotctl::cli::Cli;
-use iotctl::error::{OutputClosed, exit_code};
+use iotctl::commands::exit;
+use iotctl::error::OutputClosed;
 use iotctl::output::Output;
 
 fn main() -> ExitCode {
@@ -27,5 +28,5 @@ fn main() -> ExitCode {
     {
         output.failure(error);
     }
-    exit_code(&result)
+    exit::code(&result)
 }

@@ -19,6 +19,7 @@ pub mod alert;
 mod episode;
 mod memory;
 pub mod rules;
+pub mod topic;
 mod window;
 
 pub use alert::Alert;

@@ -4,12 +4,12 @@ use std::ops::ControlFlow;
 
 use rdkafka::message::{Header, OwnedHeaders};
 
+use crate::alerting::Alert;
+use crate::config::KafkaConfig;
 use crate::kafka::Error;
 use crate::kafka::reader::{Span, Step, TopicReader};
 use crate::kafka::sender::Sender;
 use crate::kafka::topics;
-use crate::config::KafkaConfig;
-use crate::alerting::Alert;
 
 /// A producer for the topic of alerts.
 #[derive(Clone)]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::store::readings::StoredReading;
 use crate::reading::{LEGACY_MISSING, Metric};
+use crate::store::readings::StoredReading;
 
 /// A column that can be asked for. Its name is the wire format's field name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -15,15 +15,15 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::time::TimeRange;
-use crate::store::aggregates::{self, SensorExtremes};
-use crate::reading::{Group, Partition};
-use crate::store::readings::{self, Names, Slice};
-use crate::store::rollups::{self, Detail, Table};
+use crate::analytics::sources::{Coarsest, Plan};
 use crate::cassandra::{Error, Session};
 use crate::reading::Metric;
-use crate::analytics::sources::{Coarsest, Plan};
+use crate::reading::{Group, Partition};
 use crate::series::summary::Measured;
+use crate::store::aggregates::{self, SensorExtremes};
+use crate::store::readings::{self, Names, Slice};
+use crate::store::rollups::{self, Detail, Table};
+use crate::time::TimeRange;
 
 /// Partitions that each node aggregates at once: work for its processors, so that more would only queue there and
 /// run into the server's own deadline.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::cassandra::Session;
-use crate::store::groups;
-use crate::reading::Group;
 use crate::error::UsageError;
+use crate::reading::Group;
+use crate::store::groups;
 
 /// Names this far apart (Jaro-Winkler, 0 to 1) are offered as what was meant.
 const ALIKE: f64 = 0.7;

@@ -7,17 +7,18 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::scan::Question;
-use super::series::{MOST_STEPS, SeriesError};
-use crate::series::Regular;
+use super::series::SeriesError;
 use super::stats::{By, Key, Wanted};
 use super::{Order, Scan};
-use crate::time::TimeRange;
+use crate::analytics::sources::Coarsest;
 use crate::cassandra::Session;
 use crate::reading::Group;
-use crate::store::rollups::Detail;
 use crate::reading::Metric;
+use crate::series::Regular;
+use crate::series::regular::{MOST_STEPS, TooManySteps};
+use crate::store::rollups::Detail;
 use crate::time::HOUR;
-use crate::analytics::sources::Coarsest;
+use crate::time::TimeRange;
 
 /// What to take the mean of.
 #[derive(Debug, Clone)]
@@ -86,7 +87,7 @@ impl History {
                 }
             }
             if steps.len() > MOST_STEPS {
-                return Err(SeriesError::TooManySteps);
+                return Err(TooManySteps.into());
             }
         }
         Ok(steps)
@@ -98,7 +99,7 @@ fn regular(steps: &Steps, step: i64) -> Result<Option<Regular>, SeriesError> {
         return Ok(None);
     };
     let length = usize::try_from((last - start) / step + 1).ok().filter(|&length| length <= MOST_STEPS);
-    let Some(length) = length else { return Err(SeriesError::TooManySteps) };
+    let Some(length) = length else { return Err(TooManySteps.into()) };
     let mean = |index: usize| {
         let at = start + step * index as i64;
         steps.get(&at).map_or(f64::NAN, |(sum, count)| sum / *count as f64)
@@ -118,6 +119,6 @@ mod tests {
         assert_eq!((found.values[0], found.values[2]), (2.0, 5.0));
         assert!(regular(&Steps::new(), 10).unwrap().is_none());
         let far: Steps = [(0, (1.0, 1)), (i64::MAX / 2, (1.0, 1))].into();
-        assert!(matches!(regular(&far, 10), Err(SeriesError::TooManySteps)));
+        assert!(matches!(regular(&far, 10), Err(SeriesError::TooManySteps(_))));
     }
 }

@@ -19,11 +19,10 @@ pub mod history;
 pub mod scan;
 pub mod series;
 pub mod silence;
+pub mod slice;
+pub mod sources;
 pub mod stats;
-pub mod stretch;
-pub mod time_range;
 
 pub use column::Column;
 pub use filter::Filter;
 pub use scan::{Order, Scan};
-pub use time_range::TimeRange;

@@ -10,13 +10,13 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::analytics::slice::{self, Seen, Stretch};
 use super::Filter;
-use crate::time::TimeRange;
-use crate::store::groups;
-use crate::reading::Group;
-use crate::store::readings::{self, Names, Slice, StoredReading};
+use crate::analytics::slice::{self, Seen, Stretch};
 use crate::cassandra::{Error, Session};
+use crate::reading::Group;
+use crate::store::groups;
+use crate::store::readings::{self, Names, Slice, StoredReading};
+use crate::time::TimeRange;
 
 /// Stretches that are read at once for all sensors of a group.
 const AHEAD: usize = 3;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
+use crate::cassandra::{Error, Session};
 use crate::reading::Group;
 use crate::store::readings::{self, Names, StoredReading};
-use crate::cassandra::{Error, Session};
 
 /// Groups that are read at once.
 const IN_FLIGHT: usize = 8;

@@ -118,8 +118,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::reading::Group;
     use crate::reading::Bucket;
+    use crate::reading::Group;
 
     fn partition(start: i64, seconds: i32) -> Partition {
         let group = Arc::new(Group { location: "a".into(), device_type: "b".into() });

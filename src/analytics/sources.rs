@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::time::{DAY, HOUR, day_of, hour_of};
-use crate::time::TimeRange;
-use crate::store::groups;
-use crate::reading::{Group, Partition};
-use crate::store::rollups::{self, Coverage};
 use crate::cassandra::{Error, Session};
+use crate::reading::{Group, Partition};
+use crate::store::groups;
+use crate::store::rollups::{self, Coverage};
+use crate::time::TimeRange;
+use crate::time::{DAY, HOUR, day_of, hour_of};
 
 /// The longest stretch that a question may take from one rollup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Plan {
 const MOMENTS: TimeRange = TimeRange { from: -(1 << 53), to: 1 << 53 };
 
 /// The hours that the partitions may hold rows of, within the range, in order.
-pub(super) fn hours_of(partitions: &[Partition], range: TimeRange) -> BTreeSet<i64> {
+pub(crate) fn hours_of(partitions: &[Partition], range: TimeRange) -> BTreeSet<i64> {
     let mut hours = BTreeSet::new();
     for partition in partitions {
         let from = partition.bucket.start.max(range.from).max(MOMENTS.from);

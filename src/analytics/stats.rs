@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::scan::Question;
 use super::{Order, Scan};
-use crate::time::TimeRange;
-use crate::reading::Group;
-use crate::store::rollups::{self, Detail, Table};
-use crate::cassandra::{Error, Session};
-use crate::reading::Metric;
 use crate::analytics::sources::{Coarsest, Plan};
+use crate::cassandra::{Error, Session};
+use crate::reading::Group;
+use crate::reading::Metric;
 use crate::series::Summary;
+use crate::store::rollups::{self, Detail, Table};
+use crate::time::TimeRange;
 use crate::time::{day_of, hour_of};
 
 /// Groups that are planned, and partitions of rollups that are read, at once.

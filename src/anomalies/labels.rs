@@ -6,10 +6,10 @@ use std::path::Path;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::audit::ledger::{LedgerReader, Line};
+use crate::reading::Metric;
 use crate::time::TimeRange;
 use crate::time::{self, Zone};
-use crate::reading::Metric;
-use crate::audit::ledger::{LedgerReader, Line};
 
 /// A labelled window, both ends within; of one sensor, or of whichever is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

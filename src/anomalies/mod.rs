@@ -11,7 +11,6 @@ use crate::series::Point;
 
 pub mod labels;
 pub mod peers;
-pub mod robust;
 pub mod robust_z;
 pub mod runs;
 pub mod score;

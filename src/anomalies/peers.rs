@@ -4,9 +4,9 @@
 //! a cluster, the sensors outside of it are found. The distance is the sensitivity's number of robust standard
 //! deviations between sensors, taken over all steps.
 
-use crate::series::robust::Centre;
 use super::{Finding, Sensitivity};
 use crate::series::robust;
+use crate::series::robust::Centre;
 use crate::series::{Point, Regular};
 
 /// Two sensors that differ do not say which one is wrong.

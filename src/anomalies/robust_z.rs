@@ -1,8 +1,8 @@
 //! Values far from the sensor's own median, in units of its median absolute deviation.
 
-use crate::series::robust::Centre;
 use super::{Finding, Sensitivity};
 use crate::series::Point;
+use crate::series::robust::Centre;
 
 /// Fewer values say nothing about what is usual.
 pub const FEWEST: usize = 8;

@@ -62,8 +62,8 @@ fn ratio(part: usize, whole: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::series::Point;
     use crate::anomalies::Finding;
+    use crate::series::Point;
 
     fn anomaly(from: i64, to: i64) -> Anomaly {
         let worst = Finding { point: Point { at: from, value: 0.0 }, expected: 0.0, score: None };

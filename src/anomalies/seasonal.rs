@@ -6,10 +6,10 @@
 
 use augurs::mstl::stlrs::{MstlParams, StlParams};
 
-use crate::series::robust::Centre;
 use super::{Finding, Sensitivity};
+use crate::series::TooManySteps;
+use crate::series::robust::Centre;
 use crate::series::{Point, Regular, round_step, usual_step};
-use crate::analytics::series::SeriesError;
 
 /// Steps of the grid in the shortest season: more would cost time and tell nothing new.
 const FINEST: i64 = 288;
@@ -21,7 +21,7 @@ const TREND_SEASONS: usize = 7;
 #[derive(Debug, thiserror::Error)]
 pub enum SeasonalError {
     #[error(transparent)]
-    Series(#[from] SeriesError),
+    Series(#[from] TooManySteps),
     #[error("a season of {season} needs at least twice that of data, here are {data}")]
     TooShort { season: String, data: String },
     #[error("cannot split the series into trend and season: {0}")]

@@ -18,10 +18,7 @@ use super::findings::{Evidence, Findings, Kind};
 use super::record::{Cells, Record, Side, group_id};
 use super::report::{LedgerSide, Report, TopicSide};
 use super::sort::{SortError, Sorter};
-use crate::time::TimeRange;
-use crate::store::groups;
-use crate::reading::{Group, Partition};
-use crate::store::readings::{self, Names, Slice};
+use crate::audit::ledger::{LedgerReader, Line};
 use crate::cassandra::{self, Session};
 use crate::config::Config;
 use crate::error::Interrupted;
@@ -32,8 +29,11 @@ use crate::kafka::producer::Position;
 use crate::kafka::reader::{Span, Step, TopicReader};
 use crate::kafka::{self, topics};
 use crate::reading::decode::{self, DecodeLimits};
+use crate::reading::{Group, Partition};
 use crate::shutdown::Shutdown;
-use crate::audit::ledger::{LedgerReader, Line};
+use crate::store::groups;
+use crate::store::readings::{self, Names, Slice};
+use crate::time::TimeRange;
 
 /// Partitions of the table that are read at once.
 const PARTITIONS_AT_ONCE: usize = 8;

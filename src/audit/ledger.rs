@@ -11,9 +11,21 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::simulation::stream::Note;
 use crate::kafka::producer::Position;
 use crate::reading::encode::{self, Encoder};
+
+/// A message as the ledger keeps it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Acknowledged<'a> {
+    pub sensor: Uuid,
+    /// Milliseconds since the epoch.
+    pub recorded_at: i64,
+    /// The metric that carries an injected extreme, and its value.
+    pub extreme: Option<(&'a str, f32)>,
+    pub duplicate: bool,
+    /// The kind of damage, where the message was damaged on purpose.
+    pub malformed: Option<&'a str>,
+}
 
 /// An open ledger. Lines are buffered; [`Ledger::finish`] makes them durable.
 #[derive(Debug)]
@@ -36,25 +48,25 @@ impl Ledger {
         &self.path
     }
 
-    pub fn record(&mut self, note: &Note, position: Position) -> io::Result<()> {
+    pub fn record(&mut self, message: &Acknowledged<'_>, position: Position) -> io::Result<()> {
         let line = &mut self.line;
         line.clear();
         line.extend_from_slice(b"{\"sensor\":\"");
-        encode::sensor_id(note.sensor, line);
+        encode::sensor_id(message.sensor, line);
         line.extend_from_slice(b"\",\"timestamp\":");
-        self.encoder.timestamp(note.recorded_at, line);
+        self.encoder.timestamp(message.recorded_at, line);
         write!(line, ",\"partition\":{},\"offset\":{}", position.partition, position.offset)?;
-        if let Some(extreme) = note.extreme {
+        if let Some((metric, value)) = message.extreme {
             line.extend_from_slice(b",\"extreme\":");
-            encode::string(extreme.metric, line);
-            write!(line, ",\"value\":{}", extreme.value)?;
+            encode::string(metric, line);
+            write!(line, ",\"value\":{value}")?;
         }
-        if note.duplicate {
+        if message.duplicate {
             line.extend_from_slice(b",\"duplicate\":true");
         }
-        if let Some(kind) = note.malformed {
+        if let Some(kind) = message.malformed {
             line.extend_from_slice(b",\"malformed\":");
-            encode::string(kind.name(), line);
+            encode::string(kind, line);
         }
         line.extend_from_slice(b"}\n");
         self.file.write_all(line)
@@ -127,16 +139,14 @@ impl<R: Read> LedgerReader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulation::disorder::Malformation;
-    use crate::simulation::fleet::Extreme;
 
     #[test]
     fn lines_are_appended_and_mark_what_was_injected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.ledger");
-        let plain = Note { recorded_at: 1_386_018_900_000, ..Note::default() };
-        let extreme = Note { extreme: Some(Extreme { metric: "co2_ppm", value: 4821.0 }), ..plain };
-        let malformed = Note { malformed: Some(Malformation::Truncated), duplicate: true, ..plain };
+        let plain = Acknowledged { recorded_at: 1_386_018_900_000, ..Acknowledged::default() };
+        let extreme = Acknowledged { extreme: Some(("co2_ppm", 4821.0)), ..plain };
+        let malformed = Acknowledged { malformed: Some("truncated"), duplicate: true, ..plain };
         for notes in [vec![plain, extreme], vec![malformed]] {
             let mut ledger = Ledger::open(&path).unwrap();
             for (offset, note) in notes.iter().enumerate() {
@@ -161,11 +171,11 @@ mod tests {
     fn a_ledger_is_read_back_and_torn_lines_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.ledger");
-        let note = Note {
+        let note = Acknowledged {
             sensor: Uuid::from_u128(7),
             recorded_at: 1_386_018_900_123,
-            malformed: Some(Malformation::Truncated),
-            ..Note::default()
+            malformed: Some("truncated"),
+            ..Acknowledged::default()
         };
         let mut ledger = Ledger::open(&path).unwrap();
         ledger.record(&note, Position { partition: 3, offset: 9 }).unwrap();

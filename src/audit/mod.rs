@@ -8,6 +8,7 @@
 pub mod collect;
 pub mod compare;
 pub mod findings;
+pub mod ledger;
 pub mod record;
 pub mod report;
 pub mod sort;

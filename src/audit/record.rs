@@ -5,9 +5,9 @@ use std::io::{self, Read, Write};
 
 use uuid::Uuid;
 
-use crate::store::readings::StoredReading;
 use crate::kafka::producer::Position;
 use crate::reading::{Metric, Reading};
+use crate::store::readings::StoredReading;
 
 /// Who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,25 +13,17 @@
 
 use cassandra_protocol::frame::Version;
 
-pub mod aggregates;
 mod connection;
 mod discovery;
 pub mod error;
-pub mod forecasts;
 mod frames;
-pub mod groups;
 mod node;
-pub mod purge;
-pub mod readings;
-pub mod rollups;
 pub mod rows;
-pub mod schema;
 pub mod session;
 pub mod statement;
 mod tls;
 pub mod topology;
 pub mod values;
-pub mod writes;
 
 pub use error::Error;
 pub use rows::{CellError, FromCell, Row, Rows};

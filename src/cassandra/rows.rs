@@ -253,7 +253,7 @@ impl<'a, K: FromCell<'a> + Ord, V: FromCell<'a>> FromCell<'a> for BTreeMap<K, V>
 }
 
 /// A map of numbers in the order of the table, its names in place.
-pub(super) struct Pairs<'a>(pub Vec<(Cow<'a, str>, f32)>);
+pub(crate) struct Pairs<'a>(pub Vec<(Cow<'a, str>, f32)>);
 
 impl<'a> FromCell<'a> for Pairs<'a> {
     const EXPECTED: &'static str = "map";

@@ -6,7 +6,7 @@ use uuid::Uuid;
 const UNSET: i32 = -2;
 
 /// A CQL string, for the few places where a statement takes no bound value: options of tables, elements of a map.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
@@ -116,7 +116,7 @@ impl Values {
     }
 
     /// The bytes of the value at `index`; `None` where it is not set or not there.
-    pub(super) fn get(&self, index: usize) -> Option<&[u8]> {
+    pub(crate) fn get(&self, index: usize) -> Option<&[u8]> {
         let mut rest = self.bytes.as_slice();
         for position in 0.. {
             let (length, tail) = rest.split_first_chunk::<4>()?;
@@ -135,7 +135,7 @@ impl Values {
     }
 
     /// Puts another 64-bit number in the place of the last value, which must be one.
-    pub(super) fn replace_last_bigint(&mut self, value: i64) {
+    pub(crate) fn replace_last_bigint(&mut self, value: i64) {
         let at = self.bytes.len() - size_of::<i64>();
         self.bytes[at..].copy_from_slice(&value.to_be_bytes());
     }

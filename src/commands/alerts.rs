@@ -13,14 +13,14 @@ use uuid::Uuid;
 
 use super::Context;
 use super::query::{GroupArgs, TimeArgs, until_stopped};
-use crate::time::TimeRange;
 use crate::alerting::Alert;
 use crate::alerting::alert::State;
 use crate::alerting::rules::Severity;
-use crate::error::Interrupted;
 use crate::alerting::topic::AlertFeed;
+use crate::error::Interrupted;
 use crate::output::Format;
 use crate::output::record::{Cell, Heading, Records};
+use crate::time::TimeRange;
 
 /// What `ingest --detect` has found, as the topic of alerts has it
 ///

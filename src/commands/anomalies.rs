@@ -13,23 +13,23 @@ use super::Context;
 use super::extremes::{finite, known_or_refused, metric};
 use super::plots::{self, PlotArgs};
 use super::query::{GroupArgs, TimeArgs, until_stopped};
-use crate::series::{Point, Regular};
-use crate::analytics::series::{self, Wanted};
-use crate::time::TimeRange;
 use crate::analytics::extremes;
+use crate::analytics::series::{self, Wanted};
 use crate::anomalies::score::Score;
 use crate::anomalies::seasonal::SeasonalError;
 use crate::anomalies::threshold::Limits;
 use crate::anomalies::{Anomaly, Finding, Sensitivity, labels, peers, robust_z, runs, seasonal};
 use crate::cassandra::Session;
-use crate::reading::Group;
 use crate::error::UsageError;
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, Series};
-use crate::series::Envelope;
+use crate::reading::Group;
 use crate::reading::Metric;
+use crate::series::Envelope;
+use crate::series::{Point, Regular};
+use crate::time::TimeRange;
 
 /// Anomalies of a table where no --top is given: about what a person looks at.
 const TABLE_TOP: usize = 100;
@@ -337,7 +337,7 @@ async fn search_stream(
 
 /// How long findings may be apart and still be one anomaly: one reading may be missing or ordinary in between.
 fn quiet(interval: Option<i64>) -> i64 {
-    2 * interval.map_or(0, series::round_step)
+    2 * interval.map_or(0, crate::series::round_step)
 }
 
 fn search_points(points: &[Point], hunt: &Hunt) -> Result<Vec<Anomaly>, SeasonalError> {
@@ -346,7 +346,7 @@ fn search_points(points: &[Point], hunt: &Hunt) -> Result<Vec<Anomaly>, Seasonal
         Method::RobustZ | Method::Peers => robust_z::find(points, hunt.sensitivity),
         Method::Seasonal => seasonal::find(points, &hunt.seasons, hunt.sensitivity)?,
     };
-    Ok(runs::join(findings, hunt.join.unwrap_or_else(|| quiet(series::usual_step(points)))))
+    Ok(runs::join(findings, hunt.join.unwrap_or_else(|| quiet(crate::series::usual_step(points)))))
 }
 
 fn search_peers(
@@ -356,11 +356,11 @@ fn search_peers(
     let moments = || sensors.values().flatten().map(|point| point.at);
     let (Some(from), Some(to)) = (moments().min(), moments().max()) else { return Ok(Vec::new()) };
     // The slowest sensor's interval: within it each of them has a value.
-    let slowest = sensors.values().filter_map(|points| series::usual_step(points)).max();
+    let slowest = sensors.values().filter_map(|points| crate::series::usual_step(points)).max();
     let step = hunt.step.or(slowest).unwrap_or(1_000);
     let steps = to.saturating_sub(from) / step.max(1) + 1;
     if steps.saturating_mul(sensors.len() as i64) > series::MOST_POINTS as i64 {
-        return Err(series::SeriesError::TooManySteps);
+        return Err(crate::series::TooManySteps.into());
     }
     let grids: Vec<Regular> =
         sensors.values().map(|points| Regular::within(points, step, from, to)).collect::<Result<_, _>>()?;

@@ -8,10 +8,10 @@ use clap::{Args, Subcommand};
 
 use super::Context;
 use super::query::TimeArgs;
-use crate::transfer::spark::{self, JOBS, Run};
 use crate::error::UsageError;
 use crate::output::Format;
 use crate::output::record::{Cell, Clock, Heading};
+use crate::transfer::spark::{self, JOBS, Run};
 
 #[derive(Debug, Subcommand)]
 pub enum BatchCommand {

@@ -5,10 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
+use comfy_table::presets;
+use toml::Value;
 
+use crate::config::show::Effective;
 use crate::config::{self, Loaded, Sources};
 use crate::error::UsageError;
 use crate::output::Output;
+use crate::output::table::table;
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -58,7 +62,7 @@ fn show(args: &ShowArgs, sources: &Sources, output: &Output) -> anyhow::Result<(
         None => output.note("config file: none (`iotctl config init` writes one)"),
     }
     match args.format {
-        ShowFormat::Table => output.print(config::show::as_table(&loaded.effective)),
+        ShowFormat::Table => output.print(as_table(&loaded.effective)),
         ShowFormat::Json => output.json(&config::show::as_json(&loaded.effective)),
     }
 }
@@ -78,4 +82,21 @@ fn init(args: &InitArgs, output: &Output) -> anyhow::Result<()> {
             Err(error).with_context(|| format!("cannot write {path} (name another place with --path)"))
         }
     }
+}
+
+/// For people.
+pub(crate) fn as_table(effective: &[Effective]) -> String {
+    let mut table = table(&["key", "value", "origin"], &[]);
+    // Many short rows: no lines between them.
+    table.load_style(presets::NOTHING);
+    for setting in effective {
+        let value = match &setting.value {
+            None => "-".to_owned(),
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+            Some(other) => other.to_string(),
+        };
+        table.add_row([setting.key.clone(), value, setting.origin.to_string()]);
+    }
+    table.to_string()
 }

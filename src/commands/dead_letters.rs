@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::query::TimeArgs;
-use crate::time::TimeRange;
 use crate::error::Interrupted;
 use crate::kafka::dead_letters::{LetterBox, Standing, StoredLetter};
 use crate::kafka::producer::Position;
@@ -24,6 +23,7 @@ use crate::output::{Format, closed, table};
 use crate::reading::DecodeLimits;
 use crate::reading::decode;
 use crate::shutdown::Shutdown;
+use crate::time::TimeRange;
 
 #[derive(Debug, Subcommand)]
 pub enum DeadLettersCommand {

@@ -9,10 +9,10 @@ use crate::analytics::count;
 use crate::cassandra::Session;
 use crate::cli::Cli;
 use crate::error::Interrupted;
-use crate::ingestion::{Ending, Options};
-use crate::servers::local::{self, Running, UpOptions};
 use crate::ingestion::IngestMetrics;
+use crate::ingestion::{Ending, Options};
 use crate::metrics::server::Readiness;
+use crate::servers::local::{self, Running, UpOptions};
 
 /// Sensors and the time between two readings of each; an hour of them is the demo's set.
 const SENSORS: u64 = 500;

@@ -6,8 +6,8 @@ use serde_json::json;
 use super::Context;
 use super::status::StatusFormat;
 use super::up::PlaceArgs;
-use crate::observe::doctor::{self, Check, Verdict};
 use crate::error::Interrupted;
+use crate::observe::doctor::{self, Check, Verdict};
 use crate::output::{Output, Paint};
 
 /// Check servers, schema, replicas, clocks, retention, disk and encryption; each with what to do.

@@ -4,8 +4,8 @@ use clap::Args;
 
 use super::Context;
 use super::up::PlaceArgs;
-use crate::servers::docker::{self, Compose};
 use crate::error::{Interrupted, UsageError};
+use crate::servers::docker::{self, Compose};
 use crate::servers::local::process::Ended;
 use crate::servers::local::{self, Stopped};
 

@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 use super::Context;
 use super::query::{GroupArgs, TimeArgs};
-use crate::transfer::export::{Export, Progress, Target};
-use crate::transfer::journal::{Asked, Journal};
-use crate::transfer::{FileFormat, FolderKey};
 use crate::cassandra::Session;
 use crate::error::{Interrupted, OutputClosed, UsageError};
 use crate::output::{Output, table};
+use crate::transfer::export::{Export, Progress, Target};
+use crate::transfer::journal::{Asked, Journal};
+use crate::transfer::{FileFormat, FolderKey};
 
 /// Stored readings as Parquet, CSV or NDJSON files.
 ///

@@ -12,15 +12,15 @@ use tokio::time::timeout;
 
 use super::Context;
 use super::query::{GroupArgs, TimeArgs, until_stopped};
-use crate::time::TimeRange;
 use crate::analytics::extremes::{self, Extreme, Limits, Progress, Side};
+use crate::analytics::sources::Coarsest;
 use crate::cassandra::Session;
-use crate::reading::Group;
 use crate::error::UsageError;
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output};
+use crate::reading::Group;
 use crate::reading::Metric;
-use crate::analytics::sources::Coarsest;
+use crate::time::TimeRange;
 
 /// Each sensor's own highest or lowest value, ranked, with the moment, location and device type.
 ///

@@ -15,20 +15,20 @@ use super::extremes::{finite, known_or_refused, metric};
 use super::ingest::metrics_address;
 use super::plots::PlotArgs;
 use super::query::{GroupArgs, until_stopped};
-use crate::analytics::history::History;
-use crate::series::Regular;
-use crate::time::{self, TimeRange};
 use crate::analytics::extremes;
+use crate::analytics::history::History;
 use crate::cassandra::Session;
-use crate::store::forecasts::{self, Subject};
-use crate::reading::Group;
 use crate::error::UsageError;
-use crate::forecasts::{Crossing, Direction, Forecast, Model, Plan, forecast};
 use crate::forecasts::metrics::ForecastMetrics;
+use crate::forecasts::{Crossing, Direction, Forecast, Model, Plan, forecast};
 use crate::metrics::server::{self, Readiness};
 use crate::output::Format;
 use crate::output::record::Clock;
+use crate::reading::Group;
 use crate::reading::Metric;
+use crate::series::Regular;
+use crate::store::forecasts::{self, Subject};
+use crate::time::{self, TimeRange};
 
 mod report;
 
@@ -251,11 +251,13 @@ impl Question {
             sensor: self.args.sensor,
             metric: &self.metric,
             made_at: made.made_at,
+            model: made.found.model.name(),
             step: self.args.step,
             level: self.args.level,
         };
         let retention = context.config.forecast.retention;
-        until_stopped(&context.shutdown, forecasts::store(session, &subject, &made.found, retention)).await
+        until_stopped(&context.shutdown, forecasts::store(session, &subject, &made.found.steps, retention))
+            .await
     }
 
     /// Serves the forecast to Prometheus, and makes it anew every so often, until Ctrl-C.

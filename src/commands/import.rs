@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 
 use super::Context;
 use super::export::ReportFormat;
-use crate::transfer::{FileFormat, import};
 use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
 use crate::ingestion::direct::DirectWriter;
@@ -23,6 +22,7 @@ use crate::kafka::topics;
 use crate::output::{Output, table};
 use crate::reading::{DecodeLimits, decode};
 use crate::shutdown::Shutdown;
+use crate::transfer::{FileFormat, import};
 
 /// Messages handed over at once.
 const CHUNK: usize = 2_000;

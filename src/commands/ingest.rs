@@ -9,11 +9,11 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::Context;
-use crate::cassandra::Session;
 use crate::alerting::Rules;
+use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
-use crate::ingestion::{self, Ending, Options};
 use crate::ingestion::IngestMetrics;
+use crate::ingestion::{self, Ending, Options};
 use crate::metrics::server::{self, Readiness};
 use crate::output::{Format, Output, table};
 

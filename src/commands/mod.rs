@@ -18,6 +18,7 @@ pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
 pub mod down;
+pub mod exit;
 pub mod export;
 pub mod extremes;
 pub mod forecast;

@@ -7,10 +7,10 @@ use serde_json::json;
 use super::Context;
 use super::up::PlaceArgs;
 use crate::cassandra::Session;
-use crate::servers::membership::journal::Journal;
-use crate::servers::membership::{Operator, Runtime, View, add, cleanup, decommission};
 use crate::config::{Config, RuntimeKind};
 use crate::output::table;
+use crate::servers::membership::journal::Journal;
+use crate::servers::membership::{Operator, Runtime, View, add, cleanup, decommission};
 
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {

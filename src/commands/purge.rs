@@ -13,13 +13,13 @@ use uuid::Uuid;
 
 use super::Context;
 use super::query::{GroupArgs, until_stopped};
-use crate::time::{self, Zone};
-use crate::store::groups;
-use crate::reading::{Group, Partition};
 use crate::cassandra::{Error, Session};
-use crate::store::{purge, rollups};
 use crate::error::UsageError;
 use crate::output::table;
+use crate::reading::{Group, Partition};
+use crate::store::groups;
+use crate::store::{purge, rollups};
+use crate::time::{self, Zone};
 use crate::time::{DAY, day_of};
 
 /// Partitions that are looked at, or deleted, at once.
@@ -170,9 +170,9 @@ fn show(doomed: &[Doomed], before: i64, args: &PurgeArgs, context: &Context) -> 
             })
             .collect();
         let is_dry_run = args.dry_run;
-        return context.output.json(
-            &json!({ "before": time::display(before), "is_dry_run": is_dry_run, "groups": groups }),
-        );
+        return context
+            .output
+            .json(&json!({ "before": time::display(before), "is_dry_run": is_dry_run, "groups": groups }));
     }
     if doomed.is_empty() {
         return Ok(());

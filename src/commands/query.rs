@@ -13,20 +13,20 @@ use super::plots::{self, PlotArgs};
 use crate::analytics::column::Value;
 use crate::analytics::groups::Selection;
 use crate::analytics::scan::Question;
-use crate::series::Point;
-use crate::time::{self, Zone};
 use crate::analytics::{Column, Filter, Order, Scan};
-use crate::time::TimeRange;
 use crate::cassandra::Session;
-use crate::store::readings::{self, Names, StoredReading};
 use crate::error::{Interrupted, UsageError};
 use crate::output::record::{Cell, Clock, Heading, Records};
 use crate::output::{Format, Output};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, Series};
-use crate::series::Envelope;
 use crate::reading::Metric;
+use crate::series::Envelope;
+use crate::series::Point;
 use crate::shutdown::Shutdown;
+use crate::store::readings::{self, Names, StoredReading};
+use crate::time::TimeRange;
+use crate::time::{self, Zone};
 
 /// Rows of a table where no --limit is given: about what a person looks at.
 const TABLE_LIMIT: u64 = 100;

@@ -10,14 +10,14 @@ use serde::Serialize;
 
 use super::Context;
 use super::query::{GroupArgs, TimeArgs, until_stopped};
-use crate::time::{self, TimeRange};
-use crate::reading::Group;
 use crate::cassandra::Session;
-use crate::store::readings;
 use crate::output::table;
+use crate::reading::Group;
 use crate::rollups::due::{Due, Scope};
-use crate::rollups::writer::{Done, RollError, Roller};
 use crate::rollups::verify::{self, Verified, What};
+use crate::rollups::writer::{Done, RollError, Roller};
+use crate::store::readings;
+use crate::time::{self, TimeRange};
 use crate::time::{DAY, HOUR};
 
 /// How often `--watch` looks for what is due.

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::Context;
 use crate::cassandra::Session;
-use crate::store::schema::{self, Change, ExistingOptions, Plan, Settings, State};
 use crate::config::{Config, KafkaConfig, duration};
 use crate::error::Interrupted;
 use crate::kafka::{self, topics};
 use crate::output::{Output, table};
+use crate::store::schema::{self, Change, ExistingOptions, Plan, Settings, State};
 
 #[derive(Debug, Subcommand)]
 pub enum SchemaCommand {

@@ -8,12 +8,12 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::Context;
 use super::query::{GroupArgs, until_stopped};
-use crate::store::groups;
-use crate::store::readings::{self, Names, StoredReading};
 use crate::cassandra::{Error, Session};
 use crate::output::record::{Cell, Clock, Heading};
 use crate::output::{Format, Output};
 use crate::reading::Metric;
+use crate::store::groups;
+use crate::store::readings::{self, Names, StoredReading};
 
 /// Groups that are counted at once.
 const IN_FLIGHT: usize = 16;

@@ -7,11 +7,11 @@ use super::Context;
 use super::query::{GroupArgs, until_stopped};
 use super::sensors::{Age, age};
 use crate::analytics::silence;
-use crate::time;
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::Format;
 use crate::output::record::{Cell, Clock, Heading};
+use crate::time;
 
 /// Sensors that have sent nothing for longer than they should, the longest silent first.
 ///
@@ -36,8 +36,7 @@ pub struct SilentArgs {
 }
 
 pub async fn run(args: SilentArgs, context: Context) -> anyhow::Result<()> {
-    let longest =
-        time::length(&args.longer_than).map_err(|error| UsageError::new(error.to_string()))?;
+    let longest = time::length(&args.longer_than).map_err(|error| UsageError::new(error.to_string()))?;
     let session = Session::connect(&context.config.cassandra).await?;
     let groups = until_stopped(&context.shutdown, args.group.selection().resolve(&session)).await?;
     let now = Utc::now().timestamp_millis();

@@ -13,17 +13,17 @@ use super::extremes::{known_or_refused, metric, with_bar};
 use super::plots::{self, PlotArgs};
 use super::query::{GroupArgs, TimeArgs, until_stopped};
 use crate::analytics::extremes;
-use crate::series::Point;
+use crate::analytics::sources::Coarsest;
 use crate::analytics::stats::{By, Key, Line, Sources, Wanted};
 use crate::cassandra::Session;
-use crate::store::rollups::Detail;
 use crate::error::UsageError;
 use crate::output::Format;
 use crate::output::record::{Cell, Heading};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, HeatMap, Range, Series};
 use crate::reading::Metric;
-use crate::analytics::sources::Coarsest;
+use crate::series::Point;
+use crate::store::rollups::Detail;
 use crate::time::{DAY, HOUR};
 
 /// Statistics of a metric: by sensor, location, device type, hour or day.

@@ -9,10 +9,10 @@ use comfy_table::Table;
 use super::Context;
 use super::up::PlaceArgs;
 use crate::error::UsageError;
-use crate::servers::local::{self, ServerStatus};
-use crate::output::{self, Output, Paint};
 use crate::observe::status::kafka::{Topic, age};
 use crate::observe::status::{Cassandra, Kafka, Schema, Section, Servers, Status};
+use crate::output::{self, Output, Paint};
+use crate::servers::local::{self, ServerStatus};
 
 /// Cassandra, Kafka, the schema, the lag, the disk and what is due, on one screen.
 #[derive(Debug, Args)]

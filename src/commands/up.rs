@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::{Context, status};
 use crate::config::LocalConfig;
+use crate::output::table;
 use crate::servers::docker::{self, Compose};
 use crate::servers::local::cluster::MAX_NODES;
 use crate::servers::local::{self, KafkaMode, Running, UpOptions};
-use crate::output::table;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -16,7 +16,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::series::downsample::Downsampler;
 use super::events::Feed;
 use super::fleet::{MOST_LISTED, ReadingBody, Snapshot};
 use super::health::{self, Health};
@@ -24,19 +23,19 @@ use super::problem::Problem;
 use crate::analytics::extremes::{self, Limits, Side};
 use crate::analytics::groups::Selection;
 use crate::analytics::scan::Question;
-use crate::analytics::series;
-use crate::series::Point;
-use crate::time::{self, Zone, display};
+use crate::analytics::sources::Coarsest;
 use crate::analytics::{Column, Order, Scan, silence};
-use crate::time::TimeRange;
 use crate::anomalies::{Anomaly, Sensitivity, robust_z, runs, seasonal};
 use crate::cassandra::Session;
-use crate::reading::Group;
-use crate::store::readings::{self, Names};
 use crate::config::Config;
+use crate::reading::Group;
 use crate::reading::Metric;
-use crate::analytics::sources::Coarsest;
+use crate::series::downsample::Downsampler;
+use crate::series::{self, Point};
 use crate::shutdown::Shutdown;
+use crate::store::readings::{self, Names};
+use crate::time::TimeRange;
+use crate::time::{self, Zone, display};
 
 /// How long a question may take.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(20);

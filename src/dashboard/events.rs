@@ -15,8 +15,8 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::api::App;
 use super::fleet::Snapshot;
 use super::problem::Problem;
-use crate::time::display;
 use crate::shutdown::Shutdown;
+use crate::time::display;
 
 /// Pages that may be open at once.
 pub const MOST_LISTENERS: usize = 64;

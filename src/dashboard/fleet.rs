@@ -9,12 +9,12 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::time::display;
-use crate::store::groups;
-use crate::reading::Group;
-use crate::store::readings::{self, Names, StoredReading};
 use crate::cassandra::{Error, Session};
+use crate::reading::Group;
 use crate::reading::Metric;
+use crate::store::groups;
+use crate::store::readings::{self, Names, StoredReading};
+use crate::time::display;
 
 /// Groups that are read at once.
 const IN_FLIGHT: usize = 8;

@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use super::api::{self, App};
 use super::problem::Problem;
-use crate::time::TimeRange;
 use crate::analytics::groups::Selection;
 use crate::analytics::history::History;
-use crate::series::Regular;
-use crate::time::display;
 use crate::forecasts::{self, Forecast, Model, Plan};
+use crate::series::Regular;
 use crate::time::HOUR;
+use crate::time::TimeRange;
+use crate::time::display;
 
 /// How much of the past is learnt from.
 const HISTORY: i64 = 30 * 24 * HOUR;

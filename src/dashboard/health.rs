@@ -6,8 +6,8 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::api::App;
-use crate::time::display;
 use crate::observe::status::{self, Cassandra, DEADLINE, KAFKA_DEADLINE, Kafka, OLD_LAG_SECONDS, Section};
+use crate::time::display;
 
 /// `GET /api/status` and the event `status`.
 #[derive(Debug, Clone, Serialize)]

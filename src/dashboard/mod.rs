@@ -9,7 +9,6 @@
 //! - [`problem`]: what went wrong as RFC 9457 tells it, with the remedy.
 
 pub mod api;
-pub mod downsample;
 pub mod events;
 pub mod fleet;
 pub mod forecast;

@@ -8,10 +8,12 @@
 use crate::series::Regular;
 
 pub mod backtest;
+pub mod metrics;
 pub mod models;
 #[cfg(feature = "prophet")]
 mod prophet;
 
+pub use crate::series::Step;
 use backtest::{Backtest, Errors};
 pub use models::Model;
 
@@ -30,16 +32,6 @@ pub enum ForecastError {
     TooManyGaps { missing: usize, of: usize },
     #[error("cannot fit {model}: {reason}")]
     Model { model: &'static str, reason: String },
-}
-
-/// A forecast of one step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Step {
-    /// The step's beginning, in milliseconds since the epoch.
-    pub at: i64,
-    pub value: f64,
-    pub low: f64,
-    pub high: f64,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::ingestion::dirty::HourMark;
-use crate::store::writes::{self, WriteStatements};
 use crate::cassandra::{SealedBatch, Values};
 use crate::config::Consistency;
+use crate::ingestion::dirty::HourMark;
 use crate::reading::Bucket;
+use crate::store::writes::{self, WriteStatements};
 use crate::time::{HOUR, hour_of};
 
 /// Beyond this many remembered entries the memory is emptied: recording again is harmless, growing is not.

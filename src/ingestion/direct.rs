@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::catalog::{Catalog, GroupId};
-use crate::ingestion::dirty::{HourMark, LONG_ATTEMPT};
-use crate::store::writes::{self, WriteStatements};
 use crate::cassandra::{Batch, Error, SealedBatch, Session, Values};
 use crate::config::Config;
+use crate::ingestion::dirty::{HourMark, LONG_ATTEMPT};
 use crate::reading::{Bucket, Reading};
+use crate::store::writes::{self, WriteStatements};
 use crate::time::hour_of;
 
 /// Batches that are written at once.

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::catalog::Group;
 use crate::cassandra::SealedBatch;
-use crate::store::writes::{self, WriteStatements};
 use crate::config::Consistency;
 use crate::rollups;
+use crate::store::writes::{self, WriteStatements};
 
 /// An attempt that took longer may have outlived the mark that was made before it.
 pub(super) const LONG_ATTEMPT: Duration = Duration::from_secs(10);
@@ -78,7 +78,7 @@ mod tests {
     fn mark(hours_ago: i64) -> Arc<HourMark> {
         let now = Utc::now().timestamp_millis();
         let group = Group { location: "a".into(), device_type: "b".into() };
-        HourMark::new(group, rollups::hour_of(now) - hours_ago * HOUR)
+        HourMark::new(group, crate::time::hour_of(now) - hours_ago * HOUR)
     }
 
     #[tokio::test]

@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 
 use super::breaker::{Breaker, Tripped};
 use super::catalog::{Catalog, GroupId};
-use crate::ingestion::dirty::HourMark;
 use super::tracker::{Ticket, Tracker};
 use super::writer::{Completion, Writer};
-use crate::store::writes::{self, WriteStatements};
+use crate::alerting::topic::AlertProducer;
+use crate::alerting::{Alert, Detector};
 use crate::cassandra::{Batch, Values};
 use crate::config::{IngestConfig, SchemaConfig};
-use crate::alerting::{Alert, Detector};
-use crate::alerting::topic::AlertProducer;
+use crate::ingestion::IngestMetrics;
+use crate::ingestion::dirty::HourMark;
 use crate::kafka::consumer::{Commit, Message};
 use crate::kafka::dead_letters::DeadLetter;
 use crate::kafka::producer::Position;
-use crate::ingestion::IngestMetrics;
 use crate::reading::decode::{self, DecodeLimits};
 use crate::reading::{Bucket, Rejection};
+use crate::store::writes::{self, WriteStatements};
 use crate::time::hour_of;
 
 /// Catalog rows that wait before a commit is due, whatever the clock says; twice as many hold the intake back.

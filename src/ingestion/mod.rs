@@ -20,29 +20,30 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::cassandra::Session;
-use crate::store::writes::WriteStatements;
-use crate::config::Config;
-use crate::alerting::{Detector, Rules};
 use crate::alerting::topic::AlertProducer;
+use crate::alerting::{Detector, Rules};
+use crate::cassandra::Session;
+use crate::config::Config;
 use crate::kafka::dead_letters::DeadLetterProducer;
 use crate::kafka::topics;
-use crate::ingestion::IngestMetrics;
 use crate::metrics::server::Readiness;
 use crate::rollups::background;
 use crate::shutdown::Shutdown;
+use crate::store::writes::WriteStatements;
 
 mod breaker;
 mod catalog;
 pub mod direct;
+mod dirty;
 mod intake;
-mod marks;
-mod pump;
+mod metrics;
+mod poll_loop;
 pub mod tracker;
 mod writer;
 
 use intake::{Detection, Intake};
-use pump::{Pump, UntilEnd};
+pub use metrics::IngestMetrics;
+use poll_loop::{Pump, UntilEnd};
 use writer::{Patience, Writer};
 
 /// What a run is told.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::intake::Intake;
 use super::{Ending, POLL_TIMEOUT};
 use crate::config::KafkaConfig;
-use crate::kafka::consumer::{Change, Commit, Consumer, Event};
 use crate::ingestion::IngestMetrics;
+use crate::kafka::consumer::{Change, Commit, Consumer, Event};
 use crate::metrics::server::Readiness;
 use crate::shutdown::Shutdown;
 

@@ -14,14 +14,14 @@ use futures::StreamExt;
 use tokio::runtime::Handle;
 use tracing::warn;
 
-use crate::ingestion::dirty::{HourMark, LONG_ATTEMPT};
 use super::tracker::Ticket;
-use crate::store::writes::WriteStatements;
-use crate::cassandra::{SealedBatch, Session};
 use crate::alerting::Alert;
 use crate::alerting::topic::AlertProducer;
-use crate::kafka::dead_letters::{DeadLetter, DeadLetterProducer};
+use crate::cassandra::{SealedBatch, Session};
 use crate::ingestion::IngestMetrics;
+use crate::ingestion::dirty::{HourMark, LONG_ATTEMPT};
+use crate::kafka::dead_letters::{DeadLetter, DeadLetterProducer};
+use crate::store::writes::WriteStatements;
 
 /// First and longest pause between two attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

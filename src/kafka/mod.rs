@@ -12,7 +12,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use crate::config::KafkaConfig;
 use crate::tls::FileError;
 
-pub mod alerts;
 pub mod client;
 pub mod consumer;
 pub mod dead_letters;
@@ -24,7 +23,7 @@ pub mod reader;
 mod refusal;
 pub mod replay;
 pub mod retention;
-mod sender;
+pub mod sender;
 pub mod topics;
 
 pub use client::client_config;

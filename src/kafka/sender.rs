@@ -11,7 +11,7 @@ use crate::config::KafkaConfig;
 
 /// Sends to one topic.
 #[derive(Clone)]
-pub(super) struct Sender {
+pub(crate) struct Sender {
     inner: FutureProducer<Reporting>,
     topic: String,
     /// What the topic is to people: "dead-letter".

@@ -222,8 +222,8 @@ fn ramp(share: f64) -> RGBColor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::series::Point;
     use crate::plot::{Range, Series};
+    use crate::series::Point;
 
     fn chart() -> Picture {
         let point = |at: i64| Point { at: at * 60_000, value: (at as f64 / 9.0).sin() };

@@ -1,19 +1,15 @@
 //! Pictures of series: in the terminal, or as SVG, PNG and HTML. What is drawn is bounded, however much there is.
 //!
 //! - [`Chart`]: lines over time, with a band, marks and a limit; [`HeatMap`]: days by hours.
-//! - [`envelope`]: a long series made short so that its extremes stay.
 //! - [`terminal`]: as text; [`files`]: as SVG, PNG or a page.
 
 use std::path::PathBuf;
 
-use crate::series::Point;
 use crate::output::record::Clock;
+use crate::series::Point;
 
-pub mod envelope;
 pub mod files;
 pub mod terminal;
-
-pub use envelope::Envelope;
 
 /// Where a picture goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

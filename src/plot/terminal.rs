@@ -221,8 +221,8 @@ fn paint(text: &str, style: &Style, color: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::series::Point;
     use crate::plot::Series;
+    use crate::series::Point;
 
     fn wave() -> Chart {
         let points =

@@ -9,11 +9,13 @@ use uuid::Uuid;
 pub mod bucket;
 pub mod decode;
 pub mod encode;
+pub mod group;
 pub mod metric;
 mod scalar;
 
 pub use bucket::Bucket;
 pub use decode::{DecodeLimits, Rejection};
+pub use group::{Group, Partition};
 pub use metric::Metric;
 
 /// Sensors of the legacy platform send this instead of leaving a field out.

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use super::due::{Due, Scope};
-use crate::rollups::writer::{Done, Leased, RollError, Roller};
-use crate::time::{DAY, HOUR};
-use crate::time::TimeRange;
-use crate::store::groups;
-use crate::reading::Group;
 use crate::cassandra::{Error, Session};
 use crate::config::Config;
+use crate::reading::Group;
+use crate::rollups::writer::{Done, Leased, RollError, Roller};
 use crate::shutdown::Shutdown;
+use crate::store::groups;
+use crate::time::TimeRange;
+use crate::time::{DAY, HOUR};
 
 /// Pause between two rounds.
 const INTERVAL: Duration = Duration::from_secs(30);

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::time::{DAY, HOUR, day_of};
 use super::{REST, is_closed};
 use crate::analytics::sources;
-use crate::time::TimeRange;
-use crate::store::groups;
-use crate::reading::{Group, Partition};
-use crate::store::rollups::{self, Coverage, Mark};
 use crate::cassandra::{Error, Session};
+use crate::reading::{Group, Partition};
+use crate::store::groups;
+use crate::store::rollups::{self, Coverage, Mark};
+use crate::time::TimeRange;
+use crate::time::{DAY, HOUR, day_of};
 
 /// The work on one group, by day, oldest first.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -12,26 +12,17 @@
 //!
 //! What the times leave room for is that clocks of two hosts differ and that requests take long: half of each.
 //!
-//! - [`sketch`], [`summary`]: what is kept of values, and how it merges.
-//! - [`plan`]: which hours and days a reader may take from rollups.
-//! - [`due`]: which are to be computed; [`roller`]: computing them; [`background`]: doing so beside other work;
+//! - [`due`]: which are to be computed; [`writer`]: computing them; [`background`]: doing so beside other work;
 //!   [`verify`]: computing them again and comparing.
 
 use std::time::Duration;
 
 pub mod background;
 pub mod due;
-pub mod plan;
-pub mod roller;
-pub mod sketch;
-pub mod summary;
 pub mod verify;
+pub mod writer;
 
-pub use summary::Summary;
-
-/// Milliseconds in an hour and a day of UTC.
-pub const HOUR: i64 = 3_600_000;
-pub const DAY: i64 = 24 * HOUR;
+use crate::time::HOUR;
 
 /// How long an hour must have been over before it is rolled up.
 pub const GRACE: Duration = Duration::from_secs(600);
@@ -39,16 +30,6 @@ pub const GRACE: Duration = Duration::from_secs(600);
 pub const REST: Duration = Duration::from_secs(60);
 /// How old a writer's mark may be while it goes on writing to that hour.
 pub const RENEW: Duration = Duration::from_secs(20);
-
-/// The hour that a moment is in.
-pub fn hour_of(at: i64) -> i64 {
-    at.div_euclid(HOUR) * HOUR
-}
-
-/// The day that a moment is in.
-pub fn day_of(at: i64) -> i64 {
-    at.div_euclid(DAY) * DAY
-}
 
 /// Whether a row of `hour` that is stored at `now` needs a mark before it.
 pub fn is_late(hour: i64, now: i64) -> bool {
@@ -66,8 +47,7 @@ mod tests {
 
     #[test]
     fn a_row_is_late_well_before_its_hour_may_be_rolled_up() {
-        let hour = hour_of(1_700_000_123_456);
-        assert_eq!((hour % HOUR, day_of(-1)), (0, -DAY));
+        let hour = crate::time::hour_of(1_700_000_123_456);
         let end = hour + HOUR;
         assert!(!is_late(hour, end + 299_999) && is_late(hour, end + 300_000));
         assert!(!is_closed(hour, end + 599_999) && is_closed(hour, end + 600_000));

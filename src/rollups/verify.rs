@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::analytics::sources::{Coarsest, Plan};
-use crate::rollups::writer::{self, Summaries, add, merge_all, runs, stored_hour};
-use crate::time::{DAY, HOUR, day_of};
 use crate::analytics::scan::Question;
+use crate::analytics::sources::{Coarsest, Plan};
 use crate::analytics::{Order, Scan};
-use crate::time::TimeRange;
-use crate::reading::Group;
-use crate::store::rollups::{self, Detail, Table};
 use crate::cassandra::{Error, Session};
+use crate::reading::Group;
+use crate::rollups::writer::{self, Summaries, add, merge_all, runs, stored_hour};
+use crate::store::rollups::{self, Detail, Table};
+use crate::time::TimeRange;
+use crate::time::{DAY, HOUR, day_of};
 
 /// A rollup that is not that of its rows.
 #[derive(Debug, Clone, PartialEq)]

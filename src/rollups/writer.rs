@@ -8,17 +8,17 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use super::due::{Due, DueDay, Scope};
-use crate::time::{DAY, HOUR, hour_of};
-use crate::series::Summary;
 use crate::analytics::scan::Question;
 use crate::analytics::{Order, Scan};
-use crate::time::TimeRange;
-use crate::reading::Group;
-use crate::store::readings::{self, StoredReading};
-use crate::store::rollups::{self, Detail, RollupStatements, Table, Written};
 use crate::cassandra::{Error, SealedBatch, Session};
 use crate::config::{Config, RetentionConfig, RollupConfig};
+use crate::reading::Group;
 use crate::reading::Metric;
+use crate::series::Summary;
+use crate::store::readings::{self, StoredReading};
+use crate::store::rollups::{self, Detail, RollupStatements, Table, Written};
+use crate::time::TimeRange;
+use crate::time::{DAY, HOUR, hour_of};
 
 /// How long a lease lasts without being renewed, and how old it may be when something is written under it.
 const LEASE: Duration = Duration::from_secs(120);

@@ -1,6 +1,8 @@
 //! When a simulated reading was taken.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use crate::time::now;
 
 /// The simulated time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +25,4 @@ impl Clock {
             }
         }
     }
-}
-
-/// Milliseconds since the epoch.
-pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

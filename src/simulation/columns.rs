@@ -4,10 +4,10 @@ use csv::StringRecord;
 use uuid::Uuid;
 
 use super::fleet::blank;
-use crate::time::recorded;
 use super::units::Conversion;
 use crate::error::UsageError;
 use crate::reading::{LEGACY_MISSING, Metric, Reading};
+use crate::time::recorded;
 
 /// What the user said about the columns.
 #[derive(Debug, Clone, Default)]

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::audit::ledger::Ledger;
 use super::stream::Note;
+use crate::audit::ledger::Ledger;
 use crate::kafka::producer::Delivery;
 
 /// Live counters of a run, for a progress line.
@@ -110,7 +110,7 @@ impl Deliveries {
                 detail.latency.saturating_record(now.saturating_sub(sent).max(1));
                 if let (Some(note), Detail { ledger: Some(ledger), ledger_error: error @ None, .. }) =
                     (note, &mut *detail)
-                    && let Err(source) = ledger.record(&note, position)
+                    && let Err(source) = ledger.record(&note.acknowledged(), position)
                 {
                     *error = Some(LedgerError::new(ledger.path(), source));
                     self.broken.store(true, Relaxed);

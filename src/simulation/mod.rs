@@ -9,13 +9,11 @@ pub mod columns;
 pub mod deliveries;
 pub mod disorder;
 pub mod fleet;
-pub mod ledger;
 pub mod pace;
 pub mod recording;
 pub mod run;
 pub mod signals;
 pub mod stream;
-pub mod timestamp;
 pub mod units;
 
 pub use disorder::Disorder;

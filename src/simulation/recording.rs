@@ -11,11 +11,11 @@ use std::time::Duration;
 use anyhow::Context;
 use csv::StringRecord;
 
-use super::clock;
 use super::columns::{Layout, Mapping};
 use crate::error::UsageError;
 use crate::reading::Reading;
 use crate::reading::decode::{DecodeLimits, decode};
+use crate::time;
 
 /// How a recording's time is moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,7 +98,7 @@ impl Recording {
         recording.shift = match plan.shift {
             TimeShift::None => 0,
             TimeShift::By(millis) => millis,
-            TimeShift::LastIsNow => clock::now().saturating_sub(last_moment(plan)?),
+            TimeShift::LastIsNow => time::now().saturating_sub(last_moment(plan)?),
         };
         Ok(recording)
     }
@@ -254,7 +254,7 @@ fn csv_reason(error: &csv::Error) -> String {
 
 fn decode_line(line: &[u8], plan: &RecordingPlan) -> Result<Reading<'static>, String> {
     let decoded =
-        decode(line.trim_ascii(), &plan.limits, clock::now()).map_err(|reason| reason.to_string())?;
+        decode(line.trim_ascii(), &plan.limits, time::now()).map_err(|reason| reason.to_string())?;
     let mut reading = decoded.reading.into_owned();
     for conversion in &plan.mapping.conversions {
         conversion.apply(&mut reading)?;
@@ -399,7 +399,7 @@ mod tests {
         let file = file(TEXT);
         let shifted = RecordingPlan { shift: TimeShift::LastIsNow, ..plan(file.path()) };
         let (readings, _) = all(&shifted).unwrap();
-        assert!((clock::now() - readings[1].recorded_at).abs() < 10_000);
+        assert!((time::now() - readings[1].recorded_at).abs() < 10_000);
         assert_eq!(readings[1].recorded_at - readings[0].recorded_at, 300_000);
         let moved = RecordingPlan { shift: "-1h".parse().unwrap(), ..plan(file.path()) };
         assert_eq!(all(&moved).unwrap().0[0].recorded_at, 1_386_018_900_000 - 3_600_000);

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::disorder::{Disorder, Lost, Malformation, lateness, lose_value};
 use super::fleet::{Extreme, Fleet, blank};
 use super::recording::Recording;
+use crate::audit::ledger::Acknowledged;
 use crate::reading::Reading;
 use crate::reading::encode::{self, Encoder};
 
@@ -33,6 +34,19 @@ pub struct Note {
     pub out_of_order: bool,
     pub missing: bool,
     pub duplicate: bool,
+}
+
+impl Note {
+    /// What the ledger keeps of it.
+    pub fn acknowledged(&self) -> Acknowledged<'_> {
+        Acknowledged {
+            sensor: self.sensor,
+            recorded_at: self.recorded_at,
+            extreme: self.extreme.map(|extreme| (extreme.metric, extreme.value)),
+            duplicate: self.duplicate,
+            malformed: self.malformed.map(Malformation::name),
+        }
+    }
 }
 
 /// A message ready to be sent.

@@ -2,11 +2,11 @@
 
 use uuid::Uuid;
 
-use crate::reading::Partition;
 use super::readings::Slice;
 use crate::cassandra::values::quoted;
 use crate::cassandra::{Error, Pages, Row, Session};
 use crate::reading::Metric;
+use crate::reading::Partition;
 
 /// Sensors in a page. Small ones cost the server far more a row (measured on 5.0.6, 100 sensors of 400 rows: 0.15 s
 /// in one page, 1.2 s in ten), so pages shrink only where they prove too slow.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::reading::Group;
+use super::groups;
 use crate::cassandra::{Batch, Error, Session};
-use crate::forecasts::Forecast;
+use crate::reading::Group;
 use crate::reading::Metric;
+use crate::series::Step;
 
 /// Steps of a batch.
 const BATCH_ROWS: usize = 200;
@@ -24,13 +25,14 @@ pub struct Subject<'a> {
     /// Milliseconds.
     pub step: i64,
     pub level: f64,
+    pub model: &'a str,
 }
 
 /// Stores a forecast. Twice is as once: it is known by when it was made.
 pub async fn store(
     session: &Session,
     subject: &Subject<'_>,
-    forecast: &Forecast,
+    steps: &[Step],
     retention: Duration,
 ) -> Result<(), Error> {
     let cql = format!(
@@ -48,13 +50,13 @@ pub async fn store(
         metric.name().as_bytes(),
         sensor.as_bytes().as_slice(),
     ];
-    for steps in forecast.steps.chunks(BATCH_ROWS) {
+    for steps in steps.chunks(BATCH_ROWS) {
         let mut batch = Batch::new(&statement, &key);
         for step in steps {
             let seconds = i32::try_from(subject.step / 1000).unwrap_or(i32::MAX);
             let mut values =
-                group.key().text(metric.name()).uuid(sensor).timestamp(made_at).timestamp(step.at);
-            values = values.int(seconds).text(forecast.model.name());
+                groups::key(group).text(metric.name()).uuid(sensor).timestamp(made_at).timestamp(step.at);
+            values = values.int(seconds).text(subject.model);
             for value in [step.value, step.low, step.high, subject.level] {
                 values.push_double(value);
             }

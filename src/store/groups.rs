@@ -7,21 +7,7 @@ use uuid::Uuid;
 
 use super::writes::GROUP_SHARDS;
 use crate::cassandra::{Error, Session, Values};
-use crate::reading::Bucket;
-
-/// A (location, device type): the sensors whose readings share partitions.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Group {
-    pub location: String,
-    pub device_type: String,
-}
-
-/// A partition of the raw table: one group in one bucket of time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Partition {
-    pub group: Arc<Group>,
-    pub bucket: Bucket,
-}
+use crate::reading::{Bucket, Group, Partition};
 
 /// What is known about the sensors of a group without reading its readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +17,9 @@ pub struct GroupSummary {
     pub last_recorded_at: Option<i64>,
 }
 
-impl Group {
-    pub(super) fn key(&self) -> Values {
-        Values::new().text(&self.location).text(&self.device_type)
-    }
+/// A group's part of the primary keys.
+pub(super) fn key(group: &Group) -> Values {
+    Values::new().text(&group.location).text(&group.device_type)
 }
 
 /// All groups that have ever sent a reading, in order of their names. All shards are asked at once.
@@ -79,7 +64,7 @@ pub async fn summary(session: &Session, group: &Group) -> Result<GroupSummary, E
         session.keyspace()
     );
     let statement = session.prepare(&cql).await?;
-    let mut pages = session.pages(statement, group.key(), 5_000);
+    let mut pages = session.pages(statement, key(group), 5_000);
     let mut summary = GroupSummary { sensors: 0, last_recorded_at: None };
     while let Some(page) = pages.next().await? {
         for row in page.iter() {
@@ -105,7 +90,7 @@ pub async fn partitions(
         session.keyspace()
     );
     let statement = session.prepare(&cql).await?;
-    let mut pages = session.pages(statement, group.key().timestamp(to), 5_000);
+    let mut pages = session.pages(statement, key(group).timestamp(to), 5_000);
     let mut buckets = Vec::new();
     while let Some(page) = pages.next().await? {
         for row in page.iter() {

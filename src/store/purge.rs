@@ -1,8 +1,9 @@
 //! Whole partitions of the raw readings deleted: one partition tombstone each, and no scan.
 
-use crate::reading::Partition;
+use super::groups;
 use crate::cassandra::{Error, Session};
 use crate::config::{CassandraConfig, Consistency};
+use crate::reading::Partition;
 
 /// A session that asks every replica, and whose deletions every replica has acknowledged.
 ///
@@ -20,7 +21,7 @@ pub async fn has_readings(session: &Session, partition: &Partition) -> Result<bo
         session.keyspace()
     );
     let statement = session.prepare(&cql).await?;
-    let values = partition.group.key().timestamp(partition.bucket.start);
+    let values = groups::key(&partition.group).timestamp(partition.bucket.start);
     Ok(session.execute(&statement, &values).await?.first().is_some())
 }
 
@@ -32,6 +33,6 @@ pub async fn delete(session: &Session, partition: &Partition) -> Result<(), Erro
         session.keyspace()
     );
     let statement = session.prepare(&cql).await?;
-    let values = partition.group.key().timestamp(partition.bucket.start);
+    let values = groups::key(&partition.group).timestamp(partition.bucket.start);
     session.execute(&statement, &values).await.map(|_| ())
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::reading::{Group, Partition};
+use super::groups;
 use crate::cassandra::rows::Pairs;
 use crate::cassandra::{CellError, Error, Pages, Row, Rows, Session, Values};
+use crate::reading::{Group, Partition};
 use crate::reading::{Metric, Reading};
 
 /// Rows in a page: large enough that the round trips do not count, small enough that a page stays below a few MB.
@@ -140,7 +141,7 @@ impl Slice {
     /// filter over one partition, which the server applies before it sends.
     pub(super) fn clause(&self, partition: &Partition) -> (String, Values, bool) {
         let mut clause = "WHERE location = ? AND device_type = ? AND bucket = ?".to_owned();
-        let mut values = partition.group.key().timestamp(partition.bucket.start);
+        let mut values = groups::key(&partition.group).timestamp(partition.bucket.start);
         if let Some(sensor) = self.sensor {
             clause += " AND iot_sensor_id = ?";
             values.push_uuid(sensor);
@@ -228,7 +229,7 @@ pub async fn latest(
     group: &Arc<Group>,
     sensor: Option<Uuid>,
 ) -> Result<LatestPages, Error> {
-    let mut values = group.key();
+    let mut values = groups::key(group);
     let mut of_sensor = "";
     if let Some(sensor) = sensor {
         of_sensor = " AND iot_sensor_id = ?";

@@ -8,8 +8,9 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
-use crate::reading::Group;
+use super::groups;
 use crate::cassandra::{Batch, CellError, Error, Pages, Row, SealedBatch, Session, Statement, Values};
+use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::sketch::Sketch;
 use crate::series::summary::{Measured, Summary};
@@ -70,7 +71,7 @@ pub async fn coverage(session: &Session, group: &Group, from: i64, to: i64) -> R
     );
     let statement = session.prepare(&cql).await?;
     let starts = async |period: i64| {
-        let values = group.key().int(seconds(period)).timestamp(from).timestamp(to);
+        let values = groups::key(group).int(seconds(period)).timestamp(from).timestamp(to);
         let mut pages = session.pages(statement.clone(), values, PAGE_ROWS);
         let mut starts = BTreeSet::new();
         while let Some(page) = pages.next().await? {
@@ -91,7 +92,7 @@ pub async fn marks(session: &Session, group: &Group) -> Result<Vec<Mark>, Error>
         session.keyspace()
     );
     let statement = session.prepare(&cql).await?;
-    let mut pages = session.pages(statement, group.key(), PAGE_ROWS);
+    let mut pages = session.pages(statement, groups::key(group), PAGE_ROWS);
     let mut marks = Vec::new();
     while let Some(page) = pages.next().await? {
         for row in page.iter() {
@@ -136,7 +137,7 @@ pub async fn summaries(
     detail: Detail,
 ) -> Result<SummaryPages, Error> {
     let (name, time, key) = table.names();
-    let mut values = group.key().timestamp(start);
+    let mut values = groups::key(group).timestamp(start);
     let mut narrowed = String::new();
     if let Some(metric) = metric {
         narrowed += " AND metric = ?";
@@ -158,7 +159,9 @@ pub async fn summaries(
 
 impl SummaryPages {
     /// The next page, or `None` after the last. `K` is [`Uuid`] for sensors and `i64` for hours.
-    pub async fn next<K: for<'a> crate::cassandra::FromCell<'a>>(&mut self) -> Result<Option<Vec<Stored<K>>>, Error> {
+    pub async fn next<K: for<'a> crate::cassandra::FromCell<'a>>(
+        &mut self,
+    ) -> Result<Option<Vec<Stored<K>>>, Error> {
         let Some(page) = self.pages.next_or_smaller().await? else { return Ok(None) };
         let mut stored = Vec::with_capacity(page.len());
         for row in page.iter() {
@@ -257,8 +260,7 @@ impl RollupStatements {
         written: Written,
     ) -> Result<(), Error> {
         let ttl = (written.ttl_seconds - COVERAGE_MARGIN).max(1);
-        let values = group
-            .key()
+        let values = groups::key(group)
             .int(seconds(period))
             .timestamp(start)
             .timestamp(written.timestamp / 1000)
@@ -268,7 +270,7 @@ impl RollupStatements {
 
     /// Deletes a mark. Twice is as once.
     pub async fn clean(&self, session: &Session, group: &Group, mark: &Mark) -> Result<(), Error> {
-        let values = group.key().timestamp(mark.hour).uuid(mark.id);
+        let values = groups::key(group).timestamp(mark.hour).uuid(mark.id);
         session.execute(&self.clean, &values).await.map(|_| ())
     }
 }
@@ -316,7 +318,7 @@ impl SummaryBatches<'_> {
 
     fn push(&mut self, metric: &str, key: impl FnOnce(&mut Values), summary: &Summary) {
         let Group { location, device_type } = self.group;
-        let mut values = self.group.key().timestamp(self.start).text(metric);
+        let mut values = groups::key(&self.group).timestamp(self.start).text(metric);
         key(&mut values);
         values.push_bigint(i64::try_from(summary.count).unwrap_or(i64::MAX));
         values.push_double(summary.sum);
@@ -366,7 +368,7 @@ pub async fn lease(session: &Session, group: &Group, owner: Uuid, length: Durati
     if applied(session, &renew, &values).await? {
         return Ok(true);
     }
-    if applied(session, &take, &group.key().uuid(owner).int(ttl)).await? {
+    if applied(session, &take, &groups::key(group).uuid(owner).int(ttl)).await? {
         return Ok(true);
     }
     applied(session, &renew, &values).await
@@ -378,7 +380,7 @@ pub async fn release(session: &Session, group: &Group, owner: Uuid) -> Result<()
         "DELETE FROM {}.rollup_leases WHERE location = ? AND device_type = ? IF owner = ?",
         session.keyspace()
     );
-    applied(session, &cql, &group.key().uuid(owner)).await.map(|_| ())
+    applied(session, &cql, &groups::key(group).uuid(owner)).await.map(|_| ())
 }
 
 async fn applied(session: &Session, cql: &str, values: &Values) -> Result<bool, Error> {
@@ -397,7 +399,8 @@ pub async fn delete(session: &Session, group: &Group, coverage: &Coverage) -> Re
     );
     let days = coverage.days.iter().map(|&day| (DAY, day));
     let hours = coverage.hours.iter().map(|&hour| (HOUR, hour));
-    let values = days.chain(hours).map(|(period, start)| group.key().int(seconds(period)).timestamp(start));
+    let values =
+        days.chain(hours).map(|(period, start)| groups::key(group).int(seconds(period)).timestamp(start));
     run_all(session, &uncover, values.collect()).await?;
 
     let touched: BTreeSet<i64> =
@@ -408,7 +411,8 @@ pub async fn delete(session: &Session, group: &Group, coverage: &Coverage) -> Re
         let (name, time, _) = table.names();
         let cql =
             format!("DELETE FROM {keyspace}.{name} WHERE location = ? AND device_type = ? AND {time} = ?");
-        run_all(session, &cql, starts.iter().map(|&start| group.key().timestamp(start)).collect()).await?;
+        run_all(session, &cql, starts.iter().map(|&start| groups::key(group).timestamp(start)).collect())
+            .await?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Timestamps as recordings and flags write them.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono::DateTime;
 
 /// 0000-01-01 and the end of 9999-12-31: what RFC 3339 can say.
 const YEARS: std::ops::Range<i64> = -62_167_219_200_000..253_402_300_800_000;
@@ -16,16 +16,11 @@ fn anywhen(text: &str) -> Option<i64> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Some(at.timestamp_millis());
     }
-    for format in ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"] {
-        if let Ok(at) = NaiveDateTime::parse_from_str(text, format) {
-            return Some(at.and_utc().timestamp_millis());
-        }
+    if let Some(at) = super::moment::naive(text) {
+        return Some(at.and_utc().timestamp_millis());
     }
     if let Ok(at) = DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z") {
         return Some(at.timestamp_millis());
-    }
-    if let Ok(day) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        return Some(day.and_hms_opt(0, 0, 0)?.and_utc().timestamp_millis());
     }
     let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
     let millis = if number.abs() < 1e11 { number * 1000.0 } else { number };

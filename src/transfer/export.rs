@@ -17,14 +17,14 @@ use super::plan::{self, Piece, PlannedFile};
 use super::{FileFormat, FolderKey};
 use crate::analytics::scan::Question;
 use crate::analytics::{Order, Scan, slice};
-use crate::time::TimeRange;
 use crate::cassandra::Session;
-use crate::store::groups;
-use crate::reading::Group;
-use crate::store::readings::{self, Slice, read_in_place};
 use crate::error::Interrupted;
 use crate::output::Output;
+use crate::reading::{Group, Partition};
 use crate::shutdown::Shutdown;
+use crate::store::groups;
+use crate::store::readings::{self, Slice, read_in_place};
+use crate::time::TimeRange;
 
 /// Blocks that wait for a file's thread.
 const QUEUE: usize = 2;
@@ -239,7 +239,7 @@ impl Export {
     async fn overlapping(
         &self,
         piece: &Piece,
-        partitions: &[groups::Partition],
+        partitions: &[Partition],
         blocks: &mut Blocks,
         sender: &mpsc::Sender<Message>,
     ) -> anyhow::Result<u64> {

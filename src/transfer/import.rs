@@ -347,9 +347,9 @@ mod tests {
 
     #[test]
     fn a_parquet_file_of_ours_reads_back_as_messages() {
+        use crate::reading::Reading;
         use crate::transfer::block::{Blocks, schema};
         use crate::transfer::file::BlockWriter;
-        use crate::reading::Reading;
         let reading = Reading {
             location: "a".into(),
             device_type: "t".into(),

@@ -8,10 +8,10 @@ use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
 use super::{FileFormat, FolderKey};
-use crate::time::TimeRange;
 use crate::analytics::slice::Stretch;
-use crate::reading::{Group, Partition};
 use crate::reading::Bucket;
+use crate::reading::{Group, Partition};
+use crate::time::TimeRange;
 
 const DAY: i64 = 86_400_000;
 /// Files that a plan aims at: enough to read in parallel and to lose little when it is stopped.

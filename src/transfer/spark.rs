@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use crate::config::{CassandraConfig, Config};
 use crate::error::{Interrupted, UsageError};
+use crate::output::Output;
 use crate::servers::local::jars::SPARK_CASSANDRA;
 use crate::servers::local::java::{self, Places};
 use crate::servers::local::layout::cache_dir;
 use crate::servers::local::progress::Board;
-use crate::output::Output;
 use crate::shutdown::Shutdown;
 
 const INSTALL: &str = "install Spark 3.5, such as `python3 -m venv spark && spark/bin/pip install 'pyspark==3.5.*'`, and \

@@ -39,7 +39,11 @@ pub const NOBODY: &str = "127.0.42.99:1";
 
 /// Settings of the tests' own servers, as environment variables.
 fn server_settings() -> BTreeMap<String, String> {
-    let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("servers");
+    // Several checkouts can share one set of servers, which IOTCTL_TEST_KEEP leaves up.
+    let data = match std::env::var_os("IOTCTL_TEST_SERVERS") {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("servers"),
+    };
     [
         ("IOTCTL_LOCAL_ADDRESS", "127.0.42.1"),
         ("IOTCTL_LOCAL_DATA_DIR", data.to_str().expect("a target directory with a UTF-8 path")),

@@ -16,6 +16,7 @@ use iotctl::config::{
     CassandraConfig, CassandraTlsConfig, KafkaConfig, LocalConfig, Secret, SecurityProtocol,
 };
 use iotctl::kafka::topics;
+use iotctl::output::{ColorChoice, Output};
 use iotctl::servers::local::cassandra::Nodes;
 use iotctl::servers::local::cluster::{Cluster, Server};
 use iotctl::servers::local::java::{self, Java};
@@ -24,7 +25,6 @@ use iotctl::servers::local::layout::{Layout, cache_dir};
 use iotctl::servers::local::process::{self, Process};
 use iotctl::servers::local::progress::Board;
 use iotctl::servers::local::{KafkaMode, Kind, jars};
-use iotctl::output::{ColorChoice, Output};
 use iotctl::shutdown::Shutdown;
 
 use crate::certificates::Certificates;

@@ -20,8 +20,8 @@ use std::cmp::Ordering;
 use uuid::Uuid;
 
 use super::column::{Column, Value};
-use crate::time::Zone;
 use crate::store::readings::StoredReading;
+use crate::time::Zone;
 
 /// A condition that a reading fulfils or not.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,5 @@
 //! A forecast and its back-tests as people, scripts and pictures have them.
 
-use crate::series::{Point, Regular};
 use crate::commands::anomalies::rounded;
 use crate::commands::plots;
 use crate::forecasts::backtest::Backtest;
@@ -10,6 +9,7 @@ use crate::output::{Format, Output};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, Range, Series};
 use crate::reading::Metric;
+use crate::series::{Point, Regular};
 use crate::time::HOUR;
 use serde_json::json;
 

@@ -10,11 +10,11 @@ use futures::future::join_all;
 use super::machine::is_loopback;
 use super::{Check, Finding, failed, failed_by, ok, skipped, warning};
 use crate::cassandra::{Error, Session};
-use crate::servers::membership::checks::{EVERYWHERE, Keyspace, keyspaces};
 use crate::config::Config;
 use crate::kafka::{groups, retention, topics};
 use crate::observe::exporter::cassandra::{DISK, Watch};
 use crate::observe::status::{LocalDisk, Section, Status};
+use crate::servers::membership::checks::{EVERYWHERE, Keyspace, keyspaces};
 
 const GROUP: &str = "cassandra";
 const ANSWER_DEADLINE: Duration = Duration::from_secs(3);

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use super::{Check, Finding, failed, failed_by, ok, skipped, warning};
 use crate::config::{Config, LocalConfig};
+use crate::observe::status::{LocalDisk, Status};
 use crate::servers::local::cluster::{Cluster, KafkaMode};
 use crate::servers::local::layout::Layout;
 use crate::servers::local::{State, jars, java, ports};
-use crate::observe::status::{LocalDisk, Status};
 
 pub async fn checks(config: &Config, status: &Status) -> Vec<Check> {
     let is_local = is_local(config) || !status.local.is_empty();

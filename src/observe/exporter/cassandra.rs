@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::PATIENCE;
-use crate::observe::exporter::snapshot::{Definition, Sheet};
 use crate::cassandra::{CellError, Error, Row, Rows, Session};
 use crate::config::CassandraConfig;
+use crate::observe::exporter::snapshot::{Definition, Sheet};
 
 /// Gossip moves a node's heartbeat every second and reaches every node within a few.
 const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(15);

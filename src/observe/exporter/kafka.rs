@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::observe::exporter::snapshot::{Definition, Sheet};
 use crate::config::KafkaConfig;
 use crate::kafka::groups::{self, Committed};
 use crate::kafka::overview::{Overview, Partition, Topic, overview};
 use crate::kafka::reader::{Span, Step, TopicReader};
+use crate::observe::exporter::snapshot::{Definition, Sheet};
 
 /// Each group costs a client of its own in every round.
 const MAX_GROUPS: usize = 50;

@@ -17,9 +17,9 @@ use crate::shutdown::Shutdown;
 
 pub mod cassandra;
 pub mod kafka;
-pub mod sheet;
+pub mod snapshot;
 
-use sheet::{Definition, Sheet};
+use snapshot::{Definition, Sheet};
 
 /// How long one server may take to answer a round's questions; shorter where the interval is, down to the second figure.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3));

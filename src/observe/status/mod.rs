@@ -13,12 +13,12 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::cassandra::Session;
-use crate::servers::membership::Runtime;
-use crate::servers::membership::cleanup;
-use crate::servers::membership::journal::Journal;
 use crate::config::{Config, LocalConfig};
 use crate::servers::local::layout::Layout;
 use crate::servers::local::{self, Kind, ServerStatus, State, disk};
+use crate::servers::membership::Runtime;
+use crate::servers::membership::cleanup;
+use crate::servers::membership::journal::Journal;
 
 pub mod cassandra;
 pub mod kafka;

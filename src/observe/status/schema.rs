@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Section;
 use crate::cassandra::Session;
-use crate::store::schema::{Plan, State};
 use crate::config::Config;
+use crate::store::schema::{Plan, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Schema {

@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use super::Compose;
 use super::container::{Container, Readiness};
 use crate::error::Interrupted;
-use crate::servers::local::progress::Board;
 use crate::output::Output;
+use crate::servers::local::progress::Board;
 use crate::shutdown::Shutdown;
 
 const POLL: Duration = Duration::from_secs(2);

@@ -12,20 +12,21 @@ use super::cluster::{Cluster, Server};
 use super::layout::Layout;
 use crate::config::LocalConfig;
 
-const PROMETHEUS: &str = include_str!("../../monitoring/prometheus/prometheus.yml");
-const RECORDING_RULES: &str = include_str!("../../monitoring/prometheus/recording.rules.yml");
-const ALERT_RULES: &str = include_str!("../../monitoring/prometheus/alerts.rules.yml");
-const INGEST_TARGETS: &str = include_str!("../../monitoring/prometheus/targets/ingest.yml");
-const MONITOR_TARGETS: &str = include_str!("../../monitoring/prometheus/targets/monitor.yml");
-const CASSANDRA_RULES: &str = include_str!("../../monitoring/jmx_exporter/cassandra.yml");
-const KAFKA_RULES: &str = include_str!("../../monitoring/jmx_exporter/kafka.yml");
-const DATA_SOURCES: &str = include_str!("../../monitoring/grafana/provisioning/datasources/prometheus.yml");
-const PROVIDER: &str = include_str!("../../monitoring/grafana/provisioning/dashboards/iotctl.yml");
+const PROMETHEUS: &str = include_str!("../../../monitoring/prometheus/prometheus.yml");
+const RECORDING_RULES: &str = include_str!("../../../monitoring/prometheus/recording.rules.yml");
+const ALERT_RULES: &str = include_str!("../../../monitoring/prometheus/alerts.rules.yml");
+const INGEST_TARGETS: &str = include_str!("../../../monitoring/prometheus/targets/ingest.yml");
+const MONITOR_TARGETS: &str = include_str!("../../../monitoring/prometheus/targets/monitor.yml");
+const CASSANDRA_RULES: &str = include_str!("../../../monitoring/jmx_exporter/cassandra.yml");
+const KAFKA_RULES: &str = include_str!("../../../monitoring/jmx_exporter/kafka.yml");
+const DATA_SOURCES: &str =
+    include_str!("../../../monitoring/grafana/provisioning/datasources/prometheus.yml");
+const PROVIDER: &str = include_str!("../../../monitoring/grafana/provisioning/dashboards/iotctl.yml");
 const DASHBOARDS: [(&str, &str); 4] = [
-    ("pipeline.json", include_str!("../../monitoring/grafana/dashboards/pipeline.json")),
-    ("cassandra.json", include_str!("../../monitoring/grafana/dashboards/cassandra.json")),
-    ("kafka.json", include_str!("../../monitoring/grafana/dashboards/kafka.json")),
-    ("system.json", include_str!("../../monitoring/grafana/dashboards/system.json")),
+    ("pipeline.json", include_str!("../../../monitoring/grafana/dashboards/pipeline.json")),
+    ("cassandra.json", include_str!("../../../monitoring/grafana/dashboards/cassandra.json")),
+    ("kafka.json", include_str!("../../../monitoring/grafana/dashboards/kafka.json")),
+    ("system.json", include_str!("../../../monitoring/grafana/dashboards/system.json")),
 ];
 
 /// The programs that are looked for, and what installs each.

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::Error;
 use crate::cassandra::NodeView;
 use crate::cassandra::values::quoted;
-use super::Error;
 use crate::config::Config;
 
 /// What is filled into schema.cql.

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::{Disk, Node};
-use crate::servers::membership::view::View;
 use crate::config::Config;
-use crate::servers::docker::{Compose, Container};
 use crate::error::UsageError;
+use crate::servers::docker::{Compose, Container};
+use crate::servers::membership::view::View;
 
 const NATIVE_PORT: u16 = 9042;
 const DATA: &str = "/var/lib/cassandra";

@@ -10,9 +10,9 @@ use bytesize::ByteSize;
 use chrono::Utc;
 
 use super::{Disk, Node};
-use crate::servers::membership::view::View;
 use crate::config::LocalConfig;
 use crate::error::UsageError;
+use crate::output::Output;
 use crate::servers::local::cassandra::Nodes;
 use crate::servers::local::cluster::{Cluster, LocalNode, MAX_NODES, Server};
 use crate::servers::local::java::{self, Java};
@@ -21,7 +21,7 @@ use crate::servers::local::monitoring::Watchers;
 use crate::servers::local::process::{self, Process};
 use crate::servers::local::progress::Board;
 use crate::servers::local::{Kind, boot, disk, jars, memory, ports};
-use crate::output::Output;
+use crate::servers::membership::view::View;
 use crate::shutdown::Shutdown;
 
 /// The main class of Cassandra's own tool; it speaks JMX with the node.

@@ -10,8 +10,8 @@ use bytesize::ByteSize;
 use super::view::View;
 use crate::config::{Config, RuntimeKind};
 use crate::error::UsageError;
-use crate::servers::local::layout::Layout;
 use crate::output::Output;
+use crate::servers::local::layout::Layout;
 use crate::shutdown::Shutdown;
 
 mod docker;

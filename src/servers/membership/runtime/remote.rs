@@ -15,10 +15,10 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::{Disk, Node};
-use crate::servers::membership::view::View;
 use crate::config::{ClusterConfig, Config};
 use crate::error::UsageError;
 use crate::servers::local::layout;
+use crate::servers::membership::view::View;
 
 const PROBE_DEADLINE: Duration = Duration::from_secs(3);
 const START_PATIENCE: Duration = Duration::from_secs(120);

@@ -1,13 +1,6 @@
-//! Moments and ranges of time as people write them.
+//! One parser of moments, for flags and for filters, and how moments are printed.
 
 use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
-
-/// Moments in `[from, to)`, in milliseconds since the epoch; an open end is the end of `i64`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimeRange {
-    pub from: i64,
-    pub to: i64,
-}
 
 /// How a moment without a zone is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,44 +25,6 @@ pub enum TimeError {
     Skipped { text: String },
     #[error("the range ends at {to}, not after its start at {from} (swap --from and --to)")]
     Inverted { from: String, to: String },
-}
-
-impl TimeRange {
-    pub const ALL: Self = Self { from: i64::MIN, to: i64::MAX };
-
-    /// From `--from`, `--to` and `--last` as they were given. `now` is in milliseconds since the epoch.
-    ///
-    /// `last` leaves the end open: a sensor's clock may be ahead of ours, and its newest reading belongs to the answer.
-    pub fn parse(
-        from: Option<&str>,
-        to: Option<&str>,
-        last: Option<&str>,
-        zone: Zone,
-        now: i64,
-    ) -> Result<Self, TimeError> {
-        let mut range = Self::ALL;
-        if let Some(last) = last {
-            range.from = now.saturating_sub(length(last)?);
-        }
-        if let Some(from) = from {
-            range.from = moment(from, zone, now)?;
-        }
-        if let Some(to) = to {
-            range.to = moment(to, zone, now)?;
-        }
-        if range.from >= range.to {
-            return Err(TimeError::Inverted { from: display(range.from), to: display(range.to) });
-        }
-        Ok(range)
-    }
-
-    pub fn contains(&self, at: i64) -> bool {
-        self.from <= at && at < self.to
-    }
-
-    pub fn is_everything(&self) -> bool {
-        *self == Self::ALL
-    }
 }
 
 /// A moment in milliseconds since the epoch: RFC 3339, a date with or without a time, `now`, `-2h`, `2h ago`.
@@ -104,7 +59,7 @@ pub fn display(at: i64) -> String {
     }
 }
 
-fn naive(text: &str) -> Option<NaiveDateTime> {
+pub(super) fn naive(text: &str) -> Option<NaiveDateTime> {
     const FORMATS: [&str; 4] =
         ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f"];
     if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
@@ -129,6 +84,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::time::TimeRange;
 
     const NOW: i64 = 1_769_860_800_000; // 2026-01-31T12:00:00Z
 

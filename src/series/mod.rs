@@ -1,0 +1,18 @@
+//! Values over time, in memory: pure computation, without a server.
+//!
+//! - [`regular`]: points, and means on a regular grid; [`downsample`], [`envelope`]: a long series made short.
+//! - [`summary`], [`sketch`]: what rollups keep of values, and how it merges.
+//! - [`robust`]: median and median absolute deviation, which a few outliers do not move.
+
+pub mod downsample;
+pub mod envelope;
+pub mod regular;
+pub mod robust;
+pub mod sketch;
+pub mod summary;
+
+pub use envelope::Envelope;
+#[cfg(test)]
+pub(crate) use regular::tests;
+pub use regular::{Point, Regular, Step, TooManySteps, round_step, usual_step};
+pub use summary::Summary;
