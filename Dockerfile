@@ -1,18 +1,22 @@
-# iotctl in a small image. The binary links librdkafka and OpenSSL into itself, so the last stage needs Debian's libc alone.
+# iotctl in a small image. The binary holds librdkafka; the last stage needs Debian's libc, OpenSSL and the public certificate
+# authorities.
 FROM rust:1.95-bookworm AS build
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends cmake perl maven openjdk-17-jdk-headless \
+    && apt-get install -y --no-install-recommends g++ make pkg-config libssl-dev maven openjdk-17-jdk-headless \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --bin iotctl && cp target/release/iotctl /iotctl && strip /iotctl
+RUN cargo build --profile dist --locked --bin iotctl && cp target/dist/iotctl /iotctl
 # The metrics agent of the servers' JVMs, in the version of the pom.
-RUN mkdir -p /agent && mvn -q -B -f src/local/poms/jmx-exporter.xml \
+RUN mkdir -p /agent && mvn -q -B -f src/servers/local/poms/jmx-exporter.xml \
         org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DoutputDirectory=/agent \
     && mv /agent/jmx_prometheus_javaagent-*.jar /agent/jmx_prometheus_javaagent.jar \
     && cp monitoring/jmx_exporter/*.yml /agent/
 
 FROM debian:bookworm-slim
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates libssl3 \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin iotctl
 COPY --from=build /iotctl /usr/local/bin/iotctl
 COPY --from=build /agent /usr/share/iotctl/agent
