@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What `iotctl export` writes is what others read: DuckDB opens a partitioned folder of Parquet, one Parquet file, CSV and
-# NDJSON, and finds the types of docs/batch.md and every value of `iotctl query`, each reading once, though half of them are
+# NDJSON, and finds the types of docs/export-and-spark.md and every value of `iotctl query`, each reading once, though half of them are
 # stored in buckets of two widths. A comparison with one value changed, or one reading left out, has to fail. Needs a built
 # iotctl (cargo build) and, in `python`, pip install -r tests/export/requirements.txt
 # Usage: tests/export/run.sh      (PYTHON=… or an active virtual environment; IOTCTL=… for another binary)
