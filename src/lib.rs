@@ -7,6 +7,7 @@
 //!
 //! Values, without a server:
 //! - [`error`]: what a failure is. [`shutdown`]: one way to say "stop". [`config`]: one validated struct.
+//! - [`retry`]: the one retry policy, and how long errors for the operator are tolerated.
 //! - [`tls`]: PEM files, and refused handshakes in words. [`time`]: moments, ranges, hours and days.
 //! - [`output`]: the only writer to stdout. [`reading`]: a reading, its group, wire format, metrics and time bucket.
 //! - [`series`]: values over time, summaries and sketches. [`metrics`]: the Prometheus endpoint.
@@ -68,6 +69,7 @@ pub mod observe;
 pub mod output;
 pub mod plot;
 pub mod reading;
+pub mod retry;
 pub mod rollups;
 pub mod series;
 pub mod servers;
