@@ -126,7 +126,7 @@ pub async fn audit(
     let ledger = options.ledger.clone().map(LedgerFile::look).transpose()?;
     let topic = config.kafka.topic.clone();
     let partitions = topics::partitions(&config.kafka, &topic).await?;
-    let committed = kafka::groups::committed(&config.kafka, &topic, partitions).await?;
+    let committed = kafka::consumer_groups::committed(&config.kafka, &topic, partitions).await?;
     let mut audit = Audit {
         sorter: Sorter::new(&options.work_dir),
         findings: Findings::new(options.examples),

@@ -270,7 +270,7 @@ fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context
         Ok(())
     });
     // What was sent is marked, whatever ended the run.
-    let marked = replayer.as_mut().map_or(Ok(()), Replayer::settle);
+    let marked = replayer.as_mut().map_or(Ok(()), Replayer::finish);
     line.finish_and_clear();
     done?;
     marked?;

@@ -224,7 +224,7 @@ async fn store(
                 waiting += 1;
             }
         }
-        if waiting >= FLUSH_ROWS {
+        if waiting >= FLUSH_ROWS || writer.is_full() {
             writer.flush().await?;
             counts.imported.fetch_add(std::mem::take(&mut waiting), Ordering::Relaxed);
         }

@@ -1,12 +1,12 @@
-//! When nearly everything fails, the fault is not the messages': a producer has changed its format, or a setting is
-//! wrong. Then the pipeline stops and says so, rather than move a whole topic into the dead-letter topic.
+//! If nearly all messages fail, the cause is not in single messages: a producer has changed its format, or a setting is
+//! wrong. Then the pipeline stops with the reason, instead of moving a whole topic into the dead-letter topic.
 
 use std::collections::BTreeMap;
 
 use crate::kafka::producer::Position;
 use crate::reading::Rejection;
 
-/// Messages that are looked at together. A burst of bad ones below this trips nothing.
+/// Messages judged together. A shorter burst of bad ones does not trip it.
 const WINDOW: u64 = 1_000;
 
 /// Counts rejected messages, window by window.
@@ -16,19 +16,19 @@ pub(super) struct Breaker {
     max_percent: u64,
     messages: u64,
     reasons: BTreeMap<&'static str, u64>,
-    /// A message with the error it met, as an example.
+    /// A message and its error, as an example.
     example: Option<(Position, String)>,
 }
 
 /// More than the allowed share was rejected.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{rejected} of {messages} messages cannot be stored, most of them for {reason}; the latest is {}/{}: {error} \
-     (mend what sends them, or raise ingest.max_dead_letter_percent = {max_percent} to move them to the dead-letter topic)",
+     (fix their producer, or raise ingest.max_dead_letter_percent = {max_percent} to move them to the dead-letter topic)",
     position.partition,
     position.offset
 )]
-pub(super) struct Tripped {
+pub struct Tripped {
     rejected: u64,
     messages: u64,
     reason: &'static str,
@@ -42,12 +42,12 @@ impl Breaker {
         Self { max_percent: max_percent.into(), messages: 0, reasons: BTreeMap::new(), example: None }
     }
 
-    /// Takes note of a message that can be stored.
+    /// Counts a message that can be stored.
     pub fn accepted(&mut self) -> Result<(), Tripped> {
         self.count()
     }
 
-    /// Takes note of one that cannot.
+    /// Counts a message that cannot be stored.
     pub fn rejected(&mut self, position: Position, rejection: &Rejection) -> Result<(), Tripped> {
         *self.reasons.entry(rejection.reason()).or_default() += 1;
         self.example = Some((position, rejection.to_string()));

@@ -1,20 +1,20 @@
-//! What is known about the readings beyond their rows: which groups, partitions and sensors exist, and each sensor's
-//! newest reading. It is gathered while rows are batched and written after them, before the offsets are committed;
-//! what has been recorded once is remembered, so that it is written once in a process's life.
+//! What readers need beside the rows: which groups, partitions and sensors exist, and each sensor's newest reading. It
+//! is gathered while rows are batched, and written after them and before the offsets are committed. What was recorded
+//! is remembered, so that a process writes it once.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::dirty_marker::DirtyMarker;
 use crate::cassandra::{SealedBatch, Values};
 use crate::config::Consistency;
-use crate::ingestion::dirty::HourMark;
 use crate::reading::Bucket;
 use crate::store::writes::{self, WriteStatements};
 use crate::time::{HOUR, hour_of};
 
-/// Beyond this many remembered entries the memory is emptied: recording again is harmless, growing is not.
+/// With more remembered entries the memory is emptied: recording again is harmless, unbounded growth is not.
 const MAX_REMEMBERED: usize = 2_000_000;
 /// Rows in a batch of sensors, partitions or newest readings.
 const BATCH_ROWS: usize = 100;
@@ -30,16 +30,16 @@ pub struct Group {
     pub device_type: Arc<str>,
 }
 
-/// What is remembered as recorded, and what waits to be.
+/// What is remembered as recorded, and what is pending.
 #[derive(Debug, Default)]
 pub struct Catalog {
     ids: HashMap<Arc<str>, HashMap<Arc<str>, GroupId>>,
     groups: Vec<Group>,
     partitions: HashSet<(GroupId, Bucket)>,
-    /// The newest moment that was seen of each sensor.
+    /// Each sensor's newest recorded_timestamp.
     sensors: HashMap<(GroupId, Uuid), i64>,
-    /// The hours that rows went to.
-    hours: HashMap<(GroupId, i64), Arc<HourMark>>,
+    /// The hours that have rows.
+    hours: HashMap<(GroupId, i64), Arc<DirtyMarker>>,
     pending: Pending,
 }
 
@@ -52,7 +52,7 @@ struct Pending {
 }
 
 impl Catalog {
-    /// The number of a group, noting it if it is new.
+    /// The number of a group, which becomes pending if it is new.
     pub fn group(&mut self, location: &str, device_type: &str) -> GroupId {
         if let Some(id) = self.ids.get(location).and_then(|types| types.get(device_type)) {
             return *id;
@@ -69,27 +69,27 @@ impl Catalog {
         &self.groups[id.0 as usize]
     }
 
-    /// Notes a partition that rows go to.
+    /// Notes a partition that has rows.
     pub fn note_partition(&mut self, group: GroupId, bucket: Bucket) {
         if self.partitions.insert((group, bucket)) {
             self.pending.partitions.push((group, bucket));
         }
     }
 
-    /// The mark of an hour that rows go to.
-    pub fn hour(&mut self, group: GroupId, hour: i64) -> Arc<HourMark> {
+    /// The dirty marker of an hour that has rows.
+    pub fn hour(&mut self, group: GroupId, hour: i64) -> Arc<DirtyMarker> {
         match self.hours.get(&(group, hour)) {
-            Some(mark) => mark.clone(),
+            Some(marker) => marker.clone(),
             None => {
-                let mark = HourMark::new(self.names(group).clone(), hour);
-                self.hours.insert((group, hour), mark.clone());
-                mark
+                let marker = DirtyMarker::new(self.names(group).clone(), hour);
+                self.hours.insert((group, hour), marker.clone());
+                marker
             }
         }
     }
 
-    /// The marks of the hours whose rows readers will find once the partitions that wait are recorded.
-    pub fn hours_of_new_partitions(&self) -> Vec<Arc<HourMark>> {
+    /// The dirty markers of the hours whose rows readers find once the pending partitions are recorded.
+    pub fn hours_of_new_partitions(&self) -> Vec<Arc<DirtyMarker>> {
         let hours = |&(group, bucket): &(GroupId, Bucket)| {
             let count =
                 usize::try_from((bucket.end() - hour_of(bucket.start)) / HOUR + 1).unwrap_or(usize::MAX);
@@ -115,28 +115,28 @@ impl Catalog {
         self.pending.latest.insert((group, sensor), writes::latest_of(bound, recorded_at));
     }
 
-    /// Whether a reader cannot yet find something that has been batched.
+    /// Whether readers cannot find some batched rows yet.
     pub fn has_new_partitions(&self) -> bool {
         !self.pending.partitions.is_empty()
     }
 
-    /// Rows that wait to be recorded.
+    /// Number of pending rows.
     pub fn pending_rows(&self) -> usize {
         let pending = &self.pending;
         pending.groups.len() + pending.partitions.len() + pending.sensors.len() + pending.latest.len()
     }
 
-    /// Whether it remembers so much that it should [`Catalog::forget`], once no batch refers to its groups.
+    /// Whether it remembers so much that [`Catalog::forget`] is due, once no batch refers to its groups.
     pub fn is_full(&self) -> bool {
         self.groups.len() + self.partitions.len() + self.sensors.len() + self.hours.len() > MAX_REMEMBERED
     }
 
-    /// Forgets what was recorded. What waits must have been taken, and no [`GroupId`] be in use.
+    /// Forgets what was recorded. Nothing may be pending, and no [`GroupId`] in use.
     pub fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// Takes what waits, as batches of one partition each.
+    /// Takes what is pending, as batches of one partition each.
     pub fn take_batches(
         &mut self,
         statements: &WriteStatements,
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_partition_brings_the_hours_that_rows_went_to() {
+    fn a_new_partition_comes_with_the_hours_that_have_rows() {
         let mut catalog = Catalog::default();
         let group = catalog.group("plant-1", "thermostat");
         let (one, other) = (catalog.hour(group, 2 * HOUR), catalog.hour(group, 30 * HOUR));

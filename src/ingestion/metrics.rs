@@ -23,18 +23,18 @@ pub struct IngestMetrics {
     pub commit_failures: IntCounter,
     pub dead_letters: IntCounterVec,
     pub ignored_fields: IntCounter,
-    /// What live detection said, and what it could not judge.
+    /// Alerts of live detection, and what it could not judge.
     pub alerts: IntCounterVec,
     pub late_values: IntCounter,
     pub forgotten_sensors: IntCounter,
     pub lag_messages: IntGaugeVec,
     pub lag_seconds: Gauge,
-    /// From the sensor's clock to the row being stored.
+    /// From the sensor's clock until the row is stored.
     pub recorded_to_stored_seconds: Histogram,
     pub assigned_partitions: IntGauge,
     pub rebalances: IntCounter,
     pub paused: IntGauge,
-    /// Rollups computed beside the work.
+    /// Rollups computed in the background.
     pub rollup_hours: IntCounter,
     pub rollup_failures: IntCounter,
 }
@@ -59,7 +59,7 @@ impl IngestMetrics {
             )?,
             retries: counter(
                 "iotctl_ingest_retries_total",
-                "Writes that failed for now and were tried again",
+                "Attempts at a write that failed and were retried",
             )?,
             in_flight_bytes: gauge("iotctl_ingest_in_flight_bytes", "Bytes decoded and not yet stored")?,
             in_flight_batches: gauge("iotctl_ingest_in_flight_batches", "Batches being written")?,
@@ -71,19 +71,19 @@ impl IngestMetrics {
             )?,
             ignored_fields: counter(
                 "iotctl_ingest_ignored_fields_total",
-                "Unknown fields that are no numbers",
+                "Unknown fields that are not numbers",
             )?,
             alerts: IntCounterVec::new(
-                Opts::new("iotctl_ingest_alerts_total", "Alerts in the topic of alerts"),
+                Opts::new("iotctl_ingest_alerts_total", "Alerts sent to the topic of alerts"),
                 &["rule", "severity", "state"],
             )?,
             late_values: counter(
                 "iotctl_ingest_detection_late_values_total",
-                "Values that no rule judged, because a newer one of the sensor had been judged before",
+                "Values that no rule judged, because a newer value of the sensor was judged before",
             )?,
             forgotten_sensors: counter(
                 "iotctl_ingest_detection_forgotten_sensors_total",
-                "Sensors whose windows were given up, because there are more than memory is meant for",
+                "Sensors whose windows were discarded to bound memory",
             )?,
             lag_messages: IntGaugeVec::new(
                 Opts::new("iotctl_ingest_lag_messages", "Messages in the topic that are not stored yet"),
@@ -91,26 +91,26 @@ impl IngestMetrics {
             )?,
             lag_seconds: Gauge::new(
                 "iotctl_ingest_lag_seconds",
-                "Age of the last stored message of the partition that is furthest behind; 0 when all is stored",
+                "Age of the last stored message of the partition that is furthest behind; 0 when everything is stored",
             )?,
             recorded_to_stored_seconds: histogram(
                 "iotctl_ingest_recorded_to_stored_seconds",
-                "From a reading's recorded_timestamp to its row being stored, by batch (its oldest reading)",
+                "From a reading's recorded_timestamp until its row is stored, per batch (its oldest reading)",
                 exponential_buckets(0.01, 2.0, 20)?,
             )?,
             assigned_partitions: gauge(
                 "iotctl_ingest_assigned_partitions",
-                "Partitions of the topic that are ours",
+                "Partitions assigned to this process",
             )?,
             rebalances: counter("iotctl_ingest_rebalances_total", "Changes of the assignment")?,
-            paused: gauge("iotctl_ingest_paused", "1 while fetching waits for Cassandra")?,
+            paused: gauge("iotctl_ingest_paused", "1 while fetching is paused because Cassandra is slower")?,
             rollup_hours: counter(
                 "iotctl_ingest_rollup_hours_total",
-                "Hours of groups whose rollups were computed",
+                "Rollups computed, counted in hours of groups",
             )?,
             rollup_failures: counter(
                 "iotctl_ingest_rollup_failures_total",
-                "Rounds of rollups that failed and are tried again",
+                "Rounds of rollups that failed and are retried",
             )?,
             registry,
         };

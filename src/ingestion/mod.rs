@@ -8,11 +8,14 @@
 //! With rules to detect by, it is committed only after the alerts about it are acknowledged too.
 //!
 //! # The way of a message
-//! [`crate::kafka::consumer`] -> `intake` (decode, batch by partition key) -> `writer` (store, retry) -> `tracker`
-//! (contiguous finished offsets) -> commit. `catalog` gathers what readers need to find the rows.
+//! [`crate::kafka::consumer`] -> `pipeline` (decode, detect) -> `batcher` (batches by partition key, with the `catalog`
+//! of what readers need to find the rows) -> `writer` and `storage` (store, retry) -> `commits` (the `tracker`'s
+//! contiguous finished offsets). `budget` bounds what is in flight, `breaker` stops a topic of which most is at fault.
+//! [`direct`] is the shorter way of imports, through the same batcher, budget and storage.
 //!
-//! One blocking thread polls Kafka and owns the intake; writes run on the async runtime and report back to it. A
-//! rebalance is reported inside the poll, where the intake finishes and commits what it can before it lets go.
+//! One blocking thread, the `poll_loop`, polls Kafka and owns the pipeline; writes run on the async runtime and report
+//! back to it. A rebalance is reported inside the poll, where the pipeline finishes and commits what it can before the
+//! partitions are given up.
 
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -27,26 +30,34 @@ use crate::config::Config;
 use crate::kafka::dead_letters::DeadLetterProducer;
 use crate::kafka::topics;
 use crate::metrics::server::Readiness;
+use crate::retry::{RetryPolicy, Tolerance};
 use crate::rollups::background;
 use crate::shutdown::Shutdown;
 use crate::store::writes::WriteStatements;
 
+mod batcher;
 mod breaker;
+mod budget;
 mod catalog;
+mod commits;
 pub mod direct;
-mod dirty;
-mod intake;
+mod dirty_marker;
+mod failure;
 mod metrics;
+mod pipeline;
 mod poll_loop;
+mod storage;
 pub mod tracker;
 mod writer;
 
-use intake::{Detection, Intake};
+pub use failure::Failure;
 pub use metrics::IngestMetrics;
-use poll_loop::{Pump, UntilEnd};
-use writer::{Patience, Writer};
+use pipeline::{Detection, Pipeline};
+use poll_loop::{PollLoop, UntilEnd};
+use storage::Storage;
+use writer::Writer;
 
-/// What a run is told.
+/// What a run may be given.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Stop when everything that the topic held at the start is stored and committed.
@@ -69,7 +80,7 @@ pub enum Ending {
 /// Runs the pipeline until shutdown, or until the end of the topic.
 ///
 /// # Errors
-/// Before anything is read: no schema, no topic, no broker. Later: only what a person must mend.
+/// Before anything is read: no schema, no topic, no broker. Later: only what an operator has to fix, as a [`Failure`].
 pub async fn run(
     config: &Config,
     session: Session,
@@ -98,20 +109,18 @@ pub async fn run(
         None => None,
     };
     let (completions, completed) = mpsc::channel();
+    let policy = || RetryPolicy::WRITES.tolerating(Tolerance::default());
     let writer = Writer {
-        session,
-        statements: statements.clone(),
+        storage: Storage { session, statements, policy: policy(), retries: metrics.retries.clone() },
         dead_letters: DeadLetterProducer::new(&config.kafka)?,
         runtime: tokio::runtime::Handle::current(),
         completions,
         metrics: metrics.clone(),
-        storing: Patience::default(),
-        burying: Patience::default(),
-        announcing: Patience::default(),
+        dead_letter_policy: policy(),
+        alert_policy: policy(),
     };
-    let intake = Intake::new(&config.ingest, &config.schema, statements, detection, writer, completed);
-    let pump = Pump {
-        intake: Arc::new(Mutex::new(intake)),
+    let poll_loop = PollLoop {
+        pipeline: Arc::new(Mutex::new(Pipeline::new(config, detection, writer, completed))),
         kafka: config.kafka.clone(),
         drain_timeout: config.ingest.drain_timeout,
         metrics,
@@ -123,19 +132,19 @@ pub async fn run(
     std::thread::Builder::new()
         .name("ingest".into())
         .spawn(move || {
-            let _ = sender.send(pump.run());
+            let _ = sender.send(poll_loop.run());
         })
         .context("cannot start the ingest thread")?;
     let ending = receiver.await.context("the ingest thread ended without a result")?;
     stop_rollups.request();
     if let Some(rollups) = rollups {
-        // It gives its lease back; where it cannot, that ends by itself.
+        // They give their lease back; otherwise it expires by itself.
         let _ = tokio::time::timeout(ROLLUPS_END, rollups).await;
     }
     ending
 }
 
-/// Rollups beside the pipeline, which they make way for.
+/// Computes rollups beside the pipeline, which has priority.
 fn rollups(
     config: &Config,
     session: Session,
@@ -150,10 +159,10 @@ fn rollups(
     })
 }
 
-/// Rollups make way while the oldest message that is not stored yet is older than this.
+/// Rollups are put off while the oldest message that is not stored yet is older than this.
 const BEHIND_SECONDS: f64 = 5.0;
 /// How long the rollups' last request may take when the pipeline has ended.
 const ROLLUPS_END: Duration = Duration::from_secs(2);
 
-/// How long the pump waits for a message before it looks after batches and commits.
+/// How long the poll loop waits for a message before it turns to batches and commits.
 const POLL_TIMEOUT: Duration = Duration::from_millis(10);

@@ -1,10 +1,10 @@
-//! The loop on the pipeline's own thread: poll, take in, settle, commit; and when to stop.
+//! The loop on the pipeline's own thread: poll, take in, collect completions, commit; and when to stop.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::intake::Intake;
+use super::pipeline::Pipeline;
 use super::{Ending, POLL_TIMEOUT};
 use crate::config::KafkaConfig;
 use crate::ingestion::IngestMetrics;
@@ -12,19 +12,19 @@ use crate::kafka::consumer::{Change, Commit, Consumer, Event};
 use crate::metrics::server::Readiness;
 use crate::shutdown::Shutdown;
 
-/// Messages taken in before finished writes are looked at again.
+/// Messages taken in before finished writes are collected again.
 const BURST: usize = 64;
-/// A full intake is waited for this long before Kafka is told to stop fetching. Shorter waits cost nothing;
-/// pausing throws away what has been fetched ahead.
+/// How long a full pipeline is waited for before fetching is paused. Shorter waits cost nothing; pausing discards what
+/// has been fetched ahead.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
-/// How often a full intake is looked at, and Kafka polled while fetching is paused.
+/// How often a full pipeline is checked, and Kafka polled while fetching is paused.
 const ROOM_INTERVAL: Duration = Duration::from_millis(20);
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
-/// How often a run with an end looks whether it is there.
+/// How often a run with an end checks whether it has reached it.
 const END_INTERVAL: Duration = Duration::from_millis(200);
 
-pub(super) struct Pump {
-    pub intake: Arc<Mutex<Intake>>,
+pub(super) struct PollLoop {
+    pub pipeline: Arc<Mutex<Pipeline>>,
     pub kafka: KafkaConfig,
     pub drain_timeout: Duration,
     pub metrics: IngestMetrics,
@@ -33,15 +33,15 @@ pub(super) struct Pump {
     pub until_end: Option<UntilEnd>,
 }
 
-impl Pump {
-    /// Runs until shutdown, the end of the topic, or a failure that needs a person.
+impl PollLoop {
+    /// Runs until shutdown, the end of the topic, or a failure that an operator has to fix.
     pub fn run(mut self) -> anyhow::Result<Ending> {
         let consumer = self.subscribe()?;
-        let ending = self.pump(&consumer);
+        let ending = self.poll_until_end(&consumer);
         self.readiness.set(false);
         match ending? {
             Some(ending) => Ok(ending),
-            None => match self.intake().drain(&consumer, self.drain_timeout)? {
+            None => match self.pipeline().drain(&consumer, self.drain_timeout)? {
                 true => Ok(Ending::Stopped),
                 false => Ok(Ending::StoppedUndrained),
             },
@@ -49,11 +49,11 @@ impl Pump {
     }
 
     fn subscribe(&self) -> anyhow::Result<Consumer> {
-        let (intake, metrics, drain_timeout) =
-            (self.intake.clone(), self.metrics.clone(), self.drain_timeout);
+        let (pipeline, metrics, drain_timeout) =
+            (self.pipeline.clone(), self.metrics.clone(), self.drain_timeout);
         let on_change = move |change: Change, kafka: &dyn Commit| {
             metrics.rebalances.inc();
-            let mut intake = lock(&intake);
+            let mut pipeline = lock(&pipeline);
             match change {
                 Change::Assigned(partitions) => {
                     tracing::info!(?partitions, "assigned");
@@ -61,13 +61,13 @@ impl Pump {
                 }
                 Change::Revoked(partitions) => {
                     tracing::info!(?partitions, "revoked");
-                    // The intake keeps a failure; it ends the run when the pump settles next.
-                    let _ = intake.drain(kafka, drain_timeout);
+                    // The pipeline keeps a failure; it ends the run with the next look at completions.
+                    let _ = pipeline.drain(kafka, drain_timeout);
                     metrics.assigned_partitions.sub(partitions.len() as i64);
                     for partition in &partitions {
                         let _ = metrics.lag_messages.remove_label_values(&[&partition.to_string()]);
                     }
-                    intake.forget(partitions);
+                    pipeline.forget(partitions);
                 }
             }
         };
@@ -75,15 +75,15 @@ impl Pump {
     }
 
     /// `None` when shutdown was requested.
-    fn pump(&mut self, consumer: &Consumer) -> anyhow::Result<Option<Ending>> {
+    fn poll_until_end(&mut self, consumer: &Consumer) -> anyhow::Result<Option<Ending>> {
         let (mut lag_due, mut end_due) = (Instant::now(), Instant::now());
         while !self.shutdown.is_requested() {
-            self.tend(consumer, Duration::ZERO)?;
-            if self.intake().is_full() {
+            self.advance(consumer, Duration::ZERO)?;
+            if self.pipeline().is_full() {
                 self.wait_for_room(consumer)?;
                 continue;
             }
-            self.take_burst(consumer)?;
+            self.poll_once(consumer)?;
             if lag_due <= Instant::now() {
                 lag_due = Instant::now() + LAG_INTERVAL;
                 self.measure_lag(consumer);
@@ -91,7 +91,7 @@ impl Pump {
             if self.until_end.is_some() && end_due <= Instant::now() {
                 end_due = Instant::now() + END_INTERVAL;
                 if self.has_reached_end(consumer)? {
-                    let is_drained = self.intake().drain(consumer, self.drain_timeout)?;
+                    let is_drained = self.pipeline().drain(consumer, self.drain_timeout)?;
                     anyhow::ensure!(is_drained, "the last offsets could not be committed (run it again)");
                     return Ok(Some(Ending::ReachedEnd));
                 }
@@ -100,24 +100,24 @@ impl Pump {
         Ok(None)
     }
 
-    /// Looks after what is under way; waits up to `patience` for something to be stored.
-    fn tend(&self, consumer: &Consumer, patience: Duration) -> anyhow::Result<()> {
-        let mut intake = self.intake();
-        intake.settle(patience)?;
-        intake.flush_due();
+    /// Advances batches and commits; waits up to `timeout` for a write to finish.
+    fn advance(&self, consumer: &Consumer, timeout: Duration) -> anyhow::Result<()> {
+        let mut pipeline = self.pipeline();
+        pipeline.collect_completions(timeout)?;
+        pipeline.flush_due();
         let results = consumer.take_commit_results();
         self.metrics.commits.inc_by(results.confirmed);
         if results.failed > 0 {
             self.metrics.commit_failures.inc_by(results.failed);
-            intake.tracker().commit_failed();
+            pipeline.tracker().commit_failed();
         }
-        intake.advance_commit(consumer);
+        pipeline.advance_commit(consumer);
         Ok(())
     }
 
-    /// Takes in what is there, up to [`BURST`] messages, waiting for the first. The intake is not locked while
-    /// Kafka is polled: the poll may report a rebalance, which needs it.
-    fn take_burst(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
+    /// Takes in up to [`BURST`] messages, waiting for the first only. The pipeline is not locked while Kafka is polled:
+    /// the poll may report a rebalance, which locks it.
+    fn poll_once(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
         let mut wait = POLL_TIMEOUT;
         for _ in 0..BURST {
             match consumer.poll(wait)? {
@@ -132,7 +132,7 @@ impl Pump {
 
     fn take(&mut self, event: Event<'_>) {
         match event {
-            Event::Message(message) => self.intake().accept(&message),
+            Event::Message(message) => self.pipeline().accept(&message),
             Event::EndOfPartition(partition) => {
                 self.readiness.set(true);
                 if let Some(until_end) = &mut self.until_end {
@@ -147,12 +147,12 @@ impl Pump {
         let since = Instant::now();
         let mut is_paused = false;
         while !self.shutdown.is_requested() {
-            self.tend(consumer, ROOM_INTERVAL)?;
-            if !self.intake().is_full() {
+            self.advance(consumer, ROOM_INTERVAL)?;
+            if !self.pipeline().is_full() {
                 break;
             }
             if !is_paused && since.elapsed() > PAUSE_AFTER {
-                tracing::info!("Cassandra is slower than Kafka: fetching pauses");
+                tracing::info!("Cassandra is slower than Kafka: fetching is paused");
                 consumer.pause()?;
                 is_paused = true;
                 self.metrics.paused.set(1);
@@ -173,8 +173,8 @@ impl Pump {
         let ends = consumer.end_offsets();
         let now = chrono::Utc::now().timestamp_millis();
         let mut oldest = 0.0_f64;
-        let mut intake = self.intake();
-        for (partition, position, timestamp) in intake.tracker().positions() {
+        let mut pipeline = self.pipeline();
+        for (partition, position, timestamp) in pipeline.tracker().positions() {
             let Some(end) = ends.get(&partition) else { continue };
             let behind = (end - position).max(0);
             self.metrics.lag_messages.with_label_values(&[&partition.to_string()]).set(behind);
@@ -188,9 +188,9 @@ impl Pump {
     }
 
     fn has_reached_end(&mut self, consumer: &Consumer) -> anyhow::Result<bool> {
-        let mut intake = lock(&self.intake);
+        let mut pipeline = lock(&self.pipeline);
         let Some(until_end) = &mut self.until_end else { return Ok(false) };
-        let tracker = intake.tracker();
+        let tracker = pipeline.tracker();
         let ours: HashSet<i32> = tracker.partitions().collect();
         let mut elsewhere = Vec::new();
         for (&partition, &end) in &until_end.ends {
@@ -198,21 +198,21 @@ impl Pump {
             let is_delivered = until_end.delivered.contains(&partition);
             match ours.contains(&partition) {
                 _ if is_stored => {}
-                true if is_delivered && tracker.is_settled(partition) => {}
+                true if is_delivered && tracker.is_finished(partition) => {}
                 true => return Ok(false),
                 false => elsewhere.push(partition),
             }
         }
-        drop(intake);
+        drop(pipeline);
         if elsewhere.is_empty() {
             return Ok(true);
         }
-        // Partitions of other members, not assigned yet, or of which nothing is left to read. The coordinator may be on the move just now: the
-        // question is asked again with the next look.
+        // Partitions of other members, not assigned yet, or with nothing left to read. The coordinator may be moving: the
+        // question is repeated at the next interval.
         let committed = match consumer.committed(&elsewhere) {
             Ok(committed) => committed,
             Err(error) => {
-                tracing::info!(%error, "cannot ask for the group's offsets for now");
+                tracing::info!(%error, "cannot read the committed offsets of the consumer group, retrying");
                 return Ok(false);
             }
         };
@@ -225,13 +225,13 @@ impl Pump {
         Ok(false)
     }
 
-    fn intake(&self) -> MutexGuard<'_, Intake> {
-        lock(&self.intake)
+    fn pipeline(&self) -> MutexGuard<'_, Pipeline> {
+        lock(&self.pipeline)
     }
 }
 
-fn lock(intake: &Mutex<Intake>) -> MutexGuard<'_, Intake> {
-    intake.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(pipeline: &Mutex<Pipeline>) -> MutexGuard<'_, Pipeline> {
+    pipeline.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What has to be stored before a run with an end is over.

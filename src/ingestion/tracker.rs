@@ -34,7 +34,7 @@ struct Partition {
 struct Entry {
     offset: i64,
     timestamp: i64,
-    /// What has to be finished of it yet: its row or dead letter, and its alerts.
+    /// What is not finished of it yet: its row or dead letter, and its alerts.
     pending: u32,
 }
 
@@ -89,7 +89,7 @@ impl Tracker {
             .collect()
     }
 
-    /// Kafka has these offsets now.
+    /// These offsets were handed to Kafka.
     pub fn committed(&mut self, offsets: &[(i32, i64)]) {
         for (id, offset) in offsets {
             if let Some(partition) = self.partitions.get_mut(id) {
@@ -105,7 +105,7 @@ impl Tracker {
         }
     }
 
-    /// The offset that the group is known to have committed of `partition`.
+    /// The last offset of `partition` that was committed by this process.
     pub fn committed_offset(&self, partition: i32) -> Option<i64> {
         self.partitions.get(&partition).and_then(|partition| partition.committed)
     }
@@ -115,14 +115,14 @@ impl Tracker {
         self.partitions.keys().copied()
     }
 
-    /// Whether everything of `partition` that was begun is finished and committed.
-    pub fn is_settled(&self, partition: i32) -> bool {
+    /// Whether every message of `partition` that was begun is finished and committed.
+    pub fn is_finished(&self, partition: i32) -> bool {
         self.partitions.get(&partition).is_none_or(|partition| {
             partition.window.is_empty() && partition.committable == partition.committed
         })
     }
 
-    /// (partition, next offset to store, Kafka timestamp up to which it is stored where that is known).
+    /// (partition, next offset to store, Kafka timestamp in ms up to which it is stored if that is known).
     pub fn positions(&self) -> impl Iterator<Item = (i32, i64, Option<i64>)> + '_ {
         self.partitions.iter().filter_map(|(&id, partition)| {
             let oldest_unfinished = partition.window.front().map(|entry| entry.timestamp);
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(tracker.committable(), [(0, 16)]);
         tracker.committed(&[(0, 16)]);
         assert_eq!(tracker.committable(), []);
-        assert!(tracker.is_settled(0));
+        assert!(tracker.is_finished(0));
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
         tracker.begin(3, 100, 0);
         tracker.finish(old);
         assert_eq!(tracker.committable(), []);
-        assert!(!tracker.is_settled(3));
+        assert!(!tracker.is_finished(3));
     }
 
     #[test]

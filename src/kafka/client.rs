@@ -1,5 +1,5 @@
 //! [`KafkaConfig`] -> librdkafka's properties, in one place, and the context that all clients share: it sends the
-//! library's own log through `tracing` and keeps its last complaint, which is the best explanation of a timeout.
+//! library's own log through `tracing` and keeps its last error, which is the best explanation of a timeout.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use super::is_refusal;
 use crate::config::{KafkaConfig, SaslMechanism, SecurityProtocol};
 
 /// The properties that every client shares. Producers and consumers add their own; `kafka.properties` overrides
-/// these, but not what the delivery promise rests on, which producer and consumer set last.
+/// these, except those that the delivery guarantee depends on: producer and consumer set them last.
 pub fn client_config(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
     let timeout = config.request_timeout.as_millis().to_string();
@@ -59,7 +59,7 @@ pub(super) fn set_default(client: &mut ClientConfig, config: &KafkaConfig, key: 
     }
 }
 
-/// librdkafka wants at least a second for setting a connection up.
+/// librdkafka requires at least a second for the connection setup.
 fn socket_timeout(config: &KafkaConfig) -> u128 {
     config.request_timeout.as_millis().clamp(1000, 30_000)
 }
@@ -81,13 +81,13 @@ fn sasl_mechanism(mechanism: SaslMechanism) -> &'static str {
     }
 }
 
-/// The last error a client reported outside of any call, such as a refused connection. Cheap to clone; shared
-/// between the client's context and whoever explains its timeout.
+/// The last error that a client reported outside of any call, such as a refused connection. Cheap to clone; shared
+/// between the client's context and the code that explains its timeout.
 #[derive(Debug, Clone, Default)]
 pub struct Complaint(Arc<Mutex<Option<(bool, String)>>>);
 
 impl Complaint {
-    /// Notes what the library reported. A refusal (credentials, TLS) outlives the "all brokers are down" after it.
+    /// Notes what the library reported. A refusal (credentials, TLS) is kept when "all brokers are down" follows it.
     pub fn note(&self, error: &KafkaError, reason: &str) {
         let refusal = is_refusal(error);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
@@ -99,7 +99,7 @@ impl Complaint {
         }
     }
 
-    /// Notes a line of the library's log: that a broker hangs up on us is in no report but there.
+    /// Notes a line of the library's log: only there it reports that a broker closes the connection.
     fn note_log(&self, facility: &str, message: &str) {
         if facility != "FAIL" || !message.contains(": Disconnected") {
             return;
@@ -111,19 +111,19 @@ impl Complaint {
         }
     }
 
-    /// Why a broker turned us away, if one did.
+    /// Why a broker refused the connection, if one did.
     pub fn refusal(&self) -> Option<String> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.as_ref().filter(|(refusal, _)| *refusal).map(|(_, reason)| reason.clone())
     }
 
-    /// The last complaint of any kind.
+    /// The last error of any kind.
     pub fn last(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, reason)| reason.clone())
     }
 }
 
-/// librdkafka's reasons carry its own bookkeeping: "… (after 0ms in state CONNECT, 1 identical error(s) suppressed)".
+/// librdkafka appends its own bookkeeping to its reasons: "… (after 0ms in state CONNECT, 1 identical error(s) suppressed)".
 fn shorten(reason: &str) -> String {
     reason.split(" (after ").next().unwrap_or(reason).trim().to_owned()
 }
@@ -154,8 +154,8 @@ impl rdkafka::producer::ProducerContext for Reporting {
     fn delivery(&self, _result: &rdkafka::message::DeliveryResult<'_>, (): ()) {}
 }
 
-/// One line of librdkafka's log, for the `log` of any client's context. The library calls a broker that went away
-/// an error and tries again by itself, so nothing of it is above a warning here.
+/// One line of librdkafka's log, for the `log` of any client's context. The library logs an unavailable broker as an
+/// error and retries by itself, so nothing of it is above a warning here.
 pub fn trace(level: RDKafkaLogLevel, facility: &str, message: &str) {
     use RDKafkaLogLevel::*;
     match level {

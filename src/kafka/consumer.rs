@@ -1,9 +1,9 @@
-//! The consumer of `ingest`: a member of a group that commits only what it is told to.
+//! The consumer of `ingest`: a member of the consumer group that commits only the offsets that it is given.
 //!
-//! Polling, committing and the reports of rebalances all happen on the caller's one thread. A partition that is
-//! taken away is reported before it is gone, so that its work can be finished and committed.
+//! Polling, committing and the reports of rebalances all happen on the caller's one thread. A revoked partition is
+//! reported while it is still ours, so that its work can be finished and committed.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,15 +17,14 @@ use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionLis
 use super::client::{Complaint, client_config, set_default, trace};
 use super::{Error, is_denial, is_refusal, refusal};
 use crate::config::KafkaConfig;
+use crate::retry::Tolerance;
 
-/// How long the question for committed offsets may hold up the polling: it is asked again, and only a poll hears
-/// that the group is denied.
+/// How long a request for committed offsets may hold up polling: it is repeated, and only a poll reports that the
+/// consumer group is denied.
 const COMMITTED_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long refused logins are borne, as long as the writer bears what only a person can mend.
-const REFUSAL_PATIENCE: Duration = Duration::from_secs(60);
-/// The library tries again within seconds and reports the same refusal every 30 seconds; a longer silence means that
-/// the login was accepted.
+/// The library retries within seconds and reports the same refusal every 30 seconds; a longer silence means that the
+/// login was accepted.
 const REFUSAL_GAP: Duration = Duration::from_secs(45);
 
 /// A message, borrowed from the library's buffer.
@@ -53,7 +52,7 @@ impl<'a> Message<'a> {
         self.0.key()
     }
 
-    /// Headers with their values; one without a value has an empty one.
+    /// Headers with their values; empty for a header without one.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let headers = self.0.headers().map(|headers| headers.iter());
         headers.into_iter().flatten().map(|header| (header.key, header.value.unwrap_or_default()))
@@ -65,7 +64,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// What a poll brought.
+/// What a poll returned.
 pub enum Event<'a> {
     Message(Message<'a>),
     /// Everything of this partition that the topic held has been delivered.
@@ -76,11 +75,11 @@ pub enum Event<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     Assigned(Vec<i32>),
-    /// Still ours until the report returns.
+    /// Still ours until the callback returns.
     Revoked(Vec<i32>),
 }
 
-/// Answers to commits.
+/// Results of commits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CommitResults {
     pub confirmed: u64,
@@ -96,38 +95,39 @@ pub trait Commit {
     fn commit(&self, offsets: &[(i32, i64)], wait: bool) -> Result<(), Error>;
 }
 
-/// A subscribed member of the group.
+/// A subscribed member of the consumer group.
 pub struct Consumer {
     inner: BaseConsumer<Context>,
     config: KafkaConfig,
-    refusals: Cell<Refusals>,
+    refusals: RefCell<Refusals>,
 }
 
-/// Refused logins: none is borne before anything was read, and later they are for a while.
-#[derive(Debug, Clone, Copy, Default)]
+/// Refused logins: none is tolerated before anything was read, and later they are for a while.
+#[derive(Debug, Default)]
 struct Refusals {
-    has_read: bool,
-    /// When the present row of them began, and its last.
-    row: Option<(Instant, Instant)>,
+    tolerance: Tolerance,
+    /// When the present series of them began, and its last.
+    series: Option<(Instant, Instant)>,
 }
 
 impl Refusals {
-    fn after_success() -> Self {
-        Self { has_read: true, row: None }
+    fn note_success(&mut self) {
+        self.tolerance.note_success();
+        self.series = None;
     }
 
-    /// Notes one more; whether it can be borne.
+    /// Notes one more. Returns whether it is tolerated.
     fn note(&mut self, now: Instant) -> bool {
-        let since = match self.row {
+        let since = match self.series {
             Some((since, last)) if now.duration_since(last) < REFUSAL_GAP => since,
             _ => now,
         };
-        self.row = Some((since, now));
-        self.has_read && now.duration_since(since) < REFUSAL_PATIENCE
+        self.series = Some((since, now));
+        !self.tolerance.is_exhausted(since, now)
     }
 }
 
-/// The properties of the consumer: tuning that `kafka.properties` may change, then the promises that it may not.
+/// The properties of the consumer: tuning that `kafka.properties` may change, then the guarantees that it may not.
 fn consumer_config(config: &KafkaConfig) -> ClientConfig {
     let mut client = client_config(config);
     let tuning = [
@@ -154,7 +154,7 @@ fn consumer_config(config: &KafkaConfig) -> ClientConfig {
 }
 
 impl Consumer {
-    /// Joins the group. `on_change` runs inside [`Consumer::poll`].
+    /// Joins the consumer group. `on_change` runs inside [`Consumer::poll`].
     pub fn subscribe(
         config: &KafkaConfig,
         on_change: impl Fn(Change, &dyn Commit) + Send + Sync + 'static,
@@ -171,40 +171,40 @@ impl Consumer {
         let subscribed = inner.subscribe(&[&config.topic]);
         subscribed
             .map_err(|source| Error::client(format!("subscribe to the topic {:?}", config.topic), source))?;
-        Ok(Self { inner, config: config.clone(), refusals: Cell::default() })
+        Ok(Self { inner, config: config.clone(), refusals: RefCell::default() })
     }
 
-    /// Waits up to `timeout` for a message. Troubles that pass by themselves are logged and give `None`.
+    /// Waits up to `timeout` for a message. Transient errors are logged and give `None`.
     pub fn poll(&self, timeout: Duration) -> Result<Option<Event<'_>>, Error> {
         match self.inner.poll(timeout) {
             None => Ok(None),
             Some(Ok(message)) => {
-                self.refusals.set(Refusals::after_success());
+                self.refusals.borrow_mut().note_success();
                 Ok(Some(Event::Message(Message(message))))
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                self.refusals.set(Refusals::after_success());
+                self.refusals.borrow_mut().note_success();
                 Ok(Some(Event::EndOfPartition(partition)))
             }
-            Some(Err(source)) if is_login(&source) && self.bears_refusal() => {
-                tracing::warn!(error = %self.unreadable(source), "cannot read from Kafka for now");
+            Some(Err(source)) if is_login(&source) && self.refusals.borrow_mut().note(Instant::now()) => {
+                tracing::warn!(error = %self.unreadable(source), "cannot read from Kafka, retrying");
                 Ok(None)
             }
             Some(Err(source)) if is_fatal(&source) => Err(self.unreadable(source)),
             Some(Err(error)) => {
-                tracing::warn!(%error, "cannot read from Kafka for now");
+                tracing::warn!(%error, "cannot read from Kafka, retrying");
                 Ok(None)
             }
         }
     }
 
-    /// Stops fetching, and stays a member of the group as long as [`Consumer::poll`] is called.
+    /// Stops fetching, and stays a member of the consumer group as long as [`Consumer::poll`] is called.
     pub fn pause(&self) -> Result<(), Error> {
         let assignment = self.assignment()?;
         self.inner.pause(&assignment).map_err(|source| self.failed("pause", source))
     }
 
-    /// Goes on fetching where it stopped.
+    /// Continues fetching where it stopped.
     pub fn resume(&self) -> Result<(), Error> {
         let assignment = self.assignment()?;
         self.inner.resume(&assignment).map_err(|source| self.failed("resume", source))
@@ -215,7 +215,7 @@ impl Consumer {
         self.inner.context().ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What the group has committed of `partitions`; without an entry where it never did.
+    /// What the consumer group has committed of `partitions`; without an entry if it never did.
     pub fn committed(&self, partitions: &[i32]) -> Result<HashMap<i32, i64>, Error> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for &partition in partitions {
@@ -232,12 +232,12 @@ impl Consumer {
         Ok(list.elements().iter().filter_map(|it| Some((it.partition(), offset(it.offset())?))).collect())
     }
 
-    /// How the commits ended whose answer has come since the last call.
+    /// Results of the commits that were answered since the last call.
     pub fn take_commit_results(&self) -> CommitResults {
         std::mem::take(&mut self.inner.context().commits.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The last trouble with the connection, for explaining a wait.
+    /// The last error of the connection, to explain a wait.
     pub fn complaint(&self) -> Option<String> {
         self.inner.context().complaint.last()
     }
@@ -250,22 +250,14 @@ impl Consumer {
         Error::client(format!("{verb} the topic {:?}", self.config.topic), source)
     }
 
-    /// Whether a refused login may be one that passes: a broker may refuse for a moment whom it knew before.
-    fn bears_refusal(&self) -> bool {
-        let mut refusals = self.refusals.get();
-        let bears = refusals.note(Instant::now());
-        self.refusals.set(refusals);
-        bears
-    }
-
     /// Why the topic cannot be read.
     fn unreadable(&self, source: KafkaError) -> Error {
         let KafkaConfig { topic, group, .. } = &self.config;
         match source.rdkafka_error_code() {
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
-                Error::client(format!("read the topic {topic:?} as the group {group:?}"), source)
+                Error::client(format!("read the topic {topic:?} as the consumer group {group:?}"), source)
             }
-            // The library's complaint says more than its error.
+            // The library's report says more than its error code.
             Some(code) if !is_denial(code) => match self.inner.context().complaint.refusal() {
                 Some(reported) => refusal::error(&self.config, &reported),
                 None => Error::client(format!("read the topic {topic:?}"), source),
@@ -281,7 +273,7 @@ impl Commit for Consumer {
     }
 }
 
-/// A commit from within a rebalance, where only the library's own handle is at hand.
+/// A commit from within a rebalance, where only the library's own handle is available.
 struct DuringRebalance<'a> {
     consumer: &'a BaseConsumer<Context>,
     topic: &'a str,
@@ -366,7 +358,7 @@ impl ConsumerContext for Context {
         let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(()) => commits.confirmed += 1,
-            // Offsets that were not taken are offered again; nothing is lost.
+            // Offsets that were not accepted are offered again; nothing is lost.
             Err(error) => {
                 commits.failed += 1;
                 tracing::warn!(%error, "an offset commit failed");
@@ -380,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn properties_tune_the_consumer_but_cannot_weaken_its_promise() {
+    fn properties_tune_the_consumer_but_cannot_weaken_its_guarantee() {
         let mut config = KafkaConfig::default();
         for (key, value) in
             [("fetch.max.bytes", "1000000"), ("enable.auto.commit", "true"), ("group.id", "other")]
@@ -394,15 +386,20 @@ mod tests {
     }
 
     #[test]
-    fn refused_logins_are_borne_for_a_while_once_something_was_read() {
+    fn refused_logins_are_tolerated_for_a_while_once_something_was_read() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert!(!Refusals::default().note(start), "whoever starts with a wrong password is told at once");
-        let mut refusals = Refusals::after_success();
+        assert!(!Refusals::default().note(start), "a wrong password is reported at the start");
+        let after_success = || {
+            let mut refusals = Refusals::default();
+            refusals.note_success();
+            refusals
+        };
+        let mut refusals = after_success();
         assert!(refusals.note(start) && refusals.note(after(30)) && refusals.note(after(59)));
         assert!(!refusals.note(after(61)));
-        // Accepted in between, even where there was nothing to read.
-        let mut refusals = Refusals::after_success();
+        // Accepted in between, even if there was nothing to read.
+        let mut refusals = after_success();
         assert!(refusals.note(start) && refusals.note(after(50)) && refusals.note(after(80)));
     }
 

@@ -1,6 +1,6 @@
-//! What can never be stored, in a topic of its own: the original key and bytes, and in headers why and where it came
-//! from. It is sent there by `ingest`, read back by [`LetterBox`], and sent to its topic again by
-//! [`super::replay`].
+//! Messages that can never be stored, in a topic of their own: the original key and payload, with the reason and the
+//! origin in headers. `ingest` sends them there, [`LetterBox`] reads them back, and [`super::replay`] sends them to their
+//! topic again.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,10 +22,11 @@ use crate::config::KafkaConfig;
 pub struct DeadLetter {
     pub key: Option<Vec<u8>>,
     pub payload: Vec<u8>,
-    /// A short label and the whole explanation.
+    /// A short label.
     pub reason: &'static str,
+    /// The whole explanation.
     pub error: String,
-    /// Where it was, and Kafka's timestamp of it in milliseconds since the epoch.
+    /// Where it was, and its Kafka timestamp in milliseconds since the epoch.
     pub partition: i32,
     pub offset: i64,
     pub timestamp: i64,
@@ -64,7 +65,8 @@ impl DeadLetterProducer {
     }
 }
 
-/// Marks in the dead-letter topic say which of its records were replayed: this key, and `partition:offset` as payload.
+/// The key of markers in the dead-letter topic, which say which of its records were replayed; the payload is
+/// `partition:offset`.
 pub(super) const MARK: &[u8] = b"iotctl-replayed";
 
 /// What a record of the dead-letter topic is.
@@ -77,17 +79,17 @@ pub enum Stored {
     Foreign,
 }
 
-/// A dead letter as it is read back. Its texts come from outside.
+/// A dead letter as it is read back. Its texts are untrusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredLetter {
-    /// Where it is in the dead-letter topic: its name for people.
+    /// Where it is in the dead-letter topic: its name for users.
     pub id: Position,
     pub key: Option<Vec<u8>>,
     pub payload: Vec<u8>,
     pub reason: String,
     pub error: String,
     pub topic: String,
-    /// Where it was in that topic, and Kafka's timestamp of it in milliseconds since the epoch.
+    /// Where it was in that topic, and its Kafka timestamp in milliseconds since the epoch.
     pub source: Position,
     pub timestamp: i64,
 }
@@ -128,11 +130,11 @@ pub struct LetterBox {
     spans: Vec<Span>,
 }
 
-/// What was found about a letter beside its own words.
+/// What the other records of the topic say about a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     pub is_replayed: bool,
-    /// The same message is in another letter before this: `ingest` was killed before it could commit.
+    /// An earlier letter holds the same message: `ingest` was killed before it could commit.
     pub is_copy: bool,
 }
 
@@ -144,9 +146,9 @@ impl LetterBox {
         Ok(Self { config: config.clone(), spans })
     }
 
-    /// Hands out each letter of the configured topic until `take` breaks. Blocking; gives up when `is_stopped`.
+    /// Passes each letter of the configured topic to `take` until it breaks. Blocking; stops early when `is_stopped`.
     ///
-    /// The topic is read twice: the marks come after the letters that they are about.
+    /// The topic is read twice: the markers come after the letters that they refer to.
     pub fn each<B>(
         &self,
         is_stopped: &dyn Fn() -> bool,
@@ -159,8 +161,8 @@ impl LetterBox {
             }
             ControlFlow::Continue(())
         })?;
-        // Eight bytes and a little for each letter. With the timestamp, so that the letters of a topic that was deleted
-        // and made again, whose offsets began anew, are no copies of those before.
+        // About eight bytes per letter. With the timestamp, because the offsets of a topic that was deleted and created
+        // again start from 0: its letters are not copies of the earlier ones.
         let mut seen = HashSet::new();
         self.scan(is_stopped, |stored| match stored {
             Stored::Letter(letter) if letter.topic == self.config.topic => {

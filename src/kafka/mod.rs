@@ -1,9 +1,12 @@
-//! The only place that knows rdkafka: [`client`] translates the configuration, [`topics`] creates and describes
-//! topics, [`producer`] sends with acknowledgement, [`consumer`] receives and commits, [`reader`] reads a stretch
-//! beside any group, [`groups`] knows what a group has committed, [`overview`] sees brokers, topics and groups at once, [`retention`] knows what topics keep and since when,
-//! [`dead_letters`] keeps what can never be stored, [`alerts`] what live detection found,
-//! `refusal` says why no broker will have us. Nothing here prints; each call has a deadline, and what can go
-//! wrong is one [`Error`] whose message holds the remedy.
+//! The only place that knows rdkafka. Nothing here prints; each call has a deadline, and what can go wrong is one
+//! [`Error`] whose message holds the remedy.
+//!
+//! - [`client`] translates the configuration; `refusal` explains why no broker accepts it.
+//! - [`producer`] sends with acknowledgement, [`sender`] single messages; [`consumer`] receives and commits as a member
+//!   of the consumer group; [`reader`] reads a range without joining one; [`positions`] is a set of messages.
+//! - [`topics`] creates and describes topics; [`retention`] reads what they keep; [`overview`] reads brokers, topics and
+//!   consumer groups at once; [`consumer_groups`] reads what a consumer group has committed.
+//! - [`dead_letters`] holds what can never be stored, and [`replay`] sends it to its topic again.
 
 use std::time::Duration;
 
@@ -14,8 +17,8 @@ use crate::tls::FileError;
 
 pub mod client;
 pub mod consumer;
+pub mod consumer_groups;
 pub mod dead_letters;
-pub mod groups;
 pub mod overview;
 pub mod positions;
 pub mod producer;
@@ -32,31 +35,31 @@ pub use producer::Producer;
 /// What Kafka, or the way to it, refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No broker could be spoken to before the deadline. `reason` is the client library's last word, if it had one.
+    /// No broker answered before the deadline. `reason` is the last error that the client library reported, if any.
     #[error(
         "no Kafka broker answers at {servers} within {}{} (start one with `iotctl up`, or set kafka.bootstrap_servers)",
         humantime::format_duration(*within),
         .reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
     )]
     Unreachable { servers: String, within: Duration, reason: Option<String> },
-    /// A broker answered and turned us away: credentials, certificates or a listener that speaks another protocol.
-    /// The reason holds the remedy.
+    /// A broker refused the connection: credentials, certificates or a listener of another protocol. The reason holds the
+    /// remedy.
     #[error("the Kafka broker at {servers} refuses the connection: {reason}")]
     Refused { servers: String, reason: String },
     #[error("the Kafka topic {topic:?} does not exist at {servers} (run `iotctl schema apply` to create it)")]
     MissingTopic { topic: String, servers: String },
-    /// A setting that librdkafka does not know or cannot parse.
+    /// A setting that librdkafka does not have or cannot parse.
     #[error("Kafka setting {key} = {value:?} is refused: {reason} (check kafka.properties)")]
     Setting { key: String, value: String, reason: String },
     /// A PEM file of the config cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The user is known and may not do this.
+    /// The user is authenticated and not authorized.
     #[error(
         "Kafka does not let this user {action}: {reason} (add the ACLs of docs/security.md, or use another user)"
     )]
     Denied { action: String, reason: &'static str },
-    /// The cluster answered that it will not, such as a replication factor above the number of brokers.
+    /// The cluster refused, for example a replication factor above the number of brokers.
     #[error("Kafka cannot {action}: {reason}")]
     Rejected { action: String, reason: String },
     /// Anything else that the library reports.
@@ -65,11 +68,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// A failure to build a client: nearly always a setting.
+    /// A failure to build a client: nearly always because of a setting.
     fn building(config: &KafkaConfig) -> impl Fn(KafkaError) -> Self {
         move |error| match error {
             KafkaError::ClientConfig(_, reason, key, value) => {
-                // A password must not reach the message, whatever librdkafka holds against it.
+                // A password must not reach the message, whatever is wrong with it.
                 let value = if key.contains("password") { "<redacted>".to_owned() } else { value };
                 Self::Setting { key, value, reason }
             }
@@ -92,14 +95,14 @@ impl Error {
 
     fn denied(action: impl Into<String>, code: RDKafkaErrorCode) -> Self {
         let reason = match code {
-            RDKafkaErrorCode::GroupAuthorizationFailed => "it is not authorized for the group",
+            RDKafkaErrorCode::GroupAuthorizationFailed => "it is not authorized for the consumer group",
             RDKafkaErrorCode::ClusterAuthorizationFailed => "it is not authorized for the cluster",
             _ => "it is not authorized for the topic",
         };
         Self::Denied { action: action.into(), reason }
     }
 
-    /// Whether only a person can help: waiting and trying again does not.
+    /// Whether only an operator can fix it: waiting and retrying do not help.
     pub fn is_hopeless(&self) -> bool {
         match self {
             Self::Unreachable { .. } => false,
@@ -111,13 +114,13 @@ impl Error {
     }
 }
 
-/// What to say of a failed delivery that was denied; `None` for other failures.
+/// The error for a failed delivery that was denied; `None` for other failures.
 pub fn denied_delivery(failure: &KafkaError) -> Option<Error> {
     let code = failure.rdkafka_error_code().filter(|code| is_denial(*code))?;
     Some(Error::denied("write to the topic", code))
 }
 
-/// The PEM file that the library could not use when it built a client, named as its property in `reason`.
+/// The PEM file that the library could not use when it built a client; `reason` names its property.
 fn unusable_file(config: &KafkaConfig, reason: &str) -> Option<FileError> {
     let files = [
         ("ssl.ca.location", "kafka.ssl_ca_location", &config.ssl_ca_location),
@@ -149,7 +152,7 @@ fn is_denial(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// True where a broker answered and will not have us, or not let us do it.
+/// Whether a broker answered and refused the login or the action.
 fn is_refusal(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| {
         is_denial(code)
@@ -163,7 +166,7 @@ fn is_refusal(error: &KafkaError) -> bool {
     })
 }
 
-/// True for errors that mean "nobody answered" rather than "the answer is no".
+/// Whether nobody answered, in contrast to a refusal.
 fn is_unreachable(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

@@ -1,4 +1,4 @@
-//! The whole of Kafka as seen from outside: brokers, every topic's partitions, every consumer group. For monitoring.
+//! Kafka as a whole: brokers, every topic's partitions, every consumer group. For monitoring.
 
 use rdkafka::producer::Producer as _;
 
@@ -12,14 +12,14 @@ pub struct Overview {
     pub brokers: Vec<Broker>,
     /// Without Kafka's own (`__consumer_offsets` and its like).
     pub topics: Vec<Topic>,
-    /// `None` where the groups may not be listed.
-    pub groups: Option<Vec<Group>>,
+    /// `None` if this user may not list them.
+    pub consumer_groups: Option<Vec<ConsumerGroup>>,
 }
 
 #[derive(Debug, Clone)]
 pub struct Broker {
     pub id: i32,
-    /// As clients are told to reach it.
+    /// As advertised to clients.
     pub address: String,
 }
 
@@ -33,18 +33,18 @@ pub struct Topic {
 #[derive(Debug, Clone)]
 pub struct Partition {
     pub id: i32,
-    /// -1 where there is none now.
+    /// -1 if there is none now.
     pub leader: i32,
     pub replicas: usize,
     pub in_sync: usize,
-    /// The first replica of the list is the one that should lead.
+    /// The first replica of the list, which should lead.
     pub preferred: i32,
-    /// The first offset kept and the one after the last; `None` where there is no leader to ask.
+    /// The first offset kept and the one after the last; `None` without a leader to ask.
     pub offsets: Option<(i64, i64)>,
 }
 
 #[derive(Debug, Clone)]
-pub struct Group {
+pub struct ConsumerGroup {
     pub name: String,
     pub members: usize,
 }
@@ -56,7 +56,7 @@ impl Overview {
 }
 
 impl Topic {
-    /// Messages that are kept, of the partitions that have a leader; fewer where the topic is compacted.
+    /// Messages kept in the partitions that have a leader; an upper bound if the topic is compacted.
     pub fn messages(&self) -> i64 {
         self.partitions.iter().filter_map(|partition| partition.offsets).map(|(from, to)| to - from).sum()
     }
@@ -68,7 +68,7 @@ impl Partition {
     }
 }
 
-/// Asks for everything, within `kafka.request_timeout` for all of it.
+/// Reads everything, within `kafka.request_timeout` in total.
 pub async fn overview(config: &KafkaConfig) -> Result<Overview, Error> {
     topics::ask(config, read).await
 }
@@ -84,7 +84,7 @@ fn read(probe: &Probe) -> Result<Overview, Error> {
     for topic in metadata.topics().iter().filter(|topic| !topic.name().starts_with("__")) {
         let mut partitions = Vec::with_capacity(topic.partitions().len());
         for partition in topic.partitions() {
-            // Nobody answers for a partition without a leader; asking would only use up the deadline.
+            // A partition without a leader has nobody to ask; asking would only use up the deadline.
             let offsets = match partition.leader() {
                 ..0 => None,
                 _ => Some(probe.watermarks(topic.name(), partition.id())?),
@@ -101,16 +101,16 @@ fn read(probe: &Probe) -> Result<Overview, Error> {
         partitions.sort_by_key(|partition| partition.id);
         topics.push(Topic { name: topic.name().to_owned(), partitions });
     }
-    Ok(Overview { brokers, topics, groups: groups(probe) })
+    Ok(Overview { brokers, topics, consumer_groups: consumer_groups(probe) })
 }
 
-/// Groups need a permission of their own; without it the rest still counts.
-fn groups(probe: &Probe) -> Option<Vec<Group>> {
+/// Consumer groups need a permission of their own; without it the rest is still of use.
+fn consumer_groups(probe: &Probe) -> Option<Vec<ConsumerGroup>> {
     match probe.client.client().fetch_group_list(None, probe.remaining()) {
         Ok(list) => Some(
             list.groups()
                 .iter()
-                .map(|group| Group { name: group.name().to_owned(), members: group.members().len() })
+                .map(|group| ConsumerGroup { name: group.name().to_owned(), members: group.members().len() })
                 .collect(),
         ),
         Err(error) => {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::producer::Position;
 use super::reader::Span;
 
-/// Positions within the spans that it was made for; anything else is never in it.
+/// Positions within the spans that it was created for; others are never in it.
 #[derive(Debug, Default)]
 pub struct Positions {
     partitions: HashMap<i32, Bits>,
@@ -29,7 +29,7 @@ impl Positions {
         Self { partitions: spans.iter().map(|span| (span.partition, bits(span))).collect() }
     }
 
-    /// Adds a position; `false` if it was there already, or lies outside.
+    /// Adds a position; `false` if it was in the set already, or lies outside of the spans.
     pub fn insert(&mut self, position: Position) -> bool {
         let Some(bits) = self.partitions.get_mut(&position.partition) else { return false };
         let Some((word, bit)) = bits.locate(position.offset) else { return false };

@@ -1,6 +1,5 @@
-//! Sending with acknowledgement: idempotent, acks=all, a bounded queue. A message that was accepted ends in exactly
-//! one [`Delivery`], given to a callback on the producer's own thread; a full queue is said, never worked around by
-//! dropping.
+//! Sending with acknowledgement: idempotent, acks=all, a bounded queue. An accepted message ends in exactly one
+//! [`Delivery`], passed to a callback on the producer's own thread; a full queue is reported, and nothing is dropped.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::Error;
 use super::client::{Complaint, client_config, set_default, trace};
 use crate::config::KafkaConfig;
 
-/// How long the library tries to deliver a message before it reports it as failed.
+/// How long the library retries a message before it reports it as failed.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Where the broker put a message.
@@ -54,7 +53,7 @@ pub struct Delivery {
     pub outcome: Result<Position, KafkaError>,
 }
 
-/// What became of an offered message.
+/// The result of offering a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
     Accepted,
@@ -62,18 +61,18 @@ pub enum Offer {
     Full,
 }
 
-/// The properties of every producer: tuning that `kafka.properties` may change, then the promises that it may not.
+/// The properties of every producer: tuning that `kafka.properties` may change, then the guarantees that it may not.
 pub fn producer_config(config: &KafkaConfig) -> ClientConfig {
     let mut client = client_config(config);
     let tuning = [
         ("linger.ms", "5"),
-        // JSON of a fleet shrinks to a fifth: less network, broker disk and page cache for what cost no throughput
-        // when it was measured on one local broker.
+        // JSON of a fleet shrinks to a fifth: less network, broker disk and page cache, at no measured cost in throughput
+        // on one local broker.
         ("compression.type", "lz4"),
         ("batch.size", "1000000"),
         ("queue.buffering.max.messages", "200000"),
         ("queue.buffering.max.kbytes", "49152"),
-        // The Java clients' partitioner: a sensor's readings share a partition whoever sends them.
+        // The Java clients' partitioner: a sensor's readings share a partition, whichever client sends them.
         ("partitioner", "murmur2_random"),
     ];
     for (key, value) in tuning {
@@ -93,7 +92,7 @@ pub struct Producer<F: Fn(Delivery) + Send + Sync + 'static> {
 
 impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
     /// `on_delivery` runs on the producer's thread for each accepted message and must be quick. Connects in the
-    /// background: ask [`super::topics::partitions`] first whether anybody is there.
+    /// background: call [`super::topics::partitions`] first to find out whether a broker answers.
     pub fn new(config: &KafkaConfig, topic: &str, on_delivery: F) -> Result<Self, Error> {
         let complaint = Complaint::default();
         let context = Acknowledging { on_delivery, complaint: complaint.clone() };
@@ -111,8 +110,8 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
         }
     }
 
-    /// Why this producer takes and delivers nothing any more, if it is so: an idempotent producer ends at the first
-    /// refusal, and what is queued behind that fails without a reason of its own.
+    /// Why this producer accepts and delivers nothing any more, if so: an idempotent producer ends at the first refusal,
+    /// and what is queued behind it fails without a reason of its own.
     pub fn end(&self) -> Option<Error> {
         let (code, _) = self.inner.client().fatal_error()?;
         Some(Error::client(self.sending(), KafkaError::MessageProduction(code)))
@@ -132,13 +131,13 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
         self.inner.flush(deadline).is_ok()
     }
 
-    /// Gives up what is queued or under way: each such message is reported as failed.
+    /// Gives up what is queued or in flight: each such message is reported as failed.
     pub fn abandon(&self) {
         self.inner.purge(PurgeConfig::default().queue().inflight());
         self.inner.flush(Duration::from_secs(1)).ok();
     }
 
-    /// The last trouble with the connection, for explaining a wait.
+    /// The last error of the connection, to explain a wait.
     pub fn complaint(&self) -> Option<String> {
         self.complaint.last()
     }
@@ -178,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn properties_tune_the_producer_but_cannot_weaken_its_promise() {
+    fn properties_tune_the_producer_but_cannot_weaken_its_guarantee() {
         let mut config = KafkaConfig::default();
         for (key, value) in [("linger.ms", "100"), ("acks", "0"), ("enable.idempotence", "false")] {
             config.properties.insert(key.into(), value.into());

@@ -1,5 +1,5 @@
-//! Reading a stretch of a topic once, beside any consumer group: partitions are assigned by hand, nothing is
-//! committed, and each partition ends where it was said to end, however fast others write to it.
+//! Reading a range of a topic once, without joining a consumer group: partitions are assigned explicitly, nothing is
+//! committed, and each partition ends at its given offset, however fast others write to it.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// How many offsets it has; of a compacted topic, fewer messages are left.
+    /// Number of offsets; an upper bound of its messages if the topic is compacted.
     pub fn len(&self) -> u64 {
         u64::try_from(self.to.saturating_sub(self.from)).unwrap_or(0)
     }
@@ -31,10 +31,10 @@ impl Span {
     }
 }
 
-/// What a call of [`TopicReader::step`] brought.
+/// What a call of [`TopicReader::step`] returned.
 pub enum Step<'a> {
     Message(Message<'a>),
-    /// Nothing yet: a moment to look whether to stop.
+    /// Nothing yet: an opportunity to stop.
     Waiting,
     End,
 }
@@ -45,27 +45,27 @@ pub struct TopicReader {
     topic: String,
     complaint: Complaint,
     servers: String,
-    /// Spans that are not read to their end.
+    /// Spans that are not read to their end yet.
     open: Vec<Span>,
-    patience: Duration,
+    timeout: Duration,
     last_progress: Instant,
 }
 
 impl TopicReader {
-    /// Starts at the beginning of each span. The broker is first spoken to by [`TopicReader::step`].
+    /// Starts at the beginning of each span. [`TopicReader::step`] is the first to contact the broker.
     pub fn open(config: &KafkaConfig, topic: &str, spans: &[Span]) -> Result<Self, Error> {
         let mut client = client_config(config);
         let tuning = [
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.max.bytes", "8388608"),
             ("fetch.wait.max.ms", "100"),
-            // What is gone before it was read is reported, not skipped.
+            // What was deleted before it was read is reported, not skipped.
             ("auto.offset.reset", "error"),
         ];
         for (key, value) in tuning {
             set_default(&mut client, config, key, value);
         }
-        // The library wants a group's name even where none is joined.
+        // The library requires a group even if none is joined.
         client.set("group.id", &config.group).set("enable.auto.commit", "false");
         client.set("enable.partition.eof", "true");
         let context = Reporting::default();
@@ -79,7 +79,7 @@ impl TopicReader {
             complaint,
             servers: config.bootstrap_servers.join(","),
             open,
-            patience: config.request_timeout,
+            timeout: config.request_timeout,
             last_progress: Instant::now(),
         };
         reader.assign()?;
@@ -98,13 +98,13 @@ impl TopicReader {
     /// The next message of any partition; within one, they come in order of their offsets.
     ///
     /// # Errors
-    /// When nothing has come for `kafka.request_timeout` although something is left, or the broker refuses.
+    /// When nothing came for `kafka.request_timeout` although something is left, or the broker refuses.
     pub fn step(&mut self) -> Result<Step<'_>, Error> {
-        const TURN: Duration = Duration::from_millis(100);
+        const POLL_TIMEOUT: Duration = Duration::from_millis(100);
         if self.open.is_empty() {
             return Ok(Step::End);
         }
-        match self.inner.poll(TURN) {
+        match self.inner.poll(POLL_TIMEOUT) {
             Some(Ok(message)) => {
                 self.last_progress = Instant::now();
                 let (partition, offset) =
@@ -115,7 +115,7 @@ impl TopicReader {
                 let to = self.open[index].to;
                 if offset + 1 >= to {
                     self.open.swap_remove(index);
-                    // It would go on with what was written since.
+                    // It would continue with what was written since.
                     pause(&self.inner, &self.topic, partition).map_err(|source| self.failed(source))?;
                 }
                 match offset < to {
@@ -123,7 +123,7 @@ impl TopicReader {
                     false => Ok(Step::Waiting),
                 }
             }
-            // The offsets before the end need not hold messages: transaction markers, compaction.
+            // The offsets before the end need not hold messages: transaction markers, compacted messages.
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 self.last_progress = Instant::now();
                 self.open.retain(|span| span.partition != partition);
@@ -132,9 +132,9 @@ impl TopicReader {
             Some(Err(source)) if !super::is_unreachable(&source) => Err(self.failed(source)),
             Some(Err(_)) | None => match self.complaint.refusal() {
                 Some(reason) => Err(Error::Refused { servers: self.servers.clone(), reason }),
-                None if self.last_progress.elapsed() > self.patience => Err(Error::Unreachable {
+                None if self.last_progress.elapsed() > self.timeout => Err(Error::Unreachable {
                     servers: self.servers.clone(),
-                    within: self.patience,
+                    within: self.timeout,
                     reason: self.complaint.last(),
                 }),
                 None => Ok(Step::Waiting),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_is_not_there_ends_the_wait() {
+    fn an_unavailable_broker_ends_the_wait() {
         let config = KafkaConfig {
             bootstrap_servers: vec!["127.0.0.1:1".into()],
             request_timeout: Duration::from_secs(1),

@@ -1,6 +1,6 @@
-//! Why no broker will have us, in words. The client library says that a connection failed and tries again until its
-//! caller's patience ends; what is wrong with a certificate it does not say at all. So where a broker does not answer,
-//! its port is looked at by a TLS handshake of our own.
+//! Why the brokers refuse this client, in words. The client library reports that a connection failed and retries until
+//! the caller's deadline; what is wrong with a certificate it does not report at all. So if a broker does not answer, its
+//! port is probed by a TLS handshake of our own.
 
 use std::io;
 use std::sync::Arc;
@@ -26,16 +26,16 @@ pub(super) const SETTINGS: Settings = Settings {
 };
 const DEADLINE: Duration = Duration::from_secs(2);
 /// How long a refusal of our certificate may take after the handshake.
-const AFTERTHOUGHT: Duration = Duration::from_millis(300);
+const LATE_REFUSAL: Duration = Duration::from_millis(300);
 
-/// What is wrong, with the remedy. `reported` is the client library's own last complaint. `None` where nothing is known
-/// for certain: the broker may only be slow, or away.
+/// What is wrong, with the remedy. `reported` is the last error of the client library. `None` if nothing is certain: the
+/// broker may be slow or unavailable.
 pub(super) async fn explain(config: &KafkaConfig, reported: Option<&str>) -> Option<String> {
     let reported = reported.map(without_address).unwrap_or_default();
     if reported.contains("SASL") {
         return Some(login(config, reported));
     }
-    match timeout(DEADLINE, look(config)).await {
+    match timeout(DEADLINE, probe(config)).await {
         Ok(Some(reason)) => Some(reason),
         _ if reported.contains("certificate verify failed") && config.ssl_ca_location.is_none() => {
             Some(format!(
@@ -47,15 +47,15 @@ pub(super) async fn explain(config: &KafkaConfig, reported: Option<&str>) -> Opt
             Some(format!("{reported} (check kafka.ssl_*)"))
         }
         _ if reported.starts_with("Disconnected") => Some(format!(
-            "it closes each connection, and kafka.security_protocol is {} (take the one of the listener on that port; {})",
+            "it closes each connection, and kafka.security_protocol is {} (set it to the protocol of the listener on that port; {})",
             name(config.security_protocol),
-            "one that asks for a password is SASL_SSL or SASL_PLAINTEXT"
+            "a listener that asks for a password is SASL_SSL or SASL_PLAINTEXT"
         )),
         _ => None,
     }
 }
 
-/// A refusal as the library reported it, without a look of our own.
+/// A refusal as the library reported it, without a probe.
 pub(super) fn error(config: &KafkaConfig, reported: &str) -> Error {
     let reported = without_address(reported);
     let reason = match reported.contains("SASL") {
@@ -69,7 +69,7 @@ fn login(config: &KafkaConfig, reported: &str) -> String {
     let user = config.sasl_username.as_deref().unwrap_or_default();
     match reported.split_once("supported mechanisms: ") {
         Some((_, supported)) if !supported.starts_with("(n/a") => format!(
-            "it does not take the mechanism of this login (set kafka.sasl_mechanism to one of its own: {supported})"
+            "it does not support the mechanism of this login (set kafka.sasl_mechanism to one of: {supported})"
         ),
         _ => {
             let reason = reported.strip_prefix("SASL authentication error: ").unwrap_or(reported);
@@ -80,7 +80,7 @@ fn login(config: &KafkaConfig, reported: &str) -> String {
     }
 }
 
-/// The library's complaints begin with the listener's URL: "sasl_ssl://127.0.0.1:9093/bootstrap: SSL handshake …".
+/// The library's errors begin with the listener's URL: "sasl_ssl://127.0.0.1:9093/bootstrap: SSL handshake …".
 fn without_address(reported: &str) -> &str {
     match reported.split_once(": ") {
         Some((address, rest)) if address.contains('/') && !address.contains(' ') => rest,
@@ -97,8 +97,8 @@ fn name(protocol: SecurityProtocol) -> &'static str {
     }
 }
 
-/// Looks at the first bootstrap server that takes a connection.
-async fn look(config: &KafkaConfig) -> Option<String> {
+/// Probes the first bootstrap server that accepts a connection.
+async fn probe(config: &KafkaConfig) -> Option<String> {
     for server in &config.bootstrap_servers {
         let (host, port) = match server.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && !port.contains(']') => (host, port.parse().ok()?),
@@ -112,7 +112,7 @@ async fn look(config: &KafkaConfig) -> Option<String> {
             }
             SecurityProtocol::Plaintext | SecurityProtocol::SaslPlaintext => {
                 let with_tls = match config.security_protocol {
-                    SecurityProtocol::Plaintext => "SSL, or SASL_SSL where it asks for a password",
+                    SecurityProtocol::Plaintext => "SSL, or SASL_SSL if it asks for a password",
                     _ => "SASL_SSL",
                 };
                 speaks_tls(stream).await.then(|| {
@@ -128,10 +128,10 @@ async fn look(config: &KafkaConfig) -> Option<String> {
 }
 
 async fn refused_handshake(config: &KafkaConfig, host: &str, stream: TcpStream) -> Option<String> {
-    // Without a file the library trusts the system's authorities, which rustls does not know.
+    // Without a file the library trusts the system's authorities, which this handshake does not load.
     let ca = config.ssl_ca_location.as_deref()?;
     let own = config.ssl_certificate_location.as_deref().zip(config.ssl_key_location.as_deref());
-    // A key with a password is the library's to read.
+    // Only the library can read a key with a password.
     let own = own.filter(|_| config.ssl_key_password.is_none());
     let client = tls::client_config(&SETTINGS, ca, own).ok()?;
     let server = ServerName::try_from(host.to_owned()).ok()?;
@@ -139,7 +139,7 @@ async fn refused_handshake(config: &KafkaConfig, host: &str, stream: TcpStream) 
     let failure = match TlsConnector::from(client).connect(server, stream).await {
         Err(error) => error,
         // With TLS 1.3 a broker refuses a client's certificate only after the handshake.
-        Ok(mut stream) => match timeout(AFTERTHOUGHT, stream.read_u8()).await {
+        Ok(mut stream) => match timeout(LATE_REFUSAL, stream.read_u8()).await {
             Ok(Err(error)) => error,
             _ => return None,
         },
@@ -147,7 +147,7 @@ async fn refused_handshake(config: &KafkaConfig, host: &str, stream: TcpStream) 
     tls::explain(&failure, &SETTINGS, has_own)
 }
 
-/// Whether the other side answers a ClientHello with a record of TLS.
+/// Whether the other side answers a ClientHello with a TLS record.
 async fn speaks_tls(mut stream: TcpStream) -> bool {
     const HANDSHAKE: u8 = 22;
     const ALERT: u8 = 21;
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_refused_login_names_the_user_and_the_mechanisms_that_there_are() {
+    async fn a_refused_login_names_the_user_and_the_supported_mechanisms() {
         let config = KafkaConfig { sasl_username: Some("iot".into()), ..Default::default() };
         let reported = "sasl_ssl://127.0.0.1:9093/bootstrap: SASL authentication error: invalid credentials";
         let reason = explain(&config, Some(reported)).await.unwrap();
@@ -186,11 +186,11 @@ mod tests {
         let reported = "sasl_ssl://a:1/2: SASL PLAIN mechanism handshake failed: Broker: Unsupported SASL mechanism: \
                         broker's supported mechanisms: SCRAM-SHA-512";
         let reason = explain(&config, Some(reported)).await.unwrap();
-        assert!(reason.ends_with("(set kafka.sasl_mechanism to one of its own: SCRAM-SHA-512)"), "{reason}");
+        assert!(reason.ends_with("(set kafka.sasl_mechanism to one of: SCRAM-SHA-512)"), "{reason}");
     }
 
     #[tokio::test]
-    async fn a_broker_that_is_away_is_not_said_to_refuse() {
+    async fn an_unavailable_broker_is_not_reported_as_refusing() {
         let config = KafkaConfig { bootstrap_servers: vec!["127.0.0.1:1".into()], ..Default::default() };
         assert_eq!(
             explain(&config, Some("127.0.0.1:1/bootstrap: Connect to … failed: Connection refused")).await,

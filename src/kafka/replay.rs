@@ -1,4 +1,4 @@
-//! Sending dead letters to their topic again, once what made them unreadable is mended.
+//! Sending dead letters to their topic again, once the cause is fixed.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,11 +21,11 @@ pub struct Replayer {
 
 type OnDelivery = Box<dyn Fn(Delivery) + Send + Sync>;
 
-/// Why the first message that was not taken was not.
+/// Why the first message that was not accepted was refused.
 type Failure = Arc<OnceLock<KafkaError>>;
 
 impl Replayer {
-    /// Letters that are sent before they are waited for and marked.
+    /// Letters sent before their acknowledgements are awaited and they are marked.
     const CHUNK: usize = 1_000;
 
     pub fn new(config: &KafkaConfig) -> Result<Self, Error> {
@@ -46,15 +46,16 @@ impl Replayer {
         Ok(Self { source, marks, failure, sent: Vec::new() })
     }
 
-    /// Sends a letter. It is marked once the broker has it; a crash in between sends it twice, which stores one row.
+    /// Sends a letter. It is marked once the brokers have acknowledged it; a crash in between sends it twice, which stores
+    /// one row.
     pub fn send(&mut self, letter: &StoredLetter) -> Result<(), Error> {
         self.offer(&self.source, letter.key.as_deref().unwrap_or_default(), &letter.payload)?;
         self.sent.push(letter.id);
-        if self.sent.len() >= Self::CHUNK { self.settle() } else { Ok(()) }
+        if self.sent.len() >= Self::CHUNK { self.finish() } else { Ok(()) }
     }
 
     /// Waits until all that was sent is acknowledged, and marks it.
-    pub fn settle(&mut self) -> Result<(), Error> {
+    pub fn finish(&mut self) -> Result<(), Error> {
         self.wait(&self.source, "replay dead letters")?;
         for id in std::mem::take(&mut self.sent) {
             self.offer(&self.marks, MARK, id.to_string().as_bytes())?;

@@ -1,4 +1,4 @@
-//! What a topic keeps, and how much of it came since a moment.
+//! What a topic keeps, and which of it came since a given time.
 
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
@@ -12,9 +12,9 @@ use crate::config::KafkaConfig;
 /// A topic's own limits, as the broker applies them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// `None` where messages are kept however old they are.
+    /// `None` if messages are kept whatever their age.
     pub milliseconds: Option<i64>,
-    /// By partition; `None` where messages are kept however many they are.
+    /// Per partition; `None` if messages are kept whatever their size.
     pub bytes: Option<i64>,
     /// Only the newest message of each key is kept.
     pub is_compacted: bool,
@@ -42,7 +42,10 @@ pub async fn retention(config: &KafkaConfig, topic: &str) -> Result<Retention, E
         Some(Err(code)) if super::is_denial(code) => return Err(Error::denied(action(), code)),
         Some(Err(code)) => return Err(Error::Rejected { action: action(), reason: code.to_string() }),
         None => {
-            return Err(Error::Rejected { action: action(), reason: "there was no answer for it".into() });
+            return Err(Error::Rejected {
+                action: action(),
+                reason: "the broker gave no answer for it".into(),
+            });
         }
     };
     let entry = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());
@@ -51,8 +54,8 @@ pub async fn retention(config: &KafkaConfig, topic: &str) -> Result<Retention, E
     Ok(Retention { milliseconds: limit("retention.ms"), bytes: limit("retention.bytes"), is_compacted })
 }
 
-/// Of each partition, the offset of the first message from `moment` (milliseconds since the epoch) on; `None` where
-/// there is none.
+/// Of each partition, the offset of the first message at or after `moment` (milliseconds since the epoch); `None` if there
+/// is none.
 pub async fn offsets_since(
     config: &KafkaConfig,
     topic: &str,
@@ -61,7 +64,7 @@ pub async fn offsets_since(
 ) -> Result<Vec<Option<i64>>, Error> {
     let (config, topic) = (config.clone(), topic.to_owned());
     blocking(move || {
-        let failed = |cause| Error::client(format!("look for a moment in the topic {topic:?}"), cause);
+        let failed = |cause| Error::client(format!("find an offset by time in the topic {topic:?}"), cause);
         let mut client = client_config(&config);
         client.set("group.id", &config.group).set("enable.auto.commit", "false");
         let consumer: BaseConsumer<Reporting> =

@@ -1,4 +1,4 @@
-//! Single messages to a topic beside the readings, each with its own acknowledgement.
+//! Single messages to a topic other than that of the readings, each with its own acknowledgement.
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
@@ -14,21 +14,21 @@ use crate::config::KafkaConfig;
 pub(crate) struct Sender {
     inner: FutureProducer<Reporting>,
     topic: String,
-    /// What the topic is to people: "dead-letter".
+    /// What the topic is for users: "dead-letter".
     what: &'static str,
 }
 
 impl Sender {
     pub fn new(config: &KafkaConfig, topic: String, what: &'static str) -> Result<Self, Error> {
         let mut client = producer_config(config);
-        // The brokers say what is too large; the library's own limit is lower than their default.
+        // The brokers decide what is too large; the library's own limit is lower than their default.
         set_default(&mut client, config, "message.max.bytes", "100000000");
         let inner = client.create_with_context(Reporting::default()).map_err(Error::building(config))?;
         Ok(Self { inner, topic, what })
     }
 
-    /// Queues the message before it returns, so that messages leave in the order of these calls. The future ends once all
-    /// in-sync replicas have it; a full queue is an error that passes by itself.
+    /// Queues the message before it returns, so that messages are sent in the order of these calls. The future ends once
+    /// all in-sync replicas have it; a full queue is a transient error.
     pub fn send(
         &self,
         key: Option<&[u8]>,

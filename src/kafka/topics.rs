@@ -17,17 +17,17 @@ use crate::config::KafkaConfig;
 /// Twice the brokers' default for messages.
 const DEAD_LETTER_MAX_BYTES: &str = "2097152";
 
-/// How often a question's client is asked what it has to report.
+/// How often the client of a request is polled for its events.
 const EVENT_INTERVAL: Duration = Duration::from_millis(50);
-/// A broker that has not answered by then is looked at, and again after each interval.
-const LOOK_AFTER: Duration = Duration::from_millis(700);
-const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+/// A broker that has not answered by then is probed, and again after each interval.
+const PROBE_AFTER: Duration = Duration::from_millis(700);
+const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 
 /// What [`ensure`] found or did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ensured {
     Created,
-    /// It was there, with this many partitions; it is left as it is.
+    /// It exists with this number of partitions, and is left as it is.
     Exists {
         partitions: i32,
     },
@@ -37,20 +37,20 @@ pub enum Ensured {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     pub partitions: i32,
-    /// Replicas of the partition that has the fewest.
+    /// Number of replicas of the partition that has the fewest.
     pub replicas: i32,
-    /// Partitions that have no leader now: nothing can be written to or read from them.
+    /// Partitions without a leader: nothing can be written to or read from them.
     pub leaderless: Vec<i32>,
 }
 
-/// Creates `topic` unless it is there already.
+/// Creates `topic` unless it exists.
 pub async fn ensure(
     config: &KafkaConfig,
     topic: &str,
     partitions: i32,
     replication: i32,
 ) -> Result<Ensured, Error> {
-    // Asking first also gives an unreachable broker its own error, with the reason the admin client would swallow.
+    // Describing it first also gives an unreachable broker its own error, with the reason that the admin client drops.
     match describe(config, topic).await {
         Ok(Description { partitions, .. }) => return Ok(Ensured::Exists { partitions }),
         Err(Error::MissingTopic { .. }) => {}
@@ -66,7 +66,7 @@ pub async fn ensure(
     }
     let timeout = config.request_timeout;
     let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
-    // The library keeps its own deadline; the second one is for a library that does not.
+    // The library has its own deadline; this one holds if the library's does not.
     let created =
         tokio::time::timeout(timeout + Duration::from_secs(5), admin.create_topics([&new], &options)).await;
     let results = match created {
@@ -80,7 +80,7 @@ pub async fn ensure(
             wait_until_led(config, topic).await?;
             Ok(Ensured::Created)
         }
-        // Somebody else created it in between.
+        // Another client created it in between.
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {
             let partitions = describe(config, topic).await?.partitions;
             Ok(Ensured::Exists { partitions })
@@ -93,7 +93,7 @@ pub async fn ensure(
     }
 }
 
-/// A new topic exists before its partitions have leaders; whoever asked for it wants to use it.
+/// A new topic exists before its partitions have leaders, and the caller wants to use it.
 async fn wait_until_led(config: &KafkaConfig, topic: &str) -> Result<(), Error> {
     let deadline = Instant::now() + config.request_timeout;
     loop {
@@ -128,13 +128,13 @@ fn rejection(code: RDKafkaErrorCode, replication: i32) -> String {
     }
 }
 
-/// Partitions and replicas of `topic`; [`Error::MissingTopic`] where there is none.
+/// Partitions and replicas of `topic`; [`Error::MissingTopic`] if it does not exist.
 pub async fn describe(config: &KafkaConfig, topic: &str) -> Result<Description, Error> {
     let topic = topic.to_owned();
     ask(config, move |probe| probe.describe(&topic)).await
 }
 
-/// The number of brokers that the cluster knows. A broker that has just started may answer before it has registered.
+/// The number of registered brokers. A broker that has just started may answer before it is registered.
 pub async fn brokers(config: &KafkaConfig) -> Result<usize, Error> {
     ask(config, Probe::brokers).await
 }
@@ -168,8 +168,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Puts questions to the brokers. The library would try until the deadline to be let in; a refusal that waiting does
-/// not mend is said as soon as it is known.
+/// Sends requests to the brokers. The library retries a refused login until the deadline; a refusal that waiting does not
+/// fix is returned as soon as it is known.
 pub(super) async fn ask<T: Send + 'static>(
     config: &KafkaConfig,
     questions: impl FnOnce(&Probe) -> Result<T, Error> + Send + 'static,
@@ -179,7 +179,7 @@ pub(super) async fn ask<T: Send + 'static>(
     tokio::select! {
         answer = blocking(move || questions(&asked)) => match answer {
             Err(error @ Error::Unreachable { .. }) => {
-                // With its time over, a broker that only hangs up on us is one that will not have us.
+                // At the deadline, a broker that only closes connections is one that refuses them.
                 let reported = probe.complaint.refusal().or_else(|| probe.complaint.last());
                 Err(probe.refusal(reported).await.unwrap_or(error))
             }
@@ -189,8 +189,8 @@ pub(super) async fn ask<T: Send + 'static>(
     }
 }
 
-/// A client for questions alone. All its questions share one deadline, so that a topic of many partitions on a
-/// silent broker does not cost a deadline each.
+/// A client for requests alone. All its requests share one deadline, so that a topic with many partitions on a silent
+/// broker does not cost one deadline per partition.
 pub(super) struct Probe {
     config: KafkaConfig,
     pub(super) client: BaseProducer<Reporting>,
@@ -204,7 +204,7 @@ impl Probe {
         let context = Reporting::default();
         let complaint = context.complaint.clone();
         let mut client = client_config(config);
-        // A question must not create the topic that it asks for.
+        // A request must not create the topic that it asks about.
         client.set("allow.auto.create.topics", "false");
         Ok(Self {
             config: config.clone(),
@@ -215,13 +215,13 @@ impl Probe {
         })
     }
 
-    /// Resolves once it is certain that no broker will have us.
+    /// Resolves once it is certain that the brokers refuse this client.
     async fn refused(&self) -> Error {
-        let mut looks_at = Instant::now() + LOOK_AFTER;
+        let mut probe_at = Instant::now() + PROBE_AFTER;
         while !self.has_answered.load(Ordering::Relaxed) {
             tokio::time::sleep(EVENT_INTERVAL).await;
-            self.hear();
-            let is_due = Instant::now() >= looks_at;
+            self.poll_events();
+            let is_due = Instant::now() >= probe_at;
             let reported = self.complaint.refusal();
             if (is_due || reported.is_some())
                 && let Some(error) = self.refusal(reported).await
@@ -229,7 +229,7 @@ impl Probe {
                 return error;
             }
             if is_due {
-                looks_at = Instant::now() + LOOK_INTERVAL;
+                probe_at = Instant::now() + PROBE_INTERVAL;
             }
         }
         std::future::pending().await
@@ -241,8 +241,8 @@ impl Probe {
         Some(Error::Refused { servers: servers(&self.config), reason })
     }
 
-    /// Takes in what the client has to report.
-    fn hear(&self) {
+    /// Handles the events that the client has queued.
+    fn poll_events(&self) {
         for _ in 0..100 {
             self.client.poll(Duration::ZERO);
         }
@@ -270,7 +270,7 @@ impl Probe {
         };
         let mut position = find(&metadata);
         if position.is_none() {
-            // The list leaves out what this user may not see; asked for by name, it is said.
+            // The list omits what this user may not see; a request by name reports it.
             metadata = self.metadata(Some(topic), "look for the topic")?;
             let denied = metadata.topics().iter().find_map(|found| found.error().map(RDKafkaErrorCode::from));
             if let Some(code) = denied.filter(|code| is_denial(*code)) {
@@ -305,9 +305,9 @@ impl Probe {
             .map_err(|error| self.explain(error, &format!("ask for the offsets of {topic}/{partition}")))
     }
 
-    /// A timeout says nothing by itself: the reason is in the events the client has queued meanwhile.
+    /// A timeout explains nothing by itself: the reason is in the events that the client has queued meanwhile.
     pub(super) fn explain(&self, error: KafkaError, action: &str) -> Error {
-        self.hear();
+        self.poll_events();
         match is_unreachable(&error) || is_refusal(&error) {
             true => unreachable(&self.config, self.complaint.refusal().or_else(|| self.complaint.last())),
             false => Error::client(action, error),
@@ -320,8 +320,8 @@ fn servers(config: &KafkaConfig) -> String {
 }
 
 fn unreachable(config: &KafkaConfig, reason: Option<String>) -> Error {
-    // "Connection refused" is what everybody assumes; anything else (a name that does not resolve, a broker that
-    // advertises an address we cannot reach) is worth the words.
+    // "Connection refused" is what users assume; other reasons (a name that does not resolve, a broker that advertises an
+    // unreachable address) are worth printing.
     let reason = reason.filter(|reason| !reason.contains("Connection refused"));
     Error::Unreachable { servers: servers(config), within: config.request_timeout, reason }
 }
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broker_that_is_not_there_is_said_within_the_deadline() {
+    async fn an_unavailable_broker_is_reported_within_the_deadline() {
         let begin = Instant::now();
         let error = ensure(&config("127.0.0.1:1"), "readings", 1, 1).await.unwrap_err();
         assert_eq!(

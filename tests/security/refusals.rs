@@ -275,7 +275,7 @@ fn a_user_without_permission_on_a_topic_is_told_so() -> anyhow::Result<()> {
         &group,
         1,
         &["-q", "ingest", "--until-end"],
-        &["as the group \"somebody_elses\"", "not authorized for the group", "ACL"],
+        &["as the consumer group \"somebody_elses\"", "not authorized for the consumer group", "ACL"],
     )?;
     let topic = with(&place, INGEST, &[("KAFKA_TOPIC", "sec_another")])?;
     refused(

@@ -211,7 +211,7 @@ fn a_withdrawn_permission_of_kafka_ends_ingest_without_loss() -> anyhow::Result<
     user.acl(&["--remove", "--force"], ["--group", &place.name], "Read")?;
     send(&place, 200)?;
     let finished = ingest.end(AT_ONCE)?;
-    ended_without_loss(&place, &finished, &["not authorized for the group", "ACL"], 1700)
+    ended_without_loss(&place, &finished, &["not authorized for the consumer group", "ACL"], 1700)
 }
 
 /// Passes bytes on, until its connections are cut.

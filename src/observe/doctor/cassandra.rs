@@ -11,7 +11,7 @@ use super::machine::is_loopback;
 use super::{Check, Finding, failed, failed_by, ok, skipped, warning};
 use crate::cassandra::{Error, Session};
 use crate::config::Config;
-use crate::kafka::{groups, retention, topics};
+use crate::kafka::{consumer_groups, retention, topics};
 use crate::observe::exporter::cassandra::{DISK, Watch};
 use crate::observe::status::{LocalDisk, Section, Status};
 use crate::servers::membership::checks::{EVERYWHERE, Keyspace, keyspaces};
@@ -325,7 +325,7 @@ async fn messages(
     let partitions = i32::try_from(watermarks.len()).unwrap_or(i32::MAX);
     let since = chrono::Utc::now().timestamp_millis() - i64::try_from(RECENT.as_millis()).unwrap_or(i64::MAX);
     let begun = retention::offsets_since(kafka, &kafka.topic, partitions, since).await?;
-    let committed = groups::committed(kafka, &kafka.topic, partitions).await?;
+    let committed = consumer_groups::committed(kafka, &kafka.topic, partitions).await?;
     let recent = watermarks.iter().zip(&begun).map(|((_, end), begun)| begun.map_or(0, |begun| end - begun));
     Ok(Growth {
         table_bytes,

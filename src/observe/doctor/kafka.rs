@@ -4,7 +4,7 @@ use super::machine::is_loopback;
 use super::{Check, Finding, failed, failed_by, ok, skipped, warning};
 use crate::config::{Config, KafkaConfig, SecurityProtocol};
 use crate::kafka::retention::{Retention, retention};
-use crate::kafka::{Error, groups, topics};
+use crate::kafka::{Error, consumer_groups, topics};
 use crate::observe::status::kafka::{Group, Kafka, age};
 use crate::observe::status::{KAFKA_DEADLINE, Section, Status};
 
@@ -122,7 +122,7 @@ async fn positions(config: &KafkaConfig, kafka: &Kafka) -> Result<Vec<Position>,
     let say = |error: Error| error.to_string();
     let (watermarks, committed) = tokio::join!(
         topics::watermarks(config, &config.topic),
-        groups::committed(config, &config.topic, count)
+        consumer_groups::committed(config, &config.topic, count)
     );
     let (watermarks, committed) = (watermarks.map_err(say)?, committed.map_err(say)?);
     let both = watermarks.into_iter().zip(committed);

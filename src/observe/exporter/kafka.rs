@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::config::KafkaConfig;
-use crate::kafka::groups::{self, Committed};
+use crate::kafka::consumer_groups::{self, Committed};
 use crate::kafka::overview::{Overview, Partition, Topic, overview};
 use crate::kafka::reader::{Span, Step, TopicReader};
 use crate::observe::exporter::snapshot::{Definition, Sheet};
@@ -156,7 +156,7 @@ impl Watch {
         if !self.wanted.is_empty() {
             return self.wanted.clone();
         }
-        let listed = overview.groups.iter().flatten().map(|group| group.name.clone());
+        let listed = overview.consumer_groups.iter().flatten().map(|group| group.name.clone());
         let mut groups: BTreeSet<String> = listed.collect();
         groups.remove(&self.config.group);
         if groups.len() >= MAX_GROUPS {
@@ -179,7 +179,7 @@ impl Watch {
             .topics
             .iter()
             .map(|topic| (topic.name.clone(), i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX)));
-        let committed = groups::committed_of_topics(&config, topics.collect()).await?;
+        let committed = consumer_groups::committed_of_topics(&config, topics.collect()).await?;
         for (topic, committed) in overview.topics.iter().zip(committed) {
             // A group that has not begun has everything before it; of others, only what they have begun is known.
             let is_ours = group == self.config.group && topic.name == self.config.topic;
@@ -298,7 +298,7 @@ fn describe(sheet: &mut Sheet, overview: &Overview) {
             sheet.set(&UNDER_REPLICATED, &labels, truth(partition.is_under_replicated()));
         }
     }
-    for group in overview.groups.iter().flatten() {
+    for group in overview.consumer_groups.iter().flatten() {
         sheet.set(&MEMBERS, &[&group.name], group.members as f64);
     }
 }

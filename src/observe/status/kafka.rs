@@ -168,7 +168,7 @@ fn of(config: &KafkaConfig, sheet: &Sheet, overview: &Overview) -> Kafka {
     let (lags, seconds) = (values(&LAG), values(&LAG_SECONDS));
     // A partition whose oldest message could not be read may be the one that is furthest behind.
     let is_whole = !lags.is_empty() && lags.len() == seconds.len();
-    let members = overview.groups.as_ref().map(|groups| {
+    let members = overview.consumer_groups.as_ref().map(|groups| {
         groups.iter().find(|group| group.name == config.group).map_or(0, |group| group.members)
     });
     Kafka {

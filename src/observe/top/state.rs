@@ -62,7 +62,7 @@ impl KafkaLook {
             };
             topic.partitions.iter().map(partition).collect()
         });
-        let members = overview.groups.as_ref().map(|groups| {
+        let members = overview.consumer_groups.as_ref().map(|groups| {
             groups.iter().find(|group| group.name == config.group).map_or(0, |group| group.members)
         });
         Self {

@@ -1,4 +1,4 @@
-//! What a consumer group has committed, asked from outside of it.
+//! What a consumer group has committed, read without joining it.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,13 @@ use super::Error;
 use super::client::{Reporting, client_config};
 use super::topics::blocking;
 use crate::config::KafkaConfig;
+use crate::retry::RetryPolicy;
 
-/// Between two questions to a coordinator that is not there yet.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Between two requests to a coordinator that is not available yet.
+const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_millis(400));
 
-/// The first question about any group makes the topic that groups are kept in, and its coordinators take a moment.
+/// The first request about any consumer group creates the topic that groups are stored in, and its coordinators take a
+/// moment to start.
 fn is_not_ready(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
     matches!(
@@ -23,17 +25,17 @@ fn is_not_ready(error: &KafkaError) -> bool {
     )
 }
 
-/// What a group has committed of a topic, by partition number; `None` where it never committed.
+/// What a consumer group has committed of a topic, by partition number; `None` if it never committed.
 pub type Committed = Vec<Option<i64>>;
 
-/// The offset after the last message that the group of the configuration has finished, by partition number; `None`
-/// where it never committed.
+/// The offset after the last message that the configured consumer group has finished, by partition number; `None` if it
+/// never committed.
 pub async fn committed(config: &KafkaConfig, topic: &str, partitions: i32) -> Result<Committed, Error> {
     let topics = vec![(topic.to_owned(), partitions)];
     Ok(committed_of_topics(config, topics).await?.pop().unwrap_or_default())
 }
 
-/// The same of several topics, each with its number of partitions, in one question.
+/// As [`committed`], of several topics, each with its number of partitions, in one request.
 pub async fn committed_of_topics(
     config: &KafkaConfig,
     topics: Vec<(String, i32)>,
@@ -41,7 +43,7 @@ pub async fn committed_of_topics(
     let config = config.clone();
     blocking(move || {
         let failed = |source| Error::Client {
-            action: format!("read the offsets that group {:?} has committed", config.group),
+            action: format!("read the committed offsets of the consumer group {:?}", config.group),
             cause: source,
         };
         let mut client = client_config(&config);
@@ -54,6 +56,7 @@ pub async fn committed_of_topics(
             list.add_partition_range(topic, 0, partitions - 1);
         }
         let deadline = Instant::now() + config.request_timeout;
+        let mut delays = RETRY.delays();
         let list = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let answer = consumer.committed_offsets(list.clone(), left).and_then(|list| {
@@ -63,7 +66,9 @@ pub async fn committed_of_topics(
                 Ok(list)
             });
             match answer {
-                Err(error) if is_not_ready(&error) && left > PAUSE => std::thread::sleep(PAUSE),
+                Err(error) if is_not_ready(&error) && !left.is_zero() => {
+                    std::thread::sleep(delays.next_delay().min(left));
+                }
                 answer => break answer.map_err(failed)?,
             }
         };
