@@ -1,12 +1,12 @@
 //! What every fault stands on: three nodes and a broker that can be killed and frozen, a load through them, a watch
 //! on its progress, and the audit at the end.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -20,15 +20,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::lab::{binary, complain, eventually};
+use crate::support::{Program, complain, eventually};
 
 const ADDRESS: &str = "127.0.43.1";
 pub const NODES: [&str; 3] = ["127.0.43.1", "127.0.43.2", "127.0.43.3"];
 const PARTITIONS: &str = "4";
 
-fn settings() -> BTreeMap<String, String> {
+fn program() -> Program {
     let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fault-servers");
-    [
+    Program::new([
         ("IOTCTL_LOCAL_ADDRESS", ADDRESS),
         ("IOTCTL_LOCAL_DATA_DIR", data.to_str().expect("a target directory with a UTF-8 path")),
         ("IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT", "17800"),
@@ -36,20 +36,24 @@ fn settings() -> BTreeMap<String, String> {
         ("IOTCTL_CASSANDRA_CONTACT_POINTS", "127.0.43.1:9042,127.0.43.2:9042,127.0.43.3:9042"),
         ("IOTCTL_KAFKA_BOOTSTRAP_SERVERS", "127.0.43.1:9092"),
         ("IOTCTL_KAFKA_PARTITIONS", PARTITIONS),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
+    ])
 }
 
 /// Three nodes and a broker.
-pub struct Servers {
-    settings: BTreeMap<String, String>,
+pub struct Servers(Program);
+
+impl Deref for Servers {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.0
+    }
 }
 
 impl Servers {
     pub fn start() -> anyhow::Result<Self> {
-        let servers = Self { settings: settings() };
-        let up = servers.command(&["up", "--nodes", "3"]).stdout(Stdio::null()).status()?;
+        let servers = Self(program());
+        let up = servers.command("up --nodes 3").stdout(Stdio::null()).status()?;
         ensure!(up.success(), "`iotctl up --nodes 3` failed");
         Ok(servers)
     }
@@ -58,19 +62,13 @@ impl Servers {
         if std::env::var_os("IOTCTL_TEST_KEEP").is_some() {
             return Ok(());
         }
-        let down = self.command(&["-q", "down", "--purge", "--yes"]).stdout(Stdio::null()).status()?;
+        let down = self.command("-q down --purge --yes").stdout(Stdio::null()).status()?;
         ensure!(down.success(), "`iotctl down` failed");
         Ok(())
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = binary(&self.settings);
-        command.args(arguments);
-        command
-    }
-
     fn status(&self) -> anyhow::Result<Vec<Value>> {
-        let output = self.command(&["-q", "status", "--local", "--format", "json"]).output()?;
+        let output = self.command("-q status --local --format json").output()?;
         let status: Value = serde_json::from_slice(&output.stdout).context("`iotctl status` gave no JSON")?;
         Ok(status["local"].as_array().context("`iotctl status` lists no servers")?.clone())
     }
@@ -85,7 +83,7 @@ impl Servers {
 
     /// The directory of a server.
     pub fn dir(&self, server: &str) -> PathBuf {
-        PathBuf::from(&self.settings["IOTCTL_LOCAL_DATA_DIR"]).join(server)
+        PathBuf::from(self.setting("IOTCTL_LOCAL_DATA_DIR")).join(server)
     }
 
     /// Sends a signal to `cassandra-1` … `cassandra-3` or `kafka`.
@@ -107,19 +105,9 @@ impl Servers {
         Ok(Frozen(pid))
     }
 
-    /// Runs a command that tends the servers, such as `node add`.
-    pub fn ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = self.command(arguments).output()?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "iotctl {}: {stderr}", arguments.join(" "));
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
     /// Starts what does not run, and waits until all answer.
     pub fn up(&self) -> anyhow::Result<()> {
-        let output = self.command(&["-q", "up"]).output()?;
-        ensure!(output.status.success(), "`iotctl up`: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
+        self.ok("-q up").map(|_| ())
     }
 }
 
@@ -134,7 +122,7 @@ impl Drop for Frozen {
 /// One fault's keyspace, topic, ledger and load.
 pub struct Bench {
     pub name: String,
-    settings: BTreeMap<String, String>,
+    program: Program,
     ledger: PathBuf,
     folder: PathBuf,
     watch: Watch,
@@ -152,53 +140,45 @@ pub struct Outcome {
     pub written: u64,
 }
 
+impl Deref for Bench {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
+    }
+}
+
+impl DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut Program {
+        &mut self.program
+    }
+}
+
 impl Bench {
     pub fn new(name: &str) -> anyhow::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let unique = format!("f{}_{}_{name}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut settings = settings();
+        let mut program = program();
         for variable in ["IOTCTL_CASSANDRA_KEYSPACE", "IOTCTL_KAFKA_TOPIC", "IOTCTL_KAFKA_GROUP"] {
-            settings.insert(variable.into(), unique.clone());
+            program.set(variable, &unique);
         }
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults").join(&unique);
         std::fs::create_dir_all(&folder)?;
         let bench = Self {
             name: name.to_owned(),
-            settings,
+            program,
             ledger: folder.join("ledger"),
             folder,
             watch: Watch::new(),
             ingests: Vec::new(),
             simulate: None,
         };
-        bench.ok(&["-q", "schema", "apply"])?;
+        bench.ok("-q schema apply")?;
         Ok(bench)
     }
 
     pub fn topic(&self) -> &str {
-        &self.settings["IOTCTL_KAFKA_TOPIC"]
-    }
-
-    pub fn set(&mut self, variable: &str, value: &str) {
-        self.settings.insert(variable.into(), value.into());
-    }
-
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = binary(&self.settings);
-        command.args(arguments);
-        command
-    }
-
-    pub fn ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = self.command(arguments).output()?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "iotctl {}: {stderr}", arguments.join(" "));
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    /// Starts a command that is to be killed.
-    pub fn spawn(&self, arguments: &[&str]) -> anyhow::Result<Child> {
-        Ok(self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+        self.setting("IOTCTL_KAFKA_TOPIC")
     }
 
     fn log(&self, name: &str) -> anyhow::Result<Stdio> {
@@ -207,15 +187,15 @@ impl Bench {
 
     /// Starts a load of disorderly readings that all go into the ledger.
     pub fn load(&mut self, rate: u32, seconds: u32) -> anyhow::Result<()> {
-        self.load_with(rate, seconds, &["--malformed", "0.001"])
+        self.load_with(rate, seconds, "--malformed 0.001")
     }
 
-    pub fn load_with(&mut self, rate: u32, seconds: u32, more: &[&str]) -> anyhow::Result<()> {
-        let (rate, duration) = (rate.to_string(), format!("{seconds}s"));
+    pub fn load_with(&mut self, rate: u32, seconds: u32, more: &str) -> anyhow::Result<()> {
         let ledger = self.ledger.to_str().context("a path in UTF-8")?.to_owned();
-        let mut command = self.command(&["-q", "simulate", "--rate", &rate, "--duration", &duration]);
-        command.args(["--ledger", &ledger, "--sensors", "500", "--late", "0.01", "--duplicate", "0.01"]);
-        command.args(["--out-of-order", "0.01", "--missing", "0.05"]).args(more);
+        let disorder = "--late 0.01 --duplicate 0.01 --out-of-order 0.01 --missing 0.05";
+        let mut command = self.command(&format!(
+            "-q simulate --rate {rate} --duration {seconds}s --ledger '{ledger}' --sensors 500 {disorder} {more}"
+        ));
         self.simulate = Some(command.stdout(Stdio::null()).stderr(self.log("simulate.log")?).spawn()?);
         Ok(())
     }
@@ -243,7 +223,7 @@ impl Bench {
         static PORT: AtomicU16 = AtomicU16::new(17900 + 100);
         let port = PORT.fetch_add(1, Ordering::Relaxed);
         let address = format!("{ADDRESS}:{port}");
-        let mut command = self.command(&["-q", "ingest", "--metrics-addr", &address]);
+        let mut command = self.command(&format!("-q ingest --metrics-addr {address}"));
         let child = command.stdout(Stdio::null()).stderr(self.log("ingest.log")?).spawn()?;
         self.ingests.push(child);
         self.watch.add(address);
@@ -304,13 +284,12 @@ impl Bench {
                 child.wait()?;
             }
         }
-        let report: Value =
-            serde_json::from_str(&self.ok(&["-q", "ingest", "--until-end", "--format", "json"])?)?;
+        let report = self.json("-q ingest --until-end --format json")?;
         let drained = report["rows"].as_u64().unwrap_or(0);
         let (audit, code) = self.audit()?;
         let written = rates.last().map_or(0, |(_, rows)| *rows) + drained;
         let outcome = Outcome { audit, stall, rates, written };
-        outcome.tell(&self.name);
+        outcome.print(&self.name);
         ensure!(code == Some(0) && outcome.audit["is_sound"] == true, "unsound: {:#}", outcome.audit);
         ensure!(outcome.audit["topic"]["not_committed"] == 0, "not drained: {:#}", outcome.audit);
         ensure!(outcome.audit["compared"]["stored"].as_u64() > Some(0), "nothing ran: {:#}", outcome.audit);
@@ -342,7 +321,7 @@ impl Drop for Bench {
 }
 
 impl Outcome {
-    fn tell(&self, name: &str) {
+    fn print(&self, name: &str) {
         let audit = &self.audit;
         complain(&format!(
             "  {name}: {} acknowledged, {} stored, {} missing, {} dead letters, {} rows written beyond, longest stall {:.1} s",

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 
 use crate::bench::Bench;
-use crate::lab::{complain, eventually};
+use crate::support::{complain, eventually};
 
 crate::faults!(
     short: [killed_four_times, committing_before_storing_is_found_out, terminated_in_the_middle],
@@ -77,7 +77,7 @@ fn twenty_rebalances() -> anyhow::Result<()> {
 fn committing_before_storing_is_found_out() -> anyhow::Result<()> {
     const LOST: usize = 1_000;
     let mut bench = Bench::new("control")?;
-    bench.load_with(4000, 3, &[])?;
+    bench.load_with(4000, 3, "")?;
     std::thread::sleep(Duration::from_secs(4));
     let topic = bench.topic().to_owned();
     let config = KafkaConfig { bootstrap_servers: vec!["127.0.43.1:9092".into()], ..Default::default() };

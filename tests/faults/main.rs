@@ -9,14 +9,6 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod bench;
-#[path = "../integration/lab.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    unused_macros,
-    reason = "shared with the integration tests, which use all of it"
-)]
-mod lab;
 
 mod brokers;
 mod ingests;
@@ -24,6 +16,8 @@ mod messages;
 mod nodes;
 mod remote;
 mod rollups;
+#[path = "../support/mod.rs"]
+mod support;
 
 /// The servers, from before the first test until after the last.
 static SERVERS: std::sync::OnceLock<bench::Servers> = std::sync::OnceLock::new();
@@ -75,13 +69,13 @@ fn main() -> ExitCode {
     match bench::Servers::start() {
         Ok(servers) => SERVERS.get_or_init(|| servers),
         Err(error) => {
-            lab::complain(&format!("cannot start the servers: {error:#}"));
+            support::complain(&format!("cannot start the servers: {error:#}"));
             return ExitCode::FAILURE;
         }
     };
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Err(error) = servers().stop() {
-        lab::complain(&format!("cannot stop the servers: {error:#}"));
+        support::complain(&format!("cannot stop the servers: {error:#}"));
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::bench::Bench;
-use crate::lab::{eventually, message};
+use crate::support::{eventually, message};
 
 crate::faults!(
     short: [
@@ -18,7 +18,7 @@ crate::faults!(
 
 fn half_of_the_messages_are_malformed() -> anyhow::Result<()> {
     let mut bench = Bench::new("flood")?;
-    bench.load_with(4000, 10, &["--malformed", "0.5"])?;
+    bench.load_with(4000, 10, "--malformed 0.5")?;
     let ingest = bench.ingest()?;
     bench.await_flow()?;
     ensure!(bench.ingest_runs(ingest)?, "ingest ended");

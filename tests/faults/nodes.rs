@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
 
 use crate::bench::{Bench, Outcome};
-use crate::lab::{complain, eventually};
 use crate::servers;
+use crate::support::{complain, eventually};
 
 crate::faults!(
     short: [what_would_leave_a_mess_is_refused, the_first_node_is_killed, a_node_is_frozen_for_ten_seconds, two_of_three_nodes_are_frozen],
@@ -313,7 +313,6 @@ fn an_addition_and_a_decommission_are_killed() -> anyhow::Result<()> {
         let mut killed = bench.spawn(&add)?;
         std::thread::sleep(Duration::from_millis(moment));
         killed.kill()?;
-        killed.wait()?;
     }
     // Nothing else may begin before it is seen through.
     let other = servers().ok(&["-q", "node", "decommission", "cassandra-2", "--yes"]);
@@ -326,7 +325,6 @@ fn an_addition_and_a_decommission_are_killed() -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(moment));
         // It may be done by then.
         killed.kill()?;
-        killed.wait()?;
     }
     let list = servers().ok(&["-q", "node", "list", "--format", "json"])?;
     let list: serde_json::Value = serde_json::from_str(&list)?;

@@ -9,8 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::bench::Bench;
-use crate::lab::{complain, eventually};
 use crate::servers;
+use crate::support::{complain, eventually};
 
 crate::faults!(short: [], long: [an_operators_own_machines]);
 
@@ -225,7 +225,6 @@ fn an_operators_own_machines() -> anyhow::Result<()> {
     let mut killed = bench.spawn(&["-q", "node", "add"])?;
     await_state(&bench, "joining")?;
     killed.kill()?;
-    killed.wait()?;
     // Whoever knows nothing of it sees that somebody is joining.
     bench.set("IOTCTL_CLUSTER_JOURNAL_DIR", "/nonexistent");
     refused(&bench, &["decommission", "127.0.43.3", "--dry-run"], &["127.0.43.4 is joining"])?;
@@ -235,7 +234,6 @@ fn an_operators_own_machines() -> anyhow::Result<()> {
     let mut killed = bench.spawn(&[&["-q", "node"], &leave[..]].concat())?;
     await_state(&bench, "leaving")?;
     killed.kill()?;
-    killed.wait()?;
     bench.set("IOTCTL_CLUSTER_JOURNAL_DIR", "/nonexistent");
     refused(&bench, &["decommission", "127.0.43.3", "--dry-run"], &["127.0.43.4 is leaving"])?;
     machine.configure(&mut bench);

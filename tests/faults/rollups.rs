@@ -9,7 +9,7 @@ use iotctl::config::Config;
 use serde_json::Value;
 
 use crate::bench::{Bench, NODES};
-use crate::lab::{complain, eventually};
+use crate::support::{complain, eventually};
 
 crate::faults!(short: [a_killed_rollup_and_a_frozen_node_leave_nothing_wrong], long: []);
 
@@ -50,10 +50,9 @@ fn a_killed_rollup_and_a_frozen_node_leave_nothing_wrong() -> anyhow::Result<()>
     let mut seen = 0;
     eventually("the rollup is in the middle of its work", Duration::from_secs(60), || {
         seen = covered(&bench)?;
-        Ok(seen > 0 || killed.try_wait()?.is_some())
+        Ok(seen > 0 || !killed.is_running()?)
     })?;
     killed.kill()?;
-    killed.wait()?;
     let left = covered(&bench)?;
     complain(&format!("  killed when {seen} hours were covered, {left} are"));
     ensure!(left > 0 && left < HOURS, "{left} of {HOURS} hours: the kill did not come in the middle");

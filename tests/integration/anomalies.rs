@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::lab::{Lab, message};
+use crate::support::{Lab, message};
 
 crate::trials!(
     a_limit_finds_what_a_full_scan_finds,

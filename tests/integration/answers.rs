@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::ensure;
 
-use crate::lab::{Lab, message};
+use crate::support::{Lab, message};
 
 crate::trials!(
     extremes_are_those_of_a_full_scan,
@@ -22,30 +22,10 @@ const START: i64 = 1_793_491_200_000;
 /// A small fleet's hours, with gaps, duplicates and late readings.
 fn fleet() -> anyhow::Result<Lab> {
     let lab = Lab::new("fleet")?;
-    lab.ok(&[
-        "-q",
-        "simulate",
-        "--rate",
-        "0",
-        "--count",
-        "20000",
-        "--sensors",
-        "60",
-        "--locations",
-        "3",
-        "--start",
-        "2026-11-01T00:00:00Z",
-        "--step",
-        "1m",
-        "--missing",
-        "0.05",
-        "--duplicate",
-        "0.02",
-        "--late",
-        "0.02",
-        "--format",
-        "json",
-    ])?;
+    lab.simulate(
+        "--count 20000 --sensors 60 --locations 3 --start 2026-11-01T00:00:00Z --step 1m \
+         --missing 0.05 --duplicate 0.02 --late 0.02",
+    )?;
     lab.ingest()?;
     Ok(lab)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use serde_json::Value;
 
-use crate::lab::{Lab, message};
+use crate::support::{Lab, message};
 
 crate::trials!(
     a_sound_run_is_found_sound_with_and_without_its_ledger,
@@ -49,30 +49,10 @@ fn a_sound_run_is_found_sound_with_and_without_its_ledger() -> anyhow::Result<()
     let folder = tempfile::tempdir()?;
     let ledger = folder.path().join("ledger");
     let ledger = ledger.to_str().unwrap_or_default();
-    lab.ok(&[
-        "-q",
-        "simulate",
-        "--rate",
-        "0",
-        "--count",
-        "30000",
-        "--sensors",
-        "200",
-        "--start",
-        "2026-11-01T00:00:00Z",
-        "--step",
-        "10s",
-        "--late",
-        "0.02",
-        "--out-of-order",
-        "0.02",
-        "--duplicate",
-        "0.05",
-        "--malformed",
-        "0.01",
-        "--ledger",
-        ledger,
-    ])?;
+    lab.simulate(&format!(
+        "--count 30000 --sensors 200 --start 2026-11-01T00:00:00Z --step 10s --late 0.02 \
+         --out-of-order 0.02 --duplicate 0.05 --malformed 0.01 --ledger {ledger}"
+    ))?;
     let report = lab.ingest()?;
     for arguments in [&["--ledger", ledger][..], &[]] {
         let audited = audit(&lab, arguments)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use crate::lab::{Lab, NOBODY, message};
+use crate::support::{Lab, NOBODY, contains, eventually, message};
 
 crate::trials!(
     no_cassandra_is_one_line_with_the_remedy,
@@ -16,7 +16,7 @@ crate::trials!(
     a_missing_topic_names_schema_apply,
     an_unknown_metric_lists_the_known_ones,
     an_inverted_range_is_a_usage_error,
-    an_unknown_location_is_said_with_what_there_is,
+    an_unknown_location_lists_the_known_ones,
     a_bad_filter_points_at_the_place,
     an_unknown_setting_is_refused_with_its_source,
     a_replication_factor_beyond_the_nodes_is_refused,
@@ -27,35 +27,27 @@ crate::trials!(
     metrics_health_and_readiness_are_served,
 );
 
-fn contains(text: &str, parts: &[&str]) -> anyhow::Result<()> {
-    for part in parts {
-        ensure!(text.contains(part), "{part:?} is not in: {text}");
-    }
-    Ok(())
-}
-
 fn no_cassandra_is_one_line_with_the_remedy() -> anyhow::Result<()> {
     let lab = Lab::bare("nocass")?;
-    for arguments in [
-        &["--contact-points", NOBODY, "ingest"][..],
-        &["--contact-points", NOBODY, "query", "--location", "a", "--device-type", "b"],
-        &["--contact-points", NOBODY, "extremes", "--metric", "temperature"],
-        &["--contact-points", NOBODY, "schema", "apply"],
-        &["--contact-points", NOBODY, "sensors"],
+    for command in [
+        "ingest",
+        "query --location a --device-type b",
+        "extremes --metric temperature",
+        "schema apply",
+        "sensors",
     ] {
-        contains(&lab.fails(1, arguments)?, &[NOBODY, "iotctl up", "cassandra.contact_points"])?;
+        let error = lab.fails(1, &format!("--contact-points {NOBODY} {command}"))?;
+        contains(&error, &[NOBODY, "iotctl up", "cassandra.contact_points"])?;
     }
     Ok(())
 }
 
 fn no_kafka_is_one_line_with_the_remedy() -> anyhow::Result<()> {
     let lab = Lab::new("nokafka")?;
-    for arguments in [
-        &["--brokers", NOBODY, "-O", "kafka.request_timeout=2s", "-q", "ingest"][..],
-        &["--brokers", NOBODY, "-O", "kafka.request_timeout=2s", "-q", "simulate", "--count", "5"],
-    ] {
+    for command in ["ingest", "simulate --count 5"] {
         let started = Instant::now();
-        contains(&lab.fails(1, arguments)?, &[NOBODY, "iotctl up", "kafka.bootstrap_servers"])?;
+        let error = lab.fails(1, &format!("--brokers {NOBODY} -O kafka.request_timeout=2s -q {command}"))?;
+        contains(&error, &[NOBODY, "iotctl up", "kafka.bootstrap_servers"])?;
         ensure!(started.elapsed() < Duration::from_secs(10), "it took {:?}", started.elapsed());
     }
     Ok(())
@@ -63,13 +55,11 @@ fn no_kafka_is_one_line_with_the_remedy() -> anyhow::Result<()> {
 
 fn a_missing_keyspace_names_schema_apply() -> anyhow::Result<()> {
     let lab = Lab::bare("nokeyspace")?;
-    for arguments in [
-        &["-q", "ingest"][..],
-        &["-q", "query", "--location", "a", "--device-type", "b"],
-        &["-q", "extremes", "--metric", "temperature"],
-        &["-q", "sensors"],
-    ] {
-        contains(&lab.fails(1, arguments)?, &[&lab.name, "iotctl schema apply"])?;
+    for command in
+        ["ingest", "query --location a --device-type b", "extremes --metric temperature", "sensors"]
+    {
+        let error = lab.fails(1, &format!("-q {command}"))?;
+        contains(&error, &[&format!("keyspace {} does not exist (run `iotctl schema apply`", lab.name)])?;
     }
     Ok(())
 }
@@ -77,16 +67,22 @@ fn a_missing_keyspace_names_schema_apply() -> anyhow::Result<()> {
 fn a_missing_table_names_schema_check() -> anyhow::Result<()> {
     let lab = Lab::new("notable")?;
     lab.cql("DROP TABLE {ks}.iot_sensor_metrics")?;
-    contains(&lab.fails(1, &["-q", "ingest"])?, &["iotctl schema"])
+    let remedy = "(compare the tables with `iotctl schema check`)";
+    contains(&lab.fails(1, "-q ingest")?, &["iot_sensor_metrics", remedy])?;
+    // The remedy names the table, and what it recommends works.
+    let checked = lab.run("-q schema check")?;
+    ensure!(checked.code == Some(1), "{checked:#?}");
+    contains(&format!("{}{}", checked.stdout, checked.stderr), &["iot_sensor_metrics", "missing"])?;
+    lab.ok("-q schema apply")?;
+    lab.ingest()?;
+    Ok(())
 }
 
 fn a_missing_topic_names_schema_apply() -> anyhow::Result<()> {
     let lab = Lab::new("notopic")?;
-    for arguments in [
-        &["--topic", "nowhere", "-q", "ingest"][..],
-        &["--topic", "nowhere", "-q", "simulate", "--count", "5"],
-    ] {
-        contains(&lab.fails(1, arguments)?, &["nowhere", "iotctl schema apply"])?;
+    for command in ["ingest", "simulate --count 5"] {
+        let error = lab.fails(1, &format!("--topic nowhere -q {command}"))?;
+        contains(&error, &["nowhere", "iotctl schema apply"])?;
     }
     Ok(())
 }
@@ -102,22 +98,22 @@ fn with_a_reading(name: &str) -> anyhow::Result<Lab> {
 
 fn an_unknown_metric_lists_the_known_ones() -> anyhow::Result<()> {
     let lab = with_a_reading("nometric")?;
-    let error = lab.fails(2, &["-q", "extremes", "--metric", "temprature"])?;
+    let error = lab.fails(2, "-q extremes --metric temprature")?;
     contains(&error, &["temprature", "temperature", "gas_concentration", "vibration"])
 }
 
 fn an_inverted_range_is_a_usage_error() -> anyhow::Result<()> {
     let lab = Lab::bare("range")?;
-    let range = ["--from", "2026-11-02", "--to", "2026-11-01"];
-    let query = [&["-q", "query", "--location", "a", "--device-type", "b"][..], &range].concat();
-    contains(&lab.fails(2, &query)?, &["--from", "--to"])?;
-    let extremes = [&["-q", "extremes", "--metric", "temperature"][..], &range].concat();
-    contains(&lab.fails(2, &extremes)?, &["--from", "--to"])
+    for command in ["query --location a --device-type b", "extremes --metric temperature"] {
+        let error = lab.fails(2, &format!("-q {command} --from 2026-11-02 --to 2026-11-01"))?;
+        contains(&error, &["--from", "--to"])?;
+    }
+    Ok(())
 }
 
-fn an_unknown_location_is_said_with_what_there_is() -> anyhow::Result<()> {
+fn an_unknown_location_lists_the_known_ones() -> anyhow::Result<()> {
     let lab = with_a_reading("nolocation")?;
-    let error = lab.fails(1, &["-q", "query", "--location", "plant-l", "--device-type", "thermostat"])?;
+    let error = lab.fails(1, "-q query --location plant-l --device-type thermostat")?;
     contains(&error, &["plant-l", "plant-1"])
 }
 
@@ -131,35 +127,32 @@ fn a_bad_filter_points_at_the_place() -> anyhow::Result<()> {
 
 fn an_unknown_setting_is_refused_with_its_source() -> anyhow::Result<()> {
     let mut lab = Lab::bare("settings")?;
-    contains(
-        &lab.fails(2, &["-O", "kafka.topik=a", "config", "show"])?,
-        &["kafka.topik", "-O", "kafka.topic"],
-    )?;
+    contains(&lab.fails(2, "-O kafka.topik=a config show")?, &["kafka.topik", "-O", "kafka.topic"])?;
     lab.set("IOTCTL_KAFKA_TOPIK", "a");
-    contains(&lab.fails(2, &["status"])?, &["IOTCTL_KAFKA_TOPIK"])
+    contains(&lab.fails(2, "status")?, &["IOTCTL_KAFKA_TOPIK"])
 }
 
 fn a_replication_factor_beyond_the_nodes_is_refused() -> anyhow::Result<()> {
     let lab = Lab::bare("factor")?;
-    let error = lab.fails(1, &["-q", "schema", "apply", "--replication-factor", "3"])?;
+    let error = lab.fails(1, "-q schema apply --replication-factor 3")?;
     contains(&error, &["--replication-factor 1"])
 }
 
 fn a_table_of_another_shape_stops_schema_apply() -> anyhow::Result<()> {
     let lab = Lab::new("shape")?;
     lab.cql("ALTER TABLE {ks}.iot_latest DROP humidity")?;
-    let finished = lab.run(&["-q", "schema", "apply"])?;
+    let finished = lab.run("-q schema apply")?;
     ensure!(finished.code == Some(1), "{finished:#?}");
     contains(&format!("{}{}", finished.stdout, finished.stderr), &["iot_latest", "humidity"])?;
-    ensure!(lab.run(&["-q", "schema", "check"])?.code == Some(1));
+    ensure!(lab.run("-q schema check")?.code == Some(1));
     Ok(())
 }
 
 fn schema_apply_twice_changes_nothing() -> anyhow::Result<()> {
     let lab = Lab::new("twice")?;
     let before = lab.cql("SELECT JSON * FROM system_schema.tables WHERE keyspace_name = '{ks}'")?;
-    lab.ok(&["-q", "schema", "apply"])?;
-    lab.ok(&["-q", "schema", "check"])?;
+    lab.ok("-q schema apply")?;
+    lab.ok("-q schema check")?;
     let after = lab.cql("SELECT JSON * FROM system_schema.tables WHERE keyspace_name = '{ks}'")?;
     let texts = |rows: &iotctl::cassandra::Rows| {
         rows.iter().map(|row| row.get::<String>(0)).collect::<Result<Vec<_>, _>>()
@@ -174,16 +167,16 @@ fn a_closed_pipe_ends_the_command_quietly() -> anyhow::Result<()> {
     lab.send((0..20_000).map(|n| message("plant-1", n, at + n as i64, "")))?;
     lab.ingest()?;
     for arguments in [
-        &["query", "--location", "plant-1", "--device-type", "thermostat", "--format", "csv"][..],
-        &["simulate", "--stdout", "--rate", "0", "--count", "500000"],
+        "query --location plant-1 --device-type thermostat --format csv",
+        "simulate --stdout --rate 0 --count 500000",
     ] {
         let mut child = lab.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let mut first = String::new();
         BufReader::new(child.stdout.take().context("a pipe")?).read_line(&mut first)?;
-        ensure!(!first.is_empty(), "{arguments:?}: no first line");
+        ensure!(!first.is_empty(), "{arguments}: no first line");
         let output = child.wait_with_output()?;
         let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.code() == Some(0), "{arguments:?}: {:?} {stderr}", output.status);
+        ensure!(output.status.code() == Some(0), "{arguments}: {:?} {stderr}", output.status);
         ensure!(!stderr.contains("error") && !stderr.contains("panic"), "{stderr}");
     }
     Ok(())
@@ -196,17 +189,8 @@ fn flags_win_over_the_environment_and_that_over_the_file() -> anyhow::Result<()>
     std::fs::write(&file, "[kafka]\ntopic = \"from-file\"\npartitions = 7\n[ingest]\nbatch_rows = 17\n")?;
     lab.set("IOTCTL_KAFKA_TOPIC", "from-environment");
     lab.set("IOTCTL_KAFKA_PARTITIONS", "5");
-    let shown = lab.ok(&[
-        "--config",
-        file.to_str().unwrap_or_default(),
-        "--topic",
-        "from-flag",
-        "config",
-        "show",
-        "--format",
-        "json",
-    ])?;
-    let shown: serde_json::Value = serde_json::from_str(&shown)?;
+    let shown =
+        lab.json(&format!("--config {} --topic from-flag config show --format json", file.display()))?;
     ensure!(shown["kafka.topic"]["value"] == "from-flag", "{}", shown["kafka.topic"]);
     ensure!(shown["kafka.partitions"]["value"] == 5, "{}", shown["kafka.partitions"]);
     ensure!(shown["ingest.batch_rows"]["value"] == 17, "{}", shown["ingest.batch_rows"]);
@@ -217,7 +201,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() -> anyhow::Result<()>
 fn metrics_health_and_readiness_are_served() -> anyhow::Result<()> {
     let lab = with_a_reading("metrics")?;
     let address = "127.0.42.1:19464";
-    let mut ingest = lab.spawn(&["-q", "ingest", "--metrics-addr", address])?;
+    let mut ingest = lab.spawn(&format!("-q ingest --metrics-addr {address}"))?;
     let get = |path: &str| -> anyhow::Result<String> {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(address)?;
@@ -227,12 +211,12 @@ fn metrics_health_and_readiness_are_served() -> anyhow::Result<()> {
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     };
-    crate::lab::eventually("it is ready", Duration::from_secs(20), || {
+    eventually("it is ready", Duration::from_secs(20), || {
         Ok(get("/readyz").is_ok_and(|answer| answer.contains("200 OK")))
     })?;
     ensure!(get("/healthz")?.contains("200 OK"));
     lab.send((0..10).map(|n| message("plant-1", n, chrono::Utc::now().timestamp_millis(), "")))?;
-    crate::lab::eventually("the rows are counted", Duration::from_secs(10), || {
+    eventually("the rows are counted", Duration::from_secs(10), || {
         Ok(get("/metrics")?.contains("\niotctl_ingest_rows_total 10\n"))
     })?;
     contains(

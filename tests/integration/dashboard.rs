@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use crate::lab::{CASSANDRA, Lab, NOBODY, eventually, message};
+use crate::support::{CASSANDRA, Lab, NOBODY, eventually, message};
 
 crate::trials!(
     answers_are_those_of_the_commands,
@@ -92,28 +92,10 @@ fn fleet(name: &str) -> anyhow::Result<Lab> {
     let lab = Lab::new(name)?;
     let start =
         (chrono::Utc::now() - chrono::TimeDelta::hours(5)).to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-    lab.ok(&[
-        "-q",
-        "simulate",
-        "--rate",
-        "0",
-        "--count",
-        "6000",
-        "--sensors",
-        "20",
-        "--locations",
-        "2",
-        "--start",
-        &start,
-        "--step",
-        "1m",
-        "--missing",
-        "0.05",
-        "--extremes",
-        "0.005",
-        "--format",
-        "json",
-    ])?;
+    lab.simulate(&format!(
+        "--count 6000 --sensors 20 --locations 2 --start {start} --step 1m --missing 0.05 \
+         --extremes 0.005"
+    ))?;
     // One that has been silent for hours.
     let old = chrono::Utc::now().timestamp_millis() - 4 * 3_600_000;
     lab.send([message("plant-1", 77, old, r#","temperature":20.5"#)])?;

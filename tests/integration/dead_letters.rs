@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, OwnedMessage};
 use rdkafka::{ClientConfig, Message};
 
-use crate::lab::{KAFKA, Lab, message};
+use crate::support::{KAFKA, Lab, message};
 
 crate::trials!(
     dead_letters_keep_their_bytes_and_say_why,

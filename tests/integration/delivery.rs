@@ -8,7 +8,7 @@ use iotctl::kafka::topics;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::lab::{KAFKA, Lab, eventually};
+use crate::support::{KAFKA, Lab, eventually};
 
 crate::trials!(
     a_commit_never_passes_a_reading_that_is_not_stored,
@@ -62,24 +62,10 @@ fn a_commit_never_passes_a_reading_that_is_not_stored() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("ledger");
     let count = 60_000;
-    lab.ok(&[
-        "-q",
-        "simulate",
-        "--rate",
-        "0",
-        "--count",
-        &count.to_string(),
-        "--sensors",
-        "500",
-        "--start",
-        "2026-11-01T00:00:00Z",
-        "--step",
-        "10s",
-        "--ledger",
-        path.to_str().unwrap_or_default(),
-        "--format",
-        "json",
-    ])?;
+    lab.simulate(&format!(
+        "--count {count} --sensors 500 --start 2026-11-01T00:00:00Z --step 10s --ledger {}",
+        path.display()
+    ))?;
     let ledger = ledger(&path)?;
     ensure!(ledger.len() == count, "{} of {count} in the ledger", ledger.len());
     let mut seen_partial = false;
@@ -113,18 +99,7 @@ fn a_commit_never_passes_a_reading_that_is_not_stored() -> anyhow::Result<()> {
 fn two_ingests_share_the_work_and_lose_nothing_when_one_leaves() -> anyhow::Result<()> {
     let lab = Lab::new("rebalance")?;
     let mut first = lab.spawn(&["-q", "ingest"])?;
-    let mut simulation = lab.spawn(&[
-        "-q",
-        "simulate",
-        "--rate",
-        "2000",
-        "--duration",
-        "12s",
-        "--sensors",
-        "200",
-        "--format",
-        "json",
-    ])?;
+    let mut simulation = lab.spawn("-q simulate --rate 2000 --duration 12s --sensors 200")?;
     std::thread::sleep(Duration::from_secs(3));
     let mut second = lab.spawn(&["-q", "ingest"])?;
     std::thread::sleep(Duration::from_secs(4));
@@ -144,20 +119,7 @@ fn two_ingests_share_the_work_and_lose_nothing_when_one_leaves() -> anyhow::Resu
 
 fn a_terminated_ingest_stores_and_commits_what_it_took() -> anyhow::Result<()> {
     let lab = Lab::new("sigterm")?;
-    lab.ok(&[
-        "-q",
-        "simulate",
-        "--rate",
-        "0",
-        "--count",
-        "100000",
-        "--start",
-        "2026-11-01T00:00:00Z",
-        "--step",
-        "10s",
-        "--format",
-        "json",
-    ])?;
+    lab.simulate("--count 100000 --start 2026-11-01T00:00:00Z --step 10s")?;
     let mut ingest = lab.spawn(&["-q", "ingest"])?;
     eventually("ingest is in the middle", Duration::from_secs(20), || Ok(lab.stored()? > 0))?;
     ensure!(ingest.terminate()? == Some(0), "a stopped ingest did its work");
@@ -172,16 +134,7 @@ fn a_terminated_ingest_stores_and_commits_what_it_took() -> anyhow::Result<()> {
 fn readings_sent_while_ingest_runs_are_all_found() -> anyhow::Result<()> {
     let lab = Lab::new("beside")?;
     let mut ingest = lab.spawn(&["-q", "ingest"])?;
-    let report: serde_json::Value = serde_json::from_str(&lab.ok(&[
-        "-q",
-        "simulate",
-        "--rate",
-        "5000",
-        "--duration",
-        "6s",
-        "--format",
-        "json",
-    ])?)?;
+    let report = lab.json("-q simulate --rate 5000 --duration 6s --format json")?;
     ensure!(report["acknowledged"] == 30_000, "{report}");
     eventually("all rows are stored", Duration::from_secs(10), || Ok(lab.stored()? == 30_000))?;
     ensure!(ingest.terminate()? == Some(0));

@@ -10,7 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::delivery::committed;
-use crate::lab::{Lab, eventually, message, scrape};
+use crate::support::{Lab, eventually, message, scrape};
 
 crate::trials!(
     alerts_are_what_a_look_at_all_readings_calls_for,

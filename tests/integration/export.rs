@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::RowAccessor as _;
 
-use crate::lab::Lab;
+use crate::support::Lab;
 
 crate::trials![
     a_folder_holds_what_query_prints_and_goes_on_where_it_stopped,
@@ -67,25 +67,10 @@ fn parse(ndjson: &str) -> anyhow::Result<Readings> {
 /// Stores some rounds of a small fleet, twice with two widths of bucket, so that every reading has a copy.
 fn stored(name: &str) -> anyhow::Result<(Lab, Readings)> {
     let lab = Lab::new(name)?;
-    lab.ok(&[
-        "simulate",
-        "--rate",
-        "0",
-        "--count",
-        "2000",
-        "--sensors",
-        "20",
-        "--locations",
-        "1",
-        "--device-types",
-        "thermostat",
-        "--start",
-        "2026-01-31T22:30:00Z",
-        "--step",
-        "1m",
-        "--missing",
-        "0.2",
-    ])?;
+    lab.simulate(
+        "--count 2000 --sensors 20 --locations 1 --device-types thermostat \
+         --start 2026-01-31T22:30:00Z --step 1m --missing 0.2",
+    )?;
     lab.ok(&["ingest", "--until-end"])?;
     let again = format!("{}_again", lab.name);
     lab.ok(&["-O", "schema.bucket=30m", "-O", &format!("kafka.group={again}"), "ingest", "--until-end"])?;
@@ -151,8 +136,7 @@ fn text_formats_and_one_file_agree() -> anyhow::Result<()> {
 fn an_export_that_is_stopped_or_killed_goes_on_where_it_was() -> anyhow::Result<()> {
     let lab = Lab::new("export_killed")?;
     let count = 60_000;
-    let simulate = ["-q", "simulate", "--rate", "0", "--sensors", "100", "--start", "2026-11-01T00:00:00Z"];
-    lab.ok(&[&simulate[..], &["--step", "20m", "--count", &count.to_string()]].concat())?;
+    lab.simulate(&format!("--sensors 100 --start 2026-11-01T00:00:00Z --step 20m --count {count}"))?;
     lab.ingest()?;
     let whole = lab.ok(&["-q", "export", "--format", "ndjson", "--output", "-"])?;
     let expected = parse(&whole)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use crate::lab::{Lab, eventually, message, scrape};
+use crate::support::{Lab, eventually, message, scrape};
 
 crate::trials!(
     a_known_season_is_continued_and_stored,
@@ -113,10 +113,8 @@ fn anomalies_are_scored_against_labels() -> anyhow::Result<()> {
     let lab = Lab::new("scores")?;
     let ledger = tempfile::NamedTempFile::new()?;
     let path = ledger.path().to_str().context("a path")?;
-    let fleet =
-        ["--sensors", "20", "--locations", "1", "--start", "2026-10-01T00:00:00Z", "--count", "20000"];
-    let send = ["-q", "simulate", "--rate", "0", "--extremes", "0.005", "--ledger", path];
-    lab.ok(&[&send[..], &fleet[..]].concat())?;
+    let fleet = "--sensors 20 --locations 1 --start 2026-10-01T00:00:00Z --count 20000";
+    lab.simulate(&format!("{fleet} --extremes 0.005 --ledger {path}"))?;
     lab.ingest()?;
     let score = |file: &str, rest: &[&str]| -> anyhow::Result<Value> {
         let ask = ["-q", "anomalies", "--metric", "temperature", "--format", "ndjson", "--score", file];

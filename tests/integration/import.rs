@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::lab::{Lab, message};
 use crate::rollups::{age_marks, roll};
+use crate::support::{Lab, message};
 
 crate::trials!(
     what_was_exported_comes_back_in_each_format_and_each_way,
@@ -34,9 +34,8 @@ fn path(path: &Path) -> anyhow::Result<&str> {
 
 fn what_was_exported_comes_back_in_each_format_and_each_way() -> anyhow::Result<()> {
     let source = Lab::new("import_source")?;
-    let simulated = ["simulate", "--rate", "0", "--count", "3000", "--sensors", "20", "--locations", "1"];
-    let more = ["--start", "2026-11-01T22:30:00Z", "--step", "1m", "--missing", "0.2", "-q"];
-    source.ok(&[&simulated[..], &more[..]].concat())?;
+    let times = "--start 2026-11-01T22:30:00Z --step 1m";
+    source.simulate(&format!("--count 3000 --sensors 20 --locations 1 {times} --missing 0.2"))?;
     source.ingest()?;
     // Names that have to be quoted, and a metric of no column.
     source.send([message(

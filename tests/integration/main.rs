@@ -7,8 +7,6 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-mod lab;
-
 mod anomalies;
 mod answers;
 mod audit;
@@ -28,8 +26,10 @@ mod schema;
 mod servers;
 mod simulation;
 mod status;
+#[path = "../support/mod.rs"]
+mod support;
 
-pub(crate) use lab::trials;
+pub(crate) use support::trials;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -62,16 +62,16 @@ fn main() -> ExitCode {
     if arguments.list {
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
-    let servers = match lab::Servers::start() {
+    let servers = match support::Servers::start() {
         Ok(servers) => servers,
         Err(error) => {
-            lab::complain(&format!("cannot start the test servers: {error:#}"));
+            support::complain(&format!("cannot start the test servers: {error:#}"));
             return ExitCode::FAILURE;
         }
     };
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Err(error) = servers.stop() {
-        lab::complain(&format!("cannot stop the test servers: {error:#}"));
+        support::complain(&format!("cannot stop the test servers: {error:#}"));
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use crate::lab::{Lab, message};
+use crate::support::{Lab, message};
 
 crate::trials!(only_whole_buckets_of_before_the_moment_go, nothing_is_deleted_unasked);
 

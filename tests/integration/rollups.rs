@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use crate::lab::{Lab, message};
+use crate::support::{Lab, message};
 
 crate::trials!(
     statistics_are_those_of_brute_force_from_rollups_and_from_rows,
@@ -306,7 +306,7 @@ fn ingest_computes_rollups_beside_its_work() -> anyhow::Result<()> {
     lab.ingest()?;
     age_marks(&lab)?;
     let mut ingest = lab.spawn(&["-q", "ingest"])?;
-    crate::lab::eventually("rollups", std::time::Duration::from_secs(90), || {
+    crate::support::eventually("rollups", std::time::Duration::from_secs(90), || {
         Ok(lab.cql("SELECT start FROM {ks}.rollup_coverage")?.len() == 126)
     })?;
     ensure!(ingest.terminate()? == Some(0));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, ensure};
 use serde_json::json;
 
-use crate::lab::{Lab, message};
+use crate::support::{Lab, message};
 
 crate::trials!(
     every_column_comes_back_as_it_was_sent,
@@ -75,26 +75,7 @@ fn missing_values_write_no_cell_and_no_tombstone() -> anyhow::Result<()> {
 
 fn replaying_a_topic_changes_nothing() -> anyhow::Result<()> {
     let mut lab = Lab::new("replay")?;
-    lab.ok(&[
-        "-q",
-        "simulate",
-        "--rate",
-        "0",
-        "--count",
-        "3000",
-        "--sensors",
-        "50",
-        "--duplicate",
-        "0.05",
-        "--late",
-        "0.05",
-        "--missing",
-        "0.1",
-        "--out-of-order",
-        "0.05",
-        "--format",
-        "json",
-    ])?;
+    lab.simulate("--count 3000 --sensors 50 --duplicate 0.05 --late 0.05 --missing 0.1 --out-of-order 0.05")?;
     lab.ingest()?;
     let dump = |lab: &Lab| -> anyhow::Result<Vec<String>> {
         let rows = lab.cql("SELECT JSON * FROM {ks}.iot_sensor_metrics")?;

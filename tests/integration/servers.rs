@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-use crate::lab::Lab;
+use crate::support::Lab;
 
 crate::trials!(up_again_is_a_no_op_that_says_so, kafka_with_a_real_zookeeper_carries_readings);
 
@@ -12,18 +12,18 @@ fn up_again_is_a_no_op_that_says_so() -> anyhow::Result<()> {
     let lab = Lab::bare("again")?;
     let pids = |lab: &Lab| -> anyhow::Result<Vec<serde_json::Value>> {
         // Its exit code says that this lab has no schema.
-        let status = lab.run(&["-q", "status", "--format", "json"])?;
+        let status = lab.run("-q status --format json")?;
         let status: serde_json::Value = serde_json::from_str(&status.stdout)?;
         let servers = status["local"].as_array().cloned().unwrap_or_default();
         Ok(servers.into_iter().map(|server| server["pid"].clone()).collect())
     };
     let before = pids(&lab)?;
     ensure!(before.len() >= 2 && before.iter().all(serde_json::Value::is_u64), "{before:?}");
-    let again = lab.run(&["up"])?;
+    let again = lab.run("up")?;
     ensure!(again.code == Some(0), "{again:#?}");
     ensure!(again.stderr.contains("already"), "{again:#?}");
     ensure!(pids(&lab)? == before, "other processes run now");
-    let more = lab.run(&["up", "--nodes", "3"])?;
+    let more = lab.run("up --nodes 3")?;
     ensure!(more.code != Some(0) && more.stderr.contains("iotctl down"), "{more:#?}");
     Ok(())
 }
@@ -46,16 +46,16 @@ fn kafka_with_a_real_zookeeper_carries_readings() -> anyhow::Result<()> {
         lab.set(variable, value);
     }
     let work = || -> anyhow::Result<()> {
-        lab.ok(&["-q", "up", "--kafka", "zookeeper"])?;
-        lab.ok(&["-q", "schema", "apply"])?;
-        let status = lab.ok(&["-q", "status", "--format", "json"])?.to_lowercase();
+        lab.ok("-q up --kafka zookeeper")?;
+        lab.ok("-q schema apply")?;
+        let status = lab.ok("-q status --format json")?.to_lowercase();
         ensure!(status.contains("zookeeper"), "{status}");
-        lab.ok(&["-q", "simulate", "--rate", "0", "--count", "2000", "--format", "json"])?;
+        lab.simulate("--count 2000")?;
         ensure!(lab.ingest()?["rows"] == 2000);
         Ok(())
     };
     let result = work();
-    let down = lab.run(&["-q", "down"])?;
+    let down = lab.run("-q down")?;
     result?;
     ensure!(down.code == Some(0), "{down:#?}");
     std::thread::sleep(Duration::from_millis(200));

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::ensure;
 use iotctl::kafka::topics;
 
-use crate::lab::Lab;
+use crate::support::Lab;
 
 crate::trials!(
     the_rate_is_held,
@@ -16,16 +16,7 @@ crate::trials!(
 
 fn the_rate_is_held() -> anyhow::Result<()> {
     let lab = Lab::new("rate")?;
-    let report: serde_json::Value = serde_json::from_str(&lab.ok(&[
-        "-q",
-        "simulate",
-        "--rate",
-        "3000",
-        "--duration",
-        "5s",
-        "--format",
-        "json",
-    ])?)?;
+    let report = lab.json("-q simulate --rate 3000 --duration 5s --format json")?;
     let sent = report["sent"].as_f64().unwrap_or_default();
     ensure!((sent - 15_000.0).abs() <= 75.0, "{sent} sent instead of 15,000 within 0.5 %");
     ensure!(report["acknowledged"] == report["sent"], "{report}");
@@ -47,22 +38,11 @@ fn a_recorded_csv_is_replayed_with_its_columns_mapped() -> anyhow::Result<()> {
             32.0 + 1.8 * f64::from(minute)
         )?;
     }
-    lab.ok(&[
-        "-q",
-        "simulate",
-        "--replay",
-        file.path().to_str().unwrap_or_default(),
-        "--rate",
-        "0",
-        "--map",
-        "timestamp=recorded_timestamp,value=temperature",
-        "--set",
-        "location=plant-1,device_type=machine",
-        "--unit",
-        "temperature=fahrenheit",
-        "--format",
-        "json",
-    ])?;
+    lab.simulate(&format!(
+        "--replay {} --map timestamp=recorded_timestamp,value=temperature \
+         --set location=plant-1,device_type=machine --unit temperature=fahrenheit",
+        file.path().display()
+    ))?;
     lab.ingest()?;
     let rows = lab.query("machine", &["--order", "asc"])?;
     ensure!(rows.len() == 120, "{} rows", rows.len());
@@ -76,18 +56,7 @@ fn a_recorded_csv_is_replayed_with_its_columns_mapped() -> anyhow::Result<()> {
 
 fn every_malformed_message_becomes_a_dead_letter() -> anyhow::Result<()> {
     let lab = Lab::new("malformed")?;
-    let report: serde_json::Value = serde_json::from_str(&lab.ok(&[
-        "-q",
-        "simulate",
-        "--rate",
-        "0",
-        "--count",
-        "5000",
-        "--malformed",
-        "0.2",
-        "--format",
-        "json",
-    ])?)?;
+    let report = lab.simulate("--count 5000 --malformed 0.2")?;
     let malformed = report["malformed"].as_u64().unwrap_or_default();
     ensure!(malformed > 500, "{report}");
     let ingested = lab.ingest()?;
@@ -99,18 +68,7 @@ fn the_ledger_lists_what_the_broker_acknowledged() -> anyhow::Result<()> {
     let lab = Lab::new("ledger")?;
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("ledger");
-    lab.ok(&[
-        "-q",
-        "simulate",
-        "--rate",
-        "0",
-        "--count",
-        "4000",
-        "--ledger",
-        path.to_str().unwrap_or_default(),
-        "--format",
-        "json",
-    ])?;
+    lab.simulate(&format!("--count 4000 --ledger {}", path.display()))?;
     let text = std::fs::read_to_string(&path)?;
     let mut positions: Vec<(i64, i64)> = text
         .lines()

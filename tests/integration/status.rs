@@ -8,7 +8,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 
-use crate::lab::{CASSANDRA, KAFKA, Lab, NOBODY, message};
+use crate::support::{CASSANDRA, KAFKA, Lab, NOBODY, message};
 
 crate::trials!(
     healthy_servers_are_well,

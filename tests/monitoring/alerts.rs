@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::bench::{GROUP, MONITOR, NODES, TOPIC, command, ok};
-use crate::lab::{complain, eventually};
+use crate::support::{complain, eventually};
 use crate::{bench, prometheus};
 
 crate::trials!(

@@ -1,7 +1,6 @@
 //! Two nodes and Kafka with `up --monitoring`, a load with dead letters, an ingest, a monitor, and two Prometheus: the
 //! one of `up`, and one of the tests' own.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,10 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
 
-use crate::lab::{binary, complain, eventually};
 use crate::prometheus::{Api, Prometheus};
+use crate::support::{Program, Words, complain, eventually};
 
 pub const ADDRESS: &str = "127.0.48.1";
 pub const NODES: [&str; 2] = ["127.0.48.1:9042", "127.0.48.2:9042"];
@@ -39,9 +37,9 @@ fn data() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("monitoring-servers")
 }
 
-fn settings() -> BTreeMap<String, String> {
+fn program() -> Program {
     let data = data();
-    [
+    Program::new([
         ("IOTCTL_LOCAL_ADDRESS", ADDRESS),
         ("IOTCTL_LOCAL_DATA_DIR", data.to_str().expect("a target directory with a UTF-8 path")),
         ("IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT", "17950"),
@@ -50,20 +48,16 @@ fn settings() -> BTreeMap<String, String> {
         ("IOTCTL_SCHEMA_REPLICATION_FACTOR", "1"),
         ("IOTCTL_KAFKA_BOOTSTRAP_SERVERS", "127.0.48.1:9092"),
         ("IOTCTL_KAFKA_PARTITIONS", "3"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
+    ])
 }
 
-pub fn command(arguments: &[&str]) -> Command {
-    let mut command = binary(&settings());
-    command.args(arguments);
-    command
+pub fn command(arguments: impl Words) -> Command {
+    program().command(arguments)
 }
 
 /// Stops the servers and deletes their data.
 pub fn down() -> bool {
-    let status = command(&["-q", "down", "--purge", "--yes"]).stdout(Stdio::null()).status();
+    let status = command("-q down --purge --yes").stdout(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
@@ -87,9 +81,9 @@ pub struct Running {
 
 impl Bench {
     pub fn start() -> anyhow::Result<Self> {
-        let up = command(&["up", "--nodes", "2", "--monitoring"]).stdout(Stdio::null()).status()?;
+        let up = command("up --nodes 2 --monitoring").stdout(Stdio::null()).status()?;
         ensure!(up.success(), "`iotctl up --monitoring` failed");
-        ok(&["-q", "schema", "apply"])?;
+        ok("-q schema apply")?;
         let address = |port| -> anyhow::Result<SocketAddr> { Ok(format!("{ADDRESS}:{port}").parse()?) };
         let bench = Self {
             folder: tempfile::tempdir()?,
@@ -99,13 +93,11 @@ impl Bench {
         };
         {
             let mut running = bench.running();
-            running.simulate = Some(bench.spawn(
-                "simulate",
-                &["simulate", "--rate", "400", "--duration", "1h", "--sensors", "200", "--malformed", "0.01"],
-            )?);
+            let fleet = "simulate --rate 400 --duration 1h --sensors 200 --malformed 0.01";
+            running.simulate = Some(bench.spawn("simulate", fleet)?);
             running.ingest = Some(bench.spawn_ingest()?);
-            running.monitor =
-                Some(bench.spawn("monitor", &["monitor", "--metrics-addr", MONITOR, "--interval", "2s"])?);
+            let monitor = format!("monitor --metrics-addr {MONITOR} --interval 2s");
+            running.monitor = Some(bench.spawn("monitor", &monitor)?);
         }
         // As a user would: these two listen elsewhere than by default, and the running Prometheus takes it over.
         let targets = data().join("prometheus/targets");
@@ -126,9 +118,9 @@ impl Bench {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn spawn(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Child> {
+    pub fn spawn(&self, name: &str, arguments: impl Words) -> anyhow::Result<Child> {
         let log = File::options().create(true).append(true).open(self.folder.path().join(name))?;
-        Ok(command(&["-q"]).args(arguments).stdout(Stdio::null()).stderr(log).spawn()?)
+        Ok(command("-q").args(arguments.words()).stdout(Stdio::null()).stderr(log).spawn()?)
     }
 
     /// What a command that was spawned has said.
@@ -147,12 +139,12 @@ impl Bench {
         let warm = "[[rule]]\nname = \"warm\"\nmetric = \"temperature\"\nthreshold = { above = 15 }\n";
         std::fs::write(&rules, warm)?;
         let rules = rules.to_str().context("a path in UTF-8")?;
-        self.spawn("ingest", &["ingest", "--metrics-addr", INGEST, "--detect", rules])
+        self.spawn("ingest", &format!("ingest --metrics-addr {INGEST} --detect '{rules}'"))
     }
 
     /// Sends a signal to a server by its name in `iotctl status`.
     pub fn signal(&self, server: &str, signal: Signal) -> anyhow::Result<Pid> {
-        let status: Value = serde_json::from_str(&ok(&["-q", "status", "--local", "--format", "json"])?)?;
+        let status = program().json("-q status --local --format json")?;
         let servers = status["local"].as_array().context("no servers")?.clone();
         let found = servers.iter().find(|found| found["server"] == server);
         let pid = found.and_then(|found| found["pid"].as_i64()).context(format!("{server} does not run"))?;
@@ -200,10 +192,7 @@ impl Bench {
     }
 }
 
-/// Runs a command that must succeed and gives its stdout.
-pub fn ok(arguments: &[&str]) -> anyhow::Result<String> {
-    let output = command(arguments).output()?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "iotctl {}: {stderr}", arguments.join(" "));
-    Ok(String::from_utf8(output.stdout)?)
+/// Runs a command that must succeed and returns its stdout.
+pub fn ok(arguments: impl Words) -> anyhow::Result<String> {
+    program().ok(arguments)
 }

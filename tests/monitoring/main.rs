@@ -9,18 +9,12 @@ use libtest_mimic::{Arguments, Trial};
 mod alerts;
 mod bench;
 mod files;
-#[path = "../integration/lab.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    unused_macros,
-    reason = "shared with the integration tests, which use all of it"
-)]
-mod lab;
 mod panels;
 mod prometheus;
+#[path = "../support/mod.rs"]
+mod support;
 
-pub(crate) use lab::trials;
+pub(crate) use support::trials;
 
 /// The servers and what watches them, from before the first test until after the last.
 static BENCH: std::sync::OnceLock<bench::Bench> = std::sync::OnceLock::new();
@@ -41,7 +35,7 @@ fn main() -> ExitCode {
     let missing: Vec<_> =
         bench::MISSING_REMEDY.iter().filter(|(name, _)| !bench::is_installed(name)).collect();
     for (name, package) in &missing {
-        lab::complain(&format!("missing: {name} (Debian: {package})"));
+        support::complain(&format!("missing: {name} (Debian: {package})"));
     }
     if !missing.is_empty() {
         return ExitCode::FAILURE;
@@ -49,14 +43,14 @@ fn main() -> ExitCode {
     match bench::Bench::start() {
         Ok(bench) => BENCH.get_or_init(|| bench),
         Err(error) => {
-            lab::complain(&format!("cannot start the servers: {error:#}"));
+            support::complain(&format!("cannot start the servers: {error:#}"));
             bench::down();
             return ExitCode::FAILURE;
         }
     };
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Err(error) = bench().stop() {
-        lab::complain(&format!("cannot stop the servers: {error:#}"));
+        support::complain(&format!("cannot stop the servers: {error:#}"));
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::bench::{GROUP, MONITOR, NODES, TOPIC, ok};
 use crate::files::{dashboards, panels};
-use crate::lab::{complain, eventually};
+use crate::support::{complain, eventually};
 use crate::{bench, prometheus};
 
 crate::trials!(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::lab::eventually;
+use crate::support::eventually;
 
 /// The body of a GET that is answered with 200.
 pub fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-use crate::lab::eventually;
 use crate::servers;
 use crate::servers::{ADDRESS, INGEST, MONITOR, READER, SCHEMA, SENDER};
+use crate::support::eventually;
 
 crate::trials!(
     each_role_can_do_its_work,

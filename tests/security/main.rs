@@ -8,18 +8,17 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 mod certificates;
-#[path = "../integration/lab.rs"]
-#[allow(dead_code, reason = "shared with the integration tests, which use all of it")]
-mod lab;
 mod servers;
 
 mod commands;
 mod names;
 mod refusals;
 mod secrets;
+#[path = "../support/mod.rs"]
+mod support;
 mod withdrawn;
 
-pub(crate) use lab::trials;
+pub(crate) use support::trials;
 
 /// The servers, from before the first test until after the last.
 static SERVERS: std::sync::OnceLock<servers::Servers> = std::sync::OnceLock::new();
@@ -49,13 +48,13 @@ fn main() -> ExitCode {
     match servers::Servers::start() {
         Ok(servers) => SERVERS.get_or_init(|| servers),
         Err(error) => {
-            lab::complain(&format!("cannot start the secure servers: {error:#}"));
+            support::complain(&format!("cannot start the secure servers: {error:#}"));
             return ExitCode::FAILURE;
         }
     };
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Err(error) = servers().stop() {
-        lab::complain(&format!("cannot stop the secure servers: {error:#}"));
+        support::complain(&format!("cannot stop the secure servers: {error:#}"));
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()

@@ -2,9 +2,9 @@
 
 use anyhow::ensure;
 
-use crate::lab::{Lab, NOBODY};
 use crate::servers;
 use crate::servers::{INGEST, READER};
+use crate::support::{Lab, NOBODY};
 
 crate::trials!(
     a_hostile_keyspace_is_refused_before_anybody_is_asked,

@@ -11,9 +11,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::certificates::Pair;
-use crate::lab::{Lab, NOBODY};
 use crate::servers::{INGEST, KAFKA_EXPIRED, KAFKA_MUTUAL, Place, READER, SCHEMA, SENDER};
-use crate::{lab, servers};
+use crate::support::{Lab, NOBODY};
+use crate::{servers, support};
 
 crate::trials!(
     cassandra_says_what_it_refuses,
@@ -314,7 +314,7 @@ fn metrics_stay_on_loopback() -> anyhow::Result<()> {
     let place = servers().place("metrics")?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let mut ingest = place.lab(INGEST)?.spawn(&["-q", "ingest", "--metrics-addr", &port.to_string()])?;
-    lab::eventually("the metrics are served on 127.0.0.1", Duration::from_secs(20), || {
+    support::eventually("the metrics are served on 127.0.0.1", Duration::from_secs(20), || {
         Ok(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())
     })?;
     // Whoever binds to all addresses answers at each of them.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::lab::{self, Lab};
 use crate::servers;
 use crate::servers::{INGEST, READER, SCHEMA, SENDER};
+use crate::support::{self, Lab};
 
 crate::trials!(
     no_output_log_or_error_shows_a_password,
@@ -85,7 +85,7 @@ fn no_process_or_metric_shows_a_password() -> anyhow::Result<()> {
     let id = ingest.id();
     let looks = || -> anyhow::Result<()> {
         let mut metrics = String::new();
-        lab::eventually("50 rows in the metrics", Duration::from_secs(30), || {
+        support::eventually("50 rows in the metrics", Duration::from_secs(30), || {
             metrics = get(port, "/metrics").unwrap_or_default();
             Ok(metrics.lines().any(|line| line.contains("rows") && line.ends_with(" 50")))
         })?;

@@ -1,7 +1,6 @@
 //! A Cassandra and a Kafka as a careful person runs them: TLS on every listener, passwords, permissions. They are
 //! those of `iotctl up` with other configuration files, on an address of their own, and start from nothing each time.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -28,7 +27,7 @@ use iotctl::servers::local::{KafkaMode, Kind, jars};
 use iotctl::shutdown::Shutdown;
 
 use crate::certificates::Certificates;
-use crate::lab::{self, Lab};
+use crate::support::{Lab, Program};
 
 pub const ADDRESS: &str = "127.0.47.1";
 pub const CASSANDRA: &str = "127.0.47.1:19442";
@@ -518,10 +517,8 @@ fn down(folder: &Path) -> anyhow::Result<()> {
     if !data.exists() {
         return Ok(());
     }
-    let settings = BTreeMap::from([("IOTCTL_LOCAL_DATA_DIR".to_owned(), data.display().to_string())]);
-    let output = lab::binary(&settings).args(["-q", "down", "--purge", "--yes"]).output()?;
-    ensure!(output.status.success(), "`iotctl down` failed: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+    let program = Program::new([("IOTCTL_LOCAL_DATA_DIR", data.display().to_string())]);
+    program.ok("-q down --purge --yes").map(|_| ())
 }
 
 fn random_password() -> String {

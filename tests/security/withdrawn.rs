@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use iotctl::kafka::topics;
 
-use crate::lab::{self, Finished, Lab};
 use crate::servers;
 use crate::servers::{ADMIN, CASSANDRA, INGEST, KAFKA_STRICT, Place, SENDER};
+use crate::support::{self, Finished, Lab};
 
 crate::trials!(
     a_withdrawn_permission_of_cassandra_ends_ingest_without_loss,
@@ -52,7 +52,9 @@ impl Ingest {
         let mut command = lab.command(&["-q", "ingest"]);
         let child = command.stdout(Stdio::null()).stderr(stderr.reopen()?).spawn()?;
         let ingest = Self { child, stderr };
-        lab::eventually("the first rows are stored", Duration::from_secs(40), || Ok(stored(place)? == rows))?;
+        support::eventually("the first rows are stored", Duration::from_secs(40), || {
+            Ok(stored(place)? == rows)
+        })?;
         Ok(ingest)
     }
 

@@ -1,0 +1,78 @@
+//! What every suite on real servers uses: the program under test, the shared servers, and for each test a lab with its
+//! own keyspace, topic and group.
+//!
+//! - [`program`]: `iotctl` with settings: run it, expect success or failure, let it run beside the test.
+//! - [`servers`]: the Cassandra and the Kafka that the integration tests share.
+//! - [`lab`]: a keyspace and a topic on those servers, readings in, rows out.
+#![allow(dead_code, unused_imports, unused_macros, reason = "no suite uses all of it")]
+
+use std::io::{Read as _, Write as _};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+mod lab;
+mod program;
+mod servers;
+
+pub use lab::Lab;
+pub use program::{Finished, Program, Running, Words};
+pub use servers::{CASSANDRA, KAFKA, NOBODY, Servers};
+
+/// Names each function of a module as a test, `module::function`.
+macro_rules! trials {
+    ($($name:ident),+ $(,)?) => {
+        pub fn trials() -> Vec<libtest_mimic::Trial> {
+            let module = module_path!().rsplit("::").next().unwrap_or_default();
+            vec![$(libtest_mimic::Trial::test(format!("{module}::{}", stringify!($name)), || {
+                $name().map_err(|error| libtest_mimic::Failed::from(format!("{error:#}")))
+            })),+]
+        }
+    };
+}
+pub(crate) use trials;
+
+/// Waits until `condition` holds, or fails with what it waited for.
+pub fn eventually(
+    what: &str,
+    deadline: Duration,
+    mut condition: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let started = Instant::now();
+    while !condition()? {
+        ensure!(started.elapsed() < deadline, "{what}: not within {deadline:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+/// Fails unless `text` contains each of `parts`.
+pub fn contains(text: &str, parts: &[&str]) -> anyhow::Result<()> {
+    for part in parts {
+        ensure!(text.contains(part), "{part:?} is not in: {text}");
+    }
+    Ok(())
+}
+
+/// The metrics that a command serves.
+pub fn scrape(address: &str) -> anyhow::Result<String> {
+    let mut stream = std::net::TcpStream::connect(address)?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A line on stderr: what a suite measured, or why it cannot begin.
+pub fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// The wire format's four required fields and whatever else `rest` holds (with a leading comma).
+pub fn message(location: &str, sensor: u128, recorded_at: i64, rest: &str) -> (String, Vec<u8>) {
+    let id = uuid::Uuid::from_u128(sensor);
+    let json = format!(
+        r#"{{"location":"{location}","device_type":"thermostat","iot_sensor_id":"{id}","recorded_timestamp":{recorded_at}{rest}}}"#
+    );
+    (id.to_string(), json.into_bytes())
+}

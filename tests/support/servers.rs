@@ -1,0 +1,57 @@
+//! The servers that the integration tests share, by `iotctl up`.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, ensure};
+
+use super::Program;
+
+pub const CASSANDRA: &str = "127.0.42.1:19042";
+pub const KAFKA: &str = "127.0.42.1:19192";
+
+/// Where nothing listens.
+pub const NOBODY: &str = "127.0.42.99:1";
+
+/// The program with the settings of the tests' own servers.
+pub(super) fn program() -> Program {
+    // Several checkouts can share one set of servers, which IOTCTL_TEST_KEEP leaves up.
+    let data = match std::env::var_os("IOTCTL_TEST_SERVERS") {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("servers"),
+    };
+    Program::new([
+        ("IOTCTL_LOCAL_ADDRESS", "127.0.42.1"),
+        ("IOTCTL_LOCAL_DATA_DIR", data.to_str().expect("a target directory with a UTF-8 path")),
+        ("IOTCTL_LOCAL_CASSANDRA_PORT", "19042"),
+        ("IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT", "17100"),
+        ("IOTCTL_LOCAL_CASSANDRA_JMX_PORT", "17299"),
+        ("IOTCTL_LOCAL_KAFKA_PORT", "19192"),
+        ("IOTCTL_LOCAL_KAFKA_CONTROLLER_PORT", "19193"),
+        ("IOTCTL_LOCAL_ZOOKEEPER_PORT", "12181"),
+        // The machine's free disk is not under test.
+        ("IOTCTL_LOCAL_LEAST_FREE_DISK", "1MiB"),
+    ])
+}
+
+/// The servers, from before the first test until after the last.
+pub struct Servers(Program);
+
+impl Servers {
+    pub fn start() -> anyhow::Result<Self> {
+        let program = program();
+        let up = program.command("up").stdout(Stdio::null()).status().context("cannot run `iotctl up`")?;
+        ensure!(up.success(), "`iotctl up` failed");
+        Ok(Self(program))
+    }
+
+    pub fn stop(self) -> anyhow::Result<()> {
+        if std::env::var_os("IOTCTL_TEST_KEEP").is_some() {
+            return Ok(());
+        }
+        // The data goes too: a test run starts from nothing.
+        let down = self.0.command("-q down --purge --yes").stdout(Stdio::null()).status()?;
+        ensure!(down.success(), "`iotctl down` failed");
+        Ok(())
+    }
+}
