@@ -165,3 +165,59 @@ pub enum Command {
     #[command(subcommand)]
     Config(commands::config::ConfigCommand),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every command with its path, such as `iotctl node add`.
+    fn commands(path: &str, command: &clap::Command, found: &mut Vec<(String, clap::Command)>) {
+        found.push((path.to_owned(), command.clone()));
+        for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            commands(&format!("{path} {}", inner.get_name()), inner, found);
+        }
+    }
+
+    fn all() -> Vec<(String, clap::Command)> {
+        let (mut cli, mut found) = (Cli::command(), Vec::new());
+        cli.build();
+        commands("iotctl", &cli, &mut found);
+        assert!(found.len() > 40, "{}", found.len());
+        found
+    }
+
+    fn without_help(commands: &[(String, clap::Command)]) -> Vec<String> {
+        let is_empty = |text: Option<&clap::builder::StyledStr>| {
+            text.is_none_or(|text| text.to_string().trim().is_empty())
+        };
+        let mut missing = Vec::new();
+        for (path, command) in commands {
+            if is_empty(command.get_about()) {
+                missing.push(path.clone());
+            }
+            let arguments = command.get_arguments().filter(|argument| is_empty(argument.get_help()));
+            missing.extend(arguments.map(|argument| format!("{path}: {}", argument.get_id())));
+        }
+        missing
+    }
+
+    #[test]
+    fn every_command_and_every_flag_has_help() {
+        assert_eq!(without_help(&all()), Vec::<String>::new());
+        let bare = clap::Command::new("bare").arg(clap::Arg::new("flag").long("flag"));
+        assert_eq!(without_help(&[("bare".to_owned(), bare)]), ["bare", "bare: flag"]);
+    }
+
+    #[test]
+    fn every_command_that_does_something_shows_examples() {
+        let missing: Vec<_> = all()
+            .into_iter()
+            .filter(|(_, command)| !command.has_subcommands())
+            .filter(|(_, command)| {
+                !command.get_after_help().is_some_and(|text| text.to_string().contains("Examples:"))
+            })
+            .map(|(path, _)| path)
+            .collect();
+        assert_eq!(missing, Vec::<String>::new());
+    }
+}

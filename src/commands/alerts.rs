@@ -12,7 +12,8 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::Context;
-use super::query::{GroupArgs, TimeArgs, until_stopped};
+use super::flags::{SelectionArgs, TimeArgs};
+use super::support::until_stopped;
 use crate::alerting::Alert;
 use crate::alerting::alert::State;
 use crate::alerting::rules::Severity;
@@ -32,23 +33,23 @@ use crate::time::TimeRange;
   iotctl alerts --rule hot --location plant-1 --format csv > hot.csv
   iotctl alerts --follow --format ndjson | while read -r alert; do …; done")]
 pub struct AlertsArgs {
-    /// Only those of this rule
+    /// Only alerts of this rule
     #[arg(long, value_name = "NAME")]
     pub rule: Option<String>,
+    /// Only alerts of this severity
     #[arg(long, value_enum)]
     pub severity: Option<Severity>,
-    /// Only those that say so
+    /// Only alerts in this state
     #[arg(long, value_enum)]
     pub state: Option<State>,
     #[command(flatten)]
-    pub group: GroupArgs,
-    #[arg(long, value_name = "ID")]
-    pub sensor: Option<Uuid>,
+    pub selection: SelectionArgs,
     #[command(flatten)]
     pub time: TimeArgs,
     /// Go on with those to come, until Ctrl-C
     #[arg(long, short)]
     pub follow: bool,
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -156,12 +157,13 @@ impl<W: Write> Printer<W> {
     fn print(&mut self, alert: &Alert) -> anyhow::Result<()> {
         let recorded_at = alert.recorded_timestamp.timestamp_millis();
         let args = &self.args;
+        let SelectionArgs { group, sensor } = &args.selection;
         let is_asked_for = args.rule.as_ref().is_none_or(|rule| *rule == alert.rule)
             && args.severity.is_none_or(|severity| severity == alert.severity)
             && args.state.is_none_or(|state| state == alert.state)
-            && args.group.location.as_ref().is_none_or(|location| *location == alert.location)
-            && args.group.device_type.as_ref().is_none_or(|device_type| *device_type == alert.device_type)
-            && args.sensor.is_none_or(|sensor| sensor == alert.iot_sensor_id)
+            && group.location.as_ref().is_none_or(|location| *location == alert.location)
+            && group.device_type.as_ref().is_none_or(|device_type| *device_type == alert.device_type)
+            && sensor.is_none_or(|sensor| sensor == alert.iot_sensor_id)
             && self.range.contains(recorded_at);
         if !is_asked_for || !self.seen.insert(alert.id) {
             return Ok(());

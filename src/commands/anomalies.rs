@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use chrono::Utc;
 use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
 use super::Context;
-use super::extremes::{finite, known_or_refused, metric};
-use super::plots::{self, PlotArgs};
-use super::query::{GroupArgs, TimeArgs, until_stopped};
+use super::flags::{PlotArgs, SelectionArgs, TimeArgs, finite, length, metric};
+use super::support::{self, blocking, known_or_refused, rounded, until_stopped};
 use crate::analytics::extremes;
 use crate::analytics::series::{self, Wanted};
 use crate::anomalies::score::Score;
@@ -55,8 +53,8 @@ Sensitivity: a point is unusual beyond 3 / SENSITIVITY robust standard deviation
 A score is that distance in robust standard deviations; what was expected stands beside the value.")]
 pub struct AnomaliesArgs {
     /// A numeric column or a name in other_metrics
-    #[arg(long, value_name = "NAME")]
-    pub metric: String,
+    #[arg(long, value_name = "NAME", value_parser = metric)]
+    pub metric: Metric,
     /// What is unusual [default: threshold with --above or --below, else robust-z]
     #[arg(long, value_enum)]
     pub method: Option<Method>,
@@ -82,10 +80,7 @@ pub struct AnomaliesArgs {
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
     #[command(flatten)]
-    pub group: GroupArgs,
-    /// One sensor's values
-    #[arg(long, value_name = "ID")]
-    pub sensor: Option<Uuid>,
+    pub selection: SelectionArgs,
     #[command(flatten)]
     pub time: TimeArgs,
     /// Print precision, recall and F1 against this file instead: labelled windows (JSON), or a ledger of `simulate`
@@ -93,6 +88,7 @@ pub struct AnomaliesArgs {
     pub score: Option<PathBuf>,
     #[command(flatten)]
     pub plot: PlotArgs,
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -125,16 +121,6 @@ fn sensitivity(text: &str) -> Result<Sensitivity, String> {
     let sensitivity = text.parse().ok().and_then(Sensitivity::new);
     sensitivity.ok_or_else(|| "not a number above 0 and up to 1".to_owned())
 }
-
-/// A length of at least a second, in milliseconds.
-pub(super) fn length(text: &str) -> Result<i64, String> {
-    let length = humantime::parse_duration(text.trim()).map_err(|_| "no length (write 10m, 24h or 7d)")?;
-    let millis =
-        i64::try_from(length.as_millis()).ok().filter(|millis| (1_000..=MOST_MILLIS).contains(millis));
-    millis.ok_or_else(|| "not between 1s and 10 years".to_owned())
-}
-
-const MOST_MILLIS: i64 = 3_660 * 86_400_000;
 
 /// What to look for, once the flags agree with one another.
 struct Hunt {
@@ -175,7 +161,7 @@ impl AnomaliesArgs {
         if !self.season.is_empty() && method != Method::Seasonal {
             return refuse(format!("--season is for --method seasonal, not {name}"));
         }
-        if self.sensor.is_some() && method == Method::Peers {
+        if self.selection.sensor.is_some() && method == Method::Peers {
             return refuse("--method peers compares the sensors of a group (leave --sensor out)".to_owned());
         }
         let seasons = if self.season.is_empty() { vec![86_400_000] } else { self.season.clone() };
@@ -211,42 +197,35 @@ struct Catch {
 
 pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
-    let metric = metric(&args.metric)?;
     let hunt = Arc::new(args.hunt()?);
-    if args.plot.plot.is_some() && args.sensor.is_none() {
-        return Err(plots::refused("of one sensor: add --sensor ID"));
+    if args.plot.plot.is_some() && args.selection.sensor.is_none() {
+        return Err(support::plot_refused("of one sensor: add --sensor ID"));
     }
     let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;
-    let selection = args.group.selection();
-    let groups = until_stopped(shutdown, async {
-        match args.sensor {
-            Some(sensor) => selection.resolve_sensor(&session, sensor).await,
-            None => selection.resolve(&session).await,
-        }
-    })
-    .await?;
+    let metric = &args.metric;
+    let groups = until_stopped(shutdown, args.selection.groups(&session)).await?;
 
     let mut caught = Catch::default();
     let spinner = output.spinner(format!("looking for unusual {metric}"));
     for group in &groups {
-        let wanted = Wanted { group: group.clone(), sensor: args.sensor, metric: metric.clone(), range };
+        let wanted = Wanted { group: group.clone(), sensor: args.selection.sensor, metric: metric.clone(), range };
         until_stopped(shutdown, search(&session, &wanted, &hunt, &mut caught)).await?;
     }
     spinner.finish_and_clear();
     if caught.values == 0 && matches!(metric, Metric::Other(_)) {
         let names = until_stopped(shutdown, extremes::other_metric_names(&session, &groups)).await?;
-        known_or_refused(&metric, &names, groups.len())?;
+        known_or_refused(metric, &names, groups.len())?;
     }
     if args.plot.plot.is_some() {
-        let picture = picture(&session, &groups, &args, (&metric, range), &caught);
+        let picture = picture(&session, &groups, &args, (metric, range), &caught);
         return args.plot.show(&until_stopped(shutdown, picture).await?, output);
     }
     match &args.score {
-        Some(path) => print_score(path, &args, &hunt, (&metric, range), &caught, output)?,
-        None => print(&args, &hunt, &metric, &mut caught, output)?,
+        Some(path) => print_score(path, &args, &hunt, (metric, range), &caught, output)?,
+        None => print(&args, &hunt, metric, &mut caught, output)?,
     }
-    remark(&caught, &hunt, &metric, range, groups.len(), output);
+    remark(&caught, &hunt, metric, range, groups.len(), output);
     Ok(())
 }
 
@@ -283,13 +262,6 @@ async fn search(
         }
     }
     Ok(())
-}
-
-/// Models take their time; the signal to stop is heard meanwhile.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> anyhow::Result<T> {
-    tokio::task::spawn_blocking(work).await.context("the model ended with a panic")
 }
 
 /// A limit needs no series in memory: readings are checked as they come, in order of time.
@@ -426,7 +398,7 @@ async fn picture(
 ) -> anyhow::Result<Picture> {
     let mut line = Envelope::default();
     for group in groups {
-        let wanted = Wanted { group: group.clone(), sensor: args.sensor, metric: metric.clone(), range };
+        let wanted = Wanted { group: group.clone(), sensor: args.selection.sensor, metric: metric.clone(), range };
         let mut scan = wanted.scan(session).await?;
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {
@@ -438,7 +410,7 @@ async fn picture(
     }
     let series = vec![Series { name: "measured".to_owned(), points: line.points() }];
     let marks = caught.found.iter().map(|found| found.anomaly.worst.point).collect();
-    let title = format!("{}, {} anomalies", plots::title(metric), caught.found.len());
+    let title = format!("{}, {} anomalies", support::plot_title(metric), caught.found.len());
     let limit = args.above.or(args.below).map(f64::from);
     Ok(Picture::Chart(Chart { title, series, marks, limit, clock: args.time.clock(), ..Chart::default() }))
 }
@@ -527,20 +499,10 @@ fn cells<'a>(found: &'a Found, hunt: &Hunt, metric: &'a Metric, format: Format) 
     cells
 }
 
-/// What a model says, to five significant digits: more would only look exact.
-pub(super) fn rounded(value: f64) -> f32 {
-    if value == 0.0 || !value.is_finite() {
-        return value as f32;
-    }
-    let digits = 4 - value.abs().log10().floor() as i32;
-    let scale = 10f64.powi(digits.clamp(-30, 30));
-    ((value * scale).round() / scale) as f32
-}
-
 fn remark(caught: &Catch, hunt: &Hunt, metric: &Metric, range: TimeRange, groups: usize, output: &Output) {
     let (anomalies, sensors, values) = (caught.found.len(), caught.sensors, caught.values);
     output.note(if groups == 0 {
-        "nothing is stored yet: run `iotctl simulate` and `iotctl ingest`".to_owned()
+        support::NOTHING_STORED.to_owned()
     } else if values == 0 {
         let when = if range.is_everything() { "" } else { " in this range of time" };
         format!("no reading has {metric}{when}")
@@ -598,14 +560,6 @@ mod tests {
         ] {
             let error = hunt(flags).err().unwrap_or_default();
             assert!(error.contains(word), "{flags}: {error:?}");
-        }
-    }
-
-    #[test]
-    fn numbers_of_models_are_rounded_by_their_size() {
-        for (value, text) in [(1013.25678, "1013.3"), (-0.000123456, "-0.00012346"), (21.0, "21"), (0.0, "0")]
-        {
-            assert_eq!(rounded(value).to_string(), text);
         }
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::{HumanCount, ProgressBar};
 
 use super::Context;
-use super::query::TimeArgs;
+use super::flags::TimeArgs;
 use crate::audit::findings::Kind;
 use crate::audit::report::{Example, Trouble};
 use crate::audit::{self, Options, Phase, Progress, Report};
@@ -36,7 +36,7 @@ pub struct AuditArgs {
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
     /// Consumer group whose commits count [default: kafka.group]
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
     /// Show at most so many stretches of each kind of trouble
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -46,6 +46,7 @@ pub struct AuditArgs {
     pub work_dir: Option<PathBuf>,
     #[command(flatten)]
     pub time: TimeArgs,
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

@@ -7,7 +7,7 @@ use chrono::{SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 
 use super::Context;
-use super::query::TimeArgs;
+use super::flags::TimeArgs;
 use crate::error::UsageError;
 use crate::output::Format;
 use crate::output::record::{Cell, Clock, Heading};
@@ -22,7 +22,11 @@ pub enum BatchCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  iotctl batch list
+  iotctl batch list --format ndjson | jq -r .name")]
 pub struct ListArgs {
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Context;
-use super::ingest::metrics_address;
+use super::flags::listen_address;
+use super::support::warn_if_public;
 use crate::dashboard::server;
 use crate::error::UsageError;
 
@@ -22,7 +23,7 @@ use crate::error::UsageError;
   curl -s '127.0.0.1:8080/api/extremes?metric=temperature&side=highest&last=24h'")]
 pub struct DashboardArgs {
     /// Serve here; a port alone is that of 127.0.0.1, which nobody else can reach
-    #[arg(long, value_name = "[IP:]PORT", value_parser = metrics_address, default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address, default_value = "127.0.0.1:8080")]
     pub addr: SocketAddr,
     /// A sensor is called silent after this long, 1s to 365d
     #[arg(long, value_name = "LENGTH", value_parser = humantime::parse_duration, default_value = "1h")]
@@ -36,11 +37,6 @@ pub async fn run(args: DashboardArgs, context: Context) -> anyhow::Result<()> {
     let server = server::bind(args.addr).await?;
     let bound = server.address;
     context.output.note(format!("dashboard on http://{bound}, until Ctrl-C"));
-    if !bound.ip().is_loopback() {
-        context.output.note(
-            "note: whoever reaches that address can read all readings, without encryption or password \
-             (bind 127.0.0.1 and forward it by ssh, or put a proxy with TLS and a login before it)",
-        );
-    }
+    warn_if_public(bound, "all readings", &context.output);
     server::serve(server, context.config, args.silent_after, context.shutdown).await
 }

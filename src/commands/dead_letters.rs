@@ -13,14 +13,14 @@ use indicatif::HumanCount;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::query::TimeArgs;
+use super::flags::TimeArgs;
+use super::support::decode_limits;
 use crate::error::Interrupted;
 use crate::kafka::dead_letters::{LetterBox, Standing, StoredLetter};
 use crate::kafka::producer::Position;
 use crate::kafka::replay::Replayer;
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, closed, table};
-use crate::reading::DecodeLimits;
 use crate::reading::decode;
 use crate::shutdown::Shutdown;
 use crate::time::TimeRange;
@@ -35,6 +35,7 @@ pub enum DeadLettersCommand {
     List {
         #[command(flatten)]
         filter: FilterArgs,
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
@@ -42,8 +43,10 @@ pub enum DeadLettersCommand {
     #[command(after_help = "Examples:
   iotctl dead-letters show 0:12        partition and offset in the dead-letter topic, as `list` prints them")]
     Show {
+        /// Its partition and offset in the dead-letter topic, as `list` prints them
         #[arg(value_name = "PARTITION:OFFSET")]
         id: Position,
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
@@ -246,10 +249,7 @@ struct Choice {
 
 fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context) -> anyhow::Result<()> {
     let Context { config, output, shutdown, .. } = context;
-    let limits = DecodeLimits {
-        max_message_bytes: usize::try_from(config.ingest.max_message_bytes.as_u64()).unwrap_or(usize::MAX),
-        max_future_skew: config.ingest.max_future_skew,
-    };
+    let limits = decode_limits(&config.ingest);
     let now = Utc::now().timestamp_millis();
     let mut replayer = if choice.yes { Some(Replayer::new(&config.kafka)?) } else { None };
     let (mut sent, mut refused, mut before) = (0u64, 0u64, 0u64);

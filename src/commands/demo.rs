@@ -4,7 +4,7 @@
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use clap::{Args, Parser};
 
-use super::{Context, dispatch};
+use super::{Context, dispatch, support};
 use crate::analytics::count;
 use crate::cassandra::Session;
 use crate::cli::Cli;
@@ -33,7 +33,7 @@ pub async fn run(args: DemoArgs, mut context: Context) -> anyhow::Result<()> {
     show(&context, "iotctl up")?;
     let running =
         local::up(&context.config.local, &UpOptions::default(), &context.output, &context.shutdown).await?;
-    context.output.print(super::status::table(&running.servers).to_string())?;
+    context.output.print(support::server_table(&running.servers).to_string())?;
     use_servers(&mut context, &running);
     let result = steps(&context).await;
     if args.down {

@@ -4,11 +4,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::Context;
-use super::status::StatusFormat;
-use super::up::PlaceArgs;
+use super::flags::PlaceArgs;
+use super::support;
 use crate::error::Interrupted;
 use crate::observe::doctor::{self, Check, Verdict};
-use crate::output::{Output, Paint};
+use crate::output::{Output, Paint, ReportFormat};
 
 /// Check servers, schema, replicas, clocks, retention, disk and encryption; each with what to do.
 #[derive(Debug, Args)]
@@ -19,13 +19,13 @@ use crate::output::{Output, Paint};
 pub struct DoctorArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
-    /// How the result is printed
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub format: StatusFormat,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
 }
 
 pub async fn run(args: DoctorArgs, context: Context) -> anyhow::Result<()> {
-    let mut servers = super::status::servers(&args.place, &context);
+    let mut servers = support::servers(&args.place, &context);
     let spinner = context.output.spinner("looking at everything");
     let examined = tokio::select! {
         examined = doctor::examine(&mut servers) => Ok(examined),
@@ -36,12 +36,12 @@ pub async fn run(args: DoctorArgs, context: Context) -> anyhow::Result<()> {
     let count = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();
     let (failed, warnings) = (count(Verdict::Failed), count(Verdict::Warning));
     match args.format {
-        StatusFormat::Json => {
+        ReportFormat::Json => {
             let counts =
                 json!({ "failed": failed, "warnings": warnings, "skipped": count(Verdict::Skipped) });
             context.output.json(&json!({ "at": status.at, "counts": counts, "checks": checks }))?;
         }
-        StatusFormat::Table => {
+        ReportFormat::Table => {
             context.output.print(list(&checks, &context.output))?;
             context.output.print(format!(
                 "\n{} ok, {warnings} warnings, {failed} failed, {} skipped",

@@ -3,13 +3,17 @@
 use clap::Args;
 
 use super::Context;
-use super::up::PlaceArgs;
+use super::flags::PlaceArgs;
 use crate::error::{Interrupted, UsageError};
 use crate::servers::docker::{self, Compose};
 use crate::servers::local::process::Ended;
 use crate::servers::local::{self, Stopped};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  iotctl down
+  iotctl down --docker
+  iotctl down --purge --yes     and delete all readings with the logs")]
 pub struct DownArgs {
     #[command(flatten)]
     pub place: PlaceArgs,

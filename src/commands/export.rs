@@ -9,13 +9,12 @@ use anyhow::Context as _;
 use chrono::Utc;
 use clap::Args;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::Context;
-use super::query::{GroupArgs, TimeArgs};
+use super::flags::{SelectionArgs, TimeArgs};
 use crate::cassandra::Session;
 use crate::error::{Interrupted, OutputClosed, UsageError};
-use crate::output::{Output, table};
+use crate::output::{Output, ReportFormat, table};
 use crate::transfer::export::{Export, Progress, Target};
 use crate::transfer::journal::{Asked, Journal};
 use crate::transfer::{FileFormat, FolderKey};
@@ -38,14 +37,11 @@ Folders are named location=plant-1/device_type=thermostat/day=2026-01-31 (the da
 DuckDB:  select * from read_parquet('lake/**/*.parquet', hive_partitioning = true)
 pandas:  pandas.read_parquet('lake')")]
 pub struct ExportArgs {
-    /// [default: as the name of --output ends, else parquet]
+    /// File format [default: by the extension of --output, else parquet]
     #[arg(long, value_enum)]
     pub format: Option<FileFormat>,
     #[command(flatten)]
-    pub group: GroupArgs,
-    /// One sensor's readings
-    #[arg(long, value_name = "ID")]
-    pub sensor: Option<Uuid>,
+    pub selection: SelectionArgs,
     #[command(flatten)]
     pub time: TimeArgs,
     /// Folders to sort the files into
@@ -57,17 +53,9 @@ pub struct ExportArgs {
     /// How many partitions of the table to read at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub parallel: u16,
-    /// How to print the closing report
+    /// Output format of the closing report
     #[arg(long, value_enum, default_value_t)]
     pub report: ReportFormat,
-}
-
-/// How a batch command prints its closing report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum ReportFormat {
-    #[default]
-    Table,
-    Json,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,34 +84,31 @@ pub async fn run(args: ExportArgs, context: Context) -> anyhow::Result<()> {
             return Err(UsageError::new("--partition-by names a key twice").into());
         }
     }
+    let SelectionArgs { group, sensor } = &args.selection;
     let asked = Asked {
         keyspace: context.config.cassandra.keyspace.clone(),
         format,
         partition_by: args.partition_by.clone(),
-        location: args.group.location.clone(),
-        device_type: args.group.device_type.clone(),
-        sensor: args.sensor,
+        location: group.location.clone(),
+        device_type: group.device_type.clone(),
+        sensor: *sensor,
         from: args.time.from.clone(),
         to: args.time.to.clone(),
         last: args.time.last.clone(),
-        local: args.time.local,
+        local: args.time.zone.local,
     };
     // What is wrong with the folder is said before the servers are asked.
     if let Destination::Folder(folder) = &destination {
         Journal::open(folder, &asked)?;
     }
     let session = Session::connect(&context.config.cassandra).await?;
-    let selection = args.group.selection();
-    let groups = match args.sensor {
-        Some(sensor) => selection.resolve_sensor(&session, sensor).await?,
-        None => selection.resolve(&session).await?,
-    };
+    let groups = args.selection.groups(&session).await?;
     let progress = Arc::new(Progress::default());
     let export = Export {
         session,
         format,
         keys: args.partition_by.clone(),
-        sensor: args.sensor,
+        sensor: *sensor,
         parallel: args.parallel.into(),
         progress: progress.clone(),
         shutdown: context.shutdown.clone(),

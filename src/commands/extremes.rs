@@ -1,17 +1,14 @@
 //! `iotctl extremes`: each sensor's highest or lowest value, ranked.
 
 use std::cell::Cell as Counter;
-use std::collections::BTreeSet;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::Utc;
 use clap::Args;
-use tokio::time::timeout;
 
 use super::Context;
-use super::query::{GroupArgs, TimeArgs, until_stopped};
+use super::flags::{GroupArgs, TimeArgs, finite, metric};
+use super::support::{self, known_or_refused, until_stopped, with_bar};
 use crate::analytics::extremes::{self, Extreme, Limits, Progress, Side};
 use crate::analytics::sources::Coarsest;
 use crate::cassandra::Session;
@@ -39,8 +36,8 @@ Metrics: temperature (°C), humidity (%RH), pressure (hPa), light_level (lux), g
 in other_metrics. A value that was not measured never counts.")]
 pub struct ExtremesArgs {
     /// A numeric column or a name in other_metrics
-    #[arg(long, value_name = "NAME")]
-    pub metric: String,
+    #[arg(long, value_name = "NAME", value_parser = metric)]
+    pub metric: Metric,
     /// At most so many sensors on each side; 0 for all
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
@@ -66,6 +63,7 @@ pub struct ExtremesArgs {
     /// Read every raw row, even where there are rollups
     #[arg(long)]
     pub raw: bool,
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -90,107 +88,35 @@ impl ExtremesArgs {
     }
 }
 
-pub(super) fn finite(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(value) if value.is_finite() => Ok(value),
-        _ => Err("not a number that a 32-bit float can hold".to_owned()),
-    }
-}
-
 pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
     let limits = args.limits()?;
-    let metric = metric(&args.metric)?;
+    let metric = &args.metric;
     let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;
     let groups = until_stopped(shutdown, args.group.selection().resolve(&session)).await?;
 
     let progress = Counter::new(Progress::default());
     let coarsest = if args.raw { Coarsest::Raw } else { Coarsest::Day };
-    let find = extremes::find(&session, &groups, &metric, range, coarsest, |now| progress.set(now));
+    let find = extremes::find(&session, &groups, metric, range, coarsest, |now| progress.set(now));
     let parts = || (progress.get().parts, progress.get().parts_done);
     let found = until_stopped(shutdown, with_bar(output, parts, find)).await?;
     if found.sensors() == 0 && matches!(metric, Metric::Other(_)) {
         let names = until_stopped(shutdown, extremes::other_metric_names(&session, &groups)).await?;
-        known_or_refused(&metric, &names, groups.len())?;
+        known_or_refused(metric, &names, groups.len())?;
     }
 
-    let mut records = output.records(args.format, args.time.clock(), headings(&metric, args.format))?;
+    let mut records = output.records(args.format, args.time.clock(), headings(metric, args.format))?;
     for &side in args.sides() {
         let ranked =
-            until_stopped(shutdown, extremes::rank(&session, &found, &metric, range, side, &limits)).await?;
+            until_stopped(shutdown, extremes::rank(&session, &found, metric, range, side, &limits)).await?;
         for (extreme, rank) in ranked.iter().zip(1..) {
-            records.write(&cells(&metric, args.format, side, rank, extreme))?;
+            records.write(&cells(metric, args.format, side, rank, extreme))?;
         }
     }
     let rows = records.finish()?;
-    remark(rows, found.sensors(), progress.get(), &groups, range, &metric, output);
+    remark(rows, found.sensors(), progress.get(), &groups, range, metric, output);
     Ok(())
-}
-
-/// Runs `work` under a bar over its parts (how many, and how many are done), which appears when it takes longer than people like to wait.
-pub(super) async fn with_bar<T>(
-    output: &Output,
-    parts: impl Fn() -> (u64, u64),
-    work: impl Future<Output = T>,
-) -> T {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    const REDRAW: Duration = Duration::from_millis(100);
-    let mut work = pin!(work);
-    if let Ok(result) = timeout(PATIENCE, &mut work).await {
-        return result;
-    }
-    let bar = output.bar(0, "buckets");
-    loop {
-        let (length, done) = parts();
-        bar.set_length(length);
-        bar.set_position(done);
-        if let Ok(result) = timeout(REDRAW, &mut work).await {
-            bar.finish_and_clear();
-            return result;
-        }
-    }
-}
-
-/// The metric by its name; columns that hold no number are refused before anything is asked.
-pub(super) fn metric(name: &str) -> Result<Metric, UsageError> {
-    use crate::analytics::Column;
-    match Column::named(name.trim()) {
-        Column::Metric(Metric::Other(name)) if name.is_empty() => {
-            Err(UsageError::new(format!("--metric is empty (known: {})", known(&BTreeSet::new()))))
-        }
-        Column::Metric(metric) => Ok(metric),
-        other => {
-            let known = known(&BTreeSet::new());
-            Err(UsageError::new(format!("{} holds no number (known metrics: {known})", other.name())))
-        }
-    }
-}
-
-/// A name that no sensor has sent is a mistake; one that has no value in this range is an empty answer. Where nothing
-/// is stored, no name is known to be wrong.
-pub(super) fn known_or_refused(
-    metric: &Metric,
-    names: &BTreeSet<Arc<str>>,
-    groups: usize,
-) -> Result<(), UsageError> {
-    match metric {
-        Metric::Other(name) if groups > 0 && !names.contains(name.as_str()) => Err(UsageError::new(format!(
-            "no reading here has a metric {name} (known metrics: {})",
-            known(names)
-        ))),
-        _ => Ok(()),
-    }
-}
-
-fn known(names: &BTreeSet<Arc<str>>) -> String {
-    const MOST: usize = 40;
-    let columns = Metric::COLUMNS.iter().map(Metric::name);
-    let mut known: Vec<&str> = columns.chain(names.iter().take(MOST).map(|name| &**name)).collect();
-    if names.len() > MOST {
-        known.push("…");
-    }
-    known.join(", ")
 }
 
 /// A table names the metric in its heading, with the unit; for programs each row says all.
@@ -252,7 +178,7 @@ fn remark(
         _ => format!("{rollups} rollups and {raw} raw buckets"),
     };
     output.note(if groups == 0 {
-        "nothing is stored yet: run `iotctl simulate` and `iotctl ingest`".to_owned()
+        support::NOTHING_STORED.to_owned()
     } else if sensors == 0 {
         let when = if range.is_everything() { "" } else { " in this range of time" };
         format!("no reading has {metric}{when} ({sources} of {groups} groups)")
@@ -260,25 +186,4 @@ fn remark(
         let none = if rows == 0 { "no extreme within the limits; " } else { "" };
         format!("{none}{sensors} sensors have {metric} ({sources} of {groups} groups)")
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_metric_that_nobody_sent_is_refused_with_the_known_ones() {
-        let names: BTreeSet<Arc<str>> = ["rpm".into()].into();
-        let error = known_or_refused(&Metric::named("rmp"), &names, 1).unwrap_err().to_string();
-        assert!(error.contains("temperature") && error.contains("rpm"), "{error}");
-        assert!(known_or_refused(&Metric::named("rpm"), &names, 1).is_ok());
-        assert!(known_or_refused(&Metric::named("pressure"), &names, 1).is_ok());
-    }
-
-    #[test]
-    fn columns_without_numbers_are_no_metrics() {
-        for name in ["motion_detected", "location", "other_metrics", "recorded_timestamp", ""] {
-            assert!(metric(name).unwrap_err().to_string().contains("temperature"), "{name}");
-        }
-    }
 }

@@ -7,14 +7,10 @@ use std::time::Duration;
 use chrono::Utc;
 use clap::{Args, ValueEnum};
 use tracing::warn;
-use uuid::Uuid;
 
 use super::Context;
-use super::anomalies::{blocking, length};
-use super::extremes::{finite, known_or_refused, metric};
-use super::ingest::metrics_address;
-use super::plots::PlotArgs;
-use super::query::{GroupArgs, until_stopped};
+use super::flags::{PlotArgs, SelectionArgs, ZoneArgs, finite, length, listen_address, metric};
+use super::support::{blocking, known_or_refused, until_stopped, warn_if_public};
 use crate::analytics::extremes;
 use crate::analytics::history::History;
 use crate::cassandra::Session;
@@ -23,7 +19,6 @@ use crate::forecasts::metrics::ForecastMetrics;
 use crate::forecasts::{Crossing, Direction, Forecast, Model, Plan, forecast};
 use crate::metrics::server::{self, Readiness};
 use crate::output::Format;
-use crate::output::record::Clock;
 use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::Regular;
@@ -51,13 +46,10 @@ MAE is the mean absolute error; MASE is that against the error of `as a season a
 than that. Coverage is the share of past values that lay within their intervals, drawn from what was known before.")]
 pub struct ForecastArgs {
     /// A numeric column or a name in other_metrics
-    #[arg(long, value_name = "NAME")]
-    pub metric: String,
+    #[arg(long, value_name = "NAME", value_parser = metric)]
+    pub metric: Metric,
     #[command(flatten)]
-    pub group: GroupArgs,
-    /// One sensor's values
-    #[arg(long, value_name = "ID")]
-    pub sensor: Option<Uuid>,
+    pub selection: SelectionArgs,
     /// How far ahead
     #[arg(long, value_name = "LENGTH", default_value = "24h", value_parser = length)]
     pub horizon: i64,
@@ -73,6 +65,7 @@ pub struct ForecastArgs {
     /// As if it were this moment: for the past
     #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
     pub at: Option<String>,
+    /// Forecasting model
     #[arg(long, value_enum, default_value_t)]
     pub model: ModelArg,
     /// The share of values that intervals are to hold
@@ -91,16 +84,16 @@ pub struct ForecastArgs {
     #[arg(long, conflicts_with = "backtest")]
     pub store: bool,
     /// Serve the forecast to Prometheus here, made anew --every so often, until Ctrl-C; a port alone is that of 127.0.0.1
-    #[arg(long, value_name = "[IP:]PORT", value_parser = metrics_address, conflicts_with_all = ["backtest", "plot", "at"])]
+    #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address, conflicts_with_all = ["backtest", "plot", "at"])]
     pub metrics_addr: Option<SocketAddr>,
     /// How often it is made anew
     #[arg(long, value_name = "LENGTH", default_value = "15m", value_parser = length, requires = "metrics_addr")]
     pub every: i64,
-    /// Local time instead of UTC
-    #[arg(long)]
-    pub local: bool,
+    #[command(flatten)]
+    pub zone: ZoneArgs,
     #[command(flatten)]
     pub plot: PlotArgs,
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -158,7 +151,6 @@ impl ForecastArgs {
 struct Question {
     args: ForecastArgs,
     plan: Plan,
-    metric: Metric,
 }
 
 /// A forecast, and what it was made of.
@@ -173,22 +165,21 @@ struct Made {
 
 pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
     let output = &context.output;
-    let zone = if args.local { time::Zone::Local } else { time::Zone::Utc };
     let now = Utc::now().timestamp_millis();
     let at = match &args.at {
         None => now,
         Some(text) => {
-            time::moment(text, zone, now).map_err(|error| UsageError::new(format!("--at: {error}")))?
+            time::moment(text, args.zone.zone(), now).map_err(|error| UsageError::new(format!("--at: {error}")))?
         }
     };
-    let question = Question { plan: args.plan()?, metric: metric(&args.metric)?, args };
+    let question = Question { plan: args.plan()?, args };
     let session = Session::connect(&context.config.cassandra).await?;
     let spinner = output.spinner("reading the past and trying models on it");
     let made = question.answer(&session, at, now, &context).await;
     spinner.finish_and_clear();
     let made = made?;
-    let Question { args, metric, .. } = &question;
-    let clock = if args.local { Clock::Local } else { Clock::Utc };
+    let args = &question.args;
+    let (metric, clock) = (&args.metric, args.zone.clock());
     if let Some(address) = args.metrics_addr {
         return question.export(&session, address, made, &context).await;
     }
@@ -210,24 +201,22 @@ pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
 impl Question {
     /// Forecasts from what was before `at`.
     async fn answer(&self, session: &Session, at: i64, now: i64, context: &Context) -> anyhow::Result<Made> {
-        let Self { args, plan, metric } = self;
+        let Self { args, plan } = self;
+        let metric = &args.metric;
         let shutdown = &context.shutdown;
-        let selection = args.group.selection();
-        let groups = match args.sensor {
-            Some(sensor) => until_stopped(shutdown, selection.resolve_sensor(session, sensor)).await?,
-            None => vec![selection.exactly()?],
-        };
+        let groups = until_stopped(shutdown, args.selection.one_group(session)).await?;
         // The step that is not over yet would look like a fall or a rise.
         let to = at.div_euclid(args.step) * args.step;
         let range = TimeRange { from: to.saturating_sub(args.history), to };
         let history = History {
             groups: groups.clone(),
-            sensor: args.sensor,
+            sensor: args.selection.sensor,
             metric: metric.clone(),
             range,
             step: args.step,
         };
         let Some(series) = until_stopped(shutdown, history.read(session)).await? else {
+            let selection = args.selection.group.selection();
             until_stopped(shutdown, selection.explain_absence(session)).await?;
             let names = until_stopped(shutdown, extremes::other_metric_names(session, &groups)).await?;
             known_or_refused(metric, &names, groups.len())?;
@@ -248,8 +237,8 @@ impl Question {
     async fn store(&self, session: &Session, made: &Made, context: &Context) -> anyhow::Result<()> {
         let subject = Subject {
             group: newest(&made.groups)?,
-            sensor: self.args.sensor,
-            metric: &self.metric,
+            sensor: self.args.selection.sensor,
+            metric: &self.args.metric,
             made_at: made.made_at,
             model: made.found.model.name(),
             step: self.args.step,
@@ -268,25 +257,21 @@ impl Question {
         mut made: Made,
         context: &Context,
     ) -> anyhow::Result<()> {
-        let Self { args, metric, .. } = self;
+        let args = &self.args;
         let group = newest(&made.groups)?;
-        let sensor = args.sensor.map(|sensor| sensor.to_string()).unwrap_or_default();
+        let sensor = args.selection.sensor.map(|sensor| sensor.to_string()).unwrap_or_default();
         let metrics = ForecastMetrics::new(&[
             ("location", &group.location),
             ("device_type", &group.device_type),
             ("iot_sensor_id", &sensor),
-            ("metric", metric.name()),
+            ("metric", args.metric.name()),
         ])?;
         let readiness = Readiness::default();
         let registry = metrics.registry.clone();
         let bound = server::serve(address, registry, readiness.clone(), context.shutdown.clone()).await?;
         let every = humantime::format_duration(Duration::from_millis(args.every.unsigned_abs()));
         context.output.note(format!("metrics on http://{bound}/metrics, anew every {every}, until Ctrl-C"));
-        if !bound.ip().is_loopback() {
-            context
-                .output
-                .note("note: whoever reaches that address can read them, without encryption or password");
-        }
+        warn_if_public(bound, "the metrics", &context.output);
         loop {
             let crossing = args.limit().map(|(limit, direction)| {
                 (Crossing::of(&made.found.steps, limit, direction), direction.name(), limit)

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use clap::Args;
 
 use super::Context;
-use super::ingest::metrics_address;
+use super::flags::listen_address;
 use crate::servers::local::ready;
 
 /// Ask a running ingest or monitor whether it is well; exit code 1 where it is not
@@ -16,7 +16,7 @@ use crate::servers::local::ready;
   iotctl healthcheck 9465 --ready       whether a monitor has seen its servers")]
 pub struct HealthcheckArgs {
     /// Its --metrics-addr
-    #[arg(value_name = "[IP:]PORT", value_parser = metrics_address, default_value = "9464")]
+    #[arg(value_name = "[IP:]PORT", value_parser = listen_address, default_value = "9464")]
     pub address: SocketAddr,
     /// Whether it does its work, and not only whether it lives
     #[arg(long)]

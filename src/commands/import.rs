@@ -12,14 +12,14 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::Context;
-use super::export::ReportFormat;
+use super::support::decode_limits;
 use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
 use crate::ingestion::direct::DirectWriter;
 use crate::kafka::Producer;
 use crate::kafka::producer::{DELIVERY_TIMEOUT, Offer};
 use crate::kafka::topics;
-use crate::output::{Output, table};
+use crate::output::{Output, ReportFormat, table};
 use crate::reading::{DecodeLimits, decode};
 use crate::shutdown::Shutdown;
 use crate::transfer::{FileFormat, import};
@@ -47,7 +47,7 @@ pub struct ImportArgs {
     /// Files, or folders of files
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// [default: as each file's name ends]
+    /// File format [default: by each file's extension]
     #[arg(long, value_enum)]
     pub format: Option<FileFormat>,
     /// Into Cassandra, without Kafka
@@ -59,7 +59,7 @@ pub struct ImportArgs {
     /// Stop when more than so many rows are bad
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub max_errors: u64,
-    /// How to print the closing report
+    /// Output format of the closing report
     #[arg(long, value_enum, default_value_t)]
     pub report: ReportFormat,
 }
@@ -89,11 +89,7 @@ struct Counts {
 pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
     let files = import::files(&args.files, args.format)?;
     let counts = Arc::new(Counts::default());
-    let ingest = &context.config.ingest;
-    let limits = DecodeLimits {
-        max_message_bytes: usize::try_from(ingest.max_message_bytes.as_u64()).unwrap_or(usize::MAX),
-        max_future_skew: ingest.max_future_skew,
-    };
+    let limits = decode_limits(&context.config.ingest);
     let started = Instant::now();
     let (sender, receiver) = mpsc::channel::<Chunk>(4);
     let reader = Reader {

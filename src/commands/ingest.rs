@@ -1,6 +1,6 @@
 //! `iotctl ingest`: Kafka -> Cassandra, with a live line while it runs and a report when it ends.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,8 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::Context;
+use super::flags::listen_address;
+use super::support::warn_if_public;
 use crate::alerting::Rules;
 use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
@@ -50,13 +52,13 @@ A file of rules has, for each of them, a name, a metric and one condition:
   change = { rise = 50.0, fall = 80.0, within = \"10m\" }")]
 pub struct IngestArgs {
     /// Consumer group [default: kafka.group]
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
     /// Stop when everything that the topic holds at the start is stored and committed
     #[arg(long)]
     pub until_end: bool,
     /// Serve Prometheus metrics here; a port alone is that of 127.0.0.1, which nobody else can reach
-    #[arg(long, value_name = "[IP:]PORT", value_parser = metrics_address)]
+    #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address)]
     pub metrics_addr: Option<SocketAddr>,
     /// Judge each reading by the rules of this file, and write alerts to kafka.alerts_topic
     ///
@@ -98,11 +100,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
             server::serve(address, metrics.registry.clone(), readiness.clone(), context.shutdown.clone())
                 .await?;
         context.output.note(format!("metrics on http://{bound}/metrics"));
-        if !bound.ip().is_loopback() {
-            context
-                .output
-                .note("note: whoever reaches that address can read them, without encryption or password");
-        }
+        warn_if_public(bound, "the metrics", &context.output);
     }
     if let Some(rules) = &rules {
         let topic = context.config.kafka.alerts_topic();
@@ -128,14 +126,6 @@ fn rules(path: &Path) -> Result<Rules, UsageError> {
             path.display()
         ))
     })
-}
-
-/// `9464`, `:9464` or `127.0.0.1:9464`.
-pub fn metrics_address(text: &str) -> Result<SocketAddr, String> {
-    match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
-        Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-        Err(_) => text.parse().map_err(|_| "write it like 9464, 127.0.0.1:9464 or [::1]:9464".to_owned()),
-    }
 }
 
 /// Runs the pipeline under a live line. Also a step of `demo`.
@@ -250,22 +240,6 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
                 ("rows per second", count(report.rows_per_second as u64)),
             ];
             output.print(table::report(rows).to_string())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metrics_are_served_on_loopback_unless_another_address_is_given() {
-        for alone in ["9464", ":9464"] {
-            assert_eq!(metrics_address(alone).unwrap(), "127.0.0.1:9464".parse().unwrap());
-        }
-        assert_eq!(metrics_address("0.0.0.0:1").unwrap(), "0.0.0.0:1".parse().unwrap());
-        for bad in ["", "localhost:9464", "99999", "::9464"] {
-            assert!(metrics_address(bad).is_err(), "{bad}");
         }
     }
 }

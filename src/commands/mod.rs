@@ -1,4 +1,6 @@
-//! One file a verb, thin: parse -> call a noun -> print. No CQL and no rdkafka here.
+//! One thin file per verb: parse -> call a noun -> print. No CQL and no rdkafka here.
+//!
+//! A verb imports no other verb (`tests/layout.rs`): shared flags are in [`flags`], shared steps in [`support`].
 
 use std::collections::BTreeSet;
 
@@ -21,13 +23,13 @@ pub mod down;
 pub mod exit;
 pub mod export;
 pub mod extremes;
+pub mod flags;
 pub mod forecast;
 pub mod healthcheck;
 pub mod import;
 pub mod ingest;
 pub mod monitor;
 pub mod node;
-pub mod plots;
 pub mod purge;
 pub mod query;
 pub mod rollup;
@@ -37,6 +39,7 @@ pub mod silent;
 pub mod simulate;
 pub mod stats;
 pub mod status;
+pub mod support;
 pub mod top;
 pub mod up;
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Context;
-use super::ingest::metrics_address;
+use super::flags::listen_address;
+use super::support::warn_if_public;
 use crate::error::UsageError;
 use crate::metrics::server::{self, Readiness};
 use crate::observe::exporter::{Monitor, Options};
@@ -23,7 +24,7 @@ use crate::observe::exporter::{Monitor, Options};
   curl -s 127.0.0.1:9465/metrics | grep lag")]
 pub struct MonitorArgs {
     /// Serve the metrics here; a port alone is that of 127.0.0.1, which nobody else can reach
-    #[arg(long, value_name = "[IP:]PORT", value_parser = metrics_address, default_value = "127.0.0.1:9465")]
+    #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address, default_value = "127.0.0.1:9465")]
     pub metrics_addr: SocketAddr,
     /// How often to look, 1s to 1h
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "10s")]
@@ -43,11 +44,7 @@ pub async fn run(args: MonitorArgs, context: Context) -> anyhow::Result<()> {
     let bound =
         server::serve(args.metrics_addr, registry, readiness.clone(), context.shutdown.clone()).await?;
     context.output.note(format!("metrics on http://{bound}/metrics, until Ctrl-C"));
-    if !bound.ip().is_loopback() {
-        context
-            .output
-            .note("note: whoever reaches that address can read them, without encryption or password");
-    }
+    warn_if_public(bound, "the metrics", &context.output);
     monitor.run(readiness, context.shutdown.clone()).await;
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! `iotctl node`: who is in the cluster, and nodes in and out of it.
 
-use bytesize::ByteSize;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::Context;
-use super::up::PlaceArgs;
+use super::flags::PlaceArgs;
+use super::support::size;
 use crate::cassandra::Session;
 use crate::config::{Config, RuntimeKind};
-use crate::output::table;
+use crate::output::{ReportFormat, table};
 use crate::servers::membership::journal::Journal;
 use crate::servers::membership::{Operator, Runtime, View, add, cleanup, decommission};
 
@@ -21,8 +21,9 @@ pub enum NodeCommand {
     List {
         #[command(flatten)]
         place: NodesArgs,
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
-        format: NodeFormat,
+        format: ReportFormat,
     },
     /// Start one more node, let it stream its data, and verify that it has it
     ///
@@ -66,18 +67,26 @@ pub enum NodeCommand {
         yes: bool,
     },
     /// Free the disk of what the nodes have handed to a newcomer
+    #[command(after_help = "Examples:
+  iotctl node cleanup")]
     Cleanup {
         #[command(flatten)]
         place: NodesArgs,
     },
     /// What was done to the membership, step by step
+    #[command(after_help = "Examples:
+  iotctl node journal
+  iotctl node journal --format json | jq '.[-1]'")]
     Journal {
         #[command(flatten)]
         place: NodesArgs,
+        /// Output format
         #[arg(long, value_enum, default_value_t)]
-        format: NodeFormat,
+        format: ReportFormat,
     },
     /// Give up a node that does not come to join; its files are moved aside
+    #[command(after_help = "Examples:
+  iotctl node abandon")]
     Abandon {
         #[command(flatten)]
         place: NodesArgs,
@@ -120,13 +129,6 @@ pub struct DecommissionArgs {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum NodeFormat {
-    #[default]
-    Table,
-    Json,
 }
 
 pub async fn run(command: NodeCommand, context: Context) -> anyhow::Result<()> {
@@ -208,7 +210,7 @@ async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Resu
         None => {
             let wanted = decommission::Wanted { fix_system_replication: args.fix_system_replication };
             let plan = decommission::plan(&operator, &runtime, &node, wanted).await?;
-            let load = ByteSize::b(plan.load_bytes as u64).display().iec().to_string();
+            let load = size(plan.load_bytes as u64);
             output.note(format!(
                 "{} hands {load} over to {} nodes and is stopped; its files are moved aside",
                 plan.name, plan.nodes_left
@@ -230,13 +232,13 @@ async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Resu
     output.print(format!("{} has left, and every sampled row was found on the others", record.node))
 }
 
-async fn list(place: &NodesArgs, format: NodeFormat, context: &Context) -> anyhow::Result<()> {
+async fn list(place: &NodesArgs, format: ReportFormat, context: &Context) -> anyhow::Result<()> {
     let session = Session::connect(&context.config.cassandra).await?;
     let view = View::read(&session).await?;
     let journals = Journal::all(&Runtime::journals(&place.configure(&context.config))?)?;
     let due = cleanup::due(&journals);
     let unfinished = journals.iter().find(|journal| journal.record.finished_at.is_none());
-    if format == NodeFormat::Json {
+    if format == ReportFormat::Json {
         return context.output.json(&json!({
             "members": view.members,
             "disagreements": view.disagreements,
@@ -260,7 +262,7 @@ async fn list(place: &NodesArgs, format: NodeFormat, context: &Context) -> anyho
     let mut rows = table::table(&headings, &[2, 3, 4, 5]);
     for member in &view.members {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
-        let load = member.load_bytes.map(|load| ByteSize::b(load as u64).display().iec().to_string());
+        let load = member.load_bytes.map(|load| size(load as u64));
         rows.add_row([
             member.address.to_string(),
             if member.is_up() {
@@ -300,9 +302,9 @@ async fn list(place: &NodesArgs, format: NodeFormat, context: &Context) -> anyho
     Ok(())
 }
 
-fn journal(place: &NodesArgs, format: NodeFormat, context: &Context) -> anyhow::Result<()> {
+fn journal(place: &NodesArgs, format: ReportFormat, context: &Context) -> anyhow::Result<()> {
     let journals = Journal::all(&Runtime::journals(&place.configure(&context.config))?)?;
-    if format == NodeFormat::Json {
+    if format == ReportFormat::Json {
         let records: Vec<_> = journals.iter().map(|journal| &journal.record).collect();
         return context.output.json(&records);
     }

@@ -12,15 +12,15 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::Context;
-use super::query::{GroupArgs, until_stopped};
+use super::flags::{GroupArgs, ZoneArgs};
+use super::support::until_stopped;
 use crate::cassandra::{Error, Session};
 use crate::error::UsageError;
-use crate::output::table;
+use crate::output::{ReportFormat, table};
 use crate::reading::{Group, Partition};
 use crate::store::groups;
 use crate::store::{purge, rollups};
-use crate::time::{self, Zone};
-use crate::time::{DAY, day_of};
+use crate::time::{self, DAY, day_of};
 
 /// Partitions that are looked at, or deleted, at once.
 const IN_FLIGHT: usize = 16;
@@ -42,24 +42,17 @@ pub struct PurgeArgs {
     /// Buckets that end at this moment or before: 2026-01-01, '90d ago', -90d
     #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
     pub before: String,
-    /// Local time instead of UTC
-    #[arg(long)]
-    pub local: bool,
+    #[command(flatten)]
+    pub zone: ZoneArgs,
     /// Show what would be deleted, and delete nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
-    pub format: PurgeFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum PurgeFormat {
-    #[default]
-    Table,
-    Json,
+    pub format: ReportFormat,
 }
 
 /// What goes of a group.
@@ -71,8 +64,7 @@ struct Doomed {
 
 pub async fn run(args: PurgeArgs, context: Context) -> anyhow::Result<()> {
     let now = Utc::now().timestamp_millis();
-    let zone = if args.local { Zone::Local } else { Zone::Utc };
-    let before = time::moment(&args.before, zone, now)
+    let before = time::moment(&args.before, args.zone.zone(), now)
         .map_err(|error| UsageError::new(format!("--before: {error}")))?;
     if args.group.location.is_none() {
         return Err(UsageError::new("--location says whose readings go (there is no purge of all)").into());
@@ -160,7 +152,7 @@ async fn expired(session: &Session, group: &Arc<Group>, before: i64) -> Result<V
 }
 
 fn show(doomed: &[Doomed], before: i64, args: &PurgeArgs, context: &Context) -> anyhow::Result<()> {
-    if args.format == PurgeFormat::Json {
+    if args.format == ReportFormat::Json {
         let groups: Vec<_> = doomed
             .iter()
             .map(|Doomed { group, partitions }| {

@@ -9,14 +9,14 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::Context;
-use super::plots::{self, PlotArgs};
+use super::flags::{PlotArgs, SelectionArgs, TimeArgs};
+use super::support::{self, until_stopped};
 use crate::analytics::column::Value;
-use crate::analytics::groups::Selection;
 use crate::analytics::scan::Question;
 use crate::analytics::{Column, Filter, Order, Scan};
 use crate::cassandra::Session;
-use crate::error::{Interrupted, UsageError};
-use crate::output::record::{Cell, Clock, Heading, Records};
+use crate::error::UsageError;
+use crate::output::record::{Cell, Heading, Records};
 use crate::output::{Format, Output};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, Series};
@@ -25,8 +25,7 @@ use crate::series::Envelope;
 use crate::series::Point;
 use crate::shutdown::Shutdown;
 use crate::store::readings::{self, Names, StoredReading};
-use crate::time::TimeRange;
-use crate::time::{self, Zone};
+use crate::time;
 
 /// Rows of a table where no --limit is given: about what a person looks at.
 const TABLE_LIMIT: u64 = 100;
@@ -52,10 +51,7 @@ A condition compares columns or names of other metrics with =, !=, <, <=, >, >= 
 Moments: 2026-01-31, '2026-01-31 12:00', 2026-01-31T12:00:00Z, now, -2h, '2h ago'; UTC where no zone is given.")]
 pub struct QueryArgs {
     #[command(flatten)]
-    pub group: GroupArgs,
-    /// One sensor's readings; alone, they are found whatever group it is in
-    #[arg(long, value_name = "ID")]
-    pub sensor: Option<Uuid>,
+    pub selection: SelectionArgs,
     #[command(flatten)]
     pub time: TimeArgs,
     /// At most so many rows, the first in --order; 0 for all [default: 100 for tables, else all]
@@ -73,6 +69,7 @@ pub struct QueryArgs {
     /// By time: oldest or newest first
     #[arg(long, value_enum, default_value_t)]
     pub order: Order,
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Print the legacy platform's defaults for what was not measured (-999.0, false, 0, {}); --where sees none of it
@@ -80,53 +77,6 @@ pub struct QueryArgs {
     pub fill_defaults: bool,
     #[command(flatten)]
     pub plot: PlotArgs,
-}
-
-/// Which groups.
-#[derive(Debug, Clone, Default, Args)]
-pub struct GroupArgs {
-    #[arg(long, value_name = "NAME")]
-    pub location: Option<String>,
-    #[arg(long, value_name = "NAME")]
-    pub device_type: Option<String>,
-}
-
-/// Which time, and how it is read and printed.
-#[derive(Debug, Clone, Default, Args)]
-pub struct TimeArgs {
-    /// From this moment on
-    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
-    pub from: Option<String>,
-    /// Up to this moment, without it
-    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
-    pub to: Option<String>,
-    /// The last 30m, 24h, 7d, …
-    #[arg(long, value_name = "LENGTH", conflicts_with_all = ["from", "to"])]
-    pub last: Option<String>,
-    /// Local time instead of UTC, read and printed
-    #[arg(long)]
-    pub local: bool,
-}
-
-impl GroupArgs {
-    pub fn selection(&self) -> Selection {
-        Selection { location: self.location.clone(), device_type: self.device_type.clone() }
-    }
-}
-
-impl TimeArgs {
-    pub fn range(&self, now: i64) -> Result<TimeRange, UsageError> {
-        TimeRange::parse(self.from.as_deref(), self.to.as_deref(), self.last.as_deref(), self.zone(), now)
-            .map_err(|error| UsageError::new(error.to_string()))
-    }
-
-    pub fn zone(&self) -> Zone {
-        if self.local { Zone::Local } else { Zone::Utc }
-    }
-
-    pub fn clock(&self) -> Clock {
-        if self.local { Clock::Local } else { Clock::Utc }
-    }
 }
 
 pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
@@ -139,16 +89,14 @@ pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
         .transpose()
         .map_err(|error| UsageError::new(error.to_string()))?;
     let columns = columns(&args)?;
-    let selection = args.group.selection();
-    if args.sensor.is_none() {
+    let SelectionArgs { group, sensor } = &args.selection;
+    let selection = group.selection();
+    if sensor.is_none() {
         selection.exactly()?;
     }
     let session = Session::connect(&context.config.cassandra).await?;
-    let groups = match args.sensor {
-        Some(sensor) => selection.resolve_sensor(&session, sensor).await?,
-        None => vec![selection.exactly()?],
-    };
-    let question = Question { groups, sensor: args.sensor, range, filter, order: args.order };
+    let groups = until_stopped(&context.shutdown, args.selection.one_group(&session)).await?;
+    let question = Question { groups, sensor: *sensor, range, filter, order: args.order };
     if args.plot.plot.is_some() {
         let metric = columns.iter().find_map(|column| match column {
             Column::Metric(metric) => Some(metric.clone()),
@@ -174,7 +122,7 @@ pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
         true => print_latest(&session, &question, printer, &context.shutdown).await?,
         false => print_scan(&session, question.clone(), printer, &context.shutdown).await?,
     };
-    if answer.rows == 0 && args.sensor.is_none() {
+    if answer.rows == 0 && sensor.is_none() {
         selection.explain_absence(&session).await?;
     }
     remark(&answer, &args, &question, &columns, &context.output);
@@ -190,7 +138,7 @@ async fn draw(
     context: &Context,
 ) -> anyhow::Result<()> {
     if args.latest || args.limit.is_some() {
-        return Err(plots::refused("leave --latest and --limit out"));
+        return Err(support::plot_refused("leave --latest and --limit out"));
     }
     let mut lines: BTreeMap<Uuid, Envelope> = BTreeMap::new();
     let mut sensors: BTreeSet<Uuid> = BTreeSet::new();
@@ -207,20 +155,20 @@ async fn draw(
         }
     }
     if lines.is_empty() {
-        if args.sensor.is_none() {
-            args.group.selection().explain_absence(session).await?;
+        if args.selection.sensor.is_none() {
+            args.selection.group.selection().explain_absence(session).await?;
         }
         anyhow::bail!("no reading has {metric} here (--columns names another metric; see `iotctl sensors`)");
     }
     let series =
         lines.iter().map(|(sensor, line)| Series { name: sensor.to_string(), points: line.points() });
     let mut chart = Chart {
-        title: plots::title(metric),
+        title: support::plot_title(metric),
         series: series.collect(),
         clock: args.time.clock(),
         ..Chart::default()
     };
-    plots::at_most_told_apart(&mut chart.series, sensors.len(), &context.output);
+    support::keep_distinguishable(&mut chart.series, sensors.len(), &context.output);
     for series in &chart.series {
         let by_value = |left: &&Point, right: &&Point| left.value.total_cmp(&right.value);
         let measured = || series.points.iter().filter(|point| !point.value.is_nan());
@@ -321,21 +269,11 @@ async fn print_latest<W: std::io::Write>(
     Ok(Answer { rows: printer.records.finish()?, cut, metric_names })
 }
 
-/// The future's result, or [`Interrupted`] as soon as the user stops the command.
-pub(super) async fn until_stopped<T, E: Into<anyhow::Error>>(
-    shutdown: &Shutdown,
-    future: impl Future<Output = Result<T, E>>,
-) -> anyhow::Result<T> {
-    tokio::select! {
-        result = future => result.map_err(Into::into),
-        () = shutdown.requested() => Err(Interrupted.into()),
-    }
-}
-
 /// The columns asked for. A table leaves the group out where it is the same in all rows.
 fn columns(args: &QueryArgs) -> anyhow::Result<Vec<Column>> {
     if args.columns.is_empty() {
-        let one_group = args.group.location.is_some() && args.group.device_type.is_some();
+        let group = &args.selection.group;
+        let one_group = group.location.is_some() && group.device_type.is_some();
         let is_constant = |column: &Column| matches!(column, Column::Location | Column::DeviceType);
         let hide = args.format == Format::Table && one_group;
         return Ok(Column::ALL.into_iter().filter(|column| !(hide && is_constant(column))).collect());

@@ -9,9 +9,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Context;
-use super::query::{GroupArgs, TimeArgs, until_stopped};
+use super::flags::{GroupArgs, TimeArgs};
+use super::support::until_stopped;
 use crate::cassandra::Session;
-use crate::output::table;
+use crate::output::{ReportFormat, table};
 use crate::reading::Group;
 use crate::rollups::due::{Due, Scope};
 use crate::rollups::verify::{self, Verified, What};
@@ -54,15 +55,9 @@ pub struct RollupArgs {
     /// Leave hours that late readings have just arrived in, instead of waiting for them
     #[arg(long)]
     pub no_wait: bool,
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
-    pub format: RollupFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum RollupFormat {
-    #[default]
-    Table,
-    Json,
+    pub format: ReportFormat,
 }
 
 /// The closing report.
@@ -203,7 +198,7 @@ async fn pass(
 }
 
 fn print(report: &Report, args: &RollupArgs, context: &Context) -> anyhow::Result<()> {
-    if args.format == RollupFormat::Json {
+    if args.format == ReportFormat::Json {
         return context.output.json(report);
     }
     if report.hours + report.days + report.resting_hours + report.busy_groups == 0 {
@@ -285,7 +280,7 @@ async fn check(
     }
     bar.finish_and_clear();
     let Verified { hours, days, readings, summaries, expired, ref differences } = verified;
-    if args.format == RollupFormat::Json {
+    if args.format == ReportFormat::Json {
         let differences = differences.iter().map(Listed::of).collect();
         context.output.json(&Checked {
             hours,

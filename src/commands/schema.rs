@@ -11,7 +11,7 @@ use crate::cassandra::Session;
 use crate::config::{Config, KafkaConfig, duration};
 use crate::error::Interrupted;
 use crate::kafka::{self, topics};
-use crate::output::{Output, table};
+use crate::output::{Output, ReportFormat, table};
 use crate::store::schema::{self, Change, ExistingOptions, Plan, Settings, State};
 
 #[derive(Debug, Subcommand)]
@@ -41,29 +41,37 @@ pub struct ApplyArgs {
     pub replication: ReplicationArgs,
     #[command(flatten)]
     pub servers: ServerArgs,
-    /// How the result is printed
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub format: Format,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
 }
 
 #[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Examples:
+  iotctl schema show
+  iotctl schema show | cqlsh
+  iotctl schema show --format json | jq .topics")]
 pub struct ShowArgs {
     #[command(flatten)]
     pub replication: ReplicationArgs,
-    /// How the result is printed
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
     pub format: ShowFormat,
 }
 
 #[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Examples:
+  iotctl schema check
+  iotctl schema check --skip-kafka
+  iotctl schema check --format json | jq '.[] | select(.state != \"in order\")'")]
 pub struct CheckArgs {
     #[command(flatten)]
     pub replication: ReplicationArgs,
     #[command(flatten)]
     pub servers: ServerArgs,
-    /// How the result is printed
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub format: Format,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -84,16 +92,11 @@ pub struct ServerArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    #[default]
-    Table,
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum ShowFormat {
+    /// CQL, for cqlsh
     #[default]
     Cql,
+    /// One JSON document
     Json,
 }
 
@@ -350,10 +353,10 @@ fn verdict(lines: &[Line]) -> anyhow::Result<()> {
     anyhow::bail!("the schema is not in order: {missing} missing, {differing} different ({remedy})")
 }
 
-fn print(lines: &[Line], format: Format, output: &Output) -> anyhow::Result<()> {
+fn print(lines: &[Line], format: ReportFormat, output: &Output) -> anyhow::Result<()> {
     match format {
-        Format::Json => output.json(&lines),
-        Format::Table => {
+        ReportFormat::Json => output.json(&lines),
+        ReportFormat::Table => {
             // Mostly there is nothing to add, and then no column for it.
             let columns = if lines.iter().all(|line| line.details.is_empty()) { 3 } else { 4 };
             let mut table = table::table(&["kind", "name", "state", "details"][..columns], &[]);

@@ -4,13 +4,13 @@ use chrono::Utc;
 use clap::Args;
 
 use super::Context;
-use super::query::{GroupArgs, until_stopped};
-use super::sensors::{Age, age};
+use super::flags::{GroupArgs, ZoneArgs};
+use super::support::{Age, NOTHING_STORED, age, until_stopped};
 use crate::analytics::silence;
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::Format;
-use crate::output::record::{Cell, Clock, Heading};
+use crate::output::record::{Cell, Heading};
 use crate::time;
 
 /// Sensors that have sent nothing for longer than they should, the longest silent first.
@@ -28,11 +28,11 @@ pub struct SilentArgs {
     pub longer_than: String,
     #[command(flatten)]
     pub group: GroupArgs,
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Local time instead of UTC
-    #[arg(long)]
-    pub local: bool,
+    #[command(flatten)]
+    pub zone: ZoneArgs,
 }
 
 pub async fn run(args: SilentArgs, context: Context) -> anyhow::Result<()> {
@@ -49,8 +49,7 @@ pub async fn run(args: SilentArgs, context: Context) -> anyhow::Result<()> {
         Heading::left("recorded_timestamp").titled("last reading"),
         Heading::right("age_seconds").titled("silent for"),
     ];
-    let clock = if args.local { Clock::Local } else { Clock::Utc };
-    let mut records = context.output.records(args.format, clock, headings)?;
+    let mut records = context.output.records(args.format, args.zone.clock(), headings)?;
     for silent in &found.silent {
         let age: Age = age(now, silent.last_at, args.format);
         records.write(&[
@@ -63,7 +62,7 @@ pub async fn run(args: SilentArgs, context: Context) -> anyhow::Result<()> {
     }
     let silent = records.finish()?;
     context.output.note(match found.sensors {
-        0 => "nothing is stored yet: run `iotctl simulate` and `iotctl ingest`".to_owned(),
+        0 => NOTHING_STORED.to_owned(),
         sensors => {
             format!("{silent} of {sensors} sensors silent for longer than {}", args.longer_than.trim())
         }

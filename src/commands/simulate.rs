@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use comfy_table::Table;
 
 use super::Context;
+use super::support::decode_limits;
 use crate::config::Config;
 use crate::error::{Interrupted, UsageError};
-use crate::output::{Output, table};
-use crate::reading::DecodeLimits;
+use crate::output::{Output, ReportFormat, table};
 use crate::simulation::clock::Clock;
 use crate::simulation::columns::Mapping;
 use crate::simulation::deliveries::Tally;
@@ -63,7 +63,7 @@ pub struct SimulateArgs {
     /// Append what the broker acknowledged to FILE: sensor, timestamp, partition, offset, injected extremes
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    /// How to print the closing report
+    /// Output format of the closing report
     #[arg(long, value_enum, default_value_t, conflicts_with = "stdout")]
     format: ReportFormat,
     #[command(flatten)]
@@ -157,14 +157,6 @@ struct ReplayArgs {
     /// Count lines that are no readings and go on, instead of stopping at the first
     #[arg(long, requires = "replay")]
     skip_bad: bool,
-}
-
-/// How the closing report is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum ReportFormat {
-    #[default]
-    Table,
-    Json,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -293,11 +285,7 @@ impl ReplayArgs {
             mapping: Mapping::parse(&self.map, &self.set, &self.unit)?,
             shift: shift.unwrap_or_default(),
             skip_bad: self.skip_bad,
-            limits: DecodeLimits {
-                max_message_bytes: usize::try_from(config.ingest.max_message_bytes.as_u64())
-                    .unwrap_or(usize::MAX),
-                max_future_skew: config.ingest.max_future_skew,
-            },
+            limits: decode_limits(&config.ingest),
         })
     }
 }

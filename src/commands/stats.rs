@@ -6,12 +6,10 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use chrono::Utc;
 use clap::Args;
-use uuid::Uuid;
 
 use super::Context;
-use super::extremes::{known_or_refused, metric, with_bar};
-use super::plots::{self, PlotArgs};
-use super::query::{GroupArgs, TimeArgs, until_stopped};
+use super::flags::{PlotArgs, SelectionArgs, TimeArgs, metric};
+use super::support::{self, known_or_refused, until_stopped, with_bar};
 use crate::analytics::extremes;
 use crate::analytics::sources::Coarsest;
 use crate::analytics::stats::{By, Key, Line, Sources, Wanted};
@@ -43,8 +41,8 @@ Metrics: temperature (°C), humidity (%RH), pressure (hPa), light_level (lux), g
 in other_metrics. A value that was not measured never counts.")]
 pub struct StatsArgs {
     /// A numeric column or a name in other_metrics
-    #[arg(long, value_name = "NAME")]
-    pub metric: String,
+    #[arg(long, value_name = "NAME", value_parser = metric)]
+    pub metric: Metric,
     /// What a line is about; without it, everything is one line
     #[arg(long, value_enum, value_name = "WHAT")]
     pub by: Option<ByArg>,
@@ -60,11 +58,8 @@ pub struct StatsArgs {
     /// Also the change per hour from the first value to the last, of each sensor
     #[arg(long)]
     pub rate: bool,
-    /// One sensor's values
-    #[arg(long, value_name = "ID")]
-    pub sensor: Option<Uuid>,
     #[command(flatten)]
-    pub group: GroupArgs,
+    pub selection: SelectionArgs,
     #[command(flatten)]
     pub time: TimeArgs,
     /// Read every raw row, even where there are rollups
@@ -75,6 +70,7 @@ pub struct StatsArgs {
     /// Draw days by hours instead of a line; with --by hour
     #[arg(long, requires = "plot")]
     pub heat_map: bool,
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -238,7 +234,7 @@ fn picture(args: &StatsArgs, metric: &Metric, lines: &BTreeMap<Key, Line>) -> Pi
         let (low, high) = (summary.lowest.value.into(), summary.highest.value.into());
         band.push(Range { at, low, high });
     }
-    let title = plots::title(metric);
+    let title = support::plot_title(metric);
     if args.heat_map {
         return Picture::HeatMap(HeatMap::of(format!("average {title} by day and hour (UTC)"), points));
     }
@@ -249,29 +245,24 @@ fn picture(args: &StatsArgs, metric: &Metric, lines: &BTreeMap<Key, Line>) -> Pi
 
 pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
-    let metric = metric(&args.metric)?;
-    if args.rate && args.by != Some(ByArg::Sensor) && args.sensor.is_none() {
+    if args.rate && args.by != Some(ByArg::Sensor) && args.selection.sensor.is_none() {
         let message = "--rate is of one sensor at a time: a group has no first and last value \
                        (add --by sensor, or --sensor ID)";
         return Err(UsageError::new(message).into());
     }
     if args.plot.plot.is_some() && !matches!(args.by, Some(ByArg::Hour | ByArg::Day)) {
-        return Err(plots::refused("add --by hour or --by day"));
+        return Err(support::plot_refused("add --by hour or --by day"));
     }
     if args.heat_map && args.by != Some(ByArg::Hour) {
         return Err(UsageError::new("--heat-map is of hours (add --by hour)").into());
     }
     let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;
-    let selection = args.group.selection();
-    let groups = match args.sensor {
-        Some(sensor) => until_stopped(shutdown, selection.resolve_sensor(&session, sensor)).await?,
-        None => until_stopped(shutdown, selection.resolve(&session)).await?,
-    };
+    let groups = until_stopped(shutdown, args.selection.groups(&session)).await?;
     let wanted = Wanted {
         groups,
-        sensor: args.sensor,
-        metric,
+        sensor: args.selection.sensor,
+        metric: args.metric.clone(),
         range,
         by: args.by(),
         detail: args.detail(),
@@ -296,7 +287,7 @@ pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
     records.finish()?;
     let Sources { rollups, readings, .. } = found.sources;
     output.note(if wanted.groups.is_empty() {
-        "nothing is stored yet: run `iotctl simulate` and `iotctl ingest`".to_owned()
+        support::NOTHING_STORED.to_owned()
     } else if found.lines.is_empty() {
         format!("no reading has {metric} in this range of time")
     } else {

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use bytesize::ByteSize;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use comfy_table::Table;
 
 use super::Context;
-use super::up::PlaceArgs;
+use super::flags::PlaceArgs;
+use super::support::{self, size};
 use crate::error::UsageError;
 use crate::observe::status::kafka::{Topic, age};
-use crate::observe::status::{Cassandra, Kafka, Schema, Section, Servers, Status};
-use crate::output::{self, Output, Paint};
-use crate::servers::local::{self, ServerStatus};
+use crate::observe::status::{Cassandra, Kafka, Schema, Section, Status};
+use crate::output::{self, Output, Paint, ReportFormat};
+use crate::servers::local;
 
 /// Cassandra, Kafka, the schema, the lag, the disk and what is due, on one screen.
 #[derive(Debug, Args)]
@@ -33,16 +33,9 @@ pub struct StatusArgs {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub watch: Option<u64>,
-    /// How the result is printed
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub format: StatusFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum StatusFormat {
-    #[default]
-    Table,
-    Json,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
 }
 
 /// Something needs attention; the result has said what.
@@ -56,7 +49,7 @@ pub async fn run(args: StatusArgs, context: Context) -> anyhow::Result<()> {
     if args.local {
         return processes(&args, &context).await;
     }
-    let mut servers = servers(&args.place, &context);
+    let mut servers = support::servers(&args.place, &context);
     let Some(seconds) = args.watch else {
         let status = tokio::select! {
             status = servers.look() => status,
@@ -68,7 +61,7 @@ pub async fn run(args: StatusArgs, context: Context) -> anyhow::Result<()> {
             count => Err(NeedsAttention { count }.into()),
         };
     };
-    if args.format == StatusFormat::Table && !context.output.stdout_is_terminal {
+    if args.format == ReportFormat::Table && !context.output.stdout_is_terminal {
         return Err(
             UsageError::new("--watch draws on a terminal (use --format json, or leave it out)").into()
         );
@@ -78,7 +71,7 @@ pub async fn run(args: StatusArgs, context: Context) -> anyhow::Result<()> {
             status = servers.look() => status,
             () = context.shutdown.requested() => return Ok(()),
         };
-        if args.format == StatusFormat::Table {
+        if args.format == ReportFormat::Table {
             context.output.clear()?;
         }
         print(&status, args.format, &context.output)?;
@@ -93,27 +86,19 @@ pub async fn run(args: StatusArgs, context: Context) -> anyhow::Result<()> {
 async fn processes(args: &StatusArgs, context: &Context) -> anyhow::Result<()> {
     let servers = local::status(&args.place.configure(&context.config.local)).await?;
     match args.format {
-        StatusFormat::Json => context.output.json(&serde_json::json!({ "local": servers })),
-        StatusFormat::Table if servers.is_empty() => {
+        ReportFormat::Json => context.output.json(&serde_json::json!({ "local": servers })),
+        ReportFormat::Table if servers.is_empty() => {
             context.output.note("no servers here (start some with `iotctl up`)");
             Ok(())
         }
-        StatusFormat::Table => context.output.print(table(&servers).to_string()),
+        ReportFormat::Table => context.output.print(support::server_table(&servers).to_string()),
     }
 }
 
-/// The servers as flags and configuration name them.
-pub fn servers(place: &PlaceArgs, context: &Context) -> Servers {
-    let mut config = context.config.clone();
-    config.local = place.configure(&config.local);
-    let is_set = !config.schema.datacenters.is_empty() || context.given.contains("schema.replication_factor");
-    Servers::new(config, is_set)
-}
-
-fn print(status: &Status, format: StatusFormat, output: &Output) -> anyhow::Result<()> {
+fn print(status: &Status, format: ReportFormat, output: &Output) -> anyhow::Result<()> {
     match format {
-        StatusFormat::Json => output.json(status),
-        StatusFormat::Table => output.print(screen(status, output)),
+        ReportFormat::Json => output.json(status),
+        ReportFormat::Table => output.print(screen(status, output)),
     }
 }
 
@@ -130,7 +115,7 @@ fn screen(status: &Status, output: &Output) -> String {
         parts.push(format!("{}  {free} of {total} free at {folder}", output.bold("Disk")));
     }
     if !status.local.is_empty() {
-        parts.push(format!("{}\n{}", output.bold("Servers of `iotctl up`"), table(&status.local)));
+        parts.push(format!("{}\n{}", output.bold("Servers of `iotctl up`"), support::server_table(&status.local)));
     }
     let listed = |texts: &[String], paint| {
         texts.iter().map(|text| format!("\n  {} {text}", output.paint(paint, "●"))).collect::<String>()
@@ -230,29 +215,6 @@ fn topic_row(topic: &Topic) -> [String; 6] {
         topic.leaderless.len().to_string(),
         topic.messages.to_string(),
     ]
-}
-
-fn size(bytes: u64) -> String {
-    ByteSize::b(bytes).display().iec().to_string()
-}
-
-/// The local processes, for `up` and `status`.
-pub fn table(servers: &[ServerStatus]) -> Table {
-    let headings = ["server", "address", "state", "pid", "memory", "up", "log"];
-    let mut table = output::table::table(&headings, &[3, 4, 5]);
-    for server in servers {
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-        table.add_row([
-            server.server.clone(),
-            server.address.to_string(),
-            server.state.to_string(),
-            or_dash(server.pid.map(|pid| pid.to_string())),
-            or_dash(server.resident_bytes.map(size)),
-            or_dash(server.uptime_seconds.map(|seconds| age(seconds as f64))),
-            server.log.display().to_string(),
-        ]);
-    }
-    table
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! `iotctl up`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::{Context, status};
-use crate::config::LocalConfig;
+use super::Context;
+use super::flags::PlaceArgs;
+use super::support;
 use crate::output::table;
 use crate::servers::docker::{self, Compose};
 use crate::servers::local::cluster::MAX_NODES;
@@ -36,22 +35,6 @@ pub struct UpArgs {
     pub place: PlaceArgs,
 }
 
-/// Which servers are meant, for `up`, `down` and `status`.
-#[derive(Debug, Clone, Default, Args)]
-pub struct PlaceArgs {
-    /// Directory of data, logs and pid files [default: local.data_dir]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-}
-
-impl PlaceArgs {
-    /// The configuration with the flag put in.
-    pub fn configure(&self, config: &LocalConfig) -> LocalConfig {
-        let data_dir = self.data.clone().or_else(|| config.data_dir.clone());
-        LocalConfig { data_dir, ..config.clone() }
-    }
-}
-
 pub async fn run(args: UpArgs, context: Context) -> anyhow::Result<()> {
     if args.docker {
         return containers(&context).await;
@@ -62,7 +45,7 @@ pub async fn run(args: UpArgs, context: Context) -> anyhow::Result<()> {
     if running.already_running {
         context.output.note("already running, nothing to do");
     }
-    context.output.print(status::table(&running.servers).to_string())?;
+    context.output.print(support::server_table(&running.servers).to_string())?;
     for (kind, remedy) in &running.not_installed {
         context.output.note(format!("{kind} is not installed, so it does not run ({remedy})"));
     }

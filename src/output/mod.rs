@@ -25,6 +25,16 @@ pub enum Format {
     Csv,
 }
 
+/// How a report of fixed shape is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ReportFormat {
+    /// For people: aligned columns.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+}
+
 /// When to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum ColorChoice {

@@ -1,7 +1,6 @@
 //! A forecast and its back-tests as people, scripts and pictures have them.
 
-use crate::commands::anomalies::rounded;
-use crate::commands::plots;
+use crate::commands::support::{plot_title, rounded};
 use crate::forecasts::backtest::Backtest;
 use crate::forecasts::{Crossing, Direction, Forecast, Model};
 use crate::output::record::{Cell, Clock, Heading};
@@ -31,7 +30,7 @@ pub fn picture(
     let next = found.steps.iter().map(|step| Point { at: step.at, value: step.value });
     let line = |name: &str, points: Vec<Point>| Series { name: name.to_owned(), points };
     Picture::Chart(Chart {
-        title: format!("{}, forecast by {}", plots::title(metric), found.model.name()),
+        title: format!("{}, forecast by {}", plot_title(metric), found.model.name()),
         series: vec![line("measured", past.collect()), line("forecast", next.collect())],
         band: found.steps.iter().map(|step| Range { at: step.at, low: step.low, high: step.high }).collect(),
         limit: args.limit().map(|(limit, _)| limit),

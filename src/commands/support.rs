@@ -1,0 +1,261 @@
+//! What several verbs do around their work: stopping it, progress, checks of names, tables and remarks.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytesize::ByteSize;
+use comfy_table::Table;
+use tokio::time::timeout;
+
+use super::Context;
+use super::flags::{PlaceArgs, PlotArgs, known_metrics};
+use crate::config::IngestConfig;
+use crate::error::{Interrupted, UsageError};
+use crate::observe::status::Servers;
+use crate::observe::status::kafka::age as short_age;
+use crate::output::record::Cell;
+use crate::output::{Format, Output, table};
+use crate::plot::files::{self, Picture};
+use crate::plot::terminal::{self, Size};
+use crate::plot::{MOST_SERIES, Series, Target};
+use crate::reading::{DecodeLimits, Metric};
+use crate::servers::local::ServerStatus;
+use crate::shutdown::Shutdown;
+
+/// The remark where the tables are empty.
+pub const NOTHING_STORED: &str = "nothing is stored yet: run `iotctl simulate` and `iotctl ingest`";
+
+/// The future's result, or [`Interrupted`] as soon as the user stops the command.
+pub async fn until_stopped<T, E: Into<anyhow::Error>>(
+    shutdown: &Shutdown,
+    future: impl Future<Output = Result<T, E>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        result = future => result.map_err(Into::into),
+        () = shutdown.requested() => Err(Interrupted.into()),
+    }
+}
+
+/// Runs `work` under a bar over its parts (how many, and how many are done). The bar appears after a second.
+pub async fn with_bar<T>(
+    output: &Output,
+    parts: impl Fn() -> (u64, u64),
+    work: impl Future<Output = T>,
+) -> T {
+    const QUIET_FOR: Duration = Duration::from_secs(1);
+    const REDRAW: Duration = Duration::from_millis(100);
+    let mut work = pin!(work);
+    if let Ok(result) = timeout(QUIET_FOR, &mut work).await {
+        return result;
+    }
+    let bar = output.bar(0, "buckets");
+    loop {
+        let (length, done) = parts();
+        bar.set_length(length);
+        bar.set_position(done);
+        if let Ok(result) = timeout(REDRAW, &mut work).await {
+            bar.finish_and_clear();
+            return result;
+        }
+    }
+}
+
+/// Runs a model on a thread of its own, so that a signal to stop is handled meanwhile.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("the model ended with a panic")
+}
+
+/// What a model estimates, to five significant digits: further ones would pretend a precision it does not have.
+pub fn rounded(value: f64) -> f32 {
+    if value == 0.0 || !value.is_finite() {
+        return value as f32;
+    }
+    let digits = 4 - value.abs().log10().floor() as i32;
+    let scale = 10f64.powi(digits.clamp(-30, 30));
+    ((value * scale).round() / scale) as f32
+}
+
+/// A name that no sensor has sent is a mistake; one that has no value in this range is an empty answer. Where nothing
+/// is stored, no name is known to be wrong.
+pub fn known_or_refused(metric: &Metric, names: &BTreeSet<Arc<str>>, groups: usize) -> Result<(), UsageError> {
+    match metric {
+        Metric::Other(name) if groups > 0 && !names.contains(name.as_str()) => Err(UsageError::new(format!(
+            "no reading here has a metric {name} (known metrics: {})",
+            known_metrics(names.iter().map(|name| &**name))
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The rules that a message is checked by, from the configuration.
+pub fn decode_limits(config: &IngestConfig) -> DecodeLimits {
+    DecodeLimits {
+        max_message_bytes: usize::try_from(config.max_message_bytes.as_u64()).unwrap_or(usize::MAX),
+        max_future_skew: config.max_future_skew,
+    }
+}
+
+/// A remark where an HTTP listener can be reached from other machines. `what` is what they can read there.
+pub fn warn_if_public(bound: SocketAddr, what: &str, output: &Output) {
+    if !bound.ip().is_loopback() {
+        output.note(format!(
+            "note: everyone who can reach that address can read {what}, without encryption or password \
+             (bind 127.0.0.1 and forward it by ssh, or put a proxy with TLS and a login in front of it)"
+        ));
+    }
+}
+
+/// The time since a reading: for people as `3h 12m`, for programs in whole seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Age {
+    Text(String),
+    Seconds(u64),
+}
+
+impl Age {
+    pub fn cell(&self) -> Cell<'_> {
+        match self {
+            Age::Text(text) => Cell::Text(text),
+            Age::Seconds(seconds) => Cell::Count(*seconds),
+        }
+    }
+}
+
+/// The age of a reading; both moments in milliseconds since the epoch. One that is ahead of our clock is 0 s old.
+pub fn age(now: i64, at: i64, format: Format) -> Age {
+    let seconds = u64::try_from(now.saturating_sub(at) / 1000).unwrap_or(0);
+    match format {
+        Format::Table => Age::Text(two_largest_units(seconds)),
+        Format::Json | Format::Ndjson | Format::Csv => Age::Seconds(seconds),
+    }
+}
+
+/// As precise as people need it: `12s`, `3m 20s`, `5h 3m`, `12days 4h`.
+fn two_largest_units(seconds: u64) -> String {
+    let precision = match seconds {
+        0..3_600 => 1,
+        3_600..86_400 => 60,
+        _ => 3_600,
+    };
+    let text = humantime::format_duration(Duration::from_secs(seconds - seconds % precision)).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// A size in bytes, in binary units.
+pub fn size(bytes: u64) -> String {
+    ByteSize::b(bytes).display().iec().to_string()
+}
+
+/// The configured servers, with the flags applied.
+pub fn servers(place: &PlaceArgs, context: &Context) -> Servers {
+    let mut config = context.config.clone();
+    config.local = place.configure(&config.local);
+    let is_set = !config.schema.datacenters.is_empty() || context.given.contains("schema.replication_factor");
+    Servers::new(config, is_set)
+}
+
+/// The processes of `iotctl up`.
+pub fn server_table(servers: &[ServerStatus]) -> Table {
+    let headings = ["server", "address", "state", "pid", "memory", "up", "log"];
+    let mut table = table::table(&headings, &[3, 4, 5]);
+    for server in servers {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        table.add_row([
+            server.server.clone(),
+            server.address.to_string(),
+            server.state.to_string(),
+            or_dash(server.pid.map(|pid| pid.to_string())),
+            or_dash(server.resident_bytes.map(size)),
+            or_dash(server.uptime_seconds.map(|seconds| short_age(seconds as f64))),
+            server.log.display().to_string(),
+        ]);
+    }
+    table
+}
+
+/// A plot's name of a metric, such as `temperature (°C)`.
+pub fn plot_title(metric: &Metric) -> String {
+    let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
+    format!("{metric}{unit}")
+}
+
+/// Keeps as many lines as can be told apart, with a remark about the rest.
+pub fn keep_distinguishable(series: &mut Vec<Series>, sensors: usize, output: &Output) {
+    if series.len() > MOST_SERIES {
+        output.note(format!("drawing {MOST_SERIES} of {sensors} sensors (--sensor ID draws one)"));
+        series.truncate(MOST_SERIES);
+    }
+}
+
+/// The usage error for a plot of something that is not values over time.
+pub fn plot_refused(remedy: &str) -> anyhow::Error {
+    UsageError::new(format!("--plot draws values over time ({remedy})")).into()
+}
+
+impl PlotArgs {
+    /// Draws where `--plot` says.
+    pub fn show(&self, picture: &Picture, output: &Output) -> anyhow::Result<()> {
+        match &self.plot {
+            None => Ok(()),
+            Some(Target::Terminal) => {
+                let text = match picture {
+                    Picture::Chart(chart) => {
+                        terminal::chart(chart, Size::of_terminal(output.stdout_is_terminal), output.color)
+                    }
+                    Picture::HeatMap(map) => terminal::heat_map(map, output.color),
+                };
+                output.print(text.unwrap_or_else(|| "there is nothing to draw".to_owned()).trim_end())
+            }
+            Some(Target::File(path)) => {
+                files::write(picture, path)?;
+                output.note(format!("drawn to {}", path.display()));
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_short_for_people_and_exact_for_programs() {
+        let shown = |seconds: i64| match age(seconds * 1000, 0, Format::Table) {
+            Age::Text(text) => text,
+            Age::Seconds(_) => unreachable!("tables are for people"),
+        };
+        assert_eq!(shown(12), "12s");
+        assert_eq!(shown(200), "3m 20s");
+        assert_eq!(shown(5 * 3600 + 3 * 60 + 59), "5h 3m");
+        assert_eq!(shown(12 * 86_400 + 4 * 3600 + 61), "12days 4h");
+        assert_eq!(age(12_999, 0, Format::Ndjson), Age::Seconds(12));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_makes_no_negative_age() {
+        assert_eq!(age(0, 5_000, Format::Json), Age::Seconds(0));
+        assert_eq!(age(0, i64::MIN, Format::Json), Age::Seconds(i64::MAX as u64 / 1000));
+    }
+
+    #[test]
+    fn a_metric_that_nobody_sent_is_refused_with_the_known_ones() {
+        let names: BTreeSet<Arc<str>> = ["rpm".into()].into();
+        let error = known_or_refused(&Metric::named("rmp"), &names, 1).unwrap_err().to_string();
+        assert!(error.contains("temperature") && error.contains("rpm"), "{error}");
+        assert!(known_or_refused(&Metric::named("rpm"), &names, 1).is_ok());
+        assert!(known_or_refused(&Metric::named("pressure"), &names, 1).is_ok());
+    }
+
+    #[test]
+    fn numbers_of_models_are_rounded_by_their_size() {
+        for (value, text) in [(1013.25678, "1013.3"), (-0.000123456, "-0.00012346"), (21.0, "21"), (0.0, "0")]
+        {
+            assert_eq!(rounded(value).to_string(), text);
+        }
+    }
+}
