@@ -209,7 +209,8 @@ pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
     let mut caught = Catch::default();
     let spinner = output.spinner(format!("looking for unusual {metric}"));
     for group in &groups {
-        let wanted = Wanted { group: group.clone(), sensor: args.selection.sensor, metric: metric.clone(), range };
+        let wanted =
+            Wanted { group: group.clone(), sensor: args.selection.sensor, metric: metric.clone(), range };
         until_stopped(shutdown, search(&session, &wanted, &hunt, &mut caught)).await?;
     }
     spinner.finish_and_clear();
@@ -398,7 +399,8 @@ async fn picture(
 ) -> anyhow::Result<Picture> {
     let mut line = Envelope::default();
     for group in groups {
-        let wanted = Wanted { group: group.clone(), sensor: args.selection.sensor, metric: metric.clone(), range };
+        let wanted =
+            Wanted { group: group.clone(), sensor: args.selection.sensor, metric: metric.clone(), range };
         let mut scan = wanted.scan(session).await?;
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {

@@ -168,9 +168,8 @@ pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
     let now = Utc::now().timestamp_millis();
     let at = match &args.at {
         None => now,
-        Some(text) => {
-            time::moment(text, args.zone.zone(), now).map_err(|error| UsageError::new(format!("--at: {error}")))?
-        }
+        Some(text) => time::moment(text, args.zone.zone(), now)
+            .map_err(|error| UsageError::new(format!("--at: {error}")))?,
     };
     let question = Question { plan: args.plan()?, args };
     let session = Session::connect(&context.config.cassandra).await?;

@@ -115,7 +115,11 @@ fn screen(status: &Status, output: &Output) -> String {
         parts.push(format!("{}  {free} of {total} free at {folder}", output.bold("Disk")));
     }
     if !status.local.is_empty() {
-        parts.push(format!("{}\n{}", output.bold("Servers of `iotctl up`"), support::server_table(&status.local)));
+        parts.push(format!(
+            "{}\n{}",
+            output.bold("Servers of `iotctl up`"),
+            support::server_table(&status.local)
+        ));
     }
     let listed = |texts: &[String], paint| {
         texts.iter().map(|text| format!("\n  {} {text}", output.paint(paint, "●"))).collect::<String>()

@@ -81,7 +81,11 @@ pub fn rounded(value: f64) -> f32 {
 
 /// A name that no sensor has sent is a mistake; one that has no value in this range is an empty answer. Where nothing
 /// is stored, no name is known to be wrong.
-pub fn known_or_refused(metric: &Metric, names: &BTreeSet<Arc<str>>, groups: usize) -> Result<(), UsageError> {
+pub fn known_or_refused(
+    metric: &Metric,
+    names: &BTreeSet<Arc<str>>,
+    groups: usize,
+) -> Result<(), UsageError> {
     match metric {
         Metric::Other(name) if groups > 0 && !names.contains(name.as_str()) => Err(UsageError::new(format!(
             "no reading here has a metric {name} (known metrics: {})",
