@@ -28,6 +28,7 @@ mod simulation;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;
+mod tutorial;
 
 pub(crate) use support::trials;
 
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         servers::trials(),
         simulation::trials(),
         status::trials(),
+        tutorial::trials(),
     ]
     .into_iter()
     .flatten()
