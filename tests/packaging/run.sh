@@ -55,7 +55,7 @@ umask_of_unit=$(sed -n 's/^UMask=//p' /usr/lib/systemd/system/iotctl-ingest.serv
 ) >"$work/service.log" 2>&1 &
 service=$!
 pids+=("$service")
-stored() { curl -fsS http://127.0.0.1:9464/metrics 2>/dev/null | sed -n 's/^iotctl_ingest_rows_stored_total //p'; }
+stored() { curl -fsS http://127.0.0.1:9464/metrics 2>/dev/null | sed -n 's/^iotctl_ingest_rows_total //p'; }
 for _ in $(seq 120); do
     [[ $(stored || true) == 5000 ]] && break
     kill -0 "$service" 2>/dev/null || { cat "$work/service.log" >&2; exit 1; }
