@@ -1,21 +1,21 @@
-//! What is said when a rule fires or resolves: one JSON object a message in the alerts topic.
+//! The message of a rule that fires or resolves: one JSON object per message in the alerts topic.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Verdict;
-use super::episode::Turn;
+use super::episode::Transition;
 use super::rules::{Rule, Severity};
+use super::verdict::Verdict;
 use crate::reading::Reading;
 
-/// The names of alerts are derived within this one.
+/// The UUID namespace of alert ids.
 const NAMESPACE: Uuid = Uuid::from_u128(0x0b6d_2f6e_5a0e_4c7b_9d33_7b1f_8e52_c0a4);
 
-/// An alert as it is sent, and read back.
+/// An alert, as it is sent and read back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
-    /// Follows from rule, sensor, recorded_timestamp and state: a copy of an alert has the same.
+    /// Derived from rule, sensor, recorded_timestamp and state: a copy of an alert has the same id.
     pub id: Uuid,
     pub rule: String,
     pub severity: Severity,
@@ -25,22 +25,23 @@ pub struct Alert {
     pub iot_sensor_id: Uuid,
     pub metric: String,
     pub value: f32,
-    /// What the value was compared with: a limit, the window's median, the earlier value.
+    /// What the value was compared with: a limit, the median of the window, or the earlier value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<f64>,
-    /// How far it is from that, in robust standard deviations.
+    /// The distance from `expected` in robust standard deviations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
-    /// Of the reading that completed the condition, or ended it.
+    /// The time of the reading that completed the condition, or ended it.
     pub recorded_timestamp: DateTime<Utc>,
-    /// Of the episode's first reading: what fires and what resolves share rule, sensor and this.
+    /// The time of the episode's first reading. The firing and the resolved alert share rule, sensor and this.
     pub since: DateTime<Utc>,
-    /// When it was judged, by the clock of `ingest`.
+    /// When the reading was judged, by the clock of `ingest`.
     pub detected_timestamp: DateTime<Utc>,
-    /// The same for people.
+    /// The alert in words.
     pub message: String,
 }
 
+/// Whether an alert begins or ends an episode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -58,10 +59,16 @@ impl State {
 }
 
 impl Alert {
-    pub(super) fn new(rule: &Rule, reading: &Reading<'_>, value: f32, verdict: &Verdict, turn: Turn) -> Self {
-        let (state, since) = match turn {
-            Turn::Fires { since } => (State::Firing, since),
-            Turn::Resolves { since } => (State::Resolved, since),
+    pub(super) fn new(
+        rule: &Rule,
+        reading: &Reading<'_>,
+        value: f32,
+        verdict: &Verdict,
+        transition: Transition,
+    ) -> Self {
+        let (state, since) = match transition {
+            Transition::Fires { since } => (State::Firing, since),
+            Transition::Resolves { since } => (State::Resolved, since),
         };
         let name = format!("{}\0{}\0{}\0{}", rule.name, reading.sensor, reading.recorded_at, state.name());
         let (value_shown, unit) =
@@ -76,7 +83,7 @@ impl Alert {
             }
             State::Resolved => {
                 format!(
-                    "{} {value_shown}{unit}: in order again since {}",
+                    "{} {value_shown}{unit}: back to normal since {}",
                     rule.metric,
                     show(reading.recorded_at)
                 )
@@ -102,7 +109,7 @@ impl Alert {
     }
 }
 
-/// Decoded readings lie within the calendar.
+/// Decoded readings are always within the calendar.
 fn moment(at: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(at).unwrap_or_default()
 }

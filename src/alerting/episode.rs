@@ -1,13 +1,13 @@
-//! From the first value that is out of order to the one that ends it.
+//! An episode: from the first value that meets a condition to the one that ends it.
 
-use super::{Standing, Verdict};
+use super::verdict::{Standing, Verdict};
 
-/// Where a rule stands with a sensor.
+/// The state of a rule for a sensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Episode {
     #[default]
     Calm,
-    /// Out of order, and not for long enough.
+    /// The condition is met, but not for long enough yet.
     Pending {
         since: i64,
     },
@@ -16,32 +16,32 @@ pub(super) enum Episode {
     },
 }
 
-/// A change that people are told of.
+/// A change of state that raises an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Transition {
     Fires { since: i64 },
     Resolves { since: i64 },
 }
 
 impl Episode {
-    /// Takes note of a verdict at `at`; the condition has to hold for `hold` milliseconds before it fires.
-    pub fn advance(&mut self, at: i64, hold: i64, verdict: &Verdict) -> Option<Turn> {
+    /// Adds the verdict on the value at `at`. The condition has to hold for `hold` milliseconds before the rule fires.
+    pub fn advance(&mut self, at: i64, hold: i64, verdict: &Verdict) -> Option<Transition> {
         let is_breach = verdict.standing == Standing::Breach;
-        let (next, turn) = match *self {
+        let (next, transition) = match *self {
             Self::Calm if is_breach && hold == 0 => {
-                (Self::Firing { since: at }, Some(Turn::Fires { since: at }))
+                (Self::Firing { since: at }, Some(Transition::Fires { since: at }))
             }
             Self::Calm if is_breach => (Self::Pending { since: at }, None),
             Self::Pending { since } if is_breach && at.saturating_sub(since) >= hold => {
-                (Self::Firing { since }, Some(Turn::Fires { since }))
+                (Self::Firing { since }, Some(Transition::Fires { since }))
             }
             Self::Pending { .. } if !is_breach => (Self::Calm, None),
             Self::Firing { since } if verdict.standing == Standing::Clear => {
-                (Self::Calm, Some(Turn::Resolves { since }))
+                (Self::Calm, Some(Transition::Resolves { since }))
             }
             same => (same, None),
         };
         *self = next;
-        turn
+        transition
     }
 }

@@ -1,21 +1,21 @@
-//! A map that keeps what was used of late, within a bound, at the cost of one look-up.
+//! A map with a bounded size that keeps the recently used entries, at the cost of one look-up.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Two generations: what is used is in the young one; when that is full, it becomes the old one, and what was not used
-/// since the last time is forgotten.
+/// Two generations. Used entries are in the young one. When it is full, it becomes the old one, and entries that were not
+/// used since the previous change are dropped.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
-    /// Of each generation.
+    /// Maximum number of entries per generation.
     room: usize,
     forgotten: u64,
 }
 
 impl<K: Hash + Eq + Copy, V> Recent<K, V> {
-    /// Never holds more than `room` entries, and never forgets the newest half as many.
+    /// Holds at most `room` entries, and never drops the `room / 2` most recently used.
     pub fn new(room: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), room: (room / 2).max(1), forgotten: 0 }
     }
@@ -34,7 +34,7 @@ impl<K: Hash + Eq + Copy, V> Recent<K, V> {
         self.old.retain(|key, _| keep(key));
     }
 
-    /// How many entries were forgotten since the last call.
+    /// Number of entries dropped since the last call.
     pub fn take_forgotten(&mut self) -> u64 {
         std::mem::take(&mut self.forgotten)
     }

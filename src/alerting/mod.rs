@@ -1,234 +1,28 @@
-//! Live detection: rules that a person wrote, applied to each reading as it comes. No Kafka here and no printing.
+//! Alerts while readings arrive: an operator's rules, applied to each reading, and the topic that receives the alerts.
 //!
-//! - [`rules`]: the file of rules; [`window`]: what a rule remembers of a sensor; [`episode`]: from the first value that
-//!   is out of order to the one that ends it; [`alert`]: what is said about it.
+//! - [`rules`]: the conditions, and the file they are read from.
+//! - [`detector`]: the rules applied to readings. [`window`]: what a rule remembers of a sensor's values. [`verdict`]: the
+//!   judgement of one value. [`episode`]: from the first value that meets a condition to the one that ends it.
+//!   [`memory`]: the sensors in memory, within a bound.
+//! - [`alert`]: the message. [`topic`]: its producer and reader.
 //!
-//! # What is promised
-//! A rule fires once an episode, at the reading that completes its condition, and resolves once. Each alert's id follows
-//! from its rule, sensor, moment and state: an alert that is sent twice has the same id. What a rule remembers is in
-//! memory alone and belongs to one assignment of a partition: after a restart or a rebalance, windows fill anew, and an
-//! episode that goes on is announced again by the next reading that is out of order.
+//! # Guarantees
+//! A rule fires once per episode, at the reading that completes its condition, and resolves once. The id of an alert is
+//! derived from its rule, sensor, time and state, so an alert that is sent twice has the same id. State is in memory only
+//! and belongs to one assignment of a partition: after a restart or a rebalance, windows fill again, and an ongoing
+//! episode is announced again by the next reading that meets the condition.
 //!
-//! Readings that are not newer than the sensor's newest one are not judged: an order of events cannot be had of them.
-
-use uuid::Uuid;
-
-use crate::reading::Reading;
+//! Readings that are not newer than the sensor's newest reading are not judged.
 
 pub mod alert;
+mod detector;
 mod episode;
 mod memory;
 pub mod rules;
 pub mod topic;
+mod verdict;
 mod window;
 
 pub use alert::Alert;
+pub use detector::Detector;
 pub use rules::Rules;
-
-use episode::Episode;
-use memory::Recent;
-use rules::Rule;
-use window::Window;
-
-/// What detection may remember of all sensors together.
-const MEMORY_BYTES: usize = 256 << 20;
-/// Fewer sensors are never kept, however much a rule remembers of each.
-const FEWEST_SENSORS: usize = 1_000;
-
-/// Applies rules to readings, partition by partition.
-#[derive(Debug)]
-pub struct Detector {
-    rules: Vec<Rule>,
-    sensors: Recent<(i32, Uuid), Box<[Option<Watch>]>>,
-    /// Values that came too late to be judged.
-    late: u64,
-}
-
-/// What a rule knows of a sensor.
-#[derive(Debug)]
-struct Watch {
-    newest: i64,
-    window: Window,
-    episode: Episode,
-}
-
-impl Detector {
-    pub fn new(rules: Rules) -> Self {
-        let rules = rules.into_vec();
-        let each: usize = rules.iter().map(|rule| rule.condition.memory() + size_of::<Watch>()).sum();
-        let room = (MEMORY_BYTES / each.max(1)).max(FEWEST_SENSORS);
-        Self { rules, sensors: Recent::new(room), late: 0 }
-    }
-
-    /// Judges a reading by every rule that is about it. Readings of a partition come in its order.
-    pub fn observe(&mut self, partition: i32, reading: &Reading<'_>, mut raise: impl FnMut(Alert)) {
-        let Self { rules, sensors, late } = self;
-        if !rules.iter().any(|rule| rule.value(reading).is_some()) {
-            return;
-        }
-        let watches =
-            sensors.get_or_insert_with((partition, reading.sensor), || rules.iter().map(|_| None).collect());
-        for (rule, watch) in rules.iter().zip(watches) {
-            let Some(value) = rule.value(reading) else { continue };
-            let watch = watch.get_or_insert_with(|| Watch::new(rule));
-            if reading.recorded_at <= watch.newest {
-                *late += 1;
-                continue;
-            }
-            watch.newest = reading.recorded_at;
-            let verdict = watch.window.judge(&rule.condition, reading.recorded_at, value);
-            if let Some(turn) = watch.episode.advance(reading.recorded_at, rule.hold, &verdict) {
-                raise(Alert::new(rule, reading, value, &verdict, turn));
-            }
-        }
-    }
-
-    /// The partition is no longer ours: whoever has it now knows its sensors better.
-    pub fn forget(&mut self, partition: i32) {
-        self.sensors.retain(|(of, _)| *of != partition);
-    }
-
-    /// Values that came too late to be judged, since the last call.
-    pub fn take_late(&mut self) -> u64 {
-        std::mem::take(&mut self.late)
-    }
-
-    /// Sensors forgotten because there are more than memory is meant for, since the last call.
-    pub fn take_forgotten(&mut self) -> u64 {
-        self.sensors.take_forgotten()
-    }
-}
-
-impl Watch {
-    fn new(rule: &Rule) -> Self {
-        Self { newest: i64::MIN, window: Window::new(&rule.condition), episode: Episode::default() }
-    }
-}
-
-/// What a condition says about a value.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Verdict {
-    standing: Standing,
-    /// The limit, the median or the earlier value that it was compared with.
-    expected: Option<f64>,
-    /// How far it is from that, in robust standard deviations; `None` where the condition knows none.
-    score: Option<f64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// Out of order.
-    Breach,
-    /// In order again, though not far enough to end an episode.
-    Near,
-    Clear,
-}
-
-impl Verdict {
-    /// Nothing speaks against the value.
-    const CLEAR: Self = Self { standing: Standing::Clear, expected: None, score: None };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::alert::State;
-    use super::*;
-
-    const MINUTE: i64 = 60_000;
-
-    fn detector(rules: &str) -> Detector {
-        Detector::new(Rules::parse(rules).unwrap())
-    }
-
-    fn reading(sensor: u128, minute: i64, temperature: f32) -> Reading<'static> {
-        Reading {
-            location: "plant-1".into(),
-            device_type: "thermostat".into(),
-            sensor: Uuid::from_u128(sensor),
-            recorded_at: minute * MINUTE,
-            temperature: Some(temperature),
-            humidity: None,
-            pressure: None,
-            motion_detected: None,
-            light_level: None,
-            gas_concentration: None,
-            other_metrics: Vec::new(),
-        }
-    }
-
-    /// (minute, state) of each alert that a series of values raises.
-    fn alerts(detector: &mut Detector, values: &[f32]) -> Vec<(i64, State)> {
-        let mut raised = Vec::new();
-        for (minute, &value) in (0..).zip(values) {
-            detector.observe(0, &reading(1, minute, value), |alert| raised.push((minute, alert.state)));
-        }
-        raised
-    }
-
-    #[test]
-    fn a_threshold_fires_once_an_episode_and_resolves_below_its_hysteresis() {
-        let mut hot = detector(
-            "[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\nthreshold = { above = 28, hysteresis = 1 }",
-        );
-        let values = [27.0, 28.0, 29.0, 30.0, 27.5, 28.5, 27.0, 26.0, 29.0];
-        let expected = [(2, State::Firing), (6, State::Resolved), (8, State::Firing)];
-        assert_eq!(alerts(&mut hot, &values), expected);
-    }
-
-    #[test]
-    fn a_condition_has_to_hold_for_as_long_as_the_rule_says() {
-        let mut hot = detector(
-            "[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\nfor = \"3m\"\nthreshold = { above = 28 }",
-        );
-        // The first episode is over after two minutes; the second one lasts.
-        let values = [29.0, 29.0, 29.0, 20.0, 29.0, 29.0, 29.0, 29.0, 29.0, 20.0];
-        assert_eq!(alerts(&mut hot, &values), [(7, State::Firing), (9, State::Resolved)]);
-    }
-
-    #[test]
-    fn a_value_unlike_the_sensors_own_is_found_once_its_window_says_something() {
-        let mut odd =
-            detector("[[rule]]\nname = \"odd\"\nmetric = \"temperature\"\nrobust-z = { readings = 20 }");
-        let mut values: Vec<f32> = [20.0, 20.5, 21.0, 21.5, 22.0].repeat(8);
-        values[3] = 80.0;
-        values[30] = 80.0;
-        assert_eq!(alerts(&mut odd, &values), [(30, State::Firing), (31, State::Resolved)]);
-    }
-
-    #[test]
-    fn a_rise_is_measured_against_the_lowest_value_of_its_time() {
-        let mut rising = detector(
-            "[[rule]]\nname = \"r\"\nmetric = \"temperature\"\nchange = { rise = 4, within = \"3m\" }",
-        );
-        let values = [20.0, 22.0, 24.0, 25.0, 25.0, 25.0, 25.0, 20.0, 30.0];
-        // At minute 3 it is 5 above minute 0; at minute 4 it is 3 above minute 1, and minute 0 is too long ago.
-        let expected = [(3, State::Firing), (4, State::Resolved), (8, State::Firing)];
-        assert_eq!(alerts(&mut rising, &values), expected);
-    }
-
-    #[test]
-    fn sensors_partitions_and_other_groups_do_not_mix() {
-        let rules = "[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\nlocation = \"plant-1\"\n\
-                     threshold = { above = 28 }";
-        let mut hot = detector(rules);
-        let mut raised = Vec::new();
-        let elsewhere = Reading { location: "plant-2".into(), ..reading(1, 0, 40.0) };
-        let silent = Reading { temperature: None, ..reading(1, 0, 40.0) };
-        for (partition, reading) in [
-            (0, elsewhere),
-            (0, silent),
-            (0, reading(1, 0, 40.0)),
-            (0, reading(1, 0, 40.0)),
-            (0, reading(2, 0, 40.0)),
-            (7, reading(1, 0, 40.0)),
-        ] {
-            hot.observe(partition, &reading, |alert| raised.push((partition, alert.iot_sensor_id.as_u128())));
-        }
-        assert_eq!(raised, [(0, 1), (0, 2), (7, 1)]);
-        assert_eq!((hot.take_late(), hot.take_late()), (1, 0));
-        hot.forget(0);
-        hot.observe(7, &reading(1, 1, 40.0), |_| panic!("it fires already"));
-        hot.observe(0, &reading(1, 1, 40.0), |_| raised.clear());
-        assert_eq!(raised, []);
-    }
-}

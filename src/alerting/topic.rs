@@ -1,10 +1,10 @@
-//! The topic of alerts: one JSON object a message, with the sensor's id as key, so that a sensor's alerts stay in order.
+//! The topic of alerts: one JSON object per message. The key is the sensor id, so the alerts of a sensor stay in order.
 
 use std::ops::ControlFlow;
 
 use rdkafka::message::{Header, OwnedHeaders};
 
-use crate::alerting::Alert;
+use super::alert::Alert;
 use crate::config::KafkaConfig;
 use crate::kafka::Error;
 use crate::kafka::reader::{Span, Step, TopicReader};
@@ -20,10 +20,10 @@ impl AlertProducer {
         Ok(Self(Sender::new(config, config.alerts_topic(), "alerts")?))
     }
 
-    /// Queues the alert before it returns, so that alerts leave in the order of these calls. The future ends once all
-    /// in-sync replicas have it. Sending it twice leaves two copies with the same id.
+    /// Queues the alert before it returns, so alerts are sent in the order of the calls. The future resolves when all
+    /// in-sync replicas have it. Sending an alert twice leaves two copies with the same id.
     pub fn send(&self, alert: &Alert) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        // Numbers, texts and moments always have a JSON form.
+        // Every field has a JSON form.
         let payload = serde_json::to_vec(alert).unwrap_or_default();
         let headers = [
             ("rule", alert.rule.as_str()),
@@ -38,7 +38,7 @@ impl AlertProducer {
     }
 }
 
-/// Reads the topic of alerts, each time what has come since the last.
+/// Reads the topic of alerts, each time the messages since the last time.
 pub struct AlertFeed {
     config: KafkaConfig,
     /// The next offset by partition.
@@ -46,7 +46,7 @@ pub struct AlertFeed {
 }
 
 impl AlertFeed {
-    /// From the first alert that the topic still has.
+    /// Starts at the first alert that the topic still has.
     pub async fn open(config: &KafkaConfig) -> Result<Self, Error> {
         let watermarks = topics::watermarks(config, &config.alerts_topic()).await?;
         Ok(Self {
@@ -55,7 +55,7 @@ impl AlertFeed {
         })
     }
 
-    /// What is there and has not been read: a reader of it, which blocks.
+    /// The alerts that have not been read yet, as a blocking reader.
     pub async fn next(&mut self) -> Result<AlertBatch, Error> {
         let topic = self.config.alerts_topic();
         let watermarks = topics::watermarks(&self.config, &topic).await?;
@@ -70,7 +70,7 @@ impl AlertFeed {
     }
 }
 
-/// A stretch of the topic of alerts.
+/// Alerts of the topic that are there and have not been read.
 pub struct AlertBatch {
     config: KafkaConfig,
     topic: String,
@@ -78,8 +78,8 @@ pub struct AlertBatch {
 }
 
 impl AlertBatch {
-    /// Hands out each alert until `take` breaks; messages that are no alerts are counted and passed over. Blocking; gives
-    /// up when `is_stopped`.
+    /// Passes each alert to `take` until it breaks. Messages that are not alerts are counted and skipped. Blocks, and stops
+    /// early when `is_stopped`.
     pub fn each<B>(
         &self,
         is_stopped: &dyn Fn() -> bool,

@@ -1,32 +1,32 @@
-//! What a rule remembers of a sensor's values, in bounded memory, and what it makes of the next one.
+//! What a rule remembers of a sensor's values, in bounded memory, and its judgement of the next value.
 
 use std::collections::VecDeque;
 
 use super::rules::{Change, Condition, RobustZ, Threshold};
-use super::{Standing, Verdict};
+use super::verdict::{Standing, Verdict};
 use crate::series::robust::Centre;
 
-/// Fewer values say nothing about what is usual; a shorter window has to be full.
-const FEWEST: usize = 30;
-/// Parts into which the time of a change is divided; of each, the lowest and the highest value are kept.
+/// Minimum number of values before a robust z-score is judged; a shorter window has to be full.
+const MIN_VALUES: usize = 30;
+/// Number of parts of the time of a change; the lowest and the highest value of each are kept.
 pub(super) const PARTS: i64 = 64;
 
 #[derive(Debug)]
 pub(super) enum Window {
-    /// A threshold remembers nothing.
+    /// A threshold needs no memory.
     None,
     Values(Values),
     Parts(VecDeque<Part>),
 }
 
-/// The last values, in the order of their coming and in the order of their size.
+/// The last values, by age and by size.
 #[derive(Debug, Default)]
 pub(super) struct Values {
     by_age: VecDeque<f32>,
     sorted: Vec<f32>,
 }
 
-/// A stretch of time with its lowest and highest value.
+/// The lowest and highest value of a part of the time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
     first_at: i64,
@@ -43,13 +43,13 @@ impl Window {
         }
     }
 
-    /// Judges a value by those before it, then remembers it. Values come in the order of their moments.
+    /// Judges a value by those before it, then remembers it. Values come in order of time.
     pub fn judge(&mut self, condition: &Condition, at: i64, value: f32) -> Verdict {
         match (condition, self) {
             (Condition::RobustZ(rule), Self::Values(values)) => values.judge(rule, value),
             (Condition::Change(rule), Self::Parts(parts)) => judge_change(rule, parts, at, value),
             (Condition::Threshold(rule), _) => judge_threshold(rule, f64::from(value)),
-            // A window is made by its own condition.
+            // A window always belongs to its own condition.
             (Condition::RobustZ(_) | Condition::Change(_), _) => Verdict::CLEAR,
         }
     }
@@ -63,7 +63,7 @@ fn judge_threshold(rule: &Threshold, value: f64) -> Verdict {
     if let Some(limit) = beyond(0.0) {
         return Verdict { standing: Standing::Breach, expected: Some(limit), score: None };
     }
-    // At the very edge of the hysteresis it is over.
+    // A value exactly at the hysteresis ends the episode.
     match beyond(rule.hysteresis) {
         Some(limit) => Verdict { standing: Standing::Near, expected: Some(limit), score: None },
         None => Verdict { expected: rule.above.or(rule.below), ..Verdict::CLEAR },
@@ -73,7 +73,7 @@ fn judge_threshold(rule: &Threshold, value: f64) -> Verdict {
 impl Values {
     fn judge(&mut self, rule: &RobustZ, value: f32) -> Verdict {
         let centre = match self.by_age.len() {
-            length if length >= FEWEST.min(rule.readings) => Centre::of_sorted(&self.sorted),
+            length if length >= MIN_VALUES.min(rule.readings) => Centre::of_sorted(&self.sorted),
             _ => None,
         };
         self.remember(value, rule.readings);
@@ -84,8 +84,8 @@ impl Values {
         Verdict { standing, expected: Some(centre.median), score }
     }
 
-    fn remember(&mut self, value: f32, most: usize) {
-        if self.by_age.len() >= most
+    fn remember(&mut self, value: f32, max: usize) {
+        if self.by_age.len() >= max
             && let Some(oldest) = self.by_age.pop_front()
         {
             let index = self.sorted.partition_point(|other| other.total_cmp(&oldest).is_lt());
@@ -147,7 +147,7 @@ mod tests {
 
         #[test]
         fn a_change_is_that_of_a_full_look_back(values in prop::collection::vec(-9i16..9, 1..60)) {
-            // One value a part: the look back is exact.
+            // With one value per part the look back is exact.
             let rule = Change { rise: Some(5.0), fall: Some(7.0), within: 10 * PARTS };
             let mut parts = VecDeque::new();
             for (index, value) in values.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The columns of a reading by name, and what a reading holds in them.
+//! The columns of a reading by name, and the value of a reading in each.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::reading::{LEGACY_MISSING, Metric};
 use crate::store::readings::StoredReading;
 
-/// A column that can be asked for. Its name is the wire format's field name.
+/// A column of a reading. Its name is the field name of the wire format.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Column {
     Location,
@@ -20,7 +20,7 @@ pub enum Column {
     OtherMetrics,
 }
 
-/// What a reading holds in a column.
+/// The value of a reading in a column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value<'a> {
     Text(&'a str),
@@ -48,7 +48,7 @@ impl Column {
         Column::OtherMetrics,
     ];
 
-    /// Any name is a column: one of the table's, else a name in `other_metrics`.
+    /// The column of the table with this name, or else the metric with this name in `other_metrics`.
     pub fn named(name: &str) -> Self {
         Self::ALL
             .into_iter()
@@ -79,7 +79,7 @@ impl Column {
         }
     }
 
-    /// The reading's value, if it was measured.
+    /// The value of the reading; `None` if it was not measured.
     pub fn value<'a>(&self, reading: &'a StoredReading) -> Option<Value<'a>> {
         match self {
             Self::Location => Some(Value::Text(&reading.group.location)),
@@ -93,7 +93,7 @@ impl Column {
         }
     }
 
-    /// What the legacy platform's table held for a value that was not measured; other metrics had no default.
+    /// The legacy platform's default for a value that was not measured. Other metrics had no default.
     pub fn legacy_default(&self) -> Option<Value<'static>> {
         match self {
             Self::Metric(Metric::LightLevel) => Some(Value::Number(0.0)),

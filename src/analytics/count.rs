@@ -1,4 +1,4 @@
-//! How many raw rows there are, partition by partition.
+//! The number of raw rows, partition by partition.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::store::{aggregates, groups};
 /// Partitions counted at once.
 const IN_FLIGHT: usize = 12;
 
-/// All raw rows that readers can find, of every group. A reading that was stored again in a bucket of another width
-/// and start counts twice.
+/// The number of raw rows in all groups that queries can find. A reading that is also stored in a bucket of another width
+/// counts twice.
 pub async fn rows(session: &Session) -> Result<u64, Error> {
     let mut total = 0;
     for group in groups::groups(session).await?.into_iter().map(Arc::new) {

@@ -1,4 +1,4 @@
-//! Which groups a question is about, and what to say when there is no such group.
+//! The groups that a question is about, and the error if there is no such group.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use crate::error::UsageError;
 use crate::reading::Group;
 use crate::store::groups;
 
-/// Names this far apart (Jaro-Winkler, 0 to 1) are offered as what was meant.
-const ALIKE: f64 = 0.7;
-const MOST_OFFERED: usize = 3;
+/// Minimum similarity (Jaro-Winkler, 0 to 1) of a name that is suggested.
+const MIN_SIMILARITY: f64 = 0.7;
+const MAX_SUGGESTIONS: usize = 3;
 
-/// Nobody has ever sent a reading for what was asked. Exit code 1.
+/// No reading was ever stored for the group or sensor. Exit code 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoReadings {
-    #[error("no readings for {wanted} ({offer})")]
-    Group { wanted: String, offer: String },
-    #[error("no readings of sensor {sensor} (`iotctl sensors` lists groups and sensors)")]
+    #[error("no readings for {wanted} ({remedy})")]
+    Group { wanted: String, remedy: String },
+    #[error("no readings of sensor {sensor} (`iotctl sensors` lists the sensors)")]
     Sensor { sensor: Uuid },
-    #[error("no readings of sensor {sensor} for {wanted} (it has sent as {known})")]
+    #[error("no readings of sensor {sensor} for {wanted} (its readings are for {known})")]
     SensorElsewhere { sensor: Uuid, wanted: String, known: String },
 }
 
-/// Names to narrow a question down by; absent ones match all groups.
+/// A selection of groups by name; `None` matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     pub location: Option<String>,
@@ -37,7 +37,7 @@ impl Selection {
             && self.device_type.as_ref().is_none_or(|device_type| *device_type == group.device_type)
     }
 
-    /// As a message names it.
+    /// The selection in words, for messages.
     pub fn describe(&self) -> String {
         match (&self.location, &self.device_type) {
             (Some(location), Some(device_type)) => format!("location {location}, device type {device_type}"),
@@ -47,18 +47,18 @@ impl Selection {
         }
     }
 
-    /// All matching groups; an error where a name was given that none has.
+    /// All matching groups. Fails if names were given and no group has them.
     pub async fn resolve(&self, session: &Session) -> anyhow::Result<Vec<Arc<Group>>> {
         let known = groups::groups(session).await?;
         let matching: Vec<_> =
             known.iter().filter(|group| self.matches(group)).cloned().map(Arc::new).collect();
         if matching.is_empty() && *self != Self::default() {
-            return Err(NoReadings::Group { wanted: self.describe(), offer: self.offer(&known) }.into());
+            return Err(NoReadings::Group { wanted: self.describe(), remedy: self.remedy(&known) }.into());
         }
         Ok(matching)
     }
 
-    /// The groups of a sensor that match.
+    /// The groups of a sensor that match. Fails if there are none.
     pub async fn resolve_sensor(&self, session: &Session, sensor: Uuid) -> anyhow::Result<Vec<Arc<Group>>> {
         let known = groups::groups_of_sensor(session, sensor).await?;
         if known.is_empty() {
@@ -74,58 +74,58 @@ impl Selection {
         Ok(matching)
     }
 
-    /// The one group that is meant by both names, without listing all: what is not recorded has no partitions, and
-    /// the caller asks [`Selection::explain_absence`] then.
+    /// The one group with both names, without a look-up. A group that does not exist has no partitions; the caller then
+    /// asks [`Selection::explain_absence`].
     pub fn exactly(&self) -> Result<Arc<Group>, UsageError> {
         match (&self.location, &self.device_type) {
             (Some(location), Some(device_type)) => {
                 Ok(Arc::new(Group { location: location.clone(), device_type: device_type.clone() }))
             }
             _ => Err(UsageError::new(
-                "name the readings by --location and --device-type, or by --sensor (`iotctl sensors` lists them)",
+                "--location and --device-type, or --sensor, are required (`iotctl sensors` lists them)",
             )),
         }
     }
 
-    /// Fails where no group matches; to be asked when nothing was found.
+    /// Fails if no group matches; for the case that nothing was found.
     pub async fn explain_absence(&self, session: &Session) -> anyhow::Result<()> {
         self.resolve(session).await.map(|_| ())
     }
 
-    /// What narrows down to `group` by the same names as this does.
-    fn named_alike(&self, group: &Group) -> Self {
+    /// The selection of `group` by the same names as this one.
+    fn same_names(&self, group: &Group) -> Self {
         Self {
             location: self.location.as_ref().map(|_| group.location.clone()),
             device_type: self.device_type.as_ref().map(|_| group.device_type.clone()),
         }
     }
 
-    /// The remedy: the closest names, or that there are none at all.
-    fn offer(&self, known: &[Group]) -> String {
+    /// The remedy: the closest names, or the hint that nothing is stored yet.
+    fn remedy(&self, known: &[Group]) -> String {
         if known.is_empty() {
             return "nothing is stored yet: run `iotctl simulate` and `iotctl ingest`".to_owned();
         }
-        let likeness = |wanted: &Option<String>, name: &str| {
+        let similarity = |wanted: &Option<String>, name: &str| {
             wanted
                 .as_ref()
                 .map_or(1.0, |wanted| strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase()))
         };
-        let mut alike: Vec<(f64, &Group)> = known
+        let mut similar: Vec<(f64, &Group)> = known
             .iter()
             .map(|group| {
-                let location = likeness(&self.location, &group.location);
-                (location.min(likeness(&self.device_type, &group.device_type)), group)
+                let location = similarity(&self.location, &group.location);
+                (location.min(similarity(&self.device_type, &group.device_type)), group)
             })
-            .filter(|(likeness, _)| *likeness >= ALIKE)
+            .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
             .collect();
-        alike.sort_by(|(left, _), (right, _)| right.total_cmp(left));
-        if alike.is_empty() {
-            return format!("{} groups are known, see `iotctl sensors`", known.len());
+        similar.sort_by(|(left, _), (right, _)| right.total_cmp(left));
+        if similar.is_empty() {
+            return format!("{} groups exist, see `iotctl sensors`", known.len());
         }
         let mut names: Vec<String> = Vec::new();
-        for (_, group) in alike {
-            let name = self.named_alike(group).describe();
-            if names.len() < MOST_OFFERED && !names.contains(&name) {
+        for (_, group) in similar {
+            let name = self.same_names(group).describe();
+            if names.len() < MAX_SUGGESTIONS && !names.contains(&name) {
                 names.push(name);
             }
         }
@@ -155,24 +155,24 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_group_is_offered_the_closest_names() {
-        let offer = select("plant-1", "termostat").offer(&known());
-        assert!(offer.starts_with("did you mean location plant-1, device type thermostat"), "{offer}");
-        assert!(!offer.contains("office"), "{offer}");
+    fn a_misspelt_group_gets_the_closest_names_as_suggestions() {
+        let remedy = select("plant-1", "termostat").remedy(&known());
+        assert!(remedy.starts_with("did you mean location plant-1, device type thermostat"), "{remedy}");
+        assert!(!remedy.contains("office"), "{remedy}");
     }
 
     #[test]
-    fn a_misspelt_location_alone_is_offered_locations_alone() {
+    fn a_misspelt_location_alone_gets_only_locations_as_suggestions() {
         let mut known = known();
         known.push(Group { location: "plant-1".into(), device_type: "motion".into() });
         let selection = Selection { location: Some("plnat-1".into()), device_type: None };
-        assert_eq!(selection.offer(&known), "did you mean location plant-1, or location plant-2?");
+        assert_eq!(selection.remedy(&known), "did you mean location plant-1, or location plant-2?");
     }
 
     #[test]
-    fn what_is_like_nothing_known_is_sent_to_the_list() {
-        assert_eq!(select("zzz", "qqq").offer(&known()), "3 groups are known, see `iotctl sensors`");
-        assert!(select("a", "b").offer(&[]).contains("nothing is stored yet"));
+    fn a_name_like_no_known_one_is_referred_to_the_list() {
+        assert_eq!(select("zzz", "qqq").remedy(&known()), "3 groups exist, see `iotctl sensors`");
+        assert!(select("a", "b").remedy(&[]).contains("nothing is stored yet"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The mean of a metric over time, of a sensor or of all sensors of some groups, on a regular grid: from rollups where
-//! steps are whole hours, from the raw rows elsewhere.
+//! The mean of a metric over time, for one sensor or for all sensors of some groups, on a regular grid: from rollups if
+//! the steps are whole hours, otherwise from raw rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::scan::Question;
 use super::series::SeriesError;
-use super::stats::{By, Key, Wanted};
+use super::stats::{By, Key, StatsQuery};
 use super::{Order, Scan};
-use crate::analytics::sources::Coarsest;
+use crate::analytics::sources::MaxResolution;
 use crate::cassandra::Session;
 use crate::reading::Group;
 use crate::reading::Metric;
@@ -20,7 +20,7 @@ use crate::store::rollups::Detail;
 use crate::time::HOUR;
 use crate::time::TimeRange;
 
-/// What to take the mean of.
+/// The series to read.
 #[derive(Debug, Clone)]
 pub struct History {
     pub groups: Vec<Arc<Group>>,
@@ -31,11 +31,11 @@ pub struct History {
     pub step: i64,
 }
 
-/// Sum and number of values by the step's beginning.
+/// Sum and number of values, by the start of the step.
 type Steps = BTreeMap<i64, (f64, u64)>;
 
 impl History {
-    /// The means from the first step with a value to the last; `None` without a value.
+    /// The means from the first step with a value to the last; `None` if there is no value.
     pub async fn read(&self, session: &Session) -> Result<Option<Regular>, SeriesError> {
         let steps = match self.step % HOUR {
             0 => self.hours(session).await?,
@@ -51,16 +51,16 @@ impl History {
     }
 
     async fn hours(&self, session: &Session) -> Result<Steps, SeriesError> {
-        let wanted = Wanted {
+        let query = StatsQuery {
             groups: self.groups.clone(),
             sensor: self.sensor,
             metric: self.metric.clone(),
             range: self.range,
             by: By::Hour,
             detail: Detail::WithoutSketch,
-            coarsest: Coarsest::Day,
+            max_resolution: MaxResolution::Day,
         };
-        let found = wanted.find(session, |_| {}).await?;
+        let found = query.find(session, |_| {}).await?;
         let mut steps = Steps::new();
         for (key, line) in found.lines {
             if let Key::Moment(hour) = key {

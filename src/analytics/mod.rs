@@ -1,14 +1,15 @@
-//! Questions over stored readings. Every answer equals that of a full scan of the raw rows; memory does not grow with
-//! the number of readings. No CQL here (see [`crate::cassandra`]) and no printing (see [`crate::output`]).
+//! Questions about stored readings. Every answer equals that of a full scan of the raw rows, and memory does not grow
+//! with the number of readings. No CQL here (see [`crate::store`]) and no printing (see [`crate::output`]).
 //!
-//! - [`time_range`]: moments and ranges as people write them.
-//! - [`groups`]: which groups a question is about; what to say when there is no such group.
-//! - [`column`]: the columns of a reading by name; [`filter`]: conditions over them.
-//! - [`stretch`]: how a range of time is cut so that each piece fits in memory; [`scan`]: readings in order of time.
-//! - [`series`]: a metric over time, on a regular grid, as detectors take it; [`history`]: means on such a grid, from
-//!   rollups where they do.
-//! - [`extremes`]: each sensor's highest and lowest value; [`count`]: how many rows there are;
-//!   [`stats`]: statistics by sensor, group or time; [`silence`]: sensors that have stopped sending.
+//! - [`groups`]: the groups a question is about, and the error if none matches. [`metric_names`]: the other metrics they
+//!   have.
+//! - [`column`]: the columns of a reading by name. [`filter`]: conditions over them.
+//! - [`sources`]: which part of a range comes from rollups and which from raw rows.
+//! - [`slice`]: how a range of time is cut so that each piece fits in memory. [`scan`]: readings in order of time.
+//! - [`series`]: the points of a metric, as detectors take them. [`history`]: means on a regular grid, from rollups where
+//!   possible.
+//! - [`stats`]: statistics by sensor, group or time. [`extremes`]: the highest and lowest value of each sensor.
+//!   [`count`]: the number of rows. [`silence`]: sensors that have stopped sending.
 
 pub mod column;
 pub mod count;
@@ -16,6 +17,7 @@ pub mod extremes;
 pub mod filter;
 pub mod groups;
 pub mod history;
+pub mod metric_names;
 pub mod scan;
 pub mod series;
 pub mod silence;

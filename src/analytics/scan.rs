@@ -1,7 +1,7 @@
 //! Readings in order of time, as a stream whose memory does not grow with the result.
 //!
-//! The range is cut into stretches ([`crate::analytics::slice`]); a few are read ahead, each by a task of its own that hands
-//! over sorted chunks below a cap of bytes. At most `AHEAD` chunks and the one being consumed are in memory.
+//! The range is cut into slices ([`crate::analytics::slice`]). A few are read ahead, each by its own task, which sends
+//! sorted chunks of limited size. At most `AHEAD` chunks and the one being consumed are in memory.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -11,23 +11,23 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::Filter;
-use crate::analytics::slice::{self, Seen, Stretch};
+use crate::analytics::slice::{self, PartialRead, TimeSlice};
 use crate::cassandra::{Error, Session};
 use crate::reading::Group;
 use crate::store::groups;
 use crate::store::readings::{self, Names, Slice, StoredReading};
 use crate::time::TimeRange;
 
-/// Stretches that are read at once for all sensors of a group.
+/// Slices that are read at once for all sensors of a group.
 const AHEAD: usize = 3;
-/// For one sensor each stretch is a short seek, and the round trips count.
+/// The same for one sensor: each slice is a short seek, so the time of the round trips dominates.
 const AHEAD_ONE_SENSOR: usize = 12;
-/// Bytes of readings that all tasks together may hold.
+/// Memory for the readings of all tasks together, in bytes.
 const BUDGET: usize = 36 << 20;
-/// Distinct names of other metrics that are remembered for remarks.
+/// Maximum number of distinct names of other metrics that are remembered.
 const MAX_NAMES: usize = 10_000;
 
-/// Which way a result is ordered; ties are broken by sensor id, then group.
+/// The order of a result. Ties are ordered by sensor id, then group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Order {
     /// Oldest first.
@@ -37,7 +37,7 @@ pub enum Order {
     Desc,
 }
 
-/// What to read.
+/// The readings to scan.
 #[derive(Debug, Clone)]
 pub struct Question {
     pub groups: Vec<Arc<Group>>,
@@ -50,12 +50,12 @@ pub struct Question {
 /// A running scan. Dropping it stops its tasks after the page they are reading.
 pub struct Scan {
     shared: Arc<Shared>,
-    /// Not started yet, in the order of the result.
-    waiting: VecDeque<Stretch>,
+    /// Slices that are not started yet, in the order of the result.
+    waiting: VecDeque<TimeSlice>,
     running: VecDeque<Running>,
-    /// How many stretches to read at once: one at first, so that a short answer costs little, then more.
+    /// Number of slices to read at once: one at first, so that a short answer costs little, then more.
     ahead: usize,
-    most_ahead: usize,
+    max_ahead: usize,
 }
 
 struct Running {
@@ -63,43 +63,43 @@ struct Running {
     task: JoinHandle<Result<(), Error>>,
 }
 
-/// What the tasks share.
+/// State that the tasks share.
 struct Shared {
     session: Session,
     question: Question,
     chunk_bytes: usize,
-    /// Sensors of the groups, counted when the first stretch overflows.
+    /// Sensors of the groups, counted when the first slice overflows.
     sensors: OnceCell<u64>,
     names: Mutex<BTreeSet<Arc<str>>>,
 }
 
 impl Scan {
-    /// Finds the partitions of the question and starts reading.
+    /// Finds the partitions to read, and starts reading.
     pub async fn start(session: &Session, question: Question) -> Result<Self, Error> {
         let mut partitions = Vec::new();
         for group in &question.groups {
             let range = question.range;
             partitions.extend(groups::partitions(session, group, range.from, range.to).await?);
         }
-        let mut waiting = VecDeque::from(slice::stretches(partitions, question.range));
+        let mut waiting = VecDeque::from(slice::slices(partitions, question.range));
         if question.order == Order::Desc {
             waiting.make_contiguous().reverse();
         }
-        let most_ahead = if question.sensor.is_some() { AHEAD_ONE_SENSOR } else { AHEAD };
+        let max_ahead = if question.sensor.is_some() { AHEAD_ONE_SENSOR } else { AHEAD };
         let shared = Shared {
             session: session.clone(),
             question,
-            chunk_bytes: BUDGET / (most_ahead + 1),
+            chunk_bytes: BUDGET / (max_ahead + 1),
             sensors: OnceCell::new(),
             names: Mutex::default(),
         };
         let mut scan =
-            Self { shared: Arc::new(shared), waiting, running: VecDeque::new(), ahead: 1, most_ahead };
+            Self { shared: Arc::new(shared), waiting, running: VecDeque::new(), ahead: 1, max_ahead };
         scan.read_ahead();
         Ok(scan)
     }
 
-    /// The next readings in order, never an empty chunk; `None` at the end.
+    /// The next readings in order; never an empty chunk. `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Vec<StoredReading>>, Error> {
         loop {
             self.read_ahead();
@@ -107,7 +107,7 @@ impl Scan {
             match first.chunks.recv().await {
                 Some(chunk) if chunk.is_empty() => {}
                 Some(chunk) => {
-                    self.ahead = (self.ahead + 1).min(self.most_ahead);
+                    self.ahead = (self.ahead + 1).min(self.max_ahead);
                     self.read_ahead();
                     return Ok(Some(chunk));
                 }
@@ -117,51 +117,51 @@ impl Scan {
                             .await
                             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
                     }
-                    self.ahead = (self.ahead + 1).min(self.most_ahead);
+                    self.ahead = (self.ahead + 1).min(self.max_ahead);
                 }
             }
         }
     }
 
-    /// Names of other metrics that were met so far, in readings that passed the filter or not.
+    /// The names of other metrics so far, whether or not the readings passed the filter.
     pub fn metric_names(&self) -> BTreeSet<Arc<str>> {
         self.shared.names.lock().expect("no panic while locked").clone()
     }
 
     fn read_ahead(&mut self) {
         while self.running.len() < self.ahead {
-            let Some(stretch) = self.waiting.pop_front() else { return };
+            let Some(slice) = self.waiting.pop_front() else { return };
             let (sender, chunks) = mpsc::channel(1);
-            let task = tokio::spawn(read_stretch(self.shared.clone(), stretch, sender));
+            let task = tokio::spawn(read_slice(self.shared.clone(), slice, sender));
             self.running.push_back(Running { chunks, task });
         }
     }
 }
 
-/// Reads one stretch and sends its chunks in order. Ends early, without an error, when nobody listens any more.
-async fn read_stretch(
+/// Reads one slice and sends its chunks in order. Ends early, without an error, if the receiver is gone.
+async fn read_slice(
     shared: Arc<Shared>,
-    stretch: Stretch,
+    slice: TimeSlice,
     sender: mpsc::Sender<Vec<StoredReading>>,
 ) -> Result<(), Error> {
-    let mut pieces = vec![stretch];
+    let mut pieces = vec![slice];
     while let Some(piece) = pieces.pop() {
-        // Room for the chunk first: a task holds one chunk, either read or being read.
+        // Reserve the place first: a task holds at most one chunk, read or being read.
         let Ok(permit) = sender.reserve().await else { return Ok(()) };
         match collect(&shared, &piece, &sender).await? {
             Collected::All(mut readings) => {
                 in_order(&mut readings, shared.question.order);
                 permit.send(readings);
             }
-            Collected::TooMany(seen) => {
-                let narrower = piece.split(&seen);
+            Collected::TooMany(read) => {
+                let narrower = piece.split(&read);
                 match shared.question.order {
                     // The last is popped first.
                     Order::Asc => pieces.extend(narrower.into_iter().rev()),
                     Order::Desc => pieces.extend(narrower),
                 }
             }
-            Collected::NobodyListens => return Ok(()),
+            Collected::ReceiverGone => return Ok(()),
         }
     }
     Ok(())
@@ -169,24 +169,24 @@ async fn read_stretch(
 
 enum Collected {
     All(Vec<StoredReading>),
-    TooMany(Seen),
-    NobodyListens,
+    TooMany(PartialRead),
+    ReceiverGone,
 }
 
-/// Reads a stretch's rows that pass the filter, up to the cap. What cannot be split any further (one millisecond,
-/// at most one row a sensor) is read without a cap.
+/// Reads the rows of a slice that pass the filter, up to the cap. A slice that cannot be split (one millisecond, at most
+/// one row per sensor) is read without a cap.
 async fn collect(
     shared: &Shared,
-    stretch: &Stretch,
+    piece: &TimeSlice,
     sender: &mpsc::Sender<Vec<StoredReading>>,
 ) -> Result<Collected, Error> {
     let Question { sensor, filter, .. } = &shared.question;
-    let cap = if stretch.can_split() { shared.chunk_bytes } else { usize::MAX };
-    let slice = Slice { from: stretch.from, to: stretch.to, sensor: *sensor };
+    let cap = if piece.can_split() { shared.chunk_bytes } else { usize::MAX };
+    let slice = Slice { from: piece.from, to: piece.to, sensor: *sensor };
     let mut names = Names::default();
     let mut readings = Vec::new();
     let mut weight = 0;
-    for partition in &stretch.partitions {
+    for partition in &piece.partitions {
         let mut pages = readings::readings(&shared.session, partition, slice).await?;
         loop {
             let before = readings.len();
@@ -203,10 +203,10 @@ async fn collect(
             weight += readings[before..].iter().map(StoredReading::weight).sum::<usize>();
             if weight > cap {
                 shared.note_names(&names);
-                return Ok(Collected::TooMany(shared.seen(&readings).await?));
+                return Ok(Collected::TooMany(shared.partial_read(&readings).await?));
             }
             if sender.is_closed() {
-                return Ok(Collected::NobodyListens);
+                return Ok(Collected::ReceiverGone);
             }
         }
     }
@@ -215,12 +215,12 @@ async fn collect(
 }
 
 impl Shared {
-    /// What an overflowing read says about the whole: rows come sensor by sensor, so the share of the sensors that
-    /// were met is about the share of the rows.
-    async fn seen(&self, readings: &[StoredReading]) -> Result<Seen, Error> {
+    /// An estimate of the whole slice from a read that overflowed. Rows come sensor by sensor, so the share of sensors that
+    /// were read is about the share of the rows.
+    async fn partial_read(&self, readings: &[StoredReading]) -> Result<PartialRead, Error> {
         let moments = readings.iter().map(|reading| reading.recorded_at).collect();
         if self.question.sensor.is_some() {
-            return Ok(Seen { moments, total_factor: 1.0 });
+            return Ok(PartialRead { moments, total_factor: 1.0 });
         }
         let count = || async {
             let mut sensors = 0;
@@ -231,7 +231,7 @@ impl Shared {
         };
         let sensors = *self.sensors.get_or_try_init(count).await?;
         let met = readings.iter().map(|reading| reading.sensor).collect::<HashSet<_>>().len();
-        Ok(Seen { moments, total_factor: (sensors as f64 / met.max(1) as f64).max(1.0) })
+        Ok(PartialRead { moments, total_factor: (sensors as f64 / met.max(1) as f64).max(1.0) })
     }
 
     fn note_names(&self, names: &Names) {
@@ -244,7 +244,7 @@ impl Shared {
     }
 }
 
-/// Sorts readings and leaves one of the copies that overlapping buckets hold: the narrowest bucket's.
+/// Sorts readings. Of the copies in overlapping buckets, only that of the narrowest bucket stays.
 fn in_order(readings: &mut Vec<StoredReading>, order: Order) {
     readings.sort_unstable_by(StoredReading::time_order);
     readings.dedup_by(|later, first| later.is_copy_of(first));

@@ -1,4 +1,4 @@
-//! Sensors whose newest reading is older than they should let it become.
+//! Sensors that have stopped sending.
 
 use std::sync::Arc;
 
@@ -12,26 +12,26 @@ use crate::store::readings::{self, Names, StoredReading};
 /// Groups that are read at once.
 const IN_FLIGHT: usize = 8;
 
-/// A sensor that fell silent in one of its groups.
+/// A sensor that has stopped sending in one of its groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Silent {
     pub group: Arc<Group>,
     pub sensor: Uuid,
-    /// When its newest reading was recorded, in milliseconds since the epoch.
+    /// The time of its newest reading, in milliseconds since the epoch.
     pub last_at: i64,
 }
 
-/// What was found among how many.
+/// The silent sensors, and the number of sensors checked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Silence {
     /// The longest silent first, then by location, device type and id.
     pub silent: Vec<Silent>,
-    /// Sensors that were looked at.
+    /// Number of sensors checked.
     pub sensors: u64,
 }
 
 impl Silence {
-    fn look_at(&mut self, group: &Arc<Group>, readings: &[StoredReading], since: i64) {
+    fn check(&mut self, group: &Arc<Group>, readings: &[StoredReading], since: i64) {
         self.sensors += readings.len() as u64;
         let silent = readings.iter().filter(|reading| reading.recorded_at < since);
         self.silent.extend(silent.map(|reading| Silent {
@@ -56,7 +56,7 @@ impl Silence {
     }
 }
 
-/// The sensors of `groups` that have recorded nothing at `since` or later. Memory grows with the silent ones only.
+/// The sensors of `groups` without a reading at `since` or later. Memory grows with the number of silent ones only.
 pub async fn find(session: &Session, groups: &[Arc<Group>], since: i64) -> Result<Silence, Error> {
     let mut found = Silence::default();
     let mut parts =
@@ -73,7 +73,7 @@ async fn in_group(session: &Session, group: &Arc<Group>, since: i64) -> Result<S
     let mut pages = readings::latest(session, group, None).await?;
     let mut names = Names::default();
     while let Some(page) = pages.next(&mut names).await? {
-        found.look_at(group, &page, since);
+        found.check(group, &page, since);
     }
     Ok(found)
 }
@@ -99,19 +99,15 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_silent_comes_first_and_a_reading_at_the_bound_is_no_silence() {
+    fn the_longest_silent_comes_first_and_a_reading_at_the_limit_is_not_silence() {
         let group = |location: &str| {
             Arc::new(Group { location: location.to_owned(), device_type: "thermostat".to_owned() })
         };
         let (first, second) = (group("plant-1"), group("plant-2"));
         let mut found = Silence::default();
         let mut other = Silence::default();
-        other.look_at(&second, &[reading(&second, 4, 50), reading(&second, 5, 20)], 100);
-        found.look_at(
-            &first,
-            &[reading(&first, 1, 99), reading(&first, 2, 100), reading(&first, 3, 50)],
-            100,
-        );
+        other.check(&second, &[reading(&second, 4, 50), reading(&second, 5, 20)], 100);
+        found.check(&first, &[reading(&first, 1, 99), reading(&first, 2, 100), reading(&first, 3, 50)], 100);
         found.add(other);
         found.sort();
         assert_eq!(found.sensors, 5);

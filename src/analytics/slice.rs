@@ -1,72 +1,71 @@
-//! How a range of time is cut into pieces that are read one after another, each small enough to sort in memory.
+//! A range of time, cut into slices that are read one after another, each small enough to sort in memory.
 //!
-//! Rows of a bucket come clustered by sensor, so a piece must be read whole before its first row in order of time is
-//! known. A piece is normally a bucket. Buckets that overlap (their width was changed and the topic replayed) may
-//! hold the same reading twice, so they form one piece and are read together. Whether a piece is too large is found
-//! out by reading it: when it overflows, [`Stretch::split`] cuts it by what was seen so far.
+//! Rows of a bucket come clustered by sensor, so a slice must be read completely before its first row in order of time is
+//! known. A slice is normally a bucket. Overlapping buckets (their width was changed and the topic replayed) may hold the
+//! same reading twice, so they form one slice and are read together. Reading shows whether a slice is too large: if it
+//! overflows, [`TimeSlice::split`] cuts it at quantiles of the rows read so far.
 
 use crate::reading::Partition;
 
 use crate::time::TimeRange;
 
-/// A piece of time and the partitions that may hold its rows, narrowest bucket first.
+/// A range of time and the partitions that may hold its rows, narrowest bucket first.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stretch {
+pub struct TimeSlice {
     /// Moments in `[from, to)`, in milliseconds since the epoch. Never empty.
     pub from: i64,
     pub to: i64,
     pub partitions: Vec<Partition>,
 }
 
-/// What was seen of a stretch before it overflowed.
+/// What was read of a slice before it overflowed.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
-    /// Moments of the rows seen, in any order.
+pub struct PartialRead {
+    /// The times of the rows read, in milliseconds since the epoch, in any order.
     pub moments: Vec<i64>,
-    /// How many times as many rows there may be.
+    /// The estimated number of all rows, as a multiple of the rows read.
     pub total_factor: f64,
 }
 
-/// The pieces of `range` that hold rows, in ascending order of time. None overlaps another.
-pub fn stretches(mut partitions: Vec<Partition>, range: TimeRange) -> Vec<Stretch> {
+/// The slices of `range` that may hold rows, in ascending order of time, without overlaps.
+pub fn slices(mut partitions: Vec<Partition>, range: TimeRange) -> Vec<TimeSlice> {
     partitions.sort_unstable_by_key(|partition| (partition.bucket.start, partition.bucket.seconds));
-    let mut stretches: Vec<Stretch> = Vec::new();
+    let mut slices: Vec<TimeSlice> = Vec::new();
     for partition in partitions {
         let from = partition.bucket.start.max(range.from);
         let to = partition.bucket.end().min(range.to);
         if from >= to {
             continue;
         }
-        match stretches.last_mut() {
+        match slices.last_mut() {
             Some(last) if from < last.to => {
                 last.to = last.to.max(to);
                 last.partitions.push(partition);
             }
-            _ => stretches.push(Stretch { from, to, partitions: vec![partition] }),
+            _ => slices.push(TimeSlice { from, to, partitions: vec![partition] }),
         }
     }
-    for stretch in &mut stretches {
-        stretch.partitions.sort_by_key(|partition| partition.bucket.seconds);
+    for slice in &mut slices {
+        slice.partitions.sort_by_key(|partition| partition.bucket.seconds);
     }
-    stretches
+    slices
 }
 
-impl Stretch {
-    /// Whether it can be cut at all: a moment is a millisecond.
+impl TimeSlice {
+    /// Whether it is longer than a millisecond, so that it can be cut.
     pub fn can_split(&self) -> bool {
         self.to.saturating_sub(self.from) > 1
     }
 
-    /// Cuts an overflowing stretch into at least two narrower ones, in ascending order of time; together they cover
-    /// it exactly.
+    /// Cuts an overflowing slice into at least two narrower ones, in ascending order of time, which cover it exactly.
     ///
-    /// Several partitions are first cut where buckets begin, in the middle, because the rows seen came from the
-    /// first of them alone. A single one is cut at quantiles of the moments seen, into pieces of about half of what
+    /// With several partitions it is cut at the middle one of their boundaries, because the rows read come from the first
+    /// partition only. With one partition it is cut at quantiles of the times read, into pieces of about half of what
     /// overflowed.
-    pub fn split(&self, seen: &Seen) -> Vec<Stretch> {
+    pub fn split(&self, read: &PartialRead) -> Vec<TimeSlice> {
         let mut cuts = self.inner_boundaries();
         if cuts.is_empty() {
-            cuts = self.quantiles(seen);
+            cuts = self.quantiles(read);
         } else {
             cuts = vec![cuts[cuts.len() / 2]];
         }
@@ -78,13 +77,13 @@ impl Stretch {
         starts.zip(ends).map(|(from, to)| self.part(from, to)).collect()
     }
 
-    /// The rows of `[from, to)` alone, leaving out the partitions that cannot hold any.
-    fn part(&self, from: i64, to: i64) -> Stretch {
+    /// The part in `[from, to)`, with the partitions that may hold its rows.
+    fn part(&self, from: i64, to: i64) -> TimeSlice {
         let reaches = |partition: &&Partition| partition.bucket.start < to && from < partition.bucket.end();
-        Stretch { from, to, partitions: self.partitions.iter().filter(reaches).cloned().collect() }
+        TimeSlice { from, to, partitions: self.partitions.iter().filter(reaches).cloned().collect() }
     }
 
-    /// Where buckets begin or end strictly inside of it.
+    /// The starts and ends of buckets strictly inside the slice.
     fn inner_boundaries(&self) -> Vec<i64> {
         let mut boundaries: Vec<i64> = self
             .partitions
@@ -97,11 +96,11 @@ impl Stretch {
         boundaries
     }
 
-    fn quantiles(&self, seen: &Seen) -> Vec<i64> {
-        const MOST_PIECES: f64 = 10_000.0;
-        let mut moments = seen.moments.clone();
+    fn quantiles(&self, read: &PartialRead) -> Vec<i64> {
+        const MAX_PIECES: f64 = 10_000.0;
+        let mut moments = read.moments.clone();
         moments.sort_unstable();
-        let pieces = (2.0 * seen.total_factor).ceil().clamp(2.0, MOST_PIECES) as usize;
+        let pieces = (2.0 * read.total_factor).ceil().clamp(2.0, MAX_PIECES) as usize;
         let mut cuts: Vec<i64> = (1..pieces)
             .filter_map(|piece| moments.get(moments.len() * piece / pieces).copied())
             .filter(|&cut| self.from < cut && cut < self.to)
@@ -133,35 +132,33 @@ mod tests {
     #[test]
     fn overlapping_buckets_are_read_together_and_others_one_by_one() {
         let partitions = vec![partition(20, 20), partition(0, 10), partition(30, 10), partition(10, 10)];
-        let stretches = stretches(partitions, TimeRange::ALL);
-        let shape: Vec<_> = stretches
-            .iter()
-            .map(|stretch| (stretch.from / 1000, stretch.to / 1000, stretch.partitions.len()))
-            .collect();
+        let slices = slices(partitions, TimeRange::ALL);
+        let shape: Vec<_> =
+            slices.iter().map(|slice| (slice.from / 1000, slice.to / 1000, slice.partitions.len())).collect();
         assert_eq!(shape, [(0, 10, 1), (10, 20, 1), (20, 40, 2)]);
-        assert_eq!(stretches[2].partitions[0].bucket.seconds, 10, "the narrowest copy comes first");
+        assert_eq!(slices[2].partitions[0].bucket.seconds, 10, "the narrowest copy comes first");
     }
 
     #[test]
     fn a_range_clips_the_first_and_last_piece() {
-        let stretches = stretches(vec![partition(0, 10), partition(10, 10), partition(20, 10)], range(5, 12));
-        assert_eq!(stretches.len(), 2);
-        assert_eq!((stretches[0].from, stretches[1].to), (5_000, 12_000));
+        let slices = slices(vec![partition(0, 10), partition(10, 10), partition(20, 10)], range(5, 12));
+        assert_eq!(slices.len(), 2);
+        assert_eq!((slices[0].from, slices[1].to), (5_000, 12_000));
     }
 
     #[test]
     fn a_large_bucket_is_cut_where_its_rows_are() {
-        let stretch = Stretch { from: 0, to: 3_600_000, partitions: vec![partition(0, 3600)] };
+        let slice = TimeSlice { from: 0, to: 3_600_000, partitions: vec![partition(0, 3600)] };
         // 1,000 rows seen, all in the first second; four times as many are expected.
-        let seen = Seen { moments: (0..1000).collect(), total_factor: 4.0 };
-        let pieces = stretch.split(&seen);
+        let read = PartialRead { moments: (0..1000).collect(), total_factor: 4.0 };
+        let pieces = slice.split(&read);
         assert_eq!(pieces.len(), 8);
         assert_eq!(pieces.iter().filter(|piece| piece.to <= 1000).count(), 7);
     }
 
     proptest! {
         #[test]
-        fn pieces_cover_a_stretch_exactly_and_are_narrower(
+        fn pieces_cover_a_slice_exactly_and_are_narrower(
             from in 0i64..7_200_000,
             width in 2i64..7_200_000,
             buckets in prop::collection::vec((0i64..4, prop::sample::select(vec![1800, 3600, 7200])), 1..5),
@@ -169,17 +166,17 @@ mod tests {
             total_factor in 0.0f64..100.0,
         ) {
             let partitions = buckets.into_iter().map(|(n, seconds)| partition(n * i64::from(seconds), seconds)).collect();
-            let stretch = Stretch { from, to: from + width, partitions };
-            let pieces = stretch.split(&Seen { moments, total_factor });
+            let slice = TimeSlice { from, to: from + width, partitions };
+            let pieces = slice.split(&PartialRead { moments, total_factor });
             prop_assert!(pieces.len() >= 2);
-            prop_assert_eq!(pieces[0].from, stretch.from);
-            prop_assert_eq!(pieces[pieces.len() - 1].to, stretch.to);
+            prop_assert_eq!(pieces[0].from, slice.from);
+            prop_assert_eq!(pieces[pieces.len() - 1].to, slice.to);
             for pair in pieces.windows(2) {
                 prop_assert_eq!(pair[0].to, pair[1].from);
             }
             for piece in &pieces {
                 prop_assert!(piece.from < piece.to);
-                for partition in &stretch.partitions {
+                for partition in &slice.partitions {
                     let reaches = partition.bucket.start < piece.to && piece.from < partition.bucket.end();
                     prop_assert_eq!(piece.partitions.contains(partition), reaches);
                 }
@@ -197,7 +194,7 @@ mod tests {
             let at = moment * 1000;
             let holding = partitions.iter().filter(|partition| partition.bucket.contains(at)).count();
             let range = range(from, to);
-            let pieces = stretches(partitions, range);
+            let pieces = slices(partitions, range);
             let around: Vec<_> = pieces.iter().filter(|piece| piece.from <= at && at < piece.to).collect();
             if range.contains(at) && holding > 0 {
                 prop_assert_eq!(around.len(), 1);

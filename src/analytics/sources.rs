@@ -1,4 +1,4 @@
-//! Where an answer about one group comes from: days and hours from rollups, the rest from the raw rows.
+//! The sources of an answer about one group: days and hours from rollups, the rest from raw rows.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,36 +10,36 @@ use crate::store::rollups::{self, Coverage};
 use crate::time::TimeRange;
 use crate::time::{DAY, HOUR, day_of, hour_of};
 
-/// The longest stretch that a question may take from one rollup.
+/// The longest period that a question may take from one rollup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coarsest {
+pub enum MaxResolution {
     Day,
     Hour,
-    /// Raw rows only.
+    /// No rollups: raw rows only.
     Raw,
 }
 
-/// The parts of a range of time; none overlaps another, and together they hold every row of the range.
+/// The parts of a range of time, without overlaps; together they hold every row of the range.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     pub days: Vec<i64>,
     pub hours: Vec<i64>,
-    /// Slices of partitions. Overlapping buckets come one by one, each with the same slice.
+    /// Ranges of partitions. Overlapping buckets are separate entries with the same range.
     pub raw: Vec<(Partition, TimeRange)>,
 }
 
 impl Plan {
-    /// Looks up what the tables say about `group`: marks first, because a mark that is deleted later was there when
-    /// the rollups were already the new ones.
+    /// Plans the sources for `group`. Reads the dirty markers first: if a marker is deleted later, its rollups were new
+    /// before that.
     pub async fn make(
         session: &Session,
         group: &Arc<Group>,
         range: TimeRange,
-        coarsest: Coarsest,
+        max_resolution: MaxResolution,
     ) -> Result<Self, Error> {
-        if coarsest == Coarsest::Raw {
+        if max_resolution == MaxResolution::Raw {
             let partitions = groups::partitions(session, group, range.from, range.to).await?;
-            return Ok(Self::of(&partitions, &Coverage::default(), &BTreeSet::new(), range, coarsest));
+            return Ok(Self::of(&partitions, &Coverage::default(), &BTreeSet::new(), range, max_resolution));
         }
         let marks = rollups::marks(session, group).await?;
         let dirty = marks.iter().map(|mark| mark.hour).collect();
@@ -48,7 +48,7 @@ impl Plan {
             rollups::coverage(session, group, from, range.to),
             groups::partitions(session, group, range.from, range.to)
         )?;
-        Ok(Self::of(&partitions, &coverage, &dirty, range, coarsest))
+        Ok(Self::of(&partitions, &coverage, &dirty, range, max_resolution))
     }
 
     fn of(
@@ -56,7 +56,7 @@ impl Plan {
         coverage: &Coverage,
         dirty: &BTreeSet<i64>,
         range: TimeRange,
-        coarsest: Coarsest,
+        max_resolution: MaxResolution,
     ) -> Self {
         let mut plan = Self::default();
         let mut raw: Vec<TimeRange> = Vec::new();
@@ -64,11 +64,11 @@ impl Plan {
         let covers = |from: i64, to: i64| range.from <= from && to <= range.to;
         for hour in hours_of(partitions, range) {
             let day = day_of(hour);
-            let from_day = coarsest == Coarsest::Day
+            let from_day = max_resolution == MaxResolution::Day
                 && covers(day, day + DAY)
                 && coverage.days.contains(&day)
                 && !dirty_days.contains(&day);
-            let from_hour = coarsest != Coarsest::Raw
+            let from_hour = max_resolution != MaxResolution::Raw
                 && covers(hour, hour + HOUR)
                 && coverage.hours.contains(&hour)
                 && !dirty.contains(&hour);
@@ -95,7 +95,7 @@ impl Plan {
         plan
     }
 
-    /// The ranges of time that raw rows are read for, in order, none touching another.
+    /// The ranges of time of the raw rows, in order and not adjacent.
     pub fn raw_ranges(&self) -> Vec<TimeRange> {
         let mut ranges: Vec<TimeRange> = self.raw.iter().map(|(_, part)| *part).collect();
         ranges.sort_unstable_by_key(|part| part.from);
@@ -104,10 +104,10 @@ impl Plan {
     }
 }
 
-/// Moments that hours are counted for: far outside of what a reading can have, far inside of what a number can.
+/// Limits of the hours: far outside the times that readings can have, far inside the range of the type.
 const MOMENTS: TimeRange = TimeRange { from: -(1 << 53), to: 1 << 53 };
 
-/// The hours that the partitions may hold rows of, within the range, in order.
+/// The hours in the range for which the partitions may hold rows, in order.
 pub(crate) fn hours_of(partitions: &[Partition], range: TimeRange) -> BTreeSet<i64> {
     let mut hours = BTreeSet::new();
     for partition in partitions {
@@ -142,7 +142,7 @@ mod tests {
         // From 22:30 of the first day to 03:00 of the third; 01:00 of the third is dirty.
         let range = TimeRange { from: 22 * HOUR + HOUR / 2, to: 2 * DAY + 3 * HOUR };
         let dirty = [2 * DAY + HOUR].into();
-        let plan = Plan::of(&partitions, &coverage, &dirty, range, Coarsest::Day);
+        let plan = Plan::of(&partitions, &coverage, &dirty, range, MaxResolution::Day);
         assert_eq!(plan.days, [DAY]);
         assert_eq!(plan.hours, [23 * HOUR, 2 * DAY, 2 * DAY + 2 * HOUR]);
         let raw: Vec<_> = plan.raw_ranges().iter().map(|part| (part.from, part.to)).collect();
@@ -153,7 +153,7 @@ mod tests {
     fn a_dirty_hour_makes_its_day_dirty() {
         let partitions = [partition(0, 86_400)];
         let coverage = Coverage { hours: (0..24).map(|hour| hour * HOUR).collect(), days: [0].into() };
-        let plan = Plan::of(&partitions, &coverage, &[5 * HOUR].into(), TimeRange::ALL, Coarsest::Day);
+        let plan = Plan::of(&partitions, &coverage, &[5 * HOUR].into(), TimeRange::ALL, MaxResolution::Day);
         assert_eq!((plan.days.len(), plan.hours.len(), plan.raw.len()), (0, 23, 1));
     }
 
@@ -180,7 +180,7 @@ mod tests {
             };
             let dirty: BTreeSet<i64> = dirty.into_iter().map(|hour| hour * HOUR).collect();
             let range = TimeRange { from: from * HOUR / 2, to: (from + length) * HOUR / 2 };
-            let plan = Plan::of(&partitions, &coverage, &dirty, range, Coarsest::Day);
+            let plan = Plan::of(&partitions, &coverage, &dirty, range, MaxResolution::Day);
             let at = moment * HOUR / 2 + 1;
             let holding: Vec<_> = partitions.iter().filter(|partition| partition.bucket.contains(at)).collect();
             let by_day = plan.days.iter().filter(|&&day| day_of(at) == day).count();

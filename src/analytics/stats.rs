@@ -1,5 +1,4 @@
-//! Statistics of a metric, by sensor, group or time. Days and hours that are rolled up come from there, the rest from
-//! the raw rows.
+//! Statistics of a metric by sensor, group or time, from rollups where there are any and otherwise from raw rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use uuid::Uuid;
 
 use super::scan::Question;
 use super::{Order, Scan};
-use crate::analytics::sources::{Coarsest, Plan};
+use crate::analytics::sources::{MaxResolution, Plan};
 use crate::cassandra::{Error, Session};
 use crate::reading::Group;
 use crate::reading::Metric;
@@ -21,7 +20,7 @@ use crate::time::{day_of, hour_of};
 /// Groups that are planned, and partitions of rollups that are read, at once.
 const IN_FLIGHT: usize = 24;
 
-/// What a line of the answer is about.
+/// What the values are grouped by; each group is a line of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     Sensor,
@@ -33,7 +32,7 @@ pub enum By {
     Everything,
 }
 
-/// A line's own key; lines come in this order.
+/// The key of a line. Lines are in this order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     Sensor(Uuid),
@@ -43,54 +42,55 @@ pub enum Key {
     Everything,
 }
 
+/// A line of the answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
-    /// The group that the newest value came from.
+    /// The group of the newest value.
     pub group: Arc<Group>,
     pub summary: Summary,
 }
 
-/// Which values.
+/// The values to summarise.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct StatsQuery {
     pub groups: Vec<Arc<Group>>,
     pub sensor: Option<Uuid>,
     pub metric: Metric,
     pub range: TimeRange,
     pub by: By,
-    /// Percentiles need the sketches, which are most of the bytes of a rollup.
+    /// Percentiles need the sketches, which are most of the bytes of a rollup; other statistics do not.
     pub detail: Detail,
-    pub coarsest: Coarsest,
+    pub max_resolution: MaxResolution,
 }
 
-/// The answer, and how far it has come while it grows.
+/// The answer, also while it grows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lines {
     pub lines: BTreeMap<Key, Line>,
     pub sources: Sources,
 }
 
-/// Where an answer came from.
+/// The sources of an answer, and how many have been read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sources {
     pub parts: u64,
     pub parts_done: u64,
     pub rollups: u64,
-    /// Raw rows that were read.
+    /// Raw rows read.
     pub readings: u64,
 }
 
-/// Rollups of one partition that belong to the answer.
+/// The rollups of one partition that belong to the answer.
 struct Part {
     group: Arc<Group>,
     table: Table,
     start: i64,
-    /// Of a group's day, the hours that count; all where empty.
+    /// The hours of a group's day that belong to the answer; all if empty.
     hours: Vec<i64>,
 }
 
-impl Wanted {
-    /// Whether lines are of single sensors, so that rollups of groups do not do.
+impl StatsQuery {
+    /// Whether the answer needs the rollups of single sensors.
     fn is_of_sensors(&self) -> bool {
         self.by == By::Sensor || self.sensor.is_some()
     }
@@ -125,16 +125,16 @@ impl Wanted {
         parts
     }
 
-    /// Reads the answer. `progress` is told whenever there is more of it.
+    /// Reads the answer. `progress` is called whenever more of it was read.
     pub async fn find(&self, session: &Session, progress: impl Fn(Sources)) -> Result<Lines, Error> {
-        // A day's rollup of a sensor does not tell its hours apart.
-        let coarsest = match (self.coarsest, self.by) {
-            (Coarsest::Day, By::Hour) if self.is_of_sensors() => Coarsest::Hour,
-            (coarsest, _) => coarsest,
+        // The daily rollup of a sensor does not have its hours.
+        let max_resolution = match (self.max_resolution, self.by) {
+            (MaxResolution::Day, By::Hour) if self.is_of_sensors() => MaxResolution::Hour,
+            (max_resolution, _) => max_resolution,
         };
         let plans: Vec<(Arc<Group>, Plan)> = stream::iter(&self.groups)
             .map(async |group| {
-                Ok::<_, Error>((group.clone(), Plan::make(session, group, self.range, coarsest).await?))
+                Ok::<_, Error>((group.clone(), Plan::make(session, group, self.range, max_resolution).await?))
             })
             .buffer_unordered(IN_FLIGHT)
             .try_collect()
@@ -175,9 +175,8 @@ impl Wanted {
         let mut found = Vec::new();
         if table == Table::Group {
             while let Some(page) = pages.next::<i64>().await? {
-                let wanted =
-                    page.into_iter().filter(|stored| hours.is_empty() || hours.contains(&stored.key));
-                found.extend(wanted.map(|stored| {
+                let query = page.into_iter().filter(|stored| hours.is_empty() || hours.contains(&stored.key));
+                found.extend(query.map(|stored| {
                     (self.key(&group, Uuid::nil(), stored.key), group.clone(), stored.summary)
                 }));
             }
@@ -256,15 +255,15 @@ mod tests {
     use super::*;
     use crate::time::{DAY, HOUR};
 
-    fn wanted(by: By, sensor: Option<Uuid>) -> Wanted {
-        Wanted {
+    fn query(by: By, sensor: Option<Uuid>) -> StatsQuery {
+        StatsQuery {
             groups: Vec::new(),
             sensor,
             metric: Metric::Temperature,
             range: TimeRange::ALL,
             by,
             detail: Detail::Whole,
-            coarsest: Coarsest::Day,
+            max_resolution: MaxResolution::Day,
         }
     }
 
@@ -272,17 +271,17 @@ mod tests {
     fn groups_are_read_by_the_day_and_sensors_by_day_and_hour() {
         let group = Arc::new(Group { location: "a".into(), device_type: "b".into() });
         let plan = Plan { days: vec![0], hours: vec![DAY, DAY + HOUR, 2 * DAY], raw: Vec::new() };
-        let shape = |wanted: Wanted| -> Vec<_> {
-            wanted
+        let shape = |query: StatsQuery| -> Vec<_> {
+            query
                 .parts(&group, &plan)
                 .iter()
                 .map(|part| (part.table, part.start / HOUR, part.hours.len()))
                 .collect()
         };
         use Table::{Daily, Group as Whole, Hourly};
-        assert_eq!(shape(wanted(By::Hour, None)), [(Whole, 0, 0), (Whole, 24, 2), (Whole, 48, 1)]);
+        assert_eq!(shape(query(By::Hour, None)), [(Whole, 0, 0), (Whole, 24, 2), (Whole, 48, 1)]);
         let of_sensors = [(Daily, 0, 0), (Hourly, 24, 0), (Hourly, 25, 0), (Hourly, 48, 0)];
-        assert_eq!(shape(wanted(By::Sensor, None)), of_sensors);
-        assert_eq!(shape(wanted(By::Day, Some(Uuid::nil()))), of_sensors);
+        assert_eq!(shape(query(By::Sensor, None)), of_sensors);
+        assert_eq!(shape(query(By::Day, Some(Uuid::nil()))), of_sensors);
     }
 }

@@ -1,24 +1,25 @@
-//! Each side's evidence, one after the other.
+//! The evidence of each side, one side after the other, as [`Record`]s.
 //!
-//! The order makes it right while others send and ingest. What the group has committed is asked first, then the rows
-//! are read: so a committed message's row must be among them. The topic is read after that, so that each row's message
-//! is there; and of the ledger only what it held at the beginning, so that each entry's message is.
+//! The read order keeps the audit right while others send and ingest. The committed offsets are read first and the rows
+//! next, so the row of a committed message must be among them. The topic is read after that, so the message of each row
+//! is in it. Of the ledger only the part that existed at the start counts, so the message of each entry is in the topic.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
-use super::compare::{Circumstances, Comparison};
 use super::findings::{Evidence, Findings, Kind};
+use super::ledger::{LedgerReader, Line};
+use super::names::GroupNames;
+use super::progress::{OnProgress, Phase, Progress};
 use super::record::{Cells, Record, Side, group_id};
-use super::report::{LedgerSide, Report, TopicSide};
+use super::report::{LedgerSide, TopicSide};
 use super::sort::{SortError, Sorter};
-use crate::audit::ledger::{LedgerReader, Line};
 use crate::cassandra::{self, Session};
 use crate::config::Config;
 use crate::error::Interrupted;
@@ -27,9 +28,8 @@ use crate::kafka::dead_letters::Stored;
 use crate::kafka::positions::Positions;
 use crate::kafka::producer::Position;
 use crate::kafka::reader::{Span, Step, TopicReader};
-use crate::kafka::{self, topics};
+use crate::reading::Partition;
 use crate::reading::decode::{self, DecodeLimits};
-use crate::reading::{Group, Partition};
 use crate::shutdown::Shutdown;
 use crate::store::groups;
 use crate::store::readings::{self, Names, Slice};
@@ -37,168 +37,70 @@ use crate::time::TimeRange;
 
 /// Partitions of the table that are read at once.
 const PARTITIONS_AT_ONCE: usize = 8;
-/// Groups that are remembered by name; of any further ones the report knows the sensor alone.
-const MOST_NAMES: usize = 100_000;
-/// What is looked at between two looks at the clock and the shutdown.
-const TURN: u64 = 4_096;
+/// Records between two checks for a shutdown.
+pub(super) const CHECK_INTERVAL: u64 = 4_096;
 
 /// What to compare.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub ledger: Option<PathBuf>,
-    /// Readings recorded outside of it are left out.
+    /// Readings recorded outside this range are left out.
     pub range: TimeRange,
-    /// Where the scratch file goes.
+    /// The folder of the scratch file.
     pub work_dir: PathBuf,
-    /// Stretches of each kind that are told in full.
+    /// Maximum number of examples of each kind in the report.
     pub examples: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    Rows,
-    DeadLetters,
-    Messages,
-    Ledger,
-    Comparing,
+/// The evidence of all sides so far, and what the phases share.
+pub(super) struct Collector {
+    pub config: Config,
+    pub options: Options,
+    pub shutdown: Shutdown,
+    pub on_progress: OnProgress,
+    pub sorter: Sorter,
+    pub findings: Findings,
+    pub names: GroupNames,
+    pub topic: TopicSide,
+    pub ledger: Option<LedgerSide>,
+    /// Rows read.
+    pub rows: u64,
+    pub time_to_live: Option<Duration>,
+    /// When the audit began, in milliseconds since the epoch.
+    pub now: i64,
 }
 
-/// How far a phase is; the total is 0 where nobody knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    pub phase: Phase,
-    pub done: u64,
-    pub total: u64,
-}
-
-/// Told of the progress now and then, from any thread.
-pub type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
-
-/// What the blocking phases share.
-struct Audit {
-    config: Config,
-    options: Options,
-    shutdown: Shutdown,
-    on_progress: OnProgress,
-    sorter: Sorter,
-    findings: Findings,
-    names: GroupNames,
-    topic: TopicSide,
-    ledger: Option<LedgerSide>,
-    rows: u64,
-    time_to_live: Option<Duration>,
-    now: i64,
-}
-
-/// Groups by their ids.
-#[derive(Debug, Default)]
-pub struct GroupNames(HashMap<u64, Group>);
-
-impl GroupNames {
-    fn note(&mut self, location: &str, device_type: &str) -> u64 {
-        let id = group_id(location, device_type);
-        if self.0.len() < MOST_NAMES {
-            self.0.entry(id).or_insert_with(|| Group {
-                location: location.to_owned(),
-                device_type: device_type.to_owned(),
-            });
-        }
-        id
-    }
-
-    pub fn get(&self, id: u64) -> Option<&Group> {
-        self.0.get(&id)
-    }
-}
-
-/// Compares all sides.
-///
-/// # Errors
-/// When a side cannot be read; that something is missing is no error here but in the [`Report`].
-pub async fn audit(
-    config: &Config,
-    session: &Session,
-    options: Options,
-    shutdown: Shutdown,
-    on_progress: OnProgress,
-) -> anyhow::Result<Report> {
-    let started = Instant::now();
-    let ledger = options.ledger.clone().map(LedgerFile::look).transpose()?;
-    let topic = config.kafka.topic.clone();
-    let partitions = topics::partitions(&config.kafka, &topic).await?;
-    let committed = kafka::consumer_groups::committed(&config.kafka, &topic, partitions).await?;
-    let mut audit = Audit {
-        sorter: Sorter::new(&options.work_dir),
-        findings: Findings::new(options.examples),
-        names: GroupNames::default(),
-        topic: TopicSide::default(),
-        ledger: None,
-        rows: 0,
-        time_to_live: readings::time_to_live(session).await?,
-        now: chrono::Utc::now().timestamp_millis(),
-        config: config.clone(),
-        options,
-        shutdown,
-        on_progress,
-    };
-    audit = audit.collect_rows(session).await?;
-
-    let spans: Vec<Span> = (0..)
-        .zip(topics::watermarks(&config.kafka, &topic).await?)
-        .map(|(partition, (from, to))| Span { partition, from, to })
-        .collect();
-    let letters = match topics::watermarks(&config.kafka, &config.kafka.dead_letter_topic()).await {
-        Ok(watermarks) => watermarks,
-        Err(kafka::Error::MissingTopic { .. }) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    let letters: Vec<Span> =
-        (0..).zip(letters).map(|(partition, (from, to))| Span { partition, from, to }).collect();
-
-    let finish = move || {
-        let dead = audit.collect_dead_letters(&spans, &letters)?;
-        let seen = audit.collect_messages(&spans, &committed, &dead)?;
-        if let Some(ledger) = &ledger {
-            audit.collect_ledger(ledger, &spans, &seen)?;
-        }
-        audit.compare(&spans, &dead)
-    };
-    let mut report = tokio::task::spawn_blocking(finish).await.context("the audit broke off")??;
-    report.seconds = started.elapsed().as_secs_f64();
-    Ok(report)
-}
-
-/// A ledger as it is when the audit begins.
-struct LedgerFile {
+/// The part of a ledger that existed when the audit began.
+pub(super) struct LedgerFile {
     path: PathBuf,
     bytes: u64,
 }
 
 impl LedgerFile {
-    fn look(path: PathBuf) -> anyhow::Result<Self> {
+    pub fn open(path: PathBuf) -> anyhow::Result<Self> {
         let metadata = std::fs::metadata(&path);
         let bytes = metadata.with_context(|| format!("cannot read the ledger {}", path.display()))?.len();
         Ok(Self { path, bytes })
     }
 }
 
-/// Positions of messages that sit in the dead-letter topic.
-struct DeadLetters {
-    /// Of what the topic still holds.
+/// The positions of messages that are in the dead-letter topic.
+pub(super) struct DeadLetters {
+    /// Of messages that the topic still holds.
     held: Positions,
-    /// Of what retention has deleted since: few, so they are kept one by one.
+    /// Of messages that retention has deleted since. They are few, so they are kept one by one.
     deleted: HashSet<Position>,
 }
 
 impl DeadLetters {
-    fn contains(&self, position: Position) -> bool {
+    pub fn contains(&self, position: Position) -> bool {
         self.held.contains(position) || self.deleted.contains(&position)
     }
 }
 
-impl Audit {
-    /// Reads all rows as readers find them, by way of the tables that list groups and buckets.
-    async fn collect_rows(mut self, session: &Session) -> anyhow::Result<Self> {
+impl Collector {
+    /// Reads the rows that queries can find: those in the listed groups and buckets.
+    pub async fn collect_rows(mut self, session: &Session) -> anyhow::Result<Self> {
         let (sender, mut chunks) = mpsc::channel::<(Partition, Vec<Record>)>(PARTITIONS_AT_ONCE);
         let shutdown = self.shutdown.clone();
         let range = self.options.range;
@@ -230,17 +132,18 @@ impl Audit {
             read = reading => read?,
             () = shutdown.requested() => return Err(Interrupted.into()),
         }
-        Ok(sorting.await.context("the audit broke off")??)
+        Ok(sorting.await.context("the audit stopped unexpectedly")??)
     }
 
-    fn collect_dead_letters(&mut self, spans: &[Span], letters: &[Span]) -> anyhow::Result<DeadLetters> {
+    /// Reads the dead-letter topic. Returns which messages of the topic are in it.
+    pub fn collect_dead_letters(&mut self, spans: &[Span], letters: &[Span]) -> anyhow::Result<DeadLetters> {
         let topic = self.config.kafka.dead_letter_topic();
         let mut dead = DeadLetters { held: Positions::within(spans), deleted: HashSet::new() };
         let firsts: HashMap<i32, i64> = spans.iter().map(|span| (span.partition, span.from)).collect();
         let mut count = 0;
-        self.read_topic(&topic, letters, Phase::DeadLetters, |audit, message| {
+        self.read_topic(&topic, letters, Phase::DeadLetters, |collector, message| {
             if let Stored::Letter(letter) = Stored::read(&message)
-                && letter.topic == audit.config.kafka.topic
+                && letter.topic == collector.config.kafka.topic
             {
                 count += 1;
                 let position = letter.source;
@@ -259,8 +162,8 @@ impl Audit {
         Ok(dead)
     }
 
-    /// Reads the topic. Returns which positions hold a message.
-    fn collect_messages(
+    /// Reads the topic. Returns the positions that hold a message.
+    pub fn collect_messages(
         &mut self,
         spans: &[Span],
         committed: &[Option<i64>],
@@ -268,21 +171,21 @@ impl Audit {
     ) -> anyhow::Result<Positions> {
         let mut seen = Positions::within(spans);
         let topic = self.config.kafka.topic.clone();
-        // What was stored under other limits must be recognised.
+        // Messages that were stored under other limits must still be decoded.
         let limits = DecodeLimits { max_message_bytes: usize::MAX, max_future_skew: Duration::MAX };
         let kept_since = self.expired_before();
-        self.read_topic(&topic, spans, Phase::Messages, |audit, message| {
+        self.read_topic(&topic, spans, Phase::Messages, |collector, message| {
             let position = Position { partition: message.partition(), offset: message.offset() };
             seen.insert(position);
-            audit.topic.messages += 1;
+            collector.topic.messages += 1;
             let index = usize::try_from(position.partition).unwrap_or(usize::MAX);
             let committed = committed.get(index).copied().flatten().unwrap_or(0);
             let is_committed = position.offset < committed;
             let is_dead = dead.contains(position);
-            audit.topic.not_committed += u64::from(!is_committed);
-            audit.topic.dead_lettered += u64::from(is_dead);
-            let Ok(decoded) = decode::decode(message.payload(), &limits, audit.now) else {
-                audit.topic.undecodable += 1;
+            collector.topic.not_committed += u64::from(!is_committed);
+            collector.topic.dead_lettered += u64::from(is_dead);
+            let Ok(decoded) = decode::decode(message.payload(), &limits, collector.now) else {
+                collector.topic.undecodable += 1;
                 if is_committed && !is_dead {
                     let evidence = Evidence {
                         sensor: None,
@@ -291,12 +194,12 @@ impl Audit {
                         position: Some(position),
                         index: 0,
                     };
-                    audit.findings.note(Kind::NoDeadLetter, evidence);
+                    collector.findings.note(Kind::NoDeadLetter, evidence);
                 }
                 return Ok(());
             };
             let reading = decoded.reading;
-            if !audit.options.range.contains(reading.recorded_at) {
+            if !collector.options.range.contains(reading.recorded_at) {
                 return Ok(());
             }
             let is_expired = message.timestamp() < kept_since;
@@ -304,16 +207,17 @@ impl Audit {
                 sensor: reading.sensor,
                 recorded_at: reading.recorded_at,
                 side: Side::Message { due: is_committed && !is_dead && !is_expired },
-                group: audit.names.note(&reading.location, &reading.device_type),
+                group: collector.names.note(&reading.location, &reading.device_type),
                 position,
                 cells: Cells::of_message(&reading),
             };
-            Ok(audit.sorter.push(record)?)
+            Ok(collector.sorter.push(record)?)
         })?;
         Ok(seen)
     }
 
-    fn collect_ledger(
+    /// Reads the ledger. `seen` are the positions that hold a message.
+    pub fn collect_ledger(
         &mut self,
         ledger: &LedgerFile,
         spans: &[Span],
@@ -330,8 +234,8 @@ impl Audit {
             if done > ledger.bytes {
                 break;
             }
-            if lines % TURN == 0 {
-                self.look_up()?;
+            if lines % CHECK_INTERVAL == 0 {
+                self.check_stopped()?;
                 self.report(Phase::Ledger, done, ledger.bytes);
             }
             let Line::Entry(entry) = line else {
@@ -355,7 +259,7 @@ impl Audit {
                 continue;
             }
             side.malformed += 1;
-            // It has no row to look for, only itself.
+            // A malformed message has no row; only the message itself can be missing.
             let is_deleted = firsts.get(&position.partition).is_some_and(|&first| position.offset < first);
             if !seen.contains(position) && !is_deleted {
                 let evidence = Evidence {
@@ -372,31 +276,8 @@ impl Audit {
         Ok(())
     }
 
-    fn compare(mut self, spans: &[Span], dead: &DeadLetters) -> anyhow::Result<Report> {
-        let circumstances = Circumstances {
-            first_offsets: spans.iter().map(|span| (span.partition, span.from)).collect(),
-            expired_before: self.expired_before(),
-        };
-        let sorter = std::mem::replace(&mut self.sorter, Sorter::new(&self.options.work_dir));
-        let total = sorter.records();
-        let mut findings = std::mem::replace(&mut self.findings, Findings::new(0));
-        let is_dead_letter = |position| dead.contains(position);
-        let mut comparison = Comparison::new(circumstances, &is_dead_letter, &mut findings);
-        for (record, done) in sorter.finish()?.zip(0..) {
-            if done % TURN == 0 {
-                self.look_up()?;
-                self.report(Phase::Comparing, done, total);
-            }
-            comparison.take(&record?);
-        }
-        let compared = comparison.finish();
-        self.topic.name = self.config.kafka.topic.clone();
-        self.topic.is_cut = spans.iter().any(|span| span.from > 0);
-        Ok(Report::new(self.ledger, self.topic, self.rows, compared, findings, &self.names))
-    }
-
-    /// What was written before this may have expired, in milliseconds since the epoch.
-    fn expired_before(&self) -> i64 {
+    /// Rows written before this moment may have expired, in milliseconds since the epoch.
+    pub fn expired_before(&self) -> i64 {
         match self.time_to_live.map(|length| i64::try_from(length.as_millis()).unwrap_or(i64::MAX)) {
             Some(length) => self.now.saturating_sub(length),
             None => i64::MIN,
@@ -418,26 +299,26 @@ impl Audit {
                 Step::Message(message) => {
                     take(self, message)?;
                     done += 1;
-                    if done % TURN == 0 {
-                        self.look_up()?;
+                    if done % CHECK_INTERVAL == 0 {
+                        self.check_stopped()?;
                         self.report(phase, done, total);
                     }
                 }
-                Step::Waiting => self.look_up()?,
+                Step::Waiting => self.check_stopped()?,
                 Step::End => return Ok(()),
             }
         }
     }
 
-    /// Whether the user wants it to stop.
-    fn look_up(&self) -> anyhow::Result<()> {
+    /// An error if the user wants the audit to stop.
+    pub fn check_stopped(&self) -> anyhow::Result<()> {
         match self.shutdown.is_requested() {
             true => Err(Interrupted.into()),
             false => Ok(()),
         }
     }
 
-    fn report(&self, phase: Phase, done: u64, total: u64) {
+    pub fn report(&self, phase: Phase, done: u64, total: u64) {
         (self.on_progress)(Progress { phase, done, total });
     }
 }
@@ -463,7 +344,7 @@ async fn read_partition(
             cells: Cells::of_row(&reading),
         });
         if sender.send((partition.clone(), records.collect())).await.is_err() {
-            // The other end tells why it went away.
+            // The receiver ended with an error, which it returns itself.
             return Ok(());
         }
     }

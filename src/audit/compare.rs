@@ -1,36 +1,32 @@
-//! The verdict over one reading after another, from all evidence in order of sensor and time.
-//!
-//! Of the messages of a reading within a partition, the later one's cells win, and a cell that it lacks stays as it
-//! was: so the rows are written. Across partitions there is no order (a topic that was given more of them sends a
-//! sensor's messages elsewhere), so each partition's outcome is as good as another's.
+//! The verdict on one reading after another, from all records in order of sensor and time.
 
 use std::collections::HashMap;
 
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::findings::{Evidence, Findings, Kind};
-use super::record::{CELLS, Cells, Record, Side};
+use super::observed::{ObservedGroup, ObservedReading};
+use super::record::{Record, Side};
 use crate::kafka::producer::Position;
 
-/// Counts of what was compared.
+/// The counts of a comparison.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Compared {
-    /// Different readings that the topic holds.
+    /// Distinct readings that the topic holds.
     pub readings: u64,
-    /// Messages beyond the first of each reading: producers that sent again. Harmless.
+    /// Messages beyond the first of each reading: retries of producers. Harmless.
     pub repeated_messages: u64,
     /// Readings whose row is there with the values of its messages.
     pub stored: u64,
     /// Readings without a row that need not have one: not committed yet, in the dead-letter topic, or expired.
     pub not_due: u64,
-    /// Readings known by the ledger and the table alone: Kafka's retention has deleted their messages.
+    /// Readings that only the ledger and the table know: Kafka's retention has deleted their messages.
     pub only_in_table: u64,
     /// Rows without a message that may have had one before Kafka's retention deleted it.
     pub older_than_topic: u64,
 }
 
-/// What the comparison must know beside the records.
+/// What the comparison needs besides the records.
 #[derive(Debug, Clone, Default)]
 pub struct Circumstances {
     /// The first offset that each partition still holds.
@@ -40,7 +36,7 @@ pub struct Circumstances {
 }
 
 impl Circumstances {
-    /// Whether retention has deleted messages, so that rows without one are nothing strange.
+    /// Whether retention has deleted messages, so that rows without a message are expected.
     fn topic_is_cut(&self) -> bool {
         self.first_offsets.values().any(|&first| first > 0)
     }
@@ -50,39 +46,15 @@ impl Circumstances {
     }
 }
 
-/// Takes records in order.
+/// Takes records in order of [`Record::key`].
 pub struct Comparison<'a> {
     circumstances: Circumstances,
-    /// Whether a position of old sits in the dead-letter topic.
+    /// Whether the message of a position is in the dead-letter topic.
     is_dead_letter: &'a dyn Fn(Position) -> bool,
     findings: &'a mut Findings,
     compared: Compared,
-    current: Option<Reading>,
+    current: Option<ObservedReading>,
     index: u64,
-}
-
-/// All that is known of a sensor's moment so far.
-struct Reading {
-    sensor: Uuid,
-    recorded_at: i64,
-    /// What the ledger names, in order, and whether the topic has it.
-    ledger: Vec<(Position, bool)>,
-    has_row: bool,
-    group: Option<Group>,
-}
-
-/// The same within one group.
-struct Group {
-    id: u64,
-    row: Option<Cells>,
-    messages: u64,
-    first_due: Option<Position>,
-    /// The outcome of the partition that is being taken in.
-    partition: Option<i32>,
-    outcome: [Option<u64>; CELLS],
-    /// Cells that a due message has set, and those whose value explains the row's.
-    required: [bool; CELLS],
-    explained: [bool; CELLS],
 }
 
 impl<'a> Comparison<'a> {
@@ -102,15 +74,16 @@ impl<'a> Comparison<'a> {
     }
 
     pub fn take(&mut self, record: &Record) {
-        let is_same =
-            |reading: &Reading| (reading.sensor, reading.recorded_at) == (record.sensor, record.recorded_at);
+        let is_same = |reading: &ObservedReading| {
+            (reading.sensor, reading.recorded_at) == (record.sensor, record.recorded_at)
+        };
         if !self.current.as_ref().is_some_and(is_same) {
             self.end_reading();
         }
-        let mut reading = self.current.take().unwrap_or_else(|| Reading::of(record));
+        let mut reading = self.current.take().unwrap_or_else(|| ObservedReading::of(record));
         match record.side {
             Side::Ledger => {
-                // A ledger that was given twice says nothing new.
+                // The ledger may list a position twice.
                 if reading.ledger.last().is_none_or(|(last, _)| *last != record.position) {
                     reading.ledger.push((record.position, false));
                 }
@@ -132,24 +105,24 @@ impl<'a> Comparison<'a> {
         self.compared
     }
 
-    fn enter_group(&mut self, reading: &mut Reading, id: u64) {
+    fn enter_group(&mut self, reading: &mut ObservedReading, id: u64) {
         if reading.group.as_ref().is_none_or(|group| group.id != id) {
             self.end_group(reading);
-            reading.group = Some(Group::new(id));
+            reading.group = Some(ObservedGroup::new(id));
         }
     }
 
-    fn take_row(&mut self, reading: &mut Reading, record: &Record) {
+    fn take_row(&mut self, reading: &mut ObservedReading, record: &Record) {
         reading.has_row = true;
         let Some(group) = &mut reading.group else { return };
         match group.row {
             None => group.row = Some(record.cells),
-            // The narrowest bucket's came first, and is the one that readers see.
+            // The row of the narrowest bucket came first, and is the one that queries return.
             Some(_) => self.findings.note(Kind::StoredTwice, reading.evidence(self.index, None)),
         }
     }
 
-    fn end_group(&mut self, reading: &mut Reading) {
+    fn end_group(&mut self, reading: &mut ObservedReading) {
         let Some(mut group) = reading.group.take() else { return };
         group.end_partition();
         if group.messages > 0 {
@@ -172,7 +145,7 @@ impl<'a> Comparison<'a> {
     fn end_reading(&mut self) {
         let Some(mut reading) = self.current.take() else { return };
         self.end_group(&mut reading);
-        // What the ledger has and the topic has not is no loss as long as the table has it.
+        // An entry of the ledger without a message is not a loss if the table has the row.
         let unseen = reading.ledger.iter().filter(|(_, is_in_topic)| !is_in_topic);
         for &(position, _) in unseen.filter(|_| !reading.has_row) {
             let evidence = reading.evidence(self.index, Some(position));
@@ -188,89 +161,14 @@ impl<'a> Comparison<'a> {
     }
 }
 
-impl Reading {
-    fn of(record: &Record) -> Self {
-        Self {
-            sensor: record.sensor,
-            recorded_at: record.recorded_at,
-            ledger: Vec::new(),
-            has_row: false,
-            group: None,
-        }
-    }
-
-    fn take_message(&mut self, record: &Record, due: bool) {
-        if let Ok(index) = self.ledger.binary_search_by_key(&record.position, |(position, _)| *position) {
-            self.ledger[index].1 = true;
-        }
-        if let Some(group) = &mut self.group {
-            group.take(record, due);
-        }
-    }
-
-    fn evidence(&self, index: u64, position: Option<Position>) -> Evidence {
-        let group = self.group.as_ref().map_or(0, |group| group.id);
-        Evidence { sensor: Some(self.sensor), recorded_at: Some(self.recorded_at), group, position, index }
-    }
-}
-
-impl Group {
-    fn new(id: u64) -> Self {
-        Self {
-            id,
-            row: None,
-            messages: 0,
-            first_due: None,
-            partition: None,
-            outcome: [None; CELLS],
-            required: [false; CELLS],
-            explained: [false; CELLS],
-        }
-    }
-
-    fn take(&mut self, record: &Record, due: bool) {
-        self.messages += 1;
-        if self.partition != Some(record.position.partition) {
-            self.end_partition();
-            self.partition = Some(record.position.partition);
-        }
-        if due {
-            self.first_due = self.first_due.or(Some(record.position));
-        }
-        for cell in 0..CELLS {
-            let Some(value) = record.cells.get(cell) else { continue };
-            if due {
-                self.outcome[cell] = Some(value);
-                self.required[cell] = true;
-            } else if self.row.is_some_and(|row| row.get(cell) == Some(value)) {
-                // It may have been written already, or stay for ever unwritten.
-                self.explained[cell] = true;
-            }
-        }
-    }
-
-    fn end_partition(&mut self) {
-        let outcome = std::mem::take(&mut self.outcome);
-        for (cell, value) in outcome.into_iter().enumerate() {
-            if value.is_some() && self.row.is_some_and(|row| row.get(cell) == value) {
-                self.explained[cell] = true;
-            }
-        }
-    }
-
-    /// Whether each cell of the row comes from a message, and none that a message has is missing.
-    fn explains(&self, row: &Cells) -> bool {
-        (0..CELLS).all(|cell| match row.get(cell) {
-            Some(_) => self.explained[cell],
-            None => !self.required[cell],
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
+    use super::super::record::Cells;
     use super::super::record::tests::values;
     use super::*;
+    use crate::kafka::producer::Position;
 
     const GROUP: u64 = 7;
 

@@ -1,4 +1,4 @@
-//! What does not add up: counted in full, with the first stretches of each kind as examples.
+//! What is wrong: counted in full, with the first ranges of each kind as examples.
 
 use std::collections::HashMap;
 
@@ -11,17 +11,17 @@ use crate::kafka::producer::Position;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Its message was acknowledged and committed, and there is neither its row nor a dead letter.
+    /// Its message was acknowledged and committed, but there is neither a row nor a dead letter.
     Missing,
-    /// The ledger has it as acknowledged, and neither Kafka nor Cassandra has it.
+    /// The ledger lists it as acknowledged, but neither Kafka nor Cassandra has it.
     NotInKafka,
-    /// Its message cannot be decoded, is committed, and is not in the dead-letter topic.
+    /// Its message is committed and cannot be decoded, but is not in the dead-letter topic.
     NoDeadLetter,
     /// Its row has other values than its messages.
     Different,
     /// Its row has no message.
     Unexpected,
-    /// It is in two buckets, because the width of the buckets was changed in between. Readers see it once.
+    /// It is in two buckets, because the bucket width was changed in between. Queries return it once.
     StoredTwice,
 }
 
@@ -35,12 +35,12 @@ impl Kind {
         Self::StoredTwice,
     ];
 
-    /// Whether nothing is wrong for anybody who reads.
+    /// Whether it makes no difference to queries.
     pub fn is_harmless(self) -> bool {
         self == Self::StoredTwice
     }
 
-    /// As tables and CSV name it.
+    /// The name in tables and CSV.
     pub fn name(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -53,53 +53,53 @@ impl Kind {
     }
 }
 
-/// One reading (or message) that something is wrong with.
+/// One reading or message with something wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
-    /// Unknown of a message that cannot be decoded.
+    /// `None` for a message that cannot be decoded.
     pub sensor: Option<Uuid>,
     pub recorded_at: Option<i64>,
-    /// 0 where it is not known.
+    /// 0 if it is not known.
     pub group: u64,
     pub position: Option<Position>,
-    /// Counts readings in order; of neighbours with the same trouble one stretch is made.
+    /// The number of the reading in sort order; neighbours with the same finding form one range.
     pub index: u64,
 }
 
-/// Neighbouring readings of a sensor with the same trouble.
+/// Neighbouring readings of a sensor with the same finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stretch {
+pub struct FindingRange {
     pub kind: Kind,
     pub first: Evidence,
     pub last: Evidence,
     pub readings: u64,
 }
 
-/// Everything found of one kind.
+/// The count of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     pub readings: u64,
-    /// Sensors that have at least one.
+    /// Sensors with at least one.
     pub sensors: u64,
-    pub stretches: u64,
+    pub ranges: u64,
     last: Option<Evidence>,
 }
 
-/// Memory for the examples alone.
+/// Memory grows with the examples only.
 #[derive(Debug)]
 pub struct Findings {
     tallies: HashMap<Kind, Tally>,
-    examples: Vec<Stretch>,
-    most_examples: usize,
+    examples: Vec<FindingRange>,
+    max_examples: usize,
 }
 
 impl Findings {
-    /// Keeps the first `most_examples` stretches of each kind.
-    pub fn new(most_examples: usize) -> Self {
-        Self { tallies: HashMap::new(), examples: Vec::new(), most_examples }
+    /// Keeps the first `max_examples` ranges of each kind.
+    pub fn new(max_examples: usize) -> Self {
+        Self { tallies: HashMap::new(), examples: Vec::new(), max_examples }
     }
 
-    /// Takes note of a finding. Those of one kind come in order of sensor and time, or of partition and offset.
+    /// Adds a finding. Findings of one kind come in order of sensor and time, or of partition and offset.
     pub fn note(&mut self, kind: Kind, evidence: Evidence) {
         let tally = self.tallies.entry(kind).or_default();
         let continues = tally.last.is_some_and(|last| evidence.follows(&last));
@@ -108,15 +108,15 @@ impl Findings {
         tally.readings += 1;
         tally.sensors += u64::from(is_new_sensor && evidence.sensor.is_some());
         if !continues {
-            tally.stretches += 1;
-            if tally.stretches <= self.most_examples as u64 {
-                self.examples.push(Stretch { kind, first: evidence, last: evidence, readings: 1 });
+            tally.ranges += 1;
+            if tally.ranges <= self.max_examples as u64 {
+                self.examples.push(FindingRange { kind, first: evidence, last: evidence, readings: 1 });
             }
-        } else if tally.stretches <= self.most_examples as u64
-            && let Some(stretch) = self.examples.iter_mut().rev().find(|stretch| stretch.kind == kind)
+        } else if tally.ranges <= self.max_examples as u64
+            && let Some(range) = self.examples.iter_mut().rev().find(|range| range.kind == kind)
         {
-            stretch.last = evidence;
-            stretch.readings += 1;
+            range.last = evidence;
+            range.readings += 1;
         }
     }
 
@@ -129,14 +129,14 @@ impl Findings {
     }
 
     /// The examples, by kind.
-    pub fn into_examples(mut self) -> Vec<Stretch> {
-        self.examples.sort_by_key(|stretch| stretch.kind);
+    pub fn into_examples(mut self) -> Vec<FindingRange> {
+        self.examples.sort_by_key(|range| range.kind);
         self.examples
     }
 }
 
 impl Evidence {
-    /// Whether there is no sound reading between the other and this.
+    /// Whether no correct reading lies between the other and this.
     fn follows(&self, other: &Self) -> bool {
         self.sensor == other.sensor
             && self.group == other.group
@@ -165,17 +165,17 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_one_stretch_and_a_sound_reading_in_between_makes_two() {
+    fn neighbours_form_one_range_and_a_correct_reading_in_between_makes_two() {
         let mut findings = Findings::new(2);
         for evidence in [of_sensor(1, 10, 0), of_sensor(1, 20, 1), of_sensor(1, 40, 3), of_sensor(2, 10, 4)] {
             findings.note(Kind::Missing, evidence);
         }
         let tally = findings.tally(Kind::Missing);
-        assert_eq!((tally.readings, tally.sensors, tally.stretches), (4, 2, 3));
+        assert_eq!((tally.readings, tally.sensors, tally.ranges), (4, 2, 3));
         let examples = findings.into_examples();
         let shape: Vec<_> = examples
             .iter()
-            .map(|stretch| (stretch.first.recorded_at, stretch.last.recorded_at, stretch.readings))
+            .map(|range| (range.first.recorded_at, range.last.recorded_at, range.readings))
             .collect();
         assert_eq!(shape, [(Some(10), Some(20), 2), (Some(40), Some(40), 1)]);
     }
@@ -189,6 +189,6 @@ mod tests {
             findings.note(Kind::NoDeadLetter, evidence);
         }
         let tally = findings.tally(Kind::NoDeadLetter);
-        assert_eq!((tally.readings, tally.sensors, tally.stretches), (3, 0, 2));
+        assert_eq!((tally.readings, tally.sensors, tally.ranges), (3, 0, 2));
     }
 }

@@ -1,6 +1,6 @@
-//! The ledger: one JSON line for each message that the broker acknowledged, as the ground truth that later checks
-//! compare with. Keys: `sensor`, `timestamp`, `partition`, `offset`, and where they apply `extreme` (the metric)
-//! with its `value`, `duplicate`, and `malformed` (the kind).
+//! The ledger: one JSON line per message that the broker acknowledged. Audits compare with it. Keys: `sensor`,
+//! `timestamp`, `partition`, `offset`, and if they apply `extreme` (the metric) with its `value`, `duplicate`, and
+//! `malformed` (the kind).
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::kafka::producer::Position;
 use crate::reading::encode::{self, Encoder};
 
-/// A message as the ledger keeps it.
+/// A message as the ledger records it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Acknowledged<'a> {
     pub sensor: Uuid,
@@ -23,7 +23,7 @@ pub struct Acknowledged<'a> {
     /// The metric that carries an injected extreme, and its value.
     pub extreme: Option<(&'a str, f32)>,
     pub duplicate: bool,
-    /// The kind of damage, where the message was damaged on purpose.
+    /// The kind of damage, if the message was damaged on purpose.
     pub malformed: Option<&'a str>,
 }
 
@@ -37,7 +37,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens `path` for appending, creating it if need be.
+    /// Opens `path` for appending; creates it if it does not exist.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         let file = BufWriter::with_capacity(64 * 1024, file);
@@ -72,14 +72,14 @@ impl Ledger {
         self.file.write_all(line)
     }
 
-    /// Writes what is buffered and waits until the disk has it.
+    /// Writes the buffer and waits until it is on disk.
     pub fn finish(&mut self) -> io::Result<()> {
         self.file.flush()?;
         self.file.get_ref().sync_all()
     }
 }
 
-/// A line as it is read back.
+/// An entry as it is read back.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Entry<'a> {
     pub sensor: Uuid,
@@ -100,11 +100,11 @@ pub struct LedgerReader<R> {
     line: Vec<u8>,
 }
 
-/// What a line of a ledger is.
+/// A line of a ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Line<'a> {
     Entry(Entry<'a>),
-    /// Torn where a run was killed in the middle of writing, or nothing of ours.
+    /// Not an entry: left by a process that was killed while it wrote, or of another program.
     Unreadable,
 }
 
@@ -119,9 +119,9 @@ impl<R: Read> LedgerReader<R> {
         Self { file: BufReader::with_capacity(256 * 1024, file), line: Vec::new() }
     }
 
-    /// The next line with how many bytes it took; `None` at the end.
+    /// The next line and its length in bytes; `None` at the end.
     pub fn next_line(&mut self) -> io::Result<Option<(Line<'_>, u64)>> {
-        /// Ours are below 300 bytes.
+        /// Maximum length in bytes; entries are shorter than 300.
         const LONGEST: u64 = 64 * 1024;
         self.line.clear();
         let bytes = (&mut self.file).take(LONGEST).read_until(b'\n', &mut self.line)? as u64;
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_is_read_back_and_torn_lines_are_told_apart() {
+    fn a_ledger_is_read_back_and_incomplete_lines_are_recognised() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.ledger");
         let note = Acknowledged {

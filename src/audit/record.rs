@@ -1,4 +1,4 @@
-//! One line of evidence: that a side of the audit knows a reading, and what it says of its values.
+//! One record of evidence: a side of the audit knows a reading, with these values.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
@@ -9,15 +9,15 @@ use crate::kafka::producer::Position;
 use crate::reading::{Metric, Reading};
 use crate::store::readings::StoredReading;
 
-/// Who says so.
+/// The side that a record comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The producer's ledger: the broker acknowledged the message.
     Ledger,
     /// The topic holds the message.
     Message {
-        /// Whether its row must be there. Not so for what the group has not committed yet, what sits in the
-        /// dead-letter topic, and what may have expired.
+        /// Whether its row must exist. Not for messages that the group has not committed yet, that are in the
+        /// dead-letter topic, or whose row may have expired.
         due: bool,
     },
     /// The table holds the row.
@@ -30,26 +30,26 @@ pub struct Record {
     /// Milliseconds since the epoch.
     pub recorded_at: i64,
     pub side: Side,
-    /// [`group_id`] of its location and device type; 0 for a ledger's, which does not name them.
+    /// [`group_id`] of its location and device type; 0 for the ledger, which does not have them.
     pub group: u64,
-    /// Where the message is; zero for rows.
+    /// The position of the message; zero for rows.
     pub position: Position,
     pub cells: Cells,
 }
 
-/// What records are sorted by: the reading, then the group, its rows before its messages, narrow buckets first.
+/// The sort order of records: by reading, then group, rows before messages, narrow buckets first.
 pub type Key = (Uuid, i64, u64, i32, Position);
 
-/// The values of a reading, as bits: they are compared, never computed with.
+/// The values of a reading, as bits: they are only compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cells {
     columns: [Option<u32>; 5],
     motion_detected: Option<bool>,
-    /// A hash of all names and values; the map is one cell.
+    /// A hash of all names and values: the map is one cell of the row.
     other_metrics: Option<u64>,
 }
 
-/// Cells of a reading, for talking about one of them.
+/// The number of cells of a reading.
 pub const CELLS: usize = 7;
 
 impl Cells {
@@ -72,7 +72,7 @@ impl Cells {
         }
     }
 
-    /// A cell as a number that is equal where the cell is equal.
+    /// A cell as a number; equal cells have equal numbers.
     pub fn get(&self, cell: usize) -> Option<u64> {
         match cell {
             0..5 => self.columns[cell].map(u64::from),
@@ -82,7 +82,7 @@ impl Cells {
     }
 }
 
-/// `None` for no metric at all: an empty map is stored as no cell.
+/// `None` without a metric: an empty map is stored as no cell.
 fn hash_of<'a>(sorted: impl Iterator<Item = (&'a str, f32)>) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     let mut count = 0;
@@ -93,20 +93,20 @@ fn hash_of<'a>(sorted: impl Iterator<Item = (&'a str, f32)>) -> Option<u64> {
     (count > 0).then(|| hasher.finish())
 }
 
-/// A number for a location and device type. Of a million groups, two share one with a chance of 1 in 36 million.
+/// A number for a location and device type. Among a million groups, the chance that two share one is 1 in 36 million.
 pub fn group_id(location: &str, device_type: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (location, device_type).hash(&mut hasher);
     hasher.finish()
 }
 
-/// Bits of the byte that says which side a record is of.
+/// Values of the first byte: the side of the record.
 const LEDGER: u8 = 0;
 const MESSAGE: u8 = 1;
 const MESSAGE_DUE: u8 = 2;
 const ROW: u8 = 3;
 
-/// Bits of the byte that says which cells follow: the columns, then these.
+/// Bits of the second byte: the cells that follow. The columns come first, then these.
 const MOTION: u8 = 1 << 5;
 const MOVES: u8 = 1 << 6;
 const OTHERS: u8 = 1 << 7;
@@ -121,7 +121,7 @@ impl Record {
         (self.sensor, self.recorded_at, self.group, rank, self.position)
     }
 
-    /// For a scratch file of the same process: little more than what the record says.
+    /// Writes the record to a scratch file, which only this process reads.
     pub fn write(&self, writer: &mut impl Write) -> io::Result<()> {
         let (tag, bucket_seconds) = match self.side {
             Side::Ledger => (LEDGER, 0),

@@ -1,4 +1,4 @@
-//! The outcome of an audit.
+//! The result of an audit.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,46 +6,46 @@ use std::path::PathBuf;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::collect::GroupNames;
 use super::compare::Compared;
-use super::findings::{Findings, Kind, Stretch};
+use super::findings::{FindingRange, Findings, Kind};
+use super::names::GroupNames;
 
-/// What the ledger holds.
+/// The contents of the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct LedgerSide {
     pub path: PathBuf,
     pub entries: u64,
-    /// Entries of messages that were made unreadable on purpose.
+    /// Entries of messages that were damaged on purpose.
     pub malformed: u64,
-    /// Lines torn by a kill in the middle of writing.
+    /// Incomplete lines, left by a process that was killed while it wrote.
     pub unreadable_lines: u64,
 }
 
-/// What Kafka holds.
+/// The contents of the topics.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TopicSide {
     pub name: String,
     pub messages: u64,
     pub undecodable: u64,
-    /// Messages after what the group has committed: nobody promised anything about them yet.
+    /// Messages that the group has not committed yet.
     pub not_committed: u64,
     /// Messages of the topic that are in the dead-letter topic too.
     pub dead_lettered: u64,
-    /// Everything in the dead-letter topic.
+    /// All messages in the dead-letter topic.
     pub dead_letters: u64,
-    /// Whether Kafka's retention has deleted messages from its beginning.
+    /// Whether retention has deleted messages from the start of the topic.
     pub is_cut: bool,
 }
 
-/// Readings of one kind of trouble.
+/// The count of one kind of finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Trouble {
     pub readings: u64,
     pub sensors: u64,
-    pub stretches: u64,
+    pub ranges: u64,
 }
 
-/// A stretch of a sensor's readings with the same trouble; the partition and offset are those of the first message.
+/// A range of a sensor's readings with the same finding. Partition and offset are those of the first message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Example {
     pub kind: Kind,
@@ -60,7 +60,7 @@ pub struct Example {
     pub offset: Option<i64>,
 }
 
-/// All of it.
+/// The result of an audit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// Whether nothing is missing, different or unexpected.
@@ -86,11 +86,11 @@ impl Report {
         let mut troubles = BTreeMap::new();
         for kind in Kind::ALL {
             let tally = findings.tally(kind);
-            let (readings, sensors, stretches) = (tally.readings, tally.sensors, tally.stretches);
-            troubles.insert(kind, Trouble { readings, sensors, stretches });
+            let (readings, sensors, ranges) = (tally.readings, tally.sensors, tally.ranges);
+            troubles.insert(kind, Trouble { readings, sensors, ranges });
         }
         let is_sound = Kind::ALL.into_iter().all(|kind| kind.is_harmless() || findings.count(kind) == 0);
-        let examples = findings.into_examples().iter().map(|stretch| Example::of(stretch, names)).collect();
+        let examples = findings.into_examples().iter().map(|range| Example::of(range, names)).collect();
         Self { is_sound, ledger, topic, rows, compared, troubles, examples, seconds: 0.0 }
     }
 
@@ -100,18 +100,18 @@ impl Report {
 }
 
 impl Example {
-    fn of(stretch: &Stretch, names: &GroupNames) -> Self {
-        let group = names.get(stretch.first.group);
+    fn of(range: &FindingRange, names: &GroupNames) -> Self {
+        let group = names.get(range.first.group);
         Self {
-            kind: stretch.kind,
-            iot_sensor_id: stretch.first.sensor,
+            kind: range.kind,
+            iot_sensor_id: range.first.sensor,
             location: group.map(|group| group.location.clone()),
             device_type: group.map(|group| group.device_type.clone()),
-            from: stretch.first.recorded_at,
-            to: stretch.last.recorded_at,
-            readings: stretch.readings,
-            partition: stretch.first.position.map(|position| position.partition),
-            offset: stretch.first.position.map(|position| position.offset),
+            from: range.first.recorded_at,
+            to: range.last.recorded_at,
+            readings: range.readings,
+            partition: range.first.position.map(|position| position.partition),
+            offset: range.first.position.map(|position| position.offset),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Sorting more records than memory holds: sorted runs go to a scratch file without a name, which the system deletes
-//! even when the process is killed, and are merged while they are read back.
+//! An external sort: sorted runs go to an unnamed scratch file, which the system deletes even if the process is killed,
+//! and are merged while they are read back.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use super::record::{Key, Record};
 
-/// Records that are sorted in memory at a time: about 64 MB.
+/// Records that are sorted in memory at once: about 64 MB.
 const RUN_RECORDS: usize = 600_000;
-/// Memory for reading all runs back.
+/// Memory for the read buffers of all runs, in bytes.
 const MERGE_BYTES: usize = 32 * 1024 * 1024;
 
-/// The scratch file could not be had or written.
+/// The scratch file cannot be created or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot sort in {dir:?} (give a folder with more space by --work-dir)")]
 pub struct SortError {
@@ -41,7 +41,7 @@ struct Scratch {
 }
 
 impl Sorter {
-    /// `dir` is where the scratch file goes, if one is needed.
+    /// `dir` is the folder of the scratch file, if one is needed.
     pub fn new(dir: &Path) -> Self {
         Self::with_runs_of(RUN_RECORDS, dir)
     }
@@ -115,12 +115,12 @@ impl Sorter {
 
 /// Records in order.
 pub struct Sorted {
-    /// The last run never left memory.
+    /// The last run, which stays in memory.
     memory: std::vec::IntoIter<Record>,
     runs: Vec<BufReader<Run>>,
     /// The next record of each source that has one.
     heads: Vec<Option<Record>>,
-    /// Their keys and sources: a run, or after the last of them the memory.
+    /// The keys of the heads and their sources: the number of a run, or for the memory the number after the last run.
     order: BinaryHeap<Reverse<(Key, usize)>>,
     dir: PathBuf,
 }
@@ -148,8 +148,7 @@ impl Iterator for Sorted {
     }
 }
 
-/// One sorted run of the scratch file. All runs share the file, so that their number is not bound by that of the
-/// open files.
+/// One sorted run of the scratch file. All runs share one open file, so the limit of open files does not limit them.
 struct Run {
     file: Arc<File>,
     at: u64,

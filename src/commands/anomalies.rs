@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Context;
 use super::flags::{PlotArgs, SelectionArgs, TimeArgs, finite, length, metric};
 use super::support::{self, blocking, known_or_refused, rounded, until_stopped};
-use crate::analytics::extremes;
+use crate::analytics::metric_names;
 use crate::analytics::series::{self, Wanted};
 use crate::anomalies::score::Score;
 use crate::anomalies::seasonal::SeasonalError;
@@ -215,7 +215,7 @@ pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
     }
     spinner.finish_and_clear();
     if caught.values == 0 && matches!(metric, Metric::Other(_)) {
-        let names = until_stopped(shutdown, extremes::other_metric_names(&session, &groups)).await?;
+        let names = until_stopped(shutdown, metric_names::other_metric_names(&session, &groups)).await?;
         known_or_refused(metric, &names, groups.len())?;
     }
     if args.plot.plot.is_some() {

@@ -38,7 +38,7 @@ pub struct AuditArgs {
     /// Consumer group whose commits count [default: kafka.group]
     #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
-    /// Show at most so many stretches of each kind of trouble
+    /// Maximum number of examples of each kind of finding
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub examples: usize,
     /// Folder for the scratch file [default: the system's]

@@ -10,7 +10,8 @@ use super::Context;
 use super::flags::{GroupArgs, TimeArgs, finite, metric};
 use super::support::{self, known_or_refused, until_stopped, with_bar};
 use crate::analytics::extremes::{self, Extreme, Limits, Progress, Side};
-use crate::analytics::sources::Coarsest;
+use crate::analytics::metric_names;
+use crate::analytics::sources::MaxResolution;
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::record::{Cell, Heading};
@@ -97,12 +98,12 @@ pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
     let groups = until_stopped(shutdown, args.group.selection().resolve(&session)).await?;
 
     let progress = Counter::new(Progress::default());
-    let coarsest = if args.raw { Coarsest::Raw } else { Coarsest::Day };
-    let find = extremes::find(&session, &groups, metric, range, coarsest, |now| progress.set(now));
+    let max_resolution = if args.raw { MaxResolution::Raw } else { MaxResolution::Day };
+    let find = extremes::find(&session, &groups, metric, range, max_resolution, |now| progress.set(now));
     let parts = || (progress.get().parts, progress.get().parts_done);
     let found = until_stopped(shutdown, with_bar(output, parts, find)).await?;
     if found.sensors() == 0 && matches!(metric, Metric::Other(_)) {
-        let names = until_stopped(shutdown, extremes::other_metric_names(&session, &groups)).await?;
+        let names = until_stopped(shutdown, metric_names::other_metric_names(&session, &groups)).await?;
         known_or_refused(metric, &names, groups.len())?;
     }
 

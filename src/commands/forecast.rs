@@ -11,8 +11,8 @@ use tracing::warn;
 use super::Context;
 use super::flags::{PlotArgs, SelectionArgs, ZoneArgs, finite, length, listen_address, metric};
 use super::support::{blocking, known_or_refused, until_stopped, warn_if_public};
-use crate::analytics::extremes;
 use crate::analytics::history::History;
+use crate::analytics::metric_names;
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::forecasts::metrics::ForecastMetrics;
@@ -217,7 +217,7 @@ impl Question {
         let Some(series) = until_stopped(shutdown, history.read(session)).await? else {
             let selection = args.selection.group.selection();
             until_stopped(shutdown, selection.explain_absence(session)).await?;
-            let names = until_stopped(shutdown, extremes::other_metric_names(session, &groups)).await?;
+            let names = until_stopped(shutdown, metric_names::other_metric_names(session, &groups)).await?;
             known_or_refused(metric, &names, groups.len())?;
             anyhow::bail!(
                 "no reading has {metric} in the {} before {} (see `iotctl stats --by day`, or ask for a longer --history)",

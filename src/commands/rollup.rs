@@ -15,8 +15,8 @@ use crate::cassandra::Session;
 use crate::output::{ReportFormat, table};
 use crate::reading::Group;
 use crate::rollups::due::{Due, Scope};
-use crate::rollups::verify::{self, Verified, What};
-use crate::rollups::writer::{Done, RollError, Roller};
+use crate::rollups::verify::{self, Mismatch, Verified};
+use crate::rollups::writer::{Done, RollupError, RollupWriter};
 use crate::store::readings;
 use crate::time::{self, TimeRange};
 use crate::time::{DAY, HOUR};
@@ -81,13 +81,13 @@ pub async fn run(args: RollupArgs, context: Context) -> anyhow::Result<()> {
         let groups = until_stopped(&context.shutdown, args.group.selection().resolve(&session)).await?;
         return check(&args, &context, &session, &groups, range).await;
     }
-    let roller = until_stopped(&context.shutdown, Roller::new(&session, &context.config)).await?;
+    let writer = until_stopped(&context.shutdown, RollupWriter::new(&session, &context.config)).await?;
     let started = Instant::now();
     let mut report = Report::default();
     loop {
         let groups = until_stopped(&context.shutdown, args.group.selection().resolve(&session)).await;
         let round = match groups {
-            Ok(groups) => round(&args, &context, &roller, &groups, range, &mut report).await,
+            Ok(groups) => round(&args, &context, &writer, &groups, range, &mut report).await,
             Err(error) => Err(error),
         };
         match round {
@@ -110,14 +110,14 @@ pub async fn run(args: RollupArgs, context: Context) -> anyhow::Result<()> {
 async fn round(
     args: &RollupArgs,
     context: &Context,
-    roller: &Roller,
+    writer: &RollupWriter,
     groups: &[Arc<Group>],
     range: TimeRange,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let scope = if args.rebuild { Scope::Everything } else { Scope::Due };
     let patience = !args.no_wait && !args.watch;
-    let rests_for = pass(context, roller, groups, range, scope, report).await?;
+    let rests_for = pass(context, writer, groups, range, scope, report).await?;
     let Some(rests_for) = rests_for.filter(|_| patience) else { return Ok(()) };
     context.output.note(format!(
         "late readings have just arrived in {} hours: waiting {:.0} s until they have settled (--no-wait leaves them)",
@@ -130,14 +130,14 @@ async fn round(
     };
     until_stopped(&context.shutdown, rest).await?;
     report.resting_hours = 0;
-    pass(context, roller, groups, range, Scope::Due, report).await?;
+    pass(context, writer, groups, range, Scope::Due, report).await?;
     Ok(())
 }
 
-/// One pass over the groups. Returns how long the youngest marks still have to rest.
+/// One pass over the groups. Returns how long the youngest markers still have to rest.
 async fn pass(
     context: &Context,
-    roller: &Roller,
+    writer: &RollupWriter,
     groups: &[Arc<Group>],
     range: TimeRange,
     scope: Scope,
@@ -147,7 +147,7 @@ async fn pass(
     let mut rests_for: Option<Duration> = None;
     report.resting_hours = 0;
     for group in groups {
-        let due: Due = until_stopped(&context.shutdown, roller.due(group, range, scope)).await?;
+        let due: Due = until_stopped(&context.shutdown, writer.due(group, range, scope)).await?;
         rests_for = rests_for.max(due.rests_for);
         report.resting_hours += due.resting as u64;
         if !due.days.is_empty() {
@@ -157,10 +157,10 @@ async fn pass(
     let hours: usize = all.iter().map(|(_, due)| due.hours()).sum();
     let bar = context.output.bar(hours as u64, "hours");
     for (group, due) in all {
-        let mut leased = match until_stopped(&context.shutdown, roller.lease(group)).await {
+        let mut leased = match until_stopped(&context.shutdown, writer.lease(group)).await {
             Ok(leased) => leased,
-            Err(error) => match error.downcast::<RollError>() {
-                Ok(busy @ RollError::Leased { .. }) => {
+            Err(error) => match error.downcast::<RollupError>() {
+                Ok(busy @ RollupError::Leased { .. }) => {
                     context.output.note(busy.to_string());
                     report.busy_groups += 1;
                     bar.inc(due.hours() as u64);
@@ -248,10 +248,10 @@ impl<'a> Listed<'a> {
             start: time::display(found.start),
             metric: &found.metric,
             iot_sensor_id: found.sensor,
-            what: match found.what {
-                What::Missing => "missing",
-                What::WithoutRows => "without rows",
-                What::Differs => "differs",
+            what: match found.mismatch {
+                Mismatch::Missing => "missing",
+                Mismatch::WithoutRows => "without rows",
+                Mismatch::Differs => "differs",
             },
         }
     }

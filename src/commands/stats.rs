@@ -10,9 +10,9 @@ use clap::Args;
 use super::Context;
 use super::flags::{PlotArgs, SelectionArgs, TimeArgs, metric};
 use super::support::{self, known_or_refused, until_stopped, with_bar};
-use crate::analytics::extremes;
-use crate::analytics::sources::Coarsest;
-use crate::analytics::stats::{By, Key, Line, Sources, Wanted};
+use crate::analytics::metric_names;
+use crate::analytics::sources::MaxResolution;
+use crate::analytics::stats::{By, Key, Line, Sources, StatsQuery};
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::Format;
@@ -259,23 +259,24 @@ pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
     let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;
     let groups = until_stopped(shutdown, args.selection.groups(&session)).await?;
-    let wanted = Wanted {
+    let query = StatsQuery {
         groups,
         sensor: args.selection.sensor,
         metric: args.metric.clone(),
         range,
         by: args.by(),
         detail: args.detail(),
-        coarsest: if args.raw { Coarsest::Raw } else { Coarsest::Day },
+        max_resolution: if args.raw { MaxResolution::Raw } else { MaxResolution::Day },
     };
     let progress = Counter::new(Sources::default());
-    let find = wanted.find(&session, |now| progress.set(now));
+    let find = query.find(&session, |now| progress.set(now));
     let parts = || (progress.get().parts, progress.get().parts_done);
     let found = until_stopped(shutdown, with_bar(output, parts, find)).await?;
-    let metric = &wanted.metric;
+    let metric = &query.metric;
     if found.lines.is_empty() && matches!(metric, Metric::Other(_)) {
-        let names = until_stopped(shutdown, extremes::other_metric_names(&session, &wanted.groups)).await?;
-        known_or_refused(metric, &names, wanted.groups.len())?;
+        let names =
+            until_stopped(shutdown, metric_names::other_metric_names(&session, &query.groups)).await?;
+        known_or_refused(metric, &names, query.groups.len())?;
     }
     if args.plot.plot.is_some() {
         return args.plot.show(&picture(&args, metric, &found.lines), output);
@@ -286,7 +287,7 @@ pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
     }
     records.finish()?;
     let Sources { rollups, readings, .. } = found.sources;
-    output.note(if wanted.groups.is_empty() {
+    output.note(if query.groups.is_empty() {
         support::NOTHING_STORED.to_owned()
     } else if found.lines.is_empty() {
         format!("no reading has {metric} in this range of time")

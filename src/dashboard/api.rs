@@ -23,7 +23,7 @@ use super::problem::Problem;
 use crate::analytics::extremes::{self, Limits, Side};
 use crate::analytics::groups::Selection;
 use crate::analytics::scan::Question;
-use crate::analytics::sources::Coarsest;
+use crate::analytics::sources::MaxResolution;
 use crate::analytics::{Column, Order, Scan, silence};
 use crate::anomalies::{Anomaly, Sensitivity, robust_z, runs, seasonal};
 use crate::cassandra::Session;
@@ -505,7 +505,7 @@ pub async fn extremes(State(app): State<App>, uri: Uri) -> Result<Response, Prob
         let asked = metric.clone();
         let (sensors, ranked) = on_own_thread(move || async move {
             let groups = wanted.resolve(&session).await?;
-            let found = extremes::find(&session, &groups, &asked, range, Coarsest::Day, |_| {}).await?;
+            let found = extremes::find(&session, &groups, &asked, range, MaxResolution::Day, |_| {}).await?;
             let limits = Limits { top: Some(top), above: None, below: None };
             let ranked = extremes::rank(&session, &found, &asked, range, side, &limits).await?;
             Ok((found.sensors(), ranked))

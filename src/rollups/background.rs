@@ -1,4 +1,4 @@
-//! Rollups beside other work: what is due is computed in rounds, and makes way while its host is behind.
+//! Rollups beside other work: what is due is computed in rounds, which pause while their host is behind.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::due::{Due, Scope};
 use crate::cassandra::{Error, Session};
 use crate::config::Config;
 use crate::reading::Group;
-use crate::rollups::writer::{Done, Leased, RollError, Roller};
+use crate::rollups::writer::{Done, Leased, RollupError, RollupWriter};
 use crate::shutdown::Shutdown;
 use crate::store::groups;
 use crate::time::TimeRange;
@@ -17,19 +17,19 @@ use crate::time::{DAY, HOUR};
 
 /// Pause between two rounds.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// Every so many rounds all of time is looked through for what has no rollups, in the others only the last days; what is
-/// marked is found in each.
+/// Number of rounds from one search of all time for missing rollups to the next. The other rounds search the last days.
+/// Every round finds the hours with dirty markers.
 const ROUNDS_BETWEEN_FULL: u64 = 240;
 const RECENT: i64 = 2 * DAY;
-/// How long a round is put off while the host is behind. After that rollups are computed all the same, little by little:
-/// who is always behind would never get any.
-const PATIENCE: Duration = Duration::from_secs(600);
-/// How many times as long as a piece of work took is waited after it while the host is behind, and while it is not.
+/// How long a round is postponed while the host is behind. Afterwards rollups are computed slowly, because a host that is
+/// always behind would never compute any.
+const MAX_POSTPONEMENT: Duration = Duration::from_secs(600);
+/// The pause after a piece of work, in multiples of the time that it took: while the host is behind, and otherwise.
 const PAUSE_WHEN_BEHIND: u32 = 30;
 const PAUSE: u32 = 1;
 
-/// Computes rollups until `shutdown`. Failures are reported and tried again with the next round: nothing is lost by
-/// a rollup that is missing. `is_behind` says whether other work needs the servers more; `done` hears what was done.
+/// Computes rollups until `shutdown`. Failures are reported and retried in the next round; a missing rollup loses nothing.
+/// `is_behind` returns whether other work needs the servers more. `done` is called after each piece of work.
 pub async fn run(
     session: Session,
     config: Config,
@@ -45,7 +45,7 @@ pub async fn run(
             () = pause => {}
             () = shutdown.requested() => return,
         }
-        if is_behind() && last_round.elapsed() < PATIENCE {
+        if is_behind() && last_round.elapsed() < MAX_POSTPONEMENT {
             continue;
         }
         let is_full = round % ROUNDS_BETWEEN_FULL == 0;
@@ -55,7 +55,7 @@ pub async fn run(
                 last_round = Instant::now();
             }
             Err(error) => {
-                warn!(%error, "cannot compute rollups, trying again later");
+                warn!(%error, "cannot compute rollups, will retry");
                 done(Err(()));
             }
         }
@@ -70,7 +70,7 @@ async fn one_round(
     is_behind: &impl Fn() -> bool,
     done: &impl Fn(Result<Done, ()>),
 ) -> Result<(), Error> {
-    let roller = Roller::new(session, config).await?;
+    let writer = RollupWriter::new(session, config).await?;
     let now = chrono::Utc::now().timestamp_millis();
     for group in groups::groups(session).await?.into_iter().map(Arc::new) {
         if shutdown.is_requested() {
@@ -80,15 +80,15 @@ async fn one_round(
             true => TimeRange::ALL,
             false => range_of_recent(session, &group, now).await?,
         };
-        let due = roller.due(&group, range, Scope::Due).await?;
+        let due = writer.due(&group, range, Scope::Due).await?;
         if due.days.is_empty() {
             continue;
         }
-        let mut leased = match roller.lease(&group).await {
+        let mut leased = match writer.lease(&group).await {
             Ok(leased) => leased,
-            Err(RollError::Cassandra(error)) => return Err(error),
-            // Whoever has it computes the same.
-            Err(RollError::Leased { .. } | RollError::LeaseLost { .. }) => continue,
+            Err(RollupError::Cassandra(error)) => return Err(error),
+            // The other process computes the same.
+            Err(RollupError::Leased { .. } | RollupError::LeaseLost { .. }) => continue,
         };
         let worked = tokio::select! {
             worked = work(&mut leased, &due, is_behind, done) => worked,
@@ -96,8 +96,8 @@ async fn one_round(
         };
         leased.release().await;
         match worked {
-            Err(RollError::Cassandra(error)) => return Err(error),
-            Ok(()) | Err(RollError::Leased { .. } | RollError::LeaseLost { .. }) => {}
+            Err(RollupError::Cassandra(error)) => return Err(error),
+            Ok(()) | Err(RollupError::Leased { .. } | RollupError::LeaseLost { .. }) => {}
         }
     }
     Ok(())
@@ -108,7 +108,7 @@ async fn work(
     due: &Due,
     is_behind: &impl Fn() -> bool,
     done: &impl Fn(Result<Done, ()>),
-) -> Result<(), RollError> {
+) -> Result<(), RollupError> {
     for day in &due.days {
         let started = Instant::now();
         let rolled = leased.roll(day, |_| {}).await?;
@@ -120,7 +120,7 @@ async fn work(
     Ok(())
 }
 
-/// From the oldest marked hour, or the last days where none is older.
+/// From the oldest hour with a dirty marker, or the last days if none is older.
 async fn range_of_recent(session: &Session, group: &Group, now: i64) -> Result<TimeRange, Error> {
     let marks = crate::store::rollups::marks(session, group).await?;
     let oldest = marks.iter().map(|mark| mark.hour).min().unwrap_or(now);

@@ -1,19 +1,19 @@
-//! Rollups: what the readings of an hour or a day amount to, computed once, so that questions over long ranges need
-//! not read every row. They only make answers faster: each answer stays that of a scan of the raw rows.
+//! Rollups: summaries of the readings of an hour or a day, computed once, so that questions about long ranges need not
+//! read every row. They only make answers faster: every answer equals that of a scan of the raw rows.
 //!
-//! # What holds
-//! - An hour is rolled up when it has been over for [`GRACE`], a day when all its hours are.
-//! - A row that is stored when its hour has been over for half of that, or longer, is preceded by a mark
-//!   (`rollup_dirty`), which its writer renews every [`RENEW`] while it writes to that hour.
-//! - Only marks that have rested for [`REST`] are acted upon: whoever made them has either finished or made newer ones.
-//!   The hour is computed from the raw rows, then its day, then exactly those marks are deleted.
-//! - A reader looks at the marks first, then takes rollups for hours and days that have them and no mark, and the raw
-//!   rows for everything else.
+//! - [`due`]: which hours and days have to be computed. [`writer`]: computing them. [`background`]: doing so beside other
+//!   work. [`verify`]: computing them again and comparing.
 //!
-//! What the times leave room for is that clocks of two hosts differ and that requests take long: half of each.
+//! # Guarantees
+//! - An hour is rolled up when it has been over for [`GRACE`], a day when all its hours are rolled up.
+//! - Before a row is stored whose hour has been over for half of [`GRACE`] or longer, its writer stores a dirty marker
+//!   (table `rollup_dirty`), and renews it every [`RENEW`] while it writes to that hour.
+//! - A marker is acted upon when it has rested for [`REST`]: by then its writer has finished or made a newer one. The hour
+//!   is computed from the raw rows, then its day, then exactly the markers that were read before are deleted.
+//! - A query reads the markers first. It takes rollups for hours and days that have them and no marker, and raw rows for
+//!   everything else.
 //!
-//! - [`due`]: which are to be computed; [`writer`]: computing them; [`background`]: doing so beside other work;
-//!   [`verify`]: computing them again and comparing.
+//! Half of each of these times is left for clocks that differ between hosts and for slow requests.
 
 use std::time::Duration;
 
@@ -26,12 +26,12 @@ use crate::time::HOUR;
 
 /// How long an hour must have been over before it is rolled up.
 pub const GRACE: Duration = Duration::from_secs(600);
-/// How old the youngest mark of an hour must be before it is acted upon.
+/// Minimum age of the newest dirty marker of an hour before the hour is computed again.
 pub const REST: Duration = Duration::from_secs(60);
-/// How old a writer's mark may be while it goes on writing to that hour.
+/// Maximum age of a writer's dirty marker while it writes to that hour.
 pub const RENEW: Duration = Duration::from_secs(20);
 
-/// Whether a row of `hour` that is stored at `now` needs a mark before it.
+/// Whether a row of `hour` that is stored at `now` needs a dirty marker first.
 pub fn is_late(hour: i64, now: i64) -> bool {
     now >= hour + HOUR + GRACE.as_millis() as i64 / 2
 }

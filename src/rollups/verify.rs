@@ -1,11 +1,11 @@
-//! Computing rollups again and comparing them with those that are stored.
+//! Computing rollups again and comparing them with the stored ones.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::analytics::scan::Question;
-use crate::analytics::sources::{Coarsest, Plan};
+use crate::analytics::sources::{MaxResolution, Plan};
 use crate::analytics::{Order, Scan};
 use crate::cassandra::{Error, Session};
 use crate::reading::Group;
@@ -14,7 +14,7 @@ use crate::store::rollups::{self, Detail, Table};
 use crate::time::TimeRange;
 use crate::time::{DAY, HOUR, day_of};
 
-/// A rollup that is not that of its rows.
+/// A rollup that does not match its rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     pub group: Arc<Group>,
@@ -23,19 +23,20 @@ pub struct Difference {
     pub start: i64,
     pub metric: Arc<str>,
     pub sensor: Uuid,
-    pub what: What,
+    pub mismatch: Mismatch,
 }
 
+/// How a rollup differs from its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
-    /// There are rows and no rollup.
+pub enum Mismatch {
+    /// There are rows but no rollup.
     Missing,
-    /// There is a rollup and no row; where rows may have expired, that is no difference.
+    /// There is a rollup but no row. This is not a difference if the rows may have expired.
     WithoutRows,
     Differs,
 }
 
-/// What was compared.
+/// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Verified {
     pub hours: u64,
@@ -43,13 +44,13 @@ pub struct Verified {
     pub readings: u64,
     /// Rollups compared.
     pub summaries: u64,
-    /// Hours whose raw rows may have expired: there is nothing to compare them with.
+    /// Hours that cannot be compared because their raw rows may have expired.
     pub expired: u64,
     pub differences: Vec<Difference>,
 }
 
-/// Computes the clean hours and days of a group within `range` again; raw rows of before `oldest_row` may have expired.
-/// A day is compared with its stored hours.
+/// Computes the clean hours and days of a group in `range` again. Raw rows before `oldest_row` may have expired. A day is
+/// compared with its stored hours.
 pub async fn verify(
     session: &Session,
     group: &Arc<Group>,
@@ -57,7 +58,7 @@ pub async fn verify(
     oldest_row: i64,
     verified: &mut Verified,
 ) -> Result<(), Error> {
-    let mut hours = Plan::make(session, group, range, Coarsest::Hour).await?.hours;
+    let mut hours = Plan::make(session, group, range, MaxResolution::Hour).await?.hours;
     let rolled_up = hours.len();
     hours.retain(|&hour| hour >= oldest_row);
     verified.expired += (rolled_up - hours.len()) as u64;
@@ -92,7 +93,7 @@ pub async fn verify(
             hour += HOUR;
         }
     }
-    for day in Plan::make(session, group, range, Coarsest::Day).await?.days {
+    for day in Plan::make(session, group, range, MaxResolution::Day).await?.days {
         let stored = stored_day(session, group, day).await?;
         let mut merged = Summaries::new();
         for hour in (0..24).map(|hour| day + hour * HOUR) {
@@ -105,7 +106,7 @@ pub async fn verify(
     Ok(())
 }
 
-/// Cuts a range where days begin, so that one day's summaries are held at a time.
+/// Cuts a range where days begin, so that the summaries of one day are in memory at a time.
 fn by_day(range: TimeRange) -> Vec<TimeRange> {
     let mut parts = Vec::new();
     let mut from = range.from;
@@ -135,21 +136,21 @@ fn compare(
     stored: &Summaries,
     differences: &mut Vec<Difference>,
 ) {
-    let mut found = |metric: &Arc<str>, sensor: Uuid, what| {
+    let mut found = |metric: &Arc<str>, sensor: Uuid, mismatch| {
         differences.push(Difference {
             group: group.clone(),
             period,
             start,
             metric: metric.clone(),
             sensor,
-            what,
+            mismatch,
         });
     };
     for (metric, sensors) in computed {
         for (sensor, summary) in sensors {
             match stored.get(metric).and_then(|sensors| sensors.get(sensor)) {
-                None => found(metric, *sensor, What::Missing),
-                Some(stored) if !stored.is_same(summary) => found(metric, *sensor, What::Differs),
+                None => found(metric, *sensor, Mismatch::Missing),
+                Some(stored) if !stored.is_same(summary) => found(metric, *sensor, Mismatch::Differs),
                 Some(_) => {}
             }
         }
@@ -157,7 +158,7 @@ fn compare(
     for (metric, sensors) in stored {
         for sensor in sensors.keys() {
             if computed.get(metric).is_none_or(|sensors| !sensors.contains_key(sensor)) {
-                found(metric, *sensor, What::WithoutRows);
+                found(metric, *sensor, Mismatch::WithoutRows);
             }
         }
     }
@@ -180,9 +181,9 @@ mod tests {
         let (computed, stored) = (of(&[(1, 1.0), (2, 2.0), (3, 3.0)]), of(&[(1, 1.0), (2, 2.5), (4, 4.0)]));
         compare(&group, (HOUR, 0), &computed, &stored, &mut differences);
         let mut found: Vec<_> =
-            differences.iter().map(|found| (found.sensor.as_u128(), found.what)).collect();
+            differences.iter().map(|found| (found.sensor.as_u128(), found.mismatch)).collect();
         found.sort_unstable_by_key(|(sensor, _)| *sensor);
-        assert_eq!(found, [(2, What::Differs), (3, What::Missing), (4, What::WithoutRows)]);
+        assert_eq!(found, [(2, Mismatch::Differs), (3, Mismatch::Missing), (4, Mismatch::WithoutRows)]);
         let mut none = Vec::new();
         compare(&group, (HOUR, 0), &computed, &computed, &mut none);
         assert_eq!(none, []);

@@ -1,4 +1,4 @@
-//! Computing rollups: the hours that are due from the raw rows, then their days, then the marks away.
+//! Computing rollups: the hours that are due from the raw rows, then their days; then their dirty markers are deleted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::store::rollups::{self, Detail, RollupStatements, Table, Written};
 use crate::time::TimeRange;
 use crate::time::{DAY, HOUR, hour_of};
 
-/// How long a lease lasts without being renewed, and how old it may be when something is written under it.
+/// How long a lease lasts without renewal, how often it is renewed, and its maximum age for a write.
 const LEASE: Duration = Duration::from_secs(120);
 const LEASE_RENEWED: Duration = Duration::from_secs(20);
 const LEASE_TRUSTED: Duration = Duration::from_secs(60);
@@ -29,25 +29,25 @@ const WRITES_IN_FLIGHT: usize = 16;
 /// Hours of rollups that are read at once.
 const READS_IN_FLIGHT: usize = 8;
 
-/// Computes rollups. One process may have several; each group is worked on by one of all at a time.
+/// Computes rollups. There may be several in one or more processes; each group is computed by one of them at a time.
 #[derive(Debug, Clone)]
-pub struct Roller {
+pub struct RollupWriter {
     session: Session,
     statements: RollupStatements,
     config: RollupConfig,
     retention: RetentionConfig,
-    /// How long raw rows live where the above does not say.
+    /// Time to live of raw rows if `retention` has none.
     raw_ttl: Option<Duration>,
     owner: Uuid,
 }
 
-/// What was done.
+/// Work that was done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Done {
     pub hours: u64,
     pub days: u64,
     pub readings: u64,
-    /// Rows of rollups written.
+    /// Rollup rows written.
     pub summaries: u64,
 }
 
@@ -62,23 +62,23 @@ impl Done {
 
 /// Why a group could not be rolled up.
 #[derive(Debug, thiserror::Error)]
-pub enum RollError {
+pub enum RollupError {
     #[error(transparent)]
     Cassandra(#[from] Error),
     #[error(
-        "somebody else computes the rollups of location {location}, device type {device_type} at this moment \
-         (they go on; run it again if something is still due then)"
+        "another process is computing the rollups of location {location}, device type {device_type} \
+         (run the command again later if some are still due)"
     )]
     Leased { location: String, device_type: String },
     #[error(
-        "the lease on location {location}, device type {device_type} could not be renewed in time (run it again)"
+        "the lease on location {location}, device type {device_type} was not renewed in time (run the command again)"
     )]
     LeaseLost { location: String, device_type: String },
 }
 
 /// One group under a lease.
 pub struct Leased<'a> {
-    roller: &'a Roller,
+    writer: &'a RollupWriter,
     group: &'a Arc<Group>,
     renewed: Instant,
 }
@@ -86,8 +86,8 @@ pub struct Leased<'a> {
 /// By metric, then sensor.
 pub(super) type Summaries = BTreeMap<Arc<str>, HashMap<Uuid, Summary>>;
 
-impl Roller {
-    /// Fails with [`Error::Invalid`] where the tables are not there.
+impl RollupWriter {
+    /// Fails with [`Error::Invalid`] if the tables do not exist.
     pub async fn new(session: &Session, config: &Config) -> Result<Self, Error> {
         Ok(Self {
             session: session.clone(),
@@ -105,11 +105,11 @@ impl Roller {
     }
 
     /// Takes the lease of a group.
-    pub async fn lease<'a>(&'a self, group: &'a Arc<Group>) -> Result<Leased<'a>, RollError> {
+    pub async fn lease<'a>(&'a self, group: &'a Arc<Group>) -> Result<Leased<'a>, RollupError> {
         let renewed = Instant::now();
         match rollups::lease(&self.session, group, self.owner, LEASE).await? {
-            true => Ok(Leased { roller: self, group, renewed }),
-            false => Err(RollError::Leased {
+            true => Ok(Leased { writer: self, group, renewed }),
+            false => Err(RollupError::Leased {
                 location: group.location.clone(),
                 device_type: group.device_type.clone(),
             }),
@@ -118,9 +118,13 @@ impl Roller {
 }
 
 impl Leased<'_> {
-    /// Rolls a day's due hours up and then, where it is complete, the day. `each_hour` hears of every hour.
-    pub async fn roll(&mut self, due: &DueDay, mut each_hour: impl FnMut(&Done)) -> Result<Done, RollError> {
-        let session = &self.roller.session;
+    /// Rolls up the due hours of a day and then, if it is complete, the day. `each_hour` is called after every hour.
+    pub async fn roll(
+        &mut self,
+        due: &DueDay,
+        mut each_hour: impl FnMut(&Done),
+    ) -> Result<Done, RollupError> {
+        let session = &self.writer.session;
         let timestamp = chrono::Utc::now().timestamp_micros();
         let mut done = Done::default();
         let mut whole_day = Summaries::new();
@@ -160,7 +164,7 @@ impl Leased<'_> {
             done.add(self.write_day(due.day, &whole_day, timestamp).await?);
         }
         self.renew().await?;
-        let (session, statements, group) = (session, &self.roller.statements, self.group);
+        let (session, statements, group) = (session, &self.writer.statements, self.group);
         stream::iter(due.marks.clone())
             .map(|mark| async move { statements.clean(session, group, &mark).await })
             .buffer_unordered(WRITES_IN_FLIGHT)
@@ -169,8 +173,8 @@ impl Leased<'_> {
         Ok(done)
     }
 
-    /// Waits while keeping the lease.
-    pub async fn pause(&mut self, length: Duration) -> Result<(), RollError> {
+    /// Waits, and keeps the lease.
+    pub async fn pause(&mut self, length: Duration) -> Result<(), RollupError> {
         let until = Instant::now() + length;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -182,9 +186,9 @@ impl Leased<'_> {
         }
     }
 
-    /// Gives the lease back. Where that fails, it ends by itself.
+    /// Releases the lease. If that fails, it expires.
     pub async fn release(self) {
-        let _ = rollups::release(&self.roller.session, self.group, self.roller.owner).await;
+        let _ = rollups::release(&self.writer.session, self.group, self.writer.owner).await;
     }
 
     async fn write_hour(
@@ -194,8 +198,8 @@ impl Leased<'_> {
         due: &DueDay,
         timestamp: i64,
         whole_day: &mut Summaries,
-    ) -> Result<Done, RollError> {
-        let Roller { session, statements, config, .. } = self.roller;
+    ) -> Result<Done, RollupError> {
+        let RollupWriter { session, statements, config, .. } = self.writer;
         if due.again.contains(&hour) && self.may_have_expired(hour, timestamp) {
             let mut before = Summaries::new();
             self.read_hours(&[hour], &mut before).await?;
@@ -223,7 +227,7 @@ impl Leased<'_> {
         let batches: Vec<_> = by_sensor.finish().into_iter().chain(of_group.finish()).collect();
         self.write(batches).await?;
         self.renew().await?;
-        self.roller.statements.cover(&self.roller.session, self.group, HOUR, hour, hourly).await?;
+        self.writer.statements.cover(&self.writer.session, self.group, HOUR, hour, hourly).await?;
         if due.is_complete {
             merge_all(whole_day, summaries);
         }
@@ -235,8 +239,8 @@ impl Leased<'_> {
         day: i64,
         summaries: &Summaries,
         timestamp: i64,
-    ) -> Result<Done, RollError> {
-        let Roller { session, statements, config, .. } = self.roller;
+    ) -> Result<Done, RollupError> {
+        let RollupWriter { session, statements, config, .. } = self.writer;
         let mut done = Done { days: 1, ..Done::default() };
         let Some(written) = Written::of_day(day, config.daily_retention, timestamp) else { return Ok(done) };
         let mut batches = statements.summaries(session, Table::Daily, self.group, day, written);
@@ -249,20 +253,20 @@ impl Leased<'_> {
         let batches = batches.finish();
         self.write(batches).await?;
         self.renew().await?;
-        self.roller.statements.cover(&self.roller.session, self.group, DAY, day, written).await?;
+        self.writer.statements.cover(&self.writer.session, self.group, DAY, day, written).await?;
         Ok(done)
     }
 
-    async fn write(&mut self, batches: Vec<SealedBatch>) -> Result<(), RollError> {
+    async fn write(&mut self, batches: Vec<SealedBatch>) -> Result<(), RollupError> {
         self.renew().await?;
-        let session = &self.roller.session;
+        let session = &self.writer.session;
         let writes = stream::iter(batches).map(|batch| async move { session.write(&batch).await });
         Ok(writes.buffer_unordered(WRITES_IN_FLIGHT).try_collect::<()>().await?)
     }
 
-    /// Adds the rollups of some hours that are there already.
-    async fn read_hours(&self, hours: &[i64], summaries: &mut Summaries) -> Result<(), RollError> {
-        let (session, group) = (&self.roller.session, self.group);
+    /// Adds the stored rollups of some hours.
+    async fn read_hours(&self, hours: &[i64], summaries: &mut Summaries) -> Result<(), RollupError> {
+        let (session, group) = (&self.writer.session, self.group);
         let mut read = stream::iter(hours.to_vec())
             .map(|hour| stored_hour(session, group, hour))
             .buffer_unordered(READS_IN_FLIGHT);
@@ -272,22 +276,23 @@ impl Leased<'_> {
         Ok(())
     }
 
-    /// A row lives from its writing on, and is not written long before it was recorded.
+    /// Whether rows of the hour may have expired. A row's time to live starts when it is written, which is not long before
+    /// it was recorded.
     fn may_have_expired(&self, hour: i64, timestamp: i64) -> bool {
-        let Roller { retention, raw_ttl, .. } = self.roller;
-        // What was stored before a device type got a retention of its own lives as long as the table says.
+        let RollupWriter { retention, raw_ttl, .. } = self.writer;
+        // Rows that were stored before a device type got its own retention have that of the table.
         let ttl = retention.of(&self.group.device_type).into_iter().chain(*raw_ttl).min();
         let ttl = ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
         ttl.is_some_and(|ttl| hour.saturating_add(ttl).saturating_sub(DAY) < timestamp / 1000)
     }
 
-    /// Keeps the lease. What is written later than [`LEASE_TRUSTED`] after it was last renewed might meet what another
-    /// has computed from newer rows.
-    async fn renew(&mut self) -> Result<(), RollError> {
+    /// Renews the lease if it is time. A write later than [`LEASE_TRUSTED`] after the last renewal could meet what another
+    /// process has computed from newer rows.
+    async fn renew(&mut self) -> Result<(), RollupError> {
         if self.renewed.elapsed() < LEASE_RENEWED {
             return Ok(());
         }
-        let lost = RollError::LeaseLost {
+        let lost = RollupError::LeaseLost {
             location: self.group.location.clone(),
             device_type: self.group.device_type.clone(),
         };
@@ -295,7 +300,7 @@ impl Leased<'_> {
             return Err(lost);
         }
         let now = Instant::now();
-        match rollups::lease(&self.roller.session, self.group, self.roller.owner, LEASE).await? {
+        match rollups::lease(&self.writer.session, self.group, self.writer.owner, LEASE).await? {
             true => self.renewed = now,
             false => return Err(lost),
         }
@@ -303,7 +308,7 @@ impl Leased<'_> {
     }
 }
 
-/// The rollups of an hour as they are stored.
+/// The stored rollups of an hour.
 pub(super) async fn stored_hour(session: &Session, group: &Group, hour: i64) -> Result<Summaries, Error> {
     let mut pages =
         rollups::summaries(session, Table::Hourly, group, hour, None, None, Detail::Whole).await?;
@@ -316,7 +321,7 @@ pub(super) async fn stored_hour(session: &Session, group: &Group, hour: i64) -> 
     Ok(summaries)
 }
 
-/// Adds a reading's values.
+/// Adds the values of a reading.
 pub(super) fn add(summaries: &mut Summaries, reading: &StoredReading) {
     let mut add = |metric: &str, value: f32| {
         let sensors = match summaries.get_mut(metric) {
@@ -335,7 +340,7 @@ pub(super) fn add(summaries: &mut Summaries, reading: &StoredReading) {
         }
     }
     for (name, value) in &reading.other_metrics {
-        // A column's name means the column, whatever else bears it.
+        // A name of a column always means the column.
         if matches!(Metric::named(name), Metric::Other(_)) {
             add(name, *value);
         }
@@ -358,7 +363,7 @@ fn merge_into(all: &mut Option<Summary>, summary: &Summary) {
     }
 }
 
-/// Where raw rows have expired since, the rollup of more rows stays.
+/// Keeps the stored summary if it has more values: raw rows have expired since.
 fn keep_what_has_expired(summaries: &mut Summaries, before: Summaries) {
     for (metric, sensors) in before {
         let known = summaries.entry(metric).or_default();
@@ -371,7 +376,7 @@ fn keep_what_has_expired(summaries: &mut Summaries, before: Summaries) {
     }
 }
 
-/// Hours that follow each other, as ranges of time.
+/// Consecutive hours as ranges of time.
 pub(super) fn runs(hours: &[i64]) -> Vec<TimeRange> {
     let mut runs: Vec<TimeRange> = Vec::new();
     for &hour in hours {
@@ -400,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_have_expired_do_not_take_their_rollup_along() {
+    fn the_rollup_of_expired_rows_is_kept() {
         let before = of(&[(1.0, 1), (2.0, 2), (3.0, 3)]);
         let mut fewer = of(&[(9.0, 4)]);
         keep_what_has_expired(&mut fewer, before.clone());

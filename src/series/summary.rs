@@ -1,4 +1,4 @@
-//! What is kept of a metric's values in a stretch of time.
+//! What is kept of a metric's values in a period of time.
 
 use super::sketch::Sketch;
 

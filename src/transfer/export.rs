@@ -69,8 +69,8 @@ impl Export {
         let pieces = stream::iter(groups)
             .map(async |group| {
                 let partitions = groups::partitions(&self.session, group, range.from, range.to).await?;
-                let stretches = slice::stretches(partitions, range);
-                let pieces = stretches.iter().flat_map(|stretch| plan::pieces(group, stretch, by_day));
+                let slices = slice::slices(partitions, range);
+                let pieces = slices.iter().flat_map(|slice| plan::pieces(group, slice, by_day));
                 Ok::<Vec<Piece>, crate::cassandra::Error>(pieces.collect())
             })
             .buffered(PLANNING)

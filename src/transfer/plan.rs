@@ -8,7 +8,7 @@ use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
 use super::{FileFormat, FolderKey};
-use crate::analytics::slice::Stretch;
+use crate::analytics::slice::TimeSlice;
 use crate::reading::Bucket;
 use crate::reading::{Group, Partition};
 use crate::time::TimeRange;
@@ -59,15 +59,15 @@ impl PlannedFile {
     }
 }
 
-/// A group's stretch as pieces, cut at midnight (UTC) where folders are named after days.
-pub fn pieces(group: &Group, stretch: &Stretch, by_day: bool) -> Vec<Piece> {
+/// A group's slice as pieces, cut at midnight (UTC) where folders are named after days.
+pub fn pieces(group: &Group, slice: &TimeSlice, by_day: bool) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    let mut from = stretch.from;
-    while from < stretch.to {
+    let mut from = slice.from;
+    while from < slice.to {
         let midnight = from.div_euclid(DAY).saturating_add(1).saturating_mul(DAY);
-        let to = if by_day { stretch.to.min(midnight) } else { stretch.to };
+        let to = if by_day { slice.to.min(midnight) } else { slice.to };
         let reaches = |bucket: &Bucket| bucket.start < to && from < bucket.end();
-        let buckets = stretch.partitions.iter().map(|partition| partition.bucket).filter(reaches);
+        let buckets = slice.partitions.iter().map(|partition| partition.bucket).filter(reaches);
         pieces.push(Piece {
             location: group.location.clone(),
             device_type: group.device_type.clone(),
@@ -175,7 +175,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::analytics::slice::stretches;
+    use crate::analytics::slice::slices;
 
     const HOUR: i64 = 3_600_000;
 
@@ -189,9 +189,9 @@ mod tests {
             group: group.clone(),
             bucket: Bucket { start, seconds },
         };
-        stretches(buckets.iter().map(partition).collect(), TimeRange::ALL)
+        slices(buckets.iter().map(partition).collect(), TimeRange::ALL)
             .iter()
-            .flat_map(|stretch| pieces(&group, stretch, by_day))
+            .flat_map(|slice| pieces(&group, slice, by_day))
             .collect()
     }
 

@@ -122,7 +122,16 @@ fn a_bad_filter_points_at_the_place() -> anyhow::Result<()> {
     let finished =
         lab.run(&["-q", "query", "--location", "a", "--device-type", "b", "--where", "temperature >> 5"])?;
     ensure!(finished.code == Some(2), "{finished:#?}");
-    contains(&finished.stderr, &["--where"])
+    let lines: Vec<_> = finished.stderr.lines().collect();
+    let [message, condition, caret] = lines[..] else { anyhow::bail!("three lines: {finished:#?}") };
+    contains(message, &["--where", "must be compared with a number"])?;
+    ensure!(condition.trim_start() == "temperature >> 5", "{finished:#?}");
+    // The second `>` is where a number should be.
+    ensure!(
+        caret.trim_start() == "^" && caret.find('^') == condition.find(">>").map(|at| at + 1),
+        "{finished:#?}"
+    );
+    Ok(())
 }
 
 fn an_unknown_setting_is_refused_with_its_source() -> anyhow::Result<()> {

@@ -8,8 +8,8 @@
 //!            | column "is" [ "not" ] "missing"
 //!            | column                            (motion_detected alone: is it true)
 //! ```
-//! A column is a name or a quoted name; a literal a number, `true`, `false`, or quoted text (a moment in quotes for
-//! recorded_timestamp). Numbers are compared as 32-bit floats, which is what is stored, so that
+//! A column is a name or a quoted name; a literal is a number, `true`, `false` or quoted text (a time in quotes for
+//! recorded_timestamp). Inside quotes, single or double, the same quote is written twice: `"5"" pipe"` is `5" pipe`. Numbers are compared as 32-bit floats, as they are stored, so that
 //! `temperature = 21.3` finds what was sent as 21.3. A missing value satisfies no comparison, nor its negation
 //! (SQL's three-valued logic); `is missing` asks for it.
 
@@ -23,18 +23,18 @@ use super::column::{Column, Value};
 use crate::store::readings::StoredReading;
 use crate::time::Zone;
 
-/// A condition that a reading fulfils or not.
+/// A condition over a reading.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter {
     root: Node,
 }
 
-/// Why a condition cannot be read, with the place marked and the remedy.
+/// Why a condition cannot be read, with a caret below the place and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("--where: {message}\n  {text}\n  {}^", " ".repeat(*.column))]
 pub struct FilterError {
     pub message: String,
-    /// The condition, and how many characters of it stand before the fault.
+    /// The condition, and the number of characters before the fault.
     pub text: String,
     pub column: usize,
 }
@@ -68,18 +68,18 @@ enum Literal {
 }
 
 impl Filter {
-    /// Reads a condition; moments without a zone are of `zone`, relative ones count from `now` (milliseconds since
-    /// the epoch).
+    /// Parses a condition. Times without a zone are in `zone`, relative ones count from `now` (milliseconds since the
+    /// epoch).
     pub fn parse(text: &str, zone: Zone, now: i64) -> Result<Self, FilterError> {
         Ok(Self { root: parse::parse(text, zone, now)? })
     }
 
-    /// Whether the condition is true of a reading; unknown is not true.
+    /// Whether the condition is true for a reading; unknown is not true.
     pub fn accepts(&self, reading: &StoredReading) -> bool {
         self.root.holds(reading) == Some(true)
     }
 
-    /// The columns that the condition looks at.
+    /// The columns that the condition uses.
     pub fn columns(&self) -> Vec<&Column> {
         let mut columns = Vec::new();
         self.root.collect_columns(&mut columns);
@@ -136,7 +136,7 @@ impl Operator {
 }
 
 impl Literal {
-    /// How `value` stands to this literal; `None` where they cannot be compared, which the parser rules out.
+    /// Compares `value` with this literal; `None` if they cannot be compared, which the parser rules out.
     fn compare_with(&self, value: &Value<'_>) -> Option<Ordering> {
         match (value, self) {
             (Value::Number(value), Literal::Number(literal)) => value.partial_cmp(literal),

@@ -1,4 +1,4 @@
-//! From text to a condition. Length and depth are bounded, so that no text can exhaust the stack.
+//! The parser of conditions. Length and depth are bounded, so that no text can exhaust the stack.
 
 use super::{FilterError, Literal, Node, Operator};
 use crate::analytics::column::Column;
@@ -9,28 +9,31 @@ const MAX_DEPTH: usize = 64;
 
 pub(super) fn parse(text: &str, zone: Zone, now: i64) -> Result<Node, FilterError> {
     if text.len() > MAX_BYTES {
-        let message = format!("the condition is {} bytes long (keep it below {MAX_BYTES})", text.len());
+        let message = format!(
+            "the condition is {} bytes long, more than the maximum of {MAX_BYTES} (shorten it)",
+            text.len()
+        );
         return Err(FilterError { message, text: text.chars().take(60).collect(), column: 60 });
     }
     let mut parser = Parser { text, at: 0, depth: 0, zone, now };
     let node = parser.condition()?;
     match parser.next()? {
         Token { kind: Kind::End, .. } => Ok(node),
-        Token { kind: Kind::Close, at, .. } => Err(parser.error(at, "this parenthesis was never opened")),
-        token => Err(parser.error(token.at, "expected `and`, `or` or the end here")),
+        Token { kind: Kind::Close, at, .. } => Err(parser.error(at, "unexpected `)`")),
+        token => Err(parser.error(token.at, "expected `and`, `or` or the end")),
     }
 }
 
 struct Parser<'a> {
     text: &'a str,
-    /// Byte offset of what is not read yet.
+    /// Byte offset of the rest of the text.
     at: usize,
     depth: usize,
     zone: Zone,
     now: i64,
 }
 
-/// A token and the byte offset it starts at.
+/// A token and the byte offset of its start.
 #[derive(Debug, Clone, PartialEq)]
 struct Token<'a> {
     kind: Kind<'a>,
@@ -87,15 +90,17 @@ impl<'a> Parser<'a> {
                 let node = self.condition()?;
                 let close = self.next()?;
                 if close.kind != Kind::Close {
-                    return Err(self.error(close.at, "expected `)` here"));
+                    return Err(self.error(close.at, "expected `)`"));
                 }
                 node
             }
             Kind::Word(name) => self.comparison(token.at, Column::named(name))?,
             Kind::Quoted(name) => self.comparison(token.at, Column::named(name))?,
-            Kind::End => return Err(self.error(token.at, "expected a column here, such as temperature")),
+            Kind::End => return Err(self.error(token.at, "expected a column, such as temperature")),
             _ => {
-                return Err(self.error(token.at, "a comparison starts with a column, as in temperature > 28"));
+                return Err(
+                    self.error(token.at, "a comparison must start with a column, as in temperature > 28")
+                );
             }
         };
         self.depth -= 1;
@@ -114,7 +119,7 @@ impl<'a> Parser<'a> {
                 let negated = self.accept_word("not")?;
                 let missing = self.next()?;
                 if !missing.kind.is_word("missing") {
-                    return Err(self.error(missing.at, "expected `missing` here, as in humidity is missing"));
+                    return Err(self.error(missing.at, "expected `missing`, as in humidity is missing"));
                 }
                 let node = Node::Missing(column);
                 Ok(if negated { Node::Not(Box::new(node)) } else { node })
@@ -136,8 +141,9 @@ impl<'a> Parser<'a> {
     }
 
     fn compare(&self, column: Column, operator: Operator, token: Token<'_>) -> Result<Node, FilterError> {
-        let expected =
-            |what: &str| Err(self.error(token.at, &format!("{} is compared with {what}", column.name())));
+        let expected = |what: &str| {
+            Err(self.error(token.at, &format!("{} must be compared with {what}", column.name())))
+        };
         let literal = match &column {
             Column::Metric(_) => match token.kind {
                 Kind::Number(number) => self.number(token.at, number)?,
@@ -164,10 +170,10 @@ impl<'a> Parser<'a> {
                     Ok(moment) => Literal::Moment(moment),
                     Err(error) => return Err(self.error(token.at, &error.to_string())),
                 },
-                _ => return expected("a moment in quotes, as in >= \"2026-01-31 12:00\""),
+                _ => return expected("a time in quotes, as in >= \"2026-01-31 12:00\""),
             },
             Column::OtherMetrics => {
-                let message = "other_metrics is a map: compare one of its names, as in rpm > 1000";
+                let message = "other_metrics is a map (compare one of its metrics, as in rpm > 1000)";
                 return Err(self.error(token.at, message));
             }
         };
@@ -178,11 +184,11 @@ impl<'a> Parser<'a> {
         match text.parse::<f32>() {
             Ok(number) if number.is_finite() => Ok(Literal::Number(number)),
             Ok(_) => Err(self.error(at, "this number is too large for a 32-bit float")),
-            Err(_) => Err(self.error(at, "this is no number (write 28, -3.5 or 1e3)")),
+            Err(_) => Err(self.error(at, "not a number (write 28, -3.5 or 1e3)")),
         }
     }
 
-    /// A chain of `and`s is a tree as deep as it is long.
+    /// A chain of `and` is a tree as deep as the chain is long.
     fn count_link(&self, chained: &mut usize) -> Result<(), FilterError> {
         *chained += 1;
         if *chained > MAX_BYTES / 8 {
@@ -221,7 +227,7 @@ impl<'a> Parser<'a> {
                 let length = span(rest, |c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/'));
                 (Kind::Word(&rest[..length]), length)
             }
-            _ => return Err(self.error(at, "this character has no meaning here (quote unusual names)")),
+            _ => return Err(self.error(at, "unexpected character (put unusual names in double quotes)")),
         };
         self.at = at + length;
         Ok(Token { kind, at })
@@ -242,10 +248,10 @@ impl<'a> Parser<'a> {
             .iter()
             .find(|(sign, _)| rest.starts_with(sign))
             .map(|(sign, operator)| (Kind::Operator(*operator), sign.len()))
-            .ok_or_else(|| self.error(at, "no such operator (use =, !=, <, <=, > or >=)"))
+            .ok_or_else(|| self.error(at, "unknown operator (use =, !=, <, <=, > or >=)"))
     }
 
-    /// Text up to the same quote; the quote itself is written twice.
+    /// Text up to the next quote of the same kind; two of them stand for one.
     fn quoted(&self, rest: &str, at: usize, quote: char) -> Result<(Kind<'a>, usize), FilterError> {
         let mut text = String::new();
         let mut characters = rest.char_indices().skip(1).peekable();
@@ -258,18 +264,18 @@ impl<'a> Parser<'a> {
                 return Ok((Kind::Quoted(text), index + 1));
             }
         }
-        Err(self.error(at, "this quote is never closed"))
+        Err(self.error(at, "this quote is not closed (write a quote inside quotes twice)"))
     }
 
     fn error(&self, at: usize, message: &str) -> FilterError {
         let before = self.text.get(..at).unwrap_or(self.text);
-        // One line, so that the mark stands under the fault.
+        // Keep it on one line, so that the caret is below the fault.
         let text = self.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         FilterError { message: message.to_owned(), text, column: before.chars().count() }
     }
 }
 
-/// Bytes of the longest prefix whose characters all belong.
+/// Length in bytes of the longest prefix whose characters all belong.
 fn span(text: &str, belongs: impl Fn(char) -> bool) -> usize {
     text.find(|character| !belongs(character)).unwrap_or(text.len())
 }

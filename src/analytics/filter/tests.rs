@@ -32,7 +32,7 @@ fn refusal(text: &str) -> FilterError {
 }
 
 #[test]
-fn comparisons_hold_where_the_value_says_so() {
+fn comparisons_hold_for_matching_values() {
     for yes in [
         "temperature > 28",
         "temperature = 28.3",
@@ -75,27 +75,27 @@ fn a_missing_value_satisfies_no_comparison_nor_its_negation() {
 }
 
 #[test]
-fn a_fault_is_pointed_at_with_its_remedy() {
+fn an_error_marks_the_place_and_names_the_remedy() {
     let cases = [
         ("", 0, "expected a column"),
         ("temperature", 0, "expected =, !="),
-        ("temperature > ", 14, "compared with a number"),
-        ("temperature > hot", 14, "compared with a number"),
-        ("temperature >> 3", 13, "compared with a number"),
-        ("temperature ~ 3", 12, "no meaning"),
+        ("temperature > ", 14, "must be compared with a number"),
+        ("temperature > hot", 14, "must be compared with a number"),
+        ("temperature >> 3", 13, "must be compared with a number"),
+        ("temperature ~ 3", 12, "unexpected character"),
         ("temperature > 1e60", 14, "too large"),
-        ("temperature > 1.2.3", 14, "no number"),
-        ("28 < temperature", 0, "starts with a column"),
+        ("temperature > 1.2.3", 14, "not a number"),
+        ("28 < temperature", 0, "must start with a column"),
         ("(temperature > 3", 16, "expected `)`"),
-        ("temperature > 3)", 15, "never opened"),
+        ("temperature > 3)", 15, "unexpected `)`"),
         ("temperature > 3 humidity > 2", 16, "expected `and`"),
         ("humidity is gone", 12, "expected `missing`"),
-        ("location = 'plant", 11, "never closed"),
+        ("location = 'plant", 11, "not closed"),
         ("location = plant", 11, "text in quotes"),
         ("motion_detected = 1", 18, "true or false"),
         ("recorded_timestamp > 'later'", 21, "no moment"),
         ("other_metrics = 3", 16, "is a map"),
-        ("größe > 3 ! 2", 10, "no such operator"),
+        ("größe > 3 ! 2", 10, "unknown operator"),
     ];
     for (text, column, message) in cases {
         let error = refusal(text);
@@ -110,7 +110,7 @@ fn depth_and_length_are_bounded() {
     assert!(refusal(&"(".repeat(2_000)).message.contains("nested more than"));
     assert!(refusal(&"not ".repeat(900)).message.contains("nested more than"));
     assert!(refusal(&"x > 1 and ".repeat(1_000)).message.contains("bytes long"));
-    // The longest chain that is let through must be usable.
+    // The longest accepted chain must be usable.
     let chain = vec!["a>1"; 450].join(" or ");
     assert!(!accepts(&chain));
 }

@@ -1,42 +1,17 @@
-//! Each sensor's own highest and lowest value, ranked.
-//!
-//! Days and hours that are rolled up come from there, with their moments. Other partitions are aggregated by the
-//! server, a bounded number at once, and merged here: one entry a sensor. Then the moment of each extreme that they
-//! hold is looked up in the raw rows, of the winners alone. The answer is that of a full scan:
-//! values are compared as the 32-bit floats they are stored as, and copies of a reading in overlapping buckets do not
-//! count for an extreme.
+//! The merge behind the ranking: one candidate per sensor and side, from the extremes of partitions and rollups in any
+//! order. Pure computation; [`super`] feeds it and looks up the moments that it does not know.
 
-use std::cell::Cell;
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::analytics::sources::{Coarsest, Plan};
-use crate::cassandra::{Error, Session};
-use crate::reading::Metric;
 use crate::reading::{Group, Partition};
 use crate::series::summary::Measured;
-use crate::store::aggregates::{self, SensorExtremes};
-use crate::store::readings::{self, Names, Slice};
-use crate::store::rollups::{self, Detail, Table};
-use crate::time::TimeRange;
+use crate::store::aggregates::SensorExtremes;
 
-/// Partitions that each node aggregates at once: work for its processors, so that more would only queue there and
-/// run into the server's own deadline.
-const AGGREGATES_PER_NODE: usize = 3;
-const MOST_AGGREGATES: usize = 24;
-/// Moments that are looked up at once, groups whose partitions are listed at once.
-const IN_FLIGHT: usize = 12;
-/// Hours and days of rollups that are read at once.
-const ROLLUPS_IN_FLIGHT: usize = 24;
-/// Sensors whose newest reading is looked at for names of other metrics.
-const SENSORS_ASKED_FOR_NAMES: usize = 10_000;
-
-/// Which end of a sensor's values.
+/// Which extreme of a sensor's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Highest,
@@ -72,7 +47,7 @@ impl Side {
 /// Which extremes to keep of those found.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Limits {
-    /// The first so many; all where absent.
+    /// Maximum number of sensors; `None` keeps all.
     pub top: Option<usize>,
     /// Only extremes greater than this.
     pub above: Option<f32>,
@@ -97,12 +72,12 @@ pub struct Extreme {
     pub group: Arc<Group>,
 }
 
-/// One sensor's extreme so far; its latest moment is known, or lies in one of the partitions, or both.
+/// A sensor's extreme so far. Its latest moment is known, or lies in one of the partitions, or both.
 #[derive(Debug, Clone, PartialEq)]
-struct Candidate {
-    value: f32,
-    known: Option<(i64, Arc<Group>)>,
-    partitions: Vec<Partition>,
+pub(super) struct Candidate {
+    pub value: f32,
+    pub known: Option<(i64, Arc<Group>)>,
+    pub partitions: Vec<Partition>,
 }
 
 impl Candidate {
@@ -134,8 +109,8 @@ impl Candidate {
         }
     }
 
-    /// Each partition holds the value at or after its start, so one that ends by the latest start cannot hold the
-    /// latest moment. What stays are buckets that overlap: as many as there were widths.
+    /// Each partition holds the value at or after its start, so a partition that ends before the latest start cannot
+    /// hold the latest moment. Only overlapping buckets remain: at most one per bucket width in use.
     fn add(&mut self, partition: &Partition) {
         self.partitions.push(partition.clone());
         let latest_start = self.partitions.iter().map(|partition| partition.bucket.start).max();
@@ -143,7 +118,7 @@ impl Candidate {
     }
 }
 
-/// Each sensor's extremes over the partitions merged so far. Grows with the number of sensors only.
+/// The extremes of each sensor over all that was merged so far. Memory grows with the number of sensors only.
 #[derive(Debug, Default)]
 pub struct Extremes {
     highest: HashMap<Uuid, Candidate>,
@@ -163,7 +138,13 @@ impl Extremes {
     }
 
     /// Adds a sensor's extremes with their moments.
-    fn merge_known(&mut self, group: &Arc<Group>, sensor: Uuid, lowest: Measured, highest: Measured) {
+    pub(super) fn merge_known(
+        &mut self,
+        group: &Arc<Group>,
+        sensor: Uuid,
+        lowest: Measured,
+        highest: Measured,
+    ) {
         let sides = [(Side::Highest, &mut self.highest, highest), (Side::Lowest, &mut self.lowest, lowest)];
         for (side, candidates, measured) in sides {
             candidates
@@ -182,9 +163,9 @@ impl Extremes {
         self.highest.len()
     }
 
-    /// The candidates that may be among the winners: the first `top` and all that tie with the last of them, since
+    /// The candidates that can be among the winners: the first `top`, and all that tie with the last of those, because
     /// their moments decide.
-    fn contenders(&self, side: Side, limits: &Limits) -> Vec<(Uuid, &Candidate)> {
+    pub(super) fn contenders(&self, side: Side, limits: &Limits) -> Vec<(Uuid, &Candidate)> {
         let candidates = match side {
             Side::Highest => &self.highest,
             Side::Lowest => &self.lowest,
@@ -205,139 +186,8 @@ impl Extremes {
     }
 }
 
-/// How far [`find`] has come. The buckets of groups are listed while others are read, so the numbers grow together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Parts of the answer: raw buckets, and hours and days of rollups.
-    pub parts: u64,
-    pub parts_done: u64,
-    /// Those of the parts that are rollups.
-    pub rollups: u64,
-}
-
-/// A part of the answer.
-enum Part {
-    Rollup(Table, Arc<Group>, i64),
-    Raw(Partition, TimeRange),
-}
-
-/// What a part says of its sensors.
-enum Found {
-    Rollup(Arc<Group>, Vec<(Uuid, Measured, Measured)>),
-    Raw(Partition, Vec<SensorExtremes>),
-}
-
-/// Takes the extremes of `groups` in `range` from their rollups, not coarser than `coarsest`, and from the raw rows.
-/// `progress` is told whenever it changes.
-pub async fn find(
-    session: &Session,
-    groups: &[Arc<Group>],
-    metric: &Metric,
-    range: TimeRange,
-    coarsest: Coarsest,
-    progress: impl Fn(Progress),
-) -> Result<Extremes, Error> {
-    let state = Cell::new(Progress::default());
-    let advance = |listed: usize, rollups: usize, done: u64| {
-        let mut now = state.get();
-        now.parts += listed as u64;
-        now.rollups += rollups as u64;
-        now.parts_done += done;
-        state.set(now);
-        progress(now);
-    };
-    let parts = stream::iter(groups)
-        .map(async |group| Ok::<_, Error>((group, Plan::make(session, group, range, coarsest).await?)))
-        .buffer_unordered(IN_FLIGHT)
-        .map_ok(|(group, plan)| {
-            let Plan { days, hours, raw } = plan;
-            advance(days.len() + hours.len() + raw.len(), days.len() + hours.len(), 0);
-            let days = days.into_iter().map(|day| Part::Rollup(Table::Daily, group.clone(), day));
-            let hours = hours.into_iter().map(|hour| Part::Rollup(Table::Hourly, group.clone(), hour));
-            let raw = raw.into_iter().map(|(partition, part)| Part::Raw(partition, part));
-            stream::iter(days.chain(hours).chain(raw).collect::<Vec<_>>()).map(Ok::<_, Error>)
-        })
-        .try_flatten();
-    let nodes = session.nodes().iter().filter(|node| node.is_up).count();
-    let aggregates = Semaphore::new((AGGREGATES_PER_NODE * nodes.max(1)).min(MOST_AGGREGATES));
-    let mut pages = std::pin::pin!(
-        parts
-            .map_ok(|part| sensors_of(session, part, metric, &aggregates))
-            .try_buffer_unordered(ROLLUPS_IN_FLIGHT)
-    );
-    let mut extremes = Extremes::default();
-    while let Some(found) = pages.try_next().await? {
-        match found {
-            Found::Rollup(group, sensors) => {
-                for (sensor, lowest, highest) in sensors {
-                    extremes.merge_known(&group, sensor, lowest, highest);
-                }
-            }
-            Found::Raw(partition, sensors) => {
-                for sensor in &sensors {
-                    extremes.merge(&partition, sensor);
-                }
-            }
-        }
-        advance(0, 0, 1);
-    }
-    Ok(extremes)
-}
-
-async fn sensors_of(
-    session: &Session,
-    part: Part,
-    metric: &Metric,
-    aggregates: &Semaphore,
-) -> Result<Found, Error> {
-    match part {
-        Part::Rollup(table, group, start) => {
-            let mut pages =
-                rollups::summaries(session, table, &group, start, Some(metric), None, Detail::WithoutSketch)
-                    .await?;
-            let mut sensors = Vec::new();
-            while let Some(page) = pages.next::<Uuid>().await? {
-                sensors.extend(
-                    page.iter().map(|stored| (stored.key, stored.summary.lowest, stored.summary.highest)),
-                );
-            }
-            Ok(Found::Rollup(group, sensors))
-        }
-        Part::Raw(partition, range) => {
-            // The semaphore is never closed.
-            let _permit = aggregates.acquire().await;
-            let slice = Slice { from: range.from, to: range.to, sensor: None };
-            let mut pages = aggregates::extremes(session, &partition, slice, metric).await?;
-            let mut sensors = Vec::new();
-            while let Some(page) = pages.next().await? {
-                sensors.extend(page);
-            }
-            Ok(Found::Raw(partition, sensors))
-        }
-    }
-}
-
-/// The winners of one side in their order: by value, then the latest moment first, then sensor id.
-pub async fn rank(
-    session: &Session,
-    extremes: &Extremes,
-    metric: &Metric,
-    range: TimeRange,
-    side: Side,
-    limits: &Limits,
-) -> Result<Vec<Extreme>, Error> {
-    if limits.top == Some(0) {
-        return Ok(Vec::new());
-    }
-    let lookups = stream::iter(extremes.contenders(side, limits))
-        .map(|(sensor, candidate)| moment_of(session, sensor, candidate, metric, range));
-    let found: Vec<Option<Extreme>> = lookups.buffer_unordered(IN_FLIGHT).try_collect().await?;
-    let mut ranked: Vec<Extreme> = found.into_iter().flatten().collect();
-    sort(&mut ranked, side, limits);
-    Ok(ranked)
-}
-
-fn sort(ranked: &mut Vec<Extreme>, side: Side, limits: &Limits) {
+/// Orders extremes by value, then by moment (latest first), then by sensor id, and cuts them to the limit.
+pub(super) fn sort(ranked: &mut Vec<Extreme>, side: Side, limits: &Limits) {
     ranked.sort_unstable_by(|left, right| {
         side.rank(left.value, right.value)
             .then_with(|| right.recorded_at.cmp(&left.recorded_at))
@@ -346,54 +196,9 @@ fn sort(ranked: &mut Vec<Extreme>, side: Side, limits: &Limits) {
     ranked.truncate(limits.top.unwrap_or(usize::MAX));
 }
 
-/// Looks the latest moment of an extreme up, where it is not known; `None` where the row expired since it was aggregated.
-async fn moment_of(
-    session: &Session,
-    sensor: Uuid,
-    candidate: &Candidate,
-    metric: &Metric,
-    range: TimeRange,
-) -> Result<Option<Extreme>, Error> {
-    let slice = Slice { from: range.from, to: range.to, sensor: Some(sensor) };
-    let mut latest = candidate.known.clone();
-    for partition in &candidate.partitions {
-        let moment = aggregates::last_moment_of(session, partition, slice, metric, candidate.value).await?;
-        let Some(recorded_at) = moment else { continue };
-        let group = &partition.group;
-        if latest.as_ref().is_none_or(|latest| is_later((recorded_at, group), latest)) {
-            latest = Some((recorded_at, group.clone()));
-        }
-    }
-    Ok(latest.map(|(recorded_at, group)| Extreme { sensor, value: candidate.value, recorded_at, group }))
-}
-
-/// Of two groups with the same moment, the one whose names come first.
-fn is_later((at, group): (i64, &Arc<Group>), (known_at, known_group): &(i64, Arc<Group>)) -> bool {
+/// At the same moment in two groups, the group whose names sort first wins.
+pub(super) fn is_later((at, group): (i64, &Arc<Group>), (known_at, known_group): &(i64, Arc<Group>)) -> bool {
     (at, std::cmp::Reverse(group)) > (*known_at, std::cmp::Reverse(known_group))
-}
-
-/// Names of other metrics that the sensors of `groups` sent last; a bounded number of sensors is asked.
-pub async fn other_metric_names(
-    session: &Session,
-    groups: &[Arc<Group>],
-) -> Result<BTreeSet<Arc<str>>, Error> {
-    let mut found = BTreeSet::new();
-    let mut asked = 0;
-    for group in groups {
-        let mut names = Names::default();
-        let mut pages = readings::latest(session, group, None).await?;
-        while let Some(page) = pages.next(&mut names).await? {
-            asked += page.len();
-            if asked >= SENSORS_ASKED_FOR_NAMES {
-                break;
-            }
-        }
-        found.extend(names.iter().cloned());
-        if asked >= SENSORS_ASKED_FOR_NAMES {
-            break;
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

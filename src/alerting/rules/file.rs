@@ -1,4 +1,4 @@
-//! The file of rules, and what may stand in it.
+//! The file of rules: TOML, checked on reading. Errors name the line and the rule.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -6,98 +6,40 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use toml::Spanned;
 
-use super::window;
+use super::{Change, Condition, RobustZ, Rule, Rules, Severity, Threshold};
 use crate::anomalies::Sensitivity;
-use crate::reading::{Metric, Reading};
+use crate::reading::Metric;
 
-/// Each rule is a series of its own in Prometheus.
-const MOST_RULES: usize = 100;
-const MOST_BYTES: u64 = 1 << 20;
-const LONGEST_NAME: usize = 64;
-const LONGEST_TIME: Duration = Duration::from_secs(30 * 86_400);
-/// Values in the window of a robust z-score.
+/// Each rule adds a series in Prometheus.
+const MAX_RULES: usize = 100;
+const MAX_BYTES: u64 = 1 << 20;
+const MAX_NAME_BYTES: usize = 64;
+const MAX_TIME: Duration = Duration::from_secs(30 * 86_400);
+/// The possible window sizes of a robust z-score, in values.
 const READINGS: std::ops::RangeInclusive<usize> = 8..=1_000;
-const USUAL_READINGS: usize = 120;
+const DEFAULT_READINGS: usize = 120;
 
+/// Why a file of rules is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     #[error("cannot read the rules: {0}")]
     Unreadable(#[from] std::io::Error),
     #[error("line {line}: {message}")]
     Syntax { line: usize, message: String },
-    #[error("line {line}, the rule {name:?}: {problem}")]
+    #[error("line {line}, rule {name:?}: {problem}")]
     Rule { line: usize, name: String, problem: String },
-    #[error("there is no [[rule]] in it")]
+    #[error("the file has no [[rule]]")]
     Empty,
     #[error(
-        "it has {0} rules, and more than {MOST_RULES} are not meant to be (join some, or use several groups)"
+        "the file has {0} rules, more than the maximum of {MAX_RULES} (combine some, or split them over several consumer groups)"
     )]
     TooMany(usize),
 }
 
-/// The rules of a file, checked.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rules(Vec<Rule>);
-
-/// One rule.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rule {
-    pub name: String,
-    pub severity: Severity,
-    pub metric: Metric,
-    /// The readings it is about; all where absent.
-    pub location: Option<String>,
-    pub device_type: Option<String>,
-    /// How long its condition has to hold before it fires, in milliseconds.
-    pub hold: i64,
-    pub condition: Condition,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    Info,
-    #[default]
-    Warning,
-    Critical,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Condition {
-    Threshold(Threshold),
-    RobustZ(RobustZ),
-    Change(Change),
-}
-
-/// A value beyond a limit.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Threshold {
-    pub above: Option<f64>,
-    pub below: Option<f64>,
-    /// How far back within its limits a value has to be before the episode is over.
-    pub hysteresis: f64,
-}
-
-/// A value far from the sensor's own median.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RobustZ {
-    pub readings: usize,
-    pub sensitivity: Sensitivity,
-}
-
-/// A value that rose or fell too much within a time.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Change {
-    pub rise: Option<f64>,
-    pub fall: Option<f64>,
-    /// In milliseconds.
-    pub within: i64,
-}
-
-/// The file as it is written.
+/// The file before it is checked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRules {
@@ -147,16 +89,18 @@ struct RawChange {
 }
 
 impl Rules {
+    /// Reads and checks the file of rules at `path`.
     pub fn read(path: &Path) -> Result<Self, RulesError> {
         let mut text = String::new();
-        File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > MOST_BYTES {
-            let message = format!("the file is larger than {}", bytesize::ByteSize(MOST_BYTES));
+        File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > MAX_BYTES {
+            let message = format!("the file is larger than {}", bytesize::ByteSize(MAX_BYTES));
             return Err(RulesError::Syntax { line: 1, message });
         }
         Self::parse(&text)
     }
 
+    /// Checks rules in TOML.
     pub fn parse(text: &str) -> Result<Self, RulesError> {
         let line = |at: usize| text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
         let raw: RawRules = toml::from_str(text).map_err(|error| RulesError::Syntax {
@@ -165,7 +109,7 @@ impl Rules {
         })?;
         match raw.rule.len() {
             0 => return Err(RulesError::Empty),
-            count if count > MOST_RULES => return Err(RulesError::TooMany(count)),
+            count if count > MAX_RULES => return Err(RulesError::TooMany(count)),
             _ => {}
         }
         let mut names = HashSet::new();
@@ -176,31 +120,19 @@ impl Rules {
             let is_new = names.insert(name.clone());
             let rule = match is_new {
                 true => Rule::check(raw),
-                false => Err("another rule has this name (their alerts would not be told apart)".to_owned()),
+                false => Err("another rule has this name (rename one: alerts are known by it)".to_owned()),
             };
             rules.push(rule.map_err(|problem| RulesError::Rule { line, name, problem })?);
         }
         Ok(Self(rules))
-    }
-
-    pub fn into_vec(self) -> Vec<Rule> {
-        self.0
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
 impl Rule {
     fn check(raw: RawRule) -> Result<Self, String> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if raw.name.is_empty() || raw.name.len() > LONGEST_NAME || !raw.name.bytes().all(is_plain) {
-            return Err(format!("a name has 1 to {LONGEST_NAME} letters, digits, `-`, `_` or `.`"));
+        if raw.name.is_empty() || raw.name.len() > MAX_NAME_BYTES || !raw.name.bytes().all(is_plain) {
+            return Err(format!("a name must have 1 to {MAX_NAME_BYTES} letters, digits, `-`, `_` or `.`"));
         }
         for (key, value) in [
             ("metric", Some(&raw.metric)),
@@ -208,14 +140,14 @@ impl Rule {
             ("device_type", raw.device_type.as_ref()),
         ] {
             if value.is_some_and(String::is_empty) {
-                return Err(format!("{key} is empty"));
+                return Err(format!("{key} must not be empty"));
             }
         }
         let condition = match (raw.threshold, raw.robust_z, raw.change) {
             (Some(raw), None, None) => Condition::Threshold(Threshold::check(&raw)?),
             (None, Some(raw), None) => Condition::RobustZ(RobustZ::check(&raw)?),
             (None, None, Some(raw)) => Condition::Change(Change::check(&raw)?),
-            _ => return Err("it needs exactly one of threshold, robust-z and change".to_owned()),
+            _ => return Err("exactly one of threshold, robust-z and change is required".to_owned()),
         };
         Ok(Self {
             name: raw.name,
@@ -227,56 +159,6 @@ impl Rule {
             condition,
         })
     }
-
-    /// The value that the rule is about, where the reading is one of its group and has it.
-    pub(super) fn value(&self, reading: &Reading<'_>) -> Option<f32> {
-        let is_ours = self.location.as_ref().is_none_or(|location| *location == reading.location)
-            && self.device_type.as_ref().is_none_or(|device_type| *device_type == reading.device_type);
-        if is_ours { reading.value(&self.metric) } else { None }
-    }
-
-    /// Why it fires, for people.
-    pub(super) fn explain(&self, expected: Option<f64>, score: Option<f64>) -> String {
-        let expected = expected.unwrap_or_default();
-        let what = match &self.condition {
-            Condition::Threshold(Threshold { above, .. }) if *above == Some(expected) => {
-                format!("above {expected}")
-            }
-            Condition::Threshold(_) => format!("below {expected}"),
-            Condition::RobustZ(_) => {
-                format!("{:.1} robust deviations from the median {expected:.2}", score.unwrap_or_default())
-            }
-            Condition::Change(change) => {
-                let within = humantime::format_duration(millis(change.within));
-                format!("it was {expected} within {within}")
-            }
-        };
-        match self.hold {
-            0 => what,
-            hold => format!("{what}, for {} or longer", humantime::format_duration(millis(hold))),
-        }
-    }
-}
-
-impl Severity {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-impl Condition {
-    /// About how many bytes it remembers of a sensor.
-    pub(super) fn memory(&self) -> usize {
-        match self {
-            Self::Threshold(_) => 0,
-            Self::RobustZ(rule) => rule.readings * 2 * size_of::<f32>(),
-            Self::Change(_) => window::PARTS as usize * size_of::<window::Part>(),
-        }
-    }
 }
 
 impl Threshold {
@@ -287,17 +169,17 @@ impl Threshold {
         for (key, value) in [("above", raw.above), ("below", raw.below), ("hysteresis", Some(raw.hysteresis))]
         {
             if value.is_some_and(|value| !value.is_finite()) {
-                return Err(format!("threshold.{key} is no finite number"));
+                return Err(format!("threshold.{key} must be a finite number"));
             }
         }
         if raw.hysteresis < 0.0 {
-            return Err("threshold.hysteresis is below 0".to_owned());
+            return Err("threshold.hysteresis must not be negative".to_owned());
         }
         if let (Some(above), Some(below)) = (raw.above, raw.below)
             && below + raw.hysteresis > above - raw.hysteresis
         {
             return Err(
-                "no value would be in order again (lower threshold.hysteresis, or let below be below above)"
+                "no value could end an alert (lower threshold.hysteresis, or set below to less than above)"
                     .to_owned(),
             );
         }
@@ -307,18 +189,19 @@ impl Threshold {
 
 impl RobustZ {
     fn check(raw: &RawRobustZ) -> Result<Self, String> {
-        let readings = raw.readings.unwrap_or(USUAL_READINGS);
+        let readings = raw.readings.unwrap_or(DEFAULT_READINGS);
         if !READINGS.contains(&readings) {
             return Err(format!(
-                "robust-z.readings is {readings}, and a window has {} to {} readings",
+                "robust-z.readings is {readings}, but must be from {} to {}",
                 READINGS.start(),
                 READINGS.end()
             ));
         }
         let sensitivity = match raw.sensitivity {
             None => Sensitivity::DEFAULT,
-            Some(value) => Sensitivity::new(value)
-                .ok_or("robust-z.sensitivity lies above 0 and not above 1 (0.5 is six robust deviations)")?,
+            Some(value) => Sensitivity::new(value).ok_or(
+                "robust-z.sensitivity must be greater than 0 and at most 1 (0.5 means six robust deviations)",
+            )?,
         };
         Ok(Self { readings, sensitivity })
     }
@@ -331,28 +214,24 @@ impl Change {
         }
         for (key, value) in [("rise", raw.rise), ("fall", raw.fall)] {
             if value.is_some_and(|value| !(value.is_finite() && value > 0.0)) {
-                return Err(format!("change.{key} is no number above 0"));
+                return Err(format!("change.{key} must be greater than 0"));
             }
         }
         let within = length("change.within", &raw.within)?;
         if within == 0 {
-            return Err("change.within is no time at all".to_owned());
+            return Err("change.within must be greater than 0".to_owned());
         }
         Ok(Self { rise: raw.rise, fall: raw.fall, within })
     }
 }
 
-/// A time as people write it, in milliseconds.
+/// Reads a duration, in milliseconds.
 fn length(key: &str, text: &str) -> Result<i64, String> {
     match humantime::parse_duration(text) {
-        Ok(length) if length <= LONGEST_TIME => Ok(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)),
-        Ok(_) => Err(format!("{key} is longer than {}", humantime::format_duration(LONGEST_TIME))),
-        Err(_) => Err(format!("{key} is {text:?}, and a time is written like 90s, 5m or 1h 30m")),
+        Ok(length) if length <= MAX_TIME => Ok(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)),
+        Ok(_) => Err(format!("{key} is longer than {}", humantime::format_duration(MAX_TIME))),
+        Err(_) => Err(format!("{key} is {text:?}, which is not a duration (such as 90s, 5m or 1h 30m)")),
     }
-}
-
-fn millis(millis: i64) -> Duration {
-    Duration::from_millis(millis.unsigned_abs())
 }
 
 #[cfg(test)]
@@ -405,24 +284,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_line_and_rule() {
+    fn an_error_names_the_line_and_the_rule() {
         let rule =
             |rest: &str| format!("# rules\n[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\n{rest}");
         for (rest, problem) in [
-            ("", "line 2, the rule \"hot\": it needs exactly one of threshold, robust-z and change"),
-            ("threshold = {}", "line 2, the rule \"hot\": threshold needs above or below"),
-            ("threshold = { above = 1, hysteresis = -1 }", "threshold.hysteresis is below 0"),
-            ("threshold = { above = nan }", "threshold.above is no finite number"),
-            ("threshold = { above = 1, below = 3 }", "no value would be in order again"),
+            ("", "line 2, rule \"hot\": exactly one of threshold, robust-z and change is required"),
+            ("threshold = {}", "line 2, rule \"hot\": threshold needs above or below"),
+            ("threshold = { above = 1, hysteresis = -1 }", "threshold.hysteresis must not be negative"),
+            ("threshold = { above = nan }", "threshold.above must be a finite number"),
+            ("threshold = { above = 1, below = 3 }", "no value could end an alert"),
             ("threshold = { over = 1 }", "line 5: unknown field `over`"),
             ("robust-z = { readings = 5 }", "robust-z.readings is 5"),
-            ("robust-z = { sensitivity = 2 }", "robust-z.sensitivity lies above 0"),
+            ("robust-z = { sensitivity = 2 }", "robust-z.sensitivity must be greater than 0"),
             ("change = { within = \"5m\" }", "change needs rise or fall"),
-            ("change = { rise = 0, within = \"5m\" }", "change.rise is no number above 0"),
-            ("change = { rise = 1, within = \"0s\" }", "change.within is no time at all"),
-            ("for = \"soon\"\nthreshold = { above = 1 }", "for is \"soon\", and a time is written like"),
+            ("change = { rise = 0, within = \"5m\" }", "change.rise must be greater than 0"),
+            ("change = { rise = 1, within = \"0s\" }", "change.within must be greater than 0"),
+            ("for = \"soon\"\nthreshold = { above = 1 }", "for is \"soon\", which is not a duration"),
             ("for = \"1y\"\nthreshold = { above = 1 }", "for is longer than 30days"),
-            ("location = \"\"\nthreshold = { above = 1 }", "location is empty"),
+            ("location = \"\"\nthreshold = { above = 1 }", "location must not be empty"),
             ("severity = \"bad\"", "line 5: unknown variant `bad`"),
         ] {
             let refused = refused(&rule(rest));
@@ -430,10 +309,13 @@ mod tests {
         }
         let twice = rule("threshold = { above = 1 }").repeat(2);
         assert!(refused(&twice).contains("another rule has this name"), "{}", refused(&twice));
-        assert!(refused("[[rule]]\nname = \"a b\"\nmetric = \"t\"").contains("a name has 1 to 64"));
-        assert_eq!(refused(""), "there is no [[rule]] in it");
+        assert!(refused("[[rule]]\nname = \"a b\"\nmetric = \"t\"").contains("a name must have 1 to 64"));
+        assert_eq!(refused(""), "the file has no [[rule]]");
         assert!(refused("[[rules]]").starts_with("line 1: unknown field `rules`"));
-        assert!(refused(&"[[rule]]\nname=\"a\"\nmetric=\"t\"\n".repeat(101)).starts_with("it has 101 rules"));
+        assert!(
+            refused(&"[[rule]]\nname=\"a\"\nmetric=\"t\"\n".repeat(101))
+                .starts_with("the file has 101 rules")
+        );
     }
 
     proptest! {

@@ -1,0 +1,26 @@
+//! What a condition says about a value.
+
+/// The judgement of one value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Verdict {
+    pub standing: Standing,
+    /// The limit, the median or the earlier value that the value was compared with.
+    pub expected: Option<f64>,
+    /// The distance from it in robust standard deviations; `None` if the condition does not compute one.
+    pub score: Option<f64>,
+}
+
+/// Where a value stands to a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The condition is met.
+    Breach,
+    /// The condition is not met, but the value is too close to it to end an episode.
+    Near,
+    Clear,
+}
+
+impl Verdict {
+    /// The condition is not met.
+    pub const CLEAR: Self = Self { standing: Standing::Clear, expected: None, score: None };
+}
