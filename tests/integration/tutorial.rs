@@ -50,7 +50,8 @@ fn shell(folder: &Path, command: &str) -> anyhow::Result<String> {
         std::env::var("PATH").unwrap_or_default()
     );
     let mut shell = Command::new("bash");
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("IOTCTL_") && name != "IOTCTL_JAVA") {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("IOTCTL_") && name != "IOTCTL_JAVA")
+    {
         shell.env_remove(name);
     }
     let output = shell
