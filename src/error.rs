@@ -1,12 +1,12 @@
-//! What a failure is and which exit code it gets. Typed errors live beside the code that returns them; a chain of
+//! Kinds of failure and their exit codes. Typed errors live beside the code that returns them; a chain of
 //! context (`anyhow`) carries them up, and `commands::exit` alone turns them into a process's exit code.
 
 pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
 pub const EXIT_INTERRUPTED: u8 = 130;
 
-/// The command was asked for something that can never work: an unknown metric, an inverted range, a bad setting.
-/// The message names what is wrong and the remedy. Exit code 2.
+/// A request that can never work: an unknown metric, an inverted range, a bad setting. The message names the mistake
+/// and the remedy. Exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
@@ -17,12 +17,12 @@ impl UsageError {
     }
 }
 
-/// The user stopped the command before it could finish its work. Exit code 130.
+/// The user stopped the command before it finished. Exit code 130.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// The reader of our output went away (`iotctl query … | head`): no failure, nothing to say. Exit code 0.
+/// The reader of the output closed it (`iotctl query … | head`). Not a failure, and not reported. Exit code 0.
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of the output is gone")]
 pub struct OutputClosed;

@@ -53,7 +53,7 @@ pub fn filter(text: &str) -> bool {
 /// `--from`, `--to` and `--last`, and the time of a CSV line.
 pub fn time_range(text: &str) -> bool {
     let _ = text.parse::<TimeShift>();
-    let _ = crate::time::recorded::parse(text);
+    let _ = time::recorded(text);
     let mut understood = false;
     for zone in [Zone::Utc, Zone::Local] {
         for range in [

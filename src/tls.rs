@@ -1,5 +1,5 @@
-//! TLS as a client needs it: PEM files as a rustls configuration, and in words why a handshake was refused. Cassandra's
-//! connections are made with it; Kafka's library has its own TLS and says little, so its refusals are explained here.
+//! TLS for clients: a rustls configuration from PEM files, and explanations of refused handshakes. Connections to
+//! Cassandra use both. librdkafka has its own TLS with few details in its errors, so these are explained here too.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,15 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 
-/// The names of the settings that messages send people to.
+/// Names of the settings that messages refer to.
 #[derive(Debug)]
 pub struct Settings {
     pub ca: &'static str,
     pub certificate: &'static str,
     pub key: &'static str,
-    /// How to go without TLS, such as "cassandra.tls.enabled = false".
+    /// The setting that turns TLS off, such as "cassandra.tls.enabled = false".
     pub off: &'static str,
-    /// What to do where a certificate is for another name.
+    /// The remedy if a certificate is for another name.
     pub name: &'static str,
 }
 
@@ -32,7 +32,7 @@ pub struct FileError {
     pub reason: String,
 }
 
-/// A client's configuration: the authorities to trust and, where servers ask for it, one's own certificate and key.
+/// A client configuration: the trusted authorities and, if servers ask for them, the client's certificate and key.
 pub fn client_config(
     settings: &Settings,
     ca: &Path,
@@ -66,7 +66,7 @@ pub fn client_config(
             setting: settings.key,
             path: key_file.to_owned(),
             reason: format!(
-                "it is not the key of {} (give the two that belong together)",
+                "it is not the key of {} (use the key of that certificate)",
                 certificate.display()
             ),
         },
@@ -89,10 +89,10 @@ fn certificates(setting: &'static str, file: &Path) -> Result<Vec<CertificateDer
 fn file_reason(error: pem::Error) -> String {
     match error {
         pem::Error::Io(error) if error.kind() == io::ErrorKind::NotFound => {
-            "it does not exist (name the PEM file)".into()
+            "it does not exist (set the path of the PEM file)".into()
         }
         pem::Error::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            "no permission to read it (let this user read it)".into()
+            "no permission to read it (make it readable for this user)".into()
         }
         pem::Error::Io(error) => error.to_string(),
         error => format!("it is not PEM: {error}"),
@@ -103,17 +103,17 @@ fn unusable(setting: &'static str, path: &Path, error: impl std::fmt::Display) -
     FileError { setting, path: path.to_owned(), reason: error.to_string() }
 }
 
-/// Why a connection over TLS failed, with the remedy; `None` where TLS was not the reason.
+/// Why a connection over TLS failed, with the remedy; `None` if TLS was not the reason.
 pub fn explain(error: &io::Error, settings: &Settings, has_own_certificate: bool) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match error {
         rustls::Error::InvalidCertificate(error) => certificate(error, settings),
         rustls::Error::AlertReceived(alert) => self::alert(*alert, settings, has_own_certificate),
         rustls::Error::InvalidMessage(_) => {
-            format!("what answers there does not speak TLS (check the port, or set {})", settings.off)
+            format!("the server does not use TLS on this port (check the port, or set {})", settings.off)
         }
         rustls::Error::PeerIncompatible(reason) => {
-            format!("it offers no TLS that is safe today: {reason:?} (enable TLS 1.2 or 1.3 on the server)")
+            format!("it offers no secure version of TLS: {reason:?} (enable TLS 1.2 or 1.3 on the server)")
         }
         other => other.to_string(),
     })
@@ -164,7 +164,7 @@ fn plain_name(name: &str) -> &str {
 fn alert(alert: AlertDescription, settings: &Settings, has_own_certificate: bool) -> String {
     use AlertDescription::*;
     match alert {
-        // Servers before TLS 1.3 have no better word for it.
+        // Before TLS 1.3 servers have no more specific alert.
         CertificateRequired | BadCertificate | HandshakeFailure | CertificateUnknown
             if !has_own_certificate =>
         {

@@ -8,8 +8,7 @@ use uuid::Uuid;
 
 use crate::audit::ledger::{LedgerReader, Line};
 use crate::reading::Metric;
-use crate::time::TimeRange;
-use crate::time::{self, Zone};
+use crate::time::{self, TimeRange};
 
 /// A labelled window, both ends within; of one sensor, or of whichever is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +67,7 @@ fn of_windows(windows: Windows) -> Result<Vec<Label>, LabelError> {
         Windows::Named(lists) => lists.into_values().flatten().collect(),
     };
     let moment = |text: &str| {
-        time::moment(text, Zone::Utc, 0).map_err(|error| LabelError::NoLabels(error.to_string()))
+        time::recorded(text).ok_or_else(|| LabelError::NoLabels(format!("{text:?} is not a time")))
     };
     windows
         .iter()

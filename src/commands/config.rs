@@ -16,22 +16,22 @@ use crate::output::table::table;
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Print the effective values with their origin; secrets are redacted
+    /// Print every setting in force and where it comes from, secrets redacted
     Show(ShowArgs),
-    /// Write a commented file with every setting at its default
+    /// Write a commented config file with every setting at its default
     Init(InitArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// How to print
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     format: ShowFormat,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum ShowFormat {
-    /// For people
+    /// Aligned columns
     #[default]
     Table,
     /// One JSON object: {"kafka.topic": {"value": …, "origin": …}, …}
@@ -40,10 +40,13 @@ enum ShowFormat {
 
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// Where to write it
-    #[arg(long, value_name = "FILE", default_value = config::file::LOCAL_FILE)]
+    /// File to write; its folder must exist. Below /etc every user may read it, elsewhere its owner only
+    #[arg(value_name = "PATH", default_value = config::file::LOCAL_FILE)]
     path: PathBuf,
-    /// Overwrite a file that is there
+    /// The same as PATH, as it was written before 0.1.0
+    #[arg(long = "path", value_name = "PATH", hide = true, conflicts_with = "path")]
+    path_flag: Option<PathBuf>,
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
 }
@@ -68,23 +71,29 @@ fn show(args: &ShowArgs, sources: &Sources, output: &Output) -> anyhow::Result<(
 }
 
 fn init(args: &InitArgs, output: &Output) -> anyhow::Result<()> {
-    let path = args.path.display();
-    match config::init::write(&args.path, args.force) {
+    let path = args.path_flag.as_ref().unwrap_or(&args.path);
+    let shown = path.display();
+    match config::init::write(path, args.force) {
         Ok(()) => {
-            output.note(format!("wrote {path}"));
+            output.note(format!("wrote {shown}"));
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !args.force => Err(UsageError::new(
-            format!("{path} is there already (overwrite it with --force, or name another with --path)"),
+            format!("{shown} already exists (use --force to overwrite it, or another path)"),
         )
         .into()),
-        Err(error) => {
-            Err(error).with_context(|| format!("cannot write {path} (name another place with --path)"))
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().unwrap_or(path).display();
+            Err(UsageError::new(format!(
+                "cannot write {shown}: the folder {folder} does not exist (create it with `mkdir -p {folder}`)"
+            ))
+            .into())
         }
+        Err(error) => Err(error).with_context(|| format!("cannot write {shown} (use another path)")),
     }
 }
 
-/// For people.
+/// One line per setting.
 pub(crate) fn as_table(effective: &[Effective]) -> String {
     let mut table = table(&["key", "value", "origin"], &[]);
     // Many short rows: no lines between them.

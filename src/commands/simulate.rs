@@ -23,7 +23,7 @@ use crate::simulation::pace::Pace;
 use crate::simulation::recording::{RecordingPlan, TimeShift};
 use crate::simulation::run::{Feed, Limit, Plan, Report, Target, run as run_plan};
 use crate::simulation::signals::{DEVICE_TYPES, DeviceType, device_type};
-use crate::time::recorded;
+use crate::time;
 
 /// Messages per second where no rate is given.
 const DEFAULT_RATE: f64 = 1000.0;
@@ -242,7 +242,7 @@ impl FleetArgs {
         let clock = match &self.start {
             None => Clock::Wall,
             Some(text) => {
-                let start = recorded::parse(text).ok_or_else(|| {
+                let start = time::recorded(text).ok_or_else(|| {
                     UsageError::new(format!(
                         "--start {text:?}: not a time (write it like 2026-01-01T00:00:00Z; UTC without a zone)"
                     ))

@@ -15,8 +15,8 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     })
 }
 
-/// Days, hours, minutes, seconds and parts of a second, without rounding. Not humantime's own form: that has months
-/// and years of a mean length, and turns 90 days into `2months 29days 2h 52m 48s`.
+/// Days, hours, minutes, seconds and fractions of a second, without rounding. humantime's own form has months and years
+/// of mean length: 90 days are `2months 29days 2h 52m 48s`.
 pub fn exact(duration: Duration) -> String {
     const UNITS: [(u128, &str); 7] = [
         (86_400_000_000_000, "d"),

@@ -1,10 +1,11 @@
-//! Settings from the environment: IOTCTL_SECTION_KEY. A variable with the prefix that is no setting is refused, so
-//! that a misspelt one does not go unnoticed.
+//! Settings from the environment: IOTCTL_SECTION_KEY. An unknown variable with the prefix is an error, so that a typo
+//! does not go unnoticed.
 
 use std::ffi::OsString;
 
 use super::ConfigError;
-use super::keys::{self, KEYS, Key, OTHER_VARIABLES, VARIABLE_PREFIX};
+use super::keys::{self, OTHER_VARIABLES};
+use super::section::{Key, VARIABLE_PREFIX};
 
 /// The variables with our prefix, sorted, as (name, value).
 pub fn variables(
@@ -25,9 +26,9 @@ pub fn variables(
     Ok(found)
 }
 
-/// The setting that a variable names; `None` for a documented variable that is no setting.
+/// The setting that a variable names; `None` for a documented variable that is not a setting.
 pub fn key_of(variable: &str) -> Result<Option<&'static Key>, ConfigError> {
-    if let Some(key) = KEYS.iter().find(|key| key.variable() == variable) {
+    if let Some(key) = keys::all().find(|key| key.variable() == variable) {
         return Ok(Some(key));
     }
     if OTHER_VARIABLES.iter().any(|(name, _)| *name == variable) {

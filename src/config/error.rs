@@ -1,4 +1,4 @@
-//! Why a configuration is refused: each message names the key, where its value came from, and the remedy.
+//! Errors of the configuration: each message names the key, the source of its value, and the remedy.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,14 +7,14 @@ use super::Origin;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file that `--config` or IOTCTL_CONFIG names.
-    #[error("config file {} (named by {by}) does not exist (`iotctl config init --path {}` writes one)", path.display(), path.display())]
+    /// The file named by `--config` or IOTCTL_CONFIG is missing.
+    #[error("config file {} (named by {by}) does not exist (`iotctl config init {}` writes one)", path.display(), path.display())]
     NoFile { path: PathBuf, by: String },
     #[error("cannot read config file {}: {source} (make it readable, or name another with --config)", path.display())]
     UnreadableFile { path: PathBuf, source: io::Error },
     #[error("config file {} is larger than {limit} bytes (name another with --config)", path.display())]
     FileTooLarge { path: PathBuf, limit: u64 },
-    #[error("{}, line {line}: this is not TOML: {message} (`iotctl config init --path FILE` writes an example)", path.display())]
+    #[error("{}, line {line}: this is not TOML: {message} (`iotctl config init FILE` writes an example)", path.display())]
     Syntax { path: PathBuf, line: usize, message: String },
     #[error("unknown key {key} ({origin}): {}`iotctl config show` lists every key", did_you_mean(suggestion.as_deref()))]
     UnknownKey { key: String, origin: Origin, suggestion: Option<String> },
@@ -22,15 +22,15 @@ pub enum ConfigError {
     UnknownVariable { variable: String, suggestion: Option<String> },
     #[error("variable {variable} is not UTF-8 (set it to plain text, or unset it)")]
     NotText { variable: String },
-    /// A value of the wrong type or out of its bounds.
+    /// A value of the wrong type or out of bounds.
     #[error("{key} ({origin}): {problem}")]
     Value { key: String, origin: Origin, problem: String },
-    /// Values that are wrong for Cassandra or Kafka, or that do not go together. At least one key.
+    /// Values that Cassandra or Kafka would refuse, or that contradict each other. At least one key.
     #[error("{}: {problem}", keys_with_origins(keys))]
     Rule { keys: Vec<(String, Origin)>, problem: String },
     #[error("{key} ({origin}): cannot read {}: {reason} (its first line must be the password)", path.display())]
     PasswordFile { key: String, origin: Origin, path: PathBuf, reason: String },
-    #[error("the values do not make a configuration: {0}")]
+    #[error("the values do not form a configuration: {0}")]
     Shape(#[from] toml::de::Error),
 }
 

@@ -1,4 +1,4 @@
-//! The TOML file: where it is looked for, and its settings with the line that each stands on.
+//! The TOML file: where it is looked for, and its settings with their lines.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,10 +10,10 @@ use toml::de::{DeTable, DeValue};
 use super::value::Kind;
 use super::{ConfigError, Origin, keys};
 
-/// The file of the working folder.
+/// The file in the working folder.
 pub const LOCAL_FILE: &str = "iotctl.toml";
 
-/// No config file is larger; a device or a log that was named by mistake is not read whole.
+/// Larger files are refused, so that a device or a log named by mistake is not read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A setting of the file. Paths are already relative to the working folder.
@@ -24,7 +24,7 @@ pub struct FileSetting {
     pub origin: Origin,
 }
 
-/// The files that are looked for when none is named, in order: ./iotctl.toml, then the user's.
+/// The files that are tried if none is named, in order: ./iotctl.toml, then the user's.
 pub fn default_files() -> Vec<PathBuf> {
     let user = directories::BaseDirs::new().map(|dirs| dirs.config_dir().join("iotctl").join(LOCAL_FILE));
     std::iter::once(PathBuf::from(LOCAL_FILE)).chain(user).collect()
@@ -49,13 +49,13 @@ fn read(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        // It may be cut within a character, and is refused for its size all the same.
+        // It may be cut inside a character; it is refused for its size anyway.
         return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
-/// The settings of a file, in the order of their keys. Keys are known when this returns; values are as written.
+/// The settings of a file, in the order of their keys. All keys are known ones; values are as written.
 pub fn settings(path: &Path, text: &str) -> Result<Vec<FileSetting>, ConfigError> {
     let lines = Lines::of(text);
     let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
@@ -87,7 +87,7 @@ impl FileReader<'_> {
 
     fn setting(&mut self, key: String, value: &DeValue<'_>, origin: Origin) -> Result<(), ConfigError> {
         match (keys::find(&key), value) {
-            // A section, or a map: its entries stand below it. `linger.ms = 5` is a table to TOML.
+            // An entry of a map that is a table: TOML reads `linger.ms = 5` as one.
             (Some((_, Some(_))), DeValue::Table(table)) => self.table(table, &key),
             (Some((known, None)), DeValue::Table(table)) if matches!(known.kind, Kind::Map(_)) => {
                 self.table(table, &key)
@@ -97,7 +97,7 @@ impl FileReader<'_> {
                 self.settings.push(FileSetting { path: key, value, origin });
                 Ok(())
             }
-            // A table that is no section is unknown by its first key, which says more than its own name.
+            // For an unknown table the error names its first key, which is more helpful than the name of the table.
             (None, DeValue::Table(table)) if keys::is_section(&key) || !table.is_empty() => {
                 self.table(table, &key)
             }
@@ -142,7 +142,7 @@ fn plain(value: &DeValue<'_>) -> Value {
     }
 }
 
-/// Where the lines of a text end, so that finding the line of each of many keys does not read the text each time.
+/// The offsets of line ends, so that finding the line of a key does not scan the text again.
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn each_setting_has_the_line_it_stands_on() {
+    fn each_setting_has_its_line() {
         let text = "# a comment\n[kafka]\ntopic = \"readings\"\n\n[kafka.properties]\nlinger.ms = 5\n\"a.b\" = true\n";
         let found: Vec<_> = settings(Path::new("x.toml"), text)
             .unwrap()
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_passed_over() {
+    fn a_byte_order_mark_is_skipped() {
         let settings = settings(Path::new("iotctl.toml"), "\u{feff}[kafka]\ntopic = \"a\"\n").unwrap();
         assert_eq!((settings.len(), settings[0].path.as_str()), (1, "kafka.topic"));
     }

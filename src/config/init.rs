@@ -1,12 +1,12 @@
-//! `iotctl config init`: a commented file with every setting at its default. It is made from the table of keys, so a
-//! new setting appears in it by itself.
+//! `iotctl config init`: a commented file with every setting at its default, made from the declarations.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::keys::{KEYS, Key, OTHER_VARIABLES, SECTIONS};
+use super::keys::{OTHER_VARIABLES, SECTIONS};
+use super::section::Key;
 use super::settings::Settings;
 use super::value::Kind;
 
@@ -15,14 +15,15 @@ const HEADER: &str = "\
 #
 # Each setting is shown at its default, commented out: remove the `#` before a name to change it. An empty text means
 # \"not set\". Durations are written like 500ms, 1h 30m or 90d, sizes like 64KiB, 1MiB or 4GiB. Relative paths are
-# relative to this file.
+# relative to the folder of this file. If you add a password, make the file readable by its owner only (chmod 600).
 #
-# This file is read from --config FILE, else from the variable IOTCTL_CONFIG, else from ./iotctl.toml, else from the
-# user's config folder. Variables such as IOTCTL_KAFKA_TOPIC (lists: a,b; tables: a=b,c=d) override it, and flags such
-# as --topic or -O kafka.topic=NAME override both. `iotctl config show` prints what is in force, and from where.
+# iotctl reads --config FILE, else the file that the variable IOTCTL_CONFIG names, else ./iotctl.toml, else
+# iotctl/iotctl.toml in the user's config folder. Variables such as IOTCTL_KAFKA_TOPIC (lists: a,b; tables: a=b,c=d)
+# override the file, and flags such as --topic or -O kafka.topic=NAME override both. `iotctl config show` prints the
+# settings in force and the source of each.
 ";
 
-/// Two columns less than the widest line of a terminal of 120.
+/// Columns of a line, less than the 120 of a wide terminal.
 const WIDTH: usize = 118;
 
 /// The text of the file.
@@ -30,17 +31,19 @@ pub fn template() -> String {
     let defaults = Settings::defaults().into_effective();
     let default_of = |key: &Key| defaults.iter().find(|setting| setting.key == key.name)?.value.as_ref();
     let mut text = HEADER.to_owned();
-    text.push_str("#\n# Variables that are no settings:\n");
+    text.push_str("#\n# Other variables:\n");
     for (variable, about) in OTHER_VARIABLES {
         text.push_str(&format!("#   {variable}: {about}\n"));
     }
-    for (section, about) in SECTIONS {
-        text.push_str(&format!("\n# {about}\n[{section}]\n"));
-        for key in KEYS.iter().filter(|key| key.split().0 == *section) {
+    for section in SECTIONS {
+        text.push('\n');
+        push_comment(&mut text, section.about);
+        text.push_str(&format!("[{}]\n", section.name));
+        for key in section.keys {
             let empty = if matches!(key.kind, Kind::Map(_)) { "{}" } else { "\"\"" };
             let value = default_of(key).map_or_else(|| empty.to_owned(), toml::Value::to_string);
             push_comment(&mut text, &format!("{}{}", key.about, allowed(&key.kind)));
-            // Of a section that is a map itself, the comment has to show an entry.
+            // If the section itself is a map, its heading shows an entry.
             if !key.split().1.is_empty() {
                 text.push_str(&format!("#{} = {value}\n", key.split().1));
             }
@@ -49,7 +52,7 @@ pub fn template() -> String {
     text
 }
 
-/// The bounds or choices, where there are any.
+/// The bounds or choices, if there are any.
 fn allowed(kind: &Kind) -> String {
     match kind {
         Kind::Whole { .. } | Kind::Duration { .. } | Kind::Size { .. } | Kind::Choice(_) => {
@@ -74,22 +77,27 @@ fn push_comment(text: &mut String, comment: &str) {
     text.push('\n');
 }
 
-/// Writes the file, readable by its owner alone, and the folders above it. Fails with `AlreadyExists` where there is
-/// one, unless `overwrite`.
+/// Permissions of the file: services read what is below /etc, often as another user, and the file holds no secret.
+/// Elsewhere it belongs to one user, who may add a password later.
+fn mode(path: &Path) -> u32 {
+    let is_for_services = std::path::absolute(path).is_ok_and(|path| path.starts_with("/etc"));
+    if is_for_services { 0o644 } else { 0o600 }
+}
+
+/// Writes the file. Fails with `AlreadyExists` if there is one, unless `overwrite`, and with `NotFound` if the folder
+/// does not exist.
 pub fn write(path: &Path, overwrite: bool) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)?;
-    }
+    let mode = mode(path);
     let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
+    options.write(true).mode(mode);
     if overwrite {
         options.create(true).truncate(true)
     } else {
         options.create_new(true)
     };
     let mut file = options.open(path)?;
-    // The mode above is for a new file alone.
-    file.set_permissions(Permissions::from_mode(0o600))?;
+    // The mode above is for a new file, and without the bits that the umask clears.
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(template().as_bytes())?;
     file.sync_all()
 }
@@ -139,14 +147,17 @@ mod tests {
             let from_file =
                 loaded.effective.iter().filter(|setting| setting.origin != Origin::Default).count();
             // An empty table has no line of its own.
-            assert_eq!(from_file, if text == template() { 0 } else { KEYS.len() - 3 });
+            assert_eq!(
+                from_file,
+                if text == template() { 0 } else { crate::config::keys::all().count() - 3 }
+            );
         }
     }
 
     #[test]
     fn the_file_is_for_its_owner_alone_and_not_overwritten_unasked() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new/iotctl.toml");
+        let path = folder.path().join("iotctl.toml");
         write(&path, false).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&path, "mine").unwrap();
@@ -156,6 +167,27 @@ mod tests {
         write(&path, true).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), template());
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_below_etc_can_be_read_by_services_and_any_other_by_its_owner_alone() {
+        for (path, expected) in [
+            ("/etc/iotctl/iotctl.toml", 0o644),
+            ("/etc/iotctl.toml", 0o644),
+            ("/home/ann/etc/iotctl.toml", 0o600),
+            ("/etcetera/iotctl.toml", 0o600),
+            ("iotctl.toml", 0o600),
+        ] {
+            assert_eq!(mode(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error_and_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("etc/iotctl.toml");
+        assert_eq!(write(&path, true).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(!folder.path().join("etc").exists());
     }
 
     #[test]

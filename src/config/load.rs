@@ -1,7 +1,7 @@
 //! Merges defaults, file, environment and flags into one [`Config`], remembering where each value came from.
 //!
-//! All sources are first laid over one another as flat `section.key` settings, each with its [`Origin`]; the struct is
-//! built from the result, and then checked as a whole. So each refusal can name its source.
+//! The sources are merged as flat `section.key` settings, each with its [`Origin`]. The struct is built from the result
+//! and checked as a whole. So every error can name its source.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,11 +19,11 @@ pub struct Sources {
     pub flags: Vec<(String, String, String)>,
 }
 
-/// What lies around the process; tests bring their own.
+/// The environment of the process; tests bring their own.
 #[derive(Debug, Default)]
 struct Surroundings {
     variables: Vec<(OsString, OsString)>,
-    /// Looked for in this order when no file is named.
+    /// Tried in this order if no file is named.
     default_files: Vec<PathBuf>,
 }
 
@@ -38,8 +38,8 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads the file, the environment and the flags. Errors: whatever is unknown, ill-typed, out of its bounds or does
-    /// not go together.
+    /// Reads the file, the environment and the flags. Errors: anything unknown, ill-typed, out of bounds or
+    /// contradictory.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let surroundings =
             Surroundings { variables: std::env::vars_os().collect(), default_files: file::default_files() };
@@ -98,7 +98,7 @@ fn warn_of_exposed_secrets(settings: &Settings, path: &std::path::Path) {
     }
 }
 
-/// Fills in the passwords that are given as files. That no password is given twice has been checked.
+/// Fills in the passwords from password files. That no password is given twice was checked before.
 fn read_passwords(config: &mut Config, settings: &mut Settings) -> Result<(), ConfigError> {
     let Config { cassandra, kafka, .. } = config;
     let places = [
@@ -117,7 +117,7 @@ fn read_passwords(config: &mut Config, settings: &mut Settings) -> Result<(), Co
     Ok(())
 }
 
-/// What a file's text and a flag make of the defaults, without reading any file.
+/// The defaults with the text of a config file and one flag applied, without reading any file.
 pub(crate) fn from_text(text: &str, flag: Option<(&str, &str)>) -> Result<Config, ConfigError> {
     let mut settings = Settings::defaults();
     for setting in file::settings(std::path::Path::new("iotctl.toml"), text)? {

@@ -1,15 +1,15 @@
-//! What Cassandra and Kafka accept as a name or an address.
+//! Names and addresses that Cassandra and Kafka accept.
 
 use std::net::Ipv6Addr;
 
-use super::validate::{Checked, ensure};
+use super::check::{Checked, ensure};
 
 /// Cassandra's limit on the name of a keyspace.
 const MAX_KEYSPACE: usize = 48;
 /// Kafka's limit on the name of a topic.
 const MAX_TOPIC: usize = 249;
 
-/// The words that CQL reserves: none of them can name a keyspace without quotes.
+/// Reserved words of CQL, which cannot name a keyspace without quotes.
 const RESERVED: &[&str] = &[
     "add",
     "allow",
@@ -77,32 +77,34 @@ const RESERVED: &[&str] = &[
 
 /// A keyspace that needs no quotes anywhere: CQL folds unquoted names to lower case.
 pub fn keyspace(key: &str, name: &str) -> Checked {
-    ensure(!name.is_empty(), &[key], || "this is empty (name the keyspace)".into())?;
+    ensure(!name.is_empty(), &[key], || "this is empty (set the name of the keyspace)".into())?;
     ensure(name.len() <= MAX_KEYSPACE, &[key], || {
-        format!("{name:?} has {} characters, and Cassandra takes {MAX_KEYSPACE} (shorten it)", name.len())
+        format!("{name:?} has {} characters, Cassandra allows {MAX_KEYSPACE} (shorten it)", name.len())
     })?;
     let starts_well = name.starts_with(|first: char| first.is_ascii_lowercase());
     let is_plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     ensure(starts_well && is_plain, &[key], || {
-        format!("{name:?} is no plain CQL name (start with a letter; take lower-case letters, digits and _)")
+        format!(
+            "{name:?} is not a plain CQL name (start with a letter; use lower-case letters, digits and _)"
+        )
     })?;
     ensure(!RESERVED.contains(&name), &[key], || {
-        format!("{name:?} is a reserved word of CQL (take another name)")
+        format!("{name:?} is a reserved word of CQL (use another name)")
     })?;
     ensure(name != "system" && !name.starts_with("system_"), &[key], || {
-        format!("{name:?} belongs to Cassandra itself (take another name)")
+        format!("{name:?} is reserved for Cassandra (use another name)")
     })
 }
 
-/// A topic; and a group, whose name is held to the same letters so that tools can show it.
+/// A topic, or a consumer group. Kafka allows more in the name of a group; other tools do not.
 pub fn kafka(key: &str, name: &str) -> Checked {
-    ensure(!name.is_empty(), &[key], || "this is empty (give it a name)".into())?;
+    ensure(!name.is_empty(), &[key], || "this is empty (set a name)".into())?;
     ensure(name.len() <= MAX_TOPIC, &[key], || {
-        format!("it has {} characters, and Kafka takes {MAX_TOPIC} (shorten it)", name.len())
+        format!("it has {} characters, Kafka allows {MAX_TOPIC} (shorten it)", name.len())
     })?;
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
     ensure(is_plain && name != "." && name != "..", &[key], || {
-        format!("{name:?} is no name for Kafka (take letters, digits, `.`, `_` and `-`)")
+        format!("{name:?} is not a valid name in Kafka (use letters, digits, `.`, `_` and `-`)")
     })
 }
 
@@ -133,7 +135,7 @@ fn is_address(address: &str) -> bool {
     host_is_valid && port_is_valid
 }
 
-/// A DNS name or an IPv4 address; with `_`, which container networks have in their names.
+/// A DNS name or an IPv4 address. `_` is allowed, because names in container networks contain it.
 fn is_host(host: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_have_the_letters_and_the_length_that_kafka_takes() {
+    fn topics_have_the_characters_and_length_that_kafka_allows() {
         for good in ["iot-analytics-topic", "a.b_C-1", &"t".repeat(249)] {
             assert!(kafka("k", good).is_ok(), "{good}");
         }

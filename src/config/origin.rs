@@ -1,15 +1,15 @@
-//! Where a value came from.
+//! The source of a value.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from, in rising precedence.
+/// The source of a value, in rising precedence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     Default,
     File {
         path: PathBuf,
-        /// From 1.
+        /// Starts at 1.
         line: usize,
     },
     /// The variable's name.

@@ -1,4 +1,4 @@
-//! Passwords from files: the first line, without its line end.
+//! Passwords from files: the first line, without its line ending.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::Secret;
 
-/// No password is longer; a file given by mistake is not read whole.
+/// Longer passwords are refused, so that a file named by mistake is not read.
 const MAX_BYTES: u64 = 4096;
 
-/// Reads the password, and warns when every user of the machine can.
+/// Reads the password. Warns if every user of the machine can read the file.
 pub fn read(path: &Path) -> Result<Secret, String> {
     let file = File::open(path).map_err(reason)?;
     let metadata = file.metadata().map_err(reason)?;
@@ -24,18 +24,19 @@ pub fn read(path: &Path) -> Result<Secret, String> {
     }
     match std::str::from_utf8(line) {
         Ok("") => Err("its first line is empty".to_owned()),
-        Ok(password) if password.contains('\0') => Err("there is a zero byte in its first line".to_owned()),
+        Ok(password) if password.contains('\0') => Err("its first line contains a zero byte".to_owned()),
         Ok(password) => Ok(Secret::new(password)),
         Err(_) => Err("its first line is not UTF-8".to_owned()),
     }
 }
 
-/// Warns when a file that holds a secret can be read by every user of the machine.
+/// Warns if a file with a secret is readable by every user of the machine. Its group may read it: that is how a service
+/// that runs as another user gets it, and systemd's credentials look like this.
 pub fn warn_if_exposed(path: &Path, metadata: &std::fs::Metadata) {
     let mode = metadata.permissions().mode();
     if metadata.is_file() && mode & 0o004 != 0 {
         tracing::warn!(
-            "{} holds a password and can be read by every user (chmod 600 {})",
+            "{} contains a password and is readable by every user (chmod 600 {})",
             path.display(),
             path.display()
         );
@@ -74,7 +75,7 @@ mod tests {
         assert_eq!(password(b"").unwrap_err(), "its first line is empty");
         assert_eq!(password(b"\nhunter2").unwrap_err(), "its first line is empty");
         assert_eq!(password(b"\xff\n").unwrap_err(), "its first line is not UTF-8");
-        assert_eq!(password(b"a\0b\n").unwrap_err(), "there is a zero byte in its first line");
+        assert_eq!(password(b"a\0b\n").unwrap_err(), "its first line contains a zero byte");
         assert_eq!(password(&[b'x'; 5000]).unwrap_err(), "its first line has over 4096 bytes");
         assert_eq!(read(Path::new("/nowhere/password")).unwrap_err(), "it does not exist");
         assert_eq!(read(Path::new("/")).unwrap_err(), "it is a directory");

@@ -1,11 +1,11 @@
-//! `kafka.properties`: what may not be set there. Some properties have a setting of their own; on some the delivery
-//! promise rests (no acknowledged loss), so they are not for choice.
+//! `kafka.properties`: what may not be set there. Some properties have their own setting, others are fixed because the
+//! delivery guarantee (no acknowledged loss) depends on them.
 
 use std::collections::BTreeMap;
 
-use super::validate::{Checked, ensure};
+use super::check::{Checked, ensure};
 
-/// (librdkafka's property, our own setting).
+/// (librdkafka's property, our setting).
 const OWN_SETTINGS: &[(&str, &str)] = &[
     ("bootstrap.servers", "kafka.bootstrap_servers"),
     ("metadata.broker.list", "kafka.bootstrap_servers"),
@@ -21,9 +21,9 @@ const OWN_SETTINGS: &[(&str, &str)] = &[
     ("ssl.key.password", "kafka.ssl_key_password"),
 ];
 
-/// Every acknowledged message is on all in-sync replicas once and in order; every offset is committed by the pipeline
-/// itself, from the topic's start, and only after its row is stored.
-const PROMISE: &[&str] = &[
+/// Every acknowledged message is on all in-sync replicas, once and in order. The pipeline itself commits every offset,
+/// from the start of the topic, and only after its row is stored.
+const GUARANTEE: &[&str] = &[
     "acks",
     "request.required.acks",
     "enable.idempotence",
@@ -47,10 +47,11 @@ pub fn check(properties: &BTreeMap<String, String>) -> Checked {
     properties.keys().try_for_each(|name| {
         let path = format!("kafka.properties.{name}");
         if let Some((_, own)) = OWN_SETTINGS.iter().find(|(property, _)| property == name) {
-            return ensure(false, &[&path], || format!("this has a setting of its own (set {own} instead)"));
+            return ensure(false, &[&path], || format!("this has its own setting (set {own} instead)"));
         }
-        ensure(!PROMISE.contains(&name.as_str()), &[&path], || {
-            "the promise to lose no reading rests on it, so iotctl sets it itself (leave it out)".into()
+        ensure(!GUARANTEE.contains(&name.as_str()), &[&path], || {
+            "iotctl sets this itself, because the guarantee to lose no reading depends on it (remove it)"
+                .into()
         })
     })
 }

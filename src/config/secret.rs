@@ -1,4 +1,4 @@
-//! A value that must not reach a log, an error or `config show`.
+//! A value that must not appear in a log, an error or `config show`.
 
 use std::fmt;
 

@@ -1,13 +1,14 @@
-//! Flat settings: `section.key` -> value and origin, laid over one another source by source.
+//! Flat settings: `section.key` -> value and origin. Each source overrides the one before.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::keys::{self, KEYS, Key};
+use super::check::Violation;
+use super::keys;
+use super::section::Key;
 use super::show::Effective;
-use super::validate::Violation;
 use super::value::Kind;
 use super::{Config, ConfigError, Origin};
 
@@ -19,9 +20,9 @@ pub enum Given {
     Value(Value),
 }
 
-/// Values in canonical form. It holds secrets in the clear, so it is never printed and has no `Debug`.
+/// Values in canonical form, secrets in plain text: no `Debug`, never printed.
 pub struct Settings {
-    /// By path. A map such as `kafka.properties` has no value itself; each entry has a path of its own below it.
+    /// By path. A map such as `kafka.properties` has no value itself; each entry has its own path below it.
     by_path: BTreeMap<String, Setting>,
 }
 
@@ -35,14 +36,14 @@ impl Settings {
     /// Every key with its default.
     pub fn defaults() -> Self {
         let defaults = Table::try_from(Config::default()).expect("the defaults are valid TOML");
-        let by_path = KEYS.iter().map(|key| {
+        let by_path = keys::all().map(|key| {
             let value = default_of(&defaults, key);
             (key.name.to_owned(), Setting { key, value, origin: Origin::Default })
         });
         Self { by_path: by_path.collect() }
     }
 
-    /// Replaces a setting, a whole map, or one entry of a map. An empty value unsets an optional setting.
+    /// Sets a setting, a whole map, or one entry of a map. An empty value unsets an optional setting.
     pub fn assign(&mut self, path: &str, given: Given, origin: Origin) -> Result<(), ConfigError> {
         let Some((key, entry)) = keys::find(path) else {
             let suggestion = keys::nearest(path).map(str::to_owned);
@@ -93,7 +94,7 @@ impl Settings {
         }
         if is_secret(path, kind) && matches!(origin, Origin::Flag(_)) {
             return Err(format!(
-                "every user of the machine can read a command line (set {} instead, or write it into a file)",
+                "command lines are visible to every user of the machine (set {} instead, or put it into a file)",
                 key.variable()
             ));
         }
@@ -109,7 +110,7 @@ impl Settings {
         self.by_path.insert(path.to_owned(), Setting { key, value, origin: origin.clone() });
     }
 
-    /// The struct. Not validated as a whole.
+    /// The struct, not yet validated as a whole.
     pub fn build(&self) -> Result<Config, ConfigError> {
         let mut root = Table::new();
         for (path, setting) in &self.by_path {
@@ -130,12 +131,12 @@ impl Settings {
         self.by_path.get(path).map_or(Origin::Default, |setting| setting.origin.clone())
     }
 
-    /// Whether a secret has a value so far.
+    /// Whether any secret has a value.
     pub fn have_secrets(&self) -> bool {
         self.by_path.iter().any(|(path, setting)| setting.value.is_some() && setting.is_secret(path))
     }
 
-    /// Records that a secret was read from a file of its own.
+    /// Records that a secret was read from a password file.
     pub fn mark_as_read_from(&mut self, path: &str, file: &Path) {
         if let Some(setting) = self.by_path.get_mut(path) {
             setting.origin = Origin::File { path: file.to_owned(), line: 1 };
@@ -143,7 +144,7 @@ impl Settings {
         }
     }
 
-    /// A broken rule, with the origins of the keys it names.
+    /// A broken rule as an error, with the origins of its keys.
     pub fn rule_error(&self, violation: Violation) -> ConfigError {
         let keys = violation.keys.into_iter().map(|key| {
             let origin = self.origin(&key);
@@ -152,10 +153,10 @@ impl Settings {
         ConfigError::Rule { keys: keys.collect(), problem: violation.problem }
     }
 
-    /// Every setting in the order of [`KEYS`], secrets redacted. A map with entries is its entries.
+    /// Every setting in the order of the declarations, secrets redacted. A map with entries is listed as its entries.
     pub fn into_effective(mut self) -> Vec<Effective> {
         let mut effective = Vec::new();
-        for key in KEYS {
+        for key in keys::all() {
             let prefix = format!("{}.", key.name);
             let entries = self.by_path.extract_if(.., |path, _| path.starts_with(&prefix));
             let entries: Vec<_> = entries.map(|(path, setting)| setting.into_effective(path)).collect();
@@ -179,7 +180,7 @@ impl Setting {
     }
 }
 
-/// Whether a setting must not be shown: a password of ours, or a librdkafka property that is named like one.
+/// Whether a setting must not be shown: one of our passwords, or a librdkafka property with a name like one.
 fn is_secret(path: &str, kind: &Kind) -> bool {
     const NAMED_LIKE: [&str; 7] =
         ["password", "secret", "token", "pem", "jaas", "credential", "oauthbearer.config"];

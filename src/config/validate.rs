@@ -1,35 +1,16 @@
-//! The rules that a single value's type and bounds cannot hold: names that Cassandra and Kafka accept, addresses, and
-//! settings that must or must not stand together. A half-configured security setting is refused, never ignored.
+//! Rules beyond the type and bounds of a single value: names that Cassandra and Kafka accept, addresses, and settings
+//! that need or exclude each other. A half-configured security setting is an error, never ignored.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::check::{Checked, ensure};
 use super::{
     CassandraConfig, ClusterConfig, Config, Consistency, IngestConfig, KafkaConfig, LocalConfig, SchemaConfig,
 };
 use super::{Secret, SecurityProtocol, names, properties};
 
-/// A broken rule.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {problem}", keys.join(", "))]
-pub struct Violation {
-    /// The settings at fault, at least one.
-    pub keys: Vec<String>,
-    /// What is wrong, and the remedy.
-    pub problem: String,
-}
-
-pub(super) type Checked = Result<(), Violation>;
-
-/// Fails with `problem` at `keys` unless the rule `holds`.
-pub(super) fn ensure(holds: bool, keys: &[&str], problem: impl FnOnce() -> String) -> Checked {
-    if holds {
-        return Ok(());
-    }
-    Err(Violation { keys: keys.iter().map(|key| (*key).to_owned()).collect(), problem: problem() })
-}
-
-/// Checks the configuration as a whole; bounds of single values have been checked when they were read.
+/// Checks the configuration as a whole. Bounds of single values were checked when they were read.
 pub fn validate(config: &Config) -> Checked {
     cassandra(&config.cassandra)?;
     schema(&config.schema)?;
@@ -46,7 +27,7 @@ pub fn validate(config: &Config) -> Checked {
     ensure(
         config.rollup.daily_retention >= config.rollup.hourly_retention,
         &["rollup.daily_retention", "rollup.hourly_retention"],
-        || "days would be gone before their hours (let rollup.daily_retention be no shorter)".into(),
+        || "daily rollups would expire before the hourly ones (raise rollup.daily_retention)".into(),
     )?;
     local(&config.local)?;
     cluster(&config.cluster)?;
@@ -56,7 +37,11 @@ pub fn validate(config: &Config) -> Checked {
         project.starts_with(|char: char| char.is_ascii_lowercase() || char.is_ascii_digit())
             && project.chars().all(is_plain),
         &["docker.project"],
-        || format!("{project:?} is no project name (small letters, digits, - and _)"),
+        || {
+            format!(
+                "{project:?} is not a Compose project name (use lower-case letters, digits, - and _, with a letter or digit first)"
+            )
+        },
     )
 }
 
@@ -64,26 +49,26 @@ fn cassandra(config: &CassandraConfig) -> Checked {
     addresses("cassandra.contact_points", &config.contact_points)?;
     names::keyspace("cassandra.keyspace", &config.keyspace)?;
     ensure(config.read_consistency != Consistency::Any, &["cassandra.read_consistency"], || {
-        "ANY is for writes alone (take LOCAL_QUORUM or ONE)".into()
+        "ANY is only for writes (use LOCAL_QUORUM or ONE)".into()
     })?;
     exclusive("cassandra.password", config.password.is_some(), config.password_file.is_some())?;
     let has_password = config.password.is_some() || config.password_file.is_some();
     let password_key =
         if config.password.is_some() { "cassandra.password" } else { "cassandra.password_file" };
     ensure(!has_password || config.username.is_some(), &[password_key], || {
-        "a password without a user (set cassandra.username)".into()
+        "a password without a user name (set cassandra.username)".into()
     })?;
     ensure(has_password || config.username.is_none(), &["cassandra.username"], || {
-        "a user without a password (set IOTCTL_CASSANDRA_PASSWORD or cassandra.password_file)".into()
+        "a user name without a password (set IOTCTL_CASSANDRA_PASSWORD or cassandra.password_file)".into()
     })?;
     login("cassandra.username", config.username.as_deref(), "cassandra.password", config.password.as_ref())?;
     cassandra_tls(&config.tls)
 }
 
-/// The login is sent as texts with a zero byte between them.
+/// User name and password are sent with a zero byte between them.
 fn login(user_key: &str, user: Option<&str>, password_key: &str, password: Option<&Secret>) -> Checked {
     let has_zero = |text: &str| text.contains('\0');
-    let problem = || "there is a zero byte in it, which no login bears (leave it out)".into();
+    let problem = || "it contains a zero byte, which a login cannot contain (remove it)".into();
     ensure(!user.is_some_and(has_zero), &[user_key], problem)?;
     ensure(!password.is_some_and(|password| has_zero(password.expose())), &[password_key], problem)
 }
@@ -97,11 +82,11 @@ fn cassandra_tls(config: &super::CassandraTlsConfig) -> Checked {
     ];
     for (key, is_given) in given {
         ensure(config.enabled || !is_given, &[key], || {
-            "this has no effect without TLS (set cassandra.tls.enabled = true, or leave it out)".into()
+            "this has no effect without TLS (set cassandra.tls.enabled = true, or remove it)".into()
         })?;
     }
     ensure(!config.enabled || config.ca_file.is_some(), &["cassandra.tls.enabled"], || {
-        "TLS needs the authorities to trust (set cassandra.tls.ca_file to their PEM file)".into()
+        "TLS needs the certificate authorities to trust (set cassandra.tls.ca_file to their PEM file)".into()
     })?;
     pair("cassandra.tls.cert_file", &config.cert_file, "cassandra.tls.key_file", &config.key_file)
 }
@@ -113,7 +98,7 @@ fn schema(config: &SchemaConfig) -> Checked {
         })?;
     }
     ensure(config.ttl >= config.bucket, &["schema.ttl", "schema.bucket"], || {
-        "readings would be gone before their bucket is full (let schema.ttl be no shorter than schema.bucket)"
+        "readings would expire before their bucket is complete (set schema.ttl to at least schema.bucket)"
             .into()
     })
 }
@@ -125,21 +110,23 @@ fn kafka(config: &KafkaConfig) -> Checked {
     match &config.dead_letter_topic {
         Some(name) => names::kafka("kafka.dead_letter_topic", name)?,
         None => ensure(names::kafka("kafka.topic", &dead_letters).is_ok(), &["kafka.topic"], || {
-            "with `.dlq` it has over 249 characters (shorten it, or set kafka.dead_letter_topic)".into()
+            "with `.dlq` appended it has over 249 characters (shorten it, or set kafka.dead_letter_topic)"
+                .into()
         })?,
     }
     ensure(dead_letters != config.topic, &["kafka.dead_letter_topic", "kafka.topic"], || {
-        "dead letters would be read again as readings (give them another topic)".into()
+        "dead letters would be read again as readings (use another topic)".into()
     })?;
     let alerts = config.alerts_topic();
     match &config.alerts_topic {
         Some(name) => names::kafka("kafka.alerts_topic", name)?,
         None => ensure(names::kafka("kafka.topic", &alerts).is_ok(), &["kafka.topic"], || {
-            "with `-alerts` it has over 249 characters (shorten it, or set kafka.alerts_topic)".into()
+            "with `-alerts` appended it has over 249 characters (shorten it, or set kafka.alerts_topic)"
+                .into()
         })?,
     }
     ensure(alerts != config.topic && alerts != dead_letters, &["kafka.alerts_topic"], || {
-        "alerts would be read as readings or dead letters (give them another topic)".into()
+        "alerts would be read as readings or dead letters (use another topic)".into()
     })?;
     names::kafka("kafka.group", &config.group)?;
     kafka_sasl(config)?;
@@ -166,8 +153,7 @@ fn kafka_sasl(config: &KafkaConfig) -> Checked {
     ];
     given.into_iter().try_for_each(|(key, is_given)| {
         ensure(!is_given, &[key, "kafka.security_protocol"], || {
-            "this has no effect without SASL (set kafka.security_protocol to SASL_SSL, or leave it out)"
-                .into()
+            "this has no effect without SASL (set kafka.security_protocol to SASL_SSL, or remove it)".into()
         })
     })
 }
@@ -182,7 +168,7 @@ fn kafka_ssl(config: &KafkaConfig) -> Checked {
     ];
     for (key, is_given) in given {
         ensure(encrypted || !is_given, &[key, "kafka.security_protocol"], || {
-            "this has no effect without TLS (set kafka.security_protocol to SSL or SASL_SSL, or leave it out)"
+            "this has no effect without TLS (set kafka.security_protocol to SSL or SASL_SSL, or remove it)"
                 .into()
         })?;
     }
@@ -205,7 +191,7 @@ fn ingest(config: &IngestConfig) -> Checked {
         [("ingest.batch_bytes", config.batch_bytes), ("ingest.max_message_bytes", config.max_message_bytes)]
     {
         ensure(size <= budget, &[key, "ingest.max_in_flight_bytes"], || {
-            "a single one would not fit into what may be in flight (raise ingest.max_in_flight_bytes)".into()
+            "a single batch or message would exceed the bytes that may be in flight (raise ingest.max_in_flight_bytes)".into()
         })?;
     }
     Ok(())
@@ -233,7 +219,7 @@ fn local(config: &LocalConfig) -> Checked {
         ("local.grafana_port", config.grafana_port),
     ] {
         if let Some(other) = taken.insert(port, key) {
-            return ensure(false, &[other, key], || format!("both are port {port} (give each its own)"));
+            return ensure(false, &[other, key], || format!("both are port {port} (use different ports)"));
         }
     }
     Ok(())
@@ -243,29 +229,31 @@ fn cluster(config: &ClusterConfig) -> Checked {
     config.hosts.iter().try_for_each(|host| {
         let is_address =
             host.parse::<std::net::IpAddr>().is_ok() || host.parse::<std::net::SocketAddr>().is_ok();
-        ensure(is_address, &["cluster.hosts"], || format!("{host:?} is no IP address"))
+        ensure(is_address, &["cluster.hosts"], || {
+            format!("{host:?} is not an IP address (write it like 10.0.0.5)")
+        })
     })?;
     ensure(
         config.jmx_username.is_some() == config.jmx_password_file.is_some(),
         &["cluster.jmx_username", "cluster.jmx_password_file"],
-        || "one goes with the other (set both, or none)".into(),
+        || "both are needed (set both, or neither)".into(),
     )
 }
 
 fn addresses(key: &str, addresses: &[String]) -> Checked {
-    ensure(!addresses.is_empty(), &[key], || "this list is empty (name at least one host:port)".into())?;
+    ensure(!addresses.is_empty(), &[key], || "this list is empty (give at least one host:port)".into())?;
     addresses.iter().try_for_each(|address| names::address(key, address))
 }
 
-/// `key` and `key_file` are two ways to give one password.
+/// `key` and `key_file` are alternatives.
 fn exclusive(key: &str, is_given: bool, file_is_given: bool) -> Checked {
     let file_key = format!("{key}_file");
     ensure(!(is_given && file_is_given), &[key, &file_key], || {
-        format!("the password is given twice (unset one, such as by `-O {file_key}=`)")
+        format!("the password is given twice (unset one, for example with `-O {file_key}=`)")
     })
 }
 
-/// A certificate is of no use without its key, and a key without its certificate.
+/// Certificate and key are only useful together.
 fn pair(
     certificate_key: &str,
     certificate: &Option<PathBuf>,
@@ -277,7 +265,9 @@ fn pair(
         (None, Some(_)) => (key_key, certificate_key),
         _ => return Ok(()),
     };
-    ensure(false, &[given], || format!("a client's certificate and key go together (set {missing} too)"))
+    ensure(false, &[given], || {
+        format!("a client certificate and its key are needed together (set {missing} too)")
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What a setting's value may be: texts from the environment and the flags are read, values of the file are checked,
-//! and both come out in one canonical form (`LOCAL_QUORUM`, `1h 30m`, `16KiB`). A refusal says what is allowed.
+//! Which values a setting takes. Texts from the environment and flags are parsed, values of the file are checked, and
+//! both get one canonical form (`LOCAL_QUORUM`, `1h 30m`, `16KiB`). An error says what is allowed.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -11,7 +11,7 @@ use super::duration;
 
 /// The type of a setting and its bounds, both ends included.
 #[derive(Debug, PartialEq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Text,
     Path,
     /// Text that is never printed.
@@ -52,12 +52,14 @@ impl fmt::Display for Kind {
             Self::Map(_) => out.write_str("a table of names and numbers such as { a = 1 }"),
             Self::Property => out.write_str("text, a number or true or false"),
             Self::Boolean => out.write_str("true or false"),
-            Self::Whole { min, max } => write!(out, "a whole number from {min} to {max}"),
-            Self::Duration { min, max } => {
-                write!(out, "a duration from {} to {}", duration::exact(*min), duration::exact(*max))
-            }
-            Self::Size { min, max } => {
-                write!(out, "a size from {} to {}", exact_size(*min), exact_size(*max))
+            Self::Whole { .. } | Self::Duration { .. } | Self::Size { .. } => {
+                let what = match self {
+                    Self::Whole { .. } => "a whole number",
+                    Self::Duration { .. } => "a duration",
+                    _ => "a size",
+                };
+                let (min, max) = self.bounds().unwrap_or_default();
+                write!(out, "{what} from {min} to {max}")
             }
             Self::Choice(allowed) => write!(out, "one of {}", allowed.join(", ")),
             Self::Address => out.write_str("an IPv4 address such as 127.0.0.1"),
@@ -66,8 +68,18 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
+    /// Both ends of a range as people write them; `None` where there is no range.
+    pub(crate) fn bounds(&self) -> Option<(String, String)> {
+        match self {
+            Self::Whole { min, max } => Some((min.to_string(), max.to_string())),
+            Self::Duration { min, max } => Some((duration::exact(*min), duration::exact(*max))),
+            Self::Size { min, max } => Some((exact_size(*min), exact_size(*max))),
+            _ => None,
+        }
+    }
+
     /// Reads a text from the environment or a flag. Lists are comma-separated.
-    pub fn read(&self, text: &str) -> Result<Value, String> {
+    pub(crate) fn read(&self, text: &str) -> Result<Value, String> {
         let text_value = || Value::String(text.to_owned());
         match self {
             Self::Boolean => match text.trim() {
@@ -88,7 +100,7 @@ impl Kind {
     }
 
     /// Checks a value of the file and brings it into its canonical form.
-    pub fn check(&self, value: Value) -> Result<Value, String> {
+    pub(crate) fn check(&self, value: Value) -> Result<Value, String> {
         let accepted = match (self, &value) {
             (Self::Text | Self::Path | Self::Secret | Self::Property, Value::String(_)) => true,
             (Self::Property, Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => {
@@ -114,24 +126,24 @@ impl Kind {
         if accepted { Ok(value) } else { Err(self.refusal(&value)) }
     }
 
-    /// Splits `a=b,c=d`, the text form of a map. Names and values are checked by the map's own entries.
-    pub fn entries(text: &str) -> Result<Vec<(String, String)>, String> {
+    /// Splits `a=b,c=d`, the text form of a map, without checking names or values.
+    pub(crate) fn entries(text: &str) -> Result<Vec<(String, String)>, String> {
         let pieces = text.split(',').map(str::trim).filter(|piece| !piece.is_empty());
         pieces
             .map(|piece| match piece.split_once('=') {
                 Some((name, value)) if !name.trim().is_empty() => {
                     Ok((name.trim().to_owned(), value.trim().to_owned()))
                 }
-                // The piece may be the end of a secret that has a comma.
+                // The piece is not repeated: it may be part of a secret with a comma.
                 _ => Err("a piece between two commas is not name=value (write a=b,c=d; \
-                          a value that has a comma goes into the config file)"
+                          a value with a comma must be in the config file)"
                     .to_owned()),
             })
             .collect()
     }
 
     fn duration(&self, text: &str) -> Result<Value, String> {
-        let Self::Duration { min, max } = self else { unreachable!("asked of durations alone") };
+        let Self::Duration { min, max } = self else { unreachable!("only called for durations") };
         let digits = text.trim();
         if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && digits != "0" {
             return Err(no_unit(digits));
@@ -144,7 +156,7 @@ impl Kind {
     }
 
     fn size(&self, text: &str) -> Result<Value, String> {
-        let Self::Size { min, max } = self else { unreachable!("asked of sizes alone") };
+        let Self::Size { min, max } = self else { unreachable!("only called for sizes") };
         match text.trim().parse::<ByteSize>() {
             Ok(size) if (*min..=*max).contains(&size.as_u64()) => {
                 Ok(Value::String(exact_size(size.as_u64())))
@@ -156,7 +168,7 @@ impl Kind {
 
     fn refusal(&self, value: &Value) -> String {
         let given = match self {
-            // What was meant as a secret is not repeated, whatever its type.
+            // A value given for a secret is not repeated, whatever its type.
             Self::Secret | Self::Property => format!("this {}", value.type_str()),
             _ => value.to_string(),
         };
@@ -189,7 +201,7 @@ fn plain(choice: &str) -> String {
 }
 
 /// A size in the largest unit that is exact: 16384 is `16KiB`, 1000 is `1000B`.
-pub fn exact_size(bytes: u64) -> String {
+pub(crate) fn exact_size(bytes: u64) -> String {
     const UNITS: [(u32, &str); 4] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let exact = |(shift, _): &(u32, &str)| bytes != 0 && bytes.trailing_zeros() >= *shift;
     match UNITS.into_iter().find(exact) {
@@ -210,7 +222,7 @@ mod tests {
     const CHOICE: Kind = Kind::Choice(&["QUORUM", "LOCAL_QUORUM", "SCRAM-SHA-512"]);
 
     #[test]
-    fn choices_are_found_whatever_their_case_and_dashes() {
+    fn choices_are_found_in_any_case_and_with_any_separator() {
         for (given, canonical) in [
             ("quorum", "QUORUM"),
             ("local-quorum", "LOCAL_QUORUM"),

@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use chrono::DateTime;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Unexpected, Visitor};
 use uuid::Uuid;
 
 use super::scalar::{AnyScalar, Name, Scalar};
 use super::{LEGACY_MISSING, Metric, Reading};
+use crate::time;
 
 /// A location, device type or metric name is at most this long.
 pub const MAX_NAME_BYTES: usize = 256;
@@ -206,9 +206,7 @@ fn sensor(value: Scalar<'_>) -> Result<Uuid, Rejection> {
 
 fn timestamp(value: Scalar<'_>) -> Result<i64, Rejection> {
     let millis = match value {
-        Scalar::Text(text) => {
-            DateTime::parse_from_rfc3339(&text).ok().map(|moment| moment.timestamp_millis())
-        }
+        Scalar::Text(text) => time::rfc3339(&text),
         Scalar::Integer(millis) => Some(millis),
         // Some clients write every number as a float; a fraction of a millisecond is dropped.
         Scalar::Float(millis) if millis.abs() < 1e15 => Some(millis.floor() as i64),

@@ -7,7 +7,7 @@ use super::fleet::blank;
 use super::units::Conversion;
 use crate::error::UsageError;
 use crate::reading::{LEGACY_MISSING, Metric, Reading};
-use crate::time::recorded;
+use crate::time;
 
 /// What the user said about the columns.
 #[derive(Debug, Clone, Default)]
@@ -138,7 +138,7 @@ impl Layout {
             let missing = is_missing(cell);
             match field {
                 Field::Timestamp => {
-                    reading.recorded_at = recorded::parse(cell).ok_or_else(|| {
+                    reading.recorded_at = time::recorded(cell).ok_or_else(|| {
                         format!("column {column:?}: {cell:?} is no timestamp (2013-12-02 21:15:00, RFC 3339, or epoch)")
                     })?;
                 }

@@ -1,7 +1,6 @@
 //! Moments, ranges, hours and days. All moments are milliseconds since the Unix epoch.
 //!
-//! - [`mod@moment`]: moments as people write them, and as results print them.
-//! - [`recorded`]: timestamps as recordings and files write them.
+//! - [`mod@moment`]: moments as people and programs write them, and as results print them.
 //! - [`range`]: `--from`, `--to` and `--last`; [`calendar`]: hours and days of UTC.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,10 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub mod calendar;
 pub mod moment;
 pub mod range;
-pub mod recorded;
 
 pub use calendar::{DAY, HOUR, day_of, hour_of};
-pub use moment::{TimeError, Zone, display, length, moment};
+pub use moment::{TimeError, Zone, display, length, moment, recorded, rfc3339};
 pub use range::TimeRange;
 
 /// The present, in milliseconds since the epoch.

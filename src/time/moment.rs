@@ -1,8 +1,12 @@
-//! One parser of moments, for flags and for filters, and how moments are printed.
+//! The one parser of moments, and how a moment is printed.
+//!
+//! [`moment`] reads what people type: flags, filters and the dashboard's questions. [`recorded`] reads what programs
+//! wrote: columns of files, labels. Both understand the same dates and times; people may also count back from now, and
+//! programs may count from the epoch.
 
 use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 
-/// How a moment without a zone is read.
+/// The time zone of a moment that is written without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Zone {
     #[default]
@@ -14,17 +18,25 @@ pub enum Zone {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimeError {
     #[error(
-        "{text:?} is no moment (write 2026-01-31, 2026-01-31 12:00, 2026-01-31T12:00:00Z, now, -2h or '2h ago')"
+        "{text:?} is not a time (write 2026-01-31, 2026-01-31 12:00, 2026-01-31T12:00:00Z, now, -2h or '2h ago')"
     )]
     NoMoment { text: String },
-    #[error("{text:?} is no length of time (write 24h, 30m or 7d)")]
+    #[error("{text:?} is not a duration (write 24h, 30m or 7d)")]
     NoLength { text: String },
     #[error(
-        "{text:?} does not exist in local time, where clocks were changed (give an offset, such as 2026-03-29T02:30:00+01:00)"
+        "{text:?} does not exist in local time, because clocks were set forward (give an offset, such as 2026-03-29T02:30:00+01:00)"
     )]
     Skipped { text: String },
     #[error("the range ends at {to}, not after its start at {from} (swap --from and --to)")]
     Inverted { from: String, to: String },
+}
+
+/// A date or time as it is written.
+enum Written {
+    /// With an offset: milliseconds since the epoch.
+    At(i64),
+    /// Without one: the time that a clock on the wall shows. A date alone is its midnight.
+    Wall(NaiveDateTime),
 }
 
 /// A moment in milliseconds since the epoch: RFC 3339, a date with or without a time, `now`, `-2h`, `2h ago`.
@@ -37,18 +49,59 @@ pub fn moment(text: &str, zone: Zone, now: i64) -> Result<i64, TimeError> {
     if let Some(ago) = ago {
         return Ok(now.saturating_sub(length(ago).map_err(|_| no_moment(text))?));
     }
-    if let Ok(moment) = DateTime::parse_from_rfc3339(trimmed) {
-        return Ok(moment.timestamp_millis());
-    }
-    let naive = naive(trimmed).ok_or_else(|| no_moment(text))?;
-    match zone {
-        Zone::Utc => Ok(naive.and_utc().timestamp_millis()),
+    match (written(trimmed).ok_or_else(|| no_moment(text))?, zone) {
+        (Written::At(at), _) => Ok(at),
+        (Written::Wall(wall), Zone::Utc) => Ok(wall.and_utc().timestamp_millis()),
         // Where the clock was set back, the earlier of both: a range then misses nothing at its start.
-        Zone::Local => match Local.from_local_datetime(&naive).earliest() {
+        (Written::Wall(wall), Zone::Local) => match Local.from_local_datetime(&wall).earliest() {
             Some(moment) => Ok(moment.timestamp_millis()),
             None => Err(TimeError::Skipped { text: text.to_owned() }),
         },
     }
+}
+
+/// 0000-01-01 and the end of 9999-12-31: what RFC 3339 can express.
+const YEARS: std::ops::Range<i64> = -62_167_219_200_000..253_402_300_800_000;
+
+/// A moment that a program wrote, in milliseconds since the epoch: a date or time, in UTC if it has no offset; or a
+/// number, which is seconds since the epoch below 100,000,000,000 and milliseconds from there (the year 1973) on.
+/// Nothing before the year 0 or after 9999.
+pub fn recorded(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let at = match written(text) {
+        Some(Written::At(at)) => at,
+        Some(Written::Wall(wall)) => wall.and_utc().timestamp_millis(),
+        None => {
+            let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
+            let millis = if number.abs() < 1e11 { number * 1000.0 } else { number };
+            // Values outside of the range of i64 saturate.
+            millis.round() as i64
+        }
+    };
+    YEARS.contains(&at).then_some(at)
+}
+
+/// A moment of RFC 3339 in milliseconds since the epoch.
+pub fn rfc3339(text: &str) -> Option<i64> {
+    DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.timestamp_millis())
+}
+
+fn written(text: &str) -> Option<Written> {
+    const WALL: [&str; 4] =
+        ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f"];
+    // PostgreSQL and pandas write a blank for the T, and hours alone as the offset.
+    const WITH_OFFSET: &str = "%Y-%m-%d %H:%M:%S%.f%#z";
+    if let Some(at) = rfc3339(text) {
+        return Some(Written::At(at));
+    }
+    if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        return Some(Written::Wall(date.and_time(NaiveTime::MIN)));
+    }
+    if let Some(wall) = WALL.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok()) {
+        return Some(Written::Wall(wall));
+    }
+    let moment = DateTime::parse_from_str(text, WITH_OFFSET).ok()?;
+    Some(Written::At(moment.timestamp_millis()))
 }
 
 /// A moment as results print it: RFC 3339 in milliseconds.
@@ -59,16 +112,7 @@ pub fn display(at: i64) -> String {
     }
 }
 
-pub(super) fn naive(text: &str) -> Option<NaiveDateTime> {
-    const FORMATS: [&str; 4] =
-        ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f"];
-    if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        return Some(date.and_time(NaiveTime::MIN));
-    }
-    FORMATS.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-}
-
-/// A length of time in milliseconds: 24h, 30m, 7d.
+/// A duration in milliseconds: 24h, 30m, 7d.
 pub fn length(text: &str) -> Result<i64, TimeError> {
     let no_length = || TimeError::NoLength { text: text.to_owned() };
     let length = humantime::parse_duration(text.trim()).map_err(|_| no_length())?;
@@ -106,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_moment_is_told_what_would_be_one() {
+    fn the_error_about_a_text_that_is_not_a_time_shows_how_to_write_one() {
         for text in ["", "yesterday", "2026-13-01", "-", "ago", "-2 parsecs", "12"] {
             let error = moment(text, Zone::Utc, NOW).unwrap_err();
             assert!(error.to_string().contains("write 2026-01-31"), "{text}: {error}");
@@ -128,6 +172,38 @@ mod tests {
         assert!(range.contains(NOW - 24 * 3_600_000) && range.contains(NOW + 1000));
         assert!(!range.contains(NOW - 24 * 3_600_000 - 1));
         assert!(TimeRange::parse(None, None, Some("soon"), Zone::Utc, NOW).is_err());
+    }
+
+    #[test]
+    fn all_usual_ways_to_write_a_moment_are_understood() {
+        let moment = Some(1_386_018_900_000);
+        for text in [
+            "2013-12-02T21:15:00Z",
+            "2013-12-02T22:15:00+01:00",
+            "2013-12-02 21:15:00",
+            "2013-12-02 21:15:00.000",
+            "2013-12-02 22:15:00+01",
+            "2013-12-02T21:15",
+            "1386018900",
+            "1386018900000",
+            " 1386018900.0 ",
+        ] {
+            assert_eq!(recorded(text), moment, "{text}");
+        }
+        assert_eq!(recorded("1970-01-02"), Some(86_400_000));
+        for text in
+            ["", "yesterday", "2013-13-02 21:15:00", "NaN", "inf", "1e300", "-1e300", "+262142-01-01 00:00"]
+        {
+            assert_eq!(recorded(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn people_and_programs_write_the_same_dates_and_times() {
+        for text in ["2013-12-02T22:15:00+01:00", "2013-12-02 22:15:00+01", "2013-12-02 21:15", "2013-12-02"]
+        {
+            assert_eq!(recorded(text), Some(at(text)), "{text}");
+        }
     }
 
     proptest! {

@@ -130,7 +130,7 @@ fn a_password_on_the_command_line_is_refused() -> anyhow::Result<()> {
     ] {
         let setting = format!("{key}={password}");
         let error = place.lab(READER)?.fails(2, &["-q", "-O", &setting, "sensors"])?;
-        ensure!(error.contains("every user of the machine can read a command line"), "{error}");
+        ensure!(error.contains("command lines are visible to every user of the machine"), "{error}");
         ensure!(error.contains(variable), "{error}");
         scan("the refusal", &error, std::slice::from_ref(&password))?;
     }

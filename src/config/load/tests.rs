@@ -1,4 +1,4 @@
-//! Precedence, and every message that a user can meet. Nothing here reads the process's own environment.
+//! Precedence, and every error message. Nothing here reads the environment of the process.
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -99,7 +99,7 @@ fn a_flag_beats_a_variable_that_beats_the_file_that_beats_the_default() {
 }
 
 #[test]
-fn of_two_flags_the_last_one_wins() {
+fn the_last_of_two_flags_wins() {
     let loaded = User::new().flag("--topic", "kafka.topic", "first").option("kafka.topic", "last").load();
     assert_eq!(loaded.config.kafka.topic, "last");
 }
@@ -176,16 +176,9 @@ fn every_type_of_value_is_read_from_variables() {
 
 #[test]
 fn the_ends_of_every_range_make_a_configuration() {
-    use crate::config::keys::KEYS;
-    use crate::config::value::{Kind, exact_size};
-    for key in KEYS {
-        let ends = match &key.kind {
-            Kind::Whole { min, max } => [min.to_string(), max.to_string()],
-            Kind::Size { min, max } => [exact_size(*min), exact_size(*max)],
-            Kind::Duration { min, max } => [*min, *max].map(crate::config::duration::exact),
-            _ => continue,
-        };
-        for end in ends {
+    for key in crate::config::keys::all() {
+        let Some((min, max)) = key.kind.bounds() else { continue };
+        for end in [min, max] {
             let mut settings = Settings::defaults();
             settings.assign(key.name, Given::Text(end.clone()), Origin::Flag("-O".into())).unwrap();
             assert!(settings.build().is_ok(), "{} = {end}", key.name);
@@ -252,7 +245,7 @@ fn the_json_of_show_has_values_in_their_own_types() {
 }
 
 #[test]
-fn an_unknown_key_is_refused_wherever_it_stands() {
+fn an_unknown_key_is_refused_in_every_source() {
     let hint = "`iotctl config show` lists every key";
     assert_eq!(
         User::new().file("iotctl.toml", "[kafka]\ntopics = \"x\"").refused(),
@@ -274,7 +267,7 @@ fn an_unknown_key_is_refused_wherever_it_stands() {
 }
 
 #[test]
-fn a_bad_value_is_refused_wherever_it_stands() {
+fn a_bad_value_is_refused_in_every_source() {
     assert_eq!(
         User::new().file("iotctl.toml", "[ingest]\n\nlinger = 50").refused(),
         "ingest.linger (iotctl.toml, line 3): 50 has no unit (write \"50ms\", \"50s\", \"50m\", \"50h\" or \"50d\")"
@@ -299,7 +292,7 @@ fn a_bad_value_is_refused_wherever_it_stands() {
     assert_eq!(
         User::new().variable("IOTCTL_KAFKA_PROPERTIES", "linger.ms").refused(),
         "kafka.properties (variable IOTCTL_KAFKA_PROPERTIES): a piece between two commas is not name=value \
-         (write a=b,c=d; a value that has a comma goes into the config file)"
+         (write a=b,c=d; a value with a comma must be in the config file)"
     );
     assert_eq!(
         User::new().file("iotctl.toml", "[kafka]\nproperties = \"a=b\"").refused(),
@@ -311,13 +304,13 @@ fn a_bad_value_is_refused_wherever_it_stands() {
 fn a_broken_rule_names_each_key_with_its_source() {
     assert_eq!(
         User::new().option("schema.ttl", "1h").variable("IOTCTL_SCHEMA_BUCKET", "1d").refused(),
-        "schema.ttl (flag -O), schema.bucket (variable IOTCTL_SCHEMA_BUCKET): readings would be gone before their \
-         bucket is full (let schema.ttl be no shorter than schema.bucket)"
+        "schema.ttl (flag -O), schema.bucket (variable IOTCTL_SCHEMA_BUCKET): readings would expire before their \
+         bucket is complete (set schema.ttl to at least schema.bucket)"
     );
     assert_eq!(
         User::new().file("iotctl.toml", "[kafka.properties]\nacks = 1").refused(),
-        "kafka.properties.acks (iotctl.toml, line 2): the promise to lose no reading rests on it, so iotctl sets it \
-         itself (leave it out)"
+        "kafka.properties.acks (iotctl.toml, line 2): iotctl sets this itself, because the \
+         guarantee to lose no reading depends on it (remove it)"
     );
 }
 
@@ -326,8 +319,8 @@ fn a_password_on_the_command_line_is_refused_and_not_repeated() {
     let message = User::new().option("cassandra.password", "hunter2").refused();
     assert_eq!(
         message,
-        "cassandra.password (flag -O): every user of the machine can read a command line \
-         (set IOTCTL_CASSANDRA_PASSWORD instead, or write it into a file)"
+        "cassandra.password (flag -O): command lines are visible to every user of the machine \
+         (set IOTCTL_CASSANDRA_PASSWORD instead, or put it into a file)"
     );
     let message = User::new().option("kafka.properties.ssl.key.pem", "hunter2").refused();
     assert!(message.contains("IOTCTL_KAFKA_PROPERTIES") && !message.contains("hunter2"), "{message}");
@@ -352,7 +345,7 @@ fn a_named_file_must_exist_and_be_readable() {
     user.sources.file = Some(user.folder.path().join("nowhere.toml"));
     assert_eq!(
         user.refused(),
-        "config file nowhere.toml (named by --config) does not exist (`iotctl config init --path nowhere.toml` writes one)"
+        "config file nowhere.toml (named by --config) does not exist (`iotctl config init nowhere.toml` writes one)"
     );
     let message = User::new().variable("IOTCTL_CONFIG", "/nowhere/x.toml").refused();
     assert!(
@@ -378,7 +371,7 @@ fn a_file_that_is_not_toml_is_refused() {
 }
 
 #[test]
-fn a_variable_that_is_no_text_is_refused() {
+fn a_variable_that_is_not_text_is_refused() {
     let mut user = User::new();
     user.surroundings.variables.push(("IOTCTL_KAFKA_TOPIC".into(), OsString::from_vec(vec![0xff])));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Each rule is broken once, by the smallest change to a configuration that is valid.
+//! Each rule is broken once, by the smallest change to a valid configuration.
 
 use std::time::Duration;
 
@@ -39,10 +39,10 @@ fn addresses_are_given_and_well_formed() {
 }
 
 #[test]
-fn cassandra_names_and_consistencies_are_such_that_it_takes_them() {
+fn cassandra_accepts_the_keyspace_and_the_consistencies() {
     starts(
         &refused(|c| c.cassandra.keyspace = "My-Keyspace".into()),
-        "cassandra.keyspace: \"My-Keyspace\" is no",
+        "cassandra.keyspace: \"My-Keyspace\" is not a plain CQL name",
     );
     starts(&refused(|c| c.cassandra.read_consistency = Consistency::Any), "cassandra.read_consistency: ANY");
 }
@@ -50,7 +50,10 @@ fn cassandra_names_and_consistencies_are_such_that_it_takes_them() {
 #[test]
 fn a_cassandra_user_has_one_password() {
     let password = || Some(Secret::new("hunter2"));
-    starts(&refused(|c| c.cassandra.username = Some("ann".into())), "cassandra.username: a user without");
+    starts(
+        &refused(|c| c.cassandra.username = Some("ann".into())),
+        "cassandra.username: a user name without",
+    );
     starts(&refused(|c| c.cassandra.password = password()), "cassandra.password: a password without");
     starts(&refused(|c| c.cassandra.password_file = Some("p".into())), "cassandra.password_file: a password");
     let twice = refused(|c| {
@@ -65,8 +68,11 @@ fn a_cassandra_user_has_one_password() {
 }
 
 #[test]
-fn cassandra_tls_is_whole_or_off() {
-    starts(&refused(|c| c.cassandra.tls.enabled = true), "cassandra.tls.enabled: TLS needs the authorities");
+fn cassandra_tls_is_complete_or_off() {
+    starts(
+        &refused(|c| c.cassandra.tls.enabled = true),
+        "cassandra.tls.enabled: TLS needs the certificate authorities",
+    );
     starts(
         &refused(|c| c.cassandra.tls.ca_file = Some("ca".into())),
         "cassandra.tls.ca_file: this has no effect",
@@ -78,7 +84,7 @@ fn cassandra_tls_is_whole_or_off() {
     });
     starts(
         &half,
-        "cassandra.tls.cert_file: a client's certificate and key go together (set cassandra.tls.key_file",
+        "cassandra.tls.cert_file: a client certificate and its key are needed together (set cassandra.tls.key_file",
     );
     accepted(|c| {
         c.cassandra.tls.enabled = true;
@@ -87,7 +93,7 @@ fn cassandra_tls_is_whole_or_off() {
 }
 
 #[test]
-fn times_of_the_schema_are_whole_seconds_and_readings_outlive_their_bucket() {
+fn durations_of_the_schema_are_whole_seconds_and_readings_outlive_their_bucket() {
     starts(&refused(|c| c.schema.bucket = Duration::from_millis(60_500)), "schema.bucket: Cassandra counts");
     starts(&refused(|c| c.schema.ttl = Duration::from_millis(7_200_500)), "schema.ttl: Cassandra counts");
     starts(&refused(|c| c.schema.ttl = Duration::from_secs(60)), "schema.ttl, schema.bucket: readings");
@@ -95,10 +101,10 @@ fn times_of_the_schema_are_whole_seconds_and_readings_outlive_their_bucket() {
 }
 
 #[test]
-fn topics_and_groups_have_names_that_kafka_takes() {
-    starts(&refused(|c| c.kafka.topic = "a b".into()), "kafka.topic: \"a b\" is no name");
+fn topics_and_groups_have_names_that_kafka_allows() {
+    starts(&refused(|c| c.kafka.topic = "a b".into()), "kafka.topic: \"a b\" is not a valid name");
     starts(&refused(|c| c.kafka.group = String::new()), "kafka.group: this is empty");
-    starts(&refused(|c| c.kafka.topic = "t".repeat(246)), "kafka.topic: with `.dlq` it has over");
+    starts(&refused(|c| c.kafka.topic = "t".repeat(246)), "kafka.topic: with `.dlq` appended it has over");
     starts(&refused(|c| c.kafka.dead_letter_topic = Some("a/b".into())), "kafka.dead_letter_topic: \"a/b\"");
     let same = refused(|c| c.kafka.dead_letter_topic = Some(c.kafka.topic.clone()));
     starts(&same, "kafka.dead_letter_topic, kafka.topic: dead letters would be read again");
@@ -120,7 +126,7 @@ fn topics_and_groups_have_names_that_kafka_takes() {
 }
 
 #[test]
-fn kafka_security_is_whole_or_off() {
+fn kafka_security_is_complete_or_off() {
     let sasl = |c: &mut Config| c.kafka.security_protocol = SecurityProtocol::SaslSsl;
     starts(&refused(sasl), "kafka.security_protocol: SASL needs a user and a password");
     starts(
@@ -136,7 +142,7 @@ fn kafka_security_is_whole_or_off() {
         ssl(c);
         c.kafka.ssl_key_location = Some("key".into());
     });
-    starts(&half, "kafka.ssl_key_location: a client's certificate and key go together");
+    starts(&half, "kafka.ssl_key_location: a client certificate and its key are needed together");
     let no_key = refused(|c| {
         ssl(c);
         c.kafka.ssl_key_password = Some(Secret::new("hunter2"));
@@ -156,7 +162,7 @@ fn kafka_security_is_whole_or_off() {
 }
 
 #[test]
-fn properties_leave_the_promise_and_our_own_settings_alone() {
+fn properties_override_neither_the_guarantee_nor_our_own_settings() {
     let with = |name: &str| {
         let name = name.to_owned();
         move |c: &mut Config| drop(c.kafka.properties.insert(name, "x".into()))
@@ -166,23 +172,28 @@ fn properties_leave_the_promise_and_our_own_settings_alone() {
     {
         starts(
             &refused(with(promised)),
-            &format!("kafka.properties.{promised}: the promise to lose no reading"),
+            &format!(
+                "kafka.properties.{promised}: iotctl sets this itself, because the guarantee to lose no reading"
+            ),
         );
     }
     starts(
         &refused(with("bootstrap.servers")),
-        "kafka.properties.bootstrap.servers: this has a setting of its own (set kafka.bootstrap_servers instead)",
+        "kafka.properties.bootstrap.servers: this has its own setting (set kafka.bootstrap_servers instead)",
     );
     for own in ["group.id", "security.protocol", "sasl.password", "ssl.ca.location"] {
-        assert!(refused(with(own)).contains("a setting of its own"), "{own}");
+        assert!(refused(with(own)).contains("this has its own setting"), "{own}");
     }
     accepted(with("linger.ms"));
 }
 
 #[test]
-fn a_single_batch_or_message_fits_into_what_may_be_in_flight() {
+fn a_single_batch_or_message_fits_into_the_bytes_in_flight() {
     let message = refused(|c| c.ingest.max_message_bytes = ByteSize::mib(64));
-    starts(&message, "ingest.max_message_bytes, ingest.max_in_flight_bytes: a single one would not fit");
+    starts(
+        &message,
+        "ingest.max_message_bytes, ingest.max_in_flight_bytes: a single batch or message would exceed",
+    );
     let batch = refused(|c| {
         c.ingest.max_in_flight_bytes = ByteSize::mib(1);
         c.ingest.batch_bytes = ByteSize::mib(2);
@@ -191,7 +202,7 @@ fn a_single_batch_or_message_fits_into_what_may_be_in_flight() {
 }
 
 #[test]
-fn local_servers_stay_on_loopback_each_on_a_port_of_its_own() {
+fn local_servers_listen_on_loopback_and_on_different_ports() {
     starts(
         &refused(|c| c.local.address = [10, 0, 0, 1].into()),
         "local.address: 10.0.0.1 is not in 127.0.0.0/8",

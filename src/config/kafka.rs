@@ -1,0 +1,82 @@
+//! `[kafka]`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Secret;
+use super::section::{REPLICAS, choice, hours, millis, seconds, section, time, whole};
+
+section! {
+    /// How to reach Kafka and what to ask of it.
+    "kafka" => KafkaConfig {
+        /// Addresses of some brokers as host:port (default port 9092).
+        bootstrap_servers: Vec<String> = vec!["127.0.0.1:9092".into()];
+        /// Topic of the readings.
+        topic: String = "iot-analytics-topic".into();
+        /// Topic for messages that cannot be stored. Empty: the name of the topic with .dlq appended.
+        dead_letter_topic: Option<String>;
+        /// Topic for the alerts of `iotctl ingest --detect`. Empty: the name of the topic with -alerts in place of
+        /// -topic.
+        alerts_topic: Option<String>;
+        /// Consumer group of `iotctl ingest`.
+        group: String = "iotctl-ingest".into();
+        /// Partitions of the topics that `iotctl schema apply` creates.
+        partitions: i32 = 12, whole(1, 10_000);
+        /// Replicas of the topics that `iotctl schema apply` creates.
+        replication_factor: i32 = 1, REPLICAS;
+        /// Time limit of a request.
+        request_timeout: Duration = seconds(10), time(millis(1), hours(1));
+        /// Encryption and authentication.
+        security_protocol: SecurityProtocol = SecurityProtocol::Plaintext;
+        /// Authentication mechanism of the SASL protocols.
+        sasl_mechanism: SaslMechanism = SaslMechanism::ScramSha512;
+        /// User name. Required by the SASL protocols, with a password.
+        sasl_username: Option<String>;
+        /// Password. Better given as a variable or in sasl_password_file.
+        sasl_password: Option<Secret>;
+        /// File whose first line is the password. Use it instead of sasl_password.
+        sasl_password_file: Option<PathBuf>;
+        /// PEM file of the trusted certificate authorities. Empty: those of the system.
+        ssl_ca_location: Option<PathBuf>;
+        /// PEM file of the client certificate. Needs ssl_key_location.
+        ssl_certificate_location: Option<PathBuf>;
+        /// PEM file of the client key. Needs ssl_certificate_location.
+        ssl_key_location: Option<PathBuf>;
+        /// Password of the client key. Better given as a variable.
+        ssl_key_password: Option<Secret>;
+        /// Further librdkafka properties, such as { "linger.ms" = 20 }. Properties that the delivery guarantee depends
+        /// on (acks, idempotence, offset commits) are refused.
+        properties: BTreeMap<String, String>;
+    }
+}
+
+choice! {
+    SecurityProtocol {
+        Plaintext = "PLAINTEXT",
+        Ssl = "SSL",
+        SaslPlaintext = "SASL_PLAINTEXT",
+        SaslSsl = "SASL_SSL",
+    }
+}
+
+choice! {
+    SaslMechanism {
+        Plain = "PLAIN",
+        ScramSha256 = "SCRAM-SHA-256",
+        ScramSha512 = "SCRAM-SHA-512",
+    }
+}
+
+impl KafkaConfig {
+    /// Topic for messages that cannot be stored.
+    pub fn dead_letter_topic(&self) -> String {
+        self.dead_letter_topic.clone().unwrap_or_else(|| format!("{}.dlq", self.topic))
+    }
+
+    /// Topic for the alerts of live detection.
+    pub fn alerts_topic(&self) -> String {
+        let stem = self.topic.strip_suffix("-topic").unwrap_or(&self.topic);
+        self.alerts_topic.clone().unwrap_or_else(|| format!("{stem}-alerts"))
+    }
+}
