@@ -109,3 +109,48 @@ pub(crate) fn as_table(effective: &[Effective]) -> String {
     }
     table.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::output::ColorChoice;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: InitArgs,
+    }
+
+    fn init(line: &[&str]) -> Result<(), String> {
+        let args = Line::try_parse_from([&["init"], line].concat()).map_err(|error| error.to_string())?.args;
+        super::init(&args, &Output::new(ColorChoice::Never, true)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_path_is_an_argument_and_its_old_flag_still_works() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, flag) in [("argument.toml", &[][..]), ("flag.toml", &["--path"])] {
+            let path = folder.path().join(name);
+            init(&[flag, &[path.to_str().unwrap()]].concat()).unwrap();
+            assert!(path.exists(), "{name}");
+        }
+        assert!(init(&["a.toml", "--path", "b.toml"]).unwrap_err().contains("cannot be used with"));
+    }
+
+    #[test]
+    fn an_existing_file_and_a_missing_folder_are_errors_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("iotctl.toml");
+        init(&[path.to_str().unwrap()]).unwrap();
+        let error = init(&[path.to_str().unwrap()]).unwrap_err();
+        assert!(error.contains("already exists (use --force to overwrite it"), "{error}");
+        let missing = folder.path().join("missing");
+        let error = init(&[missing.join("iotctl.toml").to_str().unwrap()]).unwrap_err();
+        assert!(
+            error.ends_with(&format!("does not exist (create it with `mkdir -p {}`)", missing.display())),
+            "{error}"
+        );
+    }
+}
