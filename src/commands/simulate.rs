@@ -21,8 +21,8 @@ use crate::simulation::disorder::Disorder;
 use crate::simulation::fleet::FleetPlan;
 use crate::simulation::pace::Pace;
 use crate::simulation::recording::{RecordingPlan, TimeShift};
-use crate::simulation::run::{Feed, Limit, Plan, Report, Target, run as run_plan};
 use crate::simulation::signals::{DEVICE_TYPES, DeviceType, device_type};
+use crate::simulation::{Feed, Limit, Plan, Report, Target, run as run_plan};
 use crate::time;
 
 /// Messages per second where no rate is given.

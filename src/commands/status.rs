@@ -19,10 +19,10 @@ use crate::servers::local;
 #[command(after_help = "Examples:
   iotctl status
   iotctl status --watch                                      again every 2 s, until Ctrl-C
-  iotctl status --format json | jq -r '.attention[]'         what needs somebody
+  iotctl status --format json | jq -r '.attention[]'         what needs attention
   iotctl status --format json | jq '.kafka.group.lag_messages'
   iotctl status --local                                      the processes of `iotctl up` alone
-  iotctl -q status >/dev/null || echo 'somebody should look'")]
+  iotctl -q status >/dev/null || echo 'something needs attention'")]
 pub struct StatusArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
@@ -38,7 +38,7 @@ pub struct StatusArgs {
     pub format: ReportFormat,
 }
 
-/// Something needs attention; the result has said what.
+/// Something needs attention; the result says what.
 #[derive(Debug, thiserror::Error)]
 #[error("{count} {}", if *count == 1 { "thing needs attention" } else { "things need attention" })]
 struct NeedsAttention {
@@ -125,10 +125,10 @@ fn screen(status: &Status, output: &Output) -> String {
         texts.iter().map(|text| format!("\n  {} {text}", output.paint(paint, "●"))).collect::<String>()
     };
     if !status.remarks.is_empty() {
-        parts.push(format!("{}{}", output.bold("Not known"), listed(&status.remarks, Paint::Dim)));
+        parts.push(format!("{}{}", output.bold("Unknown"), listed(&status.remarks, Paint::Dim)));
     }
-    parts.push(match status.is_well {
-        true => output.paint(Paint::Green, "all is well"),
+    parts.push(match status.is_healthy {
+        true => output.paint(Paint::Green, "everything is healthy"),
         false => format!("{}{}", output.bold("Needs attention"), listed(&status.attention, Paint::Red)),
     });
     parts.join("\n\n")
@@ -171,8 +171,8 @@ fn cassandra(cassandra: &Cassandra) -> (String, Option<Table>) {
             or_dash(&node.version),
         ]);
     }
-    let up = cassandra.nodes.iter().filter(|node| node.is_well()).count();
-    (format!("{up} of {} nodes well", cassandra.nodes.len()), Some(table))
+    let up = cassandra.nodes.iter().filter(|node| node.is_healthy()).count();
+    (format!("{up} of {} nodes healthy", cassandra.nodes.len()), Some(table))
 }
 
 fn schema(schema: &Schema) -> (String, Option<Table>) {
@@ -227,16 +227,16 @@ mod tests {
     use crate::output::ColorChoice;
 
     #[test]
-    fn an_away_kafka_is_one_line_and_the_rest_is_there() {
-        let mut status = crate::observe::status::tests::well();
+    fn an_unreachable_kafka_is_one_line_and_does_not_hide_the_rest() {
+        let mut status = crate::observe::status::tests::healthy();
         let output = Output::new(ColorChoice::Never, false);
-        assert!(screen(&status, &output).ends_with("all is well"));
+        assert!(screen(&status, &output).ends_with("everything is healthy"));
         status.kafka = Section::unknown_because("no Kafka broker answers (start one)");
         status.attention = vec!["no Kafka broker answers (start one)".into()];
-        status.is_well = false;
+        status.is_healthy = false;
         let text = screen(&status, &output);
         assert!(text.contains("Kafka  unknown: no Kafka broker answers (start one)\n"), "{text}");
-        assert!(text.contains("1 of 1 nodes well") && text.contains("127.0.0.1:9042"), "{text}");
+        assert!(text.contains("1 of 1 nodes healthy") && text.contains("127.0.0.1:9042"), "{text}");
         assert!(text.ends_with("Needs attention\n  ● no Kafka broker answers (start one)"), "{text}");
         assert!(!text.contains('\x1b'), "{text}");
     }

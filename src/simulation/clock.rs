@@ -15,7 +15,7 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The moment of a reading in `round` (from 0), in milliseconds since the epoch.
+    /// The timestamp of a reading in `round` (from 0), in milliseconds since the epoch.
     pub fn at(&self, round: u64) -> i64 {
         match self {
             Clock::Wall => now(),

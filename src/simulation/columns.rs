@@ -1,4 +1,4 @@
-//! Which column of a CSV recording is which field of a reading, as `--map`, `--set` and `--unit` say it.
+//! Which column of a CSV recording is which field of a reading, from `--map`, `--set` and `--unit`.
 
 use csv::StringRecord;
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use crate::error::UsageError;
 use crate::reading::{LEGACY_MISSING, Metric, Reading};
 use crate::time;
 
-/// What the user said about the columns.
+/// What the user specified about the columns.
 #[derive(Debug, Clone, Default)]
 pub struct Mapping {
     /// (column, field) pairs of `--map`.
@@ -44,7 +44,7 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// True where nothing was said about columns.
+    /// Whether nothing was specified about columns.
     pub fn is_empty(&self) -> bool {
         self.map.is_empty() && self.location.is_none() && self.device_type.is_none() && self.sensor.is_none()
     }
@@ -111,7 +111,7 @@ impl Layout {
             Err(UsageError::new(format!("the recording has no {name} (it has: {}; {remedy})", known())))
         };
         if !has(&Field::Timestamp) {
-            return missing("recorded_timestamp", "say which column it is: --map COLUMN=recorded_timestamp");
+            return missing("recorded_timestamp", "name its column: --map COLUMN=recorded_timestamp");
         }
         if !has(&Field::Location) && mapping.location.is_none() {
             return missing("location", "--map COLUMN=location or --set location=NAME");
@@ -139,7 +139,7 @@ impl Layout {
             match field {
                 Field::Timestamp => {
                     reading.recorded_at = time::recorded(cell).ok_or_else(|| {
-                        format!("column {column:?}: {cell:?} is no timestamp (2013-12-02 21:15:00, RFC 3339, or epoch)")
+                        format!("column {column:?}: {cell:?} is not a timestamp (such as 2013-12-02 21:15:00, RFC 3339, or epoch)")
                     })?;
                 }
                 Field::Location if !missing => reading.location = cell.to_owned().into(),
@@ -197,8 +197,8 @@ fn boolean(column: &str, cell: &str) -> Result<bool, String> {
 }
 
 fn number(column: &str, cell: &str, conversion: Option<&Conversion>) -> Result<f32, String> {
-    let value: f64 = cell.parse().map_err(|_| format!("column {column:?}: {cell:?} is no number"))?;
-    // The sentinel means "missing" in whatever unit the recording is: it must stay what it is.
+    let value: f64 = cell.parse().map_err(|_| format!("column {column:?}: {cell:?} is not a number"))?;
+    // The sentinel means "missing" in any unit, so it is not converted.
     let converted = match conversion {
         Some(conversion) if value != LEGACY_MISSING => conversion.convert(value),
         _ => value,
@@ -221,7 +221,7 @@ fn set(reading: &mut Reading<'static>, metric: &Metric, value: f32) {
 /// Namespace of sensor ids derived from names.
 const NAMESPACE: Uuid = Uuid::from_u128(0x3b1f_6c0a_8f6e_4d53_a1c7_0d2e_94b8_5f66);
 
-/// The id as given, or one derived from the given name, or else from the group: the same every time.
+/// The given id, or one derived from the given name, or else from the group; always the same for the same input.
 pub fn sensor_id(given: Option<&str>, location: &str, device_type: &str) -> Uuid {
     match given {
         Some(text) => Uuid::parse_str(text).unwrap_or_else(|_| {
@@ -287,8 +287,8 @@ mod tests {
         assert_eq!(reading.other_metrics, [("vibration".into(), 1.5)]);
         assert_eq!(reading.motion_detected, Some(true));
         for (cells, word) in [
-            (["soon", "1", "1"], "no timestamp"),
-            (["0", "x", "1"], "no number"),
+            (["soon", "1", "1"], "not a timestamp"),
+            (["0", "x", "1"], "not a number"),
             (["0", "1e60", "1"], "out of range"),
             (["0", "1", "maybe"], "neither true nor false"),
         ] {

@@ -1,7 +1,7 @@
-//! What became of the messages: acknowledged or failed, how long it took, and the ledger of the acknowledged.
+//! The outcome of each message: acknowledged or failed, its latency, and the ledger of the acknowledged.
 //!
-//! Runs on the producer's thread, once a message, while the sender runs on another: counters are atomic, the rest
-//! sits behind a lock that only the producer's thread takes while messages flow.
+//! Runs on the producer's thread, once per message, while the sender runs on another: counters are atomic, the rest is
+//! behind a lock that only the producer's thread takes while messages flow.
 
 use std::io;
 use std::path::PathBuf;
@@ -23,9 +23,9 @@ pub struct Tally {
     pub failed: AtomicU64,
 }
 
-/// The ledger could not be written: the run cannot keep its promise and stops.
+/// The ledger could not be written, so the run stops.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the ledger {path:?} (free some disk space, or name another file)")]
+#[error("cannot write the ledger {path:?} (free disk space, or name another file)")]
 pub struct LedgerError {
     path: PathBuf,
     source: io::Error,
@@ -37,7 +37,7 @@ impl LedgerError {
     }
 }
 
-/// Delivery latencies: from the moment the message was queued until its acknowledgement was seen.
+/// Delivery latencies: from queueing the message until its acknowledgement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
 pub struct Latency {
     pub p50_ms: f64,
@@ -49,10 +49,10 @@ pub struct Latency {
 #[derive(Debug)]
 pub struct Deliveries {
     begin: Instant,
-    /// Set where the sender must stop: the ledger is broken, or Kafka denies the messages.
+    /// Set if the sender must stop: the ledger cannot be written, or Kafka denies the messages.
     broken: AtomicBool,
     detail: Mutex<Detail>,
-    /// Notes of messages under way; only with a ledger. Without one, a message's tag is its time of sending.
+    /// Notes of messages in flight; only with a ledger. Without one, a message's tag is its sending time.
     pending: Option<Mutex<Pending>>,
 }
 
@@ -120,7 +120,7 @@ impl Deliveries {
                 tally.failed.fetch_add(1, Relaxed);
                 let denied = crate::kafka::denied_delivery(&error);
                 if denied.is_some() {
-                    // The next one will be denied as well.
+                    // The next message will be denied as well.
                     self.broken.store(true, Relaxed);
                 }
                 detail
@@ -130,16 +130,16 @@ impl Deliveries {
         }
     }
 
-    /// True once the run cannot go on.
+    /// Whether the run has to stop.
     pub fn is_broken(&self) -> bool {
         self.broken.load(Relaxed)
     }
 
-    /// Makes the ledger durable. Call after the last delivery.
+    /// Makes the ledger durable. Call it after the last delivery.
     pub fn finish(&self) -> Result<(), LedgerError> {
         let mut detail = lock(&self.detail);
         if let Some(error) = detail.ledger_error.take() {
-            // What is still buffered would fail the same way, and again when dropped.
+            // Buffered lines would fail the same way, and again on drop.
             return Err(error);
         }
         match &mut detail.ledger {
@@ -163,7 +163,7 @@ impl Deliveries {
     }
 }
 
-/// Notes by tag. Bounded by the producer's queue: each leaves with its delivery.
+/// Notes by tag. Bounded by the producer's queue: each is removed by its delivery.
 #[derive(Debug, Default)]
 struct Pending {
     notes: Vec<(u64, Note)>,
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_breaks_the_run_and_says_so() {
+    fn a_full_disk_stops_the_run_and_is_reported() {
         let deliveries = Deliveries::new(Some(Ledger::open("/dev/full".as_ref()).unwrap()));
         let tally = Tally::default();
         for offset in 0..2000 {

@@ -1,6 +1,6 @@
-//! What goes wrong between a sensor and the topic: readings that come late, swapped, twice, with values missing, or
-//! broken. Probabilities are per reading and independent; an injected extreme is never hidden or broken, so that it
-//! stays the ground truth.
+//! Faults between a sensor and the topic: readings that arrive late, out of order, twice, with missing values, or
+//! malformed. Probabilities are per reading and independent. An injected extreme is never removed or malformed, because
+//! it is the ground truth.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use crate::reading::{LEGACY_MISSING, Reading};
 /// Probabilities, each from 0 to 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Disorder {
-    /// The reading was taken minutes to hours before its neighbours.
+    /// The reading was taken minutes to hours before those sent next to it.
     pub late: f64,
-    /// The message is overtaken by some of those after it.
+    /// Some later messages are sent before it.
     pub out_of_order: f64,
     /// One measured value is absent, null, or the legacy -999.0.
     pub missing: f64,
-    /// The same message comes again a little later.
+    /// The same message is sent again a little later.
     pub duplicate: f64,
     /// The message can never be stored.
     pub malformed: f64,
 }
 
-/// How a message is broken. Each is a reason to refuse it for good.
+/// How a message is malformed. Each kind is a reason to reject the message permanently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformation {
     Truncated,
@@ -51,7 +51,7 @@ impl Malformation {
         }
     }
 
-    /// Breaks the encoded message in `payload`, which must be one JSON object.
+    /// Makes the encoded message in `payload`, which must be one JSON object, malformed.
     pub fn apply(self, payload: &mut Vec<u8>) {
         match self {
             Self::Truncated => payload.truncate(payload.len() * 2 / 3),
@@ -91,11 +91,11 @@ fn replace_value(payload: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     }
 }
 
-/// How long `sensor`'s late readings have been on their way: from a minute to six hours, the same for all of them.
+/// By how much `sensor`'s late readings are late: from a minute to six hours, the same for all of them.
 ///
-/// Constant per sensor and odd in milliseconds: two late readings of a sensor then differ as their moments did, and
-/// none falls on a punctual one of the simulated fleet, whose moments are even. So every late reading is a row of
-/// its own, and counts stay exact.
+/// Constant per sensor and odd in milliseconds: so two late readings of a sensor keep their distance, and none has the
+/// timestamp of a punctual one of the simulated fleet, whose timestamps are even. Every late reading is a row of its
+/// own, and counts stay exact.
 pub fn lateness(sensor: Uuid) -> Duration {
     const SPAN: u64 = 6 * 3_600_000 - 60_000;
     let (_, low) = sensor.as_u64_pair();
@@ -105,10 +105,10 @@ pub fn lateness(sensor: Uuid) -> Duration {
 /// How a value was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
-    /// Nothing was measured that could be lost.
+    /// The reading has no value to lose.
     Nothing,
     Absent,
-    /// To be said as `"name":null`.
+    /// Encoded as `"name":null`.
     Null(&'static str),
     Sentinel,
 }
@@ -140,7 +140,7 @@ pub fn lose_value(reading: &mut Reading<'_>, rng: &mut ChaCha8Rng) -> Lost {
             Lost::Null(name)
         }
         _ => {
-            // The legacy sentinel is a small integer: no digit is lost.
+            // The legacy sentinel is a small integer, exact in f32.
             **value = Some(LEGACY_MISSING as f32);
             Lost::Sentinel
         }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn each_malformation_breaks_what_it_says() {
+    fn each_malformation_makes_the_message_malformed_as_named() {
         let json = |kind| serde_json::from_slice::<Value>(&broken(kind));
         assert!(json(Malformation::Truncated).is_err());
         assert!(json(Malformation::NotJson).is_err());
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn every_malformation_is_refused_on_the_way_in_and_the_whole_message_is_not() {
+    fn every_malformation_is_rejected_by_the_decoder_and_the_intact_message_is_accepted() {
         use std::time::Duration;
 
         use crate::reading::decode::{DecodeLimits, decode};

@@ -17,7 +17,7 @@ use crate::reading::Reading;
 pub struct FleetPlan {
     pub seed: u64,
     pub sensors: usize,
-    /// Called `plant-1`, `plant-2`…
+    /// Number of locations, named `plant-1`, `plant-2`…
     pub locations: usize,
     pub device_types: Vec<&'static DeviceType>,
     pub clock: Clock,
@@ -60,7 +60,7 @@ struct Sensor {
     id: Uuid,
     location: usize,
     device_type: &'static DeviceType,
-    /// Minutes by which its day is shifted.
+    /// Minutes by which its daily cycle is shifted.
     shift: u16,
     last: i64,
     states: [State; MAX_SIGNALS],
@@ -78,7 +78,7 @@ pub struct Fleet<'n> {
     moment: Moment,
     next: usize,
     round: u64,
-    /// How far the readings' own time had to run ahead of the clock.
+    /// How far the readings' timestamps ran ahead of the clock.
     pub ahead: Duration,
 }
 
@@ -105,8 +105,8 @@ impl<'n> Fleet<'n> {
     pub fn read_into(&mut self, reading: &mut Reading<'n>) -> Option<Extreme> {
         let sensor = &mut self.sensors[self.next];
         let clock = self.clock.at(self.round);
-        // A sensor's moments are unique and even. Unique, because two readings of one sensor at one moment are one
-        // row; even, because a late reading is moved by an odd number of milliseconds and so meets none of these.
+        // A sensor's timestamps are unique and even. Unique, because two readings of one sensor with one timestamp are
+        // one row; even, because a late reading is shifted by an odd number of milliseconds and so collides with none.
         let at = (clock & !1).max(sensor.last.saturating_add(2));
         sensor.last = at;
         if let Ok(ahead @ 1..) = u64::try_from(at - clock) {

@@ -1,8 +1,7 @@
-//! Where simulated readings come from and how they are sent. In the order the data flows: [`fleet`] (sensors) and
+//! Simulated readings, and how they are sent. In the order the data flows: [`fleet`] (sensors, with the [`clock`]) and
 //! [`signals`] (what they measure) or [`recording`] (readings from a file, with [`columns`] and [`units`]), then
-//! [`disorder`] (what goes wrong on the way), [`stream`] (readings become messages), [`pace`] (when each is due),
-//! [`run`] (sending and the report), [`deliveries`] and [`ledger`] (what the broker acknowledged).
-//! Nothing here prints.
+//! [`disorder`] (faults on the way), [`stream`] (readings become messages), [`pace`] (when each is due), [`run`] (sends
+//! a [`plan`]), [`deliveries`] (what the broker acknowledged) and [`report`]. Nothing here prints.
 
 pub mod clock;
 pub mod columns;
@@ -10,7 +9,9 @@ pub mod deliveries;
 pub mod disorder;
 pub mod fleet;
 pub mod pace;
+pub mod plan;
 pub mod recording;
+pub mod report;
 pub mod run;
 pub mod signals;
 pub mod stream;
@@ -18,4 +19,6 @@ pub mod units;
 
 pub use disorder::Disorder;
 pub use fleet::FleetPlan;
-pub use run::{Limit, Plan, Report, Target, run};
+pub use plan::{Feed, Limit, Plan, Target};
+pub use report::Report;
+pub use run::run;

@@ -1,11 +1,11 @@
-//! When each message is due: on an absolute schedule, so that late wake-ups are caught up with and never add up.
+//! When each message is due: on an absolute schedule, so that late wake-ups are made up for and do not accumulate.
 
 use std::time::{Duration, Instant};
 
 /// How fast to send.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// As fast as the broker takes them.
+    /// As fast as the broker accepts them.
     Unbounded,
     /// Messages per second.
     Rate(f64),
@@ -13,25 +13,24 @@ pub enum Pace {
     Recorded { speed: f64 },
 }
 
-/// A backlog longer than this (after a stall of the broker or a suspended machine) is given up rather than sent in
-/// one burst.
+/// A longer backlog (after a stall of the broker or a suspended machine) is skipped instead of sent in one burst.
 pub const MAX_BACKLOG: Duration = Duration::from_secs(5);
 
-/// A recording may claim any moment, and a rate be next to nothing: a wait of more than this is this long.
+/// Longest wait: a recording may have any timestamp, and a rate may be close to zero.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).map_or(LONGEST, |wait| wait.min(LONGEST))
 }
 
-/// The schedule of one run. It knows no clock: the caller says what time it is.
+/// The schedule of one run. It has no clock: the caller passes the time.
 #[derive(Debug)]
 pub struct Schedule {
     pace: Pace,
     begin: Instant,
-    /// The first reading's own moment, for [`Pace::Recorded`].
+    /// The first reading's timestamp, for [`Pace::Recorded`].
     first: Option<i64>,
-    /// Time given up after stalls.
+    /// Time skipped after stalls.
     pub given_up: Duration,
 }
 
@@ -40,7 +39,7 @@ impl Schedule {
         Self { pace, begin, first: None, given_up: Duration::ZERO }
     }
 
-    /// How long from `now` until message `number` (from 0) may be sent; zero where it is due.
+    /// How long from `now` until message `number` (from 0) may be sent; zero if it is due.
     pub fn wait(&mut self, number: u64, now: Instant) -> Duration {
         match self.pace {
             Pace::Rate(rate) => self.until(seconds(number as f64 / rate), now),
@@ -48,11 +47,11 @@ impl Schedule {
         }
     }
 
-    /// The same for a reading taken at `recorded_at` (milliseconds since the epoch), where the pace is its own.
+    /// The same for a reading taken at `recorded_at` (milliseconds since the epoch), with the pace [`Pace::Recorded`].
     pub fn wait_for_reading(&mut self, recorded_at: i64, now: Instant) -> Duration {
         let Pace::Recorded { speed } = self.pace else { return Duration::ZERO };
         let first = *self.first.get_or_insert(recorded_at);
-        // A recording may step back in time: such a reading is due at once.
+        // A recording may go back in time: such a reading is due at once.
         let millis = u64::try_from(recorded_at.saturating_sub(first)).unwrap_or(0);
         self.until(seconds(millis as f64 / 1000.0 / speed), now)
     }
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_stall_is_not_caught_up_in_one_burst() {
+    fn a_long_stall_is_not_made_up_for_in_one_burst() {
         let begin = Instant::now();
         let mut schedule = Schedule::new(Pace::Rate(100.0), begin);
         let now = begin + Duration::from_secs(3600);
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recording_keeps_its_own_gaps_made_shorter() {
+    fn a_recording_keeps_its_gaps_divided_by_the_speed() {
         let begin = Instant::now();
         let mut schedule = Schedule::new(Pace::Recorded { speed: 60.0 }, begin);
         assert!(schedule.wait_for_reading(1_000_000, begin).is_zero());
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_no_clock_can_hold_is_a_long_one() {
+    fn a_wait_beyond_the_clocks_range_is_limited() {
         let begin = Instant::now();
         let mut recorded = Schedule::new(Pace::Recorded { speed: 1e-6 }, begin);
         assert!(recorded.wait_for_reading(0, begin).is_zero());

@@ -1,107 +1,33 @@
-//! One run: take messages from the stream when they are due, hand them to Kafka or stdout, wait for the last
-//! acknowledgement, report. A full queue slows the run; nothing that was taken is dropped.
+//! One run: takes messages from the stream when they are due, sends them to Kafka or stdout, waits for the last
+//! acknowledgement and reports. A full queue slows the run down; no message that was taken is dropped.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
-use super::deliveries::{Deliveries, Latency, LedgerError, Tally};
-use super::disorder::Disorder;
-use super::fleet::{Fleet, FleetPlan};
-use super::pace::{Pace, Schedule};
-use super::recording::{Recording, RecordingPlan};
+use super::deliveries::{Deliveries, LedgerError, Tally};
+use super::fleet::Fleet;
+use super::pace::Schedule;
+use super::plan::{Feed, Plan, Target};
+use super::recording::Recording;
+use super::report::Report;
 use super::stream::{Counts, Message, Source, Stream};
 use crate::audit::ledger::Ledger;
-use crate::config::KafkaConfig;
 use crate::kafka::producer::{DELIVERY_TIMEOUT, Delivery, Offer, Producer};
 use crate::kafka::topics;
-use crate::output::{Output, closed};
+use crate::output::closed;
 use crate::shutdown::Shutdown;
 
-/// What to send.
-#[derive(Debug, Clone)]
-pub enum Feed {
-    Fleet(FleetPlan),
-    Recording(RecordingPlan),
-}
-
-/// When to stop, whichever comes first; a recording also stops at its end.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Limit {
-    pub count: Option<u64>,
-    pub duration: Option<Duration>,
-}
-
-/// A whole run.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    pub feed: Feed,
-    pub disorder: Disorder,
-    /// Seeds the disorder.
-    pub seed: u64,
-    pub pace: Pace,
-    pub limit: Limit,
-    /// Where to append what the broker acknowledged.
-    pub ledger: Option<PathBuf>,
-}
-
-impl Plan {
-    /// True where the run ends by itself.
-    pub fn is_bounded(&self) -> bool {
-        self.limit.count.is_some() || self.limit.duration.is_some() || matches!(self.feed, Feed::Recording(_))
-    }
-}
-
-/// Where messages go.
-#[derive(Debug, Clone)]
-pub enum Target {
-    /// The topic of the configuration.
-    Kafka(Box<KafkaConfig>),
-    /// One line a message.
-    Stdout(Output),
-}
-
-/// What a run did.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Report {
-    #[serde(flatten)]
-    pub counts: Counts,
-    pub acknowledged: u64,
-    pub failed: u64,
-    pub first_error: Option<String>,
-    /// Lines of a recording that are no readings.
-    pub bad_lines: u64,
-    /// Columns of a recording that were not sent.
-    pub ignored_columns: Vec<String>,
-    /// From the first message until the last was queued, and until the last was acknowledged, in seconds.
-    pub sending_seconds: f64,
-    pub elapsed_seconds: f64,
-    /// Messages sent per second of sending, and acknowledged per second of the whole.
-    pub rate: f64,
-    pub acknowledged_rate: f64,
-    /// `None` where nothing was acknowledged.
-    pub latency: Option<Latency>,
-    /// Seconds of schedule given up after stalls.
-    pub given_up_seconds: f64,
-    /// How far the readings' own time ran ahead of the clock, in seconds, because there are too few sensors.
-    pub ahead_seconds: f64,
-    /// Stopped by a signal before its end.
-    pub interrupted: bool,
-}
-
-/// Waiting ends at least this often to see whether to stop.
+/// Longest wait before checking again whether to stop.
 const SLICE: Duration = Duration::from_millis(100);
-/// Sleeping for less is not worth the wake-up: what comes due meanwhile is sent in one go, still on schedule.
+/// Shortest sleep: messages that become due meanwhile are sent together, still on schedule.
 const TICK: Duration = Duration::from_millis(2);
 /// How long a stopped run waits for acknowledgements.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs `plan` to its end, or until shutdown is requested. Fails before anything is sent where the topic does not
-/// exist or nobody answers; failed deliveries are in the report.
+/// Runs `plan` to its end, or until shutdown is requested. Fails before anything is sent if the topic does not exist or
+/// no broker answers; failed deliveries are in the report.
 pub async fn run(
     plan: Plan,
     target: Target,
@@ -114,7 +40,7 @@ pub async fn run(
             () = shutdown.requested() => return Err(crate::error::Interrupted.into()),
         }
     }
-    tokio::task::spawn_blocking(move || Run::prepare(&plan, target, tally, shutdown)?.go(&plan)).await?
+    tokio::task::spawn_blocking(move || Run::prepare(&plan, target, tally, shutdown)?.execute(&plan)).await?
 }
 
 enum Sink<F: Fn(Delivery) + Send + Sync + 'static> {
@@ -155,7 +81,7 @@ impl Run<fn(Delivery)> {
 }
 
 impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
-    fn go(mut self, plan: &Plan) -> anyhow::Result<Report> {
+    fn execute(mut self, plan: &Plan) -> anyhow::Result<Report> {
         let names = match &plan.feed {
             Feed::Fleet(fleet) => fleet.location_names(),
             Feed::Recording(_) => Vec::new(),
@@ -167,7 +93,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
         let mut stream = Stream::new(source, plan.disorder, plan.seed);
         let begin = Instant::now();
         let mut schedule = Schedule::new(plan.pace, begin);
-        // A bad line of a recording ends the run, but not before what was sent is acknowledged and on record.
+        // A bad line of a recording ends the run, but only after what was sent is acknowledged and in the ledger.
         let sent = self.send_all(plan, &mut stream, &mut schedule, begin);
         let sending = begin.elapsed();
         let stopped = self.shutdown.is_requested();
@@ -178,7 +104,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
         Ok(Report { interrupted: report.interrupted || (stopped && !ended), ..report })
     }
 
-    /// `true` where the plan's end was reached.
+    /// `true` if the plan's end was reached.
     fn send_all(
         &mut self,
         plan: &Plan,
@@ -186,8 +112,8 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
         schedule: &mut Schedule,
         begin: Instant,
     ) -> anyhow::Result<bool> {
-        let total = total(plan);
-        // Past the duration, what fell due before its end is still sent, if the broker keeps up at all.
+        let total = plan.total();
+        // Messages that were due before the end of the duration are still sent, if the broker keeps up.
         let grace = if total == u64::MAX { Duration::ZERO } else { Duration::from_millis(250) };
         let deadline =
             plan.limit.duration.and_then(|duration| begin.checked_add(duration.saturating_add(grace)));
@@ -200,7 +126,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
             if !wait.is_zero() && !self.pause(wait, deadline)? {
                 return Ok(deadline.is_some_and(|deadline| Instant::now() >= deadline));
             }
-            // Asking takes a lock: not for each of the messages that are sent in one go.
+            // The check takes a lock, so it is not made for each message.
             if self.counts.sent.is_multiple_of(64) && self.must_stop() {
                 return Ok(false);
             }
@@ -222,7 +148,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
         self.shutdown.is_requested() || self.deliveries.is_broken()
     }
 
-    /// Sleeps until a message is due. `false` where the run must stop, or its time is over, instead.
+    /// Sleeps until a message is due. `false` if the run must stop or its time is over.
     fn pause(&mut self, wait: Duration, deadline: Option<Instant>) -> anyhow::Result<bool> {
         if let Sink::Stdout(out) = &mut self.sink {
             closed(out.flush())?;
@@ -240,7 +166,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
         }
     }
 
-    /// Hands over one message, waiting for room as long as it takes. `false` where the run must stop instead.
+    /// Sends one message; waits while the queue is full. `false` if the run must stop.
     fn send(&mut self, message: &Message) -> anyhow::Result<bool> {
         let producer = match &mut self.sink {
             Sink::Stdout(out) => {
@@ -280,7 +206,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
             if self.shutdown.is_requested() {
                 stop_by.get_or_insert_with(|| Instant::now() + STOP_TIMEOUT);
             }
-            // The library reports what it cannot deliver in time; the second limit is for one that does not.
+            // librdkafka reports what it cannot deliver in time; the second limit is in case it does not.
             let overdue = begin.elapsed() > DELIVERY_TIMEOUT + STOP_TIMEOUT;
             if overdue || stop_by.is_some_and(|stop_by| Instant::now() >= stop_by) {
                 producer.abandon();
@@ -290,7 +216,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
         Ok(self.deliveries.finish()?)
     }
 
-    /// Why the first message that failed did; where the producer has ended, why it has.
+    /// Why the first message failed; if the producer has ended, why it ended.
     fn first_error(&self) -> Option<String> {
         let first = self.deliveries.first_error()?;
         let end = match &self.sink {
@@ -332,21 +258,17 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Run<F> {
     }
 }
 
-/// How many messages the plan sends at most: at a rate, a duration is a number of messages too.
-fn total(plan: &Plan) -> u64 {
-    let by_time = match (plan.pace, plan.limit.duration) {
-        (Pace::Rate(rate), Some(duration)) => (rate * duration.as_secs_f64()).round() as u64,
-        _ => u64::MAX,
-    };
-    plan.limit.count.unwrap_or(u64::MAX).min(by_time)
-}
-
 #[cfg(test)]
 mod tests {
     use rdkafka::mocking::MockCluster;
 
     use super::*;
+    use crate::config::KafkaConfig;
     use crate::error::OutputClosed;
+    use crate::simulation::disorder::Disorder;
+    use crate::simulation::fleet::FleetPlan;
+    use crate::simulation::pace::Pace;
+    use crate::simulation::plan::Limit;
 
     fn plan(pace: Pace, limit: Limit) -> Plan {
         Plan {
@@ -372,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_run_sends_what_was_asked_and_the_ledger_holds_all_of_it() {
+    async fn a_run_sends_what_was_requested_and_the_ledger_has_all_of_it() {
         let (_cluster, target) = broker();
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("ledger");
@@ -390,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stopped_run_still_delivers_what_it_took_and_says_that_it_was_stopped() {
+    async fn a_stopped_run_still_delivers_what_it_took_and_reports_that_it_was_stopped() {
         let (_cluster, target) = broker();
         let limit = Limit { count: Some(1_000_000), duration: None };
         let (tally, shutdown) = (Arc::new(Tally::default()), Shutdown::new());
@@ -419,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_topic_is_said_before_anything_is_sent() {
+    async fn a_missing_topic_is_reported_before_anything_is_sent() {
         let (_cluster, mut target) = broker();
         if let Target::Kafka(config) = &mut target {
             config.topic = "reading".into();
@@ -432,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_went_away_is_no_failure() {
+    fn a_reader_that_closed_the_pipe_is_not_a_failure() {
         let broken = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         assert!(closed::<()>(Err(broken)).unwrap_err().is::<OutputClosed>());
     }

@@ -1,10 +1,10 @@
 //! What each device type measures and how its values move: a daily cycle, autocorrelated noise (AR(1)), a slow
-//! drift, and light and motion that follow the hour. The numbers are those of ordinary buildings and yards; they
-//! are meant to look right to a person and to give analytics something to find, not to model physics.
+//! drift, and light and motion that follow the hour. The numbers are typical of buildings and yards: they
+//! look plausible and give analytics something to find, but do not model physics.
 
 use std::f32::consts::TAU;
 
-/// The most signals that any device type has, motion aside.
+/// Maximum number of signals of a device type, without motion.
 pub const MAX_SIGNALS: usize = 6;
 
 const MINUTES: usize = 24 * 60;
@@ -40,11 +40,11 @@ impl Field {
 enum Shape {
     /// A sine with its peak at this hour (UTC, shifted a little per sensor).
     Daily { peak: u16 },
-    /// Nothing at night, `base` at noon.
+    /// 0 at night, `base` at noon.
     Daylight,
     /// A tenth of `base` outside working hours.
     Working,
-    /// Falls a little each day and starts again with a new battery.
+    /// Falls a little each day and restarts with a new battery.
     Battery,
 }
 

@@ -1,4 +1,4 @@
-//! Readings become messages: from the fleet or a recording, through the disorder, encoded, in the order of sending.
+//! Readings become messages: from the fleet or a recording, with disorder, encoded, in sending order.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -22,7 +22,7 @@ pub enum Source<'n> {
     Recording(Box<Recording>),
 }
 
-/// What is known of a message beside its bytes.
+/// What is known about a message in addition to its bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Note {
     pub sensor: Uuid,
@@ -37,7 +37,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// What the ledger keeps of it.
+    /// The part that the ledger keeps.
     pub fn acknowledged(&self) -> Acknowledged<'_> {
         Acknowledged {
             sensor: self.sensor,
@@ -62,8 +62,8 @@ pub struct Message {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     pub sent: u64,
-    /// Readings that can be stored: all but the duplicates and the malformed. Of a simulated fleet each is a row of
-    /// its own; a recording may hold several of one sensor and moment.
+    /// Readings that can be stored: all but the duplicates and the malformed. From a simulated fleet each is a row of
+    /// its own; a recording may have several with one sensor and timestamp.
     pub readings: u64,
     pub extremes: u64,
     pub late: u64,
@@ -86,7 +86,7 @@ impl Counts {
     }
 }
 
-/// A message held back until `due` others have been sent; ordered so that a heap gives the earliest first.
+/// A message delayed until `due` others have been sent; ordered so that a heap returns the earliest first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Held {
     due: u64,
@@ -94,10 +94,10 @@ struct Held {
     slot: usize,
 }
 
-/// The most messages that overtake one that is held back.
+/// Maximum number of messages sent before a delayed one.
 const MAX_WINDOW: u64 = 4096;
 
-/// An endless (fleet) or finite (recording) row of messages.
+/// An endless (fleet) or finite (recording) sequence of messages.
 #[derive(Debug)]
 pub struct Stream<'n> {
     source: Source<'n>,
@@ -115,10 +115,10 @@ pub struct Stream<'n> {
 
 impl<'n> Stream<'n> {
     pub fn new(source: Source<'n>, disorder: Disorder, seed: u64) -> Self {
-        // Its own stream of numbers, so that the fleet measures the same with and without disorder.
+        // A random stream of its own, so that the fleet measures the same with and without disorder.
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(1);
-        // Two rounds of a fleet: enough for a sensor's reading to be overtaken by its own next one.
+        // Two rounds of a fleet: enough for a sensor's next reading to be sent before this one.
         let window = match &source {
             Source::Fleet(fleet) => (2 * fleet.len() as u64).clamp(2, MAX_WINDOW),
             Source::Recording(_) => 64,
@@ -138,7 +138,7 @@ impl<'n> Stream<'n> {
         }
     }
 
-    /// The source, for what it knows beyond its readings.
+    /// The source, for what it knows in addition to its readings.
     pub fn source(&self) -> &Source<'n> {
         &self.source
     }
@@ -178,7 +178,7 @@ impl<'n> Stream<'n> {
         }
     }
 
-    /// Makes `self.message` of `self.reading`, with what goes wrong inside a message.
+    /// Makes `self.message` from `self.reading`, with the faults inside a message.
     fn compose(&mut self, extreme: Option<Extreme>) {
         let mut note = Note { extreme, ..Note::default() };
         note.late = self.happens(self.disorder.late);
@@ -211,7 +211,7 @@ impl<'n> Stream<'n> {
     }
 
     fn happens(&mut self, probability: f64) -> bool {
-        // No number is drawn for what never happens: one flag does not change what another one does.
+        // No number is drawn for a probability of 0, so that one flag does not change the effect of another.
         probability > 0.0 && self.rng.random::<f64>() < probability
     }
 
@@ -229,7 +229,7 @@ impl<'n> Stream<'n> {
         self.held.push(Reverse(Held { due, slot }));
     }
 
-    /// Gives the message that is due first, if any is held.
+    /// Returns the delayed message that is due first, if any.
     fn release(&mut self) -> Option<&Message> {
         let Reverse(Held { slot, .. }) = self.held.pop()?;
         std::mem::swap(&mut self.message, &mut self.slots[slot]);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_malformed_is_accepted_on_the_way_in_as_it_was_noted() {
+    fn a_message_that_is_not_malformed_is_decoded_as_noted() {
         use crate::reading::decode::{DecodeLimits, decode};
         let limits = DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: Duration::from_secs(3600) };
         let now = 1_767_225_600_000 + 86_400_000;
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn each_disorder_comes_as_often_as_asked() {
+    fn each_disorder_occurs_as_often_as_requested() {
         let (_, counts) = messages(ALL, 40_000);
         for (name, count) in [
             ("late", counts.late),
@@ -320,7 +320,7 @@ mod tests {
         );
     }
 
-    /// What an orderly thousand still has: the injected extremes.
+    /// The injected extremes, which are there without disorder too.
     fn counts_of(count: usize) -> Counts {
         let extremes =
             messages(Disorder::default(), count).0.iter().filter(|m| m.note.extreme.is_some()).count();

@@ -1,4 +1,4 @@
-//! Units that recordings come in, converted to those of the wire format: °C, %RH, hPa, lux, ppm.
+//! Units of recordings, converted to those of the wire format: °C, %RH, hPa, lux, ppm.
 
 use crate::error::UsageError;
 use crate::reading::{Metric, Reading};
@@ -59,7 +59,7 @@ impl Conversion {
         self.metric == *metric
     }
 
-    /// Converts the metric in a decoded reading; an error names the metric whose value no longer fits.
+    /// Converts the metric in a decoded reading; an error names the metric whose value overflows.
     pub fn apply(&self, reading: &mut Reading<'_>) -> Result<(), String> {
         let value = match self.metric {
             Metric::Temperature => &mut reading.temperature,
@@ -72,7 +72,7 @@ impl Conversion {
         if let Some(value) = value {
             let converted = self.convert(f64::from(*value)) as f32;
             if !converted.is_finite() {
-                return Err(format!("field {}: {value} is out of range once converted", self.metric));
+                return Err(format!("field {}: {value} is out of range after the conversion", self.metric));
             }
             *value = converted;
         }

@@ -53,7 +53,7 @@ fn recent(count: u128) -> impl Iterator<Item = (String, Vec<u8>)> {
 fn healthy_servers_are_well() -> anyhow::Result<()> {
     let lab = Lab::new("well")?;
     let status = json(&lab, 0, &["status"])?;
-    ensure!(status["is_well"] == true && attention(&status).is_empty(), "{status:#}");
+    ensure!(status["is_healthy"] == true && attention(&status).is_empty(), "{status:#}");
     let node = &status["cassandra"]["nodes"][0];
     ensure!(node["address"] == CASSANDRA && node["state"] == "normal" && node["answers"] == true, "{node}");
     ensure!(status["kafka"]["brokers"][0]["address"] == KAFKA, "{status:#}");
@@ -65,7 +65,7 @@ fn healthy_servers_are_well() -> anyhow::Result<()> {
     let local = status["local"].as_array().context("local")?;
     ensure!(local.len() >= 2 && local.iter().all(|server| server["state"] == "running"), "{local:?}");
     let screen = lab.ok(&["status"])?;
-    for text in ["1 of 1 nodes well", "is in order", KAFKA, "cassandra-1", "all is well"] {
+    for text in ["1 of 1 nodes healthy", "is in order", KAFKA, "cassandra-1", "everything is healthy"] {
         ensure!(screen.contains(text), "{text:?} is not in\n{screen}");
     }
     ensure!(!screen.contains('\x1b'), "colours on a pipe: {screen}");
@@ -94,7 +94,7 @@ fn a_lag_that_nobody_reads_is_told_until_it_is_read() -> anyhow::Result<()> {
     lab.send(recent(50))?;
     let status = json(&lab, 1, &["status"])?;
     let text = attention(&status);
-    ensure!(text.contains("50 messages wait") && text.contains("start `iotctl ingest`"), "{text}");
+    ensure!(text.contains("50 messages are waiting") && text.contains("start `iotctl ingest`"), "{text}");
     let group = &status["kafka"]["group"];
     ensure!(group["members"] == 0 && group["lag_messages"] == 50, "{group}");
     let seconds = group["lag_seconds"].as_f64().context("the age of the oldest message")?;
@@ -182,7 +182,7 @@ fn doctor_finds_replicas_beyond_the_nodes() -> anyhow::Result<()> {
     let doctor = json(&lab, 1, &["doctor"])?;
     let [verdict, found, remedy] = check(&doctor, "cassandra", "replication")?;
     ensure!(verdict == "failed", "{verdict}: {found}");
-    ensure!(found.contains("wants 3 replicas and the cluster has 1 nodes"), "{found}");
+    ensure!(found.contains("needs 3 replicas and the cluster has 1 nodes"), "{found}");
     ensure!(remedy.contains("ALTER KEYSPACE"), "{remedy}");
     Ok(())
 }

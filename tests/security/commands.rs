@@ -151,7 +151,7 @@ fn status_and_doctor_look_through_tls_and_passwords() -> anyhow::Result<()> {
     };
     // The reader may not ask for the nodes' views; that is said, and all else is there.
     let status = look(READER, "status")?;
-    ensure!(status["is_well"] == true, "{status:#}");
+    ensure!(status["is_healthy"] == true, "{status:#}");
     let node = &status["cassandra"]["nodes"][0];
     ensure!(node["address"] == servers::CASSANDRA && node["answers"] == true, "{status:#}");
     ensure!(

@@ -1,8 +1,7 @@
-//! The brokers: the topic, retention beside the group's lag, dead letters, encryption.
+//! The brokers: topics, partitions, retention compared with the group's lag, and dead letters.
 
-use super::machine::is_loopback;
-use super::{Check, Finding, failed, failed_by, ok, skipped, warning};
-use crate::config::{Config, KafkaConfig, SecurityProtocol};
+use super::{Check, Finding, encryption, failed, failed_by, ok, skipped, warning};
+use crate::config::{Config, KafkaConfig};
 use crate::kafka::retention::{Retention, retention};
 use crate::kafka::{Error, consumer_groups, topics};
 use crate::observe::status::kafka::{Group, Kafka, age};
@@ -12,15 +11,15 @@ const GROUP: &str = "kafka";
 
 pub async fn checks(config: &Config, status: &Status) -> Vec<Check> {
     let check = |name, finding| Check::new(GROUP, name, finding);
-    let encryption = check("encryption", encryption(&config.kafka));
-    let clock = check("clocks", skipped("a broker tells its time to no client"));
+    let encryption = check("encryption", encryption::of_kafka(&config.kafka));
+    let clock = check("clocks", skipped("brokers do not report their time to clients"));
     let kafka = match &status.kafka {
         Section::Known(kafka) => kafka,
         Section::Unknown { unknown } => {
-            let away = || skipped("Kafka does not answer");
+            let unreachable = || skipped("Kafka does not answer");
             let names = ["topics", "partitions", "messages lost", "retention", "dead letters"];
             let mut checks = vec![check("brokers", failed_by(unknown))];
-            checks.extend(names.map(|name| check(name, away())));
+            checks.extend(names.map(|name| check(name, unreachable())));
             checks.extend([clock, encryption]);
             return checks;
         }
@@ -57,7 +56,7 @@ fn brokers(kafka: &Kafka) -> String {
 }
 
 fn topics_of(kafka: &Kafka) -> Finding {
-    let mut ill: Vec<String> = Vec::new();
+    let mut unhealthy: Vec<String> = Vec::new();
     for topic in [&kafka.topic, &kafka.dead_letters] {
         if let Some(unknown) = &topic.unknown {
             return failed_by(unknown);
@@ -66,18 +65,24 @@ fn topics_of(kafka: &Kafka) -> Finding {
             return failed(format!("topic {} does not exist", topic.name), "run `iotctl schema apply`");
         }
         if !topic.leaderless.is_empty() {
-            ill.push(format!("{}: partitions {:?} have no leader", topic.name, topic.leaderless));
+            unhealthy.push(format!("{}: partitions {:?} have no leader", topic.name, topic.leaderless));
         }
         if !topic.under_replicated.is_empty() {
-            ill.push(format!("{}: partitions {:?} are under-replicated", topic.name, topic.under_replicated));
+            unhealthy.push(format!(
+                "{}: partitions {:?} are under-replicated",
+                topic.name, topic.under_replicated
+            ));
         }
     }
     let topic = &kafka.topic;
-    match (ill.is_empty(), topic.replicas) {
-        (false, _) => failed(ill.join("; "), "start the brokers that hold them, or see their logs"),
+    match (unhealthy.is_empty(), topic.replicas) {
+        (false, _) => failed(
+            unhealthy.join("; "),
+            "start the brokers that hold their replicas, or see the brokers' logs",
+        ),
         (true, 1) if kafka.brokers.len() > 1 => warning(
             format!("topic {} has 1 replica on {} brokers", topic.name, kafka.brokers.len()),
-            "reassign its partitions with 3 replicas, and set kafka.replication_factor",
+            "reassign its partitions to 3 replicas, and set kafka.replication_factor",
         ),
         (true, replicas) => {
             ok(format!("{} and {}, {replicas} replicas in sync", topic.name, kafka.dead_letters.name))
@@ -93,20 +98,20 @@ fn partitions(kafka: &Kafka, config: &KafkaConfig) -> Finding {
     if usize::try_from(config.partitions) != Ok(partitions) {
         return warning(
             format!("the topic has {partitions} partitions, and kafka.partitions is {}", config.partitions),
-            "set kafka.partitions to what there is, or alter the topic",
+            "set kafka.partitions to the actual number, or alter the topic",
         );
     }
     match kafka.group.members {
         Some(members) if members > partitions => warning(
             format!("group {} has {members} members for {partitions} partitions", kafka.group.name),
-            "the members beyond the partitions do nothing: stop them, or add partitions",
+            "members without a partition stay idle: stop them, or add partitions",
         ),
         Some(members) => ok(format!("{partitions} partitions, {members} members in {}", kafka.group.name)),
-        None => ok(format!("{partitions} partitions; the group's members may not be listed")),
+        None => ok(format!("{partitions} partitions; this user may not list the group's members")),
     }
 }
 
-/// Where the group is in a partition.
+/// The group's position in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Position {
     oldest: i64,
@@ -141,18 +146,18 @@ fn judge_lost(positions: &[Position]) -> Finding {
         }
     }
     match (lost, beyond, never) {
-        (0, 0, 0) => ok("the topic keeps everything that the group has not committed"),
+        (0, 0, 0) => ok("the topic still has everything that the group has not committed"),
         (0, 0, never) => warning(
-            format!("{never} messages were deleted in partitions that the group never committed"),
-            "if they were meant for it: send them again, raise the topic's retention, and keep an ingest running",
+            format!("{never} messages were deleted in partitions where the group has never committed"),
+            "if the group needed them, send them again; raise the topic's retention and keep an ingest running",
         ),
         (0, beyond, _) => failed(
-            format!("{beyond} partitions end before what the group has committed: the topic was made anew"),
+            format!("{beyond} partitions end before the group's committed offset: the topic was recreated"),
             "stop the ingests and reset the group's offsets (kafka-consumer-groups.sh --reset-offsets --to-earliest)",
         ),
         (lost, _, _) => failed(
             format!("{lost} messages were deleted before the group had committed them"),
-            "send them again if their source has them (`iotctl audit` names those of a ledger), raise the topic's \
+            "send them again if their source still has them (`iotctl audit` lists those in a ledger), raise the topic's \
              retention, and keep an ingest running",
         ),
     }
@@ -166,22 +171,22 @@ fn judge_retention(kept: Result<Retention, String>, group: &Group, positions: &[
     };
     if kept.is_compacted {
         return failed(
-            "the topic is compacted: of messages with one key, only the newest is kept",
-            "set its cleanup.policy to delete: an ingest that is behind would lose readings",
+            "the topic is compacted: of the messages with one key, only the newest is kept",
+            "set its cleanup.policy to delete: otherwise an ingest that falls behind loses readings",
         );
     }
     let bytes = match kept.bytes {
         Some(bytes) => {
-            format!(" and {} a partition", bytesize::ByteSize::b(bytes.unsigned_abs()).display().iec())
+            format!(" and {} per partition", bytesize::ByteSize::b(bytes.unsigned_abs()).display().iec())
         }
         None => String::new(),
     };
     let limit = match kept.milliseconds {
         Some(milliseconds) => format!("messages are kept for {}{bytes}", age(milliseconds as f64 / 1000.0)),
-        None => format!("messages are kept for ever{bytes}"),
+        None => format!("messages are kept forever{bytes}"),
     };
     let remedy = "start or add an ingest, or raise the topic's retention.ms and retention.bytes";
-    // How full a partition is in bytes is not told to clients; that much of it is left to read is.
+    // Clients cannot see the bytes in a partition, but they can see how much of it is left to read.
     let is_left_behind = kept.bytes.is_some()
         && positions.iter().any(|position| {
             let (all, left) =
@@ -190,51 +195,36 @@ fn judge_retention(kept: Result<Retention, String>, group: &Group, positions: &[
         });
     match (group.lag_messages, group.lag_seconds, kept.milliseconds) {
         (Some(0), _, _) => ok(format!("{limit}, and the group has read all of them")),
-        (Some(_), Some(seconds), Some(milliseconds)) if seconds * 2000.0 > milliseconds as f64 => warning(
-            format!("{limit}, and the oldest that the group has not committed is there for {}", age(seconds)),
-            remedy,
-        ),
+        (Some(_), Some(seconds), Some(milliseconds)) if seconds * 2000.0 > milliseconds as f64 => {
+            warning(format!("{limit}, and the oldest uncommitted one is {} old", age(seconds)), remedy)
+        }
         (Some(_), _, _) if is_left_behind => warning(
             format!(
-                "{limit}, and the group has more than half of a partition that is being deleted from before it"
+                "{limit}, and the group still has to read more than half of a partition that is already being deleted from"
             ),
             remedy,
         ),
         (Some(_), Some(seconds), _) => ok(format!("{limit}, and the group is behind by {}", age(seconds))),
-        (Some(lag), None, _) => skipped(format!("{limit}; how old the {lag} messages left are is not known")),
-        (None, _, _) => skipped(format!("{limit}; what the group has committed is not known")),
+        (Some(lag), None, _) => {
+            skipped(format!("{limit}; the age of the {lag} uncommitted messages is unknown"))
+        }
+        (None, _, _) => skipped(format!("{limit}; the group's committed offsets are unknown")),
     }
 }
 
 fn dead_letters(kafka: &Kafka) -> Finding {
     let letters = &kafka.dead_letters;
     match (letters.exists, letters.messages, kafka.topic.messages) {
-        (false, _, _) => skipped("their topic does not exist"),
+        (false, _, _) => skipped("the dead-letter topic does not exist"),
         (true, 0, _) => ok("none"),
-        // More than one of a hundred is a format or a setting, not a message.
+        // More than 1% points to a format or a setting, not to single messages.
         (true, count, all) if count * 100 > all.max(1) => warning(
-            format!("{count} are kept (marks of replays included), beside {all} messages of the topic"),
-            "see what they are (`iotctl dead-letters list`), mend it, and `iotctl dead-letters replay --all --yes`",
+            format!("{count} in the dead-letter topic (replay marks included), {all} messages in the topic"),
+            "list their reasons with `iotctl dead-letters list`, fix the cause, then run `iotctl dead-letters replay --all --yes`",
         ),
-        (true, count, all) => {
-            ok(format!("{count} are kept, beside {all} messages (`iotctl dead-letters list`)"))
-        }
-    }
-}
-
-fn encryption(config: &KafkaConfig) -> Finding {
-    let remote: Vec<_> = config.bootstrap_servers.iter().filter(|it| !is_loopback(it)).cloned().collect();
-    match (config.security_protocol, remote.is_empty()) {
-        (SecurityProtocol::Ssl | SecurityProtocol::SaslSsl, _) => ok("TLS"),
-        (_, true) => ok("plain, and it does not leave this machine"),
-        (SecurityProtocol::SaslPlaintext, false) => failed(
-            format!("the login goes to {} in the clear", remote.join(", ")),
-            "set kafka.security_protocol = \"SASL_SSL\"",
-        ),
-        (SecurityProtocol::Plaintext, false) => warning(
-            format!("readings go to {} in the clear, without a login", remote.join(", ")),
-            "set kafka.security_protocol = \"SASL_SSL\" (docs/security.md)",
-        ),
+        (true, count, all) => ok(format!(
+            "{count} in the dead-letter topic, {all} messages in the topic (see `iotctl dead-letters list`)"
+        )),
     }
 }
 
@@ -279,7 +269,7 @@ mod tests {
         let verdict = |position| judge_retention(Ok(kept), &group, &[position]).0;
         assert_eq!(verdict(position(100, 200, Some(120))), Verdict::Warning);
         assert_eq!(verdict(position(100, 200, Some(180))), Verdict::Ok);
-        // Nothing has been deleted yet: it is not full.
+        // Nothing has been deleted yet, so the partition is not full.
         assert_eq!(verdict(position(0, 100, Some(10))), Verdict::Ok);
     }
 
@@ -293,17 +283,5 @@ mod tests {
         assert_eq!(dead_letters(&kafka).0, Verdict::Ok);
         kafka.dead_letters.messages = 51;
         assert_eq!(dead_letters(&kafka).0, Verdict::Warning);
-    }
-
-    #[test]
-    fn a_login_in_the_clear_to_another_machine_fails() {
-        let mut config = KafkaConfig::default();
-        assert_eq!(encryption(&config).0, Verdict::Ok);
-        config.bootstrap_servers = vec!["kafka1.example:9092".into()];
-        assert_eq!(encryption(&config).0, Verdict::Warning);
-        config.security_protocol = SecurityProtocol::SaslPlaintext;
-        assert_eq!(encryption(&config).0, Verdict::Failed);
-        config.security_protocol = SecurityProtocol::SaslSsl;
-        assert_eq!(encryption(&config).0, Verdict::Ok);
     }
 }

@@ -1,4 +1,4 @@
-//! This machine: what `iotctl up` needs, its ports, its disk, and operations that were left half done.
+//! This machine: what `iotctl up` needs, its ports, its disk, and unfinished operations.
 
 use std::net::IpAddr;
 
@@ -39,7 +39,7 @@ fn is_local(config: &Config) -> bool {
     servers.into_iter().any(|server| is_loopback(server))
 }
 
-/// Of `host`, `host:port` and `[v6]:port`.
+/// Whether `host`, `host:port` or `[v6]:port` is a loopback address.
 pub(super) fn is_loopback(server: &str) -> bool {
     let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -66,16 +66,16 @@ fn jars(config: &LocalConfig) -> Finding {
     match (missing.is_empty(), jars::find_maven()) {
         (true, _) => ok(format!("Cassandra and Kafka are in {}", cache.display())),
         (false, Some(maven)) => {
-            ok(format!("`iotctl up` will fetch {} with {}", missing.join(" and "), maven.display()))
+            ok(format!("`iotctl up` will download {} with {}", missing.join(" and "), maven.display()))
         }
         (false, None) => failed(
-            format!("{} must be fetched, and `mvn` is not on the PATH", missing.join(" and ")),
-            "install it, such as `apt install maven` or `brew install maven`",
+            format!("{} must be downloaded, and `mvn` is not on the PATH", missing.join(" and ")),
+            "install Maven, for example with `apt install maven` or `brew install maven`",
         ),
     }
 }
 
-/// Ports that the servers would listen on and that another program has.
+/// Ports that the servers need and another program uses.
 fn ports(config: &LocalConfig, status: &Status) -> Finding {
     let layout = match Layout::of(config) {
         Ok(layout) => layout,
@@ -95,13 +95,13 @@ fn ports(config: &LocalConfig, status: &Status) -> Finding {
     };
     let (ours, idle): (Vec<_>, Vec<_>) = servers.iter().partition(|server| runs(&server.name));
     let needed = ports::needed(config, &cluster, &idle);
-    // What the configured servers answer on needs no `up` of ours.
+    // Where the configured servers answer, `up` is not needed.
     let is_served = status.cassandra.known().is_some() && status.kafka.known().is_some();
     match ports::check(&needed) {
         Ok(()) if ours.is_empty() => ok(format!("all {} are free", needed.len())),
-        Ok(()) => ok(format!("{} servers of ours have theirs, {} are free", ours.len(), needed.len())),
+        Ok(()) => ok(format!("{} running servers use theirs, {} are free", ours.len(), needed.len())),
         Err(_) if ours.is_empty() && is_served => {
-            skipped("other servers answer there, which `iotctl up` did not start")
+            skipped("the servers that answer there were not started by `iotctl up`")
         }
         Err(error) => {
             let text = format!("{error:#}").lines().map(str::trim).collect::<Vec<_>>().join("; ");
@@ -112,7 +112,7 @@ fn ports(config: &LocalConfig, status: &Status) -> Finding {
 
 fn processes(status: &Status) -> Finding {
     if status.local.is_empty() {
-        return skipped("`iotctl up` has started nothing here");
+        return skipped("`iotctl up` has not started any server here");
     }
     let named = |state| {
         let servers = status.local.iter().filter(|server| server.state == state);
@@ -120,28 +120,34 @@ fn processes(status: &Status) -> Finding {
     };
     let (crashed, silent, stopped) = (named(State::Crashed), named(State::Silent), named(State::Stopped));
     match (crashed.as_str(), silent.as_str(), stopped.as_str()) {
-        ("", "", "") => ok(format!("{} run and answer", status.local.len())),
-        ("", "", stopped) => warning(format!("{stopped} stopped"), "`iotctl up` starts it again"),
+        ("", "", "") => ok(format!("{} running and answering", status.local.len())),
+        ("", "", stopped) => warning(format!("{stopped} stopped"), "start it again with `iotctl up`"),
         ("", silent, _) => {
-            warning(format!("{silent} runs and does not answer"), "it may be booting; see its log")
+            warning(format!("{silent} runs and does not answer"), "it may still be starting; see its log")
         }
         (crashed, _, _) => failed(
-            format!("{crashed} ended by itself"),
-            "see its log (`iotctl status`); `iotctl up` starts it again",
+            format!("{crashed} crashed"),
+            "see its log (`iotctl status` names it), then start it again with `iotctl up`",
         ),
     }
 }
 
 fn disk(disk: Option<&LocalDisk>) -> Finding {
     let Some(disk) = disk else {
-        return skipped("no local servers, and CQL does not tell a node's free disk");
+        return skipped("no local servers, and CQL does not report a node's free disk space");
     };
     let free = bytesize::ByteSize::b(disk.disk.free_bytes).display().iec();
     let found = format!("{free} free at {}", disk.folder.display());
     if disk.is_short() {
-        failed(found, "make room, lower schema.ttl, move local.data_dir, or lower local.least_free_disk")
+        failed(
+            found,
+            "free disk space, lower schema.ttl, move local.data_dir, or lower local.least_free_disk",
+        )
     } else if disk.is_soon_short() {
-        warning(found, "make room soon: compaction needs some, and Cassandra stops when it is full")
+        warning(
+            found,
+            "free disk space soon: compaction needs some, and Cassandra stops when the disk is full",
+        )
     } else {
         ok(found)
     }
@@ -149,8 +155,8 @@ fn disk(disk: Option<&LocalDisk>) -> Finding {
 
 fn membership(status: &Status) -> Finding {
     match status.due.as_slice() {
-        [] => ok("no operation on the nodes is half done, no cleanup due"),
-        due => warning(due.join("; "), "run the command that each names"),
+        [] => ok("no unfinished operation on the nodes, no cleanup due"),
+        due => warning(due.join("; "), "run the command named for each"),
     }
 }
 

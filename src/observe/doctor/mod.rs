@@ -1,13 +1,16 @@
-//! Checks of the whole platform, each with what was found and what to do about it.
+//! Checks of the whole platform, each with a verdict, the finding and a remedy.
 //!
-//! What is known already (`status`) is judged first; the rest is asked for beside it. A check that cannot be made, such
-//! as those of a server that is away, is `skipped` with the reason, and is no success.
+//! The checks start from [`Status`] and ask for the rest. A check that cannot run, such as one of an unreachable server,
+//! is `skipped` with the reason; that is not a success.
 
 use serde::Serialize;
 
 use crate::observe::status::{Servers, Status};
 
 mod cassandra;
+mod clocks;
+mod encryption;
+mod growth;
 mod kafka;
 mod machine;
 
@@ -31,7 +34,7 @@ impl Verdict {
     }
 }
 
-/// One check and how it ended.
+/// One check and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// `machine`, `cassandra`, `kafka`.
@@ -43,7 +46,7 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
-/// A check's end, before it has a name.
+/// The outcome of a check that has no name yet.
 type Finding = (Verdict, String, Option<String>);
 
 fn ok(found: impl Into<String>) -> Finding {
@@ -62,7 +65,7 @@ fn failed(found: impl Into<String>, remedy: impl Into<String>) -> Finding {
     (Verdict::Failed, found.into(), Some(remedy.into()))
 }
 
-/// An error's own remedy stands in parentheses at its end.
+/// Takes the remedy from the parentheses at the end of the error.
 fn failed_by(error: impl std::fmt::Display) -> Finding {
     let text = error.to_string();
     match text.strip_suffix(')').and_then(|text| text.rsplit_once(" (")) {
@@ -77,10 +80,10 @@ impl Check {
     }
 }
 
-/// Makes every check.
+/// Runs every check.
 pub async fn examine(servers: &mut Servers) -> (Status, Vec<Check>) {
     let config = servers.config.clone();
-    // First, because the rest goes through the session that it opens, and is spared where nobody answers.
+    // First, because the checks use the session that it opens, and are skipped where no server answers.
     let status = servers.look().await;
     let session = match status.cassandra.known() {
         Some(_) => servers.session().await.ok(),

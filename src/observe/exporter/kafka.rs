@@ -1,5 +1,5 @@
 //! Kafka from outside, under the names of danielqsj/kafka_exporter, which existing dashboards and alerts use; and each
-//! group's lag in time, which that one has not.
+//! group's lag in seconds, which kafka_exporter does not have.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::config::KafkaConfig;
 use crate::kafka::consumer_groups::{self, Committed};
 use crate::kafka::overview::{Overview, Partition, Topic, overview};
 use crate::kafka::reader::{Span, Step, TopicReader};
-use crate::observe::exporter::snapshot::{Definition, Sheet};
+use crate::observe::exporter::snapshot::{Definition, Snapshot};
 
-/// Each group costs a client of its own in every round.
+/// Maximum number of groups per round: each needs a client of its own.
 const MAX_GROUPS: usize = 50;
 
 const BY_PARTITION: &[&str] = &["topic", "partition"];
@@ -36,7 +36,7 @@ const OLDEST: Definition = Definition::gauge(
 );
 const LEADER: Definition = Definition::gauge(
     "kafka_topic_partition_leader",
-    "Id of the broker that leads the partition, -1 where none does",
+    "Id of the broker that leads the partition, -1 if it has no leader",
     BY_PARTITION,
 );
 const REPLICAS: Definition =
@@ -48,16 +48,16 @@ const IN_SYNC: Definition = Definition::gauge(
 );
 const PREFERRED: Definition = Definition::gauge(
     "kafka_topic_partition_leader_is_preferred",
-    "1 where the broker that should lead the partition does",
+    "1 if the preferred broker leads the partition, else 0",
     BY_PARTITION,
 );
 const UNDER_REPLICATED: Definition = Definition::gauge(
     "kafka_topic_partition_under_replicated_partition",
-    "1 where fewer replicas are in sync than the partition has",
+    "1 if fewer replicas are in sync than the partition has, else 0",
     BY_PARTITION,
 );
 pub const MEMBERS: Definition =
-    Definition::gauge("kafka_consumergroup_members", "Members of the group now", &["consumergroup"]);
+    Definition::gauge("kafka_consumergroup_members", "Current members of the group", &["consumergroup"]);
 pub const GROUP_OFFSET: Definition = Definition::gauge(
     "kafka_consumergroup_current_offset",
     "Offset after the last message that the group has committed",
@@ -65,7 +65,7 @@ pub const GROUP_OFFSET: Definition = Definition::gauge(
 );
 pub const LAG: Definition = Definition::gauge(
     "kafka_consumergroup_lag",
-    "Messages of the partition that the group has not committed; of the configured group and topic also before its \
+    "Messages of the partition that the group has not committed; for the configured group and topic also before the \
      first commit, counted from the oldest message",
     BY_GROUP,
 );
@@ -76,8 +76,8 @@ const LAG_SUM: Definition = Definition::gauge(
 );
 pub const LAG_SECONDS: Definition = Definition::gauge(
     "kafka_consumergroup_lag_seconds",
-    "How long the first message that the group has not committed has been in the topic: now less that message's \
-     timestamp, which its producer gave; 0 where all is committed",
+    "Age of the first message that the group has not committed: the current time minus the message's timestamp, which \
+     its producer set; 0 if everything is committed",
     BY_GROUP,
 );
 
@@ -102,73 +102,79 @@ pub const DEFINITIONS: [Definition; 15] = [
 /// Looks at Kafka, round by round.
 pub struct Watch {
     config: KafkaConfig,
-    wanted: Vec<String>,
-    patience: Duration,
-    /// The timestamp of the message at each group's position, which mostly is the same one for a while when it counts.
+    requested: Vec<String>,
+    timeout: Duration,
+    /// The timestamp of the message at each group's position; a group that is stuck stays at the same message.
     stamps: HashMap<Position, i64>,
-    /// Why nothing is known of a group, of the last look.
-    troubles: Vec<(String, String)>,
+    /// Groups that the last look failed to read, each with the reason.
+    failures: Vec<(String, String)>,
 }
 
 /// A message: topic, partition, offset.
 type Position = (String, i32, i64);
 
 impl Watch {
-    pub fn new(config: &KafkaConfig, groups: Vec<String>, patience: Duration) -> Self {
+    pub fn new(config: &KafkaConfig, groups: Vec<String>, timeout: Duration) -> Self {
         let mut config = config.clone();
-        config.request_timeout = config.request_timeout.min(patience);
-        Self { config, wanted: groups, patience, stamps: HashMap::new(), troubles: Vec::new() }
+        config.request_timeout = config.request_timeout.min(timeout);
+        Self { config, requested: groups, timeout, stamps: HashMap::new(), failures: Vec::new() }
     }
 
-    /// What there is; an error where Kafka does not answer.
-    pub async fn look(&mut self) -> Result<(Sheet, Overview), crate::kafka::Error> {
-        let mut sheet = Sheet::default();
+    /// What was found; an error where Kafka does not answer.
+    pub async fn look(&mut self) -> Result<(Snapshot, Overview), crate::kafka::Error> {
+        let mut snapshot = Snapshot::default();
         let overview = overview(&self.config).await?;
-        describe(&mut sheet, &overview);
-        let deadline = Instant::now() + self.patience;
-        let (mut stamps, mut troubles) = (HashMap::new(), Vec::new());
+        describe(&mut snapshot, &overview);
+        let deadline = Instant::now() + self.timeout;
+        let (mut stamps, mut failures) = (HashMap::new(), Vec::new());
         for group in self.groups(&overview) {
-            // What one group's questions leave undone, the next round does.
-            let looked = self.look_at_group(&mut sheet, &overview, &group, &mut stamps, deadline);
+            // A group that is not read in time is read by the next round.
+            let looked = self.look_at_group(&mut snapshot, &overview, &group, &mut stamps, deadline);
             match tokio::time::timeout_at(deadline, looked).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     debug!(group, %error, "cannot read what the group has committed");
-                    troubles.push((group, error.to_string()));
+                    failures.push((group, error.to_string()));
                 }
                 Err(_) => {
-                    warn!(group, "the groups' positions took too long; the rest is left out of this round");
-                    troubles.push((group, format!("it was not told within {:?}", self.patience)));
+                    warn!(
+                        group,
+                        "reading the groups' positions took too long; the remaining groups are left out of this round"
+                    );
+                    failures.push((group, format!("no answer within {:?}", self.timeout)));
                     break;
                 }
             }
         }
-        (self.stamps, self.troubles) = (stamps, troubles);
-        Ok((sheet, overview))
+        (self.stamps, self.failures) = (stamps, failures);
+        Ok((snapshot, overview))
     }
 
-    /// Why the last look learned nothing of a group, where that is so.
-    pub fn trouble_with(&self, group: &str) -> Option<&str> {
-        self.troubles.iter().find(|(name, _)| name == group).map(|(_, trouble)| trouble.as_str())
+    /// Why the last look failed to read a group, if it did.
+    pub fn failure_of(&self, group: &str) -> Option<&str> {
+        self.failures.iter().find(|(name, _)| name == group).map(|(_, failure)| failure.as_str())
     }
 
     fn groups(&self, overview: &Overview) -> Vec<String> {
-        if !self.wanted.is_empty() {
-            return self.wanted.clone();
+        if !self.requested.is_empty() {
+            return self.requested.clone();
         }
         let listed = overview.consumer_groups.iter().flatten().map(|group| group.name.clone());
         let mut groups: BTreeSet<String> = listed.collect();
         groups.remove(&self.config.group);
         if groups.len() >= MAX_GROUPS {
-            warn!("{} groups; {MAX_GROUPS} are looked at (name those that count with --group)", groups.len());
+            warn!(
+                "{} consumer groups, only {MAX_GROUPS} are read (name the relevant ones with --group)",
+                groups.len()
+            );
         }
-        // Ours comes first: if time runs out, it is there.
+        // The configured group comes first, so that it is read even if time runs out.
         std::iter::once(self.config.group.clone()).chain(groups).take(MAX_GROUPS).collect()
     }
 
     async fn look_at_group(
         &self,
-        sheet: &mut Sheet,
+        snapshot: &mut Snapshot,
         overview: &Overview,
         group: &str,
         stamps: &mut HashMap<Position, i64>,
@@ -181,18 +187,19 @@ impl Watch {
             .map(|topic| (topic.name.clone(), i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX)));
         let committed = consumer_groups::committed_of_topics(&config, topics.collect()).await?;
         for (topic, committed) in overview.topics.iter().zip(committed) {
-            // A group that has not begun has everything before it; of others, only what they have begun is known.
+            // The configured group has the whole topic to read before its first commit; of other groups it is not
+            // known which topics they read.
             let is_ours = group == self.config.group && topic.name == self.config.topic;
             let lags = lags(topic, &committed, is_ours);
             if lags.is_empty() {
                 continue;
             }
-            // A little before the end, so that the messages are counted even where their age is not known in time.
-            let end = deadline - self.patience / 10;
+            // A little before the deadline, so that the messages are counted even if their age is not known in time.
+            let end = deadline - self.timeout / 10;
             if tokio::time::timeout_at(end, self.stamp(&config, topic, &lags, stamps)).await.is_err() {
-                debug!(group, topic = topic.name, "the oldest messages left were not read in time");
+                debug!(group, topic = topic.name, "the oldest uncommitted messages were not read in time");
             }
-            describe_lags(sheet, group, topic, &lags, stamps);
+            describe_lags(snapshot, group, topic, &lags, stamps);
         }
         Ok(())
     }
@@ -219,7 +226,9 @@ impl Watch {
             let (config, name) = (config.clone(), topic.name.clone());
             match tokio::task::spawn_blocking(move || read_stamps(config, &name, &unknown)).await {
                 Ok(Ok(read)) => stamps.extend(read),
-                Ok(Err(error)) => debug!(topic = topic.name, %error, "cannot read the oldest messages left"),
+                Ok(Err(error)) => {
+                    debug!(topic = topic.name, %error, "cannot read the oldest uncommitted messages")
+                }
                 Err(error) => debug!(%error, "reading messages ended early"),
             }
         }
@@ -231,7 +240,7 @@ impl Watch {
 struct Lag {
     partition: i32,
     committed: Option<i64>,
-    /// The first message that is left, where there is one.
+    /// Offset of the first uncommitted message, if there is one.
     next: i64,
     messages: i64,
 }
@@ -242,7 +251,7 @@ fn lags(topic: &Topic, committed: &Committed, is_ours: bool) -> Vec<Lag> {
         if committed.is_none() && !is_ours {
             return None;
         }
-        // What retention has deleted cannot be behind any more.
+        // Messages that retention has deleted no longer count as lag.
         let next = committed.unwrap_or(oldest).max(oldest);
         Some(Lag { partition: partition.id, committed: *committed, next, messages: (end - next).max(0) })
     };
@@ -255,8 +264,8 @@ fn read_stamps(
     topic: &str,
     spans: &[Span],
 ) -> Result<Vec<(Position, i64)>, crate::kafka::Error> {
-    // One message each is wanted; a broker sends at least one batch however little is asked for.
-    // The rest of that batch would hold the other partitions back for a second each.
+    // One message per partition is needed, but a broker sends at least one batch. The rest of that batch would delay
+    // the other partitions by a second each.
     let tuning =
         [("fetch.message.max.bytes", "1024"), ("queued.min.messages", "1"), ("fetch.queue.backoff.ms", "5")];
     for (key, value) in tuning {
@@ -276,35 +285,35 @@ fn read_stamps(
     }
 }
 
-fn describe(sheet: &mut Sheet, overview: &Overview) {
-    sheet.set(&BROKERS, &[], overview.brokers.len() as f64);
+fn describe(snapshot: &mut Snapshot, overview: &Overview) {
+    snapshot.set(&BROKERS, &[], overview.brokers.len() as f64);
     for broker in &overview.brokers {
-        sheet.set(&BROKER, &[&broker.id.to_string(), &broker.address], 1.0);
+        snapshot.set(&BROKER, &[&broker.id.to_string(), &broker.address], 1.0);
     }
     for topic in &overview.topics {
-        sheet.set(&PARTITIONS, &[&topic.name], topic.partitions.len() as f64);
+        snapshot.set(&PARTITIONS, &[&topic.name], topic.partitions.len() as f64);
         for partition in &topic.partitions {
             let number = partition.id.to_string();
             let labels = [topic.name.as_str(), number.as_str()];
             let truth = |truth: bool| f64::from(u8::from(truth));
             if let Some((oldest, end)) = partition.offsets {
-                sheet.set(&OLDEST, &labels, oldest as f64);
-                sheet.set(&CURRENT, &labels, end as f64);
+                snapshot.set(&OLDEST, &labels, oldest as f64);
+                snapshot.set(&CURRENT, &labels, end as f64);
             }
-            sheet.set(&LEADER, &labels, f64::from(partition.leader));
-            sheet.set(&REPLICAS, &labels, partition.replicas as f64);
-            sheet.set(&IN_SYNC, &labels, partition.in_sync as f64);
-            sheet.set(&PREFERRED, &labels, truth(partition.leader == partition.preferred));
-            sheet.set(&UNDER_REPLICATED, &labels, truth(partition.is_under_replicated()));
+            snapshot.set(&LEADER, &labels, f64::from(partition.leader));
+            snapshot.set(&REPLICAS, &labels, partition.replicas as f64);
+            snapshot.set(&IN_SYNC, &labels, partition.in_sync as f64);
+            snapshot.set(&PREFERRED, &labels, truth(partition.leader == partition.preferred));
+            snapshot.set(&UNDER_REPLICATED, &labels, truth(partition.is_under_replicated()));
         }
     }
     for group in overview.consumer_groups.iter().flatten() {
-        sheet.set(&MEMBERS, &[&group.name], group.members as f64);
+        snapshot.set(&MEMBERS, &[&group.name], group.members as f64);
     }
 }
 
 fn describe_lags(
-    sheet: &mut Sheet,
+    snapshot: &mut Snapshot,
     group: &str,
     topic: &Topic,
     lags: &[Lag],
@@ -315,20 +324,20 @@ fn describe_lags(
         let number = lag.partition.to_string();
         let labels = [group, topic.name.as_str(), number.as_str()];
         if let Some(committed) = lag.committed {
-            sheet.set(&GROUP_OFFSET, &labels, committed as f64);
+            snapshot.set(&GROUP_OFFSET, &labels, committed as f64);
         }
-        sheet.set(&LAG, &labels, lag.messages as f64);
+        snapshot.set(&LAG, &labels, lag.messages as f64);
         let stamp = stamps.get(&(topic.name.clone(), lag.partition, lag.next));
         let behind = match (lag.messages, stamp) {
             (0, _) => Some(0),
             (_, stamp) => stamp.map(|stamp| (now - stamp).max(0)),
         };
         if let Some(behind) = behind {
-            sheet.set(&LAG_SECONDS, &labels, behind as f64 / 1000.0);
+            snapshot.set(&LAG_SECONDS, &labels, behind as f64 / 1000.0);
         }
     }
     let sum: i64 = lags.iter().map(|lag| lag.messages).sum();
-    sheet.set(&LAG_SUM, &[group, &topic.name], sum as f64);
+    snapshot.set(&LAG_SUM, &[group, &topic.name], sum as f64);
 }
 
 #[cfg(test)]
@@ -348,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_has_not_begun_is_behind_by_everything_if_it_is_ours() {
+    fn a_group_without_a_commit_is_behind_by_the_whole_topic_if_it_is_the_configured_one() {
         let topic = topic(&[Some((10, 30)), Some((0, 5)), None]);
         let committed = vec![None, Some(5), Some(1)];
         let messages = |is_ours| {
@@ -362,21 +371,21 @@ mod tests {
     }
 
     #[test]
-    fn what_retention_deleted_and_commits_beyond_the_end_make_no_lag() {
+    fn deleted_messages_and_commits_beyond_the_end_make_no_lag() {
         let topic = topic(&[Some((10, 30)), Some((0, 5))]);
         let lags = lags(&topic, &vec![Some(3), Some(9)], false);
         assert_eq!(lags.iter().map(|lag| (lag.next, lag.messages)).collect::<Vec<_>>(), [(10, 20), (9, 0)]);
     }
 
     #[test]
-    fn lag_in_seconds_is_the_age_of_the_first_message_left() {
+    fn lag_in_seconds_is_the_age_of_the_first_uncommitted_message() {
         let topic = topic(&[Some((0, 30)), Some((0, 5)), Some((0, 5))]);
         let lags = lags(&topic, &vec![Some(10), Some(5), Some(1)], false);
         let minute_ago = chrono::Utc::now().timestamp_millis() - 60_000;
         let stamps = HashMap::from([(("readings".to_owned(), 0, 10), minute_ago)]);
-        let mut sheet = Sheet::default();
-        describe_lags(&mut sheet, "g", &topic, &lags, &stamps);
-        let text = sheet.into_text();
+        let mut snapshot = Snapshot::default();
+        describe_lags(&mut snapshot, "g", &topic, &lags, &stamps);
+        let text = snapshot.into_text();
         let seconds = |partition: &str| {
             let start = format!(
                 "kafka_consumergroup_lag_seconds{{consumergroup=\"g\",topic=\"readings\",partition=\"{partition}\"}} "
@@ -385,7 +394,7 @@ mod tests {
         };
         assert!(seconds("0").is_some_and(|seconds| (60.0..65.0).contains(&seconds)), "{text}");
         assert_eq!(seconds("1"), Some(0.0));
-        // Behind by an unknown time is not behind by none.
+        // An unknown lag is not a lag of zero.
         assert_eq!(seconds("2"), None);
         assert!(text.contains("kafka_consumergroup_lag_sum{consumergroup=\"g\",topic=\"readings\"} 24"));
     }

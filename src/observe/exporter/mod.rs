@@ -1,8 +1,8 @@
-//! What needs an outside view, as Prometheus metrics: Kafka's offsets and group lag ([`kafka`]), and each Cassandra
-//! node by its own virtual tables ([`cassandra`]), without an agent on any server.
+//! Kafka and Cassandra from outside, as Prometheus metrics: offsets and group lag ([`kafka`]), and each Cassandra node
+//! by its own virtual tables ([`cassandra`]), without an agent on any server.
 //!
-//! [`Monitor`] looks at both every interval and keeps the last [`Sheet`]; a scrape is answered from memory, so that a
-//! server that hangs delays nobody. Each round has a deadline, and what did not answer is said by a metric of its own.
+//! [`Monitor`] looks at both every interval and keeps the last [`Snapshot`]; a scrape is answered from memory, so that a
+//! server that hangs delays nobody. Each round has a deadline, and a metric of its own shows which source did not answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,24 +19,26 @@ pub mod cassandra;
 pub mod kafka;
 pub mod snapshot;
 
-use snapshot::{Definition, Sheet};
+use snapshot::{Definition, Snapshot};
 
-/// How long one server may take to answer a round's questions; shorter where the interval is, down to the second figure.
-const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3));
+/// How long one server may take to answer a round's questions.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Lower bound of that where the interval is shorter.
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 const UP: Definition = Definition::gauge(
     "iotctl_monitor_up",
-    "1 where the source (kafka, cassandra) answered in the last round",
+    "1 if the source (kafka, cassandra) answered in the last round, else 0",
     &["source"],
 );
 const SECONDS: Definition = Definition::gauge(
     "iotctl_monitor_round_seconds",
-    "How long the last round took to ask the source",
+    "Duration of the last round's questions to the source",
     &["source"],
 );
 const TIME: Definition = Definition::gauge(
     "iotctl_monitor_round_timestamp_seconds",
-    "When the last round ended, in seconds since the epoch; older than some intervals where rounds hang",
+    "End of the last round, in seconds since the epoch; more than a few intervals ago if rounds hang",
     &[],
 );
 const BUILD: Definition = Definition::gauge("iotctl_build_info", "The running version", &["version"]);
@@ -49,17 +51,17 @@ pub fn definitions() -> Vec<Definition> {
     all
 }
 
-/// What the last round found, as a registry wants it.
+/// What the last round found, in the form a registry takes.
 #[derive(Debug, Clone, Default)]
 pub struct Latest(Arc<Mutex<Vec<MetricFamily>>>);
 
 impl Latest {
-    fn replace(&self, sheet: Sheet) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = sheet.into_families();
+    fn replace(&self, snapshot: Snapshot) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = snapshot.into_families();
     }
 }
 
-/// The descriptions that a registry keeps of a collector.
+/// The collector of [`Latest`], with the descriptions that a registry asks for.
 #[derive(Debug)]
 struct Described {
     latest: Latest,
@@ -76,11 +78,11 @@ impl Collector for Described {
     }
 }
 
-/// What is monitored, and how.
+/// What to monitor, and how often.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub interval: Duration,
-    /// Consumer groups to look at; all that Kafka lists, and the configured one, when empty.
+    /// Consumer groups to read; if empty, all that Kafka lists and the configured one.
     pub groups: Vec<String>,
 }
 
@@ -94,16 +96,16 @@ pub struct Monitor {
 
 impl Monitor {
     pub fn new(config: &Config, options: Options) -> Self {
-        let patience = PATIENCE.0.min(options.interval.max(PATIENCE.1));
+        let timeout = ANSWER_TIMEOUT.min(options.interval.max(SHORTEST_TIMEOUT));
         Self {
             latest: Latest::default(),
-            kafka: kafka::Watch::new(&config.kafka, options.groups, patience),
-            cassandra: cassandra::Watch::new(&config.cassandra, patience),
+            kafka: kafka::Watch::new(&config.kafka, options.groups, timeout),
+            cassandra: cassandra::Watch::new(&config.cassandra, timeout),
             interval: options.interval,
         }
     }
 
-    /// A registry that shows the last round.
+    /// A registry that returns the last round.
     pub fn registry(&self) -> anyhow::Result<prometheus::Registry> {
         let registry = prometheus::Registry::new();
         let descriptions =
@@ -112,7 +114,7 @@ impl Monitor {
         Ok(registry)
     }
 
-    /// Rounds until shutdown. Ready after the first, whatever it found.
+    /// Runs rounds until shutdown. Ready after the first, whatever it found.
     pub async fn run(mut self, readiness: Readiness, shutdown: Shutdown) {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -123,33 +125,33 @@ impl Monitor {
             }
             tokio::select! {
                 () = shutdown.requested() => return,
-                sheet = self.round() => self.latest.replace(sheet),
+                snapshot = self.round() => self.latest.replace(snapshot),
             }
             readiness.set(true);
         }
     }
 
-    async fn round(&mut self) -> Sheet {
+    async fn round(&mut self) -> Snapshot {
         let (kafka, cassandra) = tokio::join!(timed(self.kafka.look()), timed(self.cassandra.look()));
         let kafka = match kafka {
             (Ok((found, _)), took) => (found, Ok(()), took),
-            (Err(error), took) => (Sheet::default(), Err(error.to_string()), took),
+            (Err(error), took) => (Snapshot::default(), Err(error.to_string()), took),
         };
         let ((found, answered), took) = cassandra;
         let cassandra = (found, answered, took);
-        let mut sheet = Sheet::default();
+        let mut snapshot = Snapshot::default();
         for (source, (found, answered, took)) in [("kafka", kafka), ("cassandra", cassandra)] {
             if let Err(error) = &answered {
-                warn!(error, "cannot look at {source}");
+                warn!(error, "cannot read {source}");
             }
             let is_up = answered.is_ok();
-            sheet.append(found);
-            sheet.set(&UP, &[source], f64::from(u8::from(is_up)));
-            sheet.set(&SECONDS, &[source], took.as_secs_f64());
+            snapshot.append(found);
+            snapshot.set(&UP, &[source], f64::from(u8::from(is_up)));
+            snapshot.set(&SECONDS, &[source], took.as_secs_f64());
         }
-        sheet.set(&TIME, &[], chrono::Utc::now().timestamp_millis() as f64 / 1000.0);
-        sheet.set(&BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
-        sheet
+        snapshot.set(&TIME, &[], chrono::Utc::now().timestamp_millis() as f64 / 1000.0);
+        snapshot.set(&BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
+        snapshot
     }
 }
 
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn servers_that_are_not_there_are_said_and_hang_nothing() {
+    async fn unreachable_servers_are_reported_and_do_not_hang_a_round() {
         let mut config = Config::default();
         config.kafka.bootstrap_servers = vec!["127.0.0.1:1".into()];
         config.cassandra.contact_points = vec!["127.0.0.1:1".into()];

@@ -1,4 +1,4 @@
-//! Metrics of one moment: written anew each round, so that what is gone (a node, a topic, a group) leaves no series.
+//! All metrics at one moment, rebuilt each round, so that a node, topic or group that has gone leaves no series.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ impl Definition {
         Self { name, help, labels, kind: MetricType::GAUGE }
     }
 
-    /// Counted by the server that is looked at: it falls to zero when that one restarts.
+    /// Counted by the observed server: it falls to zero when that server restarts.
     pub const fn counter(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
         Self { name, help, labels, kind: MetricType::COUNTER }
     }
@@ -36,12 +36,12 @@ impl Definition {
 
 /// Values by metric.
 #[derive(Debug, Clone, Default)]
-pub struct Sheet {
+pub struct Snapshot {
     families: BTreeMap<&'static str, MetricFamily>,
 }
 
-impl Sheet {
-    /// Writes a value down; `labels` are the values of the definition's, in its order. What is no number is left out.
+impl Snapshot {
+    /// Sets a value; `labels` are the label values in the order of the definition. NaN and infinities are left out.
     pub fn set(&mut self, definition: &Definition, labels: &[&str], value: f64) {
         debug_assert_eq!(definition.labels.len(), labels.len(), "{}", definition.name);
         if !value.is_finite() {
@@ -88,7 +88,7 @@ impl Sheet {
         }
     }
 
-    /// Each value of a metric with its labels' values, in the order of the definition's.
+    /// Each value of a metric with its label values, in the order of the definition.
     pub fn values(&self, definition: &Definition) -> Vec<(Vec<&str>, f64)> {
         let metrics =
             self.families.get(definition.name).map(|family| family.get_metric()).unwrap_or_default();
@@ -109,7 +109,7 @@ impl Sheet {
         self.families.into_values().collect()
     }
 
-    /// As a scrape shows it.
+    /// As a scrape returns it.
     #[cfg(test)]
     pub fn into_text(self) -> String {
         prometheus::TextEncoder::new().encode_to_string(&self.into_families()).unwrap()
@@ -121,20 +121,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_number_leaves_no_series_and_two_sheets_make_one() {
+    fn a_value_that_is_not_a_number_leaves_no_series_and_two_snapshots_merge() {
         const RATIO: Definition = Definition::gauge("ratio", "Hits by requests", &["cache"]);
         const HITS: Definition = Definition::counter("hits_total", "Hits", &["cache"]);
-        let mut sheet = Sheet::default();
-        sheet.set(&RATIO, &["a"], f64::NAN);
-        sheet.set(&HITS, &["a"], 3.0);
-        let mut other = Sheet::default();
+        let mut snapshot = Snapshot::default();
+        snapshot.set(&RATIO, &["a"], f64::NAN);
+        snapshot.set(&HITS, &["a"], 3.0);
+        let mut other = Snapshot::default();
         other.set(&HITS, &["b \"quoted\""], 4.0);
-        sheet.append(other);
-        assert_eq!(sheet.value(&HITS, &["a"]), Some(3.0));
-        assert_eq!(sheet.value(&RATIO, &["a"]), None);
-        assert_eq!(sheet.values(&HITS).len(), 2);
+        snapshot.append(other);
+        assert_eq!(snapshot.value(&HITS, &["a"]), Some(3.0));
+        assert_eq!(snapshot.value(&RATIO, &["a"]), None);
+        assert_eq!(snapshot.values(&HITS).len(), 2);
         assert_eq!(
-            sheet.into_text(),
+            snapshot.into_text(),
             "# HELP hits_total Hits\n# TYPE hits_total counter\nhits_total{cache=\"a\"} 3\n\
              hits_total{cache=\"b \\\"quoted\\\"\"} 4\n"
         );

@@ -1,4 +1,4 @@
-//! The nodes of the configured cluster, as each other node hears them.
+//! The nodes of the configured cluster, as the other nodes see them.
 
 use std::net::SocketAddr;
 
@@ -11,11 +11,11 @@ use crate::servers::membership::View;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cassandra {
     pub nodes: Vec<Node>,
-    /// Where the nodes disagree about each other, in words.
+    /// Disagreements between the nodes about each other, as text.
     pub disagreements: Vec<String>,
-    /// How many versions of the schema the nodes have; `None` where they may not be asked.
+    /// Number of different schema versions; `None` if the role may not read them.
     pub schema_versions: Option<usize>,
-    /// What could not be learned.
+    /// What could not be read, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remark: Option<String>,
 }
@@ -23,11 +23,11 @@ pub struct Cassandra {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Node {
     pub address: SocketAddr,
-    /// As gossip has it, such as `normal`; `None` where it may not be asked.
+    /// As in gossip, such as `normal`; `None` if the role may not read it.
     pub state: Option<&'static str>,
-    /// Whether this client gets answers of it.
+    /// Whether it answers this client.
     pub answers: bool,
-    /// Nodes that hear it, of those that were asked.
+    /// Nodes that see it alive, and nodes that were asked.
     pub heard_by: Option<(usize, usize)>,
     pub load_bytes: Option<f64>,
     pub datacenter: Option<String>,
@@ -36,7 +36,7 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn is_well(&self) -> bool {
+    pub fn is_healthy(&self) -> bool {
         self.answers
             && self.state.is_none_or(|state| state == "normal")
             && self.heard_by.is_none_or(|(heard, asked)| heard == asked)
@@ -45,23 +45,23 @@ impl Node {
 
 impl Cassandra {
     pub fn attention(&self) -> Vec<String> {
-        let ill = self.nodes.iter().filter(|node| !node.is_well()).map(|node| {
+        let unhealthy = self.nodes.iter().filter(|node| !node.is_healthy()).map(|node| {
             let ip = node.address.ip();
             match (node.answers, node.state) {
                 (_, Some(state)) if state != "normal" && state != "unknown" => {
                     format!("node {ip} is {state} (see `iotctl node list`)")
                 }
-                (true, _) => format!("node {ip} is not heard by all others (see `iotctl node list`)"),
+                (true, _) => format!("node {ip} is not seen alive by all others (see `iotctl node list`)"),
                 (false, _) => format!(
-                    "node {ip} does not answer (start it, or see its log; a dead one: `iotctl node replace {ip}`)"
+                    "node {ip} does not answer (start it or see its log; if it is lost, run `iotctl node replace {ip}`)"
                 ),
             }
         });
-        let mut attention: Vec<_> = ill.collect();
+        let mut attention: Vec<_> = unhealthy.collect();
         attention.extend(self.disagreements.iter().map(|text| format!("{text} (see `iotctl node list`)")));
         if let Some(versions) = self.schema_versions.filter(|versions| *versions > 1) {
             attention.push(format!(
-                "the nodes have {versions} versions of the schema (wait until they agree, or see `nodetool \
+                "the nodes have {versions} different schema versions (wait until they agree, or see `nodetool \
                  describecluster`)"
             ));
         }
@@ -69,17 +69,17 @@ impl Cassandra {
     }
 }
 
-/// Gossip of every node; without the permission for it, what the session itself knows.
+/// Reads every node's gossip; without that permission, what the session itself knows.
 pub async fn look(session: &Session) -> Section<Cassandra> {
     match View::read(session).await {
         Ok(view) => Section::Known(of_view(&view)),
         Err(error @ (Error::Unauthorized { .. } | Error::Invalid { .. })) => {
             let remark = match error {
                 Error::Unauthorized { .. } => {
-                    "the nodes' own views are not shown to this role (GRANT SELECT ON KEYSPACE system_views to it)"
+                    "this role may not read the nodes' own views (GRANT SELECT ON KEYSPACE system_views to it)"
                         .to_owned()
                 }
-                error => format!("the nodes' own views are not shown: {error}"),
+                error => format!("the nodes' own views cannot be read: {error}"),
             };
             let versions = session.schema_versions().await;
             Section::Known(Cassandra { remark: Some(remark), ..of_session(session, versions.len()) })
@@ -150,7 +150,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_node_that_does_not_answer_and_one_that_joins_are_told_apart() {
+    fn a_node_that_does_not_answer_and_one_that_joins_are_distinguished() {
         let mut cassandra = cassandra(3);
         assert_eq!(cassandra.attention(), Vec::<String>::new());
         cassandra.nodes[1].answers = false;
@@ -161,9 +161,9 @@ pub mod tests {
     }
 
     #[test]
-    fn a_node_that_answers_us_and_that_another_does_not_hear_is_not_well() {
+    fn a_node_that_answers_us_but_that_another_node_does_not_see_is_not_healthy() {
         let mut cassandra = cassandra(2);
         cassandra.nodes[0].heard_by = Some((1, 2));
-        assert!(cassandra.attention()[0].contains("127.0.0.1 is not heard by all"));
+        assert!(cassandra.attention()[0].contains("127.0.0.1 is not seen alive by all"));
     }
 }

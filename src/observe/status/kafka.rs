@@ -1,4 +1,4 @@
-//! The configured brokers, topic, dead letters, and how far the group is behind.
+//! The configured brokers, topic and dead letters, and the group's lag.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::config::KafkaConfig;
 use crate::kafka::overview::{self, Overview};
 use crate::kafka::{Error, topics};
 use crate::observe::exporter::kafka::{LAG, LAG_SECONDS, Watch};
-use crate::observe::exporter::snapshot::Sheet;
+use crate::observe::exporter::snapshot::Snapshot;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Kafka {
@@ -32,15 +32,15 @@ pub struct Topic {
     pub name: String,
     pub exists: bool,
     pub partitions: usize,
-    /// Replicas of the partition that has the fewest.
+    /// Lowest number of replicas of any partition.
     pub replicas: usize,
-    /// Partitions that have fewer replicas in sync than they have.
+    /// Partitions with fewer replicas in sync than they have.
     pub under_replicated: Vec<i32>,
-    /// Partitions that nobody can read or write now.
+    /// Partitions without a leader, which cannot be read or written now.
     pub leaderless: Vec<i32>,
-    /// Messages that are kept.
+    /// Messages that the topic currently holds.
     pub messages: i64,
-    /// Why nothing is known of it, where that is so.
+    /// Why nothing is known about it, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
 }
@@ -48,11 +48,11 @@ pub struct Topic {
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Group {
     pub name: String,
-    /// Members now; `None` where groups may not be listed.
+    /// Current members; `None` if this user may not list groups.
     pub members: Option<usize>,
-    /// Messages that it has not committed; `None` where that could not be read.
+    /// Messages that it has not committed; `None` if that could not be read.
     pub lag_messages: Option<i64>,
-    /// How long the oldest of them has been in the topic; `None` where that could not be read.
+    /// Age of the oldest of them; `None` if that could not be read.
     pub lag_seconds: Option<f64>,
 }
 
@@ -86,7 +86,7 @@ impl Topic {
         }
         if !self.leaderless.is_empty() {
             attention.push(format!(
-                "topic {name}: partitions {:?} have no leader (start the brokers that hold them)",
+                "topic {name}: partitions {:?} have no leader (start the brokers that hold their replicas)",
                 self.leaderless
             ));
         }
@@ -109,11 +109,11 @@ impl Kafka {
         let age = lag_seconds.map(|seconds| format!(", the oldest for {}", age(seconds))).unwrap_or_default();
         if messages > 0 && *members == Some(0) {
             attention.push(format!(
-                "no ingest runs in group {name} and {messages} messages wait{age} (start `iotctl ingest`)"
+                "no ingest runs in group {name} and {messages} messages are waiting{age} (start `iotctl ingest`)"
             ));
         } else if messages > 0 && lag_seconds.is_some_and(|seconds| seconds > old_lag_seconds) {
             attention.push(format!(
-                "group {name} is {messages} messages behind{age} (see `iotctl top`; add an ingest, or see its log)"
+                "group {name} is {messages} messages behind{age} (see `iotctl top`; start another ingest, or see the log of the running one)"
             ));
         }
         attention
@@ -126,30 +126,30 @@ pub fn age(seconds: f64) -> String {
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-pub async fn look(config: &KafkaConfig, patience: Duration) -> Section<Kafka> {
-    let mut watch = Watch::new(config, vec![config.group.clone()], patience);
-    let (sheet, overview) = match watch.look().await {
+pub async fn look(config: &KafkaConfig, timeout: Duration) -> Section<Kafka> {
+    let mut watch = Watch::new(config, vec![config.group.clone()], timeout);
+    let (snapshot, overview) = match watch.look().await {
         Ok(found) => found,
         Err(error) => return Section::unknown_because(error),
     };
-    let config = KafkaConfig { request_timeout: config.request_timeout.min(patience), ..config.clone() };
-    let mut kafka = of(&config, &sheet, &overview);
+    let config = KafkaConfig { request_timeout: config.request_timeout.min(timeout), ..config.clone() };
+    let mut kafka = of(&config, &snapshot, &overview);
     let [topic, dead_letters] = [&mut kafka.topic, &mut kafka.dead_letters];
     tokio::join!(explain(&config, topic), explain(&config, dead_letters));
-    // Somebody who may not see the dead letters may do all else.
+    // A user without permission for the dead-letter topic may still have all others.
     if let Some(unknown) = kafka.dead_letters.unknown.take() {
         kafka.dead_letters.exists = true;
         kafka.remarks.push(unknown);
     }
     if kafka.group.lag_messages.is_none() && kafka.topic.exists {
         let group = &kafka.group.name;
-        let trouble = watch.trouble_with(group).unwrap_or("its partitions have no leader");
-        kafka.remarks.push(format!("how far group {group} is behind is not known: {trouble}"));
+        let failure = watch.failure_of(group).unwrap_or("its partitions have no leader");
+        kafka.remarks.push(format!("the lag of group {group} is unknown: {failure}"));
     }
     Section::Known(kafka)
 }
 
-/// A topic that is not in the list may be hidden: asked for by name, Kafka says so.
+/// A topic that is not in the list may be hidden from this user: Kafka says so when asked for it by name.
 async fn explain(config: &KafkaConfig, topic: &mut Topic) {
     if !topic.exists
         && let Err(error) = topics::describe(config, &topic.name).await
@@ -159,14 +159,14 @@ async fn explain(config: &KafkaConfig, topic: &mut Topic) {
     }
 }
 
-fn of(config: &KafkaConfig, sheet: &Sheet, overview: &Overview) -> Kafka {
+fn of(config: &KafkaConfig, snapshot: &Snapshot, overview: &Overview) -> Kafka {
     let is_ours = |labels: &[&str]| labels[0] == config.group && labels[1] == config.topic;
     let values = |definition| {
-        let values = sheet.values(definition).into_iter().filter(|(labels, _)| is_ours(labels));
+        let values = snapshot.values(definition).into_iter().filter(|(labels, _)| is_ours(labels));
         values.map(|(_, value)| value).collect::<Vec<_>>()
     };
     let (lags, seconds) = (values(&LAG), values(&LAG_SECONDS));
-    // A partition whose oldest message could not be read may be the one that is furthest behind.
+    // A partition whose oldest message could not be read may have the largest lag.
     let is_whole = !lags.is_empty() && lags.len() == seconds.len();
     let members = overview.consumer_groups.as_ref().map(|groups| {
         groups.iter().find(|group| group.name == config.group).map_or(0, |group| group.members)
@@ -217,7 +217,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_lag_needs_somebody_when_nobody_reads_or_it_is_old() {
+    fn a_lag_needs_attention_when_no_ingest_runs_or_it_is_old() {
         let mut kafka = kafka();
         let mut attention = |members, seconds| {
             kafka.group.members = members;
@@ -225,15 +225,15 @@ pub mod tests {
             kafka.attention(600.0).join("\n")
         };
         assert_eq!(attention(Some(1), Some(599.0)), "");
-        // Somebody who may not list groups is told of an old lag alone.
+        // Without permission to list groups, only an old lag is reported.
         assert_eq!(attention(None, Some(1.0)), "");
-        assert!(attention(Some(0), Some(3_725.0)).contains("10 messages wait, the oldest for 1h 2m"));
-        assert!(attention(Some(0), None).contains("10 messages wait (start `iotctl ingest`)"));
+        assert!(attention(Some(0), Some(3_725.0)).contains("10 messages are waiting, the oldest for 1h 2m"));
+        assert!(attention(Some(0), None).contains("10 messages are waiting (start `iotctl ingest`)"));
         assert!(attention(None, Some(601.0)).contains("10 messages behind, the oldest for 10m 1s"));
     }
 
     #[test]
-    fn a_missing_topic_names_schema_apply_and_a_hidden_one_its_permission() {
+    fn a_missing_topic_names_schema_apply_and_a_hidden_one_the_permission() {
         let mut kafka = kafka();
         kafka.topic.exists = false;
         assert!(kafka.attention(600.0)[0].contains("run `iotctl schema apply`"));

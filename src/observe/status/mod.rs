@@ -1,8 +1,8 @@
-//! What is known of all servers at once: the configured Cassandra and Kafka, the schema, the disk, what is due, and the
+//! The state of all servers at once: the configured Cassandra and Kafka, the schema, the disk, due operations, and the
 //! processes of `iotctl up` on this machine.
 //!
-//! A server that is away costs its own section and no other: each says what could not be learned and why, with the
-//! remedy. Sections are read at the same time, and each has a deadline.
+//! An unreachable server is reported in its own section and does not hide the others: each section says what could not
+//! be read and why, with the remedy. Sections are read at the same time, and each has a deadline.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,14 +28,14 @@ pub use cassandra::Cassandra;
 pub use kafka::Kafka;
 pub use schema::Schema;
 
-/// How long one server may take for all that is asked of it. A node that nobody hears is told within eight seconds.
+/// How long one server may take for all questions. A dead node is detected within eight seconds.
 pub const DEADLINE: Duration = Duration::from_secs(15);
-/// Kafka's share for one question.
+/// How long Kafka may take for one question.
 pub const KAFKA_DEADLINE: Duration = Duration::from_secs(5);
-/// A group that is behind for so long needs somebody; the alert `LagOld` has the same limit.
+/// A lag of this age needs attention; the alert `LagOld` has the same limit.
 pub const OLD_LAG_SECONDS: f64 = 600.0;
 
-/// What was learned, or why not.
+/// What was read, or why it could not be read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Section<T> {
@@ -63,22 +63,22 @@ impl<T> Section<T> {
     }
 }
 
-/// All of it at one moment.
+/// Everything at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
     pub at: DateTime<Utc>,
     /// Whether nothing needs attention.
-    pub is_well: bool,
-    /// What needs somebody, each with its remedy.
+    pub is_healthy: bool,
+    /// What needs attention, each with its remedy.
     pub attention: Vec<String>,
-    /// What could not be learned and is no fault by itself, such as a missing permission.
+    /// What could not be read and is not a fault by itself, such as a missing permission.
     pub remarks: Vec<String>,
     pub cassandra: Section<Cassandra>,
     pub kafka: Section<Kafka>,
     pub schema: Section<Schema>,
-    /// Operations that were begun and not ended, and cleanups, each with its command.
+    /// Unfinished operations and due cleanups, each with its command.
     pub due: Vec<String>,
-    /// Where the local servers keep their data; `None` where none were started here.
+    /// The disk with the local servers' data; `None` if none were started here.
     pub disk: Option<LocalDisk>,
     /// The processes of `iotctl up`.
     pub local: Vec<ServerStatus>,
@@ -94,7 +94,7 @@ pub struct LocalDisk {
 }
 
 impl LocalDisk {
-    /// Compaction has hardly any room left, and Cassandra stops when there is none.
+    /// Compaction has hardly any space left; Cassandra stops when there is none.
     pub fn is_short(&self) -> bool {
         self.disk.free_bytes < self.least_free_bytes
     }
@@ -104,10 +104,10 @@ impl LocalDisk {
     }
 }
 
-/// Whom to ask. The session is kept, so that looking again costs no new connection.
+/// The servers to ask. The session is kept, so that looking again needs no new connection.
 pub struct Servers {
     pub config: Config,
-    /// Whether the user chose the replication; one from the defaults gives way to what the keyspace has.
+    /// Whether the user chose the replication; a default gives way to that of the keyspace.
     pub replication_is_set: bool,
     session: Option<Session>,
 }
@@ -117,7 +117,7 @@ impl Servers {
         Self { config, replication_is_set, session: None }
     }
 
-    /// The session, opened when it is first wanted.
+    /// The session, opened on first use.
     pub async fn session(&mut self) -> Result<Session, String> {
         if let Some(session) = &self.session {
             return Ok(session.clone());
@@ -141,11 +141,11 @@ impl Servers {
         let (servers, journals, disk) = local;
         let mut remarks = Vec::new();
         let mut processes = servers.unwrap_or_else(|error| {
-            remarks.push(format!("the local servers cannot be looked at: {error:#}"));
+            remarks.push(format!("the state of the local servers cannot be read: {error:#}"));
             Vec::new()
         });
         let due = journals.map(|journals| due(&journals)).unwrap_or_else(|error| {
-            remarks.push(format!("the journal of nodes in and out cannot be read: {error:#}"));
+            remarks.push(format!("the journal of node operations cannot be read: {error:#}"));
             Vec::new()
         });
         answer_for(&mut processes, &cassandra, &kafka);
@@ -153,7 +153,7 @@ impl Servers {
         remarks.extend(kafka.known().map(|kafka| kafka.remarks.clone()).unwrap_or_default());
         let mut status = Status {
             at: Utc::now(),
-            is_well: true,
+            is_healthy: true,
             attention: Vec::new(),
             remarks,
             cassandra,
@@ -164,11 +164,11 @@ impl Servers {
             local: processes,
         };
         status.attention = attention(&status);
-        status.is_well = status.attention.is_empty();
+        status.is_healthy = status.attention.is_empty();
         status
     }
 
-    /// One session for both, and the schema only where there is one.
+    /// Uses one session for both; without one, the schema is not read.
     async fn cassandra(&mut self) -> (Section<Cassandra>, Section<Schema>) {
         let session = match self.session().await {
             Ok(session) => session,
@@ -180,10 +180,10 @@ impl Servers {
         let nodes = timeout(DEADLINE, cassandra::look(&session));
         let schema = timeout(DEADLINE, schema::look(&session, &self.config, self.replication_is_set));
         let (nodes, schema) = tokio::join!(nodes, schema);
-        let late = || format!("no answer within {DEADLINE:?} (see the nodes' logs)");
+        let timed_out = || format!("no answer within {DEADLINE:?} (see the nodes' logs)");
         (
-            nodes.unwrap_or_else(|_| Section::unknown_because(late())),
-            schema.unwrap_or_else(|_| Section::unknown_because(late())),
+            nodes.unwrap_or_else(|_| Section::unknown_because(timed_out())),
+            schema.unwrap_or_else(|_| Section::unknown_because(timed_out())),
         )
     }
 }
@@ -192,13 +192,13 @@ fn journals(config: &Config) -> anyhow::Result<Vec<Journal>> {
     Journal::all(&Runtime::journals(config)?)
 }
 
-/// What the journals leave to be done.
+/// What the journals show as due.
 fn due(journals: &[Journal]) -> Vec<String> {
     let unfinished = journals.iter().map(|journal| &journal.record).filter(|it| it.finished_at.is_none());
     let mut due: Vec<_> = unfinished
         .map(|record| {
             let (operation, node, command) = (record.operation, &record.node, record.command());
-            format!("{operation} of {node} was begun and not ended (see it through: `{command}`)")
+            format!("{operation} of {node} is unfinished (finish it with `{command}`)")
         })
         .collect();
     let cleanup = cleanup::due(journals);
@@ -218,7 +218,8 @@ fn disk_of(config: &LocalConfig) -> Option<LocalDisk> {
     })
 }
 
-/// A server that wants TLS or a password tells a stranger nothing; one that answers the configured client runs.
+/// A server that requires TLS or a password does not answer the probe of `up`; if it answers the configured client, it
+/// is running.
 fn answer_for(processes: &mut [ServerStatus], cassandra: &Section<Cassandra>, kafka: &Section<Kafka>) {
     for process in processes.iter_mut().filter(|process| process.state == State::Silent) {
         let answers = match process.kind {
@@ -227,7 +228,7 @@ fn answer_for(processes: &mut [ServerStatus], cassandra: &Section<Cassandra>, ka
                 cassandra.nodes.iter().any(|node| node.answers && node.address.ip() == ip)
             }),
             Kind::Kafka => kafka.known().is_some_and(|kafka| {
-                // Its listeners may be several, at one address.
+                // It may have several listeners at one address.
                 let ip = process.address.ip().to_string();
                 kafka.brokers.iter().any(|broker| broker.address.starts_with(&format!("{ip}:")))
             }),
@@ -239,7 +240,7 @@ fn answer_for(processes: &mut [ServerStatus], cassandra: &Section<Cassandra>, ka
     }
 }
 
-/// What needs somebody, in the order of the screen.
+/// What needs attention, in the order of the screen.
 fn attention(status: &Status) -> Vec<String> {
     let mut attention = Vec::new();
     match &status.cassandra {
@@ -248,9 +249,9 @@ fn attention(status: &Status) -> Vec<String> {
     }
     match (&status.schema, &status.cassandra) {
         (Section::Known(schema), _) => attention.extend(schema.attention()),
-        // It has been said of the nodes.
+        // Already reported for the nodes.
         (Section::Unknown { .. }, Section::Unknown { .. }) => {}
-        (Section::Unknown { unknown }, _) => attention.push(format!("the schema is not known: {unknown}")),
+        (Section::Unknown { unknown }, _) => attention.push(format!("the schema is unknown: {unknown}")),
     }
     match &status.kafka {
         Section::Unknown { unknown } => attention.push(unknown.clone()),
@@ -261,15 +262,15 @@ fn attention(status: &Status) -> Vec<String> {
             [disk.disk.free_bytes, disk.least_free_bytes].map(|bytes| ByteSize::b(bytes).display().iec());
         let folder = disk.folder.display();
         attention.push(format!(
-            "{free} of the disk of {folder} are free, less than local.least_free_disk, {least} (make room, or lower schema.ttl)"
+            "{free} free on the disk of {folder}, less than local.least_free_disk, {least} (free disk space, or lower schema.ttl)"
         ));
     }
     attention.extend(status.due.iter().map(|due| format!("due: {due}")));
     let ended = status.local.iter().filter(|it| matches!(it.state, State::Crashed | State::Silent));
     attention.extend(ended.map(|server| {
         let what = match server.state {
-            State::Crashed => "ended by itself (`iotctl up` starts it again",
-            _ => "runs and does not answer (it may be booting",
+            State::Crashed => "crashed (start it again with `iotctl up`",
+            _ => "runs and does not answer (it may still be starting",
         };
         format!("{} {what}; its log: {})", server.server, server.log.display())
     }));
@@ -280,11 +281,11 @@ fn attention(status: &Status) -> Vec<String> {
 pub mod tests {
     use super::*;
 
-    /// Everything in order.
-    pub fn well() -> Status {
+    /// A status without faults.
+    pub fn healthy() -> Status {
         Status {
             at: DateTime::UNIX_EPOCH,
-            is_well: true,
+            is_healthy: true,
             attention: Vec::new(),
             remarks: Vec::new(),
             cassandra: Section::Known(cassandra::tests::cassandra(1)),
@@ -310,23 +311,23 @@ pub mod tests {
     }
 
     #[test]
-    fn nothing_needs_attention_where_all_is_in_order() {
-        assert_eq!(attention(&well()), Vec::<String>::new());
+    fn nothing_needs_attention_if_everything_is_healthy() {
+        assert_eq!(attention(&healthy()), Vec::<String>::new());
     }
 
     #[test]
-    fn an_away_cassandra_is_said_once_and_not_again_by_its_schema() {
-        let away = Status {
+    fn an_unreachable_cassandra_is_reported_once_and_not_again_for_its_schema() {
+        let unreachable = Status {
             cassandra: Section::unknown_because("no Cassandra node answers (start one)"),
             schema: Section::unknown_because("Cassandra does not answer"),
-            ..well()
+            ..healthy()
         };
-        assert_eq!(attention(&away), ["no Cassandra node answers (start one)"]);
+        assert_eq!(attention(&unreachable), ["no Cassandra node answers (start one)"]);
     }
 
     #[test]
-    fn a_server_that_wants_tls_runs_if_it_answers_the_configured_client() {
-        let status = well();
+    fn a_server_that_requires_tls_is_running_if_it_answers_the_configured_client() {
+        let status = healthy();
         let mut processes = [
             silent(Kind::Cassandra, "127.0.0.1:9042"),
             silent(Kind::Kafka, "127.0.0.1:9093"),
@@ -338,15 +339,15 @@ pub mod tests {
     }
 
     #[test]
-    fn a_crashed_process_and_a_full_disk_need_somebody_and_a_stopped_one_does_not() {
-        let mut status = well();
+    fn a_crashed_process_and_a_full_disk_need_attention_and_a_stopped_one_does_not() {
+        let mut status = healthy();
         let server = |state| ServerStatus { state, ..silent(Kind::Kafka, "127.0.0.1:9092") };
         status.local = vec![server(State::Stopped), server(State::Crashed)];
         let disk = disk::Disk { free_bytes: 5 << 30, total_bytes: 100 << 30 };
         status.disk = Some(LocalDisk { folder: "/data".into(), disk, least_free_bytes: 10 << 30 });
         let attention = attention(&status);
         assert_eq!(attention.len(), 2, "{attention:?}");
-        assert!(attention[0].starts_with("5.0 GiB of the disk of /data are free, less"), "{attention:?}");
-        assert!(attention[1].contains("ended by itself (`iotctl up`"), "{attention:?}");
+        assert!(attention[0].starts_with("5.0 GiB free on the disk of /data, less"), "{attention:?}");
+        assert!(attention[1].contains("crashed (start it again with `iotctl up`"), "{attention:?}");
     }
 }

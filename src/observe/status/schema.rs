@@ -1,4 +1,4 @@
-//! The keyspace beside schema.cql.
+//! The keyspace compared with schema.cql.
 
 use serde::Serialize;
 
@@ -49,7 +49,7 @@ impl Schema {
         let differing = self.differing();
         if !differing.is_empty() {
             attention.push(format!(
-                "{} not as defined (`iotctl schema apply --dry-run` says what to do)",
+                "{} not as defined in schema.cql (run `iotctl schema apply --dry-run`, which prints what to do)",
                 are(&differing)
             ));
         }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_keyspace_is_said_instead_of_each_of_its_tables() {
+    fn a_missing_keyspace_is_reported_instead_of_each_of_its_tables() {
         let object =
             |name: &str, state| Object { kind: "table", name: name.into(), state, details: Vec::new() };
         let mut schema = Schema {

@@ -19,7 +19,7 @@ pub fn action(key: KeyEvent) -> Option<Action> {
     }
     let has_control = key.modifiers.contains(KeyModifiers::CONTROL);
     Some(match key.code {
-        // In raw mode it is a key and no signal.
+        // In raw mode Ctrl-C is a key, not a signal.
         KeyCode::Char('c') if has_control => Action::Quit,
         _ if has_control => return None,
         KeyCode::Char('q') | KeyCode::Esc => Action::Quit,

@@ -1,8 +1,8 @@
 //! A live view of rates, lag, nodes and partitions on the whole screen.
 //!
-//! Two pollers look at Kafka and Cassandra with the readers of `monitor`, so that one which hangs does not hold the other
-//! back; [`State`] takes in what they find, and [`draw`] is a pure function of it. The terminal is as it was before on
-//! every way out, a panic included.
+//! Two pollers read Kafka and Cassandra with the readers of `monitor`, so that a server that hangs does not delay the
+//! other; [`State`] keeps what they find, and [`draw`] is a pure function of it. The terminal is restored on every exit,
+//! a panic included.
 
 use std::time::Duration;
 
@@ -11,29 +11,36 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
-use crate::observe::exporter::{cassandra, kafka};
+use crate::observe::exporter;
 use crate::output::log::Hold;
 use crate::shutdown::Shutdown;
 
+mod cassandra;
 mod draw;
 mod input;
+mod kafka;
+mod palette;
+mod source;
 mod state;
+mod tables;
 
+use cassandra::CassandraState;
 pub use draw::draw;
 pub use input::Action;
+use kafka::KafkaState;
 pub use state::State;
 
-/// How long one server may take; a view that is older than that says so.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// How often the keyboard is looked at.
+/// How long one server may take before the view shows it as not answering.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often the keyboard is polled.
 const KEY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the pollers and the keyboard tell.
-enum Told {
-    Kafka(Result<state::KafkaLook, String>),
-    Cassandra(Result<state::CassandraLook, String>),
+/// What the pollers and the keyboard send.
+enum Update {
+    Kafka(Result<KafkaState, String>),
+    Cassandra(Result<CassandraState, String>),
     Terminal(Event),
-    /// The keyboard is gone.
+    /// The terminal is closed.
     Hangup,
 }
 
@@ -44,7 +51,7 @@ pub async fn run(
     is_colored: bool,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    // Nobody who shows a screen wants a log across it.
+    // Log lines would garble the screen.
     let _hold = Hold::terminal();
     // It installs a panic hook that restores the terminal before the message is printed.
     let mut terminal = ratatui::try_init()?;
@@ -60,13 +67,13 @@ async fn show(
     is_colored: bool,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let (tell, mut told) = mpsc::channel(64);
+    let (sender, mut updates) = mpsc::channel(64);
     let stop = tokio_util::sync::CancellationToken::new();
-    // Whatever way this function is left, nobody goes on polling.
+    // However this function is left, polling stops.
     let _guard = stop.clone().drop_guard();
-    poll_kafka(config, interval, tell.clone(), stop.clone());
-    poll_cassandra(config, interval, tell.clone(), stop.clone());
-    listen(tell, stop.clone());
+    poll_kafka(config, interval, sender.clone(), stop.clone());
+    poll_cassandra(config, interval, sender.clone(), stop.clone());
+    listen(sender, stop.clone());
 
     let mut state = State::new(config, interval);
     let mut ticks = tokio::time::interval(interval.min(Duration::from_secs(1)));
@@ -77,17 +84,17 @@ async fn show(
         tokio::select! {
             () = shutdown.requested() => return Ok(()),
             _ = ticks.tick() => {}
-            found = told.recv() => match found {
-                Some(Told::Kafka(look)) => state.take_in_kafka(look),
-                Some(Told::Cassandra(look)) => state.take_in_cassandra(look),
-                Some(Told::Terminal(Event::Key(key))) => match input::action(key) {
+            update = updates.recv() => match update {
+                Some(Update::Kafka(look)) => state.update_kafka(look),
+                Some(Update::Cassandra(look)) => state.update_cassandra(look),
+                Some(Update::Terminal(Event::Key(key))) => match input::action(key) {
                     Some(Action::Quit) => return Ok(()),
                     Some(action) => state.act(action),
                     None => {}
                 },
-                // A new size is drawn by the next turn of the loop.
-                Some(Told::Terminal(_)) => {}
-                Some(Told::Hangup) | None => return Ok(()),
+                // The next iteration draws the new size.
+                Some(Update::Terminal(_)) => {}
+                Some(Update::Hangup) | None => return Ok(()),
             }
         }
     }
@@ -96,12 +103,12 @@ async fn show(
 fn poll_kafka(
     config: &Config,
     interval: Duration,
-    tell: mpsc::Sender<Told>,
+    sender: mpsc::Sender<Update>,
     stop: tokio_util::sync::CancellationToken,
 ) {
     let (config, group) = (config.kafka.clone(), config.kafka.group.clone());
     tokio::spawn(async move {
-        let mut watch = kafka::Watch::new(&config, vec![group], PATIENCE);
+        let mut watch = exporter::kafka::Watch::new(&config, vec![group], ANSWER_TIMEOUT);
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -111,9 +118,9 @@ fn poll_kafka(
                 look = watch.look() => look,
             };
             let look = look
-                .map(|(sheet, overview)| state::KafkaLook::of(&config, &sheet, &overview))
+                .map(|(snapshot, overview)| KafkaState::of(&config, &snapshot, &overview))
                 .map_err(|error| error.to_string());
-            if tell.send(Told::Kafka(look)).await.is_err() {
+            if sender.send(Update::Kafka(look)).await.is_err() {
                 return;
             }
         }
@@ -123,12 +130,12 @@ fn poll_kafka(
 fn poll_cassandra(
     config: &Config,
     interval: Duration,
-    tell: mpsc::Sender<Told>,
+    sender: mpsc::Sender<Update>,
     stop: tokio_util::sync::CancellationToken,
 ) {
     let config = config.cassandra.clone();
     tokio::spawn(async move {
-        let mut watch = cassandra::Watch::new(&config, PATIENCE);
+        let mut watch = exporter::cassandra::Watch::new(&config, ANSWER_TIMEOUT);
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -137,26 +144,26 @@ fn poll_cassandra(
                 () = stop.cancelled() => return,
                 look = watch.look() => look,
             };
-            let (sheet, answered) = look;
-            let look = answered.map(|()| state::CassandraLook::of(&config.keyspace, &sheet));
-            if tell.send(Told::Cassandra(look)).await.is_err() {
+            let (snapshot, answered) = look;
+            let look = answered.map(|()| CassandraState::of(&config.keyspace, &snapshot));
+            if sender.send(Update::Cassandra(look)).await.is_err() {
                 return;
             }
         }
     });
 }
 
-/// The keyboard blocks, so it has a thread; the thread ends with the view.
-fn listen(tell: mpsc::Sender<Told>, stop: tokio_util::sync::CancellationToken) {
+/// Reading the keyboard blocks, so it runs on a thread, which ends with the view.
+fn listen(sender: mpsc::Sender<Update>, stop: tokio_util::sync::CancellationToken) {
     std::thread::spawn(move || {
         while !stop.is_cancelled() {
-            let told = match event::poll(KEY_INTERVAL) {
+            let update = match event::poll(KEY_INTERVAL) {
                 Ok(false) => continue,
-                Ok(true) => event::read().map_or(Told::Hangup, Told::Terminal),
-                Err(_) => Told::Hangup,
+                Ok(true) => event::read().map_or(Update::Hangup, Update::Terminal),
+                Err(_) => Update::Hangup,
             };
-            let is_over = matches!(told, Told::Hangup);
-            if tell.blocking_send(told).is_err() || is_over {
+            let is_over = matches!(update, Update::Hangup);
+            if sender.blocking_send(update).is_err() || is_over {
                 return;
             }
         }

@@ -1,12 +1,8 @@
 //! Readings from a file: NDJSON in the wire format, or CSV with a [`Mapping`]. The file is streamed; one line is in
 //! memory at a time, and no more than [`DecodeLimits::max_message_bytes`] of it.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use anyhow::Context;
 use csv::StringRecord;
@@ -17,35 +13,11 @@ use crate::reading::Reading;
 use crate::reading::decode::{DecodeLimits, decode};
 use crate::time;
 
-/// How a recording's time is moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TimeShift {
-    #[default]
-    None,
-    /// The last reading becomes now. Needs a file: it is read twice.
-    LastIsNow,
-    /// Milliseconds, negative for the past.
-    By(i64),
-}
+mod lines;
+mod shift;
 
-impl std::str::FromStr for TimeShift {
-    type Err = UsageError;
-
-    fn from_str(text: &str) -> Result<Self, UsageError> {
-        if text == "now" {
-            return Ok(TimeShift::LastIsNow);
-        }
-        let (sign, amount) = match text.strip_prefix('-') {
-            Some(amount) => (-1, amount),
-            None => (1, text.strip_prefix('+').unwrap_or(text)),
-        };
-        let amount: Option<Duration> = humantime::parse_duration(amount).ok();
-        let millis = amount.and_then(|amount| i64::try_from(amount.as_millis()).ok());
-        millis.map(|millis| TimeShift::By(sign * millis)).ok_or_else(|| {
-            UsageError::new(format!("--time-shift {text:?}: write `now`, or a duration such as +7d or -1h"))
-        })
-    }
-}
+use lines::{Budget, CSV_BUFFER, Limited, first_byte, input, read_line};
+pub use shift::TimeShift;
 
 /// What to replay.
 #[derive(Debug, Clone)]
@@ -54,9 +26,9 @@ pub struct RecordingPlan {
     pub path: PathBuf,
     pub mapping: Mapping,
     pub shift: TimeShift,
-    /// Count lines that are no readings and go on, instead of stopping at the first.
+    /// Skip and count lines that are not readings, instead of stopping at the first.
     pub skip_bad: bool,
-    /// What an NDJSON line may be; the same limits as on the way in.
+    /// Limits of an NDJSON line; the same as in ingest.
     pub limits: DecodeLimits,
 }
 
@@ -67,12 +39,12 @@ pub struct Recording {
     lines: Lines,
     plan: RecordingPlan,
     shift: i64,
-    /// Lines skipped because they are no readings.
+    /// Lines skipped because they are not readings.
     pub bad: u64,
 }
 
 enum Lines {
-    Csv { reader: Box<csv::Reader<Rationed>>, ration: Ration, layout: Layout, record: StringRecord },
+    Csv { reader: Box<csv::Reader<Limited>>, budget: Budget, layout: Layout, record: StringRecord },
     Ndjson { reader: Box<dyn BufRead + Send>, line: Vec<u8>, number: u64 },
 }
 
@@ -85,14 +57,14 @@ impl std::fmt::Debug for Lines {
     }
 }
 
-/// A line that is no reading.
+/// A line that is not a reading.
 struct Bad {
     line: u64,
     reason: String,
 }
 
 impl Recording {
-    /// Opens the file, tells its format by its first character, and resolves the columns.
+    /// Opens the file, recognizes its format by the first character, and resolves the columns.
     pub fn open(plan: &RecordingPlan) -> anyhow::Result<Self> {
         let mut recording = Self::open_unshifted(plan)?;
         recording.shift = match plan.shift {
@@ -108,7 +80,7 @@ impl Recording {
         Self::read(name, input(&plan.path)?, plan)
     }
 
-    /// Reads from `reader` and not from the plan's path.
+    /// Reads from `reader` instead of the plan's path.
     pub(crate) fn read(
         name: String,
         mut reader: Box<dyn BufRead + Send>,
@@ -124,17 +96,17 @@ impl Recording {
             }
             Lines::Ndjson { reader, line: Vec::new(), number: blank_lines }
         } else {
-            let ration = Ration::new(plan.limits.max_message_bytes);
-            let rationed = Rationed { input: reader, ration: ration.clone() };
-            let mut reader = csv::ReaderBuilder::new().buffer_capacity(CSV_BUFFER).from_reader(rationed);
+            let budget = Budget::new(plan.limits.max_message_bytes);
+            let limited = Limited { input: reader, budget: budget.clone() };
+            let mut reader = csv::ReaderBuilder::new().buffer_capacity(CSV_BUFFER).from_reader(limited);
             let headings = reader.headers().with_context(|| format!("cannot read the headings of {name}"))?;
             let layout = Layout::resolve(&plan.mapping, headings)?;
-            Lines::Csv { reader: Box::new(reader), ration, layout, record: StringRecord::new() }
+            Lines::Csv { reader: Box::new(reader), budget, layout, record: StringRecord::new() }
         };
         Ok(Self { name, lines, plan: plan.clone(), shift: 0, bad: 0 })
     }
 
-    /// Columns that are not sent because nothing says what they are.
+    /// Columns that are not sent because they are neither mapped nor named like a field.
     pub fn ignored_columns(&self) -> &[String] {
         match &self.lines {
             Lines::Csv { layout, .. } => &layout.ignored,
@@ -153,7 +125,7 @@ impl Recording {
                 }
                 Some(Err(_)) if self.plan.skip_bad => self.bad += 1,
                 Some(Err(Bad { line, reason })) => anyhow::bail!(
-                    "{}:{line}: {reason} (mend the line, or pass --skip-bad to count and skip such lines)",
+                    "{}:{line}: {reason} (fix the line, or pass --skip-bad to count and skip such lines)",
                     self.name
                 ),
             }
@@ -164,8 +136,8 @@ impl Recording {
 impl Lines {
     fn next(&mut self, plan: &RecordingPlan) -> io::Result<Option<Result<Reading<'static>, Bad>>> {
         match self {
-            Lines::Csv { reader, ration, layout, record } => {
-                match ration.for_one(|| reader.read_record(record)) {
+            Lines::Csv { reader, budget, layout, record } => {
+                match budget.for_line(|| reader.read_record(record)) {
                     Ok(false) => Ok(None),
                     Ok(true) => {
                         let line = record.position().map_or(0, csv::Position::line);
@@ -193,59 +165,10 @@ impl Lines {
     }
 }
 
-/// What the CSV reader takes from the file at a time.
-const CSV_BUFFER: usize = 64 * 1024;
-
-/// How many bytes a CSV line may still take. A quote that is never closed makes the rest of a file one line, which
-/// the CSV reader would gather in memory.
-#[derive(Debug, Clone)]
-struct Ration {
-    left: Arc<AtomicUsize>,
-    per_line: usize,
-}
-
-impl Ration {
-    /// What the reader has taken ahead of a line belongs to the line before it.
-    fn new(per_line: usize) -> Self {
-        let per_line = per_line.saturating_add(CSV_BUFFER);
-        Self { left: Arc::new(AtomicUsize::new(per_line)), per_line }
-    }
-
-    fn for_one<T>(&self, read: impl FnOnce() -> T) -> T {
-        self.left.store(self.per_line, Ordering::Relaxed);
-        read()
-    }
-}
-
-/// A reader that gives no more than the ration.
-struct Rationed {
-    input: Box<dyn BufRead + Send>,
-    ration: Ration,
-}
-
-impl Read for Rationed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.ration.left.load(Ordering::Relaxed);
-        if left == 0 && !self.input.fill_buf()?.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "a line of over {} bytes (is a quote never closed? ingest.max_message_bytes is the limit)",
-                    self.ration.per_line - CSV_BUFFER
-                ),
-            ));
-        }
-        let most = buffer.len().min(left);
-        let read = self.input.read(&mut buffer[..most])?;
-        self.ration.left.store(left - read, Ordering::Relaxed);
-        Ok(read)
-    }
-}
-
 fn csv_reason(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("{len} columns where the headings have {expected_len}")
+            format!("{len} columns, but the heading line has {expected_len}")
         }
         csv::ErrorKind::Utf8 { .. } => "not UTF-8".to_owned(),
         _ => error.to_string(),
@@ -262,93 +185,28 @@ fn decode_line(line: &[u8], plan: &RecordingPlan) -> Result<Reading<'static>, St
     Ok(reading)
 }
 
-/// Reads a line, keeping at most a little over `limit` bytes of it: enough for the decoder to see that it is too
-/// long. `false` at the end.
-fn read_line(reader: &mut dyn BufRead, line: &mut Vec<u8>, limit: usize) -> io::Result<bool> {
-    line.clear();
-    loop {
-        let buffer = match reader.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other?,
-        };
-        if buffer.is_empty() {
-            return Ok(!line.is_empty());
-        }
-        let end = buffer.iter().position(|&byte| byte == b'\n');
-        let taken = end.map_or(buffer.len(), |end| end + 1);
-        let room = (limit + 2).saturating_sub(line.len());
-        line.extend_from_slice(&buffer[..taken.min(room)]);
-        reader.consume(taken);
-        if end.is_some() {
-            return Ok(true);
-        }
-    }
-}
-
-fn input(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
-    let input: Box<dyn Read + Send> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        if file.metadata().is_ok_and(|it| it.is_dir()) {
-            anyhow::bail!("{} is a directory (name a file, or - for standard input)", path.display());
-        }
-        Box::new(file)
-    };
-    Ok(Box::new(BufReader::with_capacity(128 * 1024, input)))
-}
-
-/// The first byte that is no blank, leaving it to be read, and how many line ends came before it. A byte order mark
-/// is passed over.
-fn first_byte(reader: &mut dyn BufRead) -> io::Result<(Option<u8>, u64)> {
-    let mut lines = 0;
-    if reader.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
-        reader.consume(3);
-    }
-    loop {
-        let buffer = reader.fill_buf()?;
-        match buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {
-            Some(at) => {
-                let byte = buffer[at];
-                lines += ends(&buffer[..at]);
-                reader.consume(at);
-                return Ok((Some(byte), lines));
-            }
-            None if buffer.is_empty() => return Ok((None, lines)),
-            None => {
-                let blank = buffer.len();
-                lines += ends(buffer);
-                reader.consume(blank);
-            }
-        }
-    }
-}
-
-fn ends(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|&&byte| byte == b'\n').count() as u64
-}
-
-/// The newest moment in the recording, by reading it once.
+/// The newest timestamp in the recording, by reading it once.
 fn last_moment(plan: &RecordingPlan) -> anyhow::Result<i64> {
     if plan.path == Path::new("-") {
         return Err(UsageError::new(
-            "--time-shift now needs a file: the last reading of a pipe is not known before it ends \
+            "--time-shift now needs a file: the last reading of a pipe is unknown until the pipe ends \
              (save it to a file, or give a duration such as --time-shift +7d)",
         )
         .into());
     }
-    // A bad line is reported when it is sent, with its place; here it only has no moment.
+    // A bad line is reported when its turn to be sent comes; here it only has no timestamp.
     let mut scan = Recording::open_unshifted(&RecordingPlan { skip_bad: true, ..plan.clone() })?;
     let mut last = None;
     while let Some(reading) = scan.next_reading()? {
         last = last.max(Some(reading.recorded_at));
     }
-    last.ok_or_else(|| anyhow::anyhow!("{} holds no reading", scan.name))
+    last.ok_or_else(|| anyhow::anyhow!("{} contains no reading", scan.name))
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::time::Duration;
 
     use super::*;
 
@@ -411,7 +269,7 @@ mod tests {
         let file =
             file(&format!("{TEXT}2013-12-02 21:25:00,hot\n2013-12-02 21:30:00\n2013-12-02 21:35:00,75\n"));
         let error = all(&plan(file.path())).unwrap_err().to_string();
-        assert!(error.contains(":4: column \"value\": \"hot\" is no number"), "{error}");
+        assert!(error.contains(":4: column \"value\": \"hot\" is not a number"), "{error}");
         assert!(error.contains("--skip-bad"));
         let (readings, bad) = all(&RecordingPlan { skip_bad: true, ..plan(file.path()) }).unwrap();
         assert_eq!((readings.len(), bad), (3, 2));
@@ -441,16 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_does_not_fill_the_memory() {
-        let mut line = Vec::new();
-        let mut endless = BufReader::new(io::repeat(b'x').take(10 << 20));
-        assert!(read_line(&mut endless, &mut line, 1000).unwrap());
-        assert!(line.len() <= 1002 && line.capacity() < 1 << 16);
-        assert!(!read_line(&mut endless, &mut line, 1000).unwrap());
-    }
-
-    #[test]
-    fn a_quote_that_is_never_closed_does_not_fill_the_memory() {
+    fn an_unclosed_quote_does_not_fill_the_memory() {
         let mut text = TEXT.to_owned();
         text.push_str("2013-12-02 21:25:00,\"73.9\n");
         text.push_str(&"2013-12-02 21:30:00,74\n".repeat(20_000));
@@ -459,19 +308,19 @@ mod tests {
             let mut plan = RecordingPlan { skip_bad, ..plan(file.path()) };
             plan.limits.max_message_bytes = 1_000;
             let error = format!("{:#}", all(&plan).unwrap_err());
-            assert!(error.contains("a line of over 1000 bytes (is a quote never closed?"), "{error}");
+            assert!(error.contains("a line of more than 1000 bytes (check for an unclosed quote"), "{error}");
         }
         let (readings, bad) = all(&RecordingPlan { skip_bad: true, ..plan(file.path()) }).unwrap();
-        assert_eq!((readings.len(), bad), (2, 1), "below the limit it is a line that is no reading");
+        assert_eq!((readings.len(), bad), (2, 1), "below the limit it is a line that is not a reading");
     }
 
     #[test]
-    fn times_that_no_clock_shows_are_bad_lines_and_never_overflow() {
+    fn impossible_timestamps_are_bad_lines_and_never_overflow() {
         for moment in ["-1e300", "1e300", "9223372036854775807", "-9223372036854775808", "262142-01-01 00:00"]
         {
             let file = file(&format!("{TEXT}{moment},70\n"));
             let error = all(&plan(file.path())).unwrap_err().to_string();
-            assert!(error.contains(":4: ") && error.contains("is no timestamp"), "{error}");
+            assert!(error.contains(":4: ") && error.contains("is not a timestamp"), "{error}");
             for shift in ["now", "+290000000y", "-290000000y"] {
                 let shift = shift.parse().unwrap();
                 let plan = RecordingPlan { shift, skip_bad: true, ..plan(file.path()) };
@@ -492,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_and_an_empty_one_are_said() {
+    fn a_missing_file_and_an_empty_one_are_reported() {
         let error = format!("{:#}", all(&plan("/nowhere/at/all.csv".as_ref())).unwrap_err());
         assert!(error.contains("cannot open /nowhere/at/all.csv: No such file"), "{error}");
         let file = file("");

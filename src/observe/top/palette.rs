@@ -1,0 +1,34 @@
+//! Styles, with and without colours.
+
+use ratatui::style::{Color, Modifier, Style};
+
+/// Colours, or none: then bold, dim and reverse carry the same information.
+#[derive(Clone, Copy)]
+pub(super) struct Palette {
+    pub is_colored: bool,
+}
+
+impl Palette {
+    pub fn color(self, color: Color) -> Style {
+        match self.is_colored {
+            true => Style::new().fg(color),
+            false => Style::new(),
+        }
+    }
+
+    pub fn bad(self) -> Style {
+        self.color(Color::Red).add_modifier(Modifier::BOLD)
+    }
+
+    pub fn good(self) -> Style {
+        self.color(Color::Green)
+    }
+
+    pub fn dim(self) -> Style {
+        Style::new().add_modifier(Modifier::DIM)
+    }
+
+    pub fn selected(self) -> Style {
+        Style::new().add_modifier(Modifier::REVERSED)
+    }
+}
