@@ -1,4 +1,4 @@
-//! Readings as blocks of columns (Parquet) or text (CSV, NDJSON), some thousand at a time.
+//! Readings as blocks of columns (Parquet) or text (CSV, NDJSON), some thousands at a time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,14 +23,14 @@ const BLOCK_BYTES: usize = 1 << 20;
 pub const CSV_HEADING: &str = "location,device_type,iot_sensor_id,recorded_timestamp,temperature,humidity,pressure,\
 motion_detected,light_level,gas_concentration,other_metrics\n";
 
-/// Readings that are ready to be written.
+/// Readings in the form in which they are written.
 #[derive(Debug)]
 pub enum Block {
     Columns(RecordBatch),
     Text(Vec<u8>),
 }
 
-/// Gathers readings into blocks.
+/// Collects readings into blocks.
 pub enum Blocks {
     Columns(Box<Columns>),
     Text { format: FileFormat, text: Vec<u8>, encoder: Encoder, rows: usize },
@@ -70,7 +70,7 @@ impl Blocks {
         }
     }
 
-    /// What was gathered, and how many rows; `None` if nothing was.
+    /// The collected block and its number of rows; `None` if it is empty.
     pub fn take(&mut self) -> Result<Option<(Block, usize)>, ArrowError> {
         match self {
             Self::Columns(columns) if columns.rows() == 0 => Ok(None),
@@ -187,7 +187,7 @@ impl Columns {
     }
 }
 
-/// A column of few values that come in runs: a group's name, a sensor's id.
+/// A column of few values that repeat in runs: a group's name, a sensor's id.
 struct Dictionary<K> {
     numbers: Vec<i32>,
     known: HashMap<K, i32>,
@@ -281,7 +281,7 @@ fn csv_line(reading: &Reading<'_>, encoder: &mut Encoder, line: &mut Vec<u8>) {
     }
 }
 
-/// A field of RFC 4180: quoted where it must be.
+/// A field of RFC 4180, quoted if necessary.
 fn csv_text(text: &str, line: &mut Vec<u8>) {
     if !text.contains([',', '"', '\n', '\r']) {
         line.extend_from_slice(text.as_bytes());
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_csv_line_quotes_what_must_be_and_leaves_the_missing_empty() {
+    fn a_csv_line_quotes_where_necessary_and_leaves_missing_values_empty() {
         let mut with_others = reading("a,\"b\"", Some(21.5));
         with_others.other_metrics = vec![("rpm".into(), 3.0), ("x\"y".into(), 0.25)];
         let mut line = Vec::new();
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_keep_missing_as_null_and_start_anew_after_each_block() {
+    fn columns_keep_missing_values_as_null_and_restart_after_each_block() {
         let mut blocks = Blocks::new(FileFormat::Parquet, &[FolderKey::DeviceType]);
         blocks.push(&reading("a", None)).unwrap();
         blocks.push(&reading("b", Some(1.0))).unwrap();

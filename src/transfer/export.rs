@@ -81,7 +81,7 @@ impl Export {
         }
     }
 
-    /// Opens the folder's journal; an export that is not begun is planned and begun.
+    /// Opens the folder's journal; a new export is planned first.
     pub async fn journal(
         &self,
         folder: &Path,
@@ -98,7 +98,7 @@ impl Export {
         }
     }
 
-    /// Writes the files that are not finished, several at once. Stopped, it leaves whole files alone.
+    /// Writes the unfinished files, several at once. If it is stopped, it leaves only complete files.
     pub async fn to_folder(&self, folder: &Path, journal: &mut Journal) -> anyhow::Result<()> {
         let rest = journal.rest();
         self.expect(rest.iter().map(PlannedFile::buckets).sum());
@@ -153,7 +153,7 @@ impl Export {
         };
         let read = reading.await;
         if read.is_ok() {
-            // A writer that has failed listens no more; it says why below.
+            // A writer that has failed no longer receives; its own result has the reason.
             let _ = sender.send(Message::End).await;
         }
         drop(sender);
@@ -200,7 +200,7 @@ impl Export {
         let bytes = match read {
             Err(error) if error.is::<WriterGone>() => return Err(written.err().unwrap_or(error)),
             Err(error) => return Err(error),
-            Ok(()) => written?.context("a file was not ended")?,
+            Ok(()) => written?.context("a file was not finished")?,
         };
         self.progress.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(Done { path: file.path, rows, bytes })
@@ -229,7 +229,7 @@ impl Export {
                 }
                 rows
             }
-            // Buckets that overlap: the scan knows which copy counts.
+            // Overlapping buckets: the scan knows which copy counts.
             _ => self.overlapping(piece, &partitions, blocks, sender).await?,
         };
         self.progress.buckets.fetch_add(partitions.len() as u64, Ordering::Relaxed);
@@ -287,19 +287,19 @@ impl Export {
     }
 }
 
-/// What a file's thread is told. A channel that closes without an end leaves no file.
+/// What the writing thread receives. A channel that closes without an end leaves no file.
 #[derive(Debug)]
 enum Message {
     Block(Block),
     End,
 }
 
-/// The thread that writes has ended; its own result says why.
+/// The writing thread has ended; its own result has the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the file's writer has ended")]
 struct WriterGone;
 
-/// Writes until the end and returns the flushed sink; `None` where no end came.
+/// Writes until the end and returns the flushed sink; `None` if no end came.
 fn write_blocks<W: Write + Send>(
     mut writer: BlockWriter<W>,
     mut blocks: mpsc::Receiver<Message>,

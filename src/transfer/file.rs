@@ -1,4 +1,4 @@
-//! Blocks as files: written under a hidden temporary name and renamed when they are whole.
+//! Blocks as files: written under a hidden temporary name and renamed when they are complete.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -13,9 +13,9 @@ use parquet::file::properties::WriterProperties;
 use super::block::{self, Block};
 use super::{FileFormat, FolderKey};
 
-/// Rows of a row group: what a reader takes at once, and what a writer holds compressed.
+/// Rows per row group: what a reader loads at once, and what a writer keeps in memory, compressed.
 const GROUP_ROWS: usize = 262_144;
-/// Level 1 was taken: of simulated readings, higher levels save little and cost the readers' cores.
+/// Level 1: with simulated readings, higher levels save little and need much more CPU.
 const ZSTD_LEVEL: i32 = 1;
 
 /// Writes blocks to a sink.
@@ -33,7 +33,7 @@ impl<W: Write + Send> BlockWriter<W> {
                     .set_max_row_group_row_count(Some(GROUP_ROWS))
                     .set_created_by(concat!("iotctl ", env!("CARGO_PKG_VERSION")).to_owned())
                     .build();
-                // Without Arrow's own schema in the file: readers then see text and not categories.
+                // Without Arrow's own schema in the file, so that readers see text instead of categories.
                 let options =
                     ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
                 let writer = ArrowWriter::try_new_with_options(sink, block::schema(keys), options)?;
@@ -66,7 +66,7 @@ impl<W: Write + Send> BlockWriter<W> {
     }
 }
 
-/// A file that does not exist before it is whole. Dropped earlier, it leaves nothing.
+/// A file that does not exist until it is complete. Dropped earlier, it leaves nothing behind.
 pub struct Draft {
     draft: PathBuf,
     path: PathBuf,
@@ -83,13 +83,13 @@ impl Draft {
         hidden.push(".tmp");
         let draft = folder.join(hidden);
         if !folder.as_os_str().is_empty() {
-            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
         let file = File::create(&draft).with_context(|| format!("cannot write {}", draft.display()))?;
         Ok((Self { draft, path: path.to_owned(), is_kept: false }, BufWriter::with_capacity(1 << 18, file)))
     }
 
-    /// Gives the file its name, once its bytes are on the disk. Returns their number.
+    /// Syncs the file to disk and gives it its name. Returns its size in bytes.
     pub fn keep(mut self, file: BufWriter<File>) -> anyhow::Result<u64> {
         let named = || -> io::Result<u64> {
             let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;

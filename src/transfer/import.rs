@@ -25,7 +25,7 @@ use crate::reading::Metric;
 /// Rows of a Parquet file that are held at once.
 const BATCH_ROWS: usize = 8_192;
 
-/// A row of a file as a message, or why it can be none.
+/// A row of a file as a message, or why it is not one.
 pub type Row = Result<Vec<u8>, String>;
 
 /// The files that were named; of a folder, those in it and below, without hidden names and those with `_` in front.
@@ -37,16 +37,19 @@ pub fn files(named: &[PathBuf], format: Option<FileFormat>) -> anyhow::Result<Ve
             walk(path, format, &mut files)?;
             if files.len() == before {
                 return Err(UsageError::new(format!(
-                    "{} holds no .parquet, .csv or .ndjson",
+                    "{} contains no .parquet, .csv or .ndjson file",
                     path.display()
                 ))
                 .into());
             }
         } else {
             let format = format.or_else(|| FileFormat::of(path)).ok_or_else(|| {
-                UsageError::new(format!("what is {}? (give --format parquet, csv or ndjson)", path.display()))
+                UsageError::new(format!(
+                    "the format of {} is unknown (give --format parquet, csv or ndjson)",
+                    path.display()
+                ))
             })?;
-            // One that cannot be read is told before the first of them is imported.
+            // An unreadable file is reported before the first file is imported.
             std::fs::File::open(path)
                 .map_err(|error| UsageError::new(format!("cannot read {}: {error}", path.display())))?;
             files.push((path.clone(), format));
@@ -81,7 +84,7 @@ fn walk(
     Ok(())
 }
 
-/// Gives each row of a file with its line (of a Parquet file its number), until `take` says stop by `false`.
+/// Passes each row of a file to `take` with its line (for Parquet its row number), until `take` returns `false`.
 pub fn read(
     path: &Path,
     format: FileFormat,
@@ -96,7 +99,7 @@ pub fn read(
     }
 }
 
-/// `location` and `device_type` as the folders above a file name them.
+/// `location` and `device_type` from the names of the folders above a file.
 fn folders(path: &Path) -> Vec<(String, String)> {
     let mut names = Vec::new();
     for part in path.parent().into_iter().flat_map(Path::components) {
@@ -113,7 +116,7 @@ fn folders(path: &Path) -> Vec<(String, String)> {
 type Take<'a> = &'a mut dyn FnMut(u64, Row) -> anyhow::Result<bool>;
 
 fn read_lines(file: File, folders: &[(String, String)], take: Take<'_>) -> anyhow::Result<()> {
-    /// A line without an end must not fill the memory; no message may be so long.
+    /// A line without an end must not fill the memory; every allowed message is shorter.
     const LONGEST: u64 = 64 << 20;
     let mut reader = BufReader::with_capacity(1 << 18, file);
     let mut line = Vec::new();
@@ -132,7 +135,7 @@ fn read_lines(file: File, folders: &[(String, String)], take: Take<'_>) -> anyho
     Ok(())
 }
 
-/// The line as it is, unless folders add to it.
+/// The line unchanged, unless folders add fields.
 fn json_row(text: &[u8], folders: &[(String, String)]) -> Vec<u8> {
     if folders.is_empty() {
         return text.to_vec();
@@ -143,7 +146,7 @@ fn json_row(text: &[u8], folders: &[(String, String)]) -> Vec<u8> {
             fields.extend(own);
             Value::Object(fields).to_string().into_bytes()
         }
-        // What is wrong with it is told with every other message's rules.
+        // The decoder reports what is wrong with it, as for any other message.
         Err(_) => text.to_vec(),
     }
 }
@@ -174,7 +177,7 @@ fn read_csv(file: File, folders: &[(String, String)], take: Take<'_>) -> anyhow:
 
 fn csv_row(heading: &[String], record: &csv::StringRecord, folders: &[(String, String)]) -> Row {
     if record.len() != heading.len() {
-        return Err(format!("{} fields, and the heading has {}", record.len(), heading.len()));
+        return Err(format!("{} fields, but the heading line has {}", record.len(), heading.len()));
     }
     let mut fields = of_folders(folders);
     for (name, text) in heading.iter().zip(record) {
@@ -190,7 +193,7 @@ fn csv_row(heading: &[String], record: &csv::StringRecord, folders: &[(String, S
                 _ => text.into(),
             },
             "other_metrics" => {
-                serde_json::from_str(text).map_err(|_| "other_metrics is no JSON object".to_owned())?
+                serde_json::from_str(text).map_err(|_| "other_metrics is not a JSON object".to_owned())?
             }
             _ => text.parse().ok().and_then(Number::from_f64).map_or_else(|| text.into(), Value::Number),
         };
@@ -204,7 +207,7 @@ fn of_folders(folders: &[(String, String)]) -> Map<String, Value> {
 }
 
 fn read_parquet(file: File, folders: &[(String, String)], take: Take<'_>) -> anyhow::Result<()> {
-    // The file's own types, whatever program's notes on them it carries.
+    // Use Parquet's own types, and not what the writing program noted about them.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
     let mut number = 0;
@@ -219,9 +222,11 @@ fn read_parquet(file: File, folders: &[(String, String)], take: Take<'_>) -> any
                 match cell(column, row) {
                     Ok(Value::Null) => {}
                     Ok(value) => drop(fields.insert(field.name().clone(), value)),
-                    // What is no field of a reading is ignored, as in a message.
+                    // A column that is not a field of a reading is ignored, as in a message.
                     Err(_) if !is_known(field.name()) => {}
-                    Err(kind) => refusal = Some(format!("column {} is of the type {kind}", field.name())),
+                    Err(kind) => {
+                        refusal = Some(format!("column {} has the unsupported type {kind}", field.name()))
+                    }
                 }
             }
             let message = match refusal {
@@ -248,7 +253,7 @@ fn is_known(name: &str) -> bool {
     fields.contains(&name) || Metric::COLUMNS.iter().any(|metric| metric.name() == name)
 }
 
-/// A cell as JSON; its type where a reading has no such.
+/// A cell as JSON; the name of its type if that is not supported.
 fn cell(column: &ArrayRef, row: usize) -> Result<Value, String> {
     if column.is_null(row) {
         return Ok(Value::Null);
@@ -315,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_csv_row_is_a_message_without_its_empty_fields_and_bad_ones_are_told_by_line() {
+    fn a_csv_row_is_a_message_without_its_empty_fields_and_bad_rows_are_reported_by_line() {
         let text = "iot_sensor_id,recorded_timestamp,temperature,humidity,motion_detected,other_metrics,rpm\n\
                     x,1700000000000,21.5,,true,\"{\"\"a\"\":1}\",7\nshort\ny,2026-01-31T00:00:00Z,hot,,,nonsense,\n";
         let rows = rows(FileFormat::Csv, "location=a%20b/device_type=t/x.csv", text);
@@ -326,17 +331,17 @@ mod tests {
                 "other_metrics": {"a": 1}, "rpm": 7.0})
         );
         assert_eq!((rows[1].0, rows[1].1.is_err()), (3, true));
-        assert_eq!(rows[2].1.as_ref().unwrap_err(), "other_metrics is no JSON object");
+        assert_eq!(rows[2].1.as_ref().unwrap_err(), "other_metrics is not a JSON object");
     }
 
     #[test]
-    fn lines_are_numbered_and_blank_ones_skipped() {
+    fn lines_are_numbered_and_blank_lines_skipped() {
         let rows = rows(FileFormat::Ndjson, "x.ndjson", "{}\n\n{\"a\":1}");
         assert_eq!(rows.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3]);
     }
 
     #[test]
-    fn folders_tell_what_a_line_leaves_out_and_nothing_else() {
+    fn folders_supply_what_a_line_leaves_out_and_nothing_else() {
         let text = "{\"temperature\":21.3}\n{\"location\":\"own\"}\n[not an object\n";
         let rows = rows(FileFormat::Ndjson, "location=a/device_type=t/x.ndjson", text);
         let expected = serde_json::json!({"location": "a", "device_type": "t", "temperature": 21.3});

@@ -1,8 +1,8 @@
-//! What an export into a folder was asked to do, its plan, and what is finished: one JSON object a line in
+//! The options of an export into a folder, its plan, and its finished files: one JSON object per line in
 //! `_iotctl_export.ndjson`. Readers of such folders skip names that begin with an underscore.
 //!
-//! The plan appears whole, by a rename; each finished file adds a line after its own rename. A line that was cut off
-//! is the last: its file is written again.
+//! The plan appears as a whole, by a rename; each finished file adds a line after its own rename. Only the last line can
+//! be truncated: its file is written again.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -19,7 +19,7 @@ use crate::error::UsageError;
 
 pub const NAME: &str = "_iotctl_export.ndjson";
 
-/// What was asked for, as it was written: a resumed export must ask for the same.
+/// The options as given: a resumed export must have the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
     pub keyspace: String,
@@ -35,7 +35,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// The first difference, as a person says it.
+    /// The first difference, as text.
     fn difference(&self, other: &Self) -> Option<String> {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
         let show = |asked: &Self| {
@@ -71,14 +71,14 @@ enum Line {
         planned_at: i64,
     },
     File(PlannedFile),
-    /// The plan is whole.
+    /// The plan is complete.
     Planned {
         files: usize,
     },
     Done(Done),
 }
 
-/// A finished file; one without rows is not there.
+/// A finished file; a file without rows is not created.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Done {
     pub path: String,
@@ -88,7 +88,7 @@ pub struct Done {
 
 const VERSION: u32 = 1;
 
-/// An export's journal, locked for as long as it is held.
+/// An export's journal, locked while it exists.
 #[derive(Debug)]
 pub struct Journal {
     file: File,
@@ -101,10 +101,10 @@ impl Journal {
         folder.join(NAME)
     }
 
-    /// The journal of an export that was begun here; `None` where none was.
+    /// The journal of an export that was started here, if any.
     ///
     /// # Errors
-    /// Another export was begun here, one is running, or the folder holds something else.
+    /// Another export was started here, one is running, or the folder contains something else.
     pub fn open(folder: &Path, asked: &Asked) -> anyhow::Result<Option<Self>> {
         let path = Self::path(folder);
         let file = match OpenOptions::new().read(true).append(true).open(&path) {
@@ -119,7 +119,7 @@ impl Journal {
         journal.map(Some)
     }
 
-    /// Writes a plan and begins.
+    /// Writes a plan and starts the journal.
     pub fn begin(
         folder: &Path,
         asked: Asked,
@@ -145,7 +145,7 @@ impl Journal {
         Ok(Self { file, files, done: HashMap::new() })
     }
 
-    /// Notes a finished file.
+    /// Records a finished file.
     pub fn finished(&mut self, done: Done) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(&Line::Done(done.clone()))?;
         line.push(b'\n');
@@ -184,14 +184,14 @@ impl Journal {
             match line {
                 Line::Asked { version, .. } if version != VERSION => {
                     bail!(
-                        "{} was begun by another version of iotctl (name another --output)",
+                        "{} was written by another version of iotctl (name another --output)",
                         folder.display()
                     )
                 }
                 Line::Asked { asked: was, .. } => {
                     if let Some(difference) = was.difference(asked) {
                         return Err(UsageError::new(format!(
-                            "{} holds an export with other options: {difference} (repeat its options to go on with \
+                            "{} contains an export with other options: {difference} (repeat its options to resume \
                              it, or name another --output)",
                             folder.display()
                         ))
@@ -204,7 +204,7 @@ impl Journal {
             }
         }
         if !is_whole {
-            bail!("{} has no whole plan (empty the folder, or name another --output)", folder.display());
+            bail!("{} has no complete plan (empty the folder, or name another --output)", folder.display());
         }
         // What was cut off must not run into the next line.
         file.set_len(end)?;
@@ -221,7 +221,7 @@ impl Journal {
                 entry.as_ref().is_ok_and(|entry| entry.file_name() != format!(".{NAME}.tmp").as_str())
             }) {
                 Some(_) => Err(UsageError::new(format!(
-                    "{} is not empty and holds no export (name an empty or a new folder as --output)",
+                    "{} is not empty and does not contain an export (name an empty or a new folder as --output)",
                     folder.display()
                 ))
                 .into()),
@@ -283,7 +283,7 @@ mod tests {
         drop(journal);
         std::fs::remove_file(folder.path().join("b")).unwrap();
         let journal = Journal::open(folder.path(), &asked()).unwrap().unwrap();
-        assert_eq!(journal.rest(), [planned("b")], "a removed file is due again");
+        assert_eq!(journal.rest(), [planned("b")], "a removed file is written again");
     }
 
     #[test]

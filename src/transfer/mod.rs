@@ -1,7 +1,7 @@
-//! Stored readings in bulk: out to files ([`export`]), in from files ([`import`]), and the Spark jobs ([`spark`]).
+//! Readings in bulk: export to files ([`export`]), import from files ([`import`]), and the Spark jobs ([`spark`]).
 //!
-//! An export is planned first ([`plan`]): which file holds which group and time. The plan and what is finished are kept
-//! in the output folder ([`journal`]), so that a run that was ended goes on. Rows become blocks of columns or text
+//! An export is planned first ([`plan`]): which file holds which group and time. The plan and the finished files are
+//! recorded in the output folder ([`journal`]), so that an interrupted run can be resumed. Rows become blocks of columns or text
 //! ([`block`]) while they are read, and blocks become files ([`file`]) on threads of their own.
 
 pub mod block;
@@ -12,7 +12,7 @@ pub mod journal;
 pub mod plan;
 pub mod spark;
 
-/// What a file holds.
+/// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileFormat {
@@ -20,7 +20,7 @@ pub enum FileFormat {
     Parquet,
     /// RFC 4180 with a heading line.
     Csv,
-    /// One JSON object a line, in the wire format.
+    /// One JSON object per line, in the wire format.
     Ndjson,
 }
 
@@ -33,7 +33,7 @@ impl FileFormat {
         }
     }
 
-    /// As the end of a file's name says.
+    /// The format named by the file's extension.
     pub fn of(path: &std::path::Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_lowercase().as_str() {
             "parquet" => Some(Self::Parquet),
@@ -44,7 +44,7 @@ impl FileFormat {
     }
 }
 
-/// What folders are named after, as `location=plant-1`.
+/// What folders are named after, such as `location=plant-1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FolderKey {

@@ -14,9 +14,9 @@ use crate::reading::{Group, Partition};
 use crate::time::TimeRange;
 
 const DAY: i64 = 86_400_000;
-/// Files that a plan aims at: enough to read in parallel and to lose little when it is stopped.
+/// Target number of files: enough to read in parallel, and to lose little when the export is stopped.
 const FILES: usize = 32;
-/// Fewest and most buckets of a file: no crumbs, and no file that takes an hour.
+/// Minimum and maximum number of buckets per file: no tiny files, and none that takes an hour.
 const BUCKETS: (usize, usize) = (24, 480);
 
 /// A group's readings in `[from, to)`, and the buckets that may hold some. Pieces of a plan do not overlap.
@@ -26,7 +26,7 @@ pub struct Piece {
     pub device_type: String,
     pub from: i64,
     pub to: i64,
-    /// Start in milliseconds and width in seconds. More than one where the width was changed: then a reading may
+    /// Start in milliseconds and width in seconds. More than one if the width was changed: then a reading may
     /// have a copy.
     pub buckets: Vec<(i64, i32)>,
 }
@@ -59,7 +59,7 @@ impl PlannedFile {
     }
 }
 
-/// A group's slice as pieces, cut at midnight (UTC) where folders are named after days.
+/// A group's slice as pieces, split at midnight (UTC) if folders are named after days.
 pub fn pieces(group: &Group, slice: &TimeSlice, by_day: bool) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut from = slice.from;
@@ -130,7 +130,7 @@ fn folder(piece: &Piece, keys: &[FolderKey]) -> String {
     folder
 }
 
-/// The day in UTC; the number of days since 1970 where the calendar ends.
+/// The day in UTC; the number of days since 1970 if it is beyond the calendar.
 fn day(at: i64) -> String {
     match DateTime::from_timestamp_millis(at) {
         Some(at) => at.format("%Y-%m-%d").to_string(),
@@ -139,7 +139,7 @@ fn day(at: i64) -> String {
 }
 
 /// Percent-encodes all but letters, digits, `-`, `_` and `.` (RFC 3986's unreserved without `~`): no name can leave its
-/// folder, and every reader of such folders decodes it. A name of dots alone is a folder of its own: `%2E%2E`.
+/// folder, and every reader of such folders decodes it. A name of only dots is escaped too: `%2E%2E`.
 pub fn escape(name: &str) -> String {
     let dots = name.bytes().all(|byte| byte == b'.');
     let mut escaped = String::with_capacity(name.len());
@@ -153,7 +153,7 @@ pub fn escape(name: &str) -> String {
     escaped
 }
 
-/// What [`escape`] was given; `None` where it is no such text.
+/// Reverses [`escape`]; `None` if the text is not an escaped name.
 pub fn unescape(escaped: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(escaped.len());
     let mut rest = escaped.as_bytes();

@@ -1,4 +1,4 @@
-//! The Spark jobs of `spark/`, carried in the binary, and the spark-submit that runs them.
+//! The Spark jobs of `spark/`, embedded in the binary, and the spark-submit that runs them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use crate::servers::local::layout::cache_dir;
 use crate::servers::local::progress::Board;
 use crate::shutdown::Shutdown;
 
-const INSTALL: &str = "install Spark 3.5, such as `python3 -m venv spark && spark/bin/pip install 'pyspark==3.5.*'`, and \
-     put its bin on the PATH, or let SPARK_HOME name it";
-/// How long a job that was asked to end may take.
-const FAREWELL: Duration = Duration::from_secs(20);
+const INSTALL: &str = "install Spark 3.5, for example with `python3 -m venv spark && spark/bin/pip install 'pyspark==3.5.*'`, and \
+     put its bin on the PATH, or set SPARK_HOME";
+/// How long a job may take to end after SIGTERM.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A job of `spark/`.
 #[derive(Debug, Clone, Copy)]
@@ -39,17 +39,17 @@ pub const JOBS: [Job; 4] = [
     },
     Job {
         name: "daily_aggregates",
-        about: "The same by day",
+        about: "Each sensor's metrics by day: count, min, max, sum, mean, standard deviation",
         script: include_str!("../../spark/daily_aggregates.py"),
     },
     Job {
         name: "fleet_health",
-        about: "How each sensor has been sending: intervals, gaps, what is missing",
+        about: "How regularly each sensor sends: intervals, gaps, missing values",
         script: include_str!("../../spark/fleet_health.py"),
     },
     Job {
         name: "anomaly_training_set",
-        about: "Each value with what came before it, as features for a detector",
+        about: "Each value with the values before it, as features for a detector",
         script: include_str!("../../spark/anomaly_training_set.py"),
     },
 ];
@@ -66,12 +66,12 @@ pub struct Run {
     pub extra: Vec<String>,
 }
 
-/// The job of a name; dashes are as good as underscores.
+/// The job with a name; dashes and underscores are equivalent.
 pub fn job(name: &str) -> Result<Job, UsageError> {
     let wanted = name.replace('-', "_");
     JOBS.into_iter().find(|job| job.name == wanted).ok_or_else(|| {
         let names: Vec<_> = JOBS.iter().map(|job| job.name).collect();
-        UsageError::new(format!("there is no job {name:?} (there are: {})", names.join(", ")))
+        UsageError::new(format!("unknown job {name:?} (available: {})", names.join(", ")))
     })
 }
 
@@ -107,7 +107,7 @@ pub async fn run(
         command.arg("--conf").arg(format!("{key}={value}"));
     }
     if run.master.starts_with("local") {
-        // Nothing of a run on one machine is for the network.
+        // A run on one machine needs nothing on the network.
         for setting in
             ["spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1", "spark.ui.enabled=false"]
         {
@@ -145,19 +145,19 @@ async fn wait_for(
     tokio::select! {
         status = child.wait() => match status?.success() {
             true => Ok(()),
-            false => bail!("the job {} failed; what Spark says about it is above", job.name),
+            false => bail!("the job {} failed; see Spark's output above", job.name),
         },
         () = shutdown.requested() => {
             if let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()) {
                 let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
             }
-            let _ = tokio::time::timeout(FAREWELL, child.wait()).await;
+            let _ = tokio::time::timeout(STOP_TIMEOUT, child.wait()).await;
             Err(Interrupted.into())
         }
     }
 }
 
-/// Where a spark-submit may be; tests look elsewhere.
+/// Where to look for spark-submit; tests look elsewhere.
 #[derive(Debug, Default)]
 struct Surroundings {
     spark_home: Option<PathBuf>,
@@ -176,14 +176,14 @@ impl Surroundings {
     }
 }
 
-/// SPARK_HOME's, which is taken or refused; else the active virtual environment's; else the PATH's.
+/// From SPARK_HOME, if it is set; else from the active virtual environment; else from the PATH.
 fn find_submit(surroundings: &Surroundings) -> anyhow::Result<PathBuf> {
     if let Some(home) = &surroundings.spark_home {
         let submit = home.join("bin/spark-submit");
         return match submit.is_file() {
             true => Ok(submit),
             false => Err(UsageError::new(format!(
-                "SPARK_HOME={}: there is no bin/spark-submit in it ({INSTALL})",
+                "SPARK_HOME={}: no bin/spark-submit found in it ({INSTALL})",
                 home.display()
             ))
             .into()),
@@ -195,7 +195,7 @@ fn find_submit(surroundings: &Surroundings) -> anyhow::Result<PathBuf> {
         .chain(on_path)
         .map(|folder| folder.join("spark-submit"))
         .find(|submit| submit.is_file())
-        .with_context(|| format!("there is no spark-submit here ({INSTALL})"))
+        .with_context(|| format!("no spark-submit found ({INSTALL})"))
 }
 
 fn list_jars(folder: &Path) -> anyhow::Result<OsString> {
@@ -211,7 +211,7 @@ fn list_jars(folder: &Path) -> anyhow::Result<OsString> {
     Ok(jars.join(OsString::from(",").as_os_str()))
 }
 
-/// The connector's settings; it knows one port for all nodes. No password is among them.
+/// The connector's settings, without a password. The connector takes one port for all nodes.
 fn connection(config: &CassandraConfig) -> Result<Vec<(&'static str, String)>, UsageError> {
     let mut hosts = Vec::new();
     let mut ports = Vec::new();
@@ -227,7 +227,7 @@ fn connection(config: &CassandraConfig) -> Result<Vec<(&'static str, String)>, U
     ports.dedup();
     let [port] = &ports[..] else {
         return Err(UsageError::new(
-            "Spark's connector needs one port for all nodes (name contact points of one port)",
+            "Spark's connector needs the same port on all nodes (name contact points with the same port)",
         ));
     };
     let consistency = format!("{:?}", config.read_consistency);
@@ -255,7 +255,7 @@ fn screaming(name: &str) -> String {
     text
 }
 
-/// The client's own certificate is a PEM file, and the connector reads key stores alone.
+/// The client's own certificate is a PEM file, but the connector only reads key stores.
 fn check_tls(config: &CassandraConfig, extra: &[String]) -> Result<(), UsageError> {
     let key_store = "spark.cassandra.connection.ssl.keyStore.path";
     if config.tls.enabled
@@ -263,7 +263,7 @@ fn check_tls(config: &CassandraConfig, extra: &[String]) -> Result<(), UsageErro
         && !extra.iter().any(|text| text.contains(key_store))
     {
         return Err(UsageError::new(format!(
-            "Spark's connector reads the client's certificate from a key store (make one with `openssl pkcs12 -export` \
+            "Spark's connector reads the client's certificate from a key store (create one with `openssl pkcs12 -export` \
              and name it after --, as --properties-file FILE or --conf {key_store}=FILE)"
         )));
     }
@@ -275,7 +275,7 @@ async fn make_trust_store(java: &java::Java, ca: &Path, store: &Path, password: 
     command.args(["-importcert", "-noprompt", "-alias", "ca", "-storetype", "PKCS12"]);
     command.args(["-storepass:env", "IOTCTL_STORE_PASSWORD", "-file"]).arg(ca).arg("-keystore").arg(store);
     command.env("IOTCTL_STORE_PASSWORD", password);
-    java::run(command, "make a trust store of cassandra.tls.ca_file", Duration::from_secs(60)).await
+    java::run(command, "create a trust store from cassandra.tls.ca_file", Duration::from_secs(60)).await
 }
 
 #[cfg(test)]
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spark_submit_is_found_where_it_is_or_the_remedy_is_told() {
+    fn spark_submit_is_found_or_the_remedy_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let error = find_submit(&Surroundings::default()).unwrap_err().to_string();
         assert!(error.contains("pip install") && error.contains("SPARK_HOME"), "{error}");
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn contact_points_become_hosts_and_one_port_and_no_password_is_told() {
+    fn contact_points_become_hosts_and_one_port_and_the_password_is_not_shown() {
         let mut config = CassandraConfig {
             contact_points: vec!["10.0.0.1:9142".into(), "[::1]:9142".into()],
             password: Some(crate::config::Secret::new("hush")),

@@ -47,7 +47,7 @@ const BUILD: Definition = Definition::gauge("iotctl_build_info", "The running ve
 pub fn definitions() -> Vec<Definition> {
     let mut all = vec![UP, SECONDS, TIME, BUILD];
     all.extend(kafka::DEFINITIONS);
-    all.extend(cassandra::DEFINITIONS);
+    all.extend(cassandra::metrics::DEFINITIONS);
     all
 }
 

@@ -12,7 +12,7 @@ pub enum Source<T> {
     Asking,
     Known(T),
     /// `last` is the last answer, if there was one.
-    Away {
+    Unreachable {
         reason: String,
         last: Option<T>,
     },

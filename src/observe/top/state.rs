@@ -72,7 +72,7 @@ impl State {
             }
         };
         match action {
-            Action::Up => *selected = chosen.saturating_sub(1),
+            Action::Up => *selected = selected.saturating_sub(1),
             Action::Down => *selected = (*selected + 1).min(rows.saturating_sub(1)),
             Action::Pause => self.is_paused = !self.is_paused,
             Action::Switch => {
