@@ -157,6 +157,102 @@ fn a_line_that_breaks_the_rule_is_found() {
     assert!(found("#[cfg(test)]\nmod tests {\n    use crate::commands;\n}").is_empty());
 }
 
+/// The string literals of the code, each with its line. Escapes and line continuations stand as they are written.
+fn literals(text: &str) -> Vec<(usize, String)> {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let chars: Vec<char> = text.chars().collect();
+    let (mut found, mut line, mut at) = (Vec::new(), 1, 0);
+    let starts =
+        |at: usize, prefix: &str| prefix.chars().enumerate().all(|(i, c)| chars.get(at + i) == Some(&c));
+    while at < chars.len() {
+        if starts(at, "//") {
+            while at < chars.len() && chars[at] != '\n' {
+                at += 1;
+            }
+        } else if starts(at, "'\"'") {
+            at += 3;
+        } else if starts(at, "'\\\"'") {
+            at += 4;
+        } else if starts(at, "r#\"") || chars[at] == '"' {
+            let is_raw = chars[at] == 'r';
+            at += if is_raw { 3 } else { 1 };
+            let (first_line, mut literal) = (line, String::new());
+            while at < chars.len() && !(if is_raw { starts(at, "\"#") } else { chars[at] == '"' }) {
+                if !is_raw && chars[at] == '\\' {
+                    literal.push(chars[at]);
+                    at += 1;
+                }
+                line += usize::from(chars[at] == '\n');
+                literal.push(chars[at]);
+                at += 1;
+            }
+            at += if is_raw { 2 } else { 1 };
+            found.push((first_line, literal));
+        } else {
+            line += usize::from(chars[at] == '\n');
+            at += 1;
+        }
+    }
+    found
+}
+
+/// Whether a literal is (the beginning of) a CQL statement. Prose and remedies that name a keyword are none.
+fn is_cql(literal: &str) -> bool {
+    // Keywords that follow each other, with anything in between.
+    let statements: [&[&str]; 9] = [
+        &["SELECT ", " FROM "],
+        &["INSERT INTO ", "VALUES"],
+        &["UPDATE ", " SET "],
+        &["DELETE FROM "],
+        &["CREATE TABLE "],
+        &["CREATE KEYSPACE "],
+        &["ALTER TABLE "],
+        &["ALTER KEYSPACE ", "replication = "],
+        &["TRUNCATE "],
+    ];
+    statements.iter().any(|words| {
+        let mut rest = literal;
+        words.iter().all(|word| match rest.split_once(word) {
+            Some((_, after)) => {
+                rest = after;
+                true
+            }
+            None => false,
+        })
+    })
+}
+
+#[test]
+fn only_the_driver_and_the_store_hold_cql() {
+    let (mut outside, mut inside) = (Vec::new(), 0);
+    for path in files(&sources()) {
+        let room = room_of(&path);
+        for (line, literal) in literals(&std::fs::read_to_string(&path).unwrap()) {
+            match is_cql(&literal) {
+                true if ["cassandra", "store"].contains(&room.as_str()) => inside += 1,
+                true => outside.push(format!("{}:{line}: {literal}", path.display())),
+                false => {}
+            }
+        }
+    }
+    assert!(inside > 30, "only {inside} statements were found where they belong");
+    assert!(outside.is_empty(), "CQL outside of cassandra/ and store/:\n{}", outside.join("\n"));
+}
+
+#[test]
+fn a_statement_in_a_literal_is_found_and_prose_is_not() {
+    let found = |text: &str| -> Vec<usize> {
+        literals(text).into_iter().filter(|(_, literal)| is_cql(literal)).map(|(line, _)| line).collect()
+    };
+    assert_eq!(found("\n\nlet cql = \"SELECT a \\\n   FROM b\";\n"), [3]);
+    assert_eq!(found("const A: char = '\"';\nf(\"DELETE FROM {keyspace}.t\");"), [2]);
+    assert_eq!(found("f(r#\"INSERT INTO t (\"a\") VALUES (?)\"#);"), [1]);
+    assert_eq!(found("f(\"ALTER KEYSPACE k WITH replication = {{}}\");"), [1]);
+    assert!(found("// \"SELECT a FROM b\"\nf(\"(GRANT SELECT ON KEYSPACE k)\");").is_empty());
+    assert!(found("f(\"select rows FROM the table\"); // SELECT \n g(\" FROM \")").is_empty());
+    assert!(found("#[cfg(test)]\nmod tests {\n f(\"SELECT a FROM b\")}").is_empty());
+}
+
 /// Verbs that are made of other verbs.
 const COMPOSED: [&str; 2] = ["mod", "demo"];
 

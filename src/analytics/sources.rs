@@ -41,11 +41,11 @@ impl Plan {
             let partitions = groups::partitions(session, group, range.from, range.to).await?;
             return Ok(Self::of(&partitions, &Coverage::default(), &BTreeSet::new(), range, max_resolution));
         }
-        let marks = rollups::marks(session, group).await?;
+        let marks = rollups::coverage::dirty_markers(session, group).await?;
         let dirty = marks.iter().map(|mark| mark.hour).collect();
         let from = day_of(range.from.max(MOMENTS.from));
         let (coverage, partitions) = tokio::try_join!(
-            rollups::coverage(session, group, from, range.to),
+            rollups::coverage::read(session, group, from, range.to),
             groups::partitions(session, group, range.from, range.to)
         )?;
         Ok(Self::of(&partitions, &coverage, &dirty, range, max_resolution))

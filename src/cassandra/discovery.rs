@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::connection::{Connection, Connector};
 use super::node::Node;
-use super::session::{Inner, parse};
+use super::pool::{Pool, parse};
 use super::topology::{self, Member, Replication, Topology};
 use super::values::quoted;
 use super::{Error, Rows, statement};
@@ -92,31 +92,31 @@ pub(super) async fn read_view(
 }
 
 /// Keeps the topology true for as long as the session lives.
-pub(super) async fn refresh(inner: Weak<Inner>) {
+pub(super) async fn refresh(pool: Weak<Pool>) {
     loop {
         sleep(REFRESH_INTERVAL).await;
-        let Some(inner) = inner.upgrade() else { return };
-        let Some(node) = inner.plan(None).into_iter().next() else { continue };
+        let Some(pool) = pool.upgrade() else { return };
+        let Some(node) = pool.plan(None).into_iter().next() else { continue };
         let Some(connection) = node.connection() else { continue };
-        match read_view(&connection, node.info.address, &inner.config.keyspace).await {
-            Ok(view) => install(&inner, view),
+        match read_view(&connection, node.info.address, &pool.config.keyspace).await {
+            Ok(view) => install(&pool, view),
             Err(error) => debug!(%error, "cannot read the topology"),
         }
     }
 }
 
 /// Replaces the topology; nodes that stay keep their connections.
-fn install(inner: &Inner, view: View) {
-    let current = inner.topology.load_full();
+fn install(pool: &Pool, view: View) {
+    let current = pool.topology.load_full();
     let mut nodes = Vec::with_capacity(view.members.len());
     for Member { info, tokens } in view.members {
         let node = match current.nodes.iter().find(|node| node.info == info) {
             Some(node) => node.clone(),
             None => {
                 info!(node = %info.address, "a node is new");
-                let node = Node::new(info, inner.config.connections_per_node);
+                let node = Node::new(info, pool.config.connections_per_node);
                 if current.is_local(&node) {
-                    node.keep(inner.connector.clone());
+                    node.keep(pool.connector.clone());
                 }
                 node
             }
@@ -134,5 +134,5 @@ fn install(inner: &Inner, view: View) {
         gone.forget();
     }
     let datacenter = current.local_datacenter.clone();
-    inner.topology.store(Arc::new(Topology::new(nodes, view.replication, datacenter)));
+    pool.topology.store(Arc::new(Topology::new(nodes, view.replication, datacenter)));
 }

@@ -1,15 +1,15 @@
-//! The only place that knows CQL and cdrs-tokio. One pooled [`Session`] serves every command: it keeps its own view
-//! of the nodes, routes each request to a replica, gives each a deadline, and tries another node where that helps.
-//! Requests and results are written and read in wire format. Nothing here prints.
+//! The driver, and nothing but the driver: one pooled [`Session`] that keeps its own view of the nodes, routes each
+//! request to a replica, gives each a deadline and tries another node where that helps. It writes requests and reads
+//! results in wire format on cdrs-tokio's transport. What may not live here: our tables (their CQL is in
+//! [`crate::store`]), and anything that prints.
 //!
 //! - [`session`]: connect, prepare, execute, pages, batches, schema agreement.
-//! - `discovery`, `topology`, `node`, `connection`, `frames`, `tls`: the cluster as the session sees it, from the ring down to a socket.
+//! - `pool`: which node a request is sent to, and which one after it; `discovery`: contact points, and the task that
+//!   keeps the topology up to date; [`topology`]: token ring and replicas.
+//! - `node`: a node's connections and health; `connection`, `frames`, `tls`: down to a socket.
 //! - [`statement`], [`values`], [`rows`]: requests, bound values and results in wire format.
-//! - [`schema`]: schema.cql filled in, compared with what is there, and applied.
-//! - [`writes`]: the statements that store readings.
-//! - [`groups`]: which groups, sensors and partitions there are; [`readings`]: raw and newest readings, page by page;
-//!   [`aggregates`]: what the server computes over a partition; [`rollups`]: what was computed before.
-//! - [`forecasts`]: forecasts that are kept; [`error`]: failures, classified.
+//! - [`system`]: Cassandra's own tables. [`probe`]: questions to one node that is starting.
+//! - [`error`]: failures, classified.
 
 use cassandra_protocol::frame::Version;
 
@@ -18,9 +18,12 @@ mod discovery;
 pub mod error;
 mod frames;
 mod node;
+mod pool;
+pub mod probe;
 pub mod rows;
 pub mod session;
 pub mod statement;
+pub mod system;
 mod tls;
 pub mod topology;
 pub mod values;

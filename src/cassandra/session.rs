@@ -4,20 +4,18 @@
 //! one refuses it for reasons of its own, loses the connection, or falls silent while another is healthy; all that
 //! within the request's deadline. Every request here is idempotent but those of [`Session::query`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use cassandra_protocol::frame::Envelope;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::connection::Connector;
 use super::discovery::{self, View};
 use super::node::{Health, Node};
+use super::pool::{Pool, Repeat, parse};
 use super::statement::{self, SealedBatch, Statement};
 use super::topology::Topology;
 use super::{Error, Rows, Values};
@@ -27,23 +25,11 @@ use crate::config::{CassandraConfig, Consistency};
 const PAGE_SIZE: i32 = 5_000;
 /// Schema changes may take longer than requests for rows.
 const SCHEMA_DEADLINE: Duration = Duration::from_secs(60);
-/// Pause before a request is tried on the same nodes again; doubles.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// How often a node may forget a statement that it was just taught.
-const MOST_REMINDERS: u32 = 5;
 
 /// A pooled session. Cheap to clone; the connections close when the last clone is dropped.
 #[derive(Clone)]
 pub struct Session {
-    inner: Arc<Inner>,
-}
-
-pub(super) struct Inner {
-    pub config: CassandraConfig,
-    pub connector: Arc<Connector>,
-    pub topology: ArcSwap<Topology>,
-    statements: Mutex<HashMap<String, Arc<Statement>>>,
-    turn: AtomicUsize,
+    pool: Arc<Pool>,
 }
 
 /// A node as the session sees it.
@@ -90,30 +76,24 @@ impl Session {
         for node in topology.nodes.iter().filter(|node| topology.is_local(node)) {
             node.keep(connector.clone());
         }
-        let inner = Arc::new(Inner {
-            config: config.clone(),
-            connector,
-            topology: ArcSwap::from_pointee(topology),
-            statements: Mutex::default(),
-            turn: AtomicUsize::new(0),
-        });
-        tokio::spawn(discovery::refresh(Arc::downgrade(&inner)));
-        Ok(Self { inner })
+        let pool = Arc::new(Pool::new(config.clone(), connector, topology));
+        tokio::spawn(discovery::refresh(Arc::downgrade(&pool)));
+        Ok(Self { pool })
     }
 
     /// The configured keyspace. Statements name tables as `{keyspace}.table`.
     pub fn keyspace(&self) -> &str {
-        &self.inner.config.keyspace
+        &self.pool.config.keyspace
     }
 
     /// The consistency that writes are acknowledged at.
     pub fn write_consistency(&self) -> Consistency {
-        self.inner.config.write_consistency
+        self.pool.config.write_consistency
     }
 
     /// The nodes of the cluster that are known now, by address.
     pub fn nodes(&self) -> Vec<NodeView> {
-        let topology = self.inner.topology.load();
+        let topology = self.pool.topology.load();
         let mut nodes: Vec<_> = topology
             .nodes
             .iter()
@@ -133,16 +113,16 @@ impl Session {
     /// LOCAL_ONE. It is tried on one node only, because it may not be idempotent.
     pub async fn query(&self, cql: &str) -> Result<Rows, Error> {
         let envelope = statement::query(cql, Consistency::LocalOne, i32::MAX, None);
-        let answer = self.inner.within(SCHEMA_DEADLINE, None, &envelope, Repeat::Never).await?;
+        let answer = self.pool.within(SCHEMA_DEADLINE, None, &envelope, Repeat::Never).await?;
         parse(answer.0, answer.1)
     }
 
     /// Runs a read on this very node, with no other to fall back to: each node's virtual tables (`system_views`) tell
     /// of that node alone. All its rows, at LOCAL_ONE.
     pub async fn query_at(&self, node: SocketAddr, cql: &str, deadline: Duration) -> Result<Rows, Error> {
-        let topology = self.inner.topology.load_full();
+        let topology = self.pool.topology.load_full();
         let Some(found) = topology.nodes.iter().find(|found| found.info.address == node) else {
-            return Err(Error::Connection { node, message: "it is no node of the cluster".into() });
+            return Err(Error::Connection { node, message: "it is not a cluster member".into() });
         };
         let envelope = statement::query(cql, Consistency::LocalOne, i32::MAX, None);
         match timeout(deadline, found.request(&envelope)).await {
@@ -153,15 +133,15 @@ impl Session {
 
     /// The datacenter whose nodes are asked.
     pub fn local_datacenter(&self) -> String {
-        self.inner.topology.load().local_datacenter.clone()
+        self.pool.topology.load().local_datacenter.clone()
     }
 
     /// Prepares a statement once per session; the same text comes from memory afterwards.
     pub async fn prepare(&self, cql: &str) -> Result<Arc<Statement>, Error> {
-        if let Some(statement) = self.inner.statements.lock().expect("no panic while locked").get(cql) {
-            return Ok(statement.clone());
+        if let Some(statement) = self.pool.prepared(cql) {
+            return Ok(statement);
         }
-        let (node, answer) = self.inner.run(None, &statement::prepare(cql)).await?;
+        let (node, answer) = self.pool.run(None, &statement::prepare(cql)).await?;
         let Some((id, partition_key)) = statement::prepared(&answer.body) else {
             return Err(Error::Protocol {
                 node,
@@ -169,11 +149,7 @@ impl Session {
             });
         };
         let statement = Arc::new(Statement { cql: cql.to_owned(), id, partition_key });
-        self.inner
-            .statements
-            .lock()
-            .expect("no panic while locked")
-            .insert(cql.to_owned(), statement.clone());
+        self.pool.keep_prepared(statement.clone());
         Ok(statement)
     }
 
@@ -190,7 +166,7 @@ impl Session {
 
     /// Writes a batch on a replica of its partition. Writing it again changes nothing.
     pub async fn write(&self, batch: &SealedBatch) -> Result<(), Error> {
-        self.inner.run(Some(batch.token), &batch.envelope).await.map(|_| ())
+        self.pool.run(Some(batch.token), &batch.envelope).await.map(|_| ())
     }
 
     /// Waits until every node that is up has the same schema version.
@@ -223,10 +199,10 @@ impl Session {
             1,
             None,
         );
-        let topology = self.inner.topology.load_full();
+        let topology = self.pool.topology.load_full();
         let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for node in topology.nodes.iter().filter(|node| node.health() == Health::Up) {
-            let version = match timeout(self.inner.config.request_timeout, node.request(&envelope)).await {
+            let version = match timeout(self.pool.config.request_timeout, node.request(&envelope)).await {
                 Ok(Ok(answer)) => Rows::parse(answer.body)
                     .and_then(|rows| rows.first().and_then(|row| row.get::<uuid::Uuid>(0).ok()))
                     .map_or_else(|| "unknown".to_owned(), |version| version.to_string()),
@@ -245,11 +221,11 @@ impl Session {
         paging_state: Option<&[u8]>,
     ) -> Result<(SocketAddr, Rows), Error> {
         let consistency = match statement.is_read() {
-            true => self.inner.config.read_consistency,
-            false => self.inner.config.write_consistency,
+            true => self.pool.config.read_consistency,
+            false => self.pool.config.write_consistency,
         };
         let envelope = statement::execute(statement, values, consistency, page_size, paging_state);
-        let (node, answer) = self.inner.run(statement.token(values), &envelope).await?;
+        let (node, answer) = self.pool.run(statement.token(values), &envelope).await?;
         Ok((node, parse(node, answer)?))
     }
 }
@@ -296,144 +272,4 @@ impl Pages {
             }
         }
     }
-}
-
-/// Whether a request may be sent again when its fate is unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Repeat {
-    Always,
-    Never,
-}
-
-impl Inner {
-    /// The nodes to try, best first.
-    pub fn plan(&self, token: Option<i64>) -> Vec<Arc<Node>> {
-        self.topology.load().plan(token, self.turn.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// Sends an idempotent request within the configured deadline. Returns the node that answered.
-    async fn run(&self, token: Option<i64>, envelope: &Envelope) -> Result<(SocketAddr, Envelope), Error> {
-        self.within(self.config.request_timeout, token, envelope, Repeat::Always).await
-    }
-
-    async fn within(
-        &self,
-        deadline: Duration,
-        token: Option<i64>,
-        envelope: &Envelope,
-        repeat: Repeat,
-    ) -> Result<(SocketAddr, Envelope), Error> {
-        let mut last = None;
-        match timeout(deadline, self.try_nodes(token, envelope, repeat, &mut last)).await {
-            Ok(result) => result,
-            Err(_) => Err(match last {
-                Some(error @ Error::NoNodeUp { .. }) => error,
-                Some(error) => Error::Deadline { waited: deadline, last: error.to_string() },
-                None => Error::Deadline { waited: deadline, last: "no answer yet".into() },
-            }),
-        }
-    }
-
-    /// Goes through the nodes, and through them again, until one answers or the error is not worth another try.
-    async fn try_nodes(
-        &self,
-        token: Option<i64>,
-        envelope: &Envelope,
-        repeat: Repeat,
-        last: &mut Option<Error>,
-    ) -> Result<(SocketAddr, Envelope), Error> {
-        let mut pause = RETRY_PAUSE;
-        loop {
-            let plan = self.plan(token);
-            if plan.is_empty() {
-                let topology = self.topology.load();
-                // A password that was changed, a certificate that ran out: waiting does not help.
-                if let Some(refusal) = topology.nodes.iter().find_map(|node| node.refusal()) {
-                    return Err(refusal);
-                }
-                *last = Some(Error::NoNodeUp { known: topology.nodes.len() });
-            }
-            for (index, node) in plan.iter().enumerate() {
-                match self.attempt(node, &plan[index + 1..], envelope, repeat).await {
-                    Ok(answer) => return Ok((node.info.address, answer)),
-                    Err(error) if repeat == Repeat::Always && error.is_worth_another_node() => {
-                        debug!(%error, "trying another node");
-                        *last = Some(error);
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            if let Some(Error::Unavailable { .. }) = last {
-                // Every coordinator counts the same dead replicas; the caller decides how long to wait for them.
-                return Err(last.take().expect("just matched"));
-            }
-            sleep(jittered(pause)).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
-        }
-    }
-
-    /// One node's answer. A node that forgot the statement is taught it again, and once more where it forgets at once:
-    /// each change of the schema makes it forget, and they come in rows.
-    async fn attempt(
-        &self,
-        node: &Arc<Node>,
-        others: &[Arc<Node>],
-        envelope: &Envelope,
-        repeat: Repeat,
-    ) -> Result<Envelope, Error> {
-        let mut answer = self.ask(node, others, envelope, repeat).await;
-        for _ in 0..MOST_REMINDERS {
-            let Err(Error::Unprepared { id, .. }) = &answer else { break };
-            let statement = {
-                let statements = self.statements.lock().expect("no panic while locked");
-                statements.values().find(|statement| statement.id == *id).cloned()
-            };
-            let Some(statement) = statement else { break };
-            self.ask(node, others, &statement::prepare(&statement.cql), repeat).await?;
-            answer = self.ask(node, others, envelope, repeat).await;
-        }
-        answer
-    }
-
-    async fn ask(
-        &self,
-        node: &Arc<Node>,
-        others: &[Arc<Node>],
-        envelope: &Envelope,
-        repeat: Repeat,
-    ) -> Result<Envelope, Error> {
-        if repeat == Repeat::Never {
-            return node.request(envelope).await;
-        }
-        tokio::select! {
-            answer = node.request(envelope) => answer,
-            () = silent_while_another_is_up(node, others) => Err(Error::Connection {
-                node: node.info.address,
-                message: "it fell silent".into(),
-            }),
-        }
-    }
-}
-
-/// Resolves when `node` is not healthy and one of `others` is.
-async fn silent_while_another_is_up(node: &Node, others: &[Arc<Node>]) {
-    let mut health = node.watch_health();
-    loop {
-        if *health.borrow_and_update() != Health::Up
-            && others.iter().any(|other| other.health() == Health::Up)
-        {
-            return;
-        }
-        // The others' health is looked at again now and then: there is one watch, and no need for more.
-        let _ = timeout(Duration::from_millis(250), health.changed()).await;
-    }
-}
-
-pub(super) fn parse(node: SocketAddr, answer: Envelope) -> Result<Rows, Error> {
-    Rows::parse(answer.body)
-        .ok_or_else(|| Error::Protocol { node, message: "a result that is cut or malformed".into() })
-}
-
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random_range(0.5..1.5))
 }

@@ -119,7 +119,7 @@ async fn forget(session: &Session, group: &Group, partitions: &[Partition]) -> a
     const LEASE: Duration = Duration::from_secs(600);
     let owner = Uuid::new_v4();
     anyhow::ensure!(
-        rollups::lease(session, group, owner, LEASE).await?,
+        rollups::lease::acquire(session, group, owner, LEASE).await?,
         "somebody computes rollups of it at this moment"
     );
     let days: BTreeSet<i64> = partitions
@@ -128,11 +128,11 @@ async fn forget(session: &Session, group: &Group, partitions: &[Partition]) -> a
         .map(day_of)
         .collect();
     let (first, last) = (days.first().copied().unwrap_or(0), days.last().copied().unwrap_or(-1));
-    let mut coverage = rollups::coverage(session, group, first, last.saturating_add(DAY)).await?;
+    let mut coverage = rollups::coverage::read(session, group, first, last.saturating_add(DAY)).await?;
     coverage.days.retain(|day| days.contains(day));
     coverage.hours.retain(|&hour| days.contains(&day_of(hour)));
-    rollups::delete(session, group, &coverage).await?;
-    rollups::release(session, group, owner).await?;
+    rollups::coverage::delete(session, group, &coverage).await?;
+    rollups::lease::release(session, group, owner).await?;
     Ok(())
 }
 

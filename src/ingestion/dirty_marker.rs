@@ -60,9 +60,9 @@ impl MissingMarker<'_> {
     pub fn seal(&self, statements: &WriteStatements, consistency: Consistency) -> SealedBatch {
         let Group { location, device_type } = &self.marker.group;
         let now = Utc::now();
-        let mut batch = statements.mark_batch(location, device_type);
+        let mut batch = statements.dirty_marker_batch(location, device_type);
         let (hour, at) = (self.marker.hour, now.timestamp_millis());
-        batch.push(&writes::mark_values(location, device_type, hour, Uuid::new_v4(), at));
+        batch.push(&writes::dirty_marker_values(location, device_type, hour, Uuid::new_v4(), at));
         batch.seal(consistency, now.timestamp_micros())
     }
 

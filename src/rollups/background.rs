@@ -122,7 +122,7 @@ async fn work(
 
 /// From the oldest hour with a dirty marker, or the last days if none is older.
 async fn range_of_recent(session: &Session, group: &Group, now: i64) -> Result<TimeRange, Error> {
-    let marks = crate::store::rollups::marks(session, group).await?;
+    let marks = crate::store::rollups::coverage::dirty_markers(session, group).await?;
     let oldest = marks.iter().map(|mark| mark.hour).min().unwrap_or(now);
     Ok(TimeRange { from: oldest.min(now - RECENT), to: now + HOUR })
 }

@@ -9,7 +9,7 @@ use crate::analytics::sources;
 use crate::cassandra::{Error, Session};
 use crate::reading::{Group, Partition};
 use crate::store::groups;
-use crate::store::rollups::{self, Coverage, Mark};
+use crate::store::rollups::{self, Coverage, DirtyMarker};
 use crate::time::TimeRange;
 use crate::time::{DAY, HOUR, day_of};
 
@@ -17,9 +17,9 @@ use crate::time::{DAY, HOUR, day_of};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Due {
     pub days: Vec<DueDay>,
-    /// How long it takes until the marks that are too young have rested; `None` where there are none.
+    /// Time until every dirty marker is old enough to be acted on; `None` where there are none.
     pub rests_for: Option<Duration>,
-    /// Hours with such a mark.
+    /// Hours with a marker that is too young.
     pub resting: usize,
 }
 
@@ -31,7 +31,7 @@ pub struct DueDay {
     /// Those of them that have been computed before.
     pub again: BTreeSet<i64>,
     /// To be deleted afterwards.
-    pub marks: Vec<Mark>,
+    pub markers: Vec<DirtyMarker>,
     /// Hours of the day whose rollups are there and stay as they are.
     pub others: Vec<i64>,
     /// Whether the day is to be rolled up after its hours.
@@ -62,29 +62,31 @@ impl Due {
         let oldest = now.saturating_sub(retention).max(EARLIEST);
         let from = day_of(range.from.max(oldest));
         let to = day_of(range.to.min(now).saturating_sub(1)).saturating_add(DAY);
-        let marks = rollups::marks(session, group).await?;
+        let markers = rollups::coverage::dirty_markers(session, group).await?;
         let (coverage, partitions) = tokio::try_join!(
-            rollups::coverage(session, group, from, to),
+            rollups::coverage::read(session, group, from, to),
             groups::partitions(session, group, from, to)
         )?;
-        Ok(Self::of(&partitions, &coverage, &marks, TimeRange { from, to }, scope, now))
+        Ok(Self::of(&partitions, &coverage, &markers, TimeRange { from, to }, scope, now))
     }
 
     fn of(
         partitions: &[Partition],
         coverage: &Coverage,
-        marks: &[Mark],
+        markers: &[DirtyMarker],
         range: TimeRange,
         scope: Scope,
         now: i64,
     ) -> Self {
         let rest = REST.as_millis() as i64;
-        let mut marked: BTreeMap<i64, Vec<Mark>> = BTreeMap::new();
-        for mark in marks {
-            marked.entry(mark.hour).or_default().push(*mark);
+        let mut marked: BTreeMap<i64, Vec<DirtyMarker>> = BTreeMap::new();
+        for marker in markers {
+            marked.entry(marker.hour).or_default().push(*marker);
         }
-        // A mark of the future rests until its hour has come and longer: nothing says how far the clock is off.
-        let ready_at = |marks: &Vec<Mark>| marks.iter().map(|mark| mark.marked_at + rest).max().unwrap_or(0);
+        // A marker from the future waits past its own time: nothing says how far that clock is off.
+        let ready_at = |markers: &Vec<DirtyMarker>| {
+            markers.iter().map(|marker| marker.marked_at + rest).max().unwrap_or(0)
+        };
         let mut by_day: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         for hour in sources::hours_of(partitions, range) {
             by_day.entry(day_of(hour)).or_default().push(hour);
@@ -96,15 +98,15 @@ impl Due {
                 day,
                 hours: Vec::new(),
                 again: BTreeSet::new(),
-                marks: Vec::new(),
+                markers: Vec::new(),
                 others: Vec::new(),
                 is_complete: is_closed(day + DAY - HOUR, now),
             };
             for hour in hours {
                 let is_covered = coverage.hours.contains(&hour);
-                let marks = marked.get(&hour);
-                let wanted = scope == Scope::Everything || !is_covered || marks.is_some();
-                if let Some(ready_at) = marks.map(ready_at).filter(|&ready_at| ready_at > now) {
+                let markers = marked.get(&hour);
+                let wanted = scope == Scope::Everything || !is_covered || markers.is_some();
+                if let Some(ready_at) = markers.map(ready_at).filter(|&ready_at| ready_at > now) {
                     due.resting += 1;
                     rests_until = rests_until.max(Some(ready_at));
                     found.is_complete = false;
@@ -112,7 +114,7 @@ impl Due {
                     found.is_complete = false;
                 } else if wanted {
                     found.hours.push(hour);
-                    found.marks.extend(marks.into_iter().flatten());
+                    found.markers.extend(markers.into_iter().flatten());
                     if is_covered {
                         found.again.insert(hour);
                     }
@@ -120,7 +122,7 @@ impl Due {
                     found.others.push(hour);
                 }
             }
-            // A day that was rolled up before one of its hours was marked is behind that mark, whatever it says.
+            // A day that was rolled up before one of its hours was marked lacks that hour's readings.
             let is_missing = !coverage.days.contains(&day) && found.is_complete;
             if !found.hours.is_empty() || is_missing {
                 due.days.push(found);
@@ -157,11 +159,11 @@ mod tests {
             .collect()
     }
 
-    fn mark(hour: i64, marked_at: i64) -> Mark {
-        Mark { hour: hour * HOUR, id: Uuid::from_u128(1), marked_at }
+    fn mark(hour: i64, marked_at: i64) -> DirtyMarker {
+        DirtyMarker { hour: hour * HOUR, id: Uuid::from_u128(1), marked_at }
     }
 
-    fn find(coverage: &Coverage, marks: &[Mark], now: i64) -> Due {
+    fn find(coverage: &Coverage, marks: &[DirtyMarker], now: i64) -> Due {
         Due::of(&partitions(0..30), coverage, marks, TimeRange::ALL, Scope::Due, now)
     }
 
@@ -183,7 +185,7 @@ mod tests {
         let due = find(&coverage, &[mark(3, NOW - 70_000)], NOW);
         let [day] = due.days.as_slice() else { panic!("{due:?}") };
         assert_eq!((day.hours.as_slice(), day.others.len(), day.is_complete), (&[3 * HOUR][..], 23, true));
-        assert_eq!((day.marks.len(), day.again.len()), (1, 1));
+        assert_eq!((day.markers.len(), day.again.len()), (1, 1));
         // The youngest of its marks counts.
         let due = find(&coverage, &[mark(3, NOW - 70_000), mark(3, NOW - 10_000)], NOW);
         assert_eq!((due.days.len(), due.resting), (0, 1));
@@ -199,7 +201,7 @@ mod tests {
     #[test]
     fn a_mark_of_an_hour_that_no_partition_holds_stays() {
         let due = find(&Coverage::default(), &[mark(200, 0)], NOW);
-        assert!(due.days.iter().all(|day| day.marks.is_empty()));
+        assert!(due.days.iter().all(|day| day.markers.is_empty()));
     }
 
     #[test]

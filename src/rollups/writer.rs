@@ -107,7 +107,7 @@ impl RollupWriter {
     /// Takes the lease of a group.
     pub async fn lease<'a>(&'a self, group: &'a Arc<Group>) -> Result<Leased<'a>, RollupError> {
         let renewed = Instant::now();
-        match rollups::lease(&self.session, group, self.owner, LEASE).await? {
+        match rollups::lease::acquire(&self.session, group, self.owner, LEASE).await? {
             true => Ok(Leased { writer: self, group, renewed }),
             false => Err(RollupError::Leased {
                 location: group.location.clone(),
@@ -165,8 +165,8 @@ impl Leased<'_> {
         }
         self.renew().await?;
         let (session, statements, group) = (session, &self.writer.statements, self.group);
-        stream::iter(due.marks.clone())
-            .map(|mark| async move { statements.clean(session, group, &mark).await })
+        stream::iter(due.markers.clone())
+            .map(|marker| async move { statements.delete_marker(session, group, &marker).await })
             .buffer_unordered(WRITES_IN_FLIGHT)
             .try_collect::<()>()
             .await?;
@@ -188,7 +188,7 @@ impl Leased<'_> {
 
     /// Releases the lease. If that fails, it expires.
     pub async fn release(self) {
-        let _ = rollups::release(&self.writer.session, self.group, self.writer.owner).await;
+        let _ = rollups::lease::release(&self.writer.session, self.group, self.writer.owner).await;
     }
 
     async fn write_hour(
@@ -300,7 +300,7 @@ impl Leased<'_> {
             return Err(lost);
         }
         let now = Instant::now();
-        match rollups::lease(&self.writer.session, self.group, self.writer.owner, LEASE).await? {
+        match rollups::lease::acquire(&self.writer.session, self.group, self.writer.owner, LEASE).await? {
             true => self.renewed = now,
             false => return Err(lost),
         }

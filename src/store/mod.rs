@@ -1,11 +1,13 @@
-//! The only place that knows the CQL of our tables: what is written to them, and what is read from them page by page.
-//! The driver is in [`crate::cassandra`]. Nothing here prints.
+//! Our tables: the only place with CQL over them. It turns readings into bound values and rows into readings, page by
+//! page. What may not live here: connections and routing (those are [`crate::cassandra`]'s), what answers mean (the
+//! rooms above), and anything that prints. `tests/layout.rs` keeps CQL out of every other room.
 //!
 //! - [`schema`]: schema.cql filled in, compared with what is there, and applied.
-//! - [`writes`]: the statements that store readings.
-//! - [`groups`]: which groups, sensors and partitions there are; [`readings`]: raw and newest readings, page by page;
-//!   [`aggregates`]: what the server computes over a partition; [`rollups`]: what was computed before;
-//!   [`forecasts`]: forecasts that are kept; [`purge`]: deleting whole partitions.
+//! - [`writes`]: the statements that store readings, and how a reading is bound to them.
+//! - [`readings`]: raw and newest readings, page by page; [`aggregates`]: what the server computes over a partition.
+//! - [`groups`]: which groups, sensors and partitions there are; [`sample`]: some partitions of the table.
+//! - [`rollups`]: summaries of hours and days, their coverage, dirty markers and leases; [`forecasts`]: stored forecasts.
+//! - [`purge`]: deleting whole partitions.
 
 pub mod aggregates;
 pub mod forecasts;
@@ -13,5 +15,6 @@ pub mod groups;
 pub mod purge;
 pub mod readings;
 pub mod rollups;
+pub mod sample;
 pub mod schema;
 pub mod writes;

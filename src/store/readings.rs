@@ -10,9 +10,12 @@ use uuid::Uuid;
 
 use super::groups;
 use crate::cassandra::rows::Pairs;
-use crate::cassandra::{CellError, Error, Pages, Row, Rows, Session, Values};
+use crate::cassandra::{CellError, Error, Pages, Row, Rows, Session, Values, system};
 use crate::reading::{Group, Partition};
 use crate::reading::{Metric, Reading};
+
+/// The table of the raw readings.
+pub const TABLE: &str = "iot_sensor_metrics";
 
 /// Rows in a page: large enough that the round trips do not count, small enough that a page stays below a few MB.
 const PAGE_ROWS: i32 = 5_000;
@@ -267,12 +270,7 @@ impl LatestPages {
 
 /// How long the raw table keeps rows that are written now; `None` for ever.
 pub async fn time_to_live(session: &Session) -> Result<Option<Duration>, Error> {
-    let cql =
-        "SELECT default_time_to_live FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
-    let statement = session.prepare(cql).await?;
-    let values = Values::new().text(session.keyspace()).text("iot_sensor_metrics");
-    let rows = session.execute(&statement, &values).await?;
-    let seconds: i32 = rows.first().map_or(Ok(0), |row| row.get(0))?;
+    let seconds = system::default_ttl(session, session.keyspace(), TABLE).await?.unwrap_or(0);
     Ok(u64::try_from(seconds).ok().filter(|&seconds| seconds > 0).map(Duration::from_secs))
 }
 

@@ -22,7 +22,7 @@ pub struct WriteStatements {
     sensor: Arc<Statement>,
     partition: Arc<Statement>,
     group: Arc<Statement>,
-    mark: Arc<Statement>,
+    dirty_marker: Arc<Statement>,
 }
 
 impl WriteStatements {
@@ -49,7 +49,7 @@ impl WriteStatements {
         );
         let group =
             format!("INSERT INTO {keyspace}.sensor_groups (shard, location, device_type) VALUES (?, ?, ?)");
-        let mark = format!(
+        let dirty_marker = format!(
             "INSERT INTO {keyspace}.rollup_dirty (location, device_type, hour, mark, marked_at) VALUES (?, ?, ?, ?, ?)"
         );
         let mut lasting = HashMap::new();
@@ -64,7 +64,7 @@ impl WriteStatements {
             sensor: session.prepare(&sensor).await?,
             partition: session.prepare(&partition).await?,
             group: session.prepare(&group).await?,
-            mark: session.prepare(&mark).await?,
+            dirty_marker: session.prepare(&dirty_marker).await?,
         })
     }
 
@@ -79,7 +79,7 @@ impl WriteStatements {
             sensor: statement.clone(),
             partition: statement.clone(),
             group: statement.clone(),
-            mark: statement,
+            dirty_marker: statement,
         }
     }
 
@@ -105,9 +105,9 @@ impl WriteStatements {
         Batch::new(&self.partition, &[location.as_bytes(), device_type.as_bytes()])
     }
 
-    /// An empty batch of marks on hours of one group; see [`mark_values`].
-    pub fn mark_batch(&self, location: &str, device_type: &str) -> Batch {
-        Batch::new(&self.mark, &[location.as_bytes(), device_type.as_bytes()])
+    /// An empty batch of dirty markers of one group; see [`dirty_marker_values`].
+    pub fn dirty_marker_batch(&self, location: &str, device_type: &str) -> Batch {
+        Batch::new(&self.dirty_marker, &[location.as_bytes(), device_type.as_bytes()])
     }
 
     /// Records that a group exists.
@@ -152,9 +152,9 @@ pub fn partition_values(location: &str, device_type: &str, bucket: Bucket) -> Va
     Values::new().text(location).text(device_type).timestamp(bucket.start).int(bucket.seconds)
 }
 
-/// A mark that says that readings arrive in `hour`, which is over.
-pub fn mark_values(location: &str, device_type: &str, hour: i64, mark: Uuid, marked_at: i64) -> Values {
-    Values::new().text(location).text(device_type).timestamp(hour).uuid(mark).timestamp(marked_at)
+/// A dirty marker: readings arrive in `hour` although it is over. `marked_at` is in milliseconds since the epoch.
+pub fn dirty_marker_values(location: &str, device_type: &str, hour: i64, id: Uuid, marked_at: i64) -> Values {
+    Values::new().text(location).text(device_type).timestamp(hour).uuid(id).timestamp(marked_at)
 }
 
 /// Where `sensor_groups` lists a group: FNV-1a of its names, a zero byte between them.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::{Check, Finding, clocks, encryption, failed, failed_by, growth, ok, skipped, warning};
-use crate::cassandra::Session;
+use crate::cassandra::{Session, system};
 use crate::config::Config;
 use crate::observe::status::{Section, Status};
 use crate::servers::membership::checks::{EVERYWHERE, Keyspace, keyspaces};
@@ -70,13 +70,11 @@ fn skip_all(why: Finding, encryption: Check) -> Vec<Check> {
 
 /// Asks each node itself, because gossip may be older.
 async fn versions(session: &Session) -> Finding {
-    const CQL: &str = "SELECT release_version FROM system.local WHERE key = 'local'";
     let nodes = session.nodes();
-    let asked = nodes.iter().map(|node| session.query_at(node.address, CQL, ANSWER_TIMEOUT));
+    let asked = nodes.iter().map(|node| system::release_version(session, node.address, ANSWER_TIMEOUT));
     let mut by_version: BTreeMap<String, Vec<SocketAddr>> = BTreeMap::new();
     for (node, answer) in nodes.iter().zip(join_all(asked).await) {
-        let version = answer.ok().and_then(|rows| rows.first().and_then(|row| row.get::<String>(0).ok()));
-        if let Some(version) = version {
+        if let Ok(Some(version)) = answer {
             by_version.entry(version).or_default().push(node.address);
         }
     }

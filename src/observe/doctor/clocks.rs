@@ -7,7 +7,7 @@ use futures::future::join_all;
 
 use super::cassandra::ANSWER_TIMEOUT;
 use super::{Finding, failed, ok, skipped, warning};
-use crate::cassandra::Session;
+use crate::cassandra::{Session, system};
 
 /// Beyond this, fresh readings appear to come from the future and TTLs end at a visibly wrong time.
 const SKEW_WARNING: Duration = Duration::from_millis(500);
@@ -32,13 +32,11 @@ pub(super) async fn clocks(session: &Session) -> Finding {
 }
 
 async fn clock(session: &Session, node: SocketAddr) -> Option<Skew> {
-    const CQL: &str = "SELECT toTimestamp(now()) FROM system.local WHERE key = 'local'";
     let mut best: Option<Skew> = None;
     for _ in 0..4 {
         let (started, before) = (Instant::now(), chrono::Utc::now().timestamp_millis());
-        let rows = session.query_at(node, CQL, ANSWER_TIMEOUT).await.ok()?;
+        let theirs = system::clock(session, node, ANSWER_TIMEOUT).await.ok()??;
         let round_trip = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let theirs: i64 = rows.first()?.get(0).ok()?;
         let uncertainty = round_trip / 2 + 1;
         if best.is_none_or(|best| uncertainty < best.uncertainty) {
             best = Some(Skew { milliseconds: theirs - (before + round_trip / 2), uncertainty });

@@ -6,14 +6,14 @@ use bytesize::ByteSize;
 
 use super::cassandra::ANSWER_TIMEOUT;
 use super::{Finding, failed, failed_by, ok, skipped, warning};
-use crate::cassandra::{Error, Session};
+use crate::cassandra::{Session, system};
 use crate::config::Config;
 use crate::kafka::{consumer_groups, retention, topics};
 use crate::observe::exporter::cassandra::Watch;
 use crate::observe::exporter::cassandra::metrics::DISK;
 use crate::observe::status::{LocalDisk, Status};
+use crate::store::readings::TABLE;
 
-const TABLE: &str = "iot_sensor_metrics";
 /// Sizes come in steps of 1 MiB and leave out what is in memory, so a smaller table is not measured well enough.
 const LEAST_MEASURED: f64 = 32.0 * 1024.0 * 1024.0;
 
@@ -34,7 +34,7 @@ struct Growth {
 const RECENT: Duration = Duration::from_secs(3600);
 
 pub(super) async fn growth(config: &Config, status: &Status, session: &Session) -> Finding {
-    let ttl = match ttl(session).await {
+    let ttl = match system::default_ttl(session, session.keyspace(), TABLE).await {
         Ok(Some(0)) => {
             return warning(
                 "the readings have no TTL: they are never deleted",
@@ -79,14 +79,6 @@ async fn messages(
         recent_seconds: RECENT.as_secs_f64(),
         ttl_seconds,
     })
-}
-
-async fn ttl(session: &Session) -> Result<Option<i32>, Error> {
-    let keyspace = session.keyspace();
-    let cql = format!(
-        "SELECT default_time_to_live FROM system_schema.tables WHERE keyspace_name = '{keyspace}' AND table_name = '{TABLE}'"
-    );
-    Ok(session.query(&cql).await?.first().map(|row| row.get(0)).transpose()?)
 }
 
 /// Reported as an estimate: it assumes the rate of the last hour and the current bytes per message.

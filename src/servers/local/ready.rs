@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::Kind;
-use crate::cassandra::Session;
+use crate::cassandra::{Session, probe};
 use crate::config::{CassandraConfig, KafkaConfig};
 use crate::kafka;
 
@@ -19,11 +19,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
 /// True once the server at `address` answers.
 pub async fn answers(kind: Kind, address: SocketAddr) -> bool {
     match kind {
-        // OPTIONS, and SUPPORTED in return: native protocol v4, section 4.1.3.
-        Kind::Cassandra => {
-            let answer = ask(address, &frame(5, &[]), 5).await;
-            answer.is_some_and(|answer| answer.get(4) == Some(&6))
-        }
+        Kind::Cassandra => probe::answers(address, ANSWER_DEADLINE).await,
         Kind::Zookeeper => {
             let answer = ask(address, b"srvr", 17).await;
             answer.is_some_and(|answer| answer.starts_with(b"Zookeeper version"))
@@ -84,7 +80,9 @@ async fn broker_answers(address: SocketAddr) -> bool {
 /// Resolves once a client finds all nodes and every node can reach a full set of replicas. Each node answers for
 /// itself a while before it knows the others and takes them for alive; until then, quorums are refused.
 pub async fn ring_is_whole(nodes: &[SocketAddr]) {
-    while !(a_session_finds(nodes).await && all(nodes, reaches_replicas).await) {
+    while !(a_session_finds(nodes).await
+        && all(nodes, |node, count| probe::reaches_replicas(node, count, ANSWER_DEADLINE)).await)
+    {
         sleep(Duration::from_millis(250)).await;
     }
 }
@@ -111,68 +109,11 @@ async fn all(nodes: &[SocketAddr], test: impl AsyncFn(SocketAddr, usize) -> bool
     futures::future::join_all(tests).await.into_iter().all(|passed| passed)
 }
 
-/// True when the node at `address` can read a replicated table at the highest consistency that `nodes` nodes allow.
-async fn reaches_replicas(address: SocketAddr, nodes: usize) -> bool {
-    // Nearly always empty, and replicated three times whatever the user's keyspaces are.
-    const CQL: &str = "SELECT keyspace_name FROM system_distributed.view_build_status";
-    const STARTUP: &[u8] = b"\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0";
-    let consistency = if nodes < 3 { nodes as u8 } else { 3 };
-    let mut query = (CQL.len() as u32).to_be_bytes().to_vec();
-    query.extend(CQL.as_bytes());
-    query.extend([0, consistency, 0]);
-    // STARTUP is answered by READY, which has no body, and QUERY by RESULT: native protocol v4, sections 4.1 and 4.2.
-    let question = [frame(1, STARTUP), frame(7, &query)];
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await?;
-        for (request, expected) in question.iter().zip([2, 8]) {
-            stream.write_all(request).await?;
-            let mut header = [0; 9];
-            stream.read_exact(&mut header).await?;
-            if header[4] != expected {
-                return Ok(false);
-            }
-        }
-        std::io::Result::Ok(true)
-    };
-    matches!(timeout(ANSWER_DEADLINE, exchange).await, Ok(Ok(true)))
-}
-
-/// A request of the native protocol v4.
-fn frame(opcode: u8, body: &[u8]) -> Vec<u8> {
-    let mut frame = vec![4, 0, 0, 0, opcode];
-    frame.extend((body.len() as u32).to_be_bytes());
-    frame.extend(body);
-    frame
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-
-    /// A node that answers its requests with these opcodes.
-    async fn node(opcodes: Vec<u8>) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            for opcode in opcodes {
-                let mut header = [0; 9];
-                stream.read_exact(&mut header).await.unwrap();
-                let length = u32::from_be_bytes(header[5..].try_into().unwrap());
-                stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
-                stream.write_all(&[0x84, 0, 0, 0, opcode, 0, 0, 0, 0]).await.unwrap();
-            }
-        });
-        address
-    }
-
-    #[tokio::test]
-    async fn a_node_that_refuses_the_consistency_is_not_ready() {
-        assert!(reaches_replicas(node(vec![2, 8]).await, 3).await);
-        assert!(!reaches_replicas(node(vec![2, 0]).await, 3).await);
-    }
 
     /// A server that answers every request with this.
     async fn page(answer: &'static str) -> SocketAddr {
@@ -197,9 +138,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_open_port_that_speaks_another_protocol_is_no_answer() {
-        assert!(answers(Kind::Cassandra, node(vec![6]).await).await);
-        assert!(!answers(Kind::Cassandra, node(vec![0]).await).await);
+    async fn a_port_that_is_closed_is_no_answer() {
+        assert!(!answers(Kind::Cassandra, "127.0.0.1:1".parse().unwrap()).await);
         assert!(!answers(Kind::Zookeeper, "127.0.0.1:1".parse().unwrap()).await);
     }
 }

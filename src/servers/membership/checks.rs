@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use bytesize::ByteSize;
 
 use super::view::{Member, State, View};
-use crate::cassandra::{Error, Session};
+use crate::cassandra::{Error, Session, system};
 
 /// Why it is not done.
 #[derive(Debug, thiserror::Error)]
@@ -109,12 +109,8 @@ impl Keyspace {
 
 /// All replicated keyspaces.
 pub async fn keyspaces(session: &Session) -> Result<Vec<Keyspace>, Error> {
-    let rows = session.query("SELECT keyspace_name, replication FROM system_schema.keyspaces").await?;
-    let mut keyspaces = Vec::new();
-    for row in rows.iter() {
-        keyspaces.extend(Keyspace::parse(row.get(0)?, &row.get(1)?));
-    }
-    Ok(keyspaces)
+    let keyspaces = system::keyspaces(session).await?;
+    Ok(keyspaces.into_iter().filter_map(|(name, options)| Keyspace::parse(name, &options)).collect())
 }
 
 /// Keyspaces that want more replicas than nodes would be left.

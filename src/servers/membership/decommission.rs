@@ -17,6 +17,7 @@ use super::runtime::{Node, Runtime};
 use super::sample;
 use super::streaming::{Direction, Progress};
 use super::view::{State, View};
+use crate::cassandra::system;
 use crate::config::Consistency;
 use crate::servers::local::progress::Board;
 
@@ -114,10 +115,7 @@ pub async fn begin(operator: &Operator, node: &Node, plan: &Plan) -> anyhow::Res
     journal
         .step("checked: every node up and normal, replicas enough, room on the disk, not the last seed")?;
     for (keyspace, factor) in &plan.lowered {
-        let cql = format!(
-            "ALTER KEYSPACE {keyspace} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': {factor}}}"
-        );
-        operator.session.query(&cql).await?;
+        system::set_simple_replication(&operator.session, keyspace, *factor).await?;
         journal.step(format!("{keyspace} has {factor} replicas from now on"))?;
     }
     operator.session.await_schema_agreement().await?;

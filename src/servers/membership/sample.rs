@@ -1,13 +1,16 @@
 //! Rows of some partitions, counted at consistency ALL: every replica of each must answer. Counted before an operation
 //! and found again after it, they show that the data has moved to where the ring says that it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
-use crate::cassandra::{Error, Session, Values};
+use crate::cassandra::{Error, Session};
 use crate::config::{CassandraConfig, Consistency};
+use crate::reading::{Bucket, Group, Partition};
+use crate::store::{self, aggregates};
 
 /// Partitions of a sample.
 const MOST: usize = 24;
@@ -22,29 +25,25 @@ pub struct Counted {
     pub device_type: String,
     /// Milliseconds since the epoch.
     pub bucket: i64,
-    pub rows: i64,
+    pub rows: u64,
+}
+
+impl Counted {
+    fn partition(&self) -> Partition {
+        let group = Group { location: self.location.clone(), device_type: self.device_type.clone() };
+        Partition { group: Arc::new(group), bucket: Bucket { start: self.bucket, seconds: 0 } }
+    }
 }
 
 /// Counts the rows of partitions from all over the table. Empty where there is no table yet. At ALL, unless a replica
 /// is known to be dead.
 pub async fn take(config: &CassandraConfig, consistency: Consistency) -> anyhow::Result<Vec<Counted>> {
     let session = at(config, consistency).await?;
-    let keyspace = session.keyspace();
-    let cql = format!(
-        "SELECT DISTINCT location, device_type, bucket FROM {keyspace}.iot_sensor_metrics LIMIT {MOST}"
-    );
-    let statement = match session.prepare(&cql).await {
-        Ok(statement) => statement,
-        // The schema is not applied: there is nothing to lose.
-        Err(Error::Invalid { .. } | Error::NoKeyspace { .. }) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    let rows = session.execute(&statement, &Values::new()).await?;
     let mut sample = Vec::new();
-    for row in rows.iter() {
-        let counted =
-            Counted { location: row.get(0)?, device_type: row.get(1)?, bucket: row.get(2)?, rows: 0 };
-        sample.push(Counted { rows: count(&session, &counted).await?, ..counted });
+    for partition in store::sample::partitions(&session, MOST).await?.unwrap_or_default() {
+        let rows = aggregates::count(&session, &partition).await?;
+        let Group { location, device_type } = partition.group.as_ref().clone();
+        sample.push(Counted { location, device_type, bucket: partition.bucket.start, rows });
     }
     Ok(sample)
 }
@@ -56,7 +55,7 @@ pub async fn verify(config: &CassandraConfig, sample: &[Counted]) -> anyhow::Res
     }
     let session = at(config, Consistency::All).await?;
     for counted in sample {
-        let rows = count(&session, counted).await?;
+        let rows = aggregates::count(&session, &counted.partition()).await?;
         ensure!(
             rows >= counted.rows,
             "the bucket {} of {}/{} has {rows} rows at consistency ALL and had {} before (run `iotctl audit`; rows may \
@@ -73,17 +72,4 @@ pub async fn verify(config: &CassandraConfig, sample: &[Counted]) -> anyhow::Res
 async fn at(config: &CassandraConfig, read_consistency: Consistency) -> Result<Session, Error> {
     let request_timeout = config.request_timeout.max(PATIENCE);
     Session::connect(&CassandraConfig { read_consistency, request_timeout, ..config.clone() }).await
-}
-
-async fn count(session: &Session, partition: &Counted) -> anyhow::Result<i64> {
-    let cql = format!(
-        "SELECT count(*) FROM {}.iot_sensor_metrics WHERE location = ? AND device_type = ? AND bucket = ?",
-        session.keyspace()
-    );
-    let statement = session.prepare(&cql).await?;
-    let Counted { location, device_type, bucket, .. } = partition;
-    let values = Values::new().text(location).text(device_type).timestamp(*bucket);
-    let rows = session.execute(&statement, &values).await?;
-    let Some(row) = rows.first() else { bail!("a count has no row") };
-    Ok(row.get(0)?)
 }

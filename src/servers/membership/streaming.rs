@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration};
 
-use crate::cassandra::{Error, Session};
+use crate::cassandra::{Error, Session, system};
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -73,24 +73,17 @@ async fn sent(
     direction: Direction,
     since: i64,
 ) -> Result<Progress, Error> {
-    const CQL: &str = "SELECT peers, last_updated_at, bytes_sent, bytes_to_send, files_sent, files_to_send \
-                       FROM system_views.streaming";
-    let rows = session.query_at(sender, CQL, ANSWER_DEADLINE).await?;
     let mut progress = Progress::default();
-    // "/127.0.0.4:7000"
     let peer = format!("/{node}:");
-    for row in rows.iter() {
-        let peers = row.get::<Option<Vec<&str>>>(0)?.unwrap_or_default();
-        let is_meant = direction == Direction::Out || peers.iter().any(|found| found.contains(&peer));
-        if !is_meant || row.get::<Option<i64>>(1)?.is_none_or(|at| at < since) {
+    for stream in system::streams(session, sender, ANSWER_DEADLINE).await? {
+        let is_meant = direction == Direction::Out || stream.peers.iter().any(|found| found.contains(&peer));
+        if !is_meant || stream.updated_at.is_none_or(|at| at < since) {
             continue;
         }
-        let number =
-            |index| row.get::<Option<i64>>(index).map(|number| number.unwrap_or(0).max(0).cast_unsigned());
-        progress.bytes += number(2)?;
-        progress.of_bytes += number(3)?;
-        progress.files += number(4)?;
-        progress.of_files += number(5)?;
+        progress.bytes += stream.bytes_sent;
+        progress.of_bytes += stream.bytes_to_send;
+        progress.files += stream.files_sent;
+        progress.of_files += stream.files_to_send;
     }
     Ok(progress)
 }

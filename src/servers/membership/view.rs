@@ -13,7 +13,8 @@ use serde::Serialize;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::cassandra::{Error, Row, Session};
+use crate::cassandra::system::{self, GossipState};
+use crate::cassandra::{Error, Session};
 
 /// How long a node may take to say what it knows.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
@@ -248,16 +249,14 @@ async fn await_connections(session: &Session) {
 
 /// The gossip that each node has heard, of the nodes that answer.
 async fn look(session: &Session) -> Result<BTreeMap<SocketAddr, Gossip>, Error> {
-    const CQL: &str = "SELECT address, host_id, status_with_port, heartbeat, \"schema\", load, dc, rack, \
-                       release_version, native_address_and_port FROM system_views.gossip_info";
     let nodes = session.nodes();
-    let asked = nodes.iter().map(|node| session.query_at(node.address, CQL, ANSWER_DEADLINE));
+    let asked = nodes.iter().map(|node| system::gossip(session, node.address, ANSWER_DEADLINE));
     let mut views = BTreeMap::new();
     let mut last = None;
     for (node, answer) in nodes.iter().zip(join_all(asked).await) {
         match answer {
-            Ok(rows) => {
-                let gossip = rows.iter().map(seen).collect::<Result<Gossip, _>>()?;
+            Ok(states) => {
+                let gossip: Gossip = states.into_iter().map(seen).collect();
                 // Through a forwarded port it has another address to us than to its peers.
                 let own = gossip.iter().find(|(_, seen)| seen.host_id == Some(node.host_id));
                 let ip = own.map_or(node.address.ip(), |(ip, _)| *ip);
@@ -272,33 +271,27 @@ async fn look(session: &Session) -> Result<BTreeMap<SocketAddr, Gossip>, Error> 
     }
 }
 
-fn seen(row: Row<'_>) -> Result<(IpAddr, Seen), crate::cassandra::CellError> {
-    let text = |index| row.get::<Option<String>>(index);
+fn seen(member: GossipState) -> (IpAddr, Seen) {
     let seen = Seen {
-        host_id: text(1)?.and_then(|id| id.parse().ok()),
-        state: State::parse(row.get::<Option<&str>>(2)?),
-        heartbeat: row.get::<Option<i32>>(3)?.unwrap_or(0),
+        host_id: member.host_id,
+        state: State::parse(member.status.as_deref()),
+        heartbeat: member.heartbeat.unwrap_or(0),
         is_alive: false,
-        schema: text(4)?,
-        load_bytes: text(5)?.and_then(|load| load.parse().ok()),
-        datacenter: text(6)?,
-        rack: text(7)?,
-        version: text(8)?,
-        native: text(9)?.and_then(|address| address.parse().ok()),
+        schema: member.schema,
+        load_bytes: member.load_bytes,
+        datacenter: member.datacenter,
+        rack: member.rack,
+        version: member.version,
+        native: member.native,
     };
-    Ok((row.get(0)?, seen))
+    (member.address, seen)
 }
 
 /// The state of one node in the view of another; `None` where that one does not know it.
 pub async fn state_at(session: &Session, asked: SocketAddr, node: IpAddr) -> Result<Option<State>, Error> {
-    const CQL: &str = "SELECT address, status_with_port FROM system_views.gossip_info";
-    let rows = session.query_at(asked, CQL, ANSWER_DEADLINE).await?;
-    for row in rows.iter() {
-        if row.get::<IpAddr>(0)? == node {
-            return Ok(Some(State::parse(row.get::<Option<&str>>(1)?)));
-        }
-    }
-    Ok(None)
+    let members = system::gossip(session, asked, ANSWER_DEADLINE).await?;
+    let found = members.iter().find(|member| member.address == node);
+    Ok(found.map(|member| State::parse(member.status.as_deref())))
 }
 
 /// The tokens of each node, as one of them knows them.
@@ -315,18 +308,7 @@ async fn tokens(session: &Session) -> Result<BTreeMap<IpAddr, Vec<i64>>, Error> 
 
 /// The tokens of each node in the view of `node`.
 pub async fn tokens_at(session: &Session, node: SocketAddr) -> Result<BTreeMap<IpAddr, Vec<i64>>, Error> {
-    let mut tokens = BTreeMap::new();
-    for cql in [
-        "SELECT broadcast_address, tokens FROM system.local WHERE key = 'local'",
-        "SELECT peer, tokens FROM system.peers_v2",
-    ] {
-        let rows = session.query_at(node, cql, ANSWER_DEADLINE).await?;
-        for row in rows.iter() {
-            let Some(held) = row.get::<Option<Vec<&str>>>(1)? else { continue };
-            tokens.insert(row.get(0)?, held.iter().filter_map(|token| token.parse().ok()).collect());
-        }
-    }
-    Ok(tokens)
+    system::tokens(session, node, ANSWER_DEADLINE).await
 }
 
 #[cfg(test)]

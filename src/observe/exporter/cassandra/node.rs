@@ -10,6 +10,7 @@ use super::metrics::{
     CACHE_BYTES, CACHE_CAPACITY, CACHE_HITS, CACHE_REQUESTS, CLIENTS, DISK, HINTS, LATENCY, PARTITION,
     POOL_ACTIVE, POOL_BLOCKED, POOL_COMPLETED, POOL_PENDING, REQUESTS, ROWS, TASK_BYTES, TASKS, TOMBSTONES,
 };
+use crate::cassandra::system::{self, GossipState};
 use crate::cassandra::{CellError, Error, Row, Rows, Session};
 use crate::observe::exporter::snapshot::{Definition, Snapshot};
 
@@ -39,58 +40,56 @@ pub(super) struct Member {
 
 /// Asks a node everything; `None` where it did not even answer with its version.
 pub(super) async fn ask(session: &Session, node: SocketAddr, deadline: Duration) -> Option<NodeAnswers> {
-    let ask = async |cql: &str| match session.query_at(node, cql, deadline).await {
-        Ok(rows) => Some(rows),
-        // This version has no such view, or the role may not read it: the other views still count.
+    let ask = async |name: &str| answered(node, system::virtual_table(session, node, name, deadline).await);
+    let version = answered(node, system::release_version(session, node, deadline).await)?.unwrap_or_default();
+    let mut view = View { snapshot: Snapshot::default(), node: node.to_string() };
+    for operation in OPERATIONS {
+        let rows = ask(&format!("{operation}_latency")).await?;
+        view.read(&rows, |view, row| view.latency(operation, row));
+    }
+    for (name, definition) in [("tombstones_per_read", &TOMBSTONES), ("rows_per_read", &ROWS)] {
+        let rows = ask(name).await?;
+        view.read(&rows, |view, row| view.per_read(definition, row));
+    }
+    for (name, definition) in [("disk_usage", &DISK), ("max_partition_size", &PARTITION)] {
+        let rows = ask(name).await?;
+        view.read(&rows, |view, row| view.size(definition, row));
+    }
+    let rows = ask("thread_pools").await?;
+    view.read(&rows, View::pool);
+    let rows = ask("caches").await?;
+    view.read(&rows, View::cache);
+    view.tasks(&ask("sstable_tasks").await?);
+    view.clients(&ask("clients").await?);
+    let rows = ask("pending_hints").await?;
+    view.read(&rows, View::hints);
+    let members = answered(node, system::gossip(session, node, deadline).await)?;
+    let gossip = members.iter().filter_map(member).collect();
+    Some(NodeAnswers { snapshot: view.snapshot, version, gossip })
+}
+
+/// What a node answered: nothing where its version has no such table or the role may not read it, because the other
+/// tables still count; `None` where the node does not answer.
+fn answered<T: Default>(node: SocketAddr, answer: Result<T, Error>) -> Option<T> {
+    match answer {
+        Ok(answer) => Some(answer),
         Err(error @ (Error::Invalid { .. } | Error::Unauthorized { .. })) => {
-            debug!(%node, %error, "a view is left out");
-            Some(Rows::default())
+            debug!(%node, %error, "a virtual table is left out");
+            Some(T::default())
         }
         Err(error) => {
             debug!(%node, %error, "the node does not answer");
             None
         }
-    };
-    let rows = ask("SELECT release_version FROM system.local WHERE key = 'local'").await?;
-    let version = rows.first().and_then(|row| row.get(0).ok()).unwrap_or_default();
-    let mut view = View { snapshot: Snapshot::default(), node: node.to_string() };
-    for operation in OPERATIONS {
-        let rows = ask(&format!("SELECT * FROM system_views.{operation}_latency")).await?;
-        view.read(&rows, |view, row| view.latency(operation, row));
     }
-    for (name, definition) in [("tombstones_per_read", &TOMBSTONES), ("rows_per_read", &ROWS)] {
-        let rows = ask(&format!("SELECT * FROM system_views.{name}")).await?;
-        view.read(&rows, |view, row| view.per_read(definition, row));
-    }
-    for (name, definition) in [("disk_usage", &DISK), ("max_partition_size", &PARTITION)] {
-        let rows = ask(&format!("SELECT * FROM system_views.{name}")).await?;
-        view.read(&rows, |view, row| view.size(definition, row));
-    }
-    let rows = ask("SELECT * FROM system_views.thread_pools").await?;
-    view.read(&rows, View::pool);
-    let rows = ask("SELECT * FROM system_views.caches").await?;
-    view.read(&rows, View::cache);
-    view.tasks(&ask("SELECT kind, progress, total, unit FROM system_views.sstable_tasks").await?);
-    view.clients(&ask("SELECT ssl_enabled FROM system_views.clients").await?);
-    let rows = ask("SELECT address, files FROM system_views.pending_hints").await?;
-    view.read(&rows, View::hints);
-    let rows = ask(
-        "SELECT address, generation, heartbeat, status, status_with_port, load FROM system_views.gossip_info",
-    )
-    .await?;
-    let gossip = rows.iter().filter_map(|row| member(row).ok()).collect();
-    Some(NodeAnswers { snapshot: view.snapshot, version, gossip })
 }
 
-fn member(row: Row<'_>) -> Result<Member, CellError> {
-    let status: Option<&str> = row.named("status")?;
-    let status = row.named::<Option<&str>>("status_with_port")?.or(status).unwrap_or_default();
-    let load: Option<&str> = row.named("load")?;
-    Ok(Member {
-        address: row.named("address")?,
-        heartbeat: (row.named("generation")?, row.named("heartbeat")?),
-        is_shut_down: status.starts_with("shutdown"),
-        load: load.and_then(|load| load.parse().ok()),
+fn member(state: &GossipState) -> Option<Member> {
+    Some(Member {
+        address: state.address,
+        heartbeat: (state.generation?, state.heartbeat?),
+        is_shut_down: state.status.as_deref().is_some_and(|status| status.starts_with("shutdown")),
+        load: state.load_bytes,
     })
 }
 

@@ -1,20 +1,29 @@
-//! The tables of the rollups: reading and writing summaries, which hours have them, which are marked dirty, and the
-//! lease of whoever computes them.
+//! The tables of the rollups, which `crate::rollups` computes. Here are the summaries of hours and days: reading them page
+//! by page, and writing them in batches.
+//!
+//! - [`coverage`]: which hours and days have rollups, dirty markers, and deleting what was computed.
+//! - [`lease`]: which process computes the rollups of a group.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use super::groups;
-use crate::cassandra::{Batch, CellError, Error, Pages, Row, SealedBatch, Session, Statement, Values};
-use crate::reading::Group;
-use crate::reading::Metric;
+use crate::cassandra::{
+    Batch, CellError, Error, FromCell, Pages, Row, SealedBatch, Session, Statement, Values,
+};
+use crate::config::Consistency;
+use crate::reading::{Group, Metric};
 use crate::series::sketch::Sketch;
 use crate::series::summary::{Measured, Summary};
-use crate::time::{DAY, HOUR, day_of};
+use crate::time::DAY;
+
+pub mod coverage;
+pub mod lease;
+
+use coverage::EXPIRY_MARGIN;
+pub use coverage::{Coverage, DirtyMarker};
 
 const SUMMARY: &str = "samples, total, squares, lowest, lowest_at, highest, highest_at, first_value, first_at, \
                        last_value, last_at";
@@ -22,8 +31,6 @@ const PAGE_ROWS: i32 = 5_000;
 /// Rows and bytes of a batch of summaries.
 const BATCH_ROWS: usize = 100;
 const BATCH_BYTES: usize = 64 << 10;
-/// A coverage entry expires this long before the summaries that it speaks of.
-const COVERAGE_MARGIN: i64 = HOUR / 1000;
 /// Cassandra refuses a longer time to live.
 const MAX_TTL_SECONDS: i64 = 630_720_000;
 
@@ -44,62 +51,6 @@ impl Table {
             Self::Group => ("iot_group_rollups", "day", "hour"),
         }
     }
-}
-
-/// Hours and days, by the moment that they begin.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Coverage {
-    pub hours: BTreeSet<i64>,
-    pub days: BTreeSet<i64>,
-}
-
-/// A note that readings arrive in an hour that is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
-    pub hour: i64,
-    pub id: Uuid,
-    /// By the clock of who made it, in milliseconds since the epoch.
-    pub marked_at: i64,
-}
-
-/// The hours and days of a group that have rollups. Only what begins in `[from, to)`.
-pub async fn coverage(session: &Session, group: &Group, from: i64, to: i64) -> Result<Coverage, Error> {
-    let cql = format!(
-        "SELECT start FROM {}.rollup_coverage WHERE location = ? AND device_type = ? AND period_seconds = ? \
-         AND start >= ? AND start < ?",
-        session.keyspace()
-    );
-    let statement = session.prepare(&cql).await?;
-    let starts = async |period: i64| {
-        let values = groups::key(group).int(seconds(period)).timestamp(from).timestamp(to);
-        let mut pages = session.pages(statement.clone(), values, PAGE_ROWS);
-        let mut starts = BTreeSet::new();
-        while let Some(page) = pages.next().await? {
-            for row in page.iter() {
-                starts.insert(row.get(0)?);
-            }
-        }
-        Ok::<_, Error>(starts)
-    };
-    let (hours, days) = tokio::try_join!(starts(HOUR), starts(DAY))?;
-    Ok(Coverage { hours, days })
-}
-
-/// The marks of a group, by hour.
-pub async fn marks(session: &Session, group: &Group) -> Result<Vec<Mark>, Error> {
-    let cql = format!(
-        "SELECT hour, mark, marked_at FROM {}.rollup_dirty WHERE location = ? AND device_type = ?",
-        session.keyspace()
-    );
-    let statement = session.prepare(&cql).await?;
-    let mut pages = session.pages(statement, groups::key(group), PAGE_ROWS);
-    let mut marks = Vec::new();
-    while let Some(page) = pages.next().await? {
-        for row in page.iter() {
-            marks.push(Mark { hour: row.get(0)?, id: row.get(1)?, marked_at: row.get(2)? });
-        }
-    }
-    Ok(marks)
 }
 
 /// What a row of a table of summaries is about.
@@ -159,9 +110,7 @@ pub async fn summaries(
 
 impl SummaryPages {
     /// The next page, or `None` after the last. `K` is [`Uuid`] for sensors and `i64` for hours.
-    pub async fn next<K: for<'a> crate::cassandra::FromCell<'a>>(
-        &mut self,
-    ) -> Result<Option<Vec<Stored<K>>>, Error> {
+    pub async fn next<K: for<'a> FromCell<'a>>(&mut self) -> Result<Option<Vec<Stored<K>>>, Error> {
         let Some(page) = self.pages.next_or_smaller().await? else { return Ok(None) };
         let mut stored = Vec::with_capacity(page.len());
         for row in page.iter() {
@@ -201,7 +150,7 @@ pub struct RollupStatements {
     daily: Arc<Statement>,
     group: Arc<Statement>,
     coverage: Arc<Statement>,
-    clean: Arc<Statement>,
+    delete_marker: Arc<Statement>,
 }
 
 impl RollupStatements {
@@ -220,7 +169,7 @@ impl RollupStatements {
             "INSERT INTO {keyspace}.rollup_coverage (location, device_type, period_seconds, start, rolled_at) \
              VALUES (?, ?, ?, ?, ?) USING TTL ?"
         );
-        let clean = format!(
+        let delete_marker = format!(
             "DELETE FROM {keyspace}.rollup_dirty WHERE location = ? AND device_type = ? AND hour = ? AND mark = ?"
         );
         Ok(Self {
@@ -228,7 +177,7 @@ impl RollupStatements {
             daily: insert(Table::Daily).await?,
             group: insert(Table::Group).await?,
             coverage: session.prepare(&coverage).await?,
-            clean: session.prepare(&clean).await?,
+            delete_marker: session.prepare(&delete_marker).await?,
         })
     }
 
@@ -249,30 +198,6 @@ impl RollupStatements {
         let consistency = session.write_consistency();
         SummaryBatches { statement, group, start, written, consistency, open: None, sealed: Vec::new() }
     }
-
-    /// Records that an hour or day ([`HOUR`], [`DAY`]) has its rollups.
-    pub async fn cover(
-        &self,
-        session: &Session,
-        group: &Group,
-        period: i64,
-        start: i64,
-        written: Written,
-    ) -> Result<(), Error> {
-        let ttl = (written.ttl_seconds - COVERAGE_MARGIN).max(1);
-        let values = groups::key(group)
-            .int(seconds(period))
-            .timestamp(start)
-            .timestamp(written.timestamp / 1000)
-            .int(i32::try_from(ttl).unwrap_or(i32::MAX));
-        session.execute(&self.coverage, &values).await.map(|_| ())
-    }
-
-    /// Deletes a mark. Twice is as once.
-    pub async fn clean(&self, session: &Session, group: &Group, mark: &Mark) -> Result<(), Error> {
-        let values = groups::key(group).timestamp(mark.hour).uuid(mark.id);
-        session.execute(&self.clean, &values).await.map(|_| ())
-    }
 }
 
 /// When summaries were computed, and how long they live.
@@ -290,7 +215,7 @@ impl Written {
         let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let end = (day + DAY).saturating_add(retention);
         let ttl_seconds = end.saturating_sub(timestamp / 1000) / 1000;
-        (ttl_seconds > COVERAGE_MARGIN)
+        (ttl_seconds > EXPIRY_MARGIN)
             .then(|| Self { timestamp, ttl_seconds: ttl_seconds.min(MAX_TTL_SECONDS) })
     }
 }
@@ -302,7 +227,7 @@ pub struct SummaryBatches<'a> {
     group: &'a Group,
     start: i64,
     written: Written,
-    consistency: crate::config::Consistency,
+    consistency: Consistency,
     open: Option<Batch>,
     sealed: Vec<SealedBatch>,
 }
@@ -349,84 +274,4 @@ impl SummaryBatches<'_> {
         self.seal();
         self.sealed
     }
-}
-
-/// Takes the lease of a group, or makes it longer; `false` where somebody else has it.
-pub async fn lease(session: &Session, group: &Group, owner: Uuid, length: Duration) -> Result<bool, Error> {
-    let keyspace = session.keyspace();
-    let ttl = i32::try_from(length.as_secs()).unwrap_or(i32::MAX);
-    let renew = format!(
-        "UPDATE {keyspace}.rollup_leases USING TTL ? SET owner = ? WHERE location = ? AND device_type = ? IF owner = ?"
-    );
-    let take = format!(
-        "INSERT INTO {keyspace}.rollup_leases (location, device_type, owner) VALUES (?, ?, ?) \
-         IF NOT EXISTS USING TTL ?"
-    );
-    let Group { location, device_type } = group;
-    // A lease that was taken unseen (the answer got lost and the request was sent again) is renewed here.
-    let values = Values::new().int(ttl).uuid(owner).text(location).text(device_type).uuid(owner);
-    if applied(session, &renew, &values).await? {
-        return Ok(true);
-    }
-    if applied(session, &take, &groups::key(group).uuid(owner).int(ttl)).await? {
-        return Ok(true);
-    }
-    applied(session, &renew, &values).await
-}
-
-/// Gives the lease of a group back.
-pub async fn release(session: &Session, group: &Group, owner: Uuid) -> Result<(), Error> {
-    let cql = format!(
-        "DELETE FROM {}.rollup_leases WHERE location = ? AND device_type = ? IF owner = ?",
-        session.keyspace()
-    );
-    applied(session, &cql, &groups::key(group).uuid(owner)).await.map(|_| ())
-}
-
-async fn applied(session: &Session, cql: &str, values: &Values) -> Result<bool, Error> {
-    let statement = session.prepare(cql).await?;
-    let rows = session.execute(&statement, values).await?;
-    Ok(rows.first().map(|row| row.get::<bool>(0)).transpose()?.unwrap_or(false))
-}
-
-/// Deletes the rollups of hours and days, and those of the group in all days that they touch, whose other hours must be
-/// among them. First that there are any, so that nobody looks for them while they go.
-pub async fn delete(session: &Session, group: &Group, coverage: &Coverage) -> Result<(), Error> {
-    let keyspace = session.keyspace();
-    let uncover = format!(
-        "DELETE FROM {keyspace}.rollup_coverage \
-         WHERE location = ? AND device_type = ? AND period_seconds = ? AND start = ?"
-    );
-    let days = coverage.days.iter().map(|&day| (DAY, day));
-    let hours = coverage.hours.iter().map(|&hour| (HOUR, hour));
-    let values =
-        days.chain(hours).map(|(period, start)| groups::key(group).int(seconds(period)).timestamp(start));
-    run_all(session, &uncover, values.collect()).await?;
-
-    let touched: BTreeSet<i64> =
-        coverage.days.iter().copied().chain(coverage.hours.iter().map(|&hour| day_of(hour))).collect();
-    for (table, starts) in
-        [(Table::Daily, &coverage.days), (Table::Hourly, &coverage.hours), (Table::Group, &touched)]
-    {
-        let (name, time, _) = table.names();
-        let cql =
-            format!("DELETE FROM {keyspace}.{name} WHERE location = ? AND device_type = ? AND {time} = ?");
-        run_all(session, &cql, starts.iter().map(|&start| groups::key(group).timestamp(start)).collect())
-            .await?;
-    }
-    Ok(())
-}
-
-async fn run_all(session: &Session, cql: &str, all: Vec<Values>) -> Result<(), Error> {
-    const IN_FLIGHT: usize = 16;
-    let statement = &session.prepare(cql).await?;
-    stream::iter(all)
-        .map(|values| async move { session.execute(statement, &values).await.map(|_| ()) })
-        .buffer_unordered(IN_FLIGHT)
-        .try_collect()
-        .await
-}
-
-fn seconds(period: i64) -> i32 {
-    i32::try_from(period / 1000).unwrap_or(i32::MAX)
 }

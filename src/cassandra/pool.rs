@@ -1,0 +1,202 @@
+//! The nodes of the cluster as one pool: which of them a request is sent to, and which is tried next when one refuses
+//! it, loses its connection or stops responding.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use cassandra_protocol::frame::Envelope;
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::connection::Connector;
+use super::node::{Health, Node};
+use super::statement::{self, Statement};
+use super::topology::Topology;
+use super::{Error, Rows};
+use crate::config::CassandraConfig;
+
+/// Pause before a request is tried on the same nodes again; doubles.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Upper bound of that pause.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How often a statement is prepared again for one request: each schema change makes a node forget it, and they come
+/// in series.
+const MAX_REPREPARES: u32 = 5;
+
+/// What every clone of a session shares.
+pub(super) struct Pool {
+    pub config: CassandraConfig,
+    pub connector: Arc<Connector>,
+    pub topology: ArcSwap<Topology>,
+    statements: Mutex<HashMap<String, Arc<Statement>>>,
+    /// Spreads requests over equally good nodes.
+    next_node: AtomicUsize,
+}
+
+/// Whether a request may be sent again when it is not known whether it was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    Always,
+    Never,
+}
+
+impl Pool {
+    pub fn new(config: CassandraConfig, connector: Arc<Connector>, topology: Topology) -> Self {
+        Self {
+            config,
+            connector,
+            topology: ArcSwap::from_pointee(topology),
+            statements: Mutex::default(),
+            next_node: AtomicUsize::new(0),
+        }
+    }
+
+    /// The statement that was prepared from this text, if there is one.
+    pub fn prepared(&self, cql: &str) -> Option<Arc<Statement>> {
+        self.statements.lock().expect("no panic while locked").get(cql).cloned()
+    }
+
+    pub fn keep_prepared(&self, statement: Arc<Statement>) {
+        let mut statements = self.statements.lock().expect("no panic while locked");
+        statements.insert(statement.cql.clone(), statement);
+    }
+
+    /// The nodes to try, best first.
+    pub fn plan(&self, token: Option<i64>) -> Vec<Arc<Node>> {
+        self.topology.load().plan(token, self.next_node.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Sends an idempotent request within the configured deadline. Returns the node that answered.
+    pub async fn run(
+        &self,
+        token: Option<i64>,
+        envelope: &Envelope,
+    ) -> Result<(SocketAddr, Envelope), Error> {
+        self.within(self.config.request_timeout, token, envelope, Repeat::Always).await
+    }
+
+    /// As [`Pool::run`], within a deadline of the caller's.
+    pub async fn within(
+        &self,
+        deadline: Duration,
+        token: Option<i64>,
+        envelope: &Envelope,
+        repeat: Repeat,
+    ) -> Result<(SocketAddr, Envelope), Error> {
+        let mut last = None;
+        match timeout(deadline, self.try_nodes(token, envelope, repeat, &mut last)).await {
+            Ok(result) => result,
+            Err(_) => Err(match last {
+                Some(error @ Error::NoNodeUp { .. }) => error,
+                Some(error) => Error::Deadline { waited: deadline, last: error.to_string() },
+                None => Error::Deadline { waited: deadline, last: "no answer yet".into() },
+            }),
+        }
+    }
+
+    /// Tries the nodes in turn, again and again, until one answers or the error rules out another attempt.
+    async fn try_nodes(
+        &self,
+        token: Option<i64>,
+        envelope: &Envelope,
+        repeat: Repeat,
+        last: &mut Option<Error>,
+    ) -> Result<(SocketAddr, Envelope), Error> {
+        let mut pause = RETRY_PAUSE;
+        loop {
+            let plan = self.plan(token);
+            if plan.is_empty() {
+                let topology = self.topology.load();
+                // Waiting does not help against a changed password or an expired certificate.
+                if let Some(refusal) = topology.nodes.iter().find_map(|node| node.refusal()) {
+                    return Err(refusal);
+                }
+                *last = Some(Error::NoNodeUp { known: topology.nodes.len() });
+            }
+            for (index, node) in plan.iter().enumerate() {
+                match self.attempt(node, &plan[index + 1..], envelope, repeat).await {
+                    Ok(answer) => return Ok((node.info.address, answer)),
+                    Err(error) if repeat == Repeat::Always && error.is_worth_another_node() => {
+                        debug!(%error, "trying another node");
+                        *last = Some(error);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if let Some(Error::Unavailable { .. }) = last {
+                // Every coordinator counts the same dead replicas; the caller decides how long to retry.
+                return Err(last.take().expect("just matched"));
+            }
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(MAX_RETRY_PAUSE);
+        }
+    }
+
+    /// One node's answer. A node that does not know the statement gets it again, more than once where it forgets at once.
+    async fn attempt(
+        &self,
+        node: &Arc<Node>,
+        others: &[Arc<Node>],
+        envelope: &Envelope,
+        repeat: Repeat,
+    ) -> Result<Envelope, Error> {
+        let mut answer = self.ask(node, others, envelope, repeat).await;
+        for _ in 0..MAX_REPREPARES {
+            let Err(Error::Unprepared { id, .. }) = &answer else { break };
+            let statement = {
+                let statements = self.statements.lock().expect("no panic while locked");
+                statements.values().find(|statement| statement.id == *id).cloned()
+            };
+            let Some(statement) = statement else { break };
+            self.ask(node, others, &statement::prepare(&statement.cql), repeat).await?;
+            answer = self.ask(node, others, envelope, repeat).await;
+        }
+        answer
+    }
+
+    async fn ask(
+        &self,
+        node: &Arc<Node>,
+        others: &[Arc<Node>],
+        envelope: &Envelope,
+        repeat: Repeat,
+    ) -> Result<Envelope, Error> {
+        if repeat == Repeat::Never {
+            return node.request(envelope).await;
+        }
+        tokio::select! {
+            answer = node.request(envelope) => answer,
+            () = unresponsive_while_another_is_up(node, others) => Err(Error::Connection {
+                node: node.info.address,
+                message: "it stopped responding".into(),
+            }),
+        }
+    }
+}
+
+/// Resolves when `node` is not healthy and one of `others` is.
+async fn unresponsive_while_another_is_up(node: &Node, others: &[Arc<Node>]) {
+    let mut health = node.watch_health();
+    loop {
+        if *health.borrow_and_update() != Health::Up
+            && others.iter().any(|other| other.health() == Health::Up)
+        {
+            return;
+        }
+        // There is one watch; the health of the others is looked at again every 250 ms.
+        let _ = timeout(Duration::from_millis(250), health.changed()).await;
+    }
+}
+
+pub(super) fn parse(node: SocketAddr, answer: Envelope) -> Result<Rows, Error> {
+    Rows::parse(answer.body)
+        .ok_or_else(|| Error::Protocol { node, message: "a result that is truncated or malformed".into() })
+}
+
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..1.5))
+}
