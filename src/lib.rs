@@ -10,7 +10,8 @@
 //! - [`retry`]: the one retry policy, and how long errors for the operator are tolerated.
 //! - [`tls`]: PEM files, and refused handshakes in words. [`time`]: moments, ranges, hours and days.
 //! - [`output`]: the only writer to stdout. [`reading`]: a reading, its group, wire format, metrics and time bucket.
-//! - [`series`]: values over time, summaries and sketches. [`metrics`]: the Prometheus endpoint.
+//! - [`series`]: values over time, summaries and sketches. [`http`]: the one way to serve HTTP, with its limits.
+//! - [`metrics`]: the Prometheus endpoint, and what /readyz and /healthz answer.
 //!
 //! Clients of the servers:
 //! - [`cassandra`]: the driver alone: session, pool, discovery, statements and rows in wire format.
@@ -62,6 +63,7 @@ pub mod error;
 pub mod forecasts;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod http;
 pub mod ingestion;
 pub mod kafka;
 pub mod metrics;

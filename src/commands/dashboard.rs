@@ -35,8 +35,9 @@ pub async fn run(args: DashboardArgs, context: Context) -> anyhow::Result<()> {
         return Err(UsageError::new("--silent-after lies between 1s and 365d").into());
     }
     let server = server::bind(args.addr).await?;
-    let bound = server.address;
+    let bound = server.address();
     context.output.note(format!("dashboard on http://{bound}, until Ctrl-C"));
     warn_if_public(bound, "all readings", &context.output);
-    server::serve(server, context.config, args.silent_after, context.shutdown).await
+    server::serve(server, context.config, args.silent_after, context.shutdown).await;
+    Ok(())
 }

@@ -11,7 +11,7 @@ use crate::cli::Cli;
 use crate::error::Interrupted;
 use crate::ingestion::IngestMetrics;
 use crate::ingestion::{Ending, Options};
-use crate::metrics::server::Readiness;
+use crate::metrics::Health;
 use crate::servers::local::{self, Running, UpOptions};
 
 /// Sensors and the time between two readings of each; an hour of them is the demo's set.
@@ -116,7 +116,7 @@ async fn ingest(context: &Context, session: Session) -> anyhow::Result<()> {
     show(context, "iotctl ingest --until-end")?;
     let options = Options { until_end: true, rules: None };
     let (report, ending) =
-        super::ingest::ingest(context, session, options, IngestMetrics::new()?, Readiness::default()).await?;
+        super::ingest::ingest(context, session, options, IngestMetrics::new()?, Health::default()).await?;
     super::ingest::print(&report, crate::output::Format::Table, &context.output)?;
     match ending {
         Ending::ReachedEnd => Ok(()),

@@ -17,7 +17,7 @@ use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::forecasts::metrics::ForecastMetrics;
 use crate::forecasts::{Crossing, Direction, Forecast, Model, Plan, forecast};
-use crate::metrics::server::{self, Readiness};
+use crate::metrics::{Health, server};
 use crate::output::Format;
 use crate::reading::Group;
 use crate::reading::Metric;
@@ -265,9 +265,9 @@ impl Question {
             ("iot_sensor_id", &sensor),
             ("metric", args.metric.name()),
         ])?;
-        let readiness = Readiness::default();
+        let health = Health::default();
         let registry = metrics.registry.clone();
-        let bound = server::serve(address, registry, readiness.clone(), context.shutdown.clone()).await?;
+        let bound = server::serve(address, registry, health.clone(), context.shutdown.clone()).await?;
         let every = humantime::format_duration(Duration::from_millis(args.every.unsigned_abs()));
         context.output.note(format!("metrics on http://{bound}/metrics, anew every {every}, until Ctrl-C"));
         warn_if_public(bound, "the metrics", &context.output);
@@ -276,7 +276,7 @@ impl Question {
                 (Crossing::of(&made.found.steps, limit, direction), direction.name(), limit)
             });
             metrics.set(&made.found, made.made_at, args.step, crossing);
-            readiness.set(true);
+            health.set_ready();
             if args.store
                 && let Err(error) = self.store(session, &made, context).await
                 && !context.shutdown.is_requested()

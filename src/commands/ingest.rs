@@ -16,7 +16,7 @@ use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
 use crate::ingestion::IngestMetrics;
 use crate::ingestion::{self, Ending, Options};
-use crate::metrics::server::{self, Readiness};
+use crate::metrics::{Health, server};
 use crate::output::{Format, Output, table};
 
 /// Move readings from Kafka into Cassandra without losing one.
@@ -94,10 +94,10 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
     let rules = args.detect.as_deref().map(rules).transpose()?;
     let session = Session::connect(&context.config.cassandra).await?;
     let metrics = IngestMetrics::new()?;
-    let readiness = Readiness::default();
+    let health = Health::default();
     if let Some(address) = args.metrics_addr {
         let bound =
-            server::serve(address, metrics.registry.clone(), readiness.clone(), context.shutdown.clone())
+            server::serve(address, metrics.registry.clone(), health.clone(), context.shutdown.clone())
                 .await?;
         context.output.note(format!("metrics on http://{bound}/metrics"));
         warn_if_public(bound, "the metrics", &context.output);
@@ -107,7 +107,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
         context.output.note(format!("detecting by {} rules, alerts to the topic {topic}", rules.len()));
     }
     let options = Options { until_end: args.until_end, rules };
-    let (report, ending) = ingest(&context, session, options, metrics, readiness).await?;
+    let (report, ending) = ingest(&context, session, options, metrics, health).await?;
     print(&report, args.format, &context.output)?;
     match ending {
         Ending::StoppedUndrained => anyhow::bail!(
@@ -134,20 +134,14 @@ pub async fn ingest(
     session: Session,
     options: Options,
     metrics: IngestMetrics,
-    readiness: Readiness,
+    health: Health,
 ) -> anyhow::Result<(Report, Ending)> {
     let started = Instant::now();
     let line = context.output.live_line();
     let drawing = tokio::spawn(live_line(line.clone(), context.output, metrics.clone(), started));
-    let ending = ingestion::run(
-        &context.config,
-        session,
-        options,
-        metrics.clone(),
-        readiness,
-        context.shutdown.clone(),
-    )
-    .await;
+    let ending =
+        ingestion::run(&context.config, session, options, metrics.clone(), health, context.shutdown.clone())
+            .await;
     drawing.abort();
     line.finish_and_clear();
     let ending = ending?;
@@ -189,7 +183,12 @@ async fn live_line(line: ProgressBar, output: Output, metrics: IngestMetrics, st
 }
 
 fn status(metrics: &IngestMetrics, rows: u64, rate: f64, started: Instant) -> String {
-    let lag = metrics.total_lag();
+    let lag = match (metrics.total_lag(), metrics.lag_seconds()) {
+        (Some(lag), Some(seconds)) => {
+            format!("lag {} ({seconds:.1} s)", indicatif::HumanCount(lag.unsigned_abs()))
+        }
+        _ => "lag unknown".to_owned(),
+    };
     let state = match (metrics.assigned_partitions.get(), metrics.paused.get()) {
         (0, _) => " · waiting for partitions",
         (_, 1) => " · waiting for Cassandra",
@@ -200,11 +199,9 @@ fn status(metrics: &IngestMetrics, rows: u64, rate: f64, started: Instant) -> St
         alerts => format!(" · {} alerts", indicatif::HumanCount(alerts)),
     };
     format!(
-        "{} rows · {}/s · lag {} ({:.1} s) · {:.1} MiB in flight · {} dead letters{alerts} · {}s{state}",
+        "{} rows · {}/s · {lag} · {:.1} MiB in flight · {} dead letters{alerts} · {}s{state}",
         indicatif::HumanCount(rows),
         indicatif::HumanCount(rate as u64),
-        indicatif::HumanCount(lag.unsigned_abs()),
-        metrics.lag_seconds.get(),
         metrics.in_flight_bytes.get() as f64 / (1024.0 * 1024.0),
         indicatif::HumanCount(metrics.dead_letter_count()),
         started.elapsed().as_secs(),

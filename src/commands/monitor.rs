@@ -9,7 +9,7 @@ use super::Context;
 use super::flags::listen_address;
 use super::support::warn_if_public;
 use crate::error::UsageError;
-use crate::metrics::server::{self, Readiness};
+use crate::metrics::{Health, server};
 use crate::observe::exporter::{Monitor, Options};
 
 /// Export lag, offsets and each node's health for Prometheus, without an agent on any server.
@@ -39,12 +39,11 @@ pub async fn run(args: MonitorArgs, context: Context) -> anyhow::Result<()> {
         return Err(UsageError::new("--interval lies between 1s and 1h").into());
     }
     let monitor = Monitor::new(&context.config, Options { interval: args.interval, groups: args.group });
-    let readiness = Readiness::default();
+    let health = Health::default();
     let registry = monitor.registry()?;
-    let bound =
-        server::serve(args.metrics_addr, registry, readiness.clone(), context.shutdown.clone()).await?;
+    let bound = server::serve(args.metrics_addr, registry, health.clone(), context.shutdown.clone()).await?;
     context.output.note(format!("metrics on http://{bound}/metrics, until Ctrl-C"));
     warn_if_public(bound, "the metrics", &context.output);
-    monitor.run(readiness, context.shutdown.clone()).await;
+    monitor.run(health, context.shutdown.clone()).await;
     Ok(())
 }

@@ -2,28 +2,24 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::Context;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
-use tokio::net::TcpListener;
 
 use super::api::{self, App};
 use super::events;
 use super::forecast;
 use super::problem::Problem;
 use crate::config::Config;
+use crate::http::{self, host};
 use crate::shutdown::Shutdown;
-
-/// How long answers under way may take after a signal.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Nothing but what this server sends, no inline script or style, no frame around it, no form, no text as markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -72,50 +68,23 @@ fn api_routes() -> Vec<(&'static str, MethodRouter<App>)> {
     ]
 }
 
-/// A bound server that does not answer yet.
-pub struct Server {
-    listener: TcpListener,
-    pub address: SocketAddr,
-}
-
 /// Binds `address`, so that a failure is told before anything else begins.
-pub async fn bind(address: SocketAddr) -> anyhow::Result<Server> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot serve the dashboard on {address} (choose another --addr)"))?;
-    let address = listener.local_addr()?;
-    Ok(Server { listener, address })
+pub async fn bind(address: SocketAddr) -> anyhow::Result<http::Server> {
+    let failure = || format!("cannot serve the dashboard on {address} (choose another --addr)");
+    http::Server::bind(address, failure).await
 }
 
 /// Serves until shutdown; a silent sensor is one whose newest reading is older than `silent_after`.
-pub async fn serve(
-    server: Server,
-    config: Config,
-    silent_after: Duration,
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
+pub async fn serve(server: http::Server, config: Config, silent_after: Duration, shutdown: Shutdown) {
     let app = App::new(config, silent_after, shutdown.clone());
     let fleet = tokio::spawn(events::watch_fleet(app.clone()));
     let health = tokio::spawn(events::watch_health(app.clone()));
-    let routes = routes(app, server.address.ip());
-    let signal = shutdown.clone();
-    let serving = axum::serve(server.listener, routes)
-        .with_graceful_shutdown(async move { signal.requested().await })
-        .into_future();
-    let late = async {
-        shutdown.requested().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    let served = tokio::select! {
-        served = serving => served.context("the dashboard ended"),
-        () = late => Ok(()),
-    };
+    server.serve(routes(app), refusal, shutdown).await;
     fleet.abort();
     health.abort();
-    served
 }
 
-fn routes(app: App, bound: IpAddr) -> Router {
+fn routes(app: App) -> Router {
     let mut routes = Router::new();
     for (path, method) in api_routes() {
         routes = routes.route(path, method);
@@ -130,7 +99,7 @@ fn routes(app: App, bound: IpAddr) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here (ask with GET)")
         })
-        .layer(middleware::from_fn_with_state(bound, guard))
+        .layer(middleware::from_fn(add_headers))
         .with_state(app)
 }
 
@@ -157,17 +126,17 @@ fn tag(text: &str) -> String {
     format!("\"{:016x}\"", hasher.finish())
 }
 
-/// Sends away whoever reached us by another name, and adds to each answer what browsers should know.
-async fn guard(State(bound): State<IpAddr>, request: Request, next: Next) -> Response {
-    let mut response = match is_meant(bound, &request) {
-        true => next.run(request).await,
-        // A web page whose name was made to point at this machine could read everything otherwise (DNS rebinding).
-        false => Problem::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "this server answers to its loopback address and localhost alone (open the address that it printed)",
-        )
-        .into_response(),
-    };
+/// A web page whose name was made to point at this machine could read everything otherwise (DNS rebinding).
+fn refusal() -> Response {
+    with_headers(Problem::new(StatusCode::MISDIRECTED_REQUEST, host::REFUSED).into_response())
+}
+
+async fn add_headers(request: Request, next: Next) -> Response {
+    with_headers(next.run(request).await)
+}
+
+/// Adds what browsers should know about every response.
+fn with_headers(mut response: Response) -> Response {
     static NAMES: OnceLock<Vec<(HeaderName, HeaderValue)>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {
         let of = |(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -181,52 +150,11 @@ async fn guard(State(bound): State<IpAddr>, request: Request, next: Next) -> Res
     response
 }
 
-/// Whether the request names this machine; on other addresses than loopback, names are the network's business.
-fn is_meant(bound: IpAddr, request: &Request) -> bool {
-    if !bound.is_loopback() {
-        return true;
-    }
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let named = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.to_str().unwrap_or_default(),
-        // HTTP/1.0, or two of them.
-        _ => return false,
-    };
-    let Ok(authority) = named.parse::<axum::http::uri::Authority>() else { return false };
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use axum::body::Body;
-
     use super::*;
-
-    fn request(host: Option<&str>) -> Request {
-        let builder = Request::builder().uri("/api/fleet");
-        let builder = match host {
-            Some(host) => builder.header(header::HOST, host),
-            None => builder,
-        };
-        builder.body(Body::empty()).unwrap()
-    }
-
-    #[test]
-    fn on_loopback_only_names_of_this_machine_are_answered() {
-        let loopback = IpAddr::from([127, 0, 0, 1]);
-        for host in ["127.0.0.1:8080", "localhost:8080", "LOCALHOST", "[::1]:8080", "127.0.52.1"] {
-            assert!(is_meant(loopback, &request(Some(host))), "{host}");
-        }
-        for host in ["evil.example:8080", "localhost.evil.example", "10.0.0.1", "", "127.0.0.1@evil.example"]
-        {
-            assert!(!is_meant(loopback, &request(Some(host))), "{host}");
-        }
-        assert!(!is_meant(loopback, &request(None)));
-        assert!(is_meant(IpAddr::from([10, 0, 0, 1]), &request(Some("fleet.example"))));
-    }
 
     #[test]
     fn every_route_is_described_and_every_description_is_a_route() {

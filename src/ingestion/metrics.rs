@@ -2,7 +2,7 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     exponential_buckets,
 };
 
@@ -28,7 +28,8 @@ pub struct IngestMetrics {
     pub late_values: IntCounter,
     pub forgotten_sensors: IntCounter,
     pub lag_messages: IntGaugeVec,
-    pub lag_seconds: Gauge,
+    /// No value while the lag is unknown, such as after a revocation.
+    lag_seconds: GaugeVec,
     /// From the sensor's clock until the row is stored.
     pub recorded_to_stored_seconds: Histogram,
     pub assigned_partitions: IntGauge,
@@ -89,9 +90,13 @@ impl IngestMetrics {
                 Opts::new("iotctl_ingest_lag_messages", "Messages in the topic that are not stored yet"),
                 &["partition"],
             )?,
-            lag_seconds: Gauge::new(
-                "iotctl_ingest_lag_seconds",
-                "Age of the last stored message of the partition that is furthest behind; 0 when everything is stored",
+            lag_seconds: GaugeVec::new(
+                Opts::new(
+                    "iotctl_ingest_lag_seconds",
+                    "Age of the last stored message in the partition with the largest lag; 0 if everything is stored; \
+                     absent if unknown, such as without partitions",
+                ),
+                &[],
             )?,
             recorded_to_stored_seconds: histogram(
                 "iotctl_ingest_recorded_to_stored_seconds",
@@ -149,14 +154,29 @@ impl IngestMetrics {
         collectors.into_iter().try_for_each(|collector| self.registry.register(collector))
     }
 
-    /// The lag of all assigned partitions.
-    pub fn total_lag(&self) -> i64 {
+    /// Sets the age of the last stored message; `None` if it is unknown.
+    pub fn set_lag_seconds(&self, seconds: Option<f64>) {
+        match seconds {
+            Some(seconds) => self.lag_seconds.with_label_values::<&str>(&[]).set(seconds),
+            None => self.lag_seconds.reset(),
+        }
+    }
+
+    /// The age of the last stored message, in seconds; `None` if it is unknown.
+    pub fn lag_seconds(&self) -> Option<f64> {
+        let families = self.lag_seconds.collect();
+        let mut metrics = families.iter().flat_map(|family| family.get_metric());
+        metrics.next().map(|metric| metric.get_gauge().get_value())
+    }
+
+    /// The lag of all assigned partitions in messages; `None` if that of none is known.
+    pub fn total_lag(&self) -> Option<i64> {
         let families = self.lag_messages.collect();
         families
             .iter()
             .flat_map(|family| family.get_metric())
             .map(|metric| metric.get_gauge().get_value() as i64)
-            .sum()
+            .reduce(|sum, lag| sum + lag)
     }
 
     /// All dead letters, whatever the reason.

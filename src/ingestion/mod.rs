@@ -19,7 +19,7 @@
 
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -29,7 +29,7 @@ use crate::cassandra::Session;
 use crate::config::Config;
 use crate::kafka::dead_letters::DeadLetterProducer;
 use crate::kafka::topics;
-use crate::metrics::server::Readiness;
+use crate::metrics::Health;
 use crate::retry::{RetryPolicy, Tolerance};
 use crate::rollups::background;
 use crate::shutdown::Shutdown;
@@ -86,7 +86,7 @@ pub async fn run(
     session: Session,
     options: Options,
     metrics: IngestMetrics,
-    readiness: Readiness,
+    health: Health,
     shutdown: Shutdown,
 ) -> anyhow::Result<Ending> {
     let statements = WriteStatements::prepare(&session, &config.retention).await?;
@@ -124,9 +124,10 @@ pub async fn run(
         kafka: config.kafka.clone(),
         drain_timeout: config.ingest.drain_timeout,
         metrics,
-        readiness,
+        health,
         shutdown,
         until_end,
+        reported: Instant::now(),
     };
     let (sender, receiver) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
@@ -152,7 +153,7 @@ fn rollups(
     stop: Shutdown,
 ) -> impl Future<Output = ()> + use<> {
     let behind = metrics.clone();
-    let is_behind = move || behind.lag_seconds.get() > BEHIND_SECONDS;
+    let is_behind = move || behind.lag_seconds().is_some_and(|seconds| seconds > BEHIND_SECONDS);
     background::run(session, config.clone(), stop, is_behind, move |done| match done {
         Ok(done) => metrics.rollup_hours.inc_by(done.hours),
         Err(()) => metrics.rollup_failures.inc(),

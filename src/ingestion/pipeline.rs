@@ -136,6 +136,11 @@ impl Pipeline {
         }
     }
 
+    /// How long writes have been waiting without one of them being stored; `None` if none is waiting.
+    pub fn stalled_for(&self) -> Option<Duration> {
+        self.budget.stalled_for()
+    }
+
     /// Partitions are no longer ours.
     pub fn forget(&mut self, partitions: impl IntoIterator<Item = i32>) {
         for partition in partitions {

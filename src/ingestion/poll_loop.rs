@@ -9,7 +9,7 @@ use super::{Ending, POLL_TIMEOUT};
 use crate::config::KafkaConfig;
 use crate::ingestion::IngestMetrics;
 use crate::kafka::consumer::{Change, Commit, Consumer, Event};
-use crate::metrics::server::Readiness;
+use crate::metrics::Health;
 use crate::shutdown::Shutdown;
 
 /// Messages taken in before finished writes are collected again.
@@ -20,6 +20,14 @@ const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How often a full pipeline is checked, and Kafka polled while fetching is paused.
 const ROOM_INTERVAL: Duration = Duration::from_millis(20);
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the state is reported to /healthz and /readyz.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
+/// Not ready if nothing has been stored for this long although writes are waiting.
+const STALLED: Duration = Duration::from_secs(10);
+/// Not alive if nothing has been stored for this long although writes are waiting: a restart may help then.
+const STUCK: Duration = Duration::from_secs(600);
+/// Not alive if the loop itself hangs for this long; a rebalance may hold it for `ingest.drain_timeout` too.
+const HUNG: Duration = Duration::from_secs(60);
 /// How often a run with an end checks whether it has reached it.
 const END_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -28,9 +36,10 @@ pub(super) struct PollLoop {
     pub kafka: KafkaConfig,
     pub drain_timeout: Duration,
     pub metrics: IngestMetrics,
-    pub readiness: Readiness,
+    pub health: Health,
     pub shutdown: Shutdown,
     pub until_end: Option<UntilEnd>,
+    pub reported: Instant,
 }
 
 impl PollLoop {
@@ -38,7 +47,7 @@ impl PollLoop {
     pub fn run(mut self) -> anyhow::Result<Ending> {
         let consumer = self.subscribe()?;
         let ending = self.poll_until_end(&consumer);
-        self.readiness.set(false);
+        self.health.end();
         match ending? {
             Some(ending) => Ok(ending),
             None => match self.pipeline().drain(&consumer, self.drain_timeout)? {
@@ -78,6 +87,7 @@ impl PollLoop {
     fn poll_until_end(&mut self, consumer: &Consumer) -> anyhow::Result<Option<Ending>> {
         let (mut lag_due, mut end_due) = (Instant::now(), Instant::now());
         while !self.shutdown.is_requested() {
+            self.report_health(consumer);
             self.advance(consumer, Duration::ZERO)?;
             if self.pipeline().is_full() {
                 self.wait_for_room(consumer)?;
@@ -126,7 +136,6 @@ impl PollLoop {
             }
             wait = Duration::ZERO;
         }
-        self.readiness.set(true);
         Ok(())
     }
 
@@ -134,7 +143,6 @@ impl PollLoop {
         match event {
             Event::Message(message) => self.pipeline().accept(&message),
             Event::EndOfPartition(partition) => {
-                self.readiness.set(true);
                 if let Some(until_end) = &mut self.until_end {
                     until_end.delivered.insert(partition);
                 }
@@ -147,6 +155,7 @@ impl PollLoop {
         let since = Instant::now();
         let mut is_paused = false;
         while !self.shutdown.is_requested() {
+            self.report_health(consumer);
             self.advance(consumer, ROOM_INTERVAL)?;
             if !self.pipeline().is_full() {
                 break;
@@ -169,22 +178,41 @@ impl PollLoop {
         Ok(())
     }
 
+    /// Ready means: a member of the consumer group, assigned partitions or not, and what is taken is stored.
+    fn report_health(&mut self, consumer: &Consumer) {
+        if self.reported.elapsed() < HEALTH_INTERVAL {
+            return;
+        }
+        self.reported = Instant::now();
+        let stalled = self.pipeline().stalled_for();
+        let reason = |limit| {
+            let stalled = stalled.filter(|stalled| *stalled > limit)?;
+            let seconds = stalled.as_secs();
+            Some(format!("nothing has been stored for {seconds} s although writes are waiting (see the log)"))
+        };
+        let not_ready = reason(STALLED).or_else(|| {
+            let group = &self.kafka.group;
+            (!consumer.is_member()).then(|| format!("not a member of the consumer group {group:?} yet"))
+        });
+        self.health.report(not_ready, reason(STUCK), HUNG + self.drain_timeout);
+    }
+
     fn measure_lag(&self, consumer: &Consumer) {
         let ends = consumer.end_offsets();
         let now = chrono::Utc::now().timestamp_millis();
-        let mut oldest = 0.0_f64;
+        let mut oldest: Option<f64> = None;
         let mut pipeline = self.pipeline();
         for (partition, position, timestamp) in pipeline.tracker().positions() {
             let Some(end) = ends.get(&partition) else { continue };
             let behind = (end - position).max(0);
             self.metrics.lag_messages.with_label_values(&[&partition.to_string()]).set(behind);
-            if behind > 0
-                && let Some(timestamp) = timestamp
-            {
-                oldest = oldest.max((now - timestamp) as f64 / 1000.0);
-            }
+            let seconds = match timestamp {
+                Some(timestamp) if behind > 0 => (now - timestamp) as f64 / 1000.0,
+                _ => 0.0,
+            };
+            oldest = Some(oldest.unwrap_or(0.0).max(seconds));
         }
-        self.metrics.lag_seconds.set(oldest);
+        self.metrics.set_lag_seconds(oldest);
     }
 
     fn has_reached_end(&mut self, consumer: &Consumer) -> anyhow::Result<bool> {

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,7 @@ impl Consumer {
             on_change: Box::new(on_change),
             ends: Mutex::default(),
             commits: Mutex::default(),
+            is_member: AtomicBool::new(false),
             complaint: Complaint::default(),
         };
         let inner: BaseConsumer<Context> =
@@ -179,11 +181,11 @@ impl Consumer {
         match self.inner.poll(timeout) {
             None => Ok(None),
             Some(Ok(message)) => {
-                self.refusals.borrow_mut().note_success();
+                self.note_success();
                 Ok(Some(Event::Message(Message(message))))
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                self.refusals.borrow_mut().note_success();
+                self.note_success();
                 Ok(Some(Event::EndOfPartition(partition)))
             }
             Some(Err(source)) if is_login(&source) && self.refusals.borrow_mut().note(Instant::now()) => {
@@ -196,6 +198,12 @@ impl Consumer {
                 Ok(None)
             }
         }
+    }
+
+    fn note_success(&self) {
+        self.refusals.borrow_mut().note_success();
+        // Only members of the group are assigned partitions.
+        self.inner.context().is_member.store(true, Ordering::Relaxed);
     }
 
     /// Stops fetching, and stays a member of the consumer group as long as [`Consumer::poll`] is called.
@@ -230,6 +238,11 @@ impl Consumer {
             _ => None,
         };
         Ok(list.elements().iter().filter_map(|it| Some((it.partition(), offset(it.offset())?))).collect())
+    }
+
+    /// Whether the consumer has joined its consumer group, with or without partitions, and the coordinator is reachable.
+    pub fn is_member(&self) -> bool {
+        self.inner.context().is_member()
     }
 
     /// Results of the commits that were answered since the last call.
@@ -317,7 +330,14 @@ struct Context {
     on_change: OnChange,
     ends: Mutex<HashMap<i32, i64>>,
     commits: Mutex<CommitResults>,
+    is_member: AtomicBool,
     complaint: Complaint,
+}
+
+impl Context {
+    fn is_member(&self) -> bool {
+        self.is_member.load(Ordering::Relaxed)
+    }
 }
 
 impl ClientContext for Context {
@@ -331,6 +351,11 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
+        if let Some(group) = &statistics.cgrp {
+            // During a later rebalance it is still a member.
+            let is_member = group.state == "up" && (group.join_state == "steady" || self.is_member());
+            self.is_member.store(is_member, Ordering::Relaxed);
+        }
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         for partition in topic.partitions.values().filter(|partition| partition.hi_offset >= 0) {

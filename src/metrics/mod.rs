@@ -1,4 +1,7 @@
-//! Prometheus metrics: what `ingest` counts, what `forecast` exports, and the HTTP endpoint that shows it. Names follow Prometheus' advice
-//! (base units, `_total` for counters); the same numbers feed the live line, so that the two cannot disagree.
+//! The Prometheus endpoint: [`server`] answers /metrics, /healthz and /readyz; [`health`] is what the last two report.
+//! Metric names follow Prometheus' advice (base units, `_total` for counters).
 
+pub mod health;
 pub mod server;
+
+pub use health::Health;

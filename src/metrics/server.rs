@@ -1,58 +1,45 @@
-//! The HTTP endpoint: /metrics for Prometheus, /healthz (the process lives), /readyz (it does its work).
+//! The HTTP endpoint: /metrics for Prometheus, /healthz (the process works or can be waited for), /readyz (its work
+//! advances).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Registry, TextEncoder};
-use tokio::net::TcpListener;
 
+use super::Health;
+use crate::http::{Server, host};
 use crate::shutdown::Shutdown;
 
-/// Whether the work is under way; shared with whoever does it.
-#[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
-
-impl Readiness {
-    pub fn set(&self, is_ready: bool) {
-        self.0.store(is_ready, Ordering::Relaxed);
-    }
-
-    pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Binds `address` and serves until shutdown. Returns the bound address (of interest with port 0).
+/// Binds `address` and serves until shutdown. Returns the bound address (useful with port 0).
+///
+/// # Errors
+/// The address cannot be bound.
 pub async fn serve(
     address: SocketAddr,
     registry: Registry,
-    readiness: Readiness,
+    health: Health,
     shutdown: Shutdown,
 ) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot serve metrics on {address} (choose another --metrics-addr)"))?;
-    let bound = listener.local_addr()?;
-    let routes = Router::new()
-        .route("/metrics", get(metrics))
-        .with_state(registry)
-        .route("/healthz", get(async || "ok\n"))
-        .merge(Router::new().route("/readyz", get(ready)).with_state(readiness));
-    tokio::spawn(async move {
-        let served =
-            axum::serve(listener, routes).with_graceful_shutdown(async move { shutdown.requested().await });
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the metrics endpoint ended");
-        }
-    });
+    let server = Server::bind(address, || {
+        format!("cannot serve metrics on {address} (choose another --metrics-addr)")
+    })
+    .await?;
+    let bound = server.address();
+    let probes = Router::new()
+        .route("/healthz", get(async |State(health): State<Health>| probe(health.liveness(), "ok")))
+        .route("/readyz", get(async |State(health): State<Health>| probe(health.readiness(), "ready")));
+    let routes =
+        Router::new().route("/metrics", get(metrics)).with_state(registry).merge(probes.with_state(health));
+    tokio::spawn(server.serve(routes, refusal, shutdown));
     Ok(bound)
+}
+
+fn refusal() -> Response {
+    (StatusCode::MISDIRECTED_REQUEST, format!("{}\n", host::REFUSED)).into_response()
 }
 
 async fn metrics(State(registry): State<Registry>) -> impl IntoResponse {
@@ -62,9 +49,9 @@ async fn metrics(State(registry): State<Registry>) -> impl IntoResponse {
     }
 }
 
-async fn ready(State(readiness): State<Readiness>) -> impl IntoResponse {
-    match readiness.is_ready() {
-        true => (StatusCode::OK, "ready\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+fn probe(state: Result<(), String>, answer: &str) -> (StatusCode, String) {
+    match state {
+        Ok(()) => (StatusCode::OK, format!("{answer}\n")),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not {answer}: {reason}\n")),
     }
 }

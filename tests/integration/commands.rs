@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use crate::support::{Lab, NOBODY, contains, eventually, message};
+use crate::support::{Lab, NOBODY, contains, eventually, get, message};
 
 crate::trials!(
     no_cassandra_is_one_line_with_the_remedy,
@@ -211,22 +211,16 @@ fn metrics_health_and_readiness_are_served() -> anyhow::Result<()> {
     let lab = with_a_reading("metrics")?;
     let address = "127.0.42.1:19464";
     let mut ingest = lab.spawn(&format!("-q ingest --metrics-addr {address}"))?;
-    let get = |path: &str| -> anyhow::Result<String> {
-        use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: iotctl\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
+    let get = |path: &str| get(address, path);
     eventually("it is ready", Duration::from_secs(20), || {
         Ok(get("/readyz").is_ok_and(|answer| answer.contains("200 OK")))
     })?;
     ensure!(get("/healthz")?.contains("200 OK"));
     lab.send((0..10).map(|n| message("plant-1", n, chrono::Utc::now().timestamp_millis(), "")))?;
-    eventually("the rows are counted", Duration::from_secs(10), || {
-        Ok(get("/metrics")?.contains("\niotctl_ingest_rows_total 10\n"))
+    eventually("the rows are counted and the lag is known", Duration::from_secs(10), || {
+        let metrics = get("/metrics")?;
+        Ok(metrics.contains("\niotctl_ingest_rows_total 10\n")
+            && metrics.contains("\niotctl_ingest_lag_seconds 0\n"))
     })?;
     contains(
         &get("/metrics")?,

@@ -17,6 +17,7 @@ mod delivery;
 mod detection;
 mod export;
 mod forecast;
+mod health;
 mod import;
 mod plot;
 mod purge;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         detection::trials(),
         forecast::trials(),
         export::trials(),
+        health::trials(),
         import::trials(),
         plot::trials(),
         schema::trials(),

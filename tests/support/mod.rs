@@ -56,8 +56,14 @@ pub fn contains(text: &str, parts: &[&str]) -> anyhow::Result<()> {
 
 /// The metrics that a command serves.
 pub fn scrape(address: &str) -> anyhow::Result<String> {
+    get(address, "/metrics")
+}
+
+/// The whole answer to a GET, with its status line.
+pub fn get(address: &str, path: &str) -> anyhow::Result<String> {
     let mut stream = std::net::TcpStream::connect(address)?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)

@@ -128,6 +128,24 @@ impl Program {
         let child = self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         Ok(Running(child))
     }
+
+    /// Starts a command that may open only so many file descriptors, by the shell's `ulimit`.
+    pub fn spawn_with_descriptors(&self, limit: u32, arguments: impl Words) -> anyhow::Result<Running> {
+        let command = self.command(arguments);
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\""));
+        shell.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            shell.current_dir(folder);
+        }
+        Ok(Running(shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
+    }
 }
 
 /// A finished command.
@@ -152,6 +170,10 @@ impl From<Output> for Finished {
 pub struct Running(Child);
 
 impl Running {
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.0.kill()?;
         self.0.wait()?;

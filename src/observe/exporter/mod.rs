@@ -12,7 +12,7 @@ use prometheus::proto::MetricFamily;
 use tracing::warn;
 
 use crate::config::Config;
-use crate::metrics::server::Readiness;
+use crate::metrics::Health;
 use crate::shutdown::Shutdown;
 
 pub mod cassandra;
@@ -25,6 +25,9 @@ use snapshot::{Definition, Snapshot};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Lower bound of that where the interval is shorter.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A monitor whose rounds stop for this long, and three intervals, is hung.
+const HUNG_AFTER: Duration = Duration::from_secs(60);
 
 const UP: Definition = Definition::gauge(
     "iotctl_monitor_up",
@@ -114,8 +117,8 @@ impl Monitor {
         Ok(registry)
     }
 
-    /// Runs rounds until shutdown. Ready after the first, whatever it found.
-    pub async fn run(mut self, readiness: Readiness, shutdown: Shutdown) {
+    /// Runs rounds until shutdown. Ready after the first, whatever it found; not alive if the rounds stop.
+    pub async fn run(mut self, health: Health, shutdown: Shutdown) {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -127,7 +130,7 @@ impl Monitor {
                 () = shutdown.requested() => return,
                 snapshot = self.round() => self.latest.replace(snapshot),
             }
-            readiness.set(true);
+            health.report(None, None, self.interval * 3 + HUNG_AFTER);
         }
     }
 
