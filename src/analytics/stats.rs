@@ -13,6 +13,7 @@ use crate::cassandra::{Error, Session};
 use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::Summary;
+use crate::series::exact::ExactQuantiles;
 use crate::store::rollups::{self, Detail, Table};
 use crate::time::TimeRange;
 use crate::time::{day_of, hour_of};
@@ -48,6 +49,42 @@ pub struct Line {
     /// The group of the newest value.
     pub group: Arc<Group>,
     pub summary: Summary,
+    /// The exact percentiles of [`Line::PERCENTILES`], if the question asks for them.
+    exact: Option<[f64; 4]>,
+}
+
+impl Line {
+    /// The percentiles that can be asked for.
+    pub const PERCENTILES: [f64; 4] = [0.5, 0.9, 0.95, 0.99];
+
+    fn new(group: &Arc<Group>, summary: Summary) -> Self {
+        Self { group: group.clone(), summary, exact: None }
+    }
+
+    /// The percentile `quantile` (from 0 to 1): exact if it is one of [`Line::PERCENTILES`] and all raw rows were read, else
+    /// from the sketch.
+    pub fn quantile(&self, quantile: f64) -> f32 {
+        let index = Self::PERCENTILES.iter().position(|known| *known == quantile);
+        match (self.exact, index) {
+            (Some(exact), Some(index)) => exact[index] as f32,
+            _ => self.summary.quantile(quantile),
+        }
+    }
+}
+
+/// Different values that exact percentiles may keep in memory: about 130 MB.
+const MAX_DIFFERENT_VALUES: usize = 4_000_000;
+
+/// Why exact statistics cannot be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum StatsError {
+    #[error(transparent)]
+    Cassandra(#[from] Error),
+    #[error(
+        "more than {MAX_DIFFERENT_VALUES} different values for exact percentiles (shorten the range of time, or leave out \
+         --raw for percentiles within 0.4 % of the range of the values)"
+    )]
+    TooManyValues,
 }
 
 /// The values to summarise.
@@ -127,6 +164,43 @@ impl StatsQuery {
 
     /// Reads the answer. `progress` is called whenever more of it was read.
     pub async fn find(&self, session: &Session, progress: impl Fn(Sources)) -> Result<Lines, Error> {
+        self.read_sources(session, &progress, |_, _| Ok(())).await
+    }
+
+    /// The same with exact percentiles, from raw rows only.
+    ///
+    /// # Errors
+    /// [`StatsError::TooManyValues`] if there are too many different values for memory.
+    pub async fn find_exact(
+        &self,
+        session: &Session,
+        progress: impl Fn(Sources),
+    ) -> Result<Lines, StatsError> {
+        let query = Self { max_resolution: MaxResolution::Raw, ..self.clone() };
+        let mut values: BTreeMap<Key, ExactQuantiles> = BTreeMap::new();
+        let mut different = 0;
+        let mut add = |key: &Key, value: f32| {
+            if !values.contains_key(key) {
+                values.insert(key.clone(), ExactQuantiles::default());
+            }
+            let is_new = values.get_mut(key).is_some_and(|values| values.add(f64::from(value)));
+            different += usize::from(is_new);
+            if different > MAX_DIFFERENT_VALUES { Err(StatsError::TooManyValues) } else { Ok(()) }
+        };
+        let mut lines = query.read_sources(session, &progress, &mut add).await?;
+        for (key, line) in &mut lines.lines {
+            line.exact = values.get(key).and_then(|values| values.quantiles(Line::PERCENTILES));
+        }
+        Ok(lines)
+    }
+
+    /// `each` gets every value that is read from raw rows, with the key of its line.
+    async fn read_sources<E: From<Error>>(
+        &self,
+        session: &Session,
+        progress: &impl Fn(Sources),
+        mut each: impl FnMut(&Key, f32) -> Result<(), E>,
+    ) -> Result<Lines, E> {
         // The daily rollup of a sensor does not have its hours.
         let max_resolution = match (self.max_resolution, self.by) {
             (MaxResolution::Day, By::Hour) if self.is_of_sensors() => MaxResolution::Hour,
@@ -159,7 +233,7 @@ impl StatsQuery {
             progress(lines.sources);
         }
         for (group, range) in raw {
-            self.scan(session, group, range, &mut lines, &progress).await?;
+            self.scan(session, group, range, &mut lines, progress, &mut each).await?;
             lines.sources.parts_done += 1;
             progress(lines.sources);
         }
@@ -191,14 +265,15 @@ impl StatsQuery {
         Ok(found)
     }
 
-    async fn scan(
+    async fn scan<E: From<Error>>(
         &self,
         session: &Session,
         group: &Arc<Group>,
         range: TimeRange,
         lines: &mut Lines,
         progress: &impl Fn(Sources),
-    ) -> Result<(), Error> {
+        each: &mut impl FnMut(&Key, f32) -> Result<(), E>,
+    ) -> Result<(), E> {
         let question = Question {
             groups: vec![group.clone()],
             sensor: self.sensor,
@@ -213,7 +288,9 @@ impl StatsQuery {
             for reading in &chunk {
                 let Some(value) = reading.value(&self.metric) else { continue };
                 let at = reading.recorded_at;
-                lines.add(self.key(group, reading.sensor, at), group, value, at);
+                let key = self.key(group, reading.sensor, at);
+                each(&key, value)?;
+                lines.add(key, group, value, at);
             }
         }
         Ok(())
@@ -230,7 +307,7 @@ impl Lines {
                 line.summary.add(value, at);
             }
             None => {
-                self.lines.insert(key, Line { group: group.clone(), summary: Summary::of(value, at) });
+                self.lines.insert(key, Line::new(group, Summary::of(value, at)));
             }
         }
     }
@@ -244,7 +321,7 @@ impl Lines {
                 line.summary.merge(&summary);
             }
             None => {
-                self.lines.insert(key, Line { group: group.clone(), summary });
+                self.lines.insert(key, Line::new(group, summary));
             }
         }
     }

@@ -252,6 +252,7 @@ impl<'a> Listed<'a> {
                 Mismatch::Missing => "missing",
                 Mismatch::WithoutRows => "without rows",
                 Mismatch::Differs => "differs",
+                Mismatch::OldSketch => "has the percentiles of an older version",
             },
         }
     }

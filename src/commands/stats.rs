@@ -27,8 +27,9 @@ use crate::time::{DAY, HOUR};
 /// Statistics of a metric: by sensor, location, device type, hour or day.
 ///
 /// The answer is that of a scan over all readings: from rollups where hours and days have them (`iotctl rollup`), from the
-/// raw rows elsewhere. Percentiles are within 0.4 % of the value of that rank; all else is exact. Hours and days are those
-/// of UTC. The deviation is that of the values themselves (divided by their number).
+/// raw rows elsewhere. Percentiles are within 0.4 % of the range of the values (of the value times its octaves, if the values
+/// span several); --raw makes them exact. All else is exact. Hours and days are those of UTC. The deviation is that of the
+/// values themselves (divided by their number).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl stats --metric temperature --by location --last 30d
@@ -62,7 +63,7 @@ pub struct StatsArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub time: TimeArgs,
-    /// Read every raw row, even where there are rollups
+    /// Read every raw row, even where there are rollups; percentiles are exact
     #[arg(long)]
     pub raw: bool,
     #[command(flatten)]
@@ -134,7 +135,7 @@ impl Aggregate {
             Self::Sum => Cell::Double(summary.sum),
             Self::Stddev => Cell::Double(summary.standard_deviation()),
             Self::P50 | Self::P90 | Self::P95 | Self::P99 => {
-                self.quantile().map_or(Cell::Missing, |quantile| Cell::Number(summary.quantile(quantile)))
+                self.quantile().map_or(Cell::Missing, |quantile| Cell::Number(line.quantile(quantile)))
             }
         }
     }
@@ -269,7 +270,13 @@ pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
         max_resolution: if args.raw { MaxResolution::Raw } else { MaxResolution::Day },
     };
     let progress = Counter::new(Sources::default());
-    let find = query.find(&session, |now| progress.set(now));
+    let has_percentiles = query.detail == Detail::Whole;
+    let find = async {
+        match args.raw && has_percentiles {
+            true => query.find_exact(&session, |now| progress.set(now)).await,
+            false => Ok(query.find(&session, |now| progress.set(now)).await?),
+        }
+    };
     let parts = || (progress.get().parts, progress.get().parts_done);
     let found = until_stopped(shutdown, with_bar(output, parts, find)).await?;
     let metric = &query.metric;
@@ -301,5 +308,12 @@ pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
             count(readings)
         )
     });
+    let old = found.lines.values().filter(|line| line.summary.sketch.is_legacy()).count();
+    if old > 0 {
+        output.note(format!(
+            "the percentiles of {old} lines come from rollups of an older version: they are within 0.4 % of the value, \
+             not of the range (`iotctl rollup --rebuild` computes the rollups again)"
+        ));
+    }
     Ok(())
 }

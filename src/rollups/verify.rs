@@ -34,6 +34,8 @@ pub enum Mismatch {
     /// There is a rollup but no row. This is not a difference if the rows may have expired.
     WithoutRows,
     Differs,
+    /// Its sketch is of version 1, with an error of 0.4 % of the value. Everything else matches.
+    OldSketch,
 }
 
 /// The result of a comparison.
@@ -150,8 +152,11 @@ fn compare(
         for (sensor, summary) in sensors {
             match stored.get(metric).and_then(|sensors| sensors.get(sensor)) {
                 None => found(metric, *sensor, Mismatch::Missing),
-                Some(stored) if !stored.is_same(summary) => found(metric, *sensor, Mismatch::Differs),
-                Some(_) => {}
+                Some(stored) if stored.is_same(summary) => {}
+                Some(stored) if stored.sketch.is_legacy() && stored.is_same_without_sketch(summary) => {
+                    found(metric, *sensor, Mismatch::OldSketch);
+                }
+                Some(_) => found(metric, *sensor, Mismatch::Differs),
             }
         }
     }
@@ -168,6 +173,7 @@ fn compare(
 mod tests {
     use super::*;
     use crate::series::Summary;
+    use crate::series::sketch::Sketch;
 
     #[test]
     fn each_kind_of_difference_is_found() {
@@ -187,6 +193,16 @@ mod tests {
         let mut none = Vec::new();
         compare(&group, (HOUR, 0), &computed, &computed, &mut none);
         assert_eq!(none, []);
+        // Version 1 of the sketch: one bucket for 1.0.
+        let old = Sketch::from_bytes(&[1, 0x80, 0xff, 0x02, 1]).unwrap();
+        assert_eq!(old.quantile(0.5).map(f64::round), Some(1.0));
+        let mut stored = of(&[(1, 1.0), (2, 2.0), (3, 3.0)]);
+        for summary in stored.values_mut().flat_map(|sensors| sensors.values_mut()) {
+            summary.sketch = if summary.lowest.value == 1.0 { old.clone() } else { summary.sketch.clone() };
+        }
+        let mut found = Vec::new();
+        compare(&group, (HOUR, 0), &computed, &stored, &mut found);
+        assert_eq!(found.iter().map(|found| found.mismatch).collect::<Vec<_>>(), [Mismatch::OldSketch]);
     }
 
     #[test]

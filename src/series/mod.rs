@@ -1,11 +1,13 @@
 //! Values over time, in memory: pure computation, without a server.
 //!
 //! - [`regular`]: points, and means on a regular grid; [`downsample`], [`envelope`]: a long series made short.
-//! - [`summary`], [`sketch`]: what rollups keep of values, and how it merges.
+//! - [`summary`]: what rollups keep of values, and how it merges. [`sketch`]: its percentiles. [`exact`]: percentiles of
+//!   all values in memory.
 //! - [`robust`]: median and median absolute deviation, which a few outliers do not move.
 
 pub mod downsample;
 pub mod envelope;
+pub mod exact;
 pub mod regular;
 pub mod robust;
 pub mod sketch;

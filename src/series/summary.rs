@@ -1,4 +1,4 @@
-//! What is kept of a metric's values in a period of time.
+//! The summary of a metric's values over a period of time.
 
 use super::sketch::Sketch;
 
@@ -14,8 +14,8 @@ pub struct Measured {
 pub struct Summary {
     pub count: u64,
     pub sum: f64,
-    /// The sum of the squared deviations from the mean. The sum of the squares would lose its digits where the values
-    /// are large and close to each other, as pressures are.
+    /// The sum of the squared deviations from the mean. The sum of the squares would lose its digits for values that are
+    /// large and close to each other, such as pressures.
     pub squares: f64,
     /// The latest of the lowest values, and of the highest.
     pub lowest: Measured,
@@ -30,7 +30,7 @@ impl Summary {
         // -0.0 and 0.0 are the same value.
         let measured = Measured { value: value + 0.0, at };
         let mut sketch = Sketch::default();
-        sketch.add(value);
+        sketch.add(f64::from(value));
         Self {
             count: 1,
             sum: f64::from(value),
@@ -48,10 +48,10 @@ impl Summary {
         let before = f64::from(value) - self.mean();
         self.count += 1;
         self.sum += f64::from(value);
-        self.squares += before * (f64::from(value) - self.mean());
         self.offer(measured, measured);
+        self.squares += before * (f64::from(value) - self.mean());
         self.widen(measured, measured);
-        self.sketch.add(value);
+        self.sketch.add(f64::from(value));
     }
 
     pub fn merge(&mut self, other: &Self) {
@@ -83,29 +83,35 @@ impl Summary {
         }
     }
 
+    /// Never outside the lowest and the highest value, whatever rounding does to the sum.
     pub fn mean(&self) -> f64 {
-        self.sum / self.count as f64
+        (self.sum / self.count as f64).clamp(self.lowest.value.into(), self.highest.value.into())
     }
 
-    /// Of the values themselves, which are all there are (not a sample of more).
+    /// The standard deviation of the population: divided by the number of values.
     pub fn standard_deviation(&self) -> f64 {
         (self.squares.max(0.0) / self.count as f64).sqrt()
     }
 
     /// See [`Sketch::quantile`].
     pub fn quantile(&self, quantile: f64) -> f32 {
-        let value = self.sketch.quantile(quantile).unwrap_or(self.lowest.value);
+        let value = self.sketch.quantile(quantile).map_or(self.lowest.value, |value| value as f32);
         value.clamp(self.lowest.value, self.highest.value)
     }
 
-    /// From the first value to the last, per hour; `None` for a single moment.
+    /// The change from the first value to the last, per hour; `None` if both have the same time.
     pub fn change_per_hour(&self) -> Option<f64> {
         let hours = (self.last.at - self.first.at) as f64 / 3_600_000.0;
         (hours > 0.0).then(|| (f64::from(self.last.value) - f64::from(self.first.value)) / hours)
     }
 
-    /// Whether both tell the same of the same values; sums may differ by the order in which they were added up.
+    /// Whether both are summaries of the same values. Sums may differ by the order in which they were added up.
     pub fn is_same(&self, other: &Self) -> bool {
+        self.is_same_without_sketch(other) && self.sketch == other.sketch
+    }
+
+    /// The same, whatever the sketches hold.
+    pub fn is_same_without_sketch(&self, other: &Self) -> bool {
         let close = |left: f64, right: f64, scale: f64| (left - right).abs() <= 1e-9 * scale.max(1e-30);
         let scale = self.lowest.value.abs().max(self.highest.value.abs());
         let scale = f64::from(scale) * self.count as f64;
@@ -113,7 +119,6 @@ impl Summary {
             (summary.count, summary.lowest, summary.highest, summary.first.at, summary.last.at)
         };
         exact(self) == exact(other)
-            && self.sketch == other.sketch
             && close(self.sum, other.sum, scale)
             && close(self.squares, other.squares, scale * scale)
     }

@@ -15,6 +15,8 @@ crate::trials!(
     what_is_not_that_of_its_rows_is_found_and_mended,
     purged_buckets_take_their_rollups_along,
     ingest_computes_rollups_beside_its_work,
+    percentiles_of_pressures_are_close_from_rollups_and_exact_from_rows,
+    sketches_of_an_older_version_are_read_reported_and_replaced,
 );
 
 /// 2026-11-01T00:00:00Z, so that its hours and days are over.
@@ -69,8 +71,13 @@ fn values(rows: &[Row], metric: &str, key: impl Fn(&Row) -> String) -> BTreeMap<
     values
 }
 
-/// Compares an answer of `stats` with brute force.
-fn check(lines: &[Value], key: &str, expected: &BTreeMap<String, Vec<f64>>) -> anyhow::Result<()> {
+/// Compares an answer of `stats` with brute force. Percentiles may differ by a share `percentile_error` of the range.
+fn check(
+    lines: &[Value],
+    key: &str,
+    expected: &BTreeMap<String, Vec<f64>>,
+    percentile_error: f64,
+) -> anyhow::Result<()> {
     let found: BTreeSet<&str> = lines.iter().filter_map(|line| line[key].as_str()).collect();
     let wanted: BTreeSet<&str> = expected.keys().map(String::as_str).collect();
     ensure!(found == wanted, "lines of {found:?} instead of {wanted:?}");
@@ -91,8 +98,8 @@ fn check(lines: &[Value], key: &str, expected: &BTreeMap<String, Vec<f64>>) -> a
             ("sum", sum, 1e-9 * sum.abs()),
             ("avg", mean, 1e-9 * mean.abs()),
             ("stddev", deviation, 1e-6),
-            ("p50", rank(0.5), rank(0.5).abs() / 256.0),
-            ("p95", rank(0.95), rank(0.95).abs() / 256.0),
+            ("p50", rank(0.5), (highest - lowest) * percentile_error),
+            ("p95", rank(0.95), (highest - lowest) * percentile_error),
         ] {
             let found = line[aggregate].as_f64().with_context(|| format!("{aggregate} in {line}"))?;
             ensure!((found - exact).abs() <= error + 1e-12, "{name}: {aggregate} is {exact}, not {found}");
@@ -100,6 +107,11 @@ fn check(lines: &[Value], key: &str, expected: &BTreeMap<String, Vec<f64>>) -> a
     }
     Ok(())
 }
+
+/// From sketches, for values that lie within two octaves or near zero.
+const SKETCHED: f64 = 1.0 / 128.0;
+/// With `--raw`.
+const EXACT: f64 = 0.0;
 
 const AGGREGATES: &str = "count,min,max,sum,avg,stddev,p50,p95";
 
@@ -120,20 +132,20 @@ fn everything_is_right(lab: &Lab, rows: &[Row]) -> anyhow::Result<()> {
     let (from, to) = (moment(from), moment(to));
     let range = ["--from", from.as_str(), "--to", to.as_str()];
     for (rows, range) in [(rows, &[][..]), (&part, &range[..])] {
-        for raw in [&[][..], &["--raw"][..]] {
+        for (raw, error) in [(&[][..], SKETCHED), (&["--raw"][..], EXACT)] {
             for metric in ["temperature", "rpm"] {
                 let ask = |by: &[&str]| stats(lab, &[&["--metric", metric], by, range, raw].concat());
                 let by_sensor = values(rows, metric, |row| sensor_id(row.1));
-                check(&ask(&["--by", "sensor"])?, "iot_sensor_id", &by_sensor)?;
+                check(&ask(&["--by", "sensor"])?, "iot_sensor_id", &by_sensor, error)?;
                 let by_location = values(rows, metric, |row| format!("plant-{}", row.0));
-                check(&ask(&["--by", "location"])?, "location", &by_location)?;
+                check(&ask(&["--by", "location"])?, "location", &by_location, error)?;
                 let of = |width: i64| move |row: &Row| moment(row.2.div_euclid(width) * width);
-                check(&ask(&["--by", "hour"])?, "hour", &values(rows, metric, of(HOUR)))?;
-                check(&ask(&["--by", "day"])?, "day", &values(rows, metric, of(24 * HOUR)))?;
+                check(&ask(&["--by", "hour"])?, "hour", &values(rows, metric, of(HOUR)), error)?;
+                check(&ask(&["--by", "day"])?, "day", &values(rows, metric, of(24 * HOUR)), error)?;
                 let one: Vec<Row> = rows.iter().copied().filter(|row| row.1 == 2).collect();
                 let id = sensor_id(2);
                 let answer = ask(&["--by", "hour", "--sensor", &id])?;
-                check(&answer, "hour", &values(&one, metric, of(HOUR)))?;
+                check(&answer, "hour", &values(&one, metric, of(HOUR)), error)?;
             }
         }
         for metric in ["temperature", "rpm"] {
@@ -200,7 +212,12 @@ fn statistics_are_those_of_brute_force_from_rollups_and_from_rows() -> anyhow::R
     // Rollups are used: with the raw rows gone, their answer stays.
     lab.cql("TRUNCATE {ks}.iot_sensor_metrics")?;
     let by_location = values(&rows, "temperature", |row| format!("plant-{}", row.0));
-    check(&stats(&lab, &["--metric", "temperature", "--by", "location"])?, "location", &by_location)?;
+    check(
+        &stats(&lab, &["--metric", "temperature", "--by", "location"])?,
+        "location",
+        &by_location,
+        SKETCHED,
+    )?;
     ensure!(stats(&lab, &["--metric", "temperature", "--by", "location", "--raw"])?.is_empty());
     Ok(())
 }
@@ -313,5 +330,76 @@ fn ingest_computes_rollups_beside_its_work() -> anyhow::Result<()> {
     ensure!(lab.cql("SELECT owner FROM {ks}.rollup_leases")?.is_empty(), "the lease was kept");
     everything_is_right(&lab, &rows)?;
     verified(&lab)?;
+    Ok(())
+}
+
+/// Five hours of one sensor's pressures, evenly spread from 1010 to 1020 hPa in steps of a hundredth, every 2 s.
+fn pressures(lab: &Lab) -> anyhow::Result<Vec<f64>> {
+    let values: Vec<f64> = (0..9_000).map(|n| f64::from(101_000 + n * 7_919 % 1_001) / 100.0).collect();
+    lab.send(
+        (0..)
+            .zip(&values)
+            .map(|(n, value)| message("plant-1", 1, START + n * 2_000, &format!(r#","pressure":{value}"#))),
+    )?;
+    lab.ingest()?;
+    age_marks(lab)?;
+    Ok(values)
+}
+
+fn percentiles_of_pressures_are_close_from_rollups_and_exact_from_rows() -> anyhow::Result<()> {
+    let lab = Lab::new("rollups_pressure")?;
+    let mut values = pressures(&lab)?;
+    values.sort_by(f64::total_cmp);
+    let report = roll(&lab, &[])?;
+    ensure!(report["hours"] == 5, "{report}");
+    for (by, raw, error) in [
+        ("sensor", &[][..], 10.0 / 256.0),
+        ("day", &[], 10.0 / 256.0),
+        ("location", &[], 10.0 / 256.0),
+        ("sensor", &["--raw"], 0.0),
+    ] {
+        let question =
+            ["-q", "stats", "--metric", "pressure", "--agg", "p50,p90,p95,p99", "--format", "ndjson"];
+        let lines = lab.lines(&[&question[..], &["--by", by], raw].concat())?;
+        let [line] = lines.as_slice() else { anyhow::bail!("one line: {lines:?}") };
+        for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)] {
+            let exact = values[(quantile * values.len() as f64).ceil() as usize - 1];
+            let found = line[name].as_f64().context("a number")?;
+            // What is stored is a 32-bit float.
+            ensure!((found - exact).abs() <= error + 1e-4, "{by} {raw:?}: {name} is {exact}, not {found}");
+        }
+    }
+    verified(&lab)?;
+    Ok(())
+}
+
+fn sketches_of_an_older_version_are_read_reported_and_replaced() -> anyhow::Result<()> {
+    let lab = Lab::new("rollups_sketch")?;
+    pressures(&lab)?;
+    roll(&lab, &[])?;
+    // Version 1 of the sketch: all 1,800 values of the hour in the bucket of 1010 to 1013.99 (0xc47c).
+    let old = "0x01fc8803880e";
+    lab.cql(&format!(
+        "UPDATE {{ks}}.iot_rollups SET sketch = {old} WHERE location = 'plant-1' AND device_type = 'thermostat' \
+         AND hour = {START} AND metric = 'pressure' AND iot_sensor_id = {}",
+        uuid::Uuid::from_u128(1)
+    ))?;
+    let question =
+        ["stats", "--metric", "pressure", "--by", "hour", "--agg", "p50", "--format", "csv", "--sensor"];
+    let id = uuid::Uuid::from_u128(1).to_string();
+    let answer = lab.run(&[&question[..], &[&id]].concat())?;
+    ensure!(answer.code == Some(0), "{answer:?}");
+    let first = answer.stdout.lines().nth(1).and_then(|line| line.rsplit(',').next());
+    let p50: f64 = first.context("a line")?.parse()?;
+    ensure!((1010.0..1014.0).contains(&p50), "{answer:?}");
+    ensure!(answer.stderr.contains("1 lines come from rollups of an older version"), "{answer:?}");
+    let failed = lab.run(&["-q", "rollup", "--verify"])?;
+    ensure!(failed.code == Some(1), "{failed:?}");
+    ensure!(failed.stdout.contains("has the percentiles of an older version"), "{failed:?}");
+    ensure!(failed.stderr.contains("--rebuild"), "{failed:?}");
+    roll(&lab, &["--rebuild"])?;
+    verified(&lab)?;
+    let answer = lab.run(&[&question[..], &[&id]].concat())?;
+    ensure!(!answer.stderr.contains("older version"), "{answer:?}");
     Ok(())
 }
