@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::alert::Alert;
-use super::episode::Episode;
+use super::episode::{Episode, Hold};
 use super::memory::Recent;
 use super::rules::{Rule, Rules};
 use super::window::Window;
@@ -26,7 +26,10 @@ pub struct Detector {
 /// The state of one rule for one sensor.
 #[derive(Debug)]
 struct Watch {
+    /// The time of the newest value, in milliseconds since the epoch.
     newest: i64,
+    /// The usual time between two values, in milliseconds; 0 before the second value.
+    usual_gap: i64,
     window: Window,
     episode: Episode,
 }
@@ -54,9 +57,11 @@ impl Detector {
                 *late += 1;
                 continue;
             }
-            watch.newest = reading.recorded_at;
-            let verdict = watch.window.judge(&rule.condition, reading.recorded_at, value);
-            if let Some(change) = watch.episode.advance(reading.recorded_at, rule.hold, &verdict) {
+            let at = reading.recorded_at;
+            let hold = Hold { length: rule.hold, max_gap: rule.max_gap(watch.usual_gap) };
+            watch.pass(at);
+            let verdict = watch.window.judge(&rule.condition, at, value);
+            if let Some(change) = watch.episode.advance(at, hold, &verdict) {
                 raise(Alert::new(rule, reading, value, &verdict, change));
             }
         }
@@ -80,7 +85,24 @@ impl Detector {
 
 impl Watch {
     fn new(rule: &Rule) -> Self {
-        Self { newest: i64::MIN, window: Window::new(&rule.condition), episode: Episode::default() }
+        let window = Window::new(&rule.condition);
+        Self { newest: i64::MIN, usual_gap: 0, window, episode: Episode::default() }
+    }
+
+    /// Takes note of a value's time.
+    fn pass(&mut self, at: i64) {
+        /// A longer silence counts as this many usual gaps, so that one outage does not change what is usual.
+        const MAX_FACTOR: i64 = 4;
+        /// The weight of the newest gap is one in this many.
+        const WEIGHT: i64 = 8;
+        if self.newest > i64::MIN {
+            let gap = at - self.newest;
+            self.usual_gap = match self.usual_gap {
+                0 => gap,
+                usual => usual + (gap.min(usual.saturating_mul(MAX_FACTOR)) - usual) / WEIGHT,
+            };
+        }
+        self.newest = at;
     }
 }
 
@@ -138,6 +160,43 @@ mod tests {
         // The first episode is over after two minutes; the second one lasts.
         let values = [29.0, 29.0, 29.0, 20.0, 29.0, 29.0, 29.0, 29.0, 29.0, 20.0];
         assert_eq!(alerts(&mut hot, &values), [(7, State::Firing), (9, State::Resolved)]);
+    }
+
+    /// The minutes at which a rule `hot` above 28 fires, for hot readings at these minutes.
+    fn fires_at(rest: &str, minutes: &[i64]) -> Vec<i64> {
+        let mut hot = detector(&format!(
+            "[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\nfor = \"5m\"\n{rest}\nthreshold = {{ above = 28 }}"
+        ));
+        let mut fired = Vec::new();
+        for &minute in minutes {
+            hot.observe(0, &reading(1, minute, 30.0), |_| fired.push(minute));
+        }
+        fired
+    }
+
+    #[test]
+    fn readings_with_a_long_silence_between_them_do_not_show_that_a_condition_held() {
+        assert!(fires_at("", &[0, 60]).is_empty());
+        assert_eq!(fires_at("", &[0, 1, 2, 62, 63, 67]), [67]);
+        assert_eq!(fires_at("", &[0, 4, 5]), [5]);
+        // An hour is what is usual here.
+        assert_eq!(fires_at("", &[0, 60, 120]), [120]);
+        assert_eq!(fires_at("max_gap = \"1h\"", &[0, 60]), [60]);
+        assert_eq!(fires_at("max_gap = \"2m\"", &[0, 3, 6, 8, 10, 11]), [11]);
+    }
+
+    #[test]
+    fn a_jump_of_a_stuck_value_is_unusual() {
+        let mut odd = detector("[[rule]]\nname = \"odd\"\nmetric = \"temperature\"\nrobust-z = {}");
+        let mut values = vec![5.0; 100];
+        values.extend([500.0, 5.0]);
+        assert_eq!(alerts(&mut odd, &values), [(100, State::Firing), (101, State::Resolved)]);
+        let mut coarse = detector(
+            "[[rule]]\nname = \"odd\"\nmetric = \"temperature\"\nrobust-z = { min_deviation = 0.1 }",
+        );
+        let mut values = vec![5.0; 100];
+        values.extend([5.1, 5.0, 5.7]);
+        assert_eq!(alerts(&mut coarse, &values), [(102, State::Firing)]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! - [`detector`]: the rules applied to readings. [`window`]: what a rule remembers of a sensor's values. [`verdict`]: the
 //!   judgement of one value. [`episode`]: from the first value that meets a condition to the one that ends it.
 //!   [`memory`]: the sensors in memory, within a bound.
-//! - [`alert`]: the message. [`topic`]: its producer and reader.
+//! - [`alert`]: the message. [`topic`]: its producer and reader. [`current`]: what fires now.
 //!
 //! # Guarantees
 //! A rule fires once per episode, at the reading that completes its condition, and resolves once. The id of an alert is
@@ -15,6 +15,7 @@
 //! Readings that are not newer than the sensor's newest reading are not judged.
 
 pub mod alert;
+pub mod current;
 mod detector;
 mod episode;
 mod memory;

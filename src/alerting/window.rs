@@ -76,9 +76,10 @@ impl Values {
             length if length >= MIN_VALUES.min(rule.readings) => Centre::of_sorted(&self.sorted),
             _ => None,
         };
+        let count = self.by_age.len();
         self.remember(value, rule.readings);
         let Some(centre) = centre else { return Verdict::CLEAR };
-        let score = centre.score(f64::from(value));
+        let score = centre.score_of_another(f64::from(value), count, rule.min_deviation);
         let is_far = score.is_some_and(|score| score.abs() > rule.sensitivity.deviations());
         let standing = if is_far { Standing::Breach } else { Standing::Clear };
         Verdict { standing, expected: Some(centre.median), score }
@@ -133,7 +134,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_window_holds_the_last_values_in_both_orders(values in prop::collection::vec(-9i16..9, 1..80)) {
-            let rule = RobustZ { readings: 16, sensitivity: Sensitivity::DEFAULT };
+            let rule = RobustZ { readings: 16, sensitivity: Sensitivity::DEFAULT, min_deviation: 0.0 };
             let mut window = Values::default();
             for (index, value) in values.iter().enumerate() {
                 window.judge(&rule, f32::from(*value));
@@ -178,8 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn sensors_that_never_change_are_never_odd() {
-        let rule = RobustZ { readings: 40, sensitivity: Sensitivity::DEFAULT };
+    fn values_that_never_change_are_never_unusual() {
+        let rule = RobustZ { readings: 40, sensitivity: Sensitivity::DEFAULT, min_deviation: 0.0 };
         let mut window = Values::default();
         assert!((0..100).all(|_| window.judge(&rule, 5.0).standing == Standing::Clear));
     }

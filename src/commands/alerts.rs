@@ -1,4 +1,4 @@
-//! `iotctl alerts`: what `ingest --detect` has found.
+//! `iotctl alerts`: the alerts of `ingest --detect`, as history and as what fires now.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -16,6 +16,7 @@ use super::flags::{SelectionArgs, TimeArgs};
 use super::support::until_stopped;
 use crate::alerting::Alert;
 use crate::alerting::alert::State;
+use crate::alerting::current::Current;
 use crate::alerting::rules::Severity;
 use crate::alerting::topic::AlertFeed;
 use crate::error::Interrupted;
@@ -23,13 +24,16 @@ use crate::output::Format;
 use crate::output::record::{Cell, Heading, Records};
 use crate::time::TimeRange;
 
-/// What `ingest --detect` has found, as the topic of alerts has it
+/// List the alerts of `ingest --detect`, or what fires now
 ///
-/// In the order of each sensor's alerts; each once, however often it was sent. The time is that of the readings.
+/// Alerts are listed in order of time, that of the readings; each once, however often it was sent. --firing lists the rules
+/// and sensors that fire now: those whose latest alert says so. `ingest` does not know what fired before it started, so an
+/// episode that ended while it was stopped is listed until the next one of that rule and sensor ends.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl alerts --last 24h
-  iotctl alerts --severity critical --state firing
+  iotctl alerts --firing
+  iotctl alerts --firing --severity critical --location plant-1
   iotctl alerts --rule hot --location plant-1 --format csv > hot.csv
   iotctl alerts --follow --format ndjson | while read -r alert; do …; done")]
 pub struct AlertsArgs {
@@ -39,9 +43,12 @@ pub struct AlertsArgs {
     /// Only alerts of this severity
     #[arg(long, value_enum)]
     pub severity: Option<Severity>,
-    /// Only alerts in this state
+    /// Only alerts that begin (firing) or end (resolved) an episode, in the past too; see --firing
     #[arg(long, value_enum)]
     pub state: Option<State>,
+    /// Only what fires now: the latest state of each rule and sensor
+    #[arg(long, conflicts_with_all = ["state", "follow", "from", "to", "last"])]
+    pub firing: bool,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
@@ -54,8 +61,10 @@ pub struct AlertsArgs {
     pub format: Format,
 }
 
-/// How often a follower looks for more.
+/// How often --follow looks for more.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Alerts that are in memory to be sorted by time: about 60 MB. Larger results come in sorted parts.
+const MAX_SORTED: usize = 100_000;
 
 pub async fn run(args: AlertsArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
@@ -86,7 +95,15 @@ pub async fn run(args: AlertsArgs, context: Context) -> anyhow::Result<()> {
     // Reading blocks; the runtime's other threads go on with what signals and clients need.
     let work = move || {
         let records = context.output.records(args.format, args.time.clock(), headings)?;
-        let printer = Printer { records, args, range, seen: HashSet::new() };
+        let printer = Printer {
+            records,
+            range,
+            current: args.firing.then(Current::default),
+            seen: HashSet::new(),
+            pending: Vec::new(),
+            parts: 0,
+            args,
+        };
         print(printer, feed, &runtime, &context)
     };
     tokio::task::spawn_blocking(work).await.context("the command broke off")?
@@ -104,7 +121,7 @@ fn print<W: Write>(
     loop {
         let batch = runtime.block_on(until_stopped(shutdown, feed.next()))?;
         let (failed, strangers) =
-            batch.each(&|| shutdown.is_requested(), |alert| match printer.print(&alert) {
+            batch.each(&|| shutdown.is_requested(), |alert| match printer.take(alert) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => ControlFlow::Break(error),
             })?;
@@ -115,6 +132,7 @@ fn print<W: Write>(
         if !follows {
             break;
         }
+        printer.print()?;
         printer.records.show()?;
         runtime.block_on(async {
             tokio::select! {
@@ -122,39 +140,52 @@ fn print<W: Write>(
                 () = shutdown.requested() => {}
             }
         });
-        // A follower has no other end.
+        // --follow has no other end.
         if shutdown.is_requested() {
             break;
         }
     }
-    let found = printer.records.finish()?;
     if shutdown.is_requested() && !follows {
         return Err(Interrupted.into());
     }
-    if found == 0 && !follows {
-        context.output.note("no alert here (`iotctl ingest --detect RULES.toml` writes them)");
+    printer.print()?;
+    let (is_sorted, only_firing) = (printer.parts <= 1 || follows, printer.args.firing);
+    let found = printer.records.finish()?;
+    if found == 0 && only_firing {
+        context.output.note("nothing is firing");
+    } else if found == 0 && !follows {
+        context.output.note("no alerts (`iotctl ingest --detect RULES.toml` writes them)");
+    }
+    if !is_sorted {
+        context.output.note(format!(
+            "more than {MAX_SORTED} alerts: each part of that many is sorted by time (shorten the range with --last)"
+        ));
     }
     if foreign > 0 {
-        context
-            .output
-            .note(format!("note: {foreign} messages of the topic are no alerts, and were passed over"));
+        context.output.note(format!("{foreign} messages of the topic are not alerts and were skipped"));
     }
     Ok(())
 }
 
 const IN_TABLES: [&str; 6] = ["recorded_timestamp", "severity", "rule", "state", "iot_sensor_id", "message"];
 
-/// Alerts that pass the filter, each once.
+/// Collects the alerts that pass the filter, each once, and prints them in order of time.
 struct Printer<W: Write> {
     records: Records<W>,
     args: AlertsArgs,
     range: TimeRange,
-    /// Sixteen bytes and a little for each alert of the topic.
+    /// With --firing.
+    current: Option<Current>,
+    /// The ids of all alerts that passed.
     seen: HashSet<Uuid>,
+    /// Alerts that are not printed yet.
+    pending: Vec<Alert>,
+    /// How often pending alerts were printed.
+    parts: usize,
 }
 
 impl<W: Write> Printer<W> {
-    fn print(&mut self, alert: &Alert) -> anyhow::Result<()> {
+    fn take(&mut self, alert: Alert) -> anyhow::Result<()> {
         let recorded_at = alert.recorded_timestamp.timestamp_millis();
         let args = &self.args;
         let SelectionArgs { group, sensor } = &args.selection;
@@ -165,9 +196,32 @@ impl<W: Write> Printer<W> {
             && group.device_type.as_ref().is_none_or(|device_type| *device_type == alert.device_type)
             && sensor.is_none_or(|sensor| sensor == alert.iot_sensor_id)
             && self.range.contains(recorded_at);
-        if !is_asked_for || !self.seen.insert(alert.id) {
+        if !is_asked_for {
             return Ok(());
         }
+        if let Some(current) = &mut self.current {
+            current.add(alert);
+            return Ok(());
+        }
+        if self.seen.insert(alert.id) {
+            self.pending.push(alert);
+        }
+        if self.pending.len() < MAX_SORTED { Ok(()) } else { self.print() }
+    }
+
+    /// Prints what is pending.
+    fn print(&mut self) -> anyhow::Result<()> {
+        let mut alerts = std::mem::take(&mut self.pending);
+        match self.current.take() {
+            Some(current) => alerts = current.firing(),
+            None => alerts.sort_by_key(|alert| alert.recorded_timestamp),
+        }
+        self.parts += usize::from(!alerts.is_empty());
+        alerts.iter().try_for_each(|alert| self.write(alert))
+    }
+
+    fn write(&mut self, alert: &Alert) -> anyhow::Result<()> {
+        let recorded_at = alert.recorded_timestamp.timestamp_millis();
         let number = |number: Option<f64>| number.map_or(Cell::Missing, Cell::Double);
         let cells = [
             Cell::Moment(recorded_at),
@@ -185,7 +239,7 @@ impl<W: Write> Printer<W> {
             Cell::Uuid(alert.id),
             Cell::Text(&alert.message),
         ];
-        match args.format {
+        match self.args.format {
             Format::Table => {
                 self.records.write(&[cells[0], cells[1], cells[2], cells[3], cells[6], cells[13]])
             }

@@ -1,21 +1,21 @@
-//! Centre and spread that a few wild values do not move.
+//! Median and spread, which a few outliers do not move.
 
-/// Of normal values the median absolute deviation times this is the standard deviation.
+/// For normal values the median absolute deviation times this is the standard deviation.
 const MAD_TO_DEVIATION: f64 = 1.482_602_218_505_602;
-/// And the mean absolute deviation times this.
+/// The same for the mean absolute deviation.
 const MEAN_DEVIATION_TO_DEVIATION: f64 = 1.253_314_137_315_5;
 
 /// Median and spread of values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Centre {
     pub median: f64,
-    /// A robust standard deviation. Where over half of the values are the same, the median deviation is 0, and the
-    /// mean absolute deviation stands in for it; 0 only where all values are the same.
+    /// A robust standard deviation. If more than half of the values are equal, the median absolute deviation is 0, and the
+    /// mean absolute deviation is used instead. 0 only if all values are equal.
     pub deviation: f64,
 }
 
 impl Centre {
-    /// `None` without a value. Reorders `values`, which must hold no NaN.
+    /// `None` without a value. Reorders `values`, which must not contain NaN.
     pub fn of(values: &mut [f64]) -> Option<Self> {
         let median = median(values)?;
         for value in values.iter_mut() {
@@ -28,8 +28,8 @@ impl Centre {
         Some(Self { median, deviation })
     }
 
-    /// The same of values in rising order, without touching them: the distances from the median rise to both sides of
-    /// it, and are walked through in their order up to the middle one.
+    /// The same for values in ascending order, without changing them. The distances from the median grow on both sides, so
+    /// they are visited in ascending order up to the middle one.
     pub fn of_sorted(sorted: &[f32]) -> Option<Self> {
         let length = sorted.len();
         let at = |index: usize| sorted.get(index).copied().map(f64::from);
@@ -67,13 +67,25 @@ impl Centre {
         Some(Self { median, deviation })
     }
 
-    /// How many robust standard deviations `value` lies from the median; `None` where all values are the same.
+    /// The distance of `value` from the median in robust standard deviations; `None` if all values are equal.
     pub fn score(&self, value: f64) -> Option<f64> {
         (self.deviation > 0.0).then(|| (value - self.median) / self.deviation)
     }
+
+    /// The score of a further value beside the `count` values of this centre. If all of those are equal, the value counts in
+    /// the mean absolute deviation, as it does when a whole series is judged: so a jump of a constant series has a score.
+    /// The deviation is taken as at least `min_deviation`. `None` if all values are equal.
+    pub fn score_of_another(&self, value: f64, count: usize, min_deviation: f64) -> Option<f64> {
+        let deviation = match self.deviation {
+            0.0 => (value - self.median).abs() / (count + 1) as f64 * MEAN_DEVIATION_TO_DEVIATION,
+            deviation => deviation,
+        };
+        Self { median: self.median, deviation: deviation.max(min_deviation) }.score(value)
+    }
 }
 
-/// The median, of an even number the mean of the two in the middle. Reorders `values`, which must hold no NaN.
+/// The median; for an even number of values the mean of the two in the middle. Reorders `values`, which must not contain
+/// NaN.
 pub fn median(values: &mut [f64]) -> Option<f64> {
     let middle = values.len() / 2;
     if values.is_empty() {
@@ -109,6 +121,18 @@ mod tests {
         assert!((centre.deviation - 0.8 * 1.253_314).abs() < 1e-5, "{centre:?}");
         assert_eq!(Centre::of(&mut [5.0, 5.0]).unwrap().score(9.0), None);
         assert_eq!(Centre::of(&mut []), None);
+    }
+
+    #[test]
+    fn a_jump_of_a_constant_series_scores_as_it_does_in_the_whole_series() {
+        let mut series = vec![5.0; 100];
+        let constant = Centre::of(&mut series.clone()).unwrap();
+        assert_eq!(constant.score_of_another(5.0, 100, 0.0), None);
+        let live = constant.score_of_another(500.0, 100, 0.0).unwrap();
+        series.push(500.0);
+        let batch = Centre::of(&mut series).unwrap().score(500.0).unwrap();
+        assert!((live - batch).abs() < 1e-9 && (live - 80.6).abs() < 0.1, "{live}, {batch}");
+        assert_eq!(constant.score_of_another(5.5, 100, 0.25), Some(2.0));
     }
 
     proptest! {

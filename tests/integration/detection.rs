@@ -321,6 +321,16 @@ fn alerts_are_filtered_followed_and_counted() -> anyhow::Result<()> {
     ensure!(count(&["--location", "plant-2"])? == 0);
     ensure!(count(&["--sensor", &Uuid::from_u128(7).to_string()])? == 3);
     ensure!(count(&["--from", "2026-11-01T00:01:00Z"])? == 2);
+    // What was hot has ended; what is damp goes on.
+    let now: Vec<_> =
+        alerts(&lab, &["--firing"])?.iter().map(|alert| text(alert, "rule").to_owned()).collect();
+    ensure!(now == ["damp"], "firing: {now:?}");
+    ensure!(count(&["--firing", "--rule", "hot"])? == 0);
+    let none = lab.run(&["alerts", "--firing", "--rule", "hot"])?;
+    ensure!(none.code == Some(0) && none.stderr.contains("nothing is firing"), "{none:?}");
+    let listed: Vec<_> =
+        alerts(&lab, &[])?.iter().map(|alert| text(alert, "recorded_timestamp").to_owned()).collect();
+    ensure!(listed.is_sorted(), "{listed:?}");
     let ids: HashSet<String> = alerts(&lab, &[])?.iter().map(|alert| text(alert, "id").to_owned()).collect();
     ensure!(ids.len() == 3, "{ids:?}");
     let table = lab.ok(&["-q", "alerts", "--rule", "damp"])?;

@@ -58,6 +58,7 @@ struct RawRule {
     device_type: Option<String>,
     #[serde(rename = "for")]
     hold: Option<String>,
+    max_gap: Option<String>,
     threshold: Option<RawThreshold>,
     #[serde(rename = "robust-z")]
     robust_z: Option<RawRobustZ>,
@@ -78,6 +79,8 @@ struct RawThreshold {
 struct RawRobustZ {
     readings: Option<usize>,
     sensitivity: Option<f64>,
+    #[serde(default)]
+    min_deviation: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -143,6 +146,14 @@ impl Rule {
                 return Err(format!("{key} must not be empty"));
             }
         }
+        let hold = raw.hold.map_or(Ok(0), |hold| length("for", &hold))?;
+        let max_gap = raw.max_gap.map(|gap| length("max_gap", &gap)).transpose()?;
+        if max_gap == Some(0) {
+            return Err("max_gap must be greater than 0".to_owned());
+        }
+        if max_gap.is_some() && hold == 0 {
+            return Err("max_gap has no effect without for (add for, or remove max_gap)".to_owned());
+        }
         let condition = match (raw.threshold, raw.robust_z, raw.change) {
             (Some(raw), None, None) => Condition::Threshold(Threshold::check(&raw)?),
             (None, Some(raw), None) => Condition::RobustZ(RobustZ::check(&raw)?),
@@ -155,7 +166,8 @@ impl Rule {
             metric: Metric::named(&raw.metric),
             location: raw.location,
             device_type: raw.device_type,
-            hold: raw.hold.map_or(Ok(0), |hold| length("for", &hold))?,
+            hold,
+            max_gap,
             condition,
         })
     }
@@ -203,7 +215,10 @@ impl RobustZ {
                 "robust-z.sensitivity must be greater than 0 and at most 1 (0.5 means six robust deviations)",
             )?,
         };
-        Ok(Self { readings, sensitivity })
+        if !(raw.min_deviation.is_finite() && raw.min_deviation >= 0.0) {
+            return Err("robust-z.min_deviation must be 0 or greater".to_owned());
+        }
+        Ok(Self { readings, sensitivity, min_deviation: raw.min_deviation })
     }
 }
 
@@ -275,7 +290,7 @@ mod tests {
         assert_eq!(rules[0].hold, 300_000);
         let threshold = Threshold { above: Some(28.0), below: Some(2.5), hysteresis: 0.5 };
         assert_eq!(rules[0].condition, Condition::Threshold(threshold));
-        let usual = RobustZ { readings: 120, sensitivity: Sensitivity::DEFAULT };
+        let usual = RobustZ { readings: 120, sensitivity: Sensitivity::DEFAULT, min_deviation: 0.0 };
         assert_eq!(rules[1].condition, Condition::RobustZ(usual));
         assert_eq!(rules[1].severity, Severity::Warning);
         let change = Change { rise: Some(400.0), fall: None, within: 600_000 };
@@ -301,6 +316,9 @@ mod tests {
             ("change = { rise = 1, within = \"0s\" }", "change.within must be greater than 0"),
             ("for = \"soon\"\nthreshold = { above = 1 }", "for is \"soon\", which is not a duration"),
             ("for = \"1y\"\nthreshold = { above = 1 }", "for is longer than 30days"),
+            ("max_gap = \"5m\"\nthreshold = { above = 1 }", "max_gap has no effect without for"),
+            ("for = \"5m\"\nmax_gap = \"0s\"\nthreshold = { above = 1 }", "max_gap must be greater than 0"),
+            ("robust-z = { min_deviation = -1 }", "robust-z.min_deviation must be 0 or greater"),
             ("location = \"\"\nthreshold = { above = 1 }", "location must not be empty"),
             ("severity = \"bad\"", "line 5: unknown variant `bad`"),
         ] {

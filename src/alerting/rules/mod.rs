@@ -27,6 +27,8 @@ pub struct Rule {
     pub device_type: Option<String>,
     /// How long the condition has to hold before the rule fires, in milliseconds.
     pub hold: i64,
+    /// Longest time between two values that shows that the condition held between them, in milliseconds.
+    pub max_gap: Option<i64>,
     pub condition: Condition,
 }
 
@@ -62,6 +64,8 @@ pub struct Threshold {
 pub struct RobustZ {
     pub readings: usize,
     pub sensitivity: Sensitivity,
+    /// Least robust standard deviation, in the metric's unit: the noise of a sensor that often repeats a value.
+    pub min_deviation: f64,
 }
 
 /// A value that rose or fell too far within a time.
@@ -93,6 +97,13 @@ impl Rule {
         let is_ours = self.location.as_ref().is_none_or(|location| *location == reading.location)
             && self.device_type.as_ref().is_none_or(|device_type| *device_type == reading.device_type);
         if is_ours { reading.value(&self.metric) } else { None }
+    }
+
+    /// The longest time between two values, in milliseconds, over which the condition counts as held: without a setting the
+    /// longer one of `for` and four times the sensor's usual gap.
+    pub(in crate::alerting) fn max_gap(&self, usual_gap: i64) -> i64 {
+        const USUAL_GAPS: i64 = 4;
+        self.max_gap.unwrap_or_else(|| self.hold.max(usual_gap.saturating_mul(USUAL_GAPS)))
     }
 
     /// Why the rule fires, for people.
