@@ -22,10 +22,10 @@ pub enum SeriesError {
     #[error(transparent)]
     Cassandra(#[from] Error),
     #[error(
-        "more than {MOST_POINTS} values of {group} would have to be held at once (narrow it down by --last or --sensor, \
-         or take means by --step 10m)"
+        "more than {max} values of {group} would have to be held at once (narrow it down by --last or --sensor, or take \
+         means by --step 10m)"
     )]
-    TooMany { group: String },
+    TooMany { max: usize, group: String },
     #[error(transparent)]
     TooManySteps(#[from] TooManySteps),
 }
@@ -52,11 +52,13 @@ impl Wanted {
         Scan::start(session, question).await
     }
 
-    /// Each sensor's points in order of time; means over `step` milliseconds where it is given.
+    /// Each sensor's points in order of time; means over `step` milliseconds where it is given. An error where there
+    /// are more than `max` of them.
     pub async fn by_sensor(
         &self,
         session: &Session,
         step: Option<i64>,
+        max: usize,
     ) -> Result<BTreeMap<Uuid, Vec<Point>>, SeriesError> {
         let mut scan = self.scan(session).await?;
         let mut means: BTreeMap<Uuid, Means> = BTreeMap::new();
@@ -67,9 +69,9 @@ impl Wanted {
                 let point = Point { at: reading.recorded_at, value: f64::from(value) };
                 held += usize::from(means.entry(reading.sensor).or_default().add(point, step.unwrap_or(1)));
             }
-            if held > MOST_POINTS {
+            if held > max {
                 let Group { location, device_type } = &*self.group;
-                return Err(SeriesError::TooMany { group: format!("{location}, {device_type}") });
+                return Err(SeriesError::TooMany { max, group: format!("{location}, {device_type}") });
             }
         }
         Ok(means.into_iter().map(|(sensor, means)| (sensor, means.finish())).collect())

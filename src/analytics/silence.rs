@@ -59,8 +59,10 @@ impl Silence {
 /// The sensors of `groups` without a reading at `since` or later. Memory grows with the number of silent ones only.
 pub async fn find(session: &Session, groups: &[Arc<Group>], since: i64) -> Result<Silence, Error> {
     let mut found = Silence::default();
-    let mut parts =
-        stream::iter(groups).map(|group| in_group(session, group, since)).buffer_unordered(IN_FLIGHT);
+    // Owned groups: a stream of borrowed ones makes this future not `Send` (rust-lang/rust#102211).
+    let mut parts = stream::iter(groups.to_vec())
+        .map(|group| in_group(session, group, since))
+        .buffer_unordered(IN_FLIGHT);
     while let Some(part) = parts.try_next().await? {
         found.add(part);
     }
@@ -68,12 +70,12 @@ pub async fn find(session: &Session, groups: &[Arc<Group>], since: i64) -> Resul
     Ok(found)
 }
 
-async fn in_group(session: &Session, group: &Arc<Group>, since: i64) -> Result<Silence, Error> {
+async fn in_group(session: &Session, group: Arc<Group>, since: i64) -> Result<Silence, Error> {
     let mut found = Silence::default();
-    let mut pages = readings::latest(session, group, None).await?;
+    let mut pages = readings::latest(session, &group, None).await?;
     let mut names = Names::default();
     while let Some(page) = pages.next(&mut names).await? {
-        found.check(group, &page, since);
+        found.check(&group, &page, since);
     }
     Ok(found)
 }

@@ -206,9 +206,11 @@ impl StatsQuery {
             (MaxResolution::Day, By::Hour) if self.is_of_sensors() => MaxResolution::Hour,
             (max_resolution, _) => max_resolution,
         };
-        let plans: Vec<(Arc<Group>, Plan)> = stream::iter(&self.groups)
-            .map(async |group| {
-                Ok::<_, Error>((group.clone(), Plan::make(session, group, self.range, max_resolution).await?))
+        // Owned groups: a stream of borrowed ones makes this future not `Send` (rust-lang/rust#102211).
+        let plans: Vec<(Arc<Group>, Plan)> = stream::iter(self.groups.clone())
+            .map(|group| async move {
+                let plan = Plan::make(session, &group, self.range, max_resolution).await?;
+                Ok::<_, Error>((group, plan))
             })
             .buffer_unordered(IN_FLIGHT)
             .try_collect()

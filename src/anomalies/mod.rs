@@ -1,6 +1,7 @@
-//! Values that are unlike the others: detectors over series in memory. No CQL here and no printing.
+//! Values that are unlike the others: detectors over series in memory, and the search that runs them over stored
+//! readings. No CQL here and no printing.
 //!
-//! - [`robust`]: median and median absolute deviation, which a few wild values do not move.
+//! - [`search`]: reads the series, runs a detector, joins its findings; the command and the dashboard call it.
 //! - [`threshold`]: values beyond a limit; [`robust_z`]: values far from the sensor's own median;
 //!   [`seasonal`]: values that the hour of the day and the trend do not explain (MSTL);
 //!   [`peers`]: sensors unlike the others of their group (DBSCAN).
@@ -14,8 +15,11 @@ pub mod peers;
 pub mod robust_z;
 pub mod runs;
 pub mod score;
+pub mod search;
 pub mod seasonal;
 pub mod threshold;
+
+pub use search::{Method, Search, SearchError, SearchResult, SensorAnomaly};
 
 /// A point that a detector finds unusual.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,7 +27,7 @@ pub struct Finding {
     pub point: Point,
     /// What the detector would have expected in its place: a median, a limit, a seasonal value.
     pub expected: f64,
-    /// How far it is from that, in robust standard deviations; `None` for a limit, which knows none.
+    /// How far it is from that, in robust standard deviations; `None` for a limit, which does not have any.
     pub score: Option<f64>,
 }
 

@@ -1,22 +1,21 @@
 //! `iotctl anomalies`: values that are unlike the others.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::Utc;
-use clap::{Args, ValueEnum};
-use uuid::Uuid;
+use clap::Args;
 
 use super::Context;
 use super::flags::{PlotArgs, SelectionArgs, TimeArgs, finite, length, metric};
-use super::support::{self, blocking, known_or_refused, rounded, until_stopped};
+use super::support::{self, known_or_refused, rounded, until_stopped};
 use crate::analytics::metric_names;
-use crate::analytics::series::{self, Wanted};
+use crate::analytics::series::{Wanted};
 use crate::anomalies::score::Score;
-use crate::anomalies::seasonal::SeasonalError;
 use crate::anomalies::threshold::Limits;
-use crate::anomalies::{Anomaly, Finding, Sensitivity, labels, peers, robust_z, runs, seasonal};
+use crate::anomalies::{
+    Anomaly, Method, Search, SearchError, SearchResult, Sensitivity, SensorAnomaly, labels, peers,
+};
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::record::{Cell, Heading};
@@ -25,14 +24,12 @@ use crate::plot::files::Picture;
 use crate::plot::{Chart, Series};
 use crate::reading::Group;
 use crate::reading::Metric;
-use crate::series::Envelope;
-use crate::series::{Point, Regular};
+use crate::series::Downsampler;
+use crate::series::Point;
 use crate::time::TimeRange;
 
 /// Anomalies of a table where no --top is given: about what a person looks at.
 const TABLE_TOP: usize = 100;
-/// Anomalies that are held until they are ranked.
-const MOST_ANOMALIES: usize = 1_000_000;
 
 /// Values that are unlike the others, joined to events: a limit crossed, or far from what is usual.
 ///
@@ -93,47 +90,14 @@ pub struct AnomaliesArgs {
     pub format: Format,
 }
 
-/// How to tell what is unusual.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Method {
-    /// Beyond --above or --below
-    Threshold,
-    /// Far from the sensor's median
-    RobustZ,
-    /// Far from what the season and the trend explain
-    Seasonal,
-    /// Far from the other sensors of the group
-    Peers,
-}
-
-impl Method {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Threshold => "threshold",
-            Self::RobustZ => "robust-z",
-            Self::Seasonal => "seasonal",
-            Self::Peers => "peers",
-        }
-    }
-}
-
 fn sensitivity(text: &str) -> Result<Sensitivity, String> {
     let sensitivity = text.parse().ok().and_then(Sensitivity::new);
     sensitivity.ok_or_else(|| "not a number above 0 and up to 1".to_owned())
 }
 
-/// What to look for, once the flags agree with one another.
-struct Hunt {
-    method: Method,
-    limits: Limits,
-    sensitivity: Sensitivity,
-    seasons: Vec<i64>,
-    step: Option<i64>,
-    join: Option<i64>,
-}
-
 impl AnomaliesArgs {
-    fn hunt(&self) -> Result<Hunt, UsageError> {
+    /// What to search for, once the flags agree with each other.
+    fn search(&self) -> Result<Search, UsageError> {
         let has_limit = self.above.is_some() || self.below.is_some();
         let method = self.method.unwrap_or(if has_limit { Method::Threshold } else { Method::RobustZ });
         let name = method.name();
@@ -164,40 +128,23 @@ impl AnomaliesArgs {
         if self.selection.sensor.is_some() && method == Method::Peers {
             return refuse("--method peers compares the sensors of a group (leave --sensor out)".to_owned());
         }
-        let seasons = if self.season.is_empty() { vec![86_400_000] } else { self.season.clone() };
-        Ok(Hunt {
-            method,
+        let mut search = Search {
             limits: Limits::of_stored(self.above, self.below),
             sensitivity: self.sensitivity.unwrap_or(Sensitivity::DEFAULT),
-            seasons,
             step: self.step,
             join: self.join,
-        })
+            ..Search::by(method)
+        };
+        if !self.season.is_empty() {
+            search.seasons = self.season.clone();
+        }
+        Ok(search)
     }
-}
-
-/// An anomaly and whose it is.
-struct Found {
-    group: Arc<Group>,
-    sensor: Uuid,
-    anomaly: Anomaly,
-}
-
-/// All that was found, and what was looked at.
-#[derive(Default)]
-struct Catch {
-    found: Vec<Found>,
-    sensors: usize,
-    values: usize,
-    seen: BTreeSet<Uuid>,
-    /// Sensors that could not be judged, with the first reason.
-    skipped: usize,
-    why_skipped: Option<SeasonalError>,
 }
 
 pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
-    let hunt = Arc::new(args.hunt()?);
+    let search = Arc::new(args.search()?);
     if args.plot.plot.is_some() && args.selection.sensor.is_none() {
         return Err(support::plot_refused("of one sensor: add --sensor ID"));
     }
@@ -206,163 +153,41 @@ pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
     let metric = &args.metric;
     let groups = until_stopped(shutdown, args.selection.groups(&session)).await?;
 
-    let mut caught = Catch::default();
+    let mut result = SearchResult::default();
     let spinner = output.spinner(format!("looking for unusual {metric}"));
     for group in &groups {
         let wanted =
             Wanted { group: group.clone(), sensor: args.selection.sensor, metric: metric.clone(), range };
-        until_stopped(shutdown, search(&session, &wanted, &hunt, &mut caught)).await?;
+        let searched = async {
+            match search.run(&session, &wanted, (), &mut result).await {
+                Err(error @ SearchError::TooMany) => Err(anyhow::Error::from(UsageError::new(error.to_string()))),
+                other => Ok(other?),
+            }
+        };
+        until_stopped(shutdown, searched).await?;
     }
     spinner.finish_and_clear();
-    if caught.values == 0 && matches!(metric, Metric::Other(_)) {
+    if result.values == 0 && matches!(metric, Metric::Other(_)) {
         let names = until_stopped(shutdown, metric_names::other_metric_names(&session, &groups)).await?;
         known_or_refused(metric, &names, groups.len())?;
     }
     if args.plot.plot.is_some() {
-        let picture = picture(&session, &groups, &args, (metric, range), &caught);
+        let picture = picture(&session, &groups, &args, (metric, range), &result);
         return args.plot.show(&until_stopped(shutdown, picture).await?, output);
     }
     match &args.score {
-        Some(path) => print_score(path, &args, &hunt, (metric, range), &caught, output)?,
-        None => print(&args, &hunt, metric, &mut caught, output)?,
+        Some(path) => print_score(path, &args, &search, (metric, range), &result, output)?,
+        None => print(&args, &search, metric, &mut result, output)?,
     }
-    remark(&caught, &hunt, metric, range, groups.len(), output);
+    remark(&result, &search, metric, range, groups.len(), output);
     Ok(())
-}
-
-/// Searches one group.
-async fn search(
-    session: &Session,
-    wanted: &Wanted,
-    hunt: &Arc<Hunt>,
-    caught: &mut Catch,
-) -> anyhow::Result<()> {
-    if hunt.method == Method::Threshold && hunt.step.is_none() {
-        return search_stream(session, wanted, hunt, caught).await;
-    }
-    let sensors = wanted.by_sensor(session, hunt.step).await?;
-    caught.sensors += sensors.len();
-    caught.seen.extend(sensors.keys());
-    caught.values += sensors.values().map(Vec::len).sum::<usize>();
-    if hunt.method == Method::Peers {
-        let hunt = hunt.clone();
-        let anomalies = blocking(move || search_peers(&sensors, &hunt)).await??;
-        return anomalies.into_iter().try_for_each(|(sensor, anomaly)| caught.add(wanted, sensor, anomaly));
-    }
-    for (sensor, points) in sensors {
-        let hunt = hunt.clone();
-        match blocking(move || search_points(&points, &hunt)).await? {
-            Ok(anomalies) => {
-                anomalies.into_iter().try_for_each(|anomaly| caught.add(wanted, sensor, anomaly))?;
-            }
-            Err(SeasonalError::Series(error)) => return Err(error.into()),
-            Err(error) => {
-                caught.skipped += 1;
-                caught.why_skipped.get_or_insert(error);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A limit needs no series in memory: readings are checked as they come, in order of time.
-async fn search_stream(
-    session: &Session,
-    wanted: &Wanted,
-    hunt: &Hunt,
-    caught: &mut Catch,
-) -> anyhow::Result<()> {
-    /// A sensor's last moments, for the usual interval, and what is open.
-    #[derive(Default)]
-    struct Watched {
-        runs: runs::Runs,
-        last: Option<i64>,
-        interval: Option<i64>,
-    }
-    let mut scan = wanted.scan(session).await?;
-    let mut sensors: BTreeMap<Uuid, Watched> = BTreeMap::new();
-    while let Some(chunk) = scan.next().await? {
-        for reading in &chunk {
-            let Some(value) = reading.value(&wanted.metric) else { continue };
-            let at = reading.recorded_at;
-            caught.values += 1;
-            let watched = sensors.entry(reading.sensor).or_default();
-            let interval = watched.last.replace(at).map(|last| at - last);
-            // The shortest so far: a gap must not make later ones look usual.
-            watched.interval = [watched.interval, interval].into_iter().flatten().min();
-            if let Some(finding) = hunt.limits.check(Point { at, value: f64::from(value) }) {
-                let quiet = hunt.join.unwrap_or_else(|| quiet(watched.interval));
-                if let Some(anomaly) = watched.runs.add(finding, quiet) {
-                    caught.add(wanted, reading.sensor, anomaly)?;
-                }
-            }
-        }
-    }
-    caught.sensors += sensors.len();
-    caught.seen.extend(sensors.keys());
-    for (sensor, mut watched) in sensors {
-        if let Some(anomaly) = watched.runs.end() {
-            caught.add(wanted, sensor, anomaly)?;
-        }
-    }
-    Ok(())
-}
-
-/// How long findings may be apart and still be one anomaly: one reading may be missing or ordinary in between.
-fn quiet(interval: Option<i64>) -> i64 {
-    2 * interval.map_or(0, crate::series::round_step)
-}
-
-fn search_points(points: &[Point], hunt: &Hunt) -> Result<Vec<Anomaly>, SeasonalError> {
-    let findings: Vec<Finding> = match hunt.method {
-        Method::Threshold => points.iter().filter_map(|point| hunt.limits.check(*point)).collect(),
-        Method::RobustZ | Method::Peers => robust_z::find(points, hunt.sensitivity),
-        Method::Seasonal => seasonal::find(points, &hunt.seasons, hunt.sensitivity)?,
-    };
-    Ok(runs::join(findings, hunt.join.unwrap_or_else(|| quiet(crate::series::usual_step(points)))))
-}
-
-fn search_peers(
-    sensors: &BTreeMap<Uuid, Vec<Point>>,
-    hunt: &Hunt,
-) -> Result<Vec<(Uuid, Anomaly)>, series::SeriesError> {
-    let moments = || sensors.values().flatten().map(|point| point.at);
-    let (Some(from), Some(to)) = (moments().min(), moments().max()) else { return Ok(Vec::new()) };
-    // The slowest sensor's interval: within it each of them has a value.
-    let slowest = sensors.values().filter_map(|points| crate::series::usual_step(points)).max();
-    let step = hunt.step.or(slowest).unwrap_or(1_000);
-    let steps = to.saturating_sub(from) / step.max(1) + 1;
-    if steps.saturating_mul(sensors.len() as i64) > series::MOST_POINTS as i64 {
-        return Err(crate::series::TooManySteps.into());
-    }
-    let grids: Vec<Regular> =
-        sensors.values().map(|points| Regular::within(points, step, from, to)).collect::<Result<_, _>>()?;
-    let found = peers::find(&grids, hunt.sensitivity);
-    let quiet = hunt.join.unwrap_or(2 * step);
-    let anomalies = sensors.keys().zip(found);
-    Ok(anomalies
-        .flat_map(|(sensor, found)| runs::join(found, quiet).into_iter().map(|run| (*sensor, run)))
-        .collect())
-}
-
-impl Catch {
-    fn add(&mut self, wanted: &Wanted, sensor: Uuid, anomaly: Anomaly) -> anyhow::Result<()> {
-        if self.found.len() >= MOST_ANOMALIES {
-            return Err(UsageError::new(format!(
-                "more than {MOST_ANOMALIES} anomalies are no exceptions (set another limit, or a lower --sensitivity)"
-            ))
-            .into());
-        }
-        self.found.push(Found { group: wanted.group.clone(), sensor, anomaly });
-        Ok(())
-    }
 }
 
 fn print(
     args: &AnomaliesArgs,
-    hunt: &Hunt,
+    search: &Search,
     metric: &Metric,
-    caught: &mut Catch,
+    result: &mut SearchResult,
     output: &Output,
 ) -> anyhow::Result<()> {
     let top = match args.top {
@@ -371,19 +196,13 @@ fn print(
         None if args.format == Format::Table => TABLE_TOP,
         None => usize::MAX,
     };
-    if caught.found.len() > top {
-        caught.found.sort_by(|left, right| right.anomaly.severity().total_cmp(&left.anomaly.severity()));
-        caught.found.truncate(top);
-        if args.top.is_none() {
-            output.note(format!("showing the {top} most unusual (--top 0 for all)"));
-        }
+    if result.anomalies.len() > top && args.top.is_none() {
+        output.note(format!("showing the {top} most unusual (--top 0 for all)"));
     }
-    caught.found.sort_by(|left, right| {
-        (left.anomaly.from, left.sensor, &left.group).cmp(&(right.anomaly.from, right.sensor, &right.group))
-    });
+    result.keep_most_unusual(top);
     let mut records = output.records(args.format, args.time.clock(), headings(metric, args.format))?;
-    for found in &caught.found {
-        records.write(&cells(found, hunt, metric, args.format))?;
+    for found in &result.anomalies {
+        records.write(&cells(found, search, metric, args.format))?;
     }
     records.finish()?;
     Ok(())
@@ -395,9 +214,9 @@ async fn picture(
     groups: &[Arc<Group>],
     args: &AnomaliesArgs,
     (metric, range): (&Metric, TimeRange),
-    caught: &Catch,
+    result: &SearchResult,
 ) -> anyhow::Result<Picture> {
-    let mut line = Envelope::default();
+    let mut line = Downsampler::default();
     for group in groups {
         let wanted =
             Wanted { group: group.clone(), sensor: args.selection.sensor, metric: metric.clone(), range };
@@ -410,9 +229,9 @@ async fn picture(
             }
         }
     }
-    let series = vec![Series { name: "measured".to_owned(), points: line.points() }];
-    let marks = caught.found.iter().map(|found| found.anomaly.worst.point).collect();
-    let title = format!("{}, {} anomalies", support::plot_title(metric), caught.found.len());
+    let series = vec![Series { name: "measured".to_owned(), points: line.polyline() }];
+    let marks = result.anomalies.iter().map(|found| found.anomaly.worst.point).collect();
+    let title = format!("{}, {} anomalies", support::plot_title(metric), result.anomalies.len());
     let limit = args.above.or(args.below).map(f64::from);
     Ok(Picture::Chart(Chart { title, series, marks, limit, clock: args.time.clock(), ..Chart::default() }))
 }
@@ -421,15 +240,15 @@ async fn picture(
 fn print_score(
     path: &Path,
     args: &AnomaliesArgs,
-    hunt: &Hunt,
+    search: &Search,
     (metric, range): (&Metric, TimeRange),
-    caught: &Catch,
+    result: &SearchResult,
     output: &Output,
 ) -> anyhow::Result<()> {
     let mut labels = labels::read(path, metric, range)
         .map_err(|error| UsageError::new(format!("--score {}: {error}", path.display())))?;
-    labels.retain(|label| label.sensor.is_none_or(|sensor| caught.seen.contains(&sensor)));
-    let score = Score::of(caught.found.iter().map(|found| (found.sensor, &found.anomaly)), &labels);
+    labels.retain(|label| label.sensor.is_none_or(|sensor| result.sensors.contains(&sensor)));
+    let score = Score::of(result.anomalies.iter().map(|found| (found.sensor, &found.anomaly)), &labels);
     let headings = vec![
         Heading::left("method"),
         Heading::right("sensitivity"),
@@ -443,11 +262,11 @@ fn print_score(
     ];
     let mut records = output.records(args.format, args.time.clock(), headings)?;
     let share = |share: Option<f64>| share.map_or(Cell::Missing, |share| Cell::Number(rounded(share)));
-    let knows_sensitivity = hunt.method != Method::Threshold;
+    let knows_sensitivity = search.method != Method::Threshold;
     records.write(&[
-        Cell::Text(hunt.method.name()),
-        share(knows_sensitivity.then(|| 3.0 / hunt.sensitivity.deviations())),
-        Cell::Count(caught.found.len() as u64),
+        Cell::Text(search.method.name()),
+        share(knows_sensitivity.then(|| 3.0 / search.sensitivity.deviations())),
+        Cell::Count(result.anomalies.len() as u64),
         Cell::Count(score.windows as u64),
         Cell::Count(score.found as u64),
         Cell::Count(score.false_alarms as u64),
@@ -479,7 +298,7 @@ fn headings(metric: &Metric, format: Format) -> Vec<Heading> {
     headings
 }
 
-fn cells<'a>(found: &'a Found, hunt: &Hunt, metric: &'a Metric, format: Format) -> Vec<Cell<'a>> {
+fn cells<'a>(found: &'a SensorAnomaly, search: &Search, metric: &'a Metric, format: Format) -> Vec<Cell<'a>> {
     let Anomaly { from, to, points, worst } = &found.anomaly;
     let mut cells = vec![
         Cell::Moment(*from),
@@ -494,29 +313,29 @@ fn cells<'a>(found: &'a Found, hunt: &Hunt, metric: &'a Metric, format: Format) 
         Cell::Text(&found.group.device_type),
     ];
     if format != Format::Table {
-        cells.push(Cell::Text(hunt.method.name()));
+        cells.push(Cell::Text(search.method.name()));
         cells.push(Cell::Text(metric.name()));
         cells.push(metric.unit().map_or(Cell::Missing, Cell::Text));
     }
     cells
 }
 
-fn remark(caught: &Catch, hunt: &Hunt, metric: &Metric, range: TimeRange, groups: usize, output: &Output) {
-    let (anomalies, sensors, values) = (caught.found.len(), caught.sensors, caught.values);
+fn remark(result: &SearchResult, search: &Search, metric: &Metric, range: TimeRange, groups: usize, output: &Output) {
+    let (anomalies, sensors, values) = (result.anomalies.len(), result.series, result.values);
     output.note(if groups == 0 {
         support::NOTHING_STORED.to_owned()
     } else if values == 0 {
         let when = if range.is_everything() { "" } else { " in this range of time" };
         format!("no reading has {metric}{when}")
     } else {
-        let name = hunt.method.name();
+        let name = search.method.name();
         format!("{anomalies} anomalies by {name} in {values} values of {sensors} sensors")
     });
-    if hunt.method == Method::Peers && sensors > 0 && sensors < peers::FEWEST_SENSORS {
+    if search.method == Method::Peers && sensors > 0 && sensors < peers::FEWEST_SENSORS {
         output.note("peers needs at least 3 sensors in a group");
     }
-    if let Some(why) = &caught.why_skipped {
-        output.note(format!("{} sensors could not be judged: {why}", caught.skipped));
+    if let Some(why) = &result.skip_reason {
+        output.note(format!("{} sensors could not be judged: {why}", result.skipped));
     }
 }
 
@@ -532,18 +351,18 @@ mod tests {
         args: AnomaliesArgs,
     }
 
-    fn hunt(flags: &str) -> Result<Hunt, String> {
+    fn search(flags: &str) -> Result<Search, String> {
         let line = ["anomalies", "--metric", "temperature"].into_iter().chain(flags.split_whitespace());
         let line = Line::try_parse_from(line).map_err(|error| error.to_string())?;
-        line.args.hunt().map_err(|error| error.to_string())
+        line.args.search().map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_limit_makes_it_a_threshold_and_else_the_median_decides() {
-        assert_eq!(hunt("--above 28").unwrap().method, Method::Threshold);
-        assert_eq!(hunt("--below -5").unwrap().limits.below, Some(-5.0));
-        assert_eq!(hunt("").unwrap().method, Method::RobustZ);
-        assert_eq!(hunt("--method seasonal --season 24h,7d").unwrap().seasons, [86_400_000, 7 * 86_400_000]);
+        assert_eq!(search("--above 28").unwrap().method, Method::Threshold);
+        assert_eq!(search("--below -5").unwrap().limits.below, Some(-5.0));
+        assert_eq!(search("").unwrap().method, Method::RobustZ);
+        assert_eq!(search("--method seasonal --season 24h,7d").unwrap().seasons, [86_400_000, 7 * 86_400_000]);
     }
 
     #[test]
@@ -560,7 +379,7 @@ mod tests {
             ("--step 1ms", "1s"),
             ("--join soon", "10m"),
         ] {
-            let error = hunt(flags).err().unwrap_or_default();
+            let error = search(flags).err().unwrap_or_default();
             assert!(error.contains(word), "{flags}: {error:?}");
         }
     }

@@ -21,7 +21,7 @@ use crate::output::{Format, Output};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, Series};
 use crate::reading::Metric;
-use crate::series::Envelope;
+use crate::series::Downsampler;
 use crate::series::Point;
 use crate::shutdown::Shutdown;
 use crate::store::readings::{self, Names, StoredReading};
@@ -140,7 +140,7 @@ async fn draw(
     if args.latest || args.limit.is_some() {
         return Err(support::plot_refused("leave --latest and --limit out"));
     }
-    let mut lines: BTreeMap<Uuid, Envelope> = BTreeMap::new();
+    let mut lines: BTreeMap<Uuid, Downsampler> = BTreeMap::new();
     let mut sensors: BTreeSet<Uuid> = BTreeSet::new();
     let mut scan = until_stopped(&context.shutdown, Scan::start(session, question)).await?;
     while let Some(chunk) = until_stopped(&context.shutdown, scan.next()).await? {
@@ -161,7 +161,7 @@ async fn draw(
         anyhow::bail!("no reading has {metric} here (--columns names another metric; see `iotctl sensors`)");
     }
     let series =
-        lines.iter().map(|(sensor, line)| Series { name: sensor.to_string(), points: line.points() });
+        lines.iter().map(|(sensor, line)| Series { name: sensor.to_string(), points: line.polyline() });
     let mut chart = Chart {
         title: support::plot_title(metric),
         series: series.collect(),

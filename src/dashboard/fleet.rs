@@ -1,4 +1,4 @@
-//! Each sensor's newest reading, read once for all who look: a page that is opened twice costs no second read.
+//! Each sensor's newest reading, read once for all open pages.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,31 +18,31 @@ use crate::time::display;
 
 /// Groups that are read at once.
 const IN_FLIGHT: usize = 8;
-/// Sensors whose readings are held; the counts are of all.
-pub const MOST_HELD: usize = 50_000;
-/// Of one group; the rest is found by its id.
-pub const MOST_LISTED: usize = 1_000;
-/// Names of other metrics that are offered.
-const MOST_NAMES: usize = 200;
-/// Readings in one event; beyond it the page asks for what it shows.
-pub const MOST_CHANGED: usize = 500;
+/// Sensors whose readings are held; the counts cover all sensors.
+const MAX_HELD: usize = 50_000;
+/// Sensors of one group whose readings are held; any other can be found by its id.
+pub const MAX_LISTED: usize = 1_000;
+/// Names in other_metrics that are listed.
+const MAX_NAMES: usize = 200;
+/// Readings in one event. When more have changed, the page asks for those that it shows.
+const MAX_CHANGED: usize = 500;
 
 /// The fleet at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// Milliseconds since the epoch.
     pub at: i64,
-    pub groups: Vec<GroupLook>,
+    pub groups: Vec<GroupSnapshot>,
     pub other_metrics: BTreeSet<Arc<str>>,
 }
 
 #[derive(Debug)]
-pub struct GroupLook {
+pub struct GroupSnapshot {
     pub group: Arc<Group>,
     pub sensors: u64,
     pub silent: u64,
     pub last_at: Option<i64>,
-    /// The first [`MOST_LISTED`] by id.
+    /// The first [`MAX_LISTED`] by id.
     pub readings: Vec<StoredReading>,
 }
 
@@ -119,28 +119,28 @@ struct GroupBody<'a> {
 #[derive(Debug, Serialize)]
 pub struct ChangesBody<'a> {
     pub at: String,
-    /// More have changed than are told.
+    /// More have changed than are listed.
     pub truncated: bool,
     pub readings: Vec<ReadingBody<'a>>,
 }
 
 impl Snapshot {
-    /// Reads all groups. A sensor is silent where its newest reading is older than `silent_after`.
+    /// Reads all groups. A sensor is silent when its newest reading is older than `silent_after`.
     pub async fn read(session: &Session, silent_after: Duration) -> Result<Self, Error> {
         let at = Utc::now().timestamp_millis();
         let since = at.saturating_sub(i64::try_from(silent_after.as_millis()).unwrap_or(i64::MAX));
         let known: Vec<Arc<Group>> = groups::groups(session).await?.into_iter().map(Arc::new).collect();
-        let listed = MOST_LISTED.min(MOST_HELD / known.len().max(1)).max(1);
-        let mut looks = stream::iter(known.into_iter().enumerate())
+        let listed = MAX_LISTED.min(MAX_HELD / known.len().max(1)).max(1);
+        let mut snapshots = stream::iter(known.into_iter().enumerate())
             .map(|(index, group)| {
-                // Where there are more groups than may be held, the rest is counted alone.
-                let listed = if index < MOST_HELD { listed } else { 0 };
-                look(session, group, since, listed)
+                // Groups beyond the limit are only counted.
+                let listed = if index < MAX_HELD { listed } else { 0 };
+                read_group(session, group, since, listed)
             })
             .buffered(IN_FLIGHT);
         let mut snapshot = Self { at, ..Self::default() };
-        while let Some((group, names)) = looks.try_next().await? {
-            let room = MOST_NAMES.saturating_sub(snapshot.other_metrics.len());
+        while let Some((group, names)) = snapshots.try_next().await? {
+            let room = MAX_NAMES.saturating_sub(snapshot.other_metrics.len());
             snapshot.other_metrics.extend(names.iter().take(room).cloned());
             snapshot.groups.push(group);
         }
@@ -179,7 +179,7 @@ impl Snapshot {
         self.groups.iter().flat_map(|group| &group.readings)
     }
 
-    /// What is other than in an earlier look.
+    /// The readings that differ from an earlier snapshot.
     pub fn changes(&self, before: &Self) -> ChangesBody<'_> {
         let known: HashMap<(&Group, Uuid), &StoredReading> =
             before.readings().map(|reading| ((&*reading.group, reading.sensor), reading)).collect();
@@ -187,20 +187,20 @@ impl Snapshot {
             known.get(&(&*reading.group, reading.sensor)).is_none_or(|it| it != reading)
         };
         let mut changed = self.readings().filter(is_new);
-        let readings = changed.by_ref().take(MOST_CHANGED).map(ReadingBody::from).collect();
+        let readings = changed.by_ref().take(MAX_CHANGED).map(ReadingBody::from).collect();
         ChangesBody { at: display(self.at), truncated: changed.next().is_some(), readings }
     }
 }
 
-async fn look(
+async fn read_group(
     session: &Session,
     group: Arc<Group>,
     since: i64,
     listed: usize,
-) -> Result<(GroupLook, Names), Error> {
+) -> Result<(GroupSnapshot, Names), Error> {
     let mut names = Names::default();
     let mut found =
-        GroupLook { group: group.clone(), sensors: 0, silent: 0, last_at: None, readings: Vec::new() };
+        GroupSnapshot { group: group.clone(), sensors: 0, silent: 0, last_at: None, readings: Vec::new() };
     let mut pages = readings::latest(session, &group, None).await?;
     while let Some(page) = pages.next(&mut names).await? {
         found.sensors += page.len() as u64;
@@ -235,12 +235,12 @@ mod tests {
     fn snapshot(readings: &[(u128, i64)]) -> Snapshot {
         let group = Arc::new(Group { location: "plant-1".into(), device_type: "thermostat".into() });
         let readings = readings.iter().map(|(sensor, at)| reading(&group, *sensor, *at)).collect();
-        let group = GroupLook { group, sensors: 1, silent: 0, last_at: None, readings };
+        let group = GroupSnapshot { group, sensors: 1, silent: 0, last_at: None, readings };
         Snapshot { at: 0, groups: vec![group], other_metrics: BTreeSet::new() }
     }
 
     #[test]
-    fn only_what_changed_is_told_and_a_flood_is_cut() {
+    fn only_changed_readings_are_sent_and_their_number_is_bounded() {
         let before = snapshot(&[(1, 10), (2, 20)]);
         let changes = |after: &Snapshot| {
             let changes = after.changes(&before);
@@ -251,13 +251,13 @@ mod tests {
         };
         assert_eq!(changes(&snapshot(&[(1, 10), (2, 20)])), (vec![], false));
         assert_eq!(changes(&snapshot(&[(1, 10), (2, 21), (3, 5)])), (vec![2, 3], false));
-        let many: Vec<_> = (10..10 + MOST_CHANGED as u128 + 1).map(|sensor| (sensor, 1)).collect();
-        let (told, truncated) = changes(&snapshot(&many));
-        assert_eq!((told.len(), truncated), (MOST_CHANGED, true));
+        let many: Vec<_> = (10..10 + MAX_CHANGED as u128 + 1).map(|sensor| (sensor, 1)).collect();
+        let (sent, truncated) = changes(&snapshot(&many));
+        assert_eq!((sent.len(), truncated), (MAX_CHANGED, true));
     }
 
     #[test]
-    fn metrics_that_no_sensor_has_are_not_offered() {
+    fn metrics_that_no_sensor_has_are_not_listed() {
         let snapshot = snapshot(&[(1, 10)]);
         let names: Vec<_> = snapshot
             .body(Duration::from_secs(1))

@@ -1,13 +1,16 @@
-//! How Kafka and Cassandra are, in the words of `iotctl status`.
+//! The state of Kafka and Cassandra, in the wording of `iotctl status`.
 
+use std::future::Future;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::api::App;
+use super::problem::Problem;
+use crate::cassandra::Session;
+use crate::config::KafkaConfig;
 use crate::observe::status::{self, Cassandra, DEADLINE, KAFKA_DEADLINE, Kafka, OLD_LAG_SECONDS, Section};
-use crate::time::display;
+use crate::time::{display, now};
 
 /// `GET /api/status` and the event `status`.
 #[derive(Debug, Clone, Serialize)]
@@ -18,15 +21,15 @@ pub struct Health {
     pub kafka: Section<Kafka>,
 }
 
-/// How old an answer may be that another asks for.
+/// A look that is younger answers again.
 pub const FRESH: Duration = Duration::from_secs(4);
 
 impl Health {
-    /// Asks both at the same time; one that is away hides nothing of the other.
-    pub async fn look(app: &App) -> Self {
-        let kafka = status::kafka::look(&app.config().kafka, KAFKA_DEADLINE);
+    /// Asks both at the same time. When one does not answer, the other is reported all the same.
+    pub async fn look(kafka: &KafkaConfig, session: impl Future<Output = Result<Session, Problem>>) -> Self {
+        let kafka = status::kafka::look(kafka, KAFKA_DEADLINE);
         let cassandra = async {
-            match app.session().await {
+            match session.await {
                 Ok(session) => match timeout(DEADLINE, status::cassandra::look(&session)).await {
                     Ok(section) => section,
                     Err(_) => Section::unknown_because(format!(
@@ -45,6 +48,6 @@ impl Health {
             Section::Known(kafka) => attention.extend(kafka.attention(OLD_LAG_SECONDS)),
             Section::Unknown { unknown } => attention.push(unknown.clone()),
         }
-        Self { at: display(chrono::Utc::now().timestamp_millis()), attention, cassandra, kafka }
+        Self { at: display(now()), attention, cassandra, kafka }
     }
 }

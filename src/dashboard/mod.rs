@@ -1,19 +1,20 @@
-//! One page for people who would rather look than type, and the JSON behind it. Read-only.
+//! A read-only web page with a live view of the fleet, and the JSON API behind it.
 //!
-//! - [`server`]: the routes, who may ask (`Host`), the headers of every answer, the embedded page.
-//! - [`fleet`]: each sensor's newest reading, read once for all who look; [`health`]: Kafka and Cassandra.
-//! - [`events`]: both, pushed to every open page by server-sent events.
-//! - [`api`]: series, extremes, silent sensors, anomalies: each request bounded in time, points and neighbours.
-//! - [`forecast`]: what a sensor will do next.
-//! - [`downsample`]: a long series in as many columns as a screen has, extremes kept.
-//! - [`problem`]: what went wrong as RFC 9457 tells it, with the remedy.
+//! - [`server`]: the listener, who may ask (`Host`), the headers of every answer, the embedded page.
+//! - [`app`]: what all requests share. [`request`]: parameters, bounds and the deadline of a request.
+//! - [`routes`]: one file per route.
+//! - [`fleet`]: each sensor's newest reading, read once for all pages. [`health`]: Kafka and Cassandra.
+//! - [`feed`]: server-sent events to every open page. [`poll`]: what the events report.
+//! - [`problem`]: errors as RFC 9457 defines them, with the remedy.
 
-pub mod api;
-pub mod events;
-pub mod fleet;
-pub mod forecast;
-pub mod health;
-pub mod problem;
+mod app;
+mod feed;
+mod fleet;
+mod health;
+mod poll;
+mod problem;
+mod request;
+mod routes;
 pub mod server;
 
 pub use server::serve;

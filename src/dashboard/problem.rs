@@ -8,7 +8,7 @@ use crate::analytics::groups::NoReadings;
 use crate::cassandra;
 use crate::error::UsageError;
 
-/// What went wrong, in the words of the command line.
+/// What went wrong, in the wording of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub status: StatusCode,
@@ -27,9 +27,9 @@ struct Body<'a> {
 }
 
 impl Problem {
-    /// From one line whose remedy, if any, stands in parentheses at its end, as all our errors have it.
+    /// From one line that ends with the remedy in parentheses, as all our errors do.
     pub fn new(status: StatusCode, text: impl AsRef<str>) -> Self {
-        // A name of a flag is that of the parameter.
+        // A flag and the parameter have the same name.
         let text = text.as_ref().replace("--", "");
         match text.strip_suffix(')').and_then(|text| text.rsplit_once(" (")) {
             Some((detail, remedy)) if !remedy.contains(')') => {
@@ -41,6 +41,11 @@ impl Problem {
 
     pub fn bad_request(text: impl AsRef<str>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// A fault of ours: status 500.
+    pub fn internal(text: impl AsRef<str>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 
     /// As one line again.
@@ -114,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_remedy_is_told_apart_from_what_is_wrong() {
+    fn the_remedy_is_separate_from_what_is_wrong() {
         let problem = Problem::bad_request("the range (a, b) ends before it starts (swap --from and --to)");
         assert_eq!(problem.detail, "the range (a, b) ends before it starts");
         assert_eq!(problem.remedy.as_deref(), Some("swap from and to"));
@@ -122,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cassandra_that_is_away_is_to_be_asked_again() {
+    fn an_unreachable_cassandra_is_temporary() {
         let error = cassandra::Error::NoNodeUp { known: 1 };
         let response = Problem::from(anyhow::Error::from(error)).into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);

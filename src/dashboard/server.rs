@@ -1,4 +1,4 @@
-//! The routes, who may ask, and what every answer carries.
+//! The listener, who may ask, and the headers of every answer.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -11,12 +11,11 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::get;
 
-use super::api::{self, App};
-use super::events;
-use super::forecast;
+use super::app::App;
 use super::problem::Problem;
+use super::{poll, routes};
 use crate::config::Config;
 use crate::http::{self, host};
 use crate::shutdown::Shutdown;
@@ -49,26 +48,7 @@ static ASSETS: [Asset; 4] = [
     Asset { path: "/icon.svg", kind: "image/svg+xml", text: include_str!("assets/icon.svg") },
 ];
 
-pub const OPENAPI: &str = include_str!("assets/openapi.json");
-
-/// Every route of the API. A test holds the list and the description equal.
-fn api_routes() -> Vec<(&'static str, MethodRouter<App>)> {
-    vec![
-        ("/api/fleet", get(api::fleet)),
-        ("/api/sensors", get(api::sensors)),
-        ("/api/sensors/{sensor}", get(api::sensor)),
-        ("/api/series", get(api::series)),
-        ("/api/extremes", get(api::extremes)),
-        ("/api/silent", get(api::silent)),
-        ("/api/anomalies", get(api::anomalies)),
-        ("/api/forecast", get(forecast::forecast)),
-        ("/api/status", get(api::status)),
-        ("/api/events", get(events::events)),
-        ("/api/openapi.json", get(openapi)),
-    ]
-}
-
-/// Binds `address`, so that a failure is told before anything else begins.
+/// Binds `address`, so that a failure is reported before anything else starts.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<http::Server> {
     let failure = || format!("cannot serve the dashboard on {address} (choose another --addr)");
     http::Server::bind(address, failure).await
@@ -77,37 +57,33 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<http::Server> {
 /// Serves until shutdown; a silent sensor is one whose newest reading is older than `silent_after`.
 pub async fn serve(server: http::Server, config: Config, silent_after: Duration, shutdown: Shutdown) {
     let app = App::new(config, silent_after, shutdown.clone());
-    let fleet = tokio::spawn(events::watch_fleet(app.clone()));
-    let health = tokio::spawn(events::watch_health(app.clone()));
-    server.serve(routes(app), refusal, shutdown).await;
+    let fleet = tokio::spawn(poll::fleet(app.clone()));
+    let health = tokio::spawn(poll::health(app.clone()));
+    server.serve(router(app), refusal, shutdown).await;
     fleet.abort();
     health.abort();
 }
 
-fn routes(app: App) -> Router {
-    let mut routes = Router::new();
-    for (path, method) in api_routes() {
-        routes = routes.route(path, method);
+fn router(app: App) -> Router {
+    let mut router = Router::new();
+    for (path, method) in routes::all() {
+        router = router.route(path, method);
     }
     for asset in &ASSETS {
-        routes = routes.route(asset.path, get(async |headers: HeaderMap| file(asset, &headers)));
+        router = router.route(asset.path, get(async |headers: HeaderMap| file(asset, &headers)));
     }
-    routes
+    router
         .fallback(async || {
-            Problem::new(StatusCode::NOT_FOUND, "there is no such page (see /api/openapi.json)")
+            Problem::new(StatusCode::NOT_FOUND, "no such page (see /api/openapi.json)")
         })
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here (ask with GET)")
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the dashboard is read-only (use GET)")
         })
         .layer(middleware::from_fn(add_headers))
         .with_state(app)
 }
 
-async fn openapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
-}
-
-/// An asset, or that the browser's copy is still the same.
+/// An asset, or 304 if the browser's copy is still the same.
 fn file(asset: &'static Asset, headers: &HeaderMap) -> Response {
     let tag = tag(asset.text);
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -119,14 +95,14 @@ fn file(asset: &'static Asset, headers: &HeaderMap) -> Response {
     }
 }
 
-/// The same for the same text in every run of this binary.
+/// An ETag: equal for equal texts in every run of this binary.
 fn tag(text: &str) -> String {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     format!("\"{:016x}\"", hasher.finish())
 }
 
-/// A web page whose name was made to point at this machine could read everything otherwise (DNS rebinding).
+/// Otherwise a web page whose name was made to resolve to this machine could read everything (DNS rebinding).
 fn refusal() -> Response {
     with_headers(Problem::new(StatusCode::MISDIRECTED_REQUEST, host::REFUSED).into_response())
 }
@@ -135,7 +111,7 @@ async fn add_headers(request: Request, next: Next) -> Response {
     with_headers(next.run(request).await)
 }
 
-/// Adds what browsers should know about every response.
+/// Adds the security headers.
 fn with_headers(mut response: Response) -> Response {
     static NAMES: OnceLock<Vec<(HeaderName, HeaderValue)>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {
@@ -157,16 +133,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_route_is_described_and_every_description_is_a_route() {
-        let openapi: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+    fn the_description_lists_exactly_the_routes() {
+        let openapi: serde_json::Value = serde_json::from_str(routes::OPENAPI).unwrap();
         let described: BTreeSet<&str> =
             openapi["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-        let routes: BTreeSet<&str> = api_routes().iter().map(|(path, _)| *path).collect();
+        let routes: BTreeSet<&str> = routes::all().iter().map(|(path, _)| *path).collect();
         assert_eq!(described, routes);
     }
 
     #[test]
-    fn the_page_holds_nothing_that_its_policy_forbids() {
+    fn the_page_holds_nothing_that_its_content_security_policy_forbids() {
         let [page, script, ..] = &ASSETS;
         for forbidden in ["<style", " style=", " onclick", " onload", "javascript:", "http://", "https://"] {
             assert!(!page.text.contains(forbidden), "{forbidden}");
@@ -177,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_asset_is_not_sent_again() {
+    fn an_asset_that_the_browser_has_is_not_sent_again() {
         let asset = &ASSETS[1];
         let mut headers = HeaderMap::new();
         assert_eq!(file(asset, &headers).status(), StatusCode::OK);

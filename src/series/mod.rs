@@ -1,19 +1,19 @@
 //! Values over time, in memory: pure computation, without a server.
 //!
-//! - [`regular`]: points, and means on a regular grid; [`downsample`], [`envelope`]: a long series made short.
+//! - [`regular`]: points, and means on a regular grid; [`downsample`]: a long series made short enough
+//!   to draw.
 //! - [`summary`]: what rollups keep of values, and how it merges. [`sketch`]: its percentiles. [`exact`]: percentiles of
 //!   all values in memory.
 //! - [`robust`]: median and median absolute deviation, which a few outliers do not move.
 
 pub mod downsample;
-pub mod envelope;
 pub mod exact;
 pub mod regular;
 pub mod robust;
 pub mod sketch;
 pub mod summary;
 
-pub use envelope::Envelope;
+pub use downsample::Downsampler;
 #[cfg(test)]
 pub(crate) use regular::tests;
 pub use regular::{Point, Regular, Step, TooManySteps, round_step, usual_step};

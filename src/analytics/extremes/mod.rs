@@ -7,8 +7,8 @@
 
 mod candidates;
 
-use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
@@ -67,17 +67,19 @@ pub async fn find(
     max_resolution: MaxResolution,
     progress: impl Fn(Progress),
 ) -> Result<Extremes, Error> {
-    let state = Cell::new(Progress::default());
+    // Atomic, so that this future is `Send` and the dashboard can await it.
+    let counters = [const { AtomicU64::new(0) }; 3];
     let advance = |listed: usize, rollups: usize, done: u64| {
-        let mut now = state.get();
-        now.parts += listed as u64;
-        now.rollups += rollups as u64;
-        now.parts_done += done;
-        state.set(now);
-        progress(now);
+        let added = [listed as u64, done, rollups as u64];
+        let sum = |index: usize| counters[index].fetch_add(added[index], Ordering::Relaxed) + added[index];
+        progress(Progress { parts: sum(0), parts_done: sum(1), rollups: sum(2) });
     };
-    let parts = stream::iter(groups)
-        .map(async |group| Ok::<_, Error>((group, Plan::make(session, group, range, max_resolution).await?)))
+    // Owned groups: a stream of borrowed ones makes this future not `Send` (rust-lang/rust#102211).
+    let parts = stream::iter(groups.to_vec())
+        .map(|group| async move {
+            let plan = Plan::make(session, &group, range, max_resolution).await?;
+            Ok::<_, Error>((group, plan))
+        })
         .buffer_unordered(IN_FLIGHT)
         .map_ok(|(group, plan)| {
             let Plan { days, hours, raw } = plan;
@@ -159,8 +161,12 @@ pub async fn rank(
     if limits.top == Some(0) {
         return Ok(Vec::new());
     }
-    let lookups = stream::iter(extremes.contenders(side, limits))
-        .map(|(sensor, candidate)| moment_of(session, sensor, candidate, metric, range));
+    let contenders = extremes.contenders(side, limits);
+    // By index: a stream of borrowed items makes this future not `Send` (rust-lang/rust#102211).
+    let lookups = stream::iter(0..contenders.len()).map(|index| {
+        let (sensor, candidate) = contenders[index];
+        moment_of(session, sensor, candidate, metric, range)
+    });
     let found: Vec<Option<Extreme>> = lookups.buffer_unordered(IN_FLIGHT).try_collect().await?;
     let mut ranked: Vec<Extreme> = found.into_iter().flatten().collect();
     sort(&mut ranked, side, limits);

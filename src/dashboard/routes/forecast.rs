@@ -1,40 +1,40 @@
-//! What a sensor's metric will do next, as `iotctl forecast --sensor` has it by the hour.
+//! `GET /api/forecast`: the next hours of a sensor's metric, as `iotctl forecast --sensor` computes them.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
-use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::api::{self, App};
-use super::problem::Problem;
 use crate::analytics::groups::Selection;
 use crate::analytics::history::History;
+use crate::analytics::series::SeriesError;
+use crate::dashboard::app::App;
+use crate::dashboard::problem::Problem;
+use crate::dashboard::request::{json, metric, parameters, within, within_deadline};
 use crate::forecasts::{self, Forecast, Model, Plan};
 use crate::series::Regular;
-use crate::time::HOUR;
-use crate::time::TimeRange;
-use crate::time::display;
+use crate::time::{HOUR, TimeRange, display, hour_of, now};
 
-/// How much of the past is learnt from.
+/// The past that a model learns from, in milliseconds.
 const HISTORY: i64 = 30 * 24 * HOUR;
+/// In hours.
 const SEASON: usize = 24;
-const LONGEST: usize = 168;
+const MAX_HOURS: usize = 168;
 const LEVEL: f64 = 0.95;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ForecastQuery {
+struct Parameters {
     sensor: Uuid,
     metric: String,
     hours: Option<usize>,
 }
 
 #[derive(Serialize)]
-struct ForecastBody<'a> {
+struct Body<'a> {
     iot_sensor_id: Uuid,
     metric: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,56 +46,51 @@ struct ForecastBody<'a> {
     reason: Option<String>,
     level: f64,
     step_seconds: i64,
-    points: Vec<ForecastPoint>,
+    points: Vec<PointBody>,
 }
 
 #[derive(Serialize)]
-struct ForecastPoint {
+struct PointBody {
     time: String,
     value: f64,
     low: f64,
     high: f64,
 }
 
-/// The next hours of a sensor, each with an interval; none where its past does not do, which is no error of who asks.
-pub async fn forecast(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
-    let query: ForecastQuery = api::parameters(&uri)?;
-    let metric = api::metric(&query.metric)?;
-    let hours = api::within("hours", query.hours.unwrap_or(SEASON), 1, LONGEST)?;
+/// A past that is too short for any model is not an error of the request: the answer holds the reason and no points.
+pub async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+    let asked: Parameters = parameters(&uri)?;
+    let metric = metric(&asked.metric)?;
+    let hours = within("hours", asked.hours.unwrap_or(SEASON), 1, MAX_HOURS)?;
     let permit = app.permit().await?;
-    api::within_deadline(async {
+    within_deadline(async {
         let session = app.session().await?;
-        let groups = Selection::default().resolve_sensor(&session, query.sensor).await?;
-        // The hour that is not over yet would look like a fall or a rise.
-        let to = Utc::now().timestamp_millis().div_euclid(HOUR) * HOUR;
+        let groups = Selection::default().resolve_sensor(&session, asked.sensor).await?;
+        // An hour that is not over yet would look like a fall or a rise.
+        let to = hour_of(now());
         let history = History {
             groups,
-            sensor: Some(query.sensor),
+            sensor: Some(asked.sensor),
             metric: metric.clone(),
             range: TimeRange { from: to - HISTORY, to },
             step: HOUR,
         };
-        let read = api::on_own_thread(move || async move {
-            let read = history.read(&session).await;
-            read.map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
-        });
-        let found = match read.await? {
+        let found = match history.read(&session).await.map_err(problem)? {
             None => Err("there is no value in the last 30 days".to_owned()),
             Some(series) => {
-                // The work cannot be stopped, so it holds its place until it is done, whoever has gone away.
+                // A model cannot be cancelled. It holds the permit until it ends, also when the client has disconnected.
                 let permit = Arc::clone(&permit);
-                let work = tokio::task::spawn_blocking(move || {
+                let model = tokio::task::spawn_blocking(move || {
                     let _permit = permit;
                     forecasts::forecast(&series, &plan(&series, hours))
                 });
-                let found = work.await;
-                let found =
-                    found.map_err(|_| api::internal("the forecast ended with a panic (see the log)"))?;
+                let found = model.await;
+                let found = found.map_err(|_| Problem::internal("the model panicked (see the log)"))?;
                 found.map_err(|error| Problem::bad_request(error.to_string()).detail)
             }
         };
-        api::json(&ForecastBody {
-            iot_sensor_id: query.sensor,
+        json(&Body {
+            iot_sensor_id: asked.sensor,
             metric: metric.name(),
             unit: metric.unit(),
             model: found.as_ref().ok().map(|found| found.model.name()),
@@ -108,7 +103,15 @@ pub async fn forecast(State(app): State<App>, uri: Uri) -> Result<Response, Prob
     .await
 }
 
-/// The best of the quick models where the past holds enough days; else ETS, which knows no season, for a quarter of that past.
+fn problem(error: SeriesError) -> Problem {
+    match error {
+        SeriesError::Cassandra(error) => error.into(),
+        other => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, other.to_string()),
+    }
+}
+
+/// The best of the quick models where the past holds enough days; else ETS, which does not model a season, for a quarter
+/// of that past.
 fn plan(series: &Regular, hours: usize) -> Plan {
     let needs = forecasts::needs(SEASON, hours);
     if series.len() >= needs {
@@ -118,9 +121,9 @@ fn plan(series: &Regular, hours: usize) -> Plan {
     Plan { models: vec![Model::Ets], horizon, season: 2, level: LEVEL }
 }
 
-/// In the middle of its hour, as the eye expects the mean of one.
-fn points(found: &Forecast) -> Vec<ForecastPoint> {
-    let point = |step: &forecasts::Step| ForecastPoint {
+/// Each mean at the middle of its hour, where a reader expects it.
+fn points(found: &Forecast) -> Vec<PointBody> {
+    let point = |step: &forecasts::Step| PointBody {
         time: display(step.at + HOUR / 2),
         value: step.value,
         low: step.low,
@@ -139,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_past_is_continued_for_a_part_of_its_length() {
+    fn a_short_past_is_forecast_for_a_part_of_its_length() {
         for (hours, expected) in [(24 * 14, 24), (79, 19), (24, 6)] {
             let series = series(hours);
             let found = forecasts::forecast(&series, &plan(&series, 24)).unwrap();

@@ -1,0 +1,136 @@
+//! What all requests share: the session, the permits to read raw rows, and the last looks at the fleet and the servers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::feed::Feed;
+use super::fleet::Snapshot;
+use super::health::{self, Health};
+use super::problem::Problem;
+use super::request::{DEADLINE, within_deadline};
+use crate::cassandra::Session;
+use crate::config::Config;
+use crate::shutdown::Shutdown;
+
+/// Requests that read raw rows at once. Others wait for [`PERMIT_WAIT`] and are then refused.
+const MAX_SCANS: usize = 4;
+const PERMIT_WAIT: Duration = Duration::from_secs(5);
+/// A look at the fleet that is younger answers again.
+const FLEET_FRESH: Duration = Duration::from_secs(1);
+/// Pause after a failed attempt to reach Cassandra.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
+
+/// The state behind every route. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    silent_after: Duration,
+    shutdown: Shutdown,
+    connection: Mutex<Connection>,
+    scans: Arc<Semaphore>,
+    fleet: LastLook<Result<Arc<Snapshot>, Problem>>,
+    health: LastLook<Arc<Health>>,
+    feed: Feed,
+}
+
+/// The last look and its moment.
+type LastLook<T> = Mutex<Option<(Instant, T)>>;
+
+#[derive(Default)]
+struct Connection {
+    session: Option<Session>,
+    failure: Option<(Instant, Problem)>,
+}
+
+impl App {
+    pub fn new(config: Config, silent_after: Duration, shutdown: Shutdown) -> Self {
+        Self(Arc::new(Inner {
+            config,
+            silent_after,
+            shutdown,
+            connection: Mutex::default(),
+            scans: Arc::new(Semaphore::new(MAX_SCANS)),
+            fleet: Mutex::default(),
+            health: Mutex::default(),
+            feed: Feed::default(),
+        }))
+    }
+
+    /// A sensor is silent when its newest reading is older than this.
+    pub fn silent_after(&self) -> Duration {
+        self.0.silent_after
+    }
+
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.0.shutdown
+    }
+
+    pub fn feed(&self) -> &Feed {
+        &self.0.feed
+    }
+
+    /// The session, opened by the first request: the page is there before Cassandra is. An open session reconnects by
+    /// itself.
+    pub async fn session(&self) -> Result<Session, Problem> {
+        let mut connection = self.0.connection.lock().await;
+        if let Some(session) = &connection.session {
+            return Ok(session.clone());
+        }
+        if let Some((at, problem)) = &connection.failure
+            && at.elapsed() < RECONNECT_PAUSE
+        {
+            return Err(problem.clone());
+        }
+        let problem = match timeout(DEADLINE / 2, Session::connect(&self.0.config.cassandra)).await {
+            Ok(Ok(session)) => return Ok(connection.session.insert(session).clone()),
+            Ok(Err(error)) => Problem::from(error),
+            Err(_) => {
+                Problem::unavailable("Cassandra does not answer (see `iotctl status` and the nodes' logs)")
+            }
+        };
+        connection.failure = Some((Instant::now(), problem.clone()));
+        Err(problem)
+    }
+
+    /// The fleet as it was less than a second ago. Requests that arrive meanwhile wait for the same read.
+    pub async fn fleet(&self) -> Result<Arc<Snapshot>, Problem> {
+        let mut last = self.0.fleet.lock().await;
+        if let Some((at, snapshot)) = &*last
+            && at.elapsed() < FLEET_FRESH
+        {
+            return snapshot.clone();
+        }
+        let read = async { Ok(Snapshot::read(&self.session().await?, self.0.silent_after).await?) };
+        let snapshot = within_deadline(read).await.map(Arc::new);
+        *last = Some((Instant::now(), snapshot.clone()));
+        snapshot
+    }
+
+    /// Kafka and Cassandra as they were a few seconds ago.
+    pub async fn health(&self) -> Arc<Health> {
+        let mut last = self.0.health.lock().await;
+        if let Some((at, health)) = &*last
+            && at.elapsed() < health::FRESH
+        {
+            return health.clone();
+        }
+        let health = Arc::new(Health::look(&self.0.config.kafka, self.session()).await);
+        *last = Some((Instant::now(), health.clone()));
+        health
+    }
+
+    /// A permit to read raw rows.
+    pub async fn permit(&self) -> Result<Arc<OwnedSemaphorePermit>, Problem> {
+        match timeout(PERMIT_WAIT, self.0.scans.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Arc::new(permit)),
+            _ => Err(Problem::unavailable(format!(
+                "{MAX_SCANS} other requests are being answered (repeat this one in a few seconds)"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What routes read from a request, within which bounds, and how they answer.
+
+use std::future::Future;
+use std::time::Duration;
+
+use axum::extract::Query;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::problem::Problem;
+use crate::analytics::Column;
+use crate::analytics::groups::Selection;
+use crate::reading::Metric;
+use crate::time::{self, TimeRange, Zone, display};
+
+/// How long a request may take.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+const DEFAULT_LAST: &str = "24h";
+/// In milliseconds.
+const MAX_RANGE: i64 = 3_660 * time::DAY;
+/// In bytes.
+const MAX_NAME: usize = 256;
+
+/// The result of `work`, or a problem when it takes longer than [`DEADLINE`].
+pub async fn within_deadline<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    timeout(DEADLINE, work).await.unwrap_or_else(|_| {
+        let text = format!("no answer within {DEADLINE:?} (ask for a shorter range of time or one location)");
+        Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, text))
+    })
+}
+
+/// The query string. An unknown parameter is refused.
+pub fn parameters<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    match Query::try_from_uri(uri) {
+        Ok(Query(parameters)) => Ok(parameters),
+        Err(error) => Err(Problem::bad_request(format!("{} (see /api/openapi.json)", error.body_text()))),
+    }
+}
+
+/// An answer.
+pub fn json<T: Serialize>(body: &T) -> Result<Response, Problem> {
+    let text = serde_json::to_string(body).map_err(|error| Problem::internal(error.to_string()))?;
+    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Ok((headers, text).into_response())
+}
+
+fn name(parameter: &str, text: &str) -> Result<String, Problem> {
+    if text.is_empty() || text.len() > MAX_NAME || text.chars().any(char::is_control) {
+        let text =
+            format!("{parameter} is not a name (give 1 to {MAX_NAME} bytes without control characters)");
+        return Err(Problem::bad_request(text));
+    }
+    Ok(text.to_owned())
+}
+
+/// The parameter `metric`.
+pub fn metric(text: &str) -> Result<Metric, Problem> {
+    match Column::named(&name("metric", text)?) {
+        Column::Metric(metric) => Ok(metric),
+        other => {
+            Err(Problem::bad_request(format!("{} is not numeric (see metrics of /api/fleet)", other.name())))
+        }
+    }
+}
+
+/// A number that must lie between `least` and `most`.
+pub fn within(name: &str, value: usize, least: usize, most: usize) -> Result<usize, Problem> {
+    if (least..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(Problem::bad_request(format!("{name} is {value} (give {least} to {most})")))
+    }
+}
+
+/// The range of the parameters `from`, `to` and `last`, and where it ends in an answer: an open range ends now. `now` in
+/// milliseconds since the epoch.
+pub fn range(
+    from: Option<&str>,
+    to: Option<&str>,
+    last: Option<&str>,
+    now: i64,
+) -> Result<(TimeRange, i64), Problem> {
+    if last.is_some() && (from.is_some() || to.is_some()) {
+        return Err(Problem::bad_request("last and from or to are both given (leave one out)"));
+    }
+    let default = (last.is_none() && from.is_none()).then_some(DEFAULT_LAST);
+    // The day before `to` where that is given alone.
+    let base = match to {
+        Some(to) if from.is_none() => time::moment(to, Zone::Utc, now),
+        _ => Ok(now),
+    };
+    let range = base.and_then(|base| {
+        let from = match default {
+            Some(last) => Some(display(base.saturating_sub(time::length(last)?))),
+            None => from.map(ToOwned::to_owned),
+        };
+        TimeRange::parse(from.as_deref(), to, last, Zone::Utc, now)
+    });
+    let range = range.map_err(|error| Problem::bad_request(error.to_string()))?;
+    let end = if range.to == i64::MAX { now.max(range.from.saturating_add(1)) } else { range.to };
+    if end.saturating_sub(range.from) > MAX_RANGE {
+        return Err(Problem::bad_request("the range is longer than 3660 days (ask for a shorter one)"));
+    }
+    Ok((range, end))
+}
+
+/// The parameters `location` and `device_type`.
+pub fn selection(location: Option<&str>, device_type: Option<&str>) -> Result<Selection, Problem> {
+    Ok(Selection {
+        location: location.map(|text| name("location", text)).transpose()?,
+        device_type: device_type.map(|text| name("device_type", text)).transpose()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_769_860_800_000;
+
+    #[test]
+    fn an_open_range_ends_now_and_without_a_range_it_is_a_day() {
+        let (all, end) = range(None, None, None, NOW).unwrap();
+        assert_eq!((all.from, all.to, end), (NOW - 86_400_000, i64::MAX, NOW));
+        let (before, end) = range(None, Some("2026-01-02"), None, NOW).unwrap();
+        assert_eq!(end - before.from, 86_400_000);
+        let (last, _) = range(None, None, Some("1h"), NOW).unwrap();
+        assert_eq!(last.from, NOW - 3_600_000);
+    }
+
+    #[test]
+    fn a_range_that_is_empty_contradictory_or_too_long_is_refused_with_a_remedy() {
+        for (from, to, last) in [
+            (Some("1900-01-01"), None, None),
+            (Some("now"), Some("-1h"), None),
+            (Some("-1h"), None, Some("1h")),
+            (None, None, Some("100000d")),
+            (Some("soon"), None, None),
+            (None, Some("soon"), None),
+        ] {
+            let problem = range(from, to, last, NOW).unwrap_err();
+            assert_eq!(problem.status, StatusCode::BAD_REQUEST, "{problem:?}");
+            assert!(problem.remedy.is_some(), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn names_and_numbers_out_of_bounds_are_refused() {
+        assert!(
+            metric("location").is_err() && metric("a\u{7}").is_err() && metric(&"x".repeat(300)).is_err()
+        );
+        assert!(within("columns", 0, 1, 2_000).is_err());
+    }
+}
