@@ -1,4 +1,4 @@
-//! What people, or the simulator, say is unusual: windows of time to score detectors against.
+//! Labelled windows of time to score detectors against, from people or from the simulator.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::audit::ledger::{LedgerReader, Line};
 use crate::reading::Metric;
 use crate::time::{self, TimeRange};
 
-/// A labelled window, both ends within; of one sensor, or of whichever is looked at.
+/// A labelled window, both ends included; of one sensor, or of every sensor that is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Label {
     pub sensor: Option<Uuid>,
@@ -18,24 +18,24 @@ pub struct Label {
     pub to: i64,
 }
 
-/// No file of labels is larger; a ledger may be, of which only the injected extremes are kept.
-const MOST_BYTES: u64 = 16 << 20;
-const MOST_LABELS: usize = 1_000_000;
+/// Maximum size of a file of labels, in bytes. A ledger may be larger: only its injected extremes are kept.
+const MAX_BYTES: u64 = 16 << 20;
+const MAX_LABELS: usize = 1_000_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LabelError {
     #[error("cannot read the labels: {0}")]
     Unreadable(#[from] std::io::Error),
     #[error(
-        "no labels: neither windows such as [[\"2026-01-31 12:00\", \"2026-01-31 13:00\"]] (or several such lists by name) \
-         nor a ledger of `iotctl simulate --ledger`: {0}"
+        "no labels: expected windows such as [[\"2026-01-31 12:00\", \"2026-01-31 13:00\"]], several such lists by name, or \
+         a ledger of `iotctl simulate --ledger`: {0}"
     )]
     NoLabels(String),
-    #[error("more than {MOST_LABELS} labels (score a shorter range of time)")]
+    #[error("more than {MAX_LABELS} labels (score a shorter range of time)")]
     TooMany,
 }
 
-/// Windows as JSON has them: a list, or lists by name.
+/// Windows in JSON: a list, or lists by name.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Windows {
@@ -44,10 +44,10 @@ enum Windows {
 }
 
 /// Reads a file of windows (JSON; moments without a zone are UTC), or the extremes of `metric` that a ledger names.
-/// Only what touches `range`.
+/// Only windows that overlap `range`.
 pub fn read(path: &Path, metric: &Metric, range: TimeRange) -> Result<Vec<Label>, LabelError> {
     let mut labels = match fs::metadata(path)?.len() {
-        0..=MOST_BYTES => {
+        0..=MAX_BYTES => {
             let text = fs::read_to_string(path)?;
             match serde_json::from_str(&text) {
                 Ok(windows) => of_windows(windows)?,
@@ -84,7 +84,7 @@ fn of_ledger(path: &Path, metric: &Metric) -> Result<Vec<Label>, LabelError> {
             let at = entry.timestamp.timestamp_millis();
             labels.push(Label { sensor: Some(entry.sensor), from: at, to: at });
         }
-        if labels.len() > MOST_LABELS {
+        if labels.len() > MAX_LABELS {
             return Err(LabelError::TooMany);
         }
     }

@@ -5,7 +5,7 @@
 //! - [`threshold`]: values beyond a limit; [`robust_z`]: values far from the sensor's own median;
 //!   [`seasonal`]: values that the hour of the day and the trend do not explain (MSTL);
 //!   [`peers`]: sensors unlike the others of their group (DBSCAN).
-//! - [`runs`]: findings side by side become one [`Anomaly`]; [`labels`], [`score`]: precision and recall against what
+//! - [`runs`]: consecutive findings become one [`Anomaly`]; [`labels`], [`score`]: precision and recall against what
 //!   people labelled.
 
 use crate::series::Point;
@@ -25,7 +25,7 @@ pub use search::{Method, Search, SearchError, SearchResult, SensorAnomaly};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Finding {
     pub point: Point,
-    /// What the detector would have expected in its place: a median, a limit, a seasonal value.
+    /// The value that the detector expected: a median, a limit, a seasonal value.
     pub expected: f64,
     /// How far it is from that, in robust standard deviations; `None` for a limit, which does not have any.
     pub score: Option<f64>,
@@ -38,13 +38,13 @@ impl Finding {
     }
 }
 
-/// Findings of one sensor that follow one another.
+/// Consecutive findings of one sensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Anomaly {
-    /// The first and the last moment found, in milliseconds since the epoch.
+    /// The first and the last moment, in milliseconds since the epoch.
     pub from: i64,
     pub to: i64,
-    /// How many points were found in between.
+    /// Number of points found.
     pub points: u64,
     /// The most unusual of them.
     pub worst: Finding,
@@ -61,7 +61,7 @@ impl Anomaly {
 pub struct Sensitivity(f64);
 
 impl Sensitivity {
-    /// Six robust standard deviations: with normal noise two readings of a billion lie beyond.
+    /// Six robust standard deviations: with normal noise two of a billion readings lie beyond them.
     pub const DEFAULT: Self = Self(0.5);
 
     /// `None` outside of (0, 1].

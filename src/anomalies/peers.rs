@@ -1,7 +1,7 @@
 //! Sensors unlike the others of their group at the same time.
 //!
-//! At each step DBSCAN gathers the sensors whose values lie within a distance of a neighbour's. Where a majority forms
-//! a cluster, the sensors outside of it are found. The distance is the sensitivity's number of robust standard
+//! At each step DBSCAN clusters the sensors whose values lie within a distance of a neighbour's value. Where a
+//! majority forms a cluster, the sensors outside of it are found. The distance is the sensitivity's number of robust standard
 //! deviations between sensors, taken over all steps.
 
 use super::{Finding, Sensitivity};
@@ -9,8 +9,8 @@ use crate::series::robust;
 use crate::series::robust::Centre;
 use crate::series::{Point, Regular};
 
-/// Two sensors that differ do not say which one is wrong.
-pub const FEWEST_SENSORS: usize = 3;
+/// With two sensors that differ, neither is known to be the wrong one.
+pub const MIN_SENSORS: usize = 3;
 
 /// The findings of each of `sensors`, in their order. All have the same start and step.
 pub fn find(sensors: &[Regular], sensitivity: Sensitivity) -> Vec<Vec<Finding>> {
@@ -37,7 +37,7 @@ pub fn find(sensors: &[Regular], sensitivity: Sensitivity) -> Vec<Vec<Finding>> 
 /// The cluster that holds more than half of the sorted values, as `[from, to)`. On a line a cluster is a run whose
 /// neighbours lie within the distance, and a majority always holds the value in the middle: so it grows from there.
 fn majority(sorted: &[(f64, usize)], distance: f64) -> Option<(usize, usize)> {
-    if sorted.len() < FEWEST_SENSORS {
+    if sorted.len() < MIN_SENSORS {
         return None;
     }
     let is_near = |index: usize| sorted[index].0 - sorted[index - 1].0 <= distance;
@@ -61,7 +61,7 @@ fn values_at(sensors: &[Regular], step: usize) -> Vec<f64> {
 fn deviation(sensors: &[Regular], steps: usize) -> Option<f64> {
     let mut deviations: Vec<f64> = (0..steps)
         .map(|step| values_at(sensors, step))
-        .filter(|values| values.len() >= FEWEST_SENSORS)
+        .filter(|values| values.len() >= MIN_SENSORS)
         .filter_map(|mut values| Centre::of(&mut values))
         .map(|centre| centre.deviation)
         .collect();
@@ -139,8 +139,8 @@ mod tests {
             let found = find(&sensors, sensitivity);
             if let Some(deviation) = deviation(&sensors, 5) {
                 for step in 0..5 {
-                    // Of two values neither is unlike.
-                    if values_at(&sensors, step).len() < FEWEST_SENSORS {
+                    // With two values there is no majority.
+                    if values_at(&sensors, step).len() < MIN_SENSORS {
                         continue;
                     }
                     let expected = brute_force(&sensors, step, deviation * 3.0);

@@ -4,7 +4,7 @@ use super::{Finding, Sensitivity};
 use crate::series::Point;
 use crate::series::robust::Centre;
 
-/// Fewer values say nothing about what is usual.
+/// Fewer values do not show what is usual.
 pub const FEWEST: usize = 8;
 
 /// The points beyond the sensitivity's deviations, in their order.

@@ -1,4 +1,4 @@
-//! Findings that follow one another are one anomaly: people act on events, not on points.
+//! Consecutive findings are one anomaly: people act on events, not on points.
 
 use super::{Anomaly, Finding};
 
@@ -9,8 +9,8 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Adds a finding, and gives the anomaly before it where it begins a new one: more than `quiet` milliseconds lie
-    /// in between.
+    /// Adds a finding. Returns the previous anomaly if this finding starts a new one, because more than `quiet`
+    /// milliseconds lie in between.
     pub fn add(&mut self, finding: Finding, quiet: i64) -> Option<Anomaly> {
         let at = finding.point.at;
         match &mut self.open {

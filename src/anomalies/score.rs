@@ -1,4 +1,4 @@
-//! How good a detector is against what people labelled.
+//! Precision, recall and F1 of a detector against labelled windows.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::Anomaly;
 use super::labels::Label;
 
-/// Counts against labelled windows, as for an alert that somebody has to look at: an anomaly within a window finds it,
-/// further ones in the same window count for nothing, and one outside of all windows is false.
+/// Counts against labelled windows, as for an alert that a person has to look at: an anomaly within a window finds it,
+/// further anomalies in the same window do not count, and an anomaly outside of all windows is false.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Score {
     pub windows: usize,
@@ -17,7 +17,7 @@ pub struct Score {
 }
 
 impl Score {
-    /// Of the anomalies of some sensors. A window without a sensor is of all of them.
+    /// The score of these anomalies. A window without a sensor applies to all sensors.
     pub fn of<'a>(anomalies: impl IntoIterator<Item = (Uuid, &'a Anomaly)>, labels: &[Label]) -> Self {
         let mut by_sensor: HashMap<Option<Uuid>, Vec<usize>> = HashMap::new();
         for (index, label) in labels.iter().enumerate() {
@@ -39,17 +39,17 @@ impl Score {
         Self { windows: labels.len(), found: found.into_iter().filter(|found| *found).count(), false_alarms }
     }
 
-    /// Of the alarms, how many were right; `None` without an alarm.
+    /// Precision: the share of alarms that were right; `None` without an alarm.
     pub fn precision(&self) -> Option<f64> {
         ratio(self.found, self.found + self.false_alarms)
     }
 
-    /// Of the windows, how many were found; `None` without a window.
+    /// Recall: the share of windows that were found; `None` without a window.
     pub fn recall(&self) -> Option<f64> {
         ratio(self.found, self.windows)
     }
 
-    /// Their harmonic mean; `None` where there is neither a window nor an alarm.
+    /// F1: the harmonic mean of both; `None` without windows and alarms.
     pub fn f1(&self) -> Option<f64> {
         ratio(2 * self.found, self.found + self.windows + self.false_alarms)
     }

@@ -1,8 +1,8 @@
 //! Values that neither the season (the hour of the day, say) nor the trend explains.
 //!
 //! MSTL (Bandara, Hyndman and Bergmeir, 2021) splits means on a regular grid into trend, seasons and remainder, robust
-//! against outliers. What it expects is drawn through the grid, and each point as it was measured is compared with
-//! that: so a spike is not averaged away, whatever the grid.
+//! against outliers. Each point as measured is compared with the expected value, interpolated between the
+//! steps of the grid, so that a spike is never averaged out.
 
 use augurs::mstl::stlrs::{MstlParams, StlParams};
 
@@ -11,18 +11,17 @@ use crate::series::TooManySteps;
 use crate::series::robust::Centre;
 use crate::series::{Point, Regular, round_step, usual_step};
 
-/// Steps of the grid in the shortest season: more would cost time and tell nothing new.
-const FINEST: i64 = 288;
-/// The trend is smoothed over so many of the longest season, so that it does not follow what it should reveal: a fault
-/// of a day.
+/// Maximum number of grid steps per shortest season: more would cost time without adding accuracy.
+const MAX_STEPS_PER_SEASON: i64 = 288;
+/// The trend is smoothed over this many of the longest seasons, so that it does not follow a fault that lasts a day.
 const TREND_SEASONS: usize = 7;
 
-/// Why there is no seasonal pattern to compare with.
+/// Why a seasonal pattern could not be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum SeasonalError {
     #[error(transparent)]
     Series(#[from] TooManySteps),
-    #[error("a season of {season} needs at least twice that of data, here are {data}")]
+    #[error("not enough data for a season of {season}: {data}, at least two seasons are needed")]
     TooShort { season: String, data: String },
     #[error("cannot split the series into trend and season: {0}")]
     Model(String),
@@ -44,7 +43,7 @@ pub fn find(
         let data = show((last.at - first.at) / 1_000 * 1_000).to_string();
         return Err(SeasonalError::TooShort { season: show(*longest).to_string(), data });
     }
-    let step = usual.max(round_step(shortest / FINEST));
+    let step = usual.max(round_step(shortest / MAX_STEPS_PER_SEASON));
     let Some(grid) = Regular::of(points, step)? else { return Ok(Vec::new()) };
     let expected = expected(&grid, seasons)?;
     let middle = grid.start + step / 2;
@@ -67,7 +66,7 @@ fn expected(grid: &Regular, seasons: &[i64]) -> Result<Vec<f64>, SeasonalError> 
         seasons.iter().filter_map(|season| usize::try_from(season / grid.step).ok()).collect();
     let longest = periods.iter().max().copied().unwrap_or(2);
     let mut stl = StlParams::new();
-    // An odd number of steps, as the smoother wants it.
+    // The smoother needs an odd number of steps.
     stl.robust(true).trend_length((longest * TREND_SEASONS).min(values.len()) | 1);
     let mut mstl = MstlParams::new();
     mstl.stl_params(stl);
@@ -75,7 +74,7 @@ fn expected(grid: &Regular, seasons: &[i64]) -> Result<Vec<f64>, SeasonalError> 
     Ok(values.iter().zip(fit.remainder()).map(|(value, remainder)| value - remainder).collect())
 }
 
-/// The value at a fraction of a step, on a straight line between both neighbours.
+/// The value at a fractional step, interpolated linearly.
 fn between(values: &[f64], position: f64) -> f64 {
     let last = values.len().saturating_sub(1);
     let position = position.clamp(0.0, last as f64);

@@ -1,9 +1,9 @@
-//! Values beyond a limit that a person set.
+//! Values beyond a limit that the user sets.
 
 use super::Finding;
 use crate::series::Point;
 
-/// What is still allowed; at least one of both is given.
+/// The allowed range; at least one end is set.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Limits {
     /// Values greater than this are found.
@@ -13,7 +13,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Limits that are compared as the 32-bit floats that values are stored as: 21.3 is not above 21.3.
+    /// Limits rounded to the 32-bit floats that values are stored as, so that 21.3 is not above 21.3.
     pub fn of_stored(above: Option<f32>, below: Option<f32>) -> Self {
         Self { above: above.map(f64::from), below: below.map(f64::from) }
     }

@@ -331,7 +331,7 @@ fn remark(result: &SearchResult, search: &Search, metric: &Metric, range: TimeRa
         let name = search.method.name();
         format!("{anomalies} anomalies by {name} in {values} values of {sensors} sensors")
     });
-    if search.method == Method::Peers && sensors > 0 && sensors < peers::FEWEST_SENSORS {
+    if search.method == Method::Peers && sensors > 0 && sensors < peers::MIN_SENSORS {
         output.note("peers needs at least 3 sensors in a group");
     }
     if let Some(why) = &result.skip_reason {

@@ -1,16 +1,16 @@
-//! How a model would have done: forecasts from past moments, each with nothing but what came before.
+//! Back-tests: forecasts from past moments, each from the values before that moment only.
 
 use super::models::Model;
 use super::{ForecastError, Plan};
 use crate::series::Regular;
 
 /// Past moments that forecasts are made from.
-const MOST_ORIGINS: usize = 40;
+const MAX_ORIGINS: usize = 40;
 const FEWEST_ORIGINS: usize = 8;
-/// Errors that an interval is drawn from, at least; neighbouring horizons help out.
+/// Minimum number of errors behind an interval. Where a step has fewer, its neighbours' errors are used too.
 const FEWEST_ERRORS: usize = 20;
-/// History beyond this many seasons is not looked at in each fit: it tells little, and fits take time.
-const MOST_SEASONS: usize = 60;
+/// Maximum number of seasons in a fit: older history adds little accuracy and costs time.
+const MAX_SEASONS: usize = 60;
 
 /// A model's errors over all origins and horizons.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,10 +18,10 @@ pub struct Backtest {
     pub model: Model,
     pub origins: usize,
     pub mean_absolute_error: f64,
-    /// Against the mean error of a forecast, one season ahead, by the value of a season ago, within the history. Below
-    /// 1 it is better than that.
+    /// Mean absolute scaled error (Hyndman and Koehler, 2006): the mean error divided by that of repeating the value
+    /// of one season ago, within the history. Below 1 the model is better than that.
     pub scaled_error: f64,
-    /// The share of values that lay within intervals drawn from earlier errors alone; the level is what it should be.
+    /// The share of values that lay within intervals from earlier errors only. It should be close to the level.
     pub coverage: f64,
 }
 
@@ -31,11 +31,11 @@ pub struct Errors {
     by_step: Vec<Vec<f64>>,
 }
 
-/// Runs a model from up to [`MOST_ORIGINS`] moments of the past. What was not measured is no error.
+/// Runs a model from up to [`MAX_ORIGINS`] moments of the past. Steps without a value do not count.
 pub fn run(history: &Regular, model: Model, plan: &Plan) -> Result<(Backtest, Errors), ForecastError> {
     let Plan { horizon, season, level, .. } = *plan;
     let needs = needs_before_origin(season);
-    // Every model is run from the same origins, so that they can be compared.
+    // Every model runs from the same origins, so that they can be compared.
     let possible = (history.len() + 1).saturating_sub(needs + horizon);
     if possible < FEWEST_ORIGINS {
         return Err(ForecastError::TooShort {
@@ -47,7 +47,7 @@ pub fn run(history: &Regular, model: Model, plan: &Plan) -> Result<(Backtest, Er
     let origins: Vec<usize> = origins(possible).map(|index| needs + index).collect();
     let mut errors = Errors { by_step: vec![Vec::with_capacity(origins.len()); horizon] };
     for &origin in &origins {
-        // Gaps are filled from what came before the origin alone: a line towards a later value would know it.
+        // Gaps are filled from values before the origin only: a line towards a later value would leak it.
         let known = known(history, origin, season);
         if known.iter().any(|value| value.is_nan()) {
             continue;
@@ -74,28 +74,28 @@ fn needs_before_origin(season: usize) -> usize {
     Model::QUICK.into_iter().map(|model| model.needs(season)).max().unwrap_or(1)
 }
 
-/// Steps of history that a back-test takes.
+/// Steps of history that a back-test needs.
 pub(super) fn needs_at_all(season: usize, horizon: usize) -> usize {
     needs_before_origin(season) + horizon + FEWEST_ORIGINS - 1
 }
 
-/// What a model is fitted to at `origin`: the last seasons before it, gaps drawn through. NaN where nothing of them was
-/// measured.
+/// What a model is fitted to at `origin`: the last seasons before it, gaps filled by straight lines. NaN where nothing
+/// was measured.
 pub(super) fn known(history: &Regular, origin: usize, season: usize) -> Vec<f64> {
-    let from = origin.saturating_sub(MOST_SEASONS * season);
+    let from = origin.saturating_sub(MAX_SEASONS * season);
     let values = history.values[from..origin].to_vec();
     Regular { start: history.at(from), step: history.step, values }.filled()
 }
 
-/// Spread over all that are possible, the last among them.
+/// Spread over all possible origins, the last included.
 fn origins(possible: usize) -> impl Iterator<Item = usize> {
-    let count = possible.min(MOST_ORIGINS);
+    let count = possible.min(MAX_ORIGINS);
     (0..count).map(move |index| possible - 1 - (count - 1 - index) * (possible - 1) / (count - 1).max(1))
 }
 
 impl Errors {
-    /// Half the width of the interval at each step, so that it holds a share `level` of the errors. Farther ahead it is
-    /// never narrower.
+    /// Half the width of the interval at each step: it contains a share `level` of the errors, and never becomes
+    /// narrower farther ahead.
     pub fn widths(&self, level: f64) -> Vec<f64> {
         let mut widest = 0.0_f64;
         (0..self.by_step.len())
@@ -106,8 +106,8 @@ impl Errors {
             .collect()
     }
 
-    /// Intervals for the later half of the origins from the errors of the earlier half: what they hold is what an
-    /// interval drawn today will hold of what comes, if the series stays as it is.
+    /// The share of values of the later half of the origins that intervals from the errors of the earlier half
+    /// contain. It estimates what today's intervals will contain, if the series stays as it is.
     fn coverage(&self, level: f64) -> f64 {
         let origins = self.by_step.first().map_or(0, Vec::len);
         let earlier =
@@ -120,7 +120,7 @@ impl Errors {
         mean(held)
     }
 
-    /// The errors at a step, and at its neighbours where it has too few.
+    /// The errors at a step, and at its neighbours if it has too few.
     fn around(&self, step: usize) -> Vec<f64> {
         let mut reach = 0;
         loop {
@@ -144,7 +144,7 @@ fn quantile(mut errors: Vec<f64>, level: f64) -> f64 {
     errors.get(rank.clamp(1, errors.len().max(1)) - 1).copied().unwrap_or(f64::NAN)
 }
 
-/// NaN of nothing; NaN among the values is left out.
+/// NaN without a value; NaN among the values is left out.
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values
         .filter(|value| !value.is_nan())

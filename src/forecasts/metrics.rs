@@ -1,13 +1,13 @@
-//! What `forecast --metrics-addr` exports: the newest forecast, how good such forecasts were, and whether it is new.
+//! What `forecast --metrics-addr` exports: the newest forecast, its errors in the back-test, and its age.
 
 use prometheus::{Gauge, GaugeVec, IntCounter, Opts, Registry};
 
 use crate::forecasts::{Crossing, Forecast};
 
-/// Steps of a forecast that become series; of more, these many, spread over the horizon.
-const MOST_STEPS: usize = 24;
+/// Maximum number of steps that become series; of a longer forecast these are spread over the horizon.
+const MAX_STEPS: usize = 24;
 
-/// The metrics of one forecast, which is named by constant labels.
+/// The metrics of one forecast. Constant labels say which.
 #[derive(Debug, Clone)]
 pub struct ForecastMetrics {
     pub registry: Registry,
@@ -30,35 +30,38 @@ impl ForecastMetrics {
             forecast: GaugeVec::new(
                 opts(
                     "iotctl_forecast",
-                    "The mean over the step that ends so many seconds ahead, and its interval",
+                    "Forecast mean over the step that ends ahead_seconds from now, and its interval",
                 ),
                 &["bound", "ahead_seconds"],
             )?,
             crossing: GaugeVec::new(
                 opts(
                     "iotctl_forecast_crossing_seconds",
-                    "Time until the limit is crossed, from when the forecast was made; absent where it is not within the horizon",
+                    "Time from the forecast until the limit is crossed; absent if that is not within the horizon",
                 ),
                 &["bound", "direction", "limit"],
             )?,
             error: GaugeVec::new(
-                opts("iotctl_forecast_mean_absolute_error", "Of such forecasts of the past, by back-test"),
+                opts(
+                    "iotctl_forecast_mean_absolute_error",
+                    "Mean absolute error of the model in the back-test",
+                ),
                 &["model"],
             )?,
             coverage: GaugeVec::new(
                 opts(
                     "iotctl_forecast_coverage_ratio",
-                    "The share of past values that lay within the intervals of such forecasts",
+                    "Share of past values within the intervals of the back-test",
                 ),
                 &["model"],
             )?,
             made: Gauge::with_opts(opts(
                 "iotctl_forecast_timestamp_seconds",
-                "When the newest forecast was made, in seconds since the epoch",
+                "Time of the newest forecast, in seconds since the epoch",
             ))?,
             failures: IntCounter::with_opts(opts(
                 "iotctl_forecast_failures_total",
-                "Forecasts that could not be made and are tried again",
+                "Failed forecasts; each is retried",
             ))?,
         };
         let registry = &metrics.registry;
@@ -70,7 +73,7 @@ impl ForecastMetrics {
         Ok(metrics)
     }
 
-    /// Replaces what is exported. `made_at` and `step` in milliseconds; `crossing` with its direction and limit.
+    /// Replaces the exported forecast. `made_at` and `step` in milliseconds; `crossing` with its direction and limit.
     pub fn set(&self, found: &Forecast, made_at: i64, step: i64, crossing: Option<(Crossing, &str, f64)>) {
         for gauges in [&self.forecast, &self.crossing, &self.error, &self.coverage] {
             gauges.reset();
@@ -101,9 +104,9 @@ impl ForecastMetrics {
     }
 }
 
-/// At most [`MOST_STEPS`] of `length` indexes, the first and the last among them.
+/// At most [`MAX_STEPS`] of `length` indexes, the first and the last included.
 fn spread(length: usize) -> impl Iterator<Item = usize> {
-    let count = length.min(MOST_STEPS);
+    let count = length.min(MAX_STEPS);
     (0..count).map(move |index| index * (length - 1) / (count - 1).max(1))
 }
 

@@ -1,9 +1,8 @@
-//! What a series will do next: models over regular series in memory, judged by how they would have done. No CQL here
-//! and no printing.
+//! Forecasts: models over regular series in memory, chosen by their errors in back-tests. No CQL here and no printing.
 //!
 //! - [`models`]: seasonal-naive, ETS, MSTL and, where it is built in, Prophet: point forecasts.
-//! - [`backtest`]: forecasts from many past moments, compared with what came: errors, and the intervals that follow.
-//! - [`forecast`]: the model of choice, with intervals, and when it crosses a limit.
+//! - [`backtest`]: forecasts from many past moments, compared with the values that followed: errors, and intervals from them.
+//! - [`forecast`]: the chosen model's forecast with intervals, and when it crosses a limit.
 
 use crate::series::Regular;
 
@@ -21,13 +20,13 @@ pub use models::Model;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ForecastError {
     #[error(
-        "{has} steps of history do not do to forecast {horizon}: it takes {needs} (ask for a longer --history, or a \
-         shorter --horizon)"
+        "not enough history: {has} steps, at least {needs} are needed to forecast {horizon} (use a longer --history or \
+         a shorter --horizon)"
     )]
     TooShort { has: usize, needs: usize, horizon: usize },
     #[error(
-        "{missing} of {of} steps have no value: a forecast would be of straight lines (take a longer --step, or another \
-         --history)"
+        "{missing} of {of} steps do not have a value, too many to fill with straight lines (use a longer --step or \
+         another --history)"
     )]
     TooManyGaps { missing: usize, of: usize },
     #[error("cannot fit {model}: {reason}")]
@@ -38,31 +37,31 @@ pub enum ForecastError {
 pub struct Forecast {
     pub model: Model,
     pub steps: Vec<Step>,
-    /// How each model that was tried would have done; the chosen one is among them.
+    /// The back-test of each model that was tried, the chosen one included.
     pub backtests: Vec<Backtest>,
-    /// The models that could not be fitted, and why; others could.
+    /// The models that could not be fitted, and why.
     pub left_out: Vec<String>,
-    /// Steps of history that had no value and were filled by straight lines.
+    /// Steps of history without a value, filled by straight lines.
     pub filled: usize,
 }
 
-/// What to forecast with.
+/// Which models to use, how far ahead, and at which level.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The models to try; of several, the one with the least error in the back-test is taken.
+    /// The models to try. The one with the smallest error in the back-test is chosen.
     pub models: Vec<Model>,
     /// Steps ahead.
     pub horizon: usize,
     /// Steps of one season.
     pub season: usize,
-    /// The share of values that intervals are to hold, such as 0.95.
+    /// The share of values that an interval should contain, such as 0.95.
     pub level: f64,
 }
 
-/// At least this share of the history must have been measured.
+/// The minimum share of the history that must have been measured.
 const MEASURED: f64 = 0.5;
 
-/// Steps of history that a forecast of `horizon` steps takes.
+/// Steps of history that a forecast of `horizon` steps needs.
 pub fn needs(season: usize, horizon: usize) -> usize {
     backtest::needs_at_all(season, horizon)
 }
@@ -97,7 +96,7 @@ pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastErro
         });
     };
     let (model, errors) = (tried[best].0.model, &tried[best].1);
-    // Fitted to as much as in the back-test, so that its errors are this forecast's.
+    // Fitted to as many steps as in the back-test, so that the back-test's errors hold for this forecast.
     let values = backtest::known(history, history.len(), plan.season);
     let points = model.forecast(&values, plan.season, plan.horizon)?;
     let widths = errors.widths(plan.level);
@@ -116,7 +115,7 @@ pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastErro
     })
 }
 
-/// Which way a limit is crossed.
+/// In which direction a limit is crossed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     Above,

@@ -6,24 +6,24 @@ use augurs::{Fit, Predict};
 
 use super::ForecastError;
 
-/// How a series is continued.
+/// How a series is forecast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Model {
-    /// As it was a season ago: what every other model has to beat.
+    /// The value of one season ago: what every other model has to beat.
     SeasonalNaive,
-    /// Exponential smoothing of level and trend, chosen by AICc. It knows no season.
+    /// Exponential smoothing of level and trend, chosen by AICc. It does not model a season.
     Ets,
-    /// The last season of MSTL's, on top of ETS of what is left without it.
+    /// The last season that MSTL finds, plus ETS of the series without its season.
     Mstl,
-    /// Trend with change points and a Fourier season; only where it was built in.
+    /// Trend with change points and a Fourier season; only with the feature `prophet`.
     Prophet,
 }
 
 impl Model {
-    /// Those that take milliseconds.
+    /// Models that take milliseconds.
     pub const QUICK: [Self; 3] = [Self::SeasonalNaive, Self::Ets, Self::Mstl];
 
-    /// All that this program has.
+    /// All models of this build.
     pub fn all() -> Vec<Self> {
         let prophet = cfg!(feature = "prophet").then_some(Self::Prophet);
         Self::QUICK.into_iter().chain(prophet).collect()
@@ -38,7 +38,7 @@ impl Model {
         }
     }
 
-    /// Steps of history without which it cannot be fitted.
+    /// Minimum number of steps of history.
     pub fn needs(self, season: usize) -> usize {
         const FEWEST: usize = 10;
         match self {
@@ -67,7 +67,7 @@ fn prophet(history: &[f64], season: usize, horizon: usize) -> Result<Vec<f64>, F
 
 #[cfg(not(feature = "prophet"))]
 fn prophet(_: &[f64], _: usize, _: usize) -> Result<Vec<f64>, ForecastError> {
-    let reason = "this iotctl was built without it (build it with --features prophet)".to_owned();
+    let reason = "this iotctl was built without it (build with --features prophet)".to_owned();
     Err(ForecastError::Model { model: Model::Prophet.name(), reason })
 }
 
@@ -76,9 +76,9 @@ fn last_season(history: &[f64], season: usize, horizon: usize) -> Vec<f64> {
     last.iter().copied().cycle().take(horizon).collect()
 }
 
-/// With additive errors: the library has no intervals for multiplicative ones, and cannot do seasons.
+/// With additive errors: the library does not have intervals for multiplicative ones, nor seasons.
 fn ets(history: &[f64], horizon: usize, model: &'static str) -> Result<Vec<f64>, ForecastError> {
-    // A series that does not move leaves nothing to estimate.
+    // A constant series leaves nothing to estimate.
     if history.iter().all(|value| *value == history[0]) {
         return Ok(vec![history[0]; horizon]);
     }

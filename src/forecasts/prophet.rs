@@ -1,5 +1,5 @@
 //! Prophet: trend with change points and a season as a Fourier series, fitted by Stan in WebAssembly. Behind the feature
-//! `prophet`, because its runtime is half as many crates again, and few need it.
+//! `prophet`, because its runtime adds half as many crates again, and few users need it.
 
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
@@ -10,18 +10,18 @@ use augurs::prophet::{
     PositiveFloat, PredictionData, Prophet, ProphetOptions, Seasonality, SeasonalityOption, TrainingData,
 };
 
-/// Steps are an hour long to the model, whatever they are: it scales time anyway, and its own seasons are left out.
+/// The model sees every step as an hour: it scales time anyway, and its own seasons are switched off.
 const STEP_SECONDS: i64 = 3_600;
 const STEPS_A_DAY: f64 = 24.0;
-/// What the authors take for a day. Fewer where a season has few steps.
+/// The authors' default for a day. Fewer where a season has few steps.
 const FOURIER_ORDER: usize = 4;
-/// One of some 150 fits to the series of docs/analytics.md failed; never the tenth in a row.
+/// Of about 150 fits to the series of docs/analytics.md one failed; ten attempts never failed in a row.
 const TRIES: usize = 10;
 
-/// The `horizon` values after `history`, or why not.
+/// The `horizon` values after `history`, or the reason why there are none.
 pub fn forecast(history: &[f64], season: usize, horizon: usize) -> Result<Vec<f64>, String> {
-    // Now and then Stan's search steps on a number that a double cannot hold, which ends it in WebAssembly. With a step of
-    // history less its way is another.
+    // Stan's search sometimes reaches a number that a double cannot hold, which ends it in WebAssembly. With one step of
+    // history less it takes another path.
     let shorter = |skipped| fit(&history[skipped..], season, horizon);
     let first = shorter(0);
     let mut others = (1..TRIES.min(history.len())).map(shorter);
@@ -42,7 +42,7 @@ fn fit(history: &[f64], season: usize, horizon: usize) -> Result<Vec<f64>, Strin
         ..ProphetOptions::default()
     };
     let mut prophet = Prophet::new(options, optimizer);
-    // The first line; a stack of WebAssembly follows.
+    // The first line; a WebAssembly stack trace follows.
     let refused = |error: augurs::prophet::Error| {
         let reason = error.to_string();
         reason.split(": error while executing").next().unwrap_or(&reason).to_owned()

@@ -274,7 +274,7 @@ fn a_forecast_is_that_of_the_command() -> anyhow::Result<()> {
     let young = a_thermostat(&lab)?;
     let none = dashboard.json(&format!("/api/forecast?sensor={young}&metric=temperature"))?;
     let reason = none["reason"].as_str().unwrap_or_default();
-    ensure!(values(&none, "points").is_empty() && reason.contains("steps of history do not do"), "{none}");
+    ensure!(values(&none, "points").is_empty() && reason.contains("not enough history"), "{none}");
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-// The fleet in a browser. No library, nothing from another origin. Names come from sensors: text goes into the page by
-// textContent alone, never as markup.
+// The fleet in a browser, without a library and without anything from another origin. Names come from sensors: text goes
+// into the page by textContent only, never as markup.
 
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
@@ -11,8 +11,8 @@ const state = {
   fleet: null,
   units: new Map(),
   readings: new Map(), // key -> newest reading
-  rows: new Map(), // key -> what is shown of it
-  locations: new Map(), // name -> what is shown of it
+  rows: new Map(), // key -> its row in the table
+  locations: new Map(), // name -> its section of the page
   chosen: null, // {id, reading}
   metric: null,
   last: "24h",
@@ -102,7 +102,7 @@ function throttled(pause, work) {
 
 const asking = new Map();
 
-/** Asks; a newer question of the same kind ends the older one. `null` where that happened. */
+/** Sends a request; it cancels the previous one of the same kind, which then returns `null`. */
 async function ask(kind, path, parameters = {}) {
   asking.get(kind)?.abort();
   const controller = new AbortController();
@@ -115,7 +115,7 @@ async function ask(kind, path, parameters = {}) {
     return controller.signal.aborted ? null : body;
   } catch (error) {
     if (error.name === "AbortError") return null;
-    throw error instanceof TypeError ? new Error("the dashboard does not answer (is it running?)") : error;
+    throw error instanceof TypeError ? new Error("the dashboard does not answer (check that it is running)") : error;
   } finally {
     if (asking.get(kind) === controller) asking.delete(kind);
   }
@@ -157,7 +157,7 @@ function connect() {
   source.addEventListener("error", () => {
     heard = 0;
     showLive();
-    // The browser tries again by itself, unless the server answered and sent it away.
+    // The browser reconnects by itself, unless the server answered with an error.
     if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000);
   });
 }
@@ -173,7 +173,7 @@ function showTrouble(text) {
 function showLive() {
   const live = $("live");
   const is = Date.now() - heard > 25e3 ? "lost" : trouble ? "stale" : "live";
-  const text = { lost: "connection lost, trying again", stale: "Cassandra does not answer", live: "live" }[is];
+  const text = { lost: "connection lost, reconnecting", stale: "Cassandra does not answer", live: "live" }[is];
   if (live.dataset.state === is) return;
   live.dataset.state = is;
   live.lastElementChild.textContent = text;
@@ -189,7 +189,7 @@ async function loadFleet() {
     for (const [name, shown] of state.locations) if (shown.isOpen) loadLocation(name);
   } catch (error) {
     showTrouble(error.message);
-    // The event `fleet` tells when it is back.
+    // The event `fleet` follows when it is available again.
     if (!state.fleet) $("locations").replaceChildren(el("p", { class: "empty", text: error.message }));
   }
 }
@@ -236,7 +236,7 @@ function showLocations() {
     : state.fleet.groups.reduce((map, group) => map.set(group.location, [...(map.get(group.location) ?? []), group]), new Map());
   const parent = $("locations");
   if (!groups.size) {
-    const text = "Nothing is stored yet: run iotctl simulate and iotctl ingest. What arrives appears here by itself.";
+    const text = "Nothing is stored yet: run iotctl simulate and iotctl ingest. New readings appear here by themselves.";
     return parent.replaceChildren(el("p", { class: "empty", text }));
   }
   parent.querySelector(":scope > .empty")?.remove();
@@ -338,7 +338,7 @@ function showLocation(name, outOf) {
     );
   }
   if (outOf) {
-    const text = `The first ${count(readings.length)} of ${count(outOf)}; find any other by its whole id.`;
+    const text = `Showing the first ${count(readings.length)} of ${count(outOf)}; find any other sensor by its full id.`;
     parts.push(el("p", { class: "more", text }));
   }
   shown.body.replaceChildren(...parts);
@@ -367,7 +367,7 @@ function fill(row, reading, isFresh) {
     cell.textContent = text;
     if (!isFresh) return;
     cell.classList.remove("fresh");
-    void cell.offsetWidth; // begins the animation again
+    void cell.offsetWidth; // restarts the animation
     cell.classList.add("fresh");
   };
   for (const [name, cell] of row.cells) {
@@ -436,7 +436,7 @@ function find(event) {
 
 /* ---- one sensor ---- */
 
-/** The location to open first: of the address, or the first. */
+/** The location to open first: that of the sensor in the address, or the first. */
 function chooseFirst() {
   const parameters = new URLSearchParams(location.hash.slice(1));
   if (Object.hasOwn(RANGES, parameters.get("last") ?? "")) state.last = parameters.get("last");
@@ -564,7 +564,7 @@ async function loadSeries() {
   }
 }
 
-/** By the hour, so every ten minutes are enough. Where there is none, as for a sensor that is new, there is no band. */
+/** Its steps are hours, so once in ten minutes is enough. Without a forecast, as for a new sensor, there is no band. */
 async function loadForecast() {
   const { chosen, metric } = state;
   const of = `${chosen.id} ${metric} ${Math.floor(Date.now() / 600e3)}`;
@@ -612,7 +612,7 @@ function timeTicks(from, to, most) {
   return ticks.map((at) => [at, format.format(at)]);
 }
 
-/** Where a line would pretend that values were measured, there is none. */
+/** The line breaks where nothing was measured. */
 function segments(points, span, columns) {
   const gaps = points.slice(1).map((point, index) => point.at - points[index].at).filter((gap) => gap > 0).sort((a, b) => a - b);
   const usual = gaps[Math.floor(gaps.length / 2)] ?? 0;
@@ -626,8 +626,8 @@ function segments(points, span, columns) {
   return found;
 }
 
-let view = null; // the scales of what is drawn
-let isDragging = false; // what somebody is dragging over is not redrawn
+let view = null; // the scales of the chart
+let isDragging = false; // the chart is not redrawn while the user drags over it
 let isStale = false;
 
 function draw(trouble) {
@@ -644,7 +644,7 @@ function draw(trouble) {
   const height = parent.clientHeight;
   const { points } = series;
   const from = series.from;
-  // What comes takes at most a quarter of the chart.
+  // The forecast takes at most a quarter of the chart.
   const farthest = series.to + (series.to - from) / 3;
   const band = state.zoom ? [] : state.forecast.filter((point) => point.at <= farthest);
   const to = Math.max(series.to, ...band.map((point) => point.at));
@@ -685,7 +685,7 @@ function draw(trouble) {
     svg.append(shape("path", { class: "band", d: `${line(band, (point) => point.high)}${back}Z` }));
     svg.append(shape("path", { class: "expected", d: line(band, value) }));
   }
-  // A value alone is a dot: a line of no length with round ends.
+  // A single value is a dot: a line of length 0 with round ends.
   svg.append(shape("path", { class: "curve", d: parts.map((part) => line(part, value) + (part.length === 1 ? "h0.01" : "")).join("") }));
   for (const anomaly of state.anomalies) {
     const px = x(time(anomaly.worst));
@@ -703,7 +703,7 @@ function draw(trouble) {
   view = { svg, select, cross, dot, tip, x, y, at, left: MARGIN.left, right, width };
   if (hadFocus) svg.focus({ preventScroll: true });
   listenToChart(svg, surface);
-  // What somebody is reading stays.
+  // The value that the user is reading stays.
   if (state.cursor !== null) showCursor(state.cursor);
 }
 
@@ -839,7 +839,7 @@ async function loadAnomalies() {
     if (!answer) return;
     state.anomalies = answer.anomalies;
     const many = answer.found > answer.anomalies.length ? `, the ${answer.anomalies.length} most unusual` : "";
-    say($("anomalies-note"), `${plural(answer.found, "anomaly", "anomalies")} in ${plural(answer.values, "value")}, far from its median${many}`);
+    say($("anomalies-note"), `${plural(answer.found, "anomaly", "anomalies")} in ${plural(answer.values, "value")}, far from the sensor's median${many}`);
     const rows = [...answer.anomalies].sort((a, b) => Math.abs(b.score ?? 0) - Math.abs(a.score ?? 0)).slice(0, 6).map((anomaly) => {
       const zoom = () => {
         const room = Math.max(RANGES[state.last] / 60, time(anomaly.to) - time(anomaly.from));
@@ -902,7 +902,7 @@ async function loadSilent() {
       ),
     );
     const more = answer.silent > rows.length ? [el("p", { class: "more", text: `and ${count(answer.silent - rows.length)} more` })] : [];
-    $("silent").replaceChildren(rows.length ? table("Silent sensors", [["sensor"], ["silent for", "n"], ["location"], ["type"]], rows) : el("p", { class: "small is-good", text: "Every sensor sends." }), ...more);
+    $("silent").replaceChildren(rows.length ? table("Silent sensors", [["sensor"], ["silent for", "n"], ["location"], ["type"]], rows) : el("p", { class: "small is-good", text: "No sensor is silent." }), ...more);
   } catch (error) {
     say($("silent-note"), error.message, "warn");
     $("silent").replaceChildren();
@@ -927,7 +927,7 @@ function showAttention() {
   $("attention").hidden = all.length === 0;
   const list = $("attention").querySelector("ul");
   const texts = [...list.children].map((item) => item.textContent);
-  // Said again only when it is other than before: it is read aloud.
+  // Only replaced when it changes: screen readers read it aloud.
   if (texts.join("\n") !== all.join("\n")) list.replaceChildren(...all.map((text) => el("li", { text })));
 }
 
@@ -955,14 +955,14 @@ function takeStatus(status) {
     const lag = group.lag_messages;
     const isOld = (group.lag_seconds ?? 0) > 60;
     say($("tile-lag"), lag === null ? "?" : count(lag), isOld ? "warn" : undefined);
-    say($("tile-lag-note"), group.members === 0 ? "no ingest runs" : lag ? `oldest for ${age(Date.now() - (group.lag_seconds ?? 0) * 1000)}` : "all is stored");
+    say($("tile-lag-note"), group.members === 0 ? "no ingest is running" : lag ? `oldest for ${age(Date.now() - (group.lag_seconds ?? 0) * 1000)}` : "everything is stored");
     $("kafka").replaceChildren(
       facts([
         ["Brokers", kafka.brokers.map((broker) => broker.address).join(", ")],
         ["Topic", `${topic.name}, ${plural(topic.partitions, "partition")}`],
         ["Kept", plural(topic.messages, "message")],
         ["Waiting", lag === null ? "not known" : plural(lag, "message"), isOld ? "warn" : undefined],
-        ["Ingest", group.members === null ? "not known" : group.members ? `${plural(group.members, "process", "processes")} in group ${group.name}` : "none runs", group.members === 0 ? "warn" : undefined],
+        ["Ingest", group.members === null ? "not known" : group.members ? `${plural(group.members, "process", "processes")} in group ${group.name}` : "none is running", group.members === 0 ? "warn" : undefined],
         ["Dead letters", plural(kafka.dead_letters.messages, "message")],
       ]),
     );
