@@ -160,7 +160,9 @@ pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
             Wanted { group: group.clone(), sensor: args.selection.sensor, metric: metric.clone(), range };
         let searched = async {
             match search.run(&session, &wanted, (), &mut result).await {
-                Err(error @ SearchError::TooMany) => Err(anyhow::Error::from(UsageError::new(error.to_string()))),
+                Err(error @ SearchError::TooMany) => {
+                    Err(anyhow::Error::from(UsageError::new(error.to_string())))
+                }
                 other => Ok(other?),
             }
         };
@@ -320,7 +322,14 @@ fn cells<'a>(found: &'a SensorAnomaly, search: &Search, metric: &'a Metric, form
     cells
 }
 
-fn remark(result: &SearchResult, search: &Search, metric: &Metric, range: TimeRange, groups: usize, output: &Output) {
+fn remark(
+    result: &SearchResult,
+    search: &Search,
+    metric: &Metric,
+    range: TimeRange,
+    groups: usize,
+    output: &Output,
+) {
     let (anomalies, sensors, values) = (result.anomalies.len(), result.series, result.values);
     output.note(if groups == 0 {
         support::NOTHING_STORED.to_owned()
@@ -362,7 +371,10 @@ mod tests {
         assert_eq!(search("--above 28").unwrap().method, Method::Threshold);
         assert_eq!(search("--below -5").unwrap().limits.below, Some(-5.0));
         assert_eq!(search("").unwrap().method, Method::RobustZ);
-        assert_eq!(search("--method seasonal --season 24h,7d").unwrap().seasons, [86_400_000, 7 * 86_400_000]);
+        assert_eq!(
+            search("--method seasonal --season 24h,7d").unwrap().seasons,
+            [86_400_000, 7 * 86_400_000]
+        );
     }
 
     #[test]
