@@ -32,14 +32,14 @@ pub enum SeriesError {
 
 /// Which points to read, of one group.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct SeriesQuery {
     pub group: Arc<Group>,
     pub sensor: Option<Uuid>,
     pub metric: Metric,
     pub range: TimeRange,
 }
 
-impl Wanted {
+impl SeriesQuery {
     /// Starts reading, oldest first.
     pub async fn scan(&self, session: &Session) -> Result<Scan, Error> {
         let question = Question {

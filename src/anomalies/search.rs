@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::seasonal::SeasonalError;
 use super::threshold::Limits;
 use super::{Anomaly, Finding, Sensitivity, peers, robust_z, runs, seasonal};
-use crate::analytics::series::{MOST_POINTS, SeriesError, Wanted};
+use crate::analytics::series::{MOST_POINTS, SeriesError, SeriesQuery};
 use crate::cassandra::{self, Session};
 use crate::reading::Group;
 use crate::series::{Point, Regular, TooManySteps, round_step, usual_step};
@@ -134,7 +134,7 @@ impl SearchResult {
         self.anomalies.sort_by_cached_key(key);
     }
 
-    fn add(&mut self, query: &Wanted, sensor: Uuid, anomaly: Anomaly) -> Result<(), SearchError> {
+    fn add(&mut self, query: &SeriesQuery, sensor: Uuid, anomaly: Anomaly) -> Result<(), SearchError> {
         if self.anomalies.len() >= MAX_ANOMALIES {
             return Err(SearchError::TooMany);
         }
@@ -151,7 +151,7 @@ impl Search {
     pub async fn run<H: Clone + Send + 'static>(
         self: &Arc<Self>,
         session: &Session,
-        query: &Wanted,
+        query: &SeriesQuery,
         hold: H,
         result: &mut SearchResult,
     ) -> Result<(), SearchError> {
@@ -189,7 +189,7 @@ impl Search {
     async fn stream(
         &self,
         session: &Session,
-        query: &Wanted,
+        query: &SeriesQuery,
         result: &mut SearchResult,
     ) -> Result<(), SearchError> {
         /// One sensor's open anomaly, and what its usual interval follows from.

@@ -10,7 +10,7 @@ use super::Context;
 use super::flags::{PlotArgs, SelectionArgs, TimeArgs, finite, length, metric};
 use super::support::{self, known_or_refused, rounded, until_stopped};
 use crate::analytics::metric_names;
-use crate::analytics::series::{Wanted};
+use crate::analytics::series::SeriesQuery;
 use crate::anomalies::score::Score;
 use crate::anomalies::threshold::Limits;
 use crate::anomalies::{
@@ -156,10 +156,14 @@ pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
     let mut result = SearchResult::default();
     let spinner = output.spinner(format!("looking for unusual {metric}"));
     for group in &groups {
-        let wanted =
-            Wanted { group: group.clone(), sensor: args.selection.sensor, metric: metric.clone(), range };
+        let query = SeriesQuery {
+            group: group.clone(),
+            sensor: args.selection.sensor,
+            metric: metric.clone(),
+            range,
+        };
         let searched = async {
-            match search.run(&session, &wanted, (), &mut result).await {
+            match search.run(&session, &query, (), &mut result).await {
                 Err(error @ SearchError::TooMany) => {
                     Err(anyhow::Error::from(UsageError::new(error.to_string())))
                 }
@@ -220,9 +224,13 @@ async fn picture(
 ) -> anyhow::Result<Picture> {
     let mut line = Downsampler::default();
     for group in groups {
-        let wanted =
-            Wanted { group: group.clone(), sensor: args.selection.sensor, metric: metric.clone(), range };
-        let mut scan = wanted.scan(session).await?;
+        let query = SeriesQuery {
+            group: group.clone(),
+            sensor: args.selection.sensor,
+            metric: metric.clone(),
+            range,
+        };
+        let mut scan = query.scan(session).await?;
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {
                 if let Some(value) = reading.value(metric) {

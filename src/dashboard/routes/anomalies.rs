@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::analytics::groups::Selection;
-use crate::analytics::series::{SeriesError, Wanted};
+use crate::analytics::series::{SeriesError, SeriesQuery};
 use crate::anomalies::{Method, Search, SearchError, SearchResult, Sensitivity, SensorAnomaly};
 use crate::dashboard::app::App;
 use crate::dashboard::problem::Problem;
@@ -96,7 +96,7 @@ pub async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> 
         let groups = Selection::default().resolve_sensor(&session, asked.sensor).await?;
         let mut result = SearchResult::default();
         for group in groups {
-            let query = Wanted { group, sensor: Some(asked.sensor), metric: metric.clone(), range };
+            let query = SeriesQuery { group, sensor: Some(asked.sensor), metric: metric.clone(), range };
             // The detector holds the permit until it ends, also when the client has disconnected.
             search.run(&session, &query, permit.clone(), &mut result).await.map_err(problem)?;
             if let Some(reason) = &result.skip_reason {
