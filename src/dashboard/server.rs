@@ -73,9 +73,7 @@ fn router(app: App) -> Router {
         router = router.route(asset.path, get(async |headers: HeaderMap| file(asset, &headers)));
     }
     router
-        .fallback(async || {
-            Problem::new(StatusCode::NOT_FOUND, "no such page (see /api/openapi.json)")
-        })
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no such page (see /api/openapi.json)"))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the dashboard is read-only (use GET)")
         })
