@@ -1,4 +1,4 @@
-//! Pictures as files: SVG, PNG, or a page that holds the SVG and follows the reader's dark or light scheme.
+//! Plots as files: SVG, PNG, or a page that holds the SVG and follows the reader's dark or light scheme.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::output::record::Clock;
 const WIDTH: u32 = 1_200;
 const HEIGHT: u32 = 600;
 const FONT: &str = "sans-serif";
-/// Told apart by people who see no red or green, too (Okabe and Ito).
+/// Distinguishable with red-green colour blindness too (Okabe and Ito).
 const COLORS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -28,7 +28,7 @@ const COLORS: [RGBColor; 8] = [
 ];
 const MARK: RGBColor = RGBColor(200, 30, 30);
 
-/// What kind of file, by its ending.
+/// The format of a file; its ending decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Svg,
@@ -54,9 +54,9 @@ pub enum Picture {
     HeatMap(HeatMap),
 }
 
-/// Writes a picture. An existing file is replaced.
+/// Writes a plot. An existing file is replaced.
 pub fn write(picture: &Picture, path: &Path) -> anyhow::Result<()> {
-    let kind = Kind::of(path).context("the file's ending is none of .svg, .png and .html")?;
+    let kind = Kind::of(path).context("the file does not end in .svg, .png or .html")?;
     let height = match picture {
         Picture::Chart(_) => HEIGHT,
         Picture::HeatMap(map) => {
@@ -81,7 +81,7 @@ pub fn write(picture: &Picture, path: &Path) -> anyhow::Result<()> {
     fs::write(path, text).with_context(failed)
 }
 
-/// The same text on every machine, whatever fonts it has.
+/// An embedded font, so that the text is the same on every machine.
 fn with_font() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -203,7 +203,7 @@ fn draw_map<B: DrawingBackend>(map: &HeatMap, area: &DrawingArea<B, Shift>) -> a
     Ok(())
 }
 
-/// From dark blue to yellow: brighter is more, in grey too.
+/// From dark blue to yellow: higher is brighter, in greyscale too.
 fn ramp(share: f64) -> RGBColor {
     const STOPS: [(f64, f64, f64); 5] = [
         (13.0, 8.0, 135.0),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_file_is_what_its_ending_says() {
+    fn each_file_has_the_format_of_its_ending() {
         let folder = tempfile::tempdir().unwrap();
         let hours = (0..72).map(|hour| Point { at: hour * 3_600_000, value: hour as f64 });
         for picture in [chart(), Picture::HeatMap(HeatMap::of("map".into(), hours))] {

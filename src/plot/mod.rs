@@ -1,7 +1,7 @@
-//! Pictures of series: in the terminal, or as SVG, PNG and HTML. What is drawn is bounded, however much there is.
+//! Plots of series: in the terminal, or as SVG, PNG and HTML. Their size does not grow with the number of readings.
 //!
 //! - [`Chart`]: lines over time, with a band, marks and a limit; [`HeatMap`]: days by hours.
-//! - [`terminal`]: as text; [`files`]: as SVG, PNG or a page.
+//! - [`terminal`]: plots as text; [`files`]: as SVG, PNG or a page.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,11 @@ use crate::series::Point;
 pub mod files;
 pub mod terminal;
 
-/// Where a picture goes.
+/// Where a plot goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     Terminal,
-    /// By its ending: .svg, .png or .html.
+    /// The ending decides the format: .svg, .png or .html.
     File(PathBuf),
 }
 
@@ -30,7 +30,8 @@ impl std::str::FromStr for Target {
         match files::Kind::of(&path) {
             Some(_) => Ok(Self::File(path)),
             None => {
-                Err("write FILE.svg, FILE.png or FILE.html; or --plot alone, for the terminal".to_owned())
+                Err("write FILE.svg, FILE.png or FILE.html, or --plot without a file for the terminal"
+                    .to_owned())
             }
         }
     }
@@ -44,7 +45,7 @@ pub struct Series {
     pub points: Vec<Point>,
 }
 
-/// What lies between two values at a moment.
+/// A range of values at a moment, in milliseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Range {
     pub at: i64,
@@ -57,16 +58,16 @@ pub struct Chart {
     /// Such as `temperature (°C)`.
     pub title: String,
     pub series: Vec<Series>,
-    /// Such as an interval, or what lies between minimum and maximum; in order of time.
+    /// Such as an interval, or minimum to maximum; in order of time.
     pub band: Vec<Range>,
-    /// Points that are to be seen, such as extremes and anomalies.
+    /// Highlighted points, such as extremes and anomalies.
     pub marks: Vec<Point>,
     pub limit: Option<f64>,
-    /// Whose time the axis shows.
+    /// The zone of the time axis.
     pub clock: Clock,
 }
 
-/// Lines that can be told from each other.
+/// Maximum number of lines in a chart: more cannot be distinguished.
 pub const MOST_SERIES: usize = 8;
 
 impl Chart {
@@ -87,7 +88,7 @@ impl Chart {
         if let Some(limit) = self.limit {
             values = (values.0.min(limit), values.1.max(limit));
         }
-        // A line that does not move is drawn in the middle.
+        // A constant line is drawn in the middle.
         let margin =
             if values.0 < values.1 { (values.1 - values.0) * 0.05 } else { values.0.abs().max(1.0) * 0.05 };
         Some(((time.0, time.1.max(time.0 + 1)), (values.0 - margin, values.1 + margin)))
@@ -98,7 +99,7 @@ impl Chart {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HeatMap {
     pub title: String,
-    /// The day's beginning, in milliseconds since the epoch, and its hours.
+    /// The start of the day, in milliseconds since the epoch, and its hours.
     pub days: Vec<(i64, [Option<f64>; 24])>,
 }
 
@@ -131,7 +132,7 @@ impl HeatMap {
     }
 }
 
-/// A moment as an axis shows it: the finer, the shorter what is shown.
+/// A moment as an axis shows it: the shorter the axis, the finer. `shown` is the axis' length in milliseconds.
 fn moment(at: i64, shown: i64, clock: Clock) -> String {
     const DAY: i64 = 86_400_000;
     let pattern = if shown <= DAY {
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_hold_everything_that_is_drawn() {
+    fn bounds_contain_everything_that_is_drawn() {
         let point = |at, value| Point { at, value };
         let chart = Chart {
             series: vec![Series {
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_are_laid_out_by_day() {
+    fn hours_are_grouped_by_day() {
         let point = |hour: i64| Point { at: hour * 3_600_000, value: hour as f64 };
         let map = HeatMap::of(String::new(), [point(1), point(23), point(24)]);
         assert_eq!(map.days.len(), 2);
@@ -183,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_known_by_its_ending() {
+    fn the_ending_of_a_file_decides_its_format() {
         assert_eq!("-".parse(), Ok(Target::Terminal));
         assert_eq!("a/b.PNG".parse(), Ok(Target::File("a/b.PNG".into())));
         assert!("picture.gif".parse::<Target>().unwrap_err().contains(".svg"));
     }
 
     #[test]
-    fn axes_show_as_much_as_can_be_told_apart() {
+    fn axes_show_as_many_digits_as_their_length_needs() {
         assert_eq!((value(20.126, 5.0), value(1013.0, 400.0)), ("20.13".into(), "1013".into()));
         let shown = |at, shown| moment(at, shown, Clock::Utc);
         assert_eq!((shown(3_600_000, 10_000), shown(0, i64::MAX)), ("01:00".into(), "1970-01-01".into()));

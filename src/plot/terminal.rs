@@ -1,4 +1,4 @@
-//! Pictures as text: braille lines and shaded maps. They read without colour; colour only helps.
+//! Plots as text: braille lines and shaded maps. They are readable without colour.
 
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
@@ -19,10 +19,10 @@ const COLORS: [Color; 8] = [
     Color::LightCyan,
     Color::LightGreen,
 ];
-/// How often a line has its letter on it.
+/// How often a line shows its letter.
 const LETTERS_ON_A_LINE: usize = 6;
 const SHADES: [char; 5] = ['·', '░', '▒', '▓', '█'];
-/// From cool to warm, in the palette of 256 colours; each can be told from a dark and a light background.
+/// From cool to warm, in the palette of 256 colours; each is visible on a dark and on a light background.
 const RAMP: [u8; 8] = [27, 33, 37, 71, 142, 178, 208, 196];
 
 /// Columns and lines.
@@ -33,7 +33,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// Of the terminal; 80 columns where there is none.
+    /// The size of the terminal; 80 columns without a terminal.
     pub fn of_terminal(is_terminal: bool) -> Self {
         let found = is_terminal.then(|| ratatui::crossterm::terminal::size().ok()).flatten();
         let (width, height) = found.unwrap_or((80, 30));
@@ -89,7 +89,7 @@ pub fn chart(chart: &Chart, size: Size, color: bool) -> Option<String> {
             );
         }
     }
-    // Letters, for those who do not see colours; of several lines alone.
+    // Letters, for readers who do not see the colours; only with several lines.
     let letters: Vec<Vec<(f64, f64)>> = match lines.len() {
         0 | 1 => Vec::new(),
         count => lines.iter().enumerate().map(|(index, parts)| lettered(parts, index, count)).collect(),
@@ -135,7 +135,7 @@ fn letter(index: usize) -> char {
     char::from(b'A' + (index % 26) as u8)
 }
 
-/// The points of a line that bear its letter: apart from those of the others.
+/// The points of a line that show its letter, apart from the letters of the other lines.
 fn lettered(parts: &[Vec<(f64, f64)>], index: usize, of: usize) -> Vec<(f64, f64)> {
     let points: Vec<_> = parts.iter().flatten().copied().collect();
     let turns = LETTERS_ON_A_LINE * of;
@@ -143,7 +143,7 @@ fn lettered(parts: &[Vec<(f64, f64)>], index: usize, of: usize) -> Vec<(f64, f64
     (0..LETTERS_ON_A_LINE).filter_map(|turn| points.get(at(turn)).copied()).collect()
 }
 
-/// A map as lines of text: a line a day, two columns an hour.
+/// A map as lines of text: one line per day, two columns per hour.
 pub fn heat_map(map: &HeatMap, color: bool) -> Option<String> {
     let (low, high) = map.bounds()?;
     let share = |value: f64| if high > low { (value - low) / (high - low) } else { 0.5 };
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_axes_units_and_marks_and_no_colour_unasked() {
+    fn a_line_has_axes_units_and_marks_and_colour_only_on_request() {
         let size = Size { width: 80, height: 16 };
         let text = chart(&wave(), size, false).unwrap();
         assert!(text.starts_with("temperature (°C)\n"), "{text}");
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn several_lines_are_told_apart_by_letters() {
+    fn several_lines_are_labelled_by_letters() {
         let mut chart = wave();
         let shifted = chart.series[0].points.iter().map(|point| Point { value: point.value + 5.0, ..*point });
         chart.series.push(Series { name: "other".into(), points: shifted.collect() });
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_has_a_line_a_day_and_a_legend() {
+    fn a_map_has_a_line_per_day_and_a_legend() {
         let hours =
             (0..48).filter(|hour| *hour != 30).map(|hour| Point { at: hour * 3_600_000, value: hour as f64 });
         let map = HeatMap::of("rpm".into(), hours);

@@ -12,13 +12,13 @@ use serde_json::Value;
 use crate::support::{CASSANDRA, Lab, NOBODY, eventually, message};
 
 crate::trials!(
-    answers_are_those_of_the_commands,
+    answers_equal_those_of_the_commands,
     every_documented_path_answers_as_it_is_described,
-    a_forecast_is_that_of_the_command,
-    a_bad_question_is_a_problem_with_its_remedy,
-    a_name_that_was_made_to_point_here_is_sent_away,
-    a_listener_is_told_of_a_new_reading_and_a_signal_ends_it_all,
-    a_cassandra_that_is_away_is_said_and_found_when_it_is_back,
+    a_forecast_equals_that_of_the_command,
+    a_bad_request_is_a_problem_with_its_remedy,
+    a_name_that_was_made_to_resolve_here_is_refused,
+    a_listener_receives_a_new_reading_and_a_signal_ends_it,
+    an_unreachable_cassandra_is_reported_and_found_when_it_is_back,
 );
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -108,7 +108,7 @@ fn a_thermostat(lab: &Lab) -> anyhow::Result<String> {
     Ok(newest.first().context("a thermostat")?["iot_sensor_id"].as_str().context("an id")?.to_owned())
 }
 
-fn answers_are_those_of_the_commands() -> anyhow::Result<()> {
+fn answers_equal_those_of_the_commands() -> anyhow::Result<()> {
     let lab = fleet("dash_answers")?;
     let dashboard = Dashboard::start(&lab)?;
     let sensor = a_thermostat(&lab)?;
@@ -245,7 +245,7 @@ fn old_sensor(lab: &Lab) -> anyhow::Result<String> {
     Ok(uuid::Uuid::from_u128(sensor).to_string())
 }
 
-fn a_forecast_is_that_of_the_command() -> anyhow::Result<()> {
+fn a_forecast_equals_that_of_the_command() -> anyhow::Result<()> {
     let lab = fleet("dash_forecast")?;
     let sensor = old_sensor(&lab)?;
     let dashboard = Dashboard::start(&lab)?;
@@ -409,7 +409,7 @@ fn every_documented_path_answers_as_it_is_described() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn a_bad_question_is_a_problem_with_its_remedy() -> anyhow::Result<()> {
+fn a_bad_request_is_a_problem_with_its_remedy() -> anyhow::Result<()> {
     let lab = fleet("dash_bad")?;
     let dashboard = Dashboard::start(&lab)?;
     let openapi = dashboard.json("/api/openapi.json")?;
@@ -447,7 +447,7 @@ fn a_bad_question_is_a_problem_with_its_remedy() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn a_name_that_was_made_to_point_here_is_sent_away() -> anyhow::Result<()> {
+fn a_name_that_was_made_to_resolve_here_is_refused() -> anyhow::Result<()> {
     let lab = Lab::new("dash_host")?;
     let dashboard = Dashboard::start(&lab)?;
     for headers in ["Host: evil.example\r\n", "Host: evil.example\r\nHost: localhost\r\n", ""] {
@@ -472,7 +472,7 @@ fn a_name_that_was_made_to_point_here_is_sent_away() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn a_listener_is_told_of_a_new_reading_and_a_signal_ends_it_all() -> anyhow::Result<()> {
+fn a_listener_receives_a_new_reading_and_a_signal_ends_it() -> anyhow::Result<()> {
     let lab = Lab::new("dash_events")?;
     let mut dashboard = Dashboard::start(&lab)?;
     let stream = dashboard.open("/api/events", &format!("Host: {}\r\n", dashboard.address))?;
@@ -516,7 +516,7 @@ fn forward(listener: TcpListener) {
     });
 }
 
-fn a_cassandra_that_is_away_is_said_and_found_when_it_is_back() -> anyhow::Result<()> {
+fn an_unreachable_cassandra_is_reported_and_found_when_it_is_back() -> anyhow::Result<()> {
     let mut lab = Lab::new("dash_away")?;
     lab.send([message("plant-1", 5, chrono::Utc::now().timestamp_millis(), r#","temperature":21"#)])?;
     lab.ingest()?;
