@@ -3,6 +3,8 @@
 
 pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
+/// The command stopped on purpose and would stop again: an operator has to decide something first.
+pub const EXIT_OPERATOR: u8 = 3;
 pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// A request that can never work: an unknown metric, an inverted range, a bad setting. The message names the mistake

@@ -17,7 +17,7 @@ pub struct AlertProducer(Sender);
 
 impl AlertProducer {
     pub fn new(config: &KafkaConfig) -> Result<Self, Error> {
-        Ok(Self(Sender::new(config, config.alerts_topic(), "alerts")?))
+        Ok(Self(Sender::new(config, config.alerts_topic(), "alerts", None)?))
     }
 
     /// Queues the alert before it returns, so alerts are sent in the order of the calls. The future resolves when all
@@ -34,7 +34,7 @@ impl AlertProducer {
         .fold(OwnedHeaders::new(), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value) })
         });
-        self.0.send(Some(alert.iot_sensor_id.to_string().as_bytes()), &payload, headers)
+        self.0.send(Some(alert.iot_sensor_id.to_string().as_bytes()), Some(&payload), headers)
     }
 }
 

@@ -184,6 +184,10 @@ impl Collector {
             let is_dead = dead.contains(position);
             collector.topic.not_committed += u64::from(!is_committed);
             collector.topic.dead_lettered += u64::from(is_dead);
+            if message.payload_or_null().is_none() {
+                collector.topic.tombstones += 1;
+                return Ok(());
+            }
             let Ok(decoded) = decode::decode(message.payload(), &limits, collector.now) else {
                 collector.topic.undecodable += 1;
                 if is_committed && !is_dead {

@@ -33,6 +33,11 @@ pub struct TopicSide {
     pub dead_lettered: u64,
     /// All messages in the dead-letter topic.
     pub dead_letters: u64,
+    /// Messages without a payload, which `ingest` skips.
+    pub tombstones: u64,
+    /// Messages that Kafka deleted before the group had read them: those that `ingest` noted, and those deleted since
+    /// its last commit.
+    pub deleted_unread: u64,
     /// Whether retention has deleted messages from the start of the topic.
     pub is_cut: bool,
 }
@@ -89,7 +94,8 @@ impl Report {
             let (readings, sensors, ranges) = (tally.readings, tally.sensors, tally.ranges);
             troubles.insert(kind, Trouble { readings, sensors, ranges });
         }
-        let is_sound = Kind::ALL.into_iter().all(|kind| kind.is_harmless() || findings.count(kind) == 0);
+        let is_sound = Kind::ALL.into_iter().all(|kind| kind.is_harmless() || findings.count(kind) == 0)
+            && topic.deleted_unread == 0;
         let examples = findings.into_examples().iter().map(|range| Example::of(range, names)).collect();
         Self { is_sound, ledger, topic, rows, compared, troubles, examples, seconds: 0.0 }
     }

@@ -34,6 +34,7 @@ pub async fn audit(
     let topic = config.kafka.topic.clone();
     let partitions = topics::partitions(&config.kafka, &topic).await?;
     let committed = kafka::consumer_groups::committed(&config.kafka, &topic, partitions).await?;
+    let lost = kafka::consumer_groups::lost_messages(&config.kafka, &topic, partitions).await?;
     let mut collector = Collector {
         sorter: Sorter::new(&options.work_dir),
         findings: Findings::new(options.examples),
@@ -54,6 +55,10 @@ pub async fn audit(
         .zip(topics::watermarks(&config.kafka, &topic).await?)
         .map(|(partition, (from, to))| Span { partition, from, to })
         .collect();
+    let noted: u64 = lost.iter().map(|lost| lost.note.messages).sum();
+    let since = spans.iter().zip(&committed).filter_map(|(span, committed)| Some(span.from - (*committed)?));
+    let since: i64 = since.filter(|deleted| *deleted > 0).sum();
+    collector.topic.deleted_unread = noted + since.unsigned_abs();
     let letters = match topics::watermarks(&config.kafka, &config.kafka.dead_letter_topic()).await {
         Ok(watermarks) => watermarks,
         Err(kafka::Error::MissingTopic { .. }) => Vec::new(),

@@ -130,8 +130,11 @@ fn name(phase: Phase) -> &'static str {
 /// "12 readings missing, 3 different"; `None` when all is sound.
 fn verdict(report: &Report) -> Option<String> {
     let troubles = Kind::ALL.into_iter().filter(|kind| !kind.is_harmless() && report.count(*kind) > 0);
-    let troubles: Vec<_> =
+    let mut troubles: Vec<_> =
         troubles.map(|kind| format!("{} {}", HumanCount(report.count(kind)), kind.name())).collect();
+    if report.topic.deleted_unread > 0 {
+        troubles.push(format!("{} deleted before they were read", HumanCount(report.topic.deleted_unread)));
+    }
     (!report.is_sound).then(|| troubles.join(", "))
 }
 
@@ -170,6 +173,8 @@ fn summary(report: &Report) -> Vec<(&'static str, String)> {
         ("  not committed yet", count(topic.not_committed)),
         ("  cannot be decoded", count(topic.undecodable)),
         ("  in the dead-letter topic", count(topic.dead_lettered)),
+        ("  tombstones", count(topic.tombstones)),
+        ("deleted before they were read", count(topic.deleted_unread)),
         ("  sent again", count(compared.repeated_messages)),
         ("readings in them", count(compared.readings)),
         ("  stored, with their values", count(compared.stored)),

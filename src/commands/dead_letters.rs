@@ -194,7 +194,7 @@ fn list(letters: &LetterBox, filter: Filter, format: Format, context: &Context) 
             Cell::Count(u64::try_from(letter.source.partition).unwrap_or(0)),
             Cell::Count(u64::try_from(letter.source.offset).unwrap_or(0)),
             Cell::Moment(letter.timestamp),
-            Cell::Count(letter.payload.len() as u64),
+            Cell::Count(letter.bytes().len() as u64),
             Cell::Boolean(standing.is_replayed),
         ])
     })?;
@@ -222,21 +222,31 @@ fn show(letters: &LetterBox, id: Position, format: Format, context: &Context) ->
     if format != Format::Table {
         return context.output.json(&document(&letter, standing));
     }
-    let payload = match serde_json::from_slice::<Value>(&letter.payload) {
+    let payload = match serde_json::from_slice::<Value>(letter.bytes()) {
         Ok(value) => serde_json::to_string_pretty(&value)?,
-        Err(_) => printable(&String::from_utf8_lossy(&letter.payload)),
+        Err(_) => printable(&String::from_utf8_lossy(letter.bytes())),
     };
-    let key = letter.key.as_deref().map(String::from_utf8_lossy);
-    let rows = [
+    let text = |bytes: &Option<Vec<u8>>| match bytes {
+        Some(bytes) => printable(&String::from_utf8_lossy(bytes)),
+        None => "null".to_owned(),
+    };
+    let mut rows = vec![
         ("id", letter.id.to_string()),
         ("reason", printable(&letter.reason)),
         ("error", printable(&letter.error)),
         ("topic", printable(&letter.topic)),
         ("partition:offset", letter.source.to_string()),
-        ("key", key.map_or_else(String::new, |key| printable(&key))),
-        ("bytes", letter.payload.len().to_string()),
+        ("key", text(&letter.key)),
+        ("bytes", letter.bytes().len().to_string()),
         ("replayed", standing.is_replayed.to_string()),
     ];
+    rows.extend(letter.missing.iter().map(|missing| ("not whole", missing.to_string())));
+    rows.extend(
+        letter
+            .headers
+            .iter()
+            .map(|header| ("header", format!("{} = {}", printable(&header.name), text(&header.value)))),
+    );
     context.output.print(format!("{}\n\n{payload}", table::report(rows)))
 }
 
@@ -252,12 +262,14 @@ fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context
     let limits = decode_limits(&config.ingest);
     let now = Utc::now().timestamp_millis();
     let mut replayer = if choice.yes { Some(Replayer::new(&config.kafka)?) } else { None };
-    let (mut sent, mut refused, mut before) = (0u64, 0u64, 0u64);
+    let (mut sent, mut refused, mut before, mut partial) = (0u64, 0u64, 0u64, 0u64);
     let line = output.live_line();
     let done = each(letters, filter, shutdown, |letter, standing| {
         if standing.is_replayed && !choice.again {
             before += 1;
-        } else if !choice.all && decode::decode(&letter.payload, &limits, now).is_err() {
+        } else if letter.missing.is_some() {
+            partial += 1;
+        } else if !choice.all && decode::decode(letter.bytes(), &limits, now).is_err() {
             refused += 1;
         } else {
             if let Some(replayer) = &mut replayer {
@@ -280,6 +292,7 @@ fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context
             (verb, HumanCount(sent).to_string()),
             ("would be refused again", HumanCount(refused).to_string()),
             ("replayed before", HumanCount(before).to_string()),
+            ("not whole, cannot be replayed", HumanCount(partial).to_string()),
         ])
         .to_string(),
     )
@@ -316,17 +329,36 @@ fn document(letter: &StoredLetter, standing: Standing) -> Value {
         "timestamp": letter.timestamp,
         "replayed": standing.is_replayed,
     });
-    for (name, bytes) in [("key", letter.key.as_deref()), ("payload", Some(&letter.payload[..]))] {
-        let Some(bytes) = bytes else { continue };
-        match std::str::from_utf8(bytes) {
-            Ok(text) => document[name] = text.into(),
-            Err(_) => {
-                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                document[format!("{name}_hex")] = hex.into();
-            }
+    for (name, bytes) in [("key", letter.key.as_deref()), ("payload", letter.payload.as_deref())] {
+        let Some(bytes) = bytes else {
+            document[name] = Value::Null;
+            continue;
+        };
+        set_bytes(&mut document, name, bytes);
+    }
+    if let Some(missing) = &letter.missing {
+        document["missing"] = missing.to_string().into();
+    }
+    let headers = letter.headers.iter().map(|header| {
+        let mut document = json!({ "name": header.name, "value": null });
+        if let Some(value) = &header.value {
+            set_bytes(&mut document, "value", value);
+        }
+        document
+    });
+    document["headers"] = headers.collect();
+    document
+}
+
+/// As text, or as `NAME_hex` if it is not UTF-8.
+fn set_bytes(document: &mut Value, name: &str, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => document[name] = text.into(),
+        Err(_) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            document[format!("{name}_hex")] = hex.into();
         }
     }
-    document
 }
 
 /// Without what could move a terminal's cursor: the bytes come from whoever may send.

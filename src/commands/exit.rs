@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use crate::error::{EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Interrupted, OutputClosed, UsageError};
-use crate::{cassandra, kafka};
+use crate::error::{
+    EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OPERATOR, EXIT_USAGE, Interrupted, OutputClosed, UsageError,
+};
+use crate::{cassandra, ingestion, kafka};
 
 /// The exit code for a command's result, after its one-line message has gone to stderr.
 pub fn code(result: &anyhow::Result<()>) -> ExitCode {
@@ -12,6 +14,7 @@ pub fn code(result: &anyhow::Result<()>) -> ExitCode {
         Err(error) if error.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) if error.is::<UsageError>() || is_bad_setting(error) => ExitCode::from(EXIT_USAGE),
         Err(error) if error.is::<Interrupted>() => ExitCode::from(EXIT_INTERRUPTED),
+        Err(error) if needs_operator(error) => ExitCode::from(EXIT_OPERATOR),
         Err(_) => ExitCode::from(EXIT_FAILED),
     }
 }
@@ -20,6 +23,11 @@ pub fn code(result: &anyhow::Result<()>) -> ExitCode {
 fn is_bad_setting(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(cassandra::Error::Setting(_)))
         || matches!(error.downcast_ref(), Some(kafka::Error::File(_) | kafka::Error::Setting { .. }))
+}
+
+/// A run that stopped on purpose: the next one would stop at the same messages.
+fn needs_operator(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(ingestion::Failure::needs_decision)
 }
 
 #[cfg(test)]

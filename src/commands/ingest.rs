@@ -1,5 +1,6 @@
 //! `iotctl ingest`: Kafka -> Cassandra, with a live line while it runs and a report when it ends.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,6 +31,15 @@ use crate::output::{Format, Output, table};
   iotctl ingest --metrics-addr 9464                on 127.0.0.1, with /metrics, /healthz and /readyz
   iotctl ingest --group backfill --until-end       from the beginning, as another group
   iotctl ingest --detect rules.toml                and judge each reading; see `iotctl alerts`
+
+Exit status:
+  0    stopped as requested, everything taken is stored and committed
+  1    failed; the next run continues from the committed offsets
+  2    a setting or an argument is wrong
+  3    stopped at messages that an operator has to decide about: too many of them cannot be stored
+       (ingest.max_dead_letter_percent), or some were deleted before they were read
+       (ingest.on_lost_messages = \"stop\"); a restart would stop there again
+  130  interrupted before --until-end was reached
 
 A file of rules has, for each of them, a name, a metric and one condition:
 
@@ -78,6 +88,12 @@ pub struct Report {
     pub messages: u64,
     pub rows: u64,
     pub dead_letters: u64,
+    /// Of the dead letters.
+    pub dead_letter_reasons: BTreeMap<String, u64>,
+    /// Messages without a payload, which are skipped.
+    pub tombstones: u64,
+    /// Messages that Kafka deleted before they were read.
+    pub messages_lost: u64,
     pub alerts: u64,
     pub ignored_fields: u64,
     pub retries: u64,
@@ -151,6 +167,9 @@ pub async fn ingest(
         messages: metrics.messages.get(),
         rows,
         dead_letters: metrics.dead_letter_count(),
+        dead_letter_reasons: metrics.dead_letter_reasons(),
+        tombstones: metrics.tombstones.get(),
+        messages_lost: metrics.messages_lost.get(),
         alerts: metrics.alert_count(),
         ignored_fields: metrics.ignored_fields.get(),
         retries: metrics.retries.get(),
@@ -213,7 +232,7 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
         Format::Json => output.json(report),
         Format::Ndjson => output.print(serde_json::to_string(report)?),
         Format::Csv => output.print(format!(
-            "messages,rows,dead_letters,alerts,ignored_fields,retries,seconds,rows_per_second,complete\n{},{},{},{},{},{},{:.3},{:.1},{}",
+            "messages,rows,dead_letters,alerts,ignored_fields,retries,seconds,rows_per_second,complete,tombstones,messages_lost\n{},{},{},{},{},{},{:.3},{:.1},{},{},{}",
             report.messages,
             report.rows,
             report.dead_letters,
@@ -222,21 +241,39 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
             report.retries,
             report.seconds,
             report.rows_per_second,
-            report.complete
+            report.complete,
+            report.tombstones,
+            report.messages_lost
         )),
         Format::Table => {
             let count = |count: u64| indicatif::HumanCount(count).to_string();
-            let rows = [
+            let mut rows = vec![
                 ("messages taken", count(report.messages)),
                 ("rows stored", count(report.rows)),
                 ("dead letters", count(report.dead_letters)),
+            ];
+            rows.extend(reasons(report).map(|(reason, number)| ("  of them", format!("{} {reason}", count(number)))));
+            if report.messages_lost > 0 {
+                rows.push(("deleted by Kafka before they were read", count(report.messages_lost)));
+            }
+            rows.extend([
+                ("tombstones skipped", count(report.tombstones)),
                 ("alerts", count(report.alerts)),
                 ("fields ignored", count(report.ignored_fields)),
-                ("writes tried again", count(report.retries)),
+                ("writes retried", count(report.retries)),
                 ("elapsed", format!("{:.1} s", report.seconds)),
                 ("rows per second", count(report.rows_per_second as u64)),
-            ];
+            ]);
             output.print(table::report(rows).to_string())
         }
     }
+}
+
+/// The commonest reasons of dead letters, the commonest first.
+fn reasons(report: &Report) -> impl Iterator<Item = (&str, u64)> {
+    const MOST: usize = 5;
+    let mut reasons: Vec<_> =
+        report.dead_letter_reasons.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    reasons.into_iter().take(MOST)
 }

@@ -41,7 +41,9 @@ pub use kafka::{KafkaConfig, SaslMechanism, SecurityProtocol};
 pub(crate) use load::from_text;
 pub use load::{Loaded, Sources};
 pub use origin::Origin;
-pub use pipeline::{ForecastConfig, IngestConfig, RetentionConfig, RollupConfig, SchemaConfig};
+pub use pipeline::{
+    ForecastConfig, IngestConfig, OnLostMessages, RetentionConfig, RollupConfig, SchemaConfig,
+};
 pub use reference::reference;
 pub use secret::Secret;
 pub use servers::{ClusterConfig, DockerConfig, LocalConfig, RuntimeKind};

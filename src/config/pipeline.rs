@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration;
 use super::section::{
-    Key, REPLICAS, Section, days, hours, millis, minutes, seconds, section, size, time, whole,
+    Key, REPLICAS, Section, choice, days, hours, millis, minutes, seconds, section, size, time, whole,
 };
 use super::value::Kind;
 
@@ -54,6 +54,16 @@ section! {
         max_message_bytes: ByteSize = ByteSize::mib(1), size(ByteSize::kib(1), ByteSize::mib(100));
         /// Stop if more than this share of 1,000 messages cannot be stored. 100 never stops.
         max_dead_letter_percent: u8 = 80, whole(1, 100);
+        /// What to do about messages that Kafka deleted before they were read: report them and continue, or stop and
+        /// commit nothing beyond them.
+        on_lost_messages: OnLostMessages = OnLostMessages::Continue;
+    }
+}
+
+choice! {
+    OnLostMessages {
+        Continue = "continue",
+        Stop = "stop",
     }
 }
 

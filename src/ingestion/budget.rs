@@ -32,6 +32,11 @@ impl Budget {
         self.bytes += bytes;
     }
 
+    /// Bytes that were added are given up.
+    pub fn remove_bytes(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
     /// A write begins whose bytes were added before, or do not count.
     pub fn begin_write(&mut self) {
         if self.writes == 0 {

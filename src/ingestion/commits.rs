@@ -12,6 +12,8 @@ pub(super) struct Commits {
     pub tracker: Tracker,
     interval: Duration,
     last: Instant,
+    /// No commit begins before this: the last attempt to begin one failed.
+    not_before: Option<Instant>,
     under_way: Option<UnderWay>,
 }
 
@@ -25,17 +27,31 @@ struct UnderWay {
 
 impl Commits {
     pub fn new(interval: Duration) -> Self {
-        Self { tracker: Tracker::default(), interval, last: Instant::now(), under_way: None }
+        Self {
+            tracker: Tracker::default(),
+            interval,
+            last: Instant::now(),
+            not_before: None,
+            under_way: None,
+        }
     }
 
     /// Whether the next commit should begin; `is_urgent` where it should not wait for the interval.
     pub fn is_due(&self, is_urgent: bool) -> bool {
-        self.under_way.is_none() && (is_urgent || self.last.elapsed() >= self.interval)
+        self.under_way.is_none()
+            && (is_urgent || self.last.elapsed() >= self.interval)
+            && self.not_before.is_none_or(|earliest| Instant::now() >= earliest)
+    }
+
+    /// The next commit begins an interval from now at the earliest.
+    pub fn postpone(&mut self) {
+        self.not_before = Some(Instant::now() + self.interval);
     }
 
     /// The first step. The offsets of a commit that is under way are part of the new one.
     pub fn begin(&mut self) {
         self.last = Instant::now();
+        self.not_before = None;
         self.under_way = Some(UnderWay { offsets: self.tracker.committable(), is_recorded: false });
     }
 
@@ -75,8 +91,10 @@ mod tests {
 
     #[test]
     fn a_commit_is_due_after_the_interval_or_when_it_is_urgent() {
-        let commits = Commits::new(Duration::from_secs(3600));
+        let mut commits = Commits::new(Duration::from_secs(3600));
         assert!(!commits.is_due(false));
         assert!(commits.is_due(true));
+        commits.postpone();
+        assert!(!commits.is_due(true));
     }
 }

@@ -17,4 +17,19 @@ pub enum Failure {
     /// Too many of the messages cannot be stored.
     #[error(transparent)]
     TooManyRejected(#[from] Tripped),
+    /// Messages were deleted before they were read, and `ingest.on_lost_messages` is "stop".
+    #[error(
+        "{messages} messages of the topic {topic:?} were deleted before they were read: partition {partition}, offsets \
+         {from} to {}; nothing beyond them is committed (send them again if their source has them, then continue with \
+         ingest.on_lost_messages = \"continue\")",
+        to - 1
+    )]
+    LostMessages { topic: String, partition: i32, from: i64, to: i64, messages: u64 },
+}
+
+impl Failure {
+    /// Whether the next run would stop at the same messages, until an operator decides what to do about them.
+    pub fn needs_decision(&self) -> bool {
+        matches!(self, Self::TooManyRejected(_) | Self::LostMessages { .. })
+    }
 }

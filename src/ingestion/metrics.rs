@@ -1,5 +1,7 @@
 //! What `ingest` counts.
 
+use std::collections::BTreeMap;
+
 use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -22,6 +24,9 @@ pub struct IngestMetrics {
     pub commits: IntCounter,
     pub commit_failures: IntCounter,
     pub dead_letters: IntCounterVec,
+    pub tombstones: IntCounter,
+    /// Messages that Kafka deleted before they were read.
+    pub messages_lost: IntCounter,
     pub ignored_fields: IntCounter,
     /// Alerts of live detection, and what it could not judge.
     pub alerts: IntCounterVec,
@@ -69,6 +74,11 @@ impl IngestMetrics {
             dead_letters: IntCounterVec::new(
                 Opts::new("iotctl_ingest_dead_letters_total", "Messages sent to the dead-letter topic"),
                 &["reason"],
+            )?,
+            tombstones: counter("iotctl_ingest_tombstones_total", "Messages without a payload, skipped")?,
+            messages_lost: counter(
+                "iotctl_ingest_messages_lost_total",
+                "Messages that Kafka deleted before they were read",
             )?,
             ignored_fields: counter(
                 "iotctl_ingest_ignored_fields_total",
@@ -124,7 +134,7 @@ impl IngestMetrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let collectors: [Box<dyn Collector>; 25] = [
+        let collectors: [Box<dyn Collector>; 27] = [
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
             Box::new(self.rows.clone()),
@@ -137,6 +147,8 @@ impl IngestMetrics {
             Box::new(self.commits.clone()),
             Box::new(self.commit_failures.clone()),
             Box::new(self.dead_letters.clone()),
+            Box::new(self.tombstones.clone()),
+            Box::new(self.messages_lost.clone()),
             Box::new(self.ignored_fields.clone()),
             Box::new(self.alerts.clone()),
             Box::new(self.late_values.clone()),
@@ -182,6 +194,16 @@ impl IngestMetrics {
     /// All dead letters, whatever the reason.
     pub fn dead_letter_count(&self) -> u64 {
         total(&self.dead_letters)
+    }
+
+    /// Dead letters by reason.
+    pub fn dead_letter_reasons(&self) -> BTreeMap<String, u64> {
+        let families = self.dead_letters.collect();
+        let counted = families.iter().flat_map(|family| family.get_metric()).map(|metric| {
+            let reason = metric.get_label().first().map(|label| label.value().to_owned());
+            (reason.unwrap_or_default(), metric.get_counter().get_value() as u64)
+        });
+        counted.collect()
     }
 
     /// All alerts, whatever the rule.

@@ -3,7 +3,8 @@
 //! # Delivery contract
 //! At least once, each reading stored once: a message's offset is committed only after its row is stored at the
 //! write consistency, or the message sits in the dead-letter topic; rows are idempotent upserts, so a message that
-//! comes again changes nothing. Nothing is dropped when Cassandra is slow: fetching waits.
+//! comes again changes nothing. Nothing is dropped when Cassandra is slow: fetching waits. What Kafka deletes before it
+//! was read is reported, and noted beside the committed offsets (`losses`).
 //!
 //! With rules to detect by, it is committed only after the alerts about it are acknowledged too.
 //!
@@ -28,7 +29,7 @@ use crate::alerting::{Detector, Rules};
 use crate::cassandra::Session;
 use crate::config::Config;
 use crate::kafka::dead_letters::DeadLetterProducer;
-use crate::kafka::topics;
+use crate::kafka::{consumer_groups, ends, retention, topics};
 use crate::metrics::Health;
 use crate::retry::{RetryPolicy, Tolerance};
 use crate::rollups::background;
@@ -43,6 +44,7 @@ mod commits;
 pub mod direct;
 mod dirty_marker;
 mod failure;
+mod losses;
 mod metrics;
 mod pipeline;
 mod poll_loop;
@@ -90,12 +92,22 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> anyhow::Result<Ending> {
     let statements = WriteStatements::prepare(&session, &config.retention).await?;
-    topics::describe(&config.kafka, &config.kafka.dead_letter_topic()).await?;
+    let dead_letter_topic = config.kafka.dead_letter_topic();
+    topics::describe(&config.kafka, &dead_letter_topic).await?;
     if options.rules.is_some() {
         topics::describe(&config.kafka, &config.kafka.alerts_topic()).await?;
     }
-    let watermarks = topics::watermarks(&config.kafka, &config.kafka.topic).await?;
-    let until_end = options.until_end.then(|| UntilEnd::new(&watermarks));
+    let (kafka, topic) = (&config.kafka, &config.kafka.topic);
+    let watermarks = topics::watermarks(kafka, topic).await?;
+    let until_end = match options.until_end {
+        true => {
+            let partitions = i32::try_from(watermarks.len()).unwrap_or(i32::MAX);
+            let committed = consumer_groups::committed(kafka, topic, partitions).await?;
+            let ends = ends::reachable_ends(kafka, topic).await?;
+            Some(UntilEnd::new(&watermarks, &ends, &committed))
+        }
+        false => None,
+    };
 
     let stop_rollups = Shutdown::new();
     let rollups = config
@@ -108,11 +120,14 @@ pub async fn run(
         }
         None => None,
     };
+    // A user who may not read the topic's settings learns from the brokers what is too large.
+    let limit = retention::retention(&config.kafka, &dead_letter_topic).await;
+    let limit = limit.ok().and_then(|kept| kept.max_message_bytes);
     let (completions, completed) = mpsc::channel();
     let policy = || RetryPolicy::WRITES.tolerating(Tolerance::default());
     let writer = Writer {
         storage: Storage { session, statements, policy: policy(), retries: metrics.retries.clone() },
-        dead_letters: DeadLetterProducer::new(&config.kafka)?,
+        dead_letters: DeadLetterProducer::new(&config.kafka, limit)?,
         runtime: tokio::runtime::Handle::current(),
         completions,
         metrics: metrics.clone(),

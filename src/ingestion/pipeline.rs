@@ -5,19 +5,19 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::batcher::{Batcher, FullBatch};
-use super::breaker::{Breaker, Tripped};
+use super::breaker::{Breaker, Held, Tripped};
 use super::budget::Budget;
 use super::commits::Commits;
 use super::failure::Failure;
+use super::losses::{Losses, Lost};
 use super::tracker::{Ticket, Tracker};
 use super::writer::{Completion, Writer};
 use crate::alerting::topic::AlertProducer;
 use crate::alerting::{Alert, Detector};
-use crate::config::Config;
+use crate::config::{Config, OnLostMessages};
 use crate::ingestion::IngestMetrics;
-use crate::kafka::consumer::{Commit, Message};
+use crate::kafka::consumer::{GroupOffsets, Message};
 use crate::kafka::dead_letters::DeadLetter;
-use crate::kafka::producer::Position;
 use crate::reading::decode::{self, DecodeLimits};
 use crate::reading::{Reading, Rejection};
 
@@ -26,7 +26,12 @@ pub(super) struct Pipeline {
     batcher: Batcher<Ticket>,
     budget: Budget,
     commits: Commits,
+    losses: Losses,
+    topic: String,
+    on_lost_messages: OnLostMessages,
     breaker: Breaker,
+    /// Too many messages were rejected: nothing more is taken in.
+    tripped: Option<Tripped>,
     /// If there are rules to detect by.
     detection: Option<Detection>,
     writer: Writer,
@@ -59,7 +64,11 @@ impl Pipeline {
             batcher: Batcher::new(config, storage.statements.clone(), storage.session.write_consistency()),
             budget: Budget::new(ingest),
             commits: Commits::new(ingest.commit_interval),
+            losses: Losses::default(),
+            topic: config.kafka.topic.clone(),
+            on_lost_messages: ingest.on_lost_messages,
             breaker: Breaker::new(ingest.max_dead_letter_percent),
+            tripped: None,
             detection,
             metrics: writer.metrics.clone(),
             writer,
@@ -68,17 +77,24 @@ impl Pipeline {
         }
     }
 
-    /// Takes a message in. It is finished when its row is stored or it sits in the dead-letter topic.
+    /// Takes a message in. It is finished when its row is stored, it sits in the dead-letter topic, or it is a tombstone.
     pub fn accept(&mut self, message: &Message<'_>) {
-        let payload = message.payload();
+        if self.tripped.is_some() {
+            return;
+        }
         self.metrics.messages.inc();
-        self.metrics.bytes.inc_by(payload.len() as u64);
         let ticket = self.tracker().begin(message.partition(), message.offset(), message.timestamp());
+        let Some(payload) = message.payload_or_null() else {
+            self.metrics.tombstones.inc();
+            self.tracker().finish(ticket);
+            return;
+        };
+        self.metrics.bytes.inc_by(payload.len() as u64);
         let now = chrono::Utc::now().timestamp_millis();
         match decode::decode(payload, &self.limits, now) {
             Ok(decoded) => {
-                let tripped = self.breaker.accepted();
-                self.fail_if(tripped);
+                let counted = self.breaker.accepted();
+                self.release(counted);
                 self.metrics.ignored_fields.inc_by(decoded.ignored_fields.into());
                 self.detect(&decoded.reading, message.partition(), ticket);
                 let (bytes, full) = self.batcher.push(&decoded.reading, ticket);
@@ -87,12 +103,7 @@ impl Pipeline {
                     self.store(batch);
                 }
             }
-            Err(rejection) => {
-                let position = Position { partition: message.partition(), offset: message.offset() };
-                let tripped = self.breaker.rejected(position, &rejection);
-                self.fail_if(tripped);
-                self.send_dead_letter(message, ticket, &rejection);
-            }
+            Err(rejection) => self.reject(message, payload, ticket, &rejection),
         }
     }
 
@@ -108,21 +119,43 @@ impl Pipeline {
         });
     }
 
-    fn send_dead_letter(&mut self, message: &Message<'_>, ticket: Ticket, rejection: &Rejection) {
+    fn reject(&mut self, message: &Message<'_>, payload: &[u8], ticket: Ticket, rejection: &Rejection) {
         tracing::debug!(partition = message.partition(), offset = message.offset(), %rejection, "a dead letter");
         let letter = DeadLetter {
             key: message.key().map(<[u8]>::to_vec),
-            payload: message.payload().to_vec(),
+            payload: payload.to_vec(),
+            headers: message.headers(),
             reason: rejection.reason(),
             error: rejection.to_string(),
             partition: message.partition(),
             offset: message.offset(),
             timestamp: message.timestamp(),
         };
-        let bytes = letter.payload.len() + letter.key.as_ref().map_or(0, Vec::len) + letter.error.len();
-        self.budget.add_bytes(bytes);
-        self.budget.begin_write();
-        self.writer.send_dead_letter(letter, ticket, bytes);
+        self.budget.add_bytes(letter.bytes());
+        let counted = self.breaker.rejected(Held { letter, ticket }, Instant::now());
+        self.release(counted);
+    }
+
+    /// Sends the rejected messages that were held back, once they are judged.
+    fn release(&mut self, counted: Result<bool, Tripped>) {
+        match counted {
+            Ok(false) => {}
+            Ok(true) => self.send_dead_letters(),
+            Err(tripped) => {
+                // They stay unfinished, so no commit passes the first of them.
+                let held: usize = self.breaker.take_held().iter().map(|held| held.letter.bytes()).sum();
+                self.budget.remove_bytes(held);
+                self.tripped = Some(tripped);
+            }
+        }
+    }
+
+    fn send_dead_letters(&mut self) {
+        for Held { letter, ticket } in self.breaker.take_held() {
+            self.budget.begin_write();
+            let bytes = letter.bytes();
+            self.writer.send_dead_letter(letter, ticket, bytes);
+        }
     }
 
     fn store(&mut self, batch: FullBatch<Ticket>) {
@@ -130,10 +163,15 @@ impl Pipeline {
         self.writer.store(batch);
     }
 
-    fn fail_if(&mut self, tripped: Result<(), Tripped>) {
-        if let Err(tripped) = tripped {
-            self.failure.get_or_insert(tripped.into());
-        }
+    /// Why nothing more is taken in, if too many messages were rejected.
+    pub fn tripped(&self) -> Option<&Tripped> {
+        self.tripped.as_ref()
+    }
+
+    /// Partitions are ours from now on.
+    pub fn assign(&mut self, partitions: &[i32]) {
+        self.tracker().assign(partitions);
+        self.losses.assign(partitions);
     }
 
     /// How long writes have been waiting without one of them being stored; `None` if none is waiting.
@@ -145,6 +183,7 @@ impl Pipeline {
     pub fn forget(&mut self, partitions: impl IntoIterator<Item = i32>) {
         for partition in partitions {
             self.tracker().forget([partition]);
+            self.losses.forget(partition);
             if let Some(Detection { detector, .. }) = &mut self.detection {
                 detector.forget(partition);
             }
@@ -197,9 +236,13 @@ impl Pipeline {
         }
     }
 
-    /// Stores the batches that have waited long enough.
+    /// Stores the batches and sends the dead letters that have waited long enough.
     pub fn flush_due(&mut self) {
         let now = Instant::now();
+        // Nothing ends the window of a message while no further message can be taken in.
+        if self.breaker.is_due(now) || self.is_full() {
+            self.send_dead_letters();
+        }
         while let Some(batch) = self.batcher.take_due(now) {
             self.store(batch);
         }
@@ -212,12 +255,50 @@ impl Pipeline {
     }
 
     /// Begins a commit when one is due, and hands its offsets to Kafka once its catalog rows are stored.
-    pub fn advance_commit(&mut self, kafka: &dyn Commit) {
+    pub fn advance_commit(&mut self, kafka: &GroupOffsets<'_>) -> Result<(), Failure> {
         if let Some(offsets) = self.commits.take_recorded() {
             self.commit(&offsets, kafka, false);
         } else if self.commits.is_due(self.batcher.records_are_due()) {
-            self.begin_commit();
+            match self.check_losses(kafka)? {
+                true => self.begin_commit(),
+                false => self.commits.postpone(),
+            }
         }
+        Ok(())
+    }
+
+    /// Looks for messages that were deleted before they were read. Returns whether it is known; nothing is committed
+    /// otherwise.
+    fn check_losses(&mut self, kafka: &GroupOffsets<'_>) -> Result<bool, Failure> {
+        let lost = match self.losses.check(&mut self.commits.tracker, kafka) {
+            Ok(lost) => lost,
+            Err(error) => {
+                tracing::warn!(%error, "cannot check whether messages were deleted unread, retrying before the next commit");
+                return Ok(false);
+            }
+        };
+        for Lost { partition, range } in lost {
+            self.metrics.messages_lost.inc_by(range.len());
+            tracing::warn!(
+                topic = self.topic,
+                partition,
+                from = range.from,
+                to = range.to - 1,
+                messages = range.len(),
+                "messages were deleted before they were read (raise the topic's retention, and keep an ingest running)"
+            );
+            if self.on_lost_messages == OnLostMessages::Stop {
+                let failure = Failure::LostMessages {
+                    topic: self.topic.clone(),
+                    partition,
+                    from: range.from,
+                    to: range.to,
+                    messages: range.len(),
+                };
+                return Err(self.failure.insert(failure).clone());
+            }
+        }
+        Ok(true)
     }
 
     fn begin_commit(&mut self) {
@@ -240,8 +321,8 @@ impl Pipeline {
         }
     }
 
-    fn commit(&mut self, offsets: &[(i32, i64)], kafka: &dyn Commit, wait: bool) {
-        match kafka.commit(offsets, wait) {
+    fn commit(&mut self, offsets: &[(i32, i64)], kafka: &GroupOffsets<'_>, wait: bool) {
+        match kafka.commit(&self.losses.beside(offsets), wait) {
             Ok(()) => self.tracker().committed(offsets),
             // They are offered again with the next commit.
             Err(error) => tracing::warn!(%error, "cannot commit offsets, retrying with the next commit"),
@@ -250,10 +331,11 @@ impl Pipeline {
 
     /// Finishes and commits what can be within `timeout`; the rest is left to the next reader of the partitions.
     /// Returns whether everything was.
-    pub fn drain(&mut self, kafka: &dyn Commit, timeout: Duration) -> Result<bool, Failure> {
+    pub fn drain(&mut self, kafka: &GroupOffsets<'_>, timeout: Duration) -> Result<bool, Failure> {
         let deadline = Instant::now() + timeout;
         self.flush_all();
-        if !self.finish_writes(deadline)? {
+        self.send_dead_letters();
+        if !self.finish_writes(deadline)? || !self.check_losses(kafka)? {
             return Ok(false);
         }
         self.begin_commit();

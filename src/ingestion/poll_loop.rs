@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::failure::Failure;
 use super::pipeline::Pipeline;
 use super::{Ending, POLL_TIMEOUT};
 use crate::config::KafkaConfig;
 use crate::ingestion::IngestMetrics;
-use crate::kafka::consumer::{Change, Commit, Consumer, Event};
+use crate::kafka::consumer::{Change, Consumer, Event, GroupOffsets};
 use crate::metrics::Health;
 use crate::shutdown::Shutdown;
 
@@ -48,9 +49,10 @@ impl PollLoop {
         let consumer = self.subscribe()?;
         let ending = self.poll_until_end(&consumer);
         self.health.end();
+        let offsets = consumer.offsets();
         match ending? {
             Some(ending) => Ok(ending),
-            None => match self.pipeline().drain(&consumer, self.drain_timeout)? {
+            None => match self.pipeline().drain(&offsets, self.drain_timeout)? {
                 true => Ok(Ending::Stopped),
                 false => Ok(Ending::StoppedUndrained),
             },
@@ -60,12 +62,13 @@ impl PollLoop {
     fn subscribe(&self) -> anyhow::Result<Consumer> {
         let (pipeline, metrics, drain_timeout) =
             (self.pipeline.clone(), self.metrics.clone(), self.drain_timeout);
-        let on_change = move |change: Change, kafka: &dyn Commit| {
+        let on_change = move |change: Change, kafka: &GroupOffsets<'_>| {
             metrics.rebalances.inc();
             let mut pipeline = lock(&pipeline);
             match change {
                 Change::Assigned(partitions) => {
                     tracing::info!(?partitions, "assigned");
+                    pipeline.assign(&partitions);
                     metrics.assigned_partitions.add(partitions.len() as i64);
                 }
                 Change::Revoked(partitions) => {
@@ -89,6 +92,7 @@ impl PollLoop {
         while !self.shutdown.is_requested() {
             self.report_health(consumer);
             self.advance(consumer, Duration::ZERO)?;
+            self.stop_if_tripped(consumer)?;
             if self.pipeline().is_full() {
                 self.wait_for_room(consumer)?;
                 continue;
@@ -101,7 +105,8 @@ impl PollLoop {
             if self.until_end.is_some() && end_due <= Instant::now() {
                 end_due = Instant::now() + END_INTERVAL;
                 if self.has_reached_end(consumer)? {
-                    let is_drained = self.pipeline().drain(consumer, self.drain_timeout)?;
+                    let is_drained = self.pipeline().drain(&consumer.offsets(), self.drain_timeout)?;
+                    self.stop_if_tripped(consumer)?;
                     anyhow::ensure!(is_drained, "the last offsets could not be committed (run it again)");
                     return Ok(Some(Ending::ReachedEnd));
                 }
@@ -121,8 +126,17 @@ impl PollLoop {
             self.metrics.commit_failures.inc_by(results.failed);
             pipeline.tracker().commit_failed();
         }
-        pipeline.advance_commit(consumer);
+        pipeline.advance_commit(&consumer.offsets())?;
         Ok(())
+    }
+
+    /// Ends the run when too many messages were rejected. What was finished before the first of them is committed, so that
+    /// the next run does not repeat it.
+    fn stop_if_tripped(&self, consumer: &Consumer) -> anyhow::Result<()> {
+        let mut pipeline = self.pipeline();
+        let Some(tripped) = pipeline.tripped().cloned() else { return Ok(()) };
+        pipeline.drain(&consumer.offsets(), self.drain_timeout)?;
+        Err(Failure::from(tripped).into())
     }
 
     /// Takes in up to [`BURST`] messages, waiting for the first only. The pipeline is not locked while Kafka is polled:
@@ -143,6 +157,7 @@ impl PollLoop {
         match event {
             Event::Message(message) => self.pipeline().accept(&message),
             Event::EndOfPartition(partition) => {
+                self.pipeline().tracker().reached_end(partition);
                 if let Some(until_end) = &mut self.until_end {
                     until_end.delivered.insert(partition);
                 }
@@ -202,12 +217,18 @@ impl PollLoop {
         let now = chrono::Utc::now().timestamp_millis();
         let mut oldest: Option<f64> = None;
         let mut pipeline = self.pipeline();
-        for (partition, position, timestamp) in pipeline.tracker().positions() {
-            let Some(end) = ends.get(&partition) else { continue };
-            let behind = (end - position).max(0);
+        let tracker = pipeline.tracker();
+        for partition in tracker.partitions() {
+            let position = tracker.position(partition);
+            let behind = match (position, ends.get(&partition)) {
+                // What is left of a partition whose end was reached are transaction markers.
+                _ if tracker.is_at_end(partition) && tracker.has_finished(partition) => 0,
+                (Some((offset, _)), Some(end)) => (end - offset).max(0),
+                _ => continue,
+            };
             self.metrics.lag_messages.with_label_values(&[&partition.to_string()]).set(behind);
-            let seconds = match timestamp {
-                Some(timestamp) if behind > 0 => (now - timestamp) as f64 / 1000.0,
+            let seconds = match position {
+                Some((_, Some(timestamp))) if behind > 0 => (now - timestamp) as f64 / 1000.0,
                 _ => 0.0,
             };
             oldest = Some(oldest.unwrap_or(0.0).max(seconds));
@@ -237,8 +258,8 @@ impl PollLoop {
         }
         // Partitions of other members, not assigned yet, or with nothing left to read. The coordinator may be moving: the
         // question is repeated at the next interval.
-        let committed = match consumer.committed(&elsewhere) {
-            Ok(committed) => committed,
+        let committed: HashMap<i32, i64> = match consumer.offsets().committed(&elsewhere) {
+            Ok(committed) => committed.into_iter().map(|found| (found.partition, found.offset)).collect(),
             Err(error) => {
                 tracing::info!(%error, "cannot read the committed offsets of the consumer group, retrying");
                 return Ok(false);
@@ -272,10 +293,34 @@ pub(super) struct UntilEnd {
 }
 
 impl UntilEnd {
-    /// From the (first kept, end) offsets by partition; empty partitions are done.
-    pub fn new(watermarks: &[(i64, i64)]) -> Self {
-        let ends =
-            (0..).zip(watermarks).filter(|(_, (low, high))| low < high).map(|(id, (_, high))| (id, *high));
-        Self { ends: ends.collect(), delivered: HashSet::new() }
+    /// By partition number: (first kept, end) offsets, the offsets after the last messages, and what the group has committed.
+    /// Partitions without a message are done, unless messages were deleted before the group read them: that has to be noticed
+    /// and noted.
+    pub fn new(watermarks: &[(i64, i64)], last: &[i64], committed: &[Option<i64>]) -> Self {
+        let mut ends = HashMap::new();
+        for ((partition, (first, _)), (last, committed)) in
+            (0..).zip(watermarks).zip(last.iter().zip(committed))
+        {
+            if first < last || committed.is_some_and(|committed| committed < *first) {
+                ends.insert(partition, *last);
+            }
+        }
+        Self { ends, delivered: HashSet::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_with_an_end_waits_for_messages_and_for_those_that_were_deleted_unread() {
+        let until_end = UntilEnd::new(
+            // Messages; only markers; empty; all deleted and read; all deleted unread; all deleted, never committed.
+            &[(0, 9), (3, 5), (0, 0), (7, 7), (7, 7), (7, 7)],
+            &[8, 3, 0, 7, 7, 7],
+            &[None, Some(3), None, Some(7), Some(2), None],
+        );
+        assert_eq!(until_end.ends, HashMap::from([(0, 8), (4, 7)]));
     }
 }

@@ -28,6 +28,16 @@ struct Partition {
     committable: Option<i64>,
     committed: Option<i64>,
     last_finished_timestamp: Option<i64>,
+    /// The first offset that was begun.
+    first: Option<i64>,
+    /// The offset that comes next, unless there is none of that number.
+    next: Option<i64>,
+    /// Ranges `[from, to)` of offsets that did not come, and are not explained yet.
+    skipped: Vec<(i64, i64)>,
+    /// Whether everything that the partition held has come.
+    is_at_end: bool,
+    /// Whether it is not known yet that `next` was the end which was reached.
+    is_end_unchecked: bool,
 }
 
 #[derive(Debug)]
@@ -46,10 +56,76 @@ impl Tracker {
         let next_sequence = self.next_sequence;
         let tracked =
             self.partitions.entry(partition).or_insert_with(|| Partition::starting_at(next_sequence));
+        match tracked.next {
+            Some(next) if offset > next => tracked.skipped.push((next, offset)),
+            Some(_) => {}
+            None => tracked.first = Some(offset),
+        }
+        tracked.next = Some(offset + 1);
+        tracked.is_at_end = false;
         let sequence = tracked.first_sequence + tracked.window.len() as u64;
         tracked.window.push_back(Entry { offset, timestamp, pending: 1 });
         self.next_sequence = self.next_sequence.max(sequence + 1);
         Ticket { partition, sequence }
+    }
+
+    /// Partitions are ours from now on.
+    pub fn assign(&mut self, partitions: &[i32]) {
+        for &partition in partitions {
+            self.partitions.entry(partition).or_insert_with(|| Partition::starting_at(self.next_sequence));
+        }
+    }
+
+    /// What the consumer group had committed when the partition was assigned: the offset that should have come first.
+    pub fn expect(&mut self, partition: i32, offset: i64) {
+        let Some(tracked) = self.partitions.get_mut(&partition) else { return };
+        match tracked.first {
+            Some(first) if offset < first => tracked.skipped.push((offset, first)),
+            Some(_) => {}
+            None => tracked.next = Some(offset),
+        }
+    }
+
+    /// Everything that the partition held has come.
+    pub fn reached_end(&mut self, partition: i32) {
+        if let Some(tracked) = self.partitions.get_mut(&partition) {
+            tracked.is_at_end = true;
+            tracked.is_end_unchecked = true;
+        }
+    }
+
+    /// Whether nothing came of the partition since its end was reached.
+    pub fn is_at_end(&self, partition: i32) -> bool {
+        self.partitions.get(&partition).is_some_and(|tracked| tracked.is_at_end)
+    }
+
+    /// Partitions whose position may have moved by other than what came.
+    pub fn moved(&self) -> Vec<i32> {
+        let has_moved = |tracked: &Partition| !tracked.skipped.is_empty() || tracked.is_end_unchecked;
+        self.partitions
+            .iter()
+            .filter(|(_, tracked)| has_moved(tracked))
+            .map(|(&partition, _)| partition)
+            .collect()
+    }
+
+    /// Takes the ranges of offsets that did not come, given the first offset that Kafka keeps. A partition that is at its
+    /// end below that offset continues there.
+    pub fn take_skipped(&mut self, partition: i32, first_kept: i64) -> Vec<(i64, i64)> {
+        let Some(tracked) = self.partitions.get_mut(&partition) else { return Vec::new() };
+        tracked.is_end_unchecked = false;
+        let mut skipped = std::mem::take(&mut tracked.skipped);
+        if let Some(next) = tracked.next.filter(|next| tracked.is_at_end && *next < first_kept) {
+            skipped.push((next, first_kept));
+            tracked.next = Some(first_kept);
+            match tracked.window.is_empty() {
+                true => tracked.committable = Some(first_kept),
+                // It is finished once the messages before it are.
+                false => tracked.window.push_back(Entry { offset: first_kept - 1, timestamp: 0, pending: 0 }),
+            }
+            self.next_sequence = self.next_sequence.max(tracked.first_sequence + tracked.window.len() as u64);
+        }
+        skipped
     }
 
     /// The message waits for one more thing before it is finished.
@@ -115,6 +191,11 @@ impl Tracker {
         self.partitions.keys().copied()
     }
 
+    /// Whether every message of `partition` that was begun is finished.
+    pub fn has_finished(&self, partition: i32) -> bool {
+        self.partitions.get(&partition).is_none_or(|partition| partition.window.is_empty())
+    }
+
     /// Whether every message of `partition` that was begun is finished and committed.
     pub fn is_finished(&self, partition: i32) -> bool {
         self.partitions.get(&partition).is_none_or(|partition| {
@@ -122,12 +203,12 @@ impl Tracker {
         })
     }
 
-    /// (partition, next offset to store, Kafka timestamp in ms up to which it is stored if that is known).
-    pub fn positions(&self) -> impl Iterator<Item = (i32, i64, Option<i64>)> + '_ {
-        self.partitions.iter().filter_map(|(&id, partition)| {
-            let oldest_unfinished = partition.window.front().map(|entry| entry.timestamp);
-            Some((id, partition.committable?, partition.last_finished_timestamp.or(oldest_unfinished)))
-        })
+    /// The next offset of a partition to store, and the Kafka timestamp in ms up to which it is stored; `None` if they are
+    /// not known.
+    pub fn position(&self, partition: i32) -> Option<(i64, Option<i64>)> {
+        let partition = self.partitions.get(&partition)?;
+        let oldest_unfinished = partition.window.front().map(|entry| entry.timestamp);
+        Some((partition.committable?, partition.last_finished_timestamp.or(oldest_unfinished)))
     }
 }
 
@@ -139,6 +220,11 @@ impl Partition {
             committable: None,
             committed: None,
             last_finished_timestamp: None,
+            first: None,
+            next: None,
+            skipped: Vec::new(),
+            is_at_end: false,
+            is_end_unchecked: false,
         }
     }
 
@@ -190,6 +276,20 @@ mod tests {
         tracker.finish(old);
         assert_eq!(tracker.committable(), []);
         assert!(!tracker.is_finished(3));
+    }
+
+    #[test]
+    fn an_end_beyond_unfinished_messages_is_committed_after_them() {
+        let mut tracker = Tracker::default();
+        let ticket = tracker.begin(0, 7, 0);
+        tracker.reached_end(0);
+        assert_eq!(tracker.take_skipped(0, 20), [(8, 20)]);
+        assert_eq!(tracker.committable(), []);
+        let next = tracker.begin(0, 20, 0);
+        tracker.finish(ticket);
+        assert_eq!(tracker.committable(), [(0, 20)]);
+        tracker.finish(next);
+        assert_eq!(tracker.committable(), [(0, 21)]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,21 +13,36 @@ use std::time::{Duration, Instant};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, OwnedHeaders};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionList};
 
 use super::client::{Complaint, client_config, set_default, trace};
+use super::dead_letters::MessageHeader;
+use super::losses::LossNote;
+use super::overview::ConsumerGroup;
 use super::{Error, is_denial, is_refusal, refusal};
 use crate::config::KafkaConfig;
 use crate::retry::Tolerance;
 
-/// How long a request for committed offsets may hold up polling: it is repeated, and only a poll reports that the
-/// consumer group is denied.
-const COMMITTED_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a request for offsets may hold up polling: it is repeated, and only a poll reports that the consumer group is
+/// denied.
+const OFFSETS_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The library retries within seconds and reports the same refusal every 30 seconds; a longer silence means that the
 /// login was accepted.
 const REFUSAL_GAP: Duration = Duration::from_secs(45);
+
+/// How long closing may take; the members of the group notice a member that does not leave after session.timeout.ms.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+
+const STRATEGY: &str = "partition.assignment.strategy";
+const ASSIGNOR: &str = "cooperative-sticky";
+
+/// The assignors of this program, separated by commas.
+pub(super) fn assignors(config: &KafkaConfig) -> String {
+    config.properties.get(STRATEGY).cloned().unwrap_or_else(|| ASSIGNOR.to_owned())
+}
 
 /// A message, borrowed from the library's buffer.
 pub struct Message<'a>(BorrowedMessage<'a>);
@@ -53,15 +69,32 @@ impl<'a> Message<'a> {
         self.0.key()
     }
 
-    /// Headers with their values; empty for a header without one.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let headers = self.0.headers().map(|headers| headers.iter());
-        headers.into_iter().flatten().map(|header| (header.key, header.value.unwrap_or_default()))
+    /// Number of headers.
+    pub fn header_count(&self) -> usize {
+        self.0.headers().map_or(0, Headers::count)
+    }
+
+    /// A header; `None` beyond the last, or if its name is not UTF-8.
+    pub fn header(&self, index: usize) -> Option<MessageHeader> {
+        let headers = self.0.headers()?;
+        // The library panics at such a name, and anyone who may write to the topic can send one.
+        let header = std::panic::catch_unwind(AssertUnwindSafe(|| headers.try_get(index))).ok().flatten()?;
+        Some(MessageHeader { name: header.key.to_owned(), value: header.value.map(<[u8]>::to_vec) })
+    }
+
+    /// A copy of all headers, whatever their names; `None` if there are none.
+    pub fn headers(&self) -> Option<OwnedHeaders> {
+        self.0.headers().map(BorrowedHeaders::detach)
     }
 
     /// Empty for a tombstone.
     pub fn payload(&self) -> &[u8] {
         self.0.payload().unwrap_or_default()
+    }
+
+    /// `None` for a tombstone.
+    pub fn payload_or_null(&self) -> Option<&[u8]> {
+        self.0.payload()
     }
 }
 
@@ -87,18 +120,23 @@ pub struct CommitResults {
     pub failed: u64,
 }
 
-/// What is called with each change and a way to commit meanwhile.
-type OnChange = Box<dyn Fn(Change, &dyn Commit) + Send + Sync>;
+/// What is called with each change, and with the offsets of the consumer group meanwhile.
+type OnChange = Box<dyn Fn(Change, &GroupOffsets<'_>) + Send + Sync>;
 
-/// Commits offsets of the consumer's topic.
-pub trait Commit {
-    /// Hands the offsets (one past the last stored message) to Kafka; with `wait`, returns once it has them.
-    fn commit(&self, offsets: &[(i32, i64)], wait: bool) -> Result<(), Error>;
+/// What the consumer group has committed of a partition, or is to commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupOffset {
+    pub partition: i32,
+    /// One past the last finished message.
+    pub offset: i64,
+    /// Stored with the offset.
+    pub losses: LossNote,
 }
 
 /// A subscribed member of the consumer group.
 pub struct Consumer {
-    inner: BaseConsumer<Context>,
+    /// `None` only while it is dropped.
+    inner: Option<BaseConsumer<Context>>,
     config: KafkaConfig,
     refusals: RefCell<Refusals>,
 }
@@ -134,7 +172,7 @@ fn consumer_config(config: &KafkaConfig) -> ClientConfig {
     let tuning = [
         ("auto.offset.reset", "earliest"),
         // Only the partitions that move stop while the group rebalances.
-        ("partition.assignment.strategy", "cooperative-sticky"),
+        (STRATEGY, ASSIGNOR),
         ("session.timeout.ms", "10000"),
         ("heartbeat.interval.ms", "2000"),
         // Messages fetched ahead are memory: these two bound it.
@@ -158,10 +196,11 @@ impl Consumer {
     /// Joins the consumer group. `on_change` runs inside [`Consumer::poll`].
     pub fn subscribe(
         config: &KafkaConfig,
-        on_change: impl Fn(Change, &dyn Commit) + Send + Sync + 'static,
+        on_change: impl Fn(Change, &GroupOffsets<'_>) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let context = Context {
             topic: config.topic.clone(),
+            timeout: config.request_timeout.min(OFFSETS_DEADLINE),
             on_change: Box::new(on_change),
             ends: Mutex::default(),
             commits: Mutex::default(),
@@ -173,12 +212,12 @@ impl Consumer {
         let subscribed = inner.subscribe(&[&config.topic]);
         subscribed
             .map_err(|source| Error::client(format!("subscribe to the topic {:?}", config.topic), source))?;
-        Ok(Self { inner, config: config.clone(), refusals: RefCell::default() })
+        Ok(Self { inner: Some(inner), config: config.clone(), refusals: RefCell::default() })
     }
 
     /// Waits up to `timeout` for a message. Transient errors are logged and give `None`.
     pub fn poll(&self, timeout: Duration) -> Result<Option<Event<'_>>, Error> {
-        match self.inner.poll(timeout) {
+        match self.inner().poll(timeout) {
             None => Ok(None),
             Some(Ok(message)) => {
                 self.note_success();
@@ -192,6 +231,7 @@ impl Consumer {
                 tracing::warn!(error = %self.unreadable(source), "cannot read from Kafka, retrying");
                 Ok(None)
             }
+            Some(Err(source)) if is_group_in_use(&source) => Err(self.group_in_use()),
             Some(Err(source)) if is_fatal(&source) => Err(self.unreadable(source)),
             Some(Err(error)) => {
                 tracing::warn!(%error, "cannot read from Kafka, retrying");
@@ -203,60 +243,52 @@ impl Consumer {
     fn note_success(&self) {
         self.refusals.borrow_mut().note_success();
         // Only members of the group are assigned partitions.
-        self.inner.context().is_member.store(true, Ordering::Relaxed);
+        self.inner().context().is_member.store(true, Ordering::Relaxed);
     }
 
     /// Stops fetching, and stays a member of the consumer group as long as [`Consumer::poll`] is called.
     pub fn pause(&self) -> Result<(), Error> {
         let assignment = self.assignment()?;
-        self.inner.pause(&assignment).map_err(|source| self.failed("pause", source))
+        self.inner().pause(&assignment).map_err(|source| self.failed("pause", source))
     }
 
     /// Continues fetching where it stopped.
     pub fn resume(&self) -> Result<(), Error> {
         let assignment = self.assignment()?;
-        self.inner.resume(&assignment).map_err(|source| self.failed("resume", source))
+        self.inner().resume(&assignment).map_err(|source| self.failed("resume", source))
     }
 
     /// The offset after the last message of each assigned partition, as of the last second.
     pub fn end_offsets(&self) -> HashMap<i32, i64> {
-        self.inner.context().ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner().context().ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What the consumer group has committed of `partitions`; without an entry if it never did.
-    pub fn committed(&self, partitions: &[i32]) -> Result<HashMap<i32, i64>, Error> {
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for &partition in partitions {
-            list.add_partition(&self.config.topic, partition);
-        }
-        let list = self
-            .inner
-            .committed_offsets(list, self.config.request_timeout.min(COMMITTED_DEADLINE))
-            .map_err(|source| self.failed("read the committed offsets of", source))?;
-        let offset = |offset: Offset| match offset {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        };
-        Ok(list.elements().iter().filter_map(|it| Some((it.partition(), offset(it.offset())?))).collect())
+    /// The offsets of the consumer group.
+    pub fn offsets(&self) -> GroupOffsets<'_> {
+        self.inner().context().offsets(self.inner())
     }
 
     /// Whether the consumer has joined its consumer group, with or without partitions, and the coordinator is reachable.
     pub fn is_member(&self) -> bool {
-        self.inner.context().is_member()
+        self.inner().context().is_member()
     }
 
     /// Results of the commits that were answered since the last call.
     pub fn take_commit_results(&self) -> CommitResults {
-        std::mem::take(&mut self.inner.context().commits.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.inner().context().commits.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The last error of the connection, to explain a wait.
     pub fn complaint(&self) -> Option<String> {
-        self.inner.context().complaint.last()
+        self.inner().context().complaint.last()
+    }
+
+    fn inner(&self) -> &BaseConsumer<Context> {
+        self.inner.as_ref().expect("it is taken out by drop alone")
     }
 
     fn assignment(&self) -> Result<TopicPartitionList, Error> {
-        self.inner.assignment().map_err(|source| self.failed("read the assignment of", source))
+        self.inner().assignment().map_err(|source| self.failed("read the assignment of", source))
     }
 
     fn failed(&self, verb: &str, source: KafkaError) -> Error {
@@ -271,7 +303,7 @@ impl Consumer {
                 Error::client(format!("read the topic {topic:?} as the consumer group {group:?}"), source)
             }
             // The library's report says more than its error code.
-            Some(code) if !is_denial(code) => match self.inner.context().complaint.refusal() {
+            Some(code) if !is_denial(code) => match self.inner().context().complaint.refusal() {
                 Some(reported) => refusal::error(&self.config, &reported),
                 None => Error::client(format!("read the topic {topic:?}"), source),
             },
@@ -280,40 +312,131 @@ impl Consumer {
     }
 }
 
-impl Commit for Consumer {
-    fn commit(&self, offsets: &[(i32, i64)], wait: bool) -> Result<(), Error> {
-        commit(&self.inner, &self.config.topic, offsets, wait)
+impl Consumer {
+    /// Who uses the consumer group, as far as that can be found out now.
+    fn group_in_use(&self) -> Error {
+        let KafkaConfig { group, .. } = &self.config;
+        let listed = self.inner().client().fetch_group_list(Some(group), OFFSETS_DEADLINE);
+        let found = listed.ok().and_then(|list| list.groups().first().map(ConsumerGroup::of));
+        found.and_then(|found| found.refusal(&self.config)).unwrap_or_else(|| Error::ConsumerGroupInUse {
+            group: group.clone(),
+            clients: "another program".into(),
+            assignor: "(not known)".into(),
+            own: assignors(&self.config),
+        })
     }
 }
 
-/// A commit from within a rebalance, where only the library's own handle is available.
-struct DuringRebalance<'a> {
+impl Drop for Consumer {
+    /// Leaves the consumer group, unless its coordinator does not answer: librdkafka 2.12.1 then crashes, by a null pointer in
+    /// the handler of LeaveGroup (fixed in 2.14.2, which no rdkafka-sys brings yet), and would wait for the coordinator without
+    /// end. So the client is leaked in that case; the process is about to end, and the others take over its partitions after
+    /// session.timeout.ms.
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.take() else { return };
+        let answers = inner.context().offsets(&inner).committed(&[0]).is_ok();
+        if !answers {
+            tracing::warn!(
+                "the coordinator of the consumer group does not answer: leaving it by its session timeout"
+            );
+            std::mem::forget(inner);
+            return;
+        }
+        let (sender, closed) = std::sync::mpsc::channel();
+        let closing = std::thread::Builder::new().name("kafka-close".into()).spawn(move || {
+            drop(inner);
+            let _ = sender.send(());
+        });
+        if closing.is_ok() && closed.recv_timeout(CLOSE_DEADLINE).is_err() {
+            tracing::warn!("leaving the consumer group takes too long: leaving it by its session timeout");
+        }
+    }
+}
+
+/// Reads and commits the offsets of the consumer group in the consumer's topic.
+pub struct GroupOffsets<'a> {
     consumer: &'a BaseConsumer<Context>,
     topic: &'a str,
+    timeout: Duration,
 }
 
-impl Commit for DuringRebalance<'_> {
-    fn commit(&self, offsets: &[(i32, i64)], wait: bool) -> Result<(), Error> {
-        commit(self.consumer, self.topic, offsets, wait)
+impl GroupOffsets<'_> {
+    /// Hands the offsets to Kafka; with `wait`, returns once it has them.
+    pub fn commit(&self, offsets: &[GroupOffset], wait: bool) -> Result<(), Error> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let failed = |source| self.failed("commit offsets of", source);
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for GroupOffset { partition, offset, losses } in offsets {
+            let mut element = list.add_partition(self.topic, *partition);
+            element.set_offset(Offset::Offset(*offset)).map_err(failed)?;
+            if !losses.is_empty() {
+                element.set_metadata(losses.to_metadata());
+            }
+        }
+        let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
+        self.consumer.commit(&list, mode).map_err(failed)
+    }
+
+    /// What the consumer group has committed of `partitions`; without those of which it never did.
+    pub fn committed(&self, partitions: &[i32]) -> Result<Vec<GroupOffset>, Error> {
+        let list = self
+            .consumer
+            .committed_offsets(self.list(partitions), self.timeout)
+            .map_err(|source| self.failed("read the committed offsets of", source))?;
+        list.elements()
+            .iter()
+            .filter_map(|element| group_offset(element).transpose())
+            .collect::<Result<_, _>>()
+            .map_err(|source| self.failed("read the committed offsets of", source))
+    }
+
+    /// The first offset that Kafka keeps of each of `partitions`.
+    pub fn first_offsets(&self, partitions: &[i32]) -> Result<HashMap<i32, i64>, Error> {
+        let failed = |source| self.failed("read the first offsets of", source);
+        let mut list = self.list(partitions);
+        list.set_all_offsets(Offset::Beginning).map_err(failed)?;
+        let list = self.consumer.offsets_for_times(list, self.timeout).map_err(failed)?;
+        let mut first = HashMap::new();
+        for element in list.elements() {
+            element.error().map_err(failed)?;
+            if let Offset::Offset(offset) = element.offset() {
+                first.insert(element.partition(), offset);
+            }
+        }
+        Ok(first)
+    }
+
+    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for &partition in partitions {
+            list.add_partition(self.topic, partition);
+        }
+        list
+    }
+
+    fn failed(&self, verb: &str, source: KafkaError) -> Error {
+        Error::client(format!("{verb} the topic {:?}", self.topic), source)
     }
 }
 
-fn commit(
-    consumer: &BaseConsumer<Context>,
-    topic: &str,
-    offsets: &[(i32, i64)],
-    wait: bool,
-) -> Result<(), Error> {
-    if offsets.is_empty() {
-        return Ok(());
-    }
-    let failed = |source| Error::client(format!("commit offsets of the topic {topic:?}"), source);
-    let mut list = TopicPartitionList::with_capacity(offsets.len());
-    for &(partition, offset) in offsets {
-        list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed)?;
-    }
-    let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
-    consumer.commit(&list, mode).map_err(failed)
+/// A committed offset with its note; `None` if the group never committed.
+pub(super) fn group_offset(element: &TopicPartitionListElem<'_>) -> KafkaResult<Option<GroupOffset>> {
+    element.error()?;
+    Ok(match element.offset() {
+        Offset::Offset(offset) => Some(GroupOffset {
+            partition: element.partition(),
+            offset,
+            losses: LossNote::from_metadata(element.metadata()),
+        }),
+        _ => None,
+    })
+}
+
+/// The members of the group share partitions in a way that this program does not speak.
+fn is_group_in_use(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::InconsistentGroupProtocol)
 }
 
 /// A login or a handshake that was refused, rather than a permission.
@@ -327,6 +450,8 @@ fn is_fatal(error: &KafkaError) -> bool {
 
 struct Context {
     topic: String,
+    /// For requests about offsets.
+    timeout: Duration,
     on_change: OnChange,
     ends: Mutex<HashMap<i32, i64>>,
     commits: Mutex<CommitResults>,
@@ -337,6 +462,10 @@ struct Context {
 impl Context {
     fn is_member(&self) -> bool {
         self.is_member.load(Ordering::Relaxed)
+    }
+
+    fn offsets<'a>(&'a self, consumer: &'a BaseConsumer<Self>) -> GroupOffsets<'a> {
+        GroupOffsets { consumer, topic: &self.topic, timeout: self.timeout }
     }
 }
 
@@ -376,7 +505,7 @@ impl ConsumerContext for Context {
                 return;
             }
         };
-        (self.on_change)(change, &DuringRebalance { consumer, topic: &self.topic });
+        (self.on_change)(change, &self.offsets(consumer));
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use super::Error;
 use super::client::{Reporting, client_config};
+use super::consumer::{GroupOffset, group_offset};
+use super::losses::LostMessages;
 use super::topics::blocking;
 use crate::config::KafkaConfig;
 use crate::retry::RetryPolicy;
@@ -40,6 +42,29 @@ pub async fn committed_of_topics(
     config: &KafkaConfig,
     topics: Vec<(String, i32)>,
 ) -> Result<Vec<Committed>, Error> {
+    let offset = |offset: Option<GroupOffset>| offset.map(|found| found.offset);
+    let found = offsets_of_topics(config, topics).await?;
+    Ok(found.into_iter().map(|topic| topic.into_iter().map(offset).collect()).collect())
+}
+
+/// Messages of a topic that Kafka deleted before the configured consumer group had read them, as `ingest` noted it beside
+/// the committed offsets; without partitions that lost none. An operator clears the notes by committing offsets with
+/// another tool.
+pub async fn lost_messages(
+    config: &KafkaConfig,
+    topic: &str,
+    partitions: i32,
+) -> Result<Vec<LostMessages>, Error> {
+    let found = offsets_of_topics(config, vec![(topic.to_owned(), partitions)]).await?;
+    let offsets = found.into_iter().flatten().flatten().filter(|offset| !offset.losses.is_empty());
+    Ok(offsets.map(|offset| LostMessages { partition: offset.partition, note: offset.losses }).collect())
+}
+
+/// By topic and partition number.
+async fn offsets_of_topics(
+    config: &KafkaConfig,
+    topics: Vec<(String, i32)>,
+) -> Result<Vec<Vec<Option<GroupOffset>>>, Error> {
     let config = config.clone();
     blocking(move || {
         let failed = |source| Error::Client {
@@ -50,20 +75,23 @@ pub async fn committed_of_topics(
         client.set("group.id", &config.group).set("enable.auto.commit", "false");
         let consumer: BaseConsumer<Reporting> =
             client.create_with_context(Reporting::default()).map_err(Error::building(&config))?;
-        let length = |partitions: i32| usize::try_from(partitions).unwrap_or(0);
         let mut list = TopicPartitionList::new();
         for (topic, partitions) in &topics {
             list.add_partition_range(topic, 0, partitions - 1);
         }
         let deadline = Instant::now() + config.request_timeout;
         let mut delays = RETRY.delays();
-        let list = loop {
+        let found = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let answer = consumer.committed_offsets(list.clone(), left).and_then(|list| {
+                let offset = |element| {
+                    let found: Option<GroupOffset> = group_offset(element)?;
+                    Ok(found.map(|found| (element.topic().to_owned(), found)))
+                };
                 list.elements()
                     .iter()
-                    .try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
-                Ok(list)
+                    .filter_map(|element| offset(element).transpose())
+                    .collect::<KafkaResult<Vec<_>>>()
             });
             match answer {
                 Err(error) if is_not_ready(&error) && !left.is_zero() => {
@@ -72,18 +100,18 @@ pub async fn committed_of_topics(
                 answer => break answer.map_err(failed)?,
             }
         };
-        let mut committed: Vec<Committed> =
+        let length = |partitions: i32| usize::try_from(partitions).unwrap_or(0);
+        let mut offsets: Vec<Vec<Option<GroupOffset>>> =
             topics.iter().map(|(_, partitions)| vec![None; length(*partitions)]).collect();
-        for element in list.elements() {
-            let position = topics.iter().position(|(topic, _)| topic == element.topic());
-            if let (Offset::Offset(offset), Ok(partition), Some(position)) =
-                (element.offset(), usize::try_from(element.partition()), position)
-                && let Some(slot) = committed[position].get_mut(partition)
+        for (topic, offset) in found {
+            let position = topics.iter().position(|(name, _)| *name == topic);
+            if let (Ok(partition), Some(position)) = (usize::try_from(offset.partition), position)
+                && let Some(slot) = offsets[position].get_mut(partition)
             {
                 *slot = Some(offset);
             }
         }
-        Ok(committed)
+        Ok(offsets)
     })
     .await
 }

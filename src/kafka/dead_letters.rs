@@ -2,7 +2,7 @@
 //! origin in headers. `ingest` sends them there, [`LetterBox`] reads them back, and [`super::replay`] sends them to their
 //! topic again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 
@@ -18,10 +18,13 @@ use super::topics;
 use crate::config::KafkaConfig;
 
 /// A message on its way to the dead-letter topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct DeadLetter {
+    /// `None` is a null key, which is not an empty one.
     pub key: Option<Vec<u8>>,
     pub payload: Vec<u8>,
+    /// The headers of the message.
+    pub headers: Option<OwnedHeaders>,
     /// A short label.
     pub reason: &'static str,
     /// The whole explanation.
@@ -32,6 +35,20 @@ pub struct DeadLetter {
     pub timestamp: i64,
 }
 
+impl DeadLetter {
+    /// The memory that it takes, roughly, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.payload.len() + self.key.as_ref().map_or(0, Vec::len) + self.error.len()
+    }
+}
+
+/// Bytes of the payload that a truncated letter keeps; the second number where even that is too large.
+const TRUNCATED: [usize; 2] = [64 * 1024, 0];
+
+/// The last of a letter's own headers. Its value is their number, itself included; the headers before them are the
+/// message's, whatever their names.
+const OWN_HEADERS: &str = "iotctl-headers";
+
 /// A producer for the dead-letter topic.
 #[derive(Clone)]
 pub struct DeadLetterProducer {
@@ -40,34 +57,66 @@ pub struct DeadLetterProducer {
 }
 
 impl DeadLetterProducer {
-    pub fn new(config: &KafkaConfig) -> Result<Self, Error> {
-        let sender = Sender::new(config, config.dead_letter_topic(), "dead-letter")?;
+    /// `limit` is the topic's max.message.bytes, if it is known.
+    pub fn new(config: &KafkaConfig, limit: Option<u64>) -> Result<Self, Error> {
+        let sender = Sender::new(config, config.dead_letter_topic(), "dead-letter", limit)?;
         Ok(Self { sender, source_topic: config.topic.clone() })
     }
 
     /// Returns once all in-sync replicas have the message. Sending it twice leaves two copies with the same headers.
+    ///
+    /// A letter that is larger than the topic allows is sent with the beginning of its payload only, and with the size and
+    /// the SHA-256 of the whole payload in headers.
     pub async fn send(&self, letter: &DeadLetter) -> Result<(), Error> {
+        let mut sent =
+            self.sender.send(letter.key.as_deref(), Some(&letter.payload), self.headers(letter, None));
+        for kept in TRUNCATED {
+            match sent.await {
+                Err(error) if error.is_too_large() => {}
+                result => return result,
+            }
+            let kept = &letter.payload[..kept.min(letter.payload.len())];
+            let headers = self.headers(letter, Some(&letter.payload));
+            // A key may be large too; without the payload it is of little use.
+            let key = letter.key.as_deref().filter(|_| !kept.is_empty());
+            sent = self.sender.send(key, Some(kept), headers);
+        }
+        sent.await
+    }
+
+    fn headers(&self, letter: &DeadLetter, whole: Option<&[u8]>) -> OwnedHeaders {
         let [partition, offset, timestamp] =
             [i64::from(letter.partition), letter.offset, letter.timestamp].map(|number| number.to_string());
-        let headers = [
-            ("reason", letter.reason),
-            ("error", &letter.error),
-            ("topic", &self.source_topic),
-            ("partition", &partition),
-            ("offset", &offset),
-            ("timestamp", &timestamp),
-        ]
-        .into_iter()
-        .fold(OwnedHeaders::new(), |headers, (key, value)| {
+        let mut own: Vec<(&str, String)> = vec![
+            ("reason", letter.reason.to_owned()),
+            ("error", letter.error.clone()),
+            ("topic", self.source_topic.clone()),
+            ("partition", partition),
+            ("offset", offset),
+            ("timestamp", timestamp),
+        ];
+        if let Some(whole) = whole {
+            own.push(("original-size", whole.len().to_string()));
+            own.push(("original-sha256", sha256(whole)));
+        }
+        own.push((OWN_HEADERS, (own.len() + 1).to_string()));
+        // The headers of a message that is too large may be what is too large.
+        let original = letter.headers.clone().filter(|_| whole.is_none());
+        own.iter().fold(original.unwrap_or_default(), |headers, (key, value)| {
             headers.insert(Header { key, value: Some(value) })
-        });
-        self.sender.send(letter.key.as_deref(), &letter.payload, headers).await
+        })
     }
+}
+
+/// The SHA-256 of `bytes` in hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The key of markers in the dead-letter topic, which say which of its records were replayed; the payload is
 /// `partition:offset`.
-pub(super) const MARK: &[u8] = b"iotctl-replayed";
+pub(super) const MARKER_KEY: &[u8] = b"iotctl-replayed";
 
 /// What a record of the dead-letter topic is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +134,12 @@ pub struct StoredLetter {
     /// Where it is in the dead-letter topic: its name for users.
     pub id: Position,
     pub key: Option<Vec<u8>>,
-    pub payload: Vec<u8>,
+    /// `None` is a null payload, which is not an empty one.
+    pub payload: Option<Vec<u8>>,
+    /// Headers of the message.
+    pub headers: Vec<MessageHeader>,
+    /// What is missing of the message, so that it cannot be replayed; `None` if it is whole.
+    pub missing: Option<Missing>,
     pub reason: String,
     pub error: String,
     pub topic: String,
@@ -94,33 +148,88 @@ pub struct StoredLetter {
     pub timestamp: i64,
 }
 
+/// A header of a message; its value may be null.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageHeader {
+    pub name: String,
+    pub value: Option<Vec<u8>>,
+}
+
+/// Why a letter is not the whole message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// The message was larger than the dead-letter topic allows: its payload had this size in bytes and this SHA-256.
+    Truncated { size: u64, sha256: String },
+    /// A header has a name that is not UTF-8.
+    HeaderName,
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Truncated { size, sha256 } => {
+                write!(formatter, "truncated: {size} bytes with SHA-256 {sha256}")
+            }
+            Self::HeaderName => formatter.write_str("the name of a header is not UTF-8"),
+        }
+    }
+}
+
+impl StoredLetter {
+    /// The payload; empty if it is null.
+    pub fn bytes(&self) -> &[u8] {
+        self.payload.as_deref().unwrap_or_default()
+    }
+}
+
 impl Stored {
     pub fn read(message: &Message<'_>) -> Self {
-        let id = Position { partition: message.partition(), offset: message.offset() };
-        let texts: HashMap<&str, String> = message
-            .headers()
-            .map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned()))
-            .collect();
-        if texts.is_empty() && message.key() == Some(MARK) {
+        let count = message.header_count();
+        if count == 0 && message.key() == Some(MARKER_KEY) {
             let marked = std::str::from_utf8(message.payload()).ok().and_then(|text| text.parse().ok());
             return marked.map_or(Self::Foreign, Self::Replayed);
         }
-        let text = |name: &str| texts.get(name).cloned();
-        let number = |name: &str| texts.get(name)?.parse::<i64>().ok();
-        let letter = || {
-            let partition = i32::try_from(number("partition")?).ok()?;
-            Some(StoredLetter {
-                id,
-                key: message.key().map(<[u8]>::to_vec),
-                payload: message.payload().to_vec(),
-                reason: text("reason")?,
-                error: text("error")?,
-                topic: text("topic")?,
-                source: Position { partition, offset: number("offset")? },
-                timestamp: number("timestamp")?,
-            })
+        // Letters of version 0.1 have no headers but their own.
+        let own = match count.checked_sub(1).and_then(|last| message.header(last)) {
+            Some(header) if header.name == OWN_HEADERS => header.text().parse().unwrap_or(0).min(count),
+            _ => count,
         };
-        letter().map_or(Self::Foreign, Self::Letter)
+        let own: Vec<MessageHeader> =
+            (count - own..count).filter_map(|index| message.header(index)).collect();
+        Self::letter(message, &own, count).map_or(Self::Foreign, Self::Letter)
+    }
+
+    fn letter(message: &Message<'_>, own: &[MessageHeader], count: usize) -> Option<StoredLetter> {
+        let text = |name: &str| own.iter().find(|header| header.name == name).map(MessageHeader::text);
+        let number = |name: &str| text(name)?.parse::<i64>().ok();
+        let headers: Vec<Option<MessageHeader>> =
+            (0..count.saturating_sub(own.len())).map(|index| message.header(index)).collect();
+        let missing = match (text("original-size"), text("original-sha256")) {
+            (Some(size), Some(sha256)) => Some(Missing::Truncated { size: size.parse().ok()?, sha256 }),
+            _ if headers.contains(&None) => Some(Missing::HeaderName),
+            _ => None,
+        };
+        Some(StoredLetter {
+            id: Position { partition: message.partition(), offset: message.offset() },
+            key: message.key().map(<[u8]>::to_vec),
+            payload: message.payload_or_null().map(<[u8]>::to_vec),
+            headers: headers.into_iter().flatten().collect(),
+            missing,
+            reason: text("reason")?,
+            error: text("error")?,
+            topic: text("topic")?,
+            source: Position {
+                partition: i32::try_from(number("partition")?).ok()?,
+                offset: number("offset")?,
+            },
+            timestamp: number("timestamp")?,
+        })
+    }
+}
+
+impl MessageHeader {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(self.value.as_deref().unwrap_or_default()).into_owned()
     }
 }
 

@@ -4,8 +4,9 @@
 //! - [`client`] translates the configuration; `refusal` explains why no broker accepts it.
 //! - [`producer`] sends with acknowledgement, [`sender`] single messages; [`consumer`] receives and commits as a member
 //!   of the consumer group; [`reader`] reads a range without joining one; [`positions`] is a set of messages.
-//! - [`topics`] creates and describes topics; [`retention`] reads what they keep; [`overview`] reads brokers, topics and
+//! - [`topics`] creates and describes topics; [`retention`] reads what they keep; [`ends`] finds the last messages; [`overview`] reads brokers, topics and
 //!   consumer groups at once; [`consumer_groups`] reads what a consumer group has committed.
+//! - [`losses`] notes messages that were deleted before they were read.
 //! - [`dead_letters`] holds what can never be stored, and [`replay`] sends it to its topic again.
 
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub mod client;
 pub mod consumer;
 pub mod consumer_groups;
 pub mod dead_letters;
+pub mod ends;
+pub mod losses;
 pub mod overview;
 pub mod positions;
 pub mod producer;
@@ -48,6 +51,12 @@ pub enum Error {
     Refused { servers: String, reason: String },
     #[error("the Kafka topic {topic:?} does not exist at {servers} (run `iotctl schema apply` to create it)")]
     MissingTopic { topic: String, servers: String },
+    /// Another program uses the consumer group with a protocol that this program does not speak.
+    #[error(
+        "the consumer group {group:?} is used by {clients} with assignor {assignor}, and this program uses {own} \
+         (choose another consumer group with kafka.group or --group, or stop the other program)"
+    )]
+    ConsumerGroupInUse { group: String, clients: String, assignor: String, own: String },
     /// A setting that librdkafka does not have or cannot parse.
     #[error("Kafka setting {key} = {value:?} is refused: {reason} (check kafka.properties)")]
     Setting { key: String, value: String, reason: String },
@@ -100,6 +109,15 @@ impl Error {
             _ => "it is not authorized for the topic",
         };
         Self::Denied { action: action.into(), reason }
+    }
+
+    /// Whether a message is larger than its topic allows.
+    pub fn is_too_large(&self) -> bool {
+        let code = match self {
+            Self::Client { cause, .. } => cause.rdkafka_error_code(),
+            _ => None,
+        };
+        matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize))
     }
 
     /// Whether only an operator can fix it: waiting and retrying do not help.

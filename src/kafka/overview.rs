@@ -47,11 +47,43 @@ pub struct Partition {
 pub struct ConsumerGroup {
     pub name: String,
     pub members: usize,
+    /// How its members share partitions, such as "cooperative-sticky"; empty while it rebalances, and without members.
+    pub assignor: String,
+    /// The members' client ids and hosts.
+    pub clients: Vec<String>,
 }
 
 impl Overview {
     pub fn topic(&self, name: &str) -> Option<&Topic> {
         self.topics.iter().find(|topic| topic.name == name)
+    }
+}
+
+impl ConsumerGroup {
+    pub(super) fn of(group: &rdkafka::groups::GroupInfo) -> Self {
+        let clients = group.members().iter().map(|member| {
+            format!("{} ({})", member.client_id(), member.client_host().trim_start_matches('/'))
+        });
+        Self {
+            name: group.name().to_owned(),
+            members: group.members().len(),
+            assignor: group.protocol().to_owned(),
+            clients: clients.collect(),
+        }
+    }
+
+    /// Why this program cannot join the group, if so: its members share partitions in another way.
+    pub fn refusal(&self, config: &KafkaConfig) -> Option<Error> {
+        let own = super::consumer::assignors(config);
+        let is_foreign = self.members > 0
+            && !self.assignor.is_empty()
+            && !own.split(',').any(|own| own.trim() == self.assignor);
+        is_foreign.then(|| Error::ConsumerGroupInUse {
+            group: self.name.clone(),
+            clients: self.clients.join(", "),
+            assignor: self.assignor.clone(),
+            own,
+        })
     }
 }
 
@@ -107,12 +139,7 @@ fn read(probe: &Probe) -> Result<Overview, Error> {
 /// Consumer groups need a permission of their own; without it the rest is still of use.
 fn consumer_groups(probe: &Probe) -> Option<Vec<ConsumerGroup>> {
     match probe.client.client().fetch_group_list(None, probe.remaining()) {
-        Ok(list) => Some(
-            list.groups()
-                .iter()
-                .map(|group| ConsumerGroup { name: group.name().to_owned(), members: group.members().len() })
-                .collect(),
-        ),
+        Ok(list) => Some(list.groups().iter().map(ConsumerGroup::of).collect()),
         Err(error) => {
             tracing::debug!(%error, "cannot list the consumer groups");
             None

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 
 use super::Error;
@@ -102,7 +102,19 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
 
     /// Queues a message, copying it. `tag` comes back with its [`Delivery`].
     pub fn offer(&self, key: &[u8], payload: &[u8], tag: usize) -> Result<Offer, Error> {
-        let record = BaseRecord::with_opaque_to(&self.topic, tag).key(key).payload(payload);
+        self.offer_whole(Some(key), Some(payload), None, tag)
+    }
+
+    /// As [`Producer::offer`], with headers, and null where there is no key or payload.
+    pub fn offer_whole(
+        &self,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        headers: Option<OwnedHeaders>,
+        tag: usize,
+    ) -> Result<Offer, Error> {
+        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, tag);
+        (record.key, record.payload, record.headers) = (key, payload, headers);
         match self.inner.send(record) {
             Ok(()) => Ok(Offer::Accepted),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Offer::Full),

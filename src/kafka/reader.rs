@@ -142,6 +142,12 @@ impl TopicReader {
         }
     }
 
+    /// Reads no more of a partition.
+    pub fn close(&mut self, partition: i32) -> Result<(), Error> {
+        self.open.retain(|span| span.partition != partition);
+        pause(&self.inner, &self.topic, partition).map_err(|source| self.failed(source))
+    }
+
     fn failed(&self, source: KafkaError) -> Error {
         Error::Client { action: format!("read the topic {:?}", self.topic), cause: source }
     }

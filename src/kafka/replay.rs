@@ -4,9 +4,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
 
 use super::Error;
-use super::dead_letters::{MARK, StoredLetter};
+use super::dead_letters::{MARKER_KEY, StoredLetter};
 use super::producer::{DELIVERY_TIMEOUT, Delivery, Offer, Position, Producer};
 use crate::config::KafkaConfig;
 
@@ -46,10 +47,14 @@ impl Replayer {
         Ok(Self { source, marks, failure, sent: Vec::new() })
     }
 
-    /// Sends a letter. It is marked once the brokers have acknowledged it; a crash in between sends it twice, which stores
+    /// Sends a letter as the message that it was: null keys and payloads, and its headers. It is marked once the brokers have acknowledged it; a crash in between sends it twice, which stores
     /// one row.
     pub fn send(&mut self, letter: &StoredLetter) -> Result<(), Error> {
-        self.offer(&self.source, letter.key.as_deref().unwrap_or_default(), &letter.payload)?;
+        let headers = letter.headers.iter().fold(None, |headers: Option<OwnedHeaders>, header| {
+            let header = Header { key: &header.name, value: header.value.as_ref() };
+            Some(headers.unwrap_or_default().insert(header))
+        });
+        self.offer(&self.source, letter.key.as_deref(), letter.payload.as_deref(), headers.as_ref())?;
         self.sent.push(letter.id);
         if self.sent.len() >= Self::CHUNK { self.finish() } else { Ok(()) }
     }
@@ -58,13 +63,19 @@ impl Replayer {
     pub fn finish(&mut self) -> Result<(), Error> {
         self.wait(&self.source, "replay dead letters")?;
         for id in std::mem::take(&mut self.sent) {
-            self.offer(&self.marks, MARK, id.to_string().as_bytes())?;
+            self.offer(&self.marks, Some(MARKER_KEY), Some(id.to_string().as_bytes()), None)?;
         }
         self.wait(&self.marks, "mark dead letters as replayed")
     }
 
-    fn offer(&self, producer: &Producer<OnDelivery>, key: &[u8], payload: &[u8]) -> Result<(), Error> {
-        while producer.offer(key, payload, 0)? == Offer::Full {
+    fn offer(
+        &self,
+        producer: &Producer<OnDelivery>,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        headers: Option<&OwnedHeaders>,
+    ) -> Result<(), Error> {
+        while producer.offer_whole(key, payload, headers.cloned(), 0)? == Offer::Full {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())

@@ -18,6 +18,8 @@ pub struct Retention {
     pub bytes: Option<i64>,
     /// Only the newest message of each key is kept.
     pub is_compacted: bool,
+    /// The largest batch of messages that the topic accepts, in bytes.
+    pub max_message_bytes: Option<u64>,
 }
 
 /// The limits of a topic.
@@ -51,7 +53,12 @@ pub async fn retention(config: &KafkaConfig, topic: &str) -> Result<Retention, E
     let entry = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());
     let limit = |name: &str| entry(name).and_then(|value| value.parse().ok()).filter(|limit| *limit >= 0);
     let is_compacted = entry("cleanup.policy").is_some_and(|policy| !policy.contains("delete"));
-    Ok(Retention { milliseconds: limit("retention.ms"), bytes: limit("retention.bytes"), is_compacted })
+    Ok(Retention {
+        milliseconds: limit("retention.ms"),
+        bytes: limit("retention.bytes"),
+        is_compacted,
+        max_message_bytes: limit("max.message.bytes").and_then(|limit| u64::try_from(limit).ok()),
+    })
 }
 
 /// Of each partition, the offset of the first message at or after `moment` (milliseconds since the epoch); `None` if there

@@ -9,6 +9,9 @@ use super::client::{Reporting, set_default};
 use super::producer::producer_config;
 use crate::config::KafkaConfig;
 
+/// What the library allows at most for `message.max.bytes` here.
+const MOST_BYTES: u64 = 100_000_000;
+
 /// Sends to one topic.
 #[derive(Clone)]
 pub(crate) struct Sender {
@@ -19,10 +22,18 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    pub fn new(config: &KafkaConfig, topic: String, what: &'static str) -> Result<Self, Error> {
+    /// `limit` is the topic's max.message.bytes, if it is known.
+    pub fn new(
+        config: &KafkaConfig,
+        topic: String,
+        what: &'static str,
+        limit: Option<u64>,
+    ) -> Result<Self, Error> {
         let mut client = producer_config(config);
-        // The brokers decide what is too large; the library's own limit is lower than their default.
-        set_default(&mut client, config, "message.max.bytes", "100000000");
+        // Without a known limit the brokers decide what is too large; the library's own is lower than their default. With
+        // it, no batch grows beyond the limit, so that a refusal is about a single message.
+        let limit = limit.unwrap_or(MOST_BYTES).clamp(1_000, MOST_BYTES).to_string();
+        set_default(&mut client, config, "message.max.bytes", &limit);
         let inner = client.create_with_context(Reporting::default()).map_err(Error::building(config))?;
         Ok(Self { inner, topic, what })
     }
@@ -32,13 +43,11 @@ impl Sender {
     pub fn send(
         &self,
         key: Option<&[u8]>,
-        payload: &[u8],
+        payload: Option<&[u8]>,
         headers: OwnedHeaders,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).payload(payload).headers(headers);
-        if let Some(key) = key {
-            record = record.key(key);
-        }
+        let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
+        (record.key, record.payload) = (key, payload);
         let queued = self.inner.send_result(record).map_err(|(cause, _)| cause);
         let action = format!("send to the {} topic {:?}", self.what, self.topic);
         async move {

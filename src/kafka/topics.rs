@@ -11,11 +11,14 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, Producer};
 
 use super::client::{Complaint, Reporting, client_config};
+use super::retention::retention;
 use super::{Error, is_denial, is_refusal, is_unreachable, refusal};
 use crate::config::KafkaConfig;
 
 /// Twice the brokers' default for messages.
-const DEAD_LETTER_MAX_BYTES: &str = "2097152";
+const LEAST_DEAD_LETTER_BYTES: u64 = 2 * 1024 * 1024;
+/// What a dead letter may add to its message: its own headers, and a batch's overhead.
+const DEAD_LETTER_OVERHEAD: u64 = 64 * 1024;
 
 /// How often the client of a request is polled for its events.
 const EVENT_INTERVAL: Duration = Duration::from_millis(50);
@@ -60,9 +63,10 @@ pub async fn ensure(
     let admin: AdminClient<Reporting> =
         client_config(config).create_with_context(Reporting::default()).map_err(Error::building(config))?;
     let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
+    let limit;
     if topic == config.dead_letter_topic() {
-        // A dead letter is its message and some headers: what just fits one topic must fit the other.
-        new = new.set("max.message.bytes", DEAD_LETTER_MAX_BYTES);
+        limit = dead_letter_limit(config).await?.to_string();
+        new = new.set("max.message.bytes", &limit);
     }
     let timeout = config.request_timeout;
     let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
@@ -91,6 +95,21 @@ pub async fn ensure(
         }
         None => Err(Error::Rejected { action: action(), reason: "the broker gave no answer for it".into() }),
     }
+}
+
+/// The `max.message.bytes` that a dead-letter topic needs: a dead letter is its message and some headers, and what just
+/// fits the source topic must fit this one.
+pub fn dead_letter_limit_for(source: u64) -> u64 {
+    (source + DEAD_LETTER_OVERHEAD).max(LEAST_DEAD_LETTER_BYTES)
+}
+
+async fn dead_letter_limit(config: &KafkaConfig) -> Result<u64, Error> {
+    let source = match describe(config, &config.topic).await {
+        Ok(_) => retention(config, &config.topic).await?.max_message_bytes,
+        Err(Error::MissingTopic { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(dead_letter_limit_for(source.unwrap_or(0)))
 }
 
 /// A new topic exists before its partitions have leaders, and the caller wants to use it.

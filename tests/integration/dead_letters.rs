@@ -3,11 +3,16 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use iotctl::kafka::topics;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, OwnedMessage};
+use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message};
 
-use crate::support::{KAFKA, Lab, message};
+use super::delivery::committed;
+use crate::support::{KAFKA, Lab, contains, message};
 
 crate::trials!(
     dead_letters_keep_their_bytes_and_say_why,
@@ -17,16 +22,26 @@ crate::trials!(
     replay_stores_what_was_mended_and_only_once,
     a_letter_that_was_written_twice_is_one,
     ingest_stops_when_nearly_everything_fails,
+    the_dead_letter_topic_takes_what_the_topic_takes,
+    a_message_that_the_dead_letter_topic_refuses_is_kept_truncated,
+    headers_and_null_keys_survive_the_dead_letter_topic_and_a_replay,
+    tombstones_are_skipped_and_counted,
+    the_report_names_the_commonest_reasons,
 );
 
 /// Every message of the dead-letter topic, once `expected` have come.
 fn letters(lab: &Lab, expected: usize) -> anyhow::Result<Vec<OwnedMessage>> {
+    read_topic(lab, &format!("{}.dlq", lab.name), expected)
+}
+
+/// Every message of a topic, once `expected` have come.
+fn read_topic(lab: &Lab, topic: &str, expected: usize) -> anyhow::Result<Vec<OwnedMessage>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", KAFKA)
-        .set("group.id", format!("{}-letters", lab.name))
+        .set("group.id", format!("{}-{}", lab.name, uuid::Uuid::new_v4()))
         .set("auto.offset.reset", "earliest")
         .create()?;
-    consumer.subscribe(&[&format!("{}.dlq", lab.name)])?;
+    consumer.subscribe(&[topic])?;
     let started = Instant::now();
     let mut letters = Vec::new();
     while letters.len() < expected && started.elapsed() < Duration::from_secs(30) {
@@ -249,20 +264,179 @@ fn ingest_stops_when_nearly_everything_fails() -> anyhow::Result<()> {
         0 => message("plant-1", n, at, ""),
         _ => (format!("k{n}"), br#"{"place":"plant-1"}"#.to_vec()),
     }))?;
-    let error = lab.fails(1, &["-q", "ingest", "--until-end"])?;
-    for part in ["missing_field", "recorded_timestamp", "ingest.max_dead_letter_percent"] {
-        ensure!(error.contains(part), "{part}: {error}");
+    // Twice, as a service would start it: nothing goes to the dead letters, and nothing is committed.
+    for _ in 0..2 {
+        let error = lab.fails(3, "-q ingest --until-end")?;
+        contains(&error, &["missing_field", "recorded_timestamp", "ingest.max_dead_letter_percent"])?;
+        let (kafka, topic) = (lab.kafka(), lab.kafka().dead_letter_topic());
+        let letters: i64 = lab.block_on(topics::end_offsets(&kafka, &topic))?.iter().sum();
+        ensure!(letters == 0, "{letters} dead letters");
     }
-    // The topic was not drained into the dead letters.
-    let letters: i64 = lab
-        .block_on(iotctl::kafka::topics::end_offsets(&lab.kafka(), &lab.kafka().dead_letter_topic()))?
-        .iter()
-        .sum();
-    ensure!(letters < 4_000, "{letters} dead letters");
+    ensure!(committed(&lab)?.values().sum::<i64>() < 1_000, "{:?}", committed(&lab)?);
     // Whoever wants that says so, and then nothing is lost.
     lab.set("IOTCTL_INGEST_MAX_DEAD_LETTER_PERCENT", "100");
     lab.ingest()?;
     ensure!(lab.stored()? == 500, "{} rows", lab.stored()?);
     lab.ok(&["-q", "audit"])?;
+    Ok(())
+}
+
+/// Creates a topic with a limit for the size of its messages.
+fn create_topic(name: &str, lab: &Lab, max_message_bytes: &str) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", KAFKA).create()?;
+    let topic =
+        NewTopic::new(name, 4, TopicReplication::Fixed(1)).set("max.message.bytes", max_message_bytes);
+    let created = lab.block_on(admin.create_topics(&[topic], &AdminOptions::new()))?;
+    ensure!(created.iter().all(Result::is_ok), "{created:?}");
+    Ok(())
+}
+
+/// Sends one message with everything that a message can have.
+fn send_record(
+    lab: &Lab,
+    key: Option<&[u8]>,
+    payload: Option<&[u8]>,
+    headers: OwnedHeaders,
+) -> anyhow::Result<()> {
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", KAFKA).set("message.max.bytes", "10000000").create()?;
+    let mut record = BaseRecord::<[u8], [u8]>::to(&lab.name).headers(headers);
+    (record.key, record.payload) = (key, payload);
+    producer.send(record).map_err(|(error, _)| error)?;
+    producer.flush(Duration::from_secs(10))?;
+    Ok(())
+}
+
+fn the_dead_letter_topic_takes_what_the_topic_takes() -> anyhow::Result<()> {
+    let lab = Lab::bare("large_limit")?;
+    create_topic(&lab.name, &lab, "3000000")?;
+    lab.ok("-q schema apply")?;
+    let large = vec![b'x'; 2_900_000];
+    send_record(&lab, Some(b"large"), Some(&large), OwnedHeaders::new())?;
+    let report = lab.ingest()?;
+    ensure!(report["dead_letters"] == 1, "{report}");
+    let letters = letters(&lab, 1)?;
+    ensure!(
+        letters[0].payload() == Some(&large[..]),
+        "{} bytes",
+        letters[0].payload().unwrap_or_default().len()
+    );
+    let topic = format!("{}.dlq", lab.name);
+    let kept = lab.block_on(iotctl::kafka::retention::retention(&lab.kafka(), &topic))?;
+    ensure!(kept.max_message_bytes == Some(3_065_536), "{kept:?}");
+    Ok(())
+}
+
+fn a_message_that_the_dead_letter_topic_refuses_is_kept_truncated() -> anyhow::Result<()> {
+    let lab = Lab::bare("small_limit")?;
+    create_topic(&lab.name, &lab, "3000000")?;
+    create_topic(&format!("{}.dlq", lab.name), &lab, "200000")?;
+    lab.ok("-q schema apply")?;
+    let large = vec![b'x'; 2_500_000];
+    send_record(&lab, Some(b"large"), Some(&large), OwnedHeaders::new())?;
+    lab.send((0..500).map(|n| (format!("k{n}"), vec![b'{'; 1_000])))?;
+    let at = chrono::Utc::now().timestamp_millis();
+    lab.send((0..500).map(|n| message("plant-1", n, at, "")))?;
+    let report = lab.ingest()?;
+    ensure!(report["dead_letters"] == 501 && report["rows"] == 500, "{report}");
+    let letters = letters(&lab, 501)?;
+    let truncated: Vec<_> =
+        letters.iter().filter(|letter| header(letter, "original-size").is_some()).collect();
+    ensure!(truncated.len() == 1 && letters.len() == 501, "{} of {}", truncated.len(), letters.len());
+    let letter = truncated[0];
+    ensure!(letter.key() == Some(b"large".as_slice()));
+    ensure!(letter.payload().is_some_and(|payload| payload.len() == 65_536));
+    ensure!(header(letter, "original-size").as_deref() == Some("2500000"));
+    ensure!(header(letter, "original-sha256") == Some(iotctl::kafka::dead_letters::sha256(&large)));
+    for name in ["reason", "error", "topic", "partition", "offset", "timestamp"] {
+        ensure!(header(letter, name).is_some_and(|value| !value.is_empty()), "header {name}");
+    }
+    // Half a message is not sent again as if it were whole.
+    let replayed = lab.ok("-q dead-letters replay --all --yes --reason too_large")?;
+    contains(&replayed, &["not whole"])?;
+    let sent: i64 = lab.block_on(topics::end_offsets(&lab.kafka(), &lab.name))?.iter().sum();
+    ensure!(sent == 1_001, "{sent}");
+    contains(
+        &lab.run("-q doctor")?.stdout,
+        &["larger dead letters are truncated", "max.message.bytes=3065536"],
+    )?;
+    lab.ok("-q audit")?;
+    Ok(())
+}
+
+/// Headers with their values, in order.
+fn headers(message: &OwnedMessage) -> Vec<(String, Option<Vec<u8>>)> {
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter().collect::<Vec<_>>());
+    headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+}
+
+fn headers_and_null_keys_survive_the_dead_letter_topic_and_a_replay() -> anyhow::Result<()> {
+    let lab = Lab::new("headers")?;
+    let original = || {
+        OwnedHeaders::new()
+            .insert(Header { key: "trace", value: Some(b"\xff\x00".as_slice()) })
+            // A name that a dead letter has too, twice, and a null value.
+            .insert(Header { key: "reason", value: Some(b"mine".as_slice()) })
+            .insert(Header { key: "reason", value: None::<&[u8]> })
+    };
+    send_record(&lab, None, Some(b"{"), original())?;
+    send_record(&lab, Some(b""), Some(b""), OwnedHeaders::new())?;
+    let sent = read_topic(&lab, &lab.name, 2)?;
+    let report = lab.ingest()?;
+    ensure!(report["dead_letters"] == 2, "{report}");
+    let letters = letters(&lab, 2)?;
+    let letter = letters
+        .iter()
+        .find(|letter| letter.payload() == Some(b"{".as_slice()))
+        .context("the first letter")?;
+    ensure!(letter.key().is_none(), "a null key became {:?}", letter.key());
+    ensure!(headers(letter)[..3] == headers(&sent[0])[..], "{:?}", headers(letter));
+    let empty = letters
+        .iter()
+        .find(|letter| letter.payload() == Some(b"".as_slice()))
+        .context("the second letter")?;
+    ensure!(empty.key() == Some(b"".as_slice()), "an empty key became {:?}", empty.key());
+    // The program reads its own headers, not those of the message.
+    let listed = lab.lines("-q dead-letters list --format ndjson")?;
+    ensure!(listed.iter().all(|letter| letter["reason"] == "not_json"), "{listed:#?}");
+
+    lab.ok("-q dead-letters replay --all --yes")?;
+    let again = read_topic(&lab, &lab.name, 4)?;
+    for message in &sent {
+        let same = again.iter().filter(|it| {
+            (it.key(), it.payload()) == (message.key(), message.payload()) && headers(it) == headers(message)
+        });
+        ensure!(same.count() == 2, "{message:?} in {again:#?}");
+    }
+    Ok(())
+}
+
+fn tombstones_are_skipped_and_counted() -> anyhow::Result<()> {
+    let lab = Lab::new("tombstones")?;
+    let at = chrono::Utc::now().timestamp_millis();
+    for key in [Some(b"sensor".as_slice()), None] {
+        send_record(&lab, key, None, OwnedHeaders::new())?;
+    }
+    lab.send([message("plant-1", 1, at, "")])?;
+    let report = lab.ingest()?;
+    ensure!(report["tombstones"] == 2 && report["dead_letters"] == 0 && report["rows"] == 1, "{report}");
+    ensure!(committed(&lab)?.values().sum::<i64>() == 3, "{:?}", committed(&lab)?);
+    let audit = lab.json("-q audit --format json")?;
+    ensure!(audit["topic"]["tombstones"] == 2, "{audit}");
+    Ok(())
+}
+
+fn the_report_names_the_commonest_reasons() -> anyhow::Result<()> {
+    let lab = Lab::new("reasons")?;
+    lab.send((0..7).map(|n| (format!("k{n}"), if n < 5 { b"{}".to_vec() } else { b"{".to_vec() })))?;
+    let report = lab.ok("-q ingest --until-end")?;
+    let lines: Vec<Vec<&str>> = report.lines().map(|line| line.split_whitespace().collect()).collect();
+    let of_them: Vec<_> = lines.iter().filter(|words| words.contains(&"them")).collect();
+    ensure!(of_them.len() == 2, "{report}");
+    ensure!(
+        of_them[0].ends_with(&["5", "missing_field"]) && of_them[1].ends_with(&["2", "not_json"]),
+        "{report}"
+    );
     Ok(())
 }

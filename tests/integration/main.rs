@@ -19,6 +19,7 @@ mod export;
 mod forecast;
 mod health;
 mod import;
+mod losses;
 mod plot;
 mod purge;
 mod rollups;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         export::trials(),
         health::trials(),
         import::trials(),
+        losses::trials(),
         plot::trials(),
         schema::trials(),
         servers::trials(),

@@ -180,10 +180,14 @@ impl Running {
         Ok(())
     }
 
+    /// Such as SIGSTOP.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) -> anyhow::Result<()> {
+        Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(self.0.id())?), signal)?)
+    }
+
     /// SIGTERM; returns the exit code.
     pub fn terminate(&mut self) -> anyhow::Result<Option<i32>> {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id())?);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
+        self.signal(nix::sys::signal::Signal::SIGTERM)?;
         Ok(self.0.wait()?.code())
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Check, Finding, encryption, failed, failed_by, ok, skipped, warning};
 use crate::config::{Config, KafkaConfig};
+use crate::kafka::losses::{self, LostMessages};
 use crate::kafka::retention::{Retention, retention};
 use crate::kafka::{Error, consumer_groups, topics};
 use crate::observe::status::kafka::{Group, Kafka, age};
@@ -17,7 +18,7 @@ pub async fn checks(config: &Config, status: &Status) -> Vec<Check> {
         Section::Known(kafka) => kafka,
         Section::Unknown { unknown } => {
             let unreachable = || skipped("Kafka does not answer");
-            let names = ["topics", "partitions", "messages lost", "retention", "dead letters"];
+            let names = ["topics", "partitions", "messages lost", "retention", "dead letters", "size limits"];
             let mut checks = vec![check("brokers", failed_by(unknown))];
             checks.extend(names.map(|name| check(name, unreachable())));
             checks.extend([clock, encryption]);
@@ -28,14 +29,21 @@ pub async fn checks(config: &Config, status: &Status) -> Vec<Check> {
         request_timeout: config.kafka.request_timeout.min(KAFKA_DEADLINE),
         ..config.kafka.clone()
     };
-    let (positions, kept) = tokio::join!(positions(&settings, kafka), async {
-        match kafka.topic.exists {
-            true => retention(&settings, &settings.topic).await.map_err(|error| error.to_string()),
-            false => Err("the topic does not exist".to_owned()),
-        }
-    });
+    let limits = async |topic: &str, exists| match exists {
+        true => retention(&settings, topic).await.map_err(|error| error.to_string()),
+        false => Err("the topic does not exist".to_owned()),
+    };
+    let dead_letter_topic = settings.dead_letter_topic();
+    let (positions, kept, dead_letters_kept) = tokio::join!(
+        positions(&settings, kafka),
+        limits(&settings.topic, kafka.topic.exists),
+        limits(&dead_letter_topic, kafka.dead_letters.exists)
+    );
+    let size_limits = judge_size_limits(&dead_letter_topic, &kept, &dead_letters_kept);
     let (lost, kept) = match positions {
-        Ok(positions) => (judge_lost(&positions), judge_retention(kept, &kafka.group, &positions)),
+        Ok(positions) => {
+            (judge_lost(&positions, &kafka.group.lost), judge_retention(kept, &kafka.group, &positions))
+        }
         Err(reason) => (skipped(reason.clone()), skipped(reason)),
     };
     vec![
@@ -45,6 +53,7 @@ pub async fn checks(config: &Config, status: &Status) -> Vec<Check> {
         check("messages lost", lost),
         check("retention", kept),
         check("dead letters", dead_letters(kafka)),
+        check("size limits", size_limits),
         clock,
         encryption,
     ]
@@ -135,7 +144,7 @@ async fn positions(config: &KafkaConfig, kafka: &Kafka) -> Result<Vec<Position>,
 }
 
 /// Messages that the topic deleted before the group had committed them.
-fn judge_lost(positions: &[Position]) -> Finding {
+fn judge_lost(positions: &[Position], noted: &[LostMessages]) -> Finding {
     let (mut lost, mut never, mut beyond) = (0, 0, 0);
     for position in positions {
         match position.committed {
@@ -144,6 +153,14 @@ fn judge_lost(positions: &[Position]) -> Finding {
             Some(_) => {}
             None => never += position.oldest,
         }
+    }
+    if let Some(noted) = losses::describe(noted) {
+        return failed(
+            format!("{noted}: Kafka deleted them before ingest had read them"),
+            "send them again if their source still has them (`iotctl audit` lists those in a ledger), raise the topic's \
+             retention, and keep an ingest running; to clear this note, stop the ingests and commit the offsets anew \
+             (kafka-consumer-groups.sh --reset-offsets --to-current --execute)",
+        );
     }
     match (lost, beyond, never) {
         (0, 0, 0) => ok("the topic still has everything that the group has not committed"),
@@ -160,6 +177,34 @@ fn judge_lost(positions: &[Position]) -> Finding {
             "send them again if their source still has them (`iotctl audit` lists those in a ledger), raise the topic's \
              retention, and keep an ingest running",
         ),
+    }
+}
+
+/// Whether the dead-letter topic accepts what the topic accepts.
+fn judge_size_limits(
+    name: &str,
+    topic: &Result<Retention, String>,
+    dead_letters: &Result<Retention, String>,
+) -> Finding {
+    let limit = |kept: &Result<Retention, String>| match kept {
+        Ok(kept) => kept.max_message_bytes.ok_or_else(|| "max.message.bytes is unknown".to_owned()),
+        Err(reason) => Err(reason.clone()),
+    };
+    match (limit(topic), limit(dead_letters)) {
+        (Ok(source), Ok(limit)) if limit < source => warning(
+            format!(
+                "{name} accepts messages of {limit} bytes, and the topic accepts {source}: larger dead letters are truncated"
+            ),
+            format!(
+                "set its limit (kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config \
+                 max.message.bytes={})",
+                topics::dead_letter_limit_for(source)
+            ),
+        ),
+        (Ok(source), Ok(limit)) => {
+            ok(format!("messages up to {source} bytes, dead letters up to {limit} bytes"))
+        }
+        (Err(reason), _) | (_, Err(reason)) => skipped(reason),
     }
 }
 
@@ -239,16 +284,41 @@ mod tests {
 
     #[test]
     fn messages_deleted_before_they_were_committed_are_counted() {
-        assert_eq!(judge_lost(&[position(10, 30, Some(10)), position(0, 5, None)]).0, Verdict::Ok);
-        let (verdict, found, _) = judge_lost(&[position(10, 30, Some(3)), position(4, 9, Some(2))]);
+        assert_eq!(judge_lost(&[position(10, 30, Some(10)), position(0, 5, None)], &[]).0, Verdict::Ok);
+        let (verdict, found, _) = judge_lost(&[position(10, 30, Some(3)), position(4, 9, Some(2))], &[]);
         assert_eq!((verdict, &found[..2]), (Verdict::Failed, "9 "), "{found}");
-        assert_eq!(judge_lost(&[position(5, 9, None)]).0, Verdict::Warning);
-        assert_eq!(judge_lost(&[position(0, 9, Some(10))]).0, Verdict::Failed);
+        assert_eq!(judge_lost(&[position(5, 9, None)], &[]).0, Verdict::Warning);
+        assert_eq!(judge_lost(&[position(0, 9, Some(10))], &[]).0, Verdict::Failed);
+    }
+
+    #[test]
+    fn a_note_of_lost_messages_fails_after_everything_was_committed() {
+        let mut note = crate::kafka::losses::LossNote::default();
+        note.add(crate::kafka::losses::LostRange { from: 0, to: 15_000, found_at: 0 });
+        let (verdict, found, _) =
+            judge_lost(&[position(15_000, 30_000, Some(30_000))], &[LostMessages { partition: 2, note }]);
+        assert_eq!(verdict, Verdict::Failed);
+        assert!(found.contains("15000 messages") && found.contains("partition 2"), "{found}");
+    }
+
+    #[test]
+    fn a_dead_letter_topic_with_a_lower_limit_than_the_topic_warns() {
+        let limit = |bytes| Ok(Retention { max_message_bytes: Some(bytes), ..Retention::default() });
+        let judged = |topic, letters| judge_size_limits("t.dlq", &limit(topic), &limit(letters));
+        assert_eq!(judged(1_048_588, 2_097_152).0, Verdict::Ok);
+        let (verdict, found, _) = judged(3_000_000, 2_097_152);
+        assert_eq!(verdict, Verdict::Warning, "{found}");
+        assert_eq!(judge_size_limits("t.dlq", &Err("denied".into()), &limit(1)).0, Verdict::Skipped);
     }
 
     #[test]
     fn a_lag_of_more_than_half_of_the_retention_warns() {
-        let week = Retention { milliseconds: Some(604_800_000), bytes: None, is_compacted: false };
+        let week = Retention {
+            milliseconds: Some(604_800_000),
+            bytes: None,
+            is_compacted: false,
+            ..Retention::default()
+        };
         let judged = |lag_seconds, kept| {
             let group = Group { lag_messages: Some(5), lag_seconds, ..Group::default() };
             judge_retention(Ok(kept), &group, &[position(0, 5, None)]).0
@@ -264,7 +334,12 @@ mod tests {
 
     #[test]
     fn a_partition_that_is_deleted_from_by_size_warns_before_the_group_is_reached() {
-        let kept = Retention { milliseconds: None, bytes: Some(1 << 20), is_compacted: false };
+        let kept = Retention {
+            milliseconds: None,
+            bytes: Some(1 << 20),
+            is_compacted: false,
+            ..Retention::default()
+        };
         let group = Group { lag_messages: Some(80), lag_seconds: Some(1.0), ..Group::default() };
         let verdict = |position| judge_retention(Ok(kept), &group, &[position]).0;
         assert_eq!(verdict(position(100, 200, Some(120))), Verdict::Warning);

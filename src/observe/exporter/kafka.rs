@@ -9,8 +9,9 @@ use tracing::{debug, warn};
 
 use crate::config::KafkaConfig;
 use crate::kafka::consumer_groups::{self, Committed};
+use crate::kafka::ends::{self, FirstMessage};
 use crate::kafka::overview::{Overview, Partition, Topic, overview};
-use crate::kafka::reader::{Span, Step, TopicReader};
+use crate::kafka::reader::Span;
 use crate::observe::exporter::snapshot::{Definition, Snapshot};
 
 /// Maximum number of groups per round: each needs a client of its own.
@@ -190,13 +191,13 @@ impl Watch {
             // The configured group has the whole topic to read before its first commit; of other groups it is not
             // known which topics they read.
             let is_ours = group == self.config.group && topic.name == self.config.topic;
-            let lags = lags(topic, &committed, is_ours);
+            let mut lags = lags(topic, &committed, is_ours);
             if lags.is_empty() {
                 continue;
             }
             // A little before the deadline, so that the messages are counted even if their age is not known in time.
             let end = deadline - self.timeout / 10;
-            if tokio::time::timeout_at(end, self.stamp(&config, topic, &lags, stamps)).await.is_err() {
+            if tokio::time::timeout_at(end, self.stamp(&config, topic, &mut lags, stamps)).await.is_err() {
                 debug!(group, topic = topic.name, "the oldest uncommitted messages were not read in time");
             }
             describe_lags(snapshot, group, topic, &lags, stamps);
@@ -204,12 +205,13 @@ impl Watch {
         Ok(())
     }
 
-    /// Adds the timestamps of the messages at the positions that are behind.
+    /// Adds the timestamps of the messages at the positions that are behind. Where no message is left, only transaction
+    /// markers, nothing is behind.
     async fn stamp(
         &self,
         config: &KafkaConfig,
         topic: &Topic,
-        lags: &[Lag],
+        lags: &mut [Lag],
         stamps: &mut HashMap<Position, i64>,
     ) {
         let mut unknown = Vec::new();
@@ -219,13 +221,29 @@ impl Watch {
                 Some(stamp) => {
                     stamps.insert(position, *stamp);
                 }
-                None => unknown.push(Span { partition: lag.partition, from: lag.next, to: lag.next + 1 }),
+                None => unknown.push(Span {
+                    partition: lag.partition,
+                    from: lag.next,
+                    to: lag.next + lag.messages,
+                }),
             }
         }
         if !unknown.is_empty() {
-            let (config, name) = (config.clone(), topic.name.clone());
-            match tokio::task::spawn_blocking(move || read_stamps(config, &name, &unknown)).await {
-                Ok(Ok(read)) => stamps.extend(read),
+            let (config, name, spans) = (config.clone(), topic.name.clone(), unknown.clone());
+            match tokio::task::spawn_blocking(move || first_messages(config, &name, &spans)).await {
+                Ok(Ok(found)) => {
+                    for Span { partition, from, .. } in unknown {
+                        match found.get(&partition) {
+                            Some(first) => {
+                                stamps.insert((topic.name.clone(), partition, from), first.timestamp);
+                            }
+                            None => lags
+                                .iter_mut()
+                                .filter(|lag| lag.partition == partition)
+                                .for_each(|lag| lag.messages = 0),
+                        }
+                    }
+                }
                 Ok(Err(error)) => {
                     debug!(topic = topic.name, %error, "cannot read the oldest uncommitted messages")
                 }
@@ -258,12 +276,12 @@ fn lags(topic: &Topic, committed: &Committed, is_ours: bool) -> Vec<Lag> {
     topic.partitions.iter().zip(committed).filter_map(lag).collect()
 }
 
-/// The timestamps of single messages.
-fn read_stamps(
+/// The first message of each span.
+fn first_messages(
     mut config: KafkaConfig,
     topic: &str,
     spans: &[Span],
-) -> Result<Vec<(Position, i64)>, crate::kafka::Error> {
+) -> Result<HashMap<i32, FirstMessage>, crate::kafka::Error> {
     // One message per partition is needed, but a broker sends at least one batch. The rest of that batch would delay
     // the other partitions by a second each.
     let tuning =
@@ -271,18 +289,7 @@ fn read_stamps(
     for (key, value) in tuning {
         config.properties.insert(key.into(), value.into());
     }
-    let mut reader = TopicReader::open(&config, topic, spans)?;
-    let mut stamps = Vec::with_capacity(spans.len());
-    loop {
-        match reader.step()? {
-            Step::Message(message) => {
-                let position = (topic.to_owned(), message.partition(), message.offset());
-                stamps.push((position, message.timestamp()));
-            }
-            Step::Waiting => {}
-            Step::End => return Ok(stamps),
-        }
-    }
+    ends::first_messages(&config, topic, spans)
 }
 
 fn describe(snapshot: &mut Snapshot, overview: &Overview) {

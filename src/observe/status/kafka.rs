@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::Section;
 use crate::config::KafkaConfig;
+use crate::kafka::losses::{self, LostMessages};
 use crate::kafka::overview::{self, Overview};
-use crate::kafka::{Error, topics};
+use crate::kafka::{Error, consumer_groups, topics};
 use crate::observe::exporter::kafka::{LAG, LAG_SECONDS, Watch};
 use crate::observe::exporter::snapshot::Snapshot;
 
@@ -54,6 +55,10 @@ pub struct Group {
     pub lag_messages: Option<i64>,
     /// Age of the oldest of them; `None` if that could not be read.
     pub lag_seconds: Option<f64>,
+    /// Messages that Kafka deleted before `ingest` had read them, as it noted.
+    pub lost: Vec<LostMessages>,
+    /// Why `ingest` cannot join it, if so: another program uses it.
+    pub in_use: Option<String>,
 }
 
 impl Topic {
@@ -104,7 +109,7 @@ impl Kafka {
     pub fn attention(&self, old_lag_seconds: f64) -> Vec<String> {
         let mut attention = self.topic.attention();
         attention.extend(self.dead_letters.attention());
-        let Group { name, members, lag_messages, lag_seconds } = &self.group;
+        let Group { name, members, lag_messages, lag_seconds, lost, in_use } = &self.group;
         let messages = lag_messages.unwrap_or(0);
         let age = lag_seconds.map(|seconds| format!(", the oldest for {}", age(seconds))).unwrap_or_default();
         if messages > 0 && *members == Some(0) {
@@ -114,6 +119,12 @@ impl Kafka {
         } else if messages > 0 && lag_seconds.is_some_and(|seconds| seconds > old_lag_seconds) {
             attention.push(format!(
                 "group {name} is {messages} messages behind{age} (see `iotctl top`; start another ingest, or see the log of the running one)"
+            ));
+        }
+        attention.extend(in_use.clone());
+        if let Some(lost) = losses::describe(lost) {
+            attention.push(format!(
+                "group {name} lost {lost}: Kafka deleted them before they were read (see `iotctl doctor`)"
             ));
         }
         attention
@@ -140,6 +151,15 @@ pub async fn look(config: &KafkaConfig, timeout: Duration) -> Section<Kafka> {
     if let Some(unknown) = kafka.dead_letters.unknown.take() {
         kafka.dead_letters.exists = true;
         kafka.remarks.push(unknown);
+    }
+    if kafka.topic.exists {
+        let count = i32::try_from(kafka.topic.partitions).unwrap_or(i32::MAX);
+        match consumer_groups::lost_messages(&config, &config.topic, count).await {
+            Ok(lost) => kafka.group.lost = lost,
+            Err(error) => {
+                kafka.remarks.push(format!("whether messages were deleted unread is unknown: {error}"));
+            }
+        }
     }
     if kafka.group.lag_messages.is_none() && kafka.topic.exists {
         let group = &kafka.group.name;
@@ -168,9 +188,10 @@ fn of(config: &KafkaConfig, snapshot: &Snapshot, overview: &Overview) -> Kafka {
     let (lags, seconds) = (values(&LAG), values(&LAG_SECONDS));
     // A partition whose oldest message could not be read may have the largest lag.
     let is_whole = !lags.is_empty() && lags.len() == seconds.len();
-    let members = overview.consumer_groups.as_ref().map(|groups| {
-        groups.iter().find(|group| group.name == config.group).map_or(0, |group| group.members)
-    });
+    let groups = overview.consumer_groups.as_ref();
+    let group = groups.and_then(|groups| groups.iter().find(|group| group.name == config.group));
+    let members = groups.map(|_| group.map_or(0, |group| group.members));
+    let in_use = group.and_then(|group| group.refusal(config)).map(|error| error.to_string());
     Kafka {
         brokers: overview
             .brokers
@@ -184,6 +205,8 @@ fn of(config: &KafkaConfig, snapshot: &Snapshot, overview: &Overview) -> Kafka {
             members,
             lag_messages: (!lags.is_empty()).then(|| lags.iter().sum::<f64>() as i64),
             lag_seconds: is_whole.then(|| seconds.iter().copied().fold(0.0, f64::max)),
+            lost: Vec::new(),
+            in_use,
         },
         remarks: Vec::new(),
     }
@@ -211,6 +234,8 @@ pub mod tests {
                 members: Some(1),
                 lag_messages: Some(10),
                 lag_seconds: Some(0.5),
+                lost: Vec::new(),
+                in_use: None,
             },
             remarks: Vec::new(),
         }
