@@ -18,20 +18,21 @@ use crate::cassandra::{Error, Session};
 use crate::error::UsageError;
 use crate::output::{ReportFormat, table};
 use crate::reading::{Group, Partition};
-use crate::store::groups;
-use crate::store::{purge, rollups};
+use crate::store::purge::{self, Outcome};
+use crate::store::{groups, rollups};
 use crate::time::{self, DAY, day_of};
 
-/// Partitions that are looked at, or deleted, at once.
+/// Partitions that are checked or deleted at once.
 const IN_FLIGHT: usize = 16;
 
-/// Delete a location's readings of before a moment
+/// Delete a location's readings older than a given time
 ///
-/// Whole buckets of time go, each by one partition tombstone: one that reaches past the moment stays. Shows what would
-/// go and asks, unless --yes. Every replica has to acknowledge, so that none brings the readings back; where a node is
-/// down, nothing is deleted for its partitions. Rollups of the days go along; what is left of such a day is rolled up again.
-/// Disk is freed by compaction, a day after that at the earliest. What a topic
-/// still holds would be written again by a group that starts over.
+/// Whole buckets of time are deleted, each by one partition tombstone; a bucket that ends after the time stays. The command
+/// shows what would be deleted and asks, unless --yes. Every replica has to acknowledge, so that none brings the readings
+/// back; if a node is down, nothing is deleted for its partitions. Afterwards it looks again: readings that were written by
+/// a clock ahead of the servers' are deleted up to a day ahead, and reported beyond. The rollups of the days are deleted
+/// too; what is left of such a day is rolled up again. Compaction frees the disk a day later at the earliest. A consumer
+/// group that starts over writes again what the topic still holds.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl purge --location plant-1 --before 90d --dry-run
@@ -39,7 +40,7 @@ const IN_FLIGHT: usize = 16;
 pub struct PurgeArgs {
     #[command(flatten)]
     pub group: GroupArgs,
-    /// Buckets that end at this moment or before: 2026-01-01, '90d ago', -90d
+    /// Buckets that end at this time or before: 2026-01-01, '90d ago', -90d
     #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
     pub before: String,
     #[command(flatten)]
@@ -55,8 +56,8 @@ pub struct PurgeArgs {
     pub format: ReportFormat,
 }
 
-/// What goes of a group.
-struct Doomed {
+/// What is deleted of a group.
+struct Selected {
     group: Arc<Group>,
     /// Oldest first.
     partitions: Vec<Partition>,
@@ -67,18 +68,18 @@ pub async fn run(args: PurgeArgs, context: Context) -> anyhow::Result<()> {
     let before = time::moment(&args.before, args.zone.zone(), now)
         .map_err(|error| UsageError::new(format!("--before: {error}")))?;
     if args.group.location.is_none() {
-        return Err(UsageError::new("--location says whose readings go (there is no purge of all)").into());
+        return Err(UsageError::new("--location is required (there is no purge of all locations)").into());
     }
     let session = purge::connect(&context.config.cassandra).await?;
     let matching = until_stopped(&context.shutdown, args.group.selection().resolve(&session)).await?;
-    let mut doomed = Vec::new();
+    let mut selected = Vec::new();
     for group in matching {
         let partitions = until_stopped(&context.shutdown, expired(&session, &group, before)).await?;
-        doomed.push(Doomed { group, partitions });
+        selected.push(Selected { group, partitions });
     }
-    doomed.retain(|doomed| !doomed.partitions.is_empty());
-    show(&doomed, before, &args, &context)?;
-    let count: usize = doomed.iter().map(|doomed| doomed.partitions.len()).sum();
+    selected.retain(|selected| !selected.partitions.is_empty());
+    show(&selected, before, &args, &context)?;
+    let count: usize = selected.iter().map(|selected| selected.partitions.len()).sum();
     if args.dry_run || count == 0 {
         context.output.note(if count == 0 { "there is nothing to delete" } else { "nothing was deleted" });
         return Ok(());
@@ -87,40 +88,63 @@ pub async fn run(args: PurgeArgs, context: Context) -> anyhow::Result<()> {
         context.output.note("nothing was deleted");
         return Ok(());
     }
-    let all = doomed.iter().flat_map(|doomed| &doomed.partitions);
+    let all = selected.iter().flat_map(|selected| &selected.partitions);
     let mut deletions =
         stream::iter(all).map(|partition| purge::delete(&session, partition)).buffer_unordered(IN_FLIGHT);
     let progress = context.output.bar(count as u64, "deleting");
-    for Doomed { group, partitions } in &doomed {
+    for Selected { group, partitions } in &selected {
         let forget = forget(&session, group, partitions);
         until_stopped(&context.shutdown, forget).await.with_context(|| {
             format!(
-                "the rollups of location {}, device type {} are not deleted, and no reading is (run it again)",
+                "the rollups of location {}, device type {} are not deleted, and neither are readings (run the command again)",
                 group.location, group.device_type
             )
         })?;
     }
     let mut deleted = 0_usize;
-    while let Some(()) = until_stopped(&context.shutdown, deletions.try_next()).await.with_context(|| {
+    let mut hides_until: Option<i64> = None;
+    let mut left: Vec<Option<i64>> = Vec::new();
+    while let Some(outcome) = until_stopped(&context.shutdown, deletions.try_next()).await.with_context(|| {
         format!(
-            "{deleted} of {count} buckets are deleted (run it again for the rest; each replica must be up)"
+            "{deleted} of {count} buckets are deleted (run the command again for the rest; each replica must be up)"
         )
     })? {
-        deleted += 1;
+        match outcome {
+            Outcome::Deleted => deleted += 1,
+            Outcome::HidesUntil(until) => {
+                deleted += 1;
+                hides_until = hides_until.max(Some(until));
+            }
+            Outcome::Left(newest) => left.push(newest),
+        }
         progress.inc(1);
     }
     progress.finish_and_clear();
     context.output.note(format!("the readings of {deleted} buckets are deleted"));
+    if let Some(until) = hides_until {
+        context.output.note(format!(
+            "some were written by a clock that was ahead: readings that are stored in these buckets before {} stay hidden",
+            time::display(until)
+        ));
+    }
+    let newest = left.iter().flatten().max().map(|newest| format!(", until {}", time::display(*newest)));
+    anyhow::ensure!(
+        left.is_empty(),
+        "readings of {} buckets are left: they were written by a clock more than a day ahead{} (correct that clock, and \
+         run the command again once they are less than a day ahead)",
+        left.len(),
+        newest.unwrap_or_default()
+    );
     Ok(())
 }
 
-/// Deletes the rollups of the days that the partitions touch, while nobody else computes them.
+/// Deletes the rollups of the days that the partitions touch, while no other process computes them.
 async fn forget(session: &Session, group: &Group, partitions: &[Partition]) -> anyhow::Result<()> {
     const LEASE: Duration = Duration::from_secs(600);
     let owner = Uuid::new_v4();
     anyhow::ensure!(
         rollups::lease::acquire(session, group, owner, LEASE).await?,
-        "somebody computes rollups of it at this moment"
+        "another process is computing its rollups"
     );
     let days: BTreeSet<i64> = partitions
         .iter()
@@ -151,11 +175,11 @@ async fn expired(session: &Session, group: &Arc<Group>, before: i64) -> Result<V
         .await
 }
 
-fn show(doomed: &[Doomed], before: i64, args: &PurgeArgs, context: &Context) -> anyhow::Result<()> {
+fn show(selected: &[Selected], before: i64, args: &PurgeArgs, context: &Context) -> anyhow::Result<()> {
     if args.format == ReportFormat::Json {
-        let groups: Vec<_> = doomed
+        let groups: Vec<_> = selected
             .iter()
-            .map(|Doomed { group, partitions }| {
+            .map(|Selected { group, partitions }| {
                 let buckets: Vec<_> =
                     partitions.iter().map(|partition| time::display(partition.bucket.start)).collect();
                 json!({ "location": group.location, "device_type": group.device_type, "buckets": buckets })
@@ -166,11 +190,11 @@ fn show(doomed: &[Doomed], before: i64, args: &PurgeArgs, context: &Context) -> 
             .output
             .json(&json!({ "before": time::display(before), "is_dry_run": is_dry_run, "groups": groups }));
     }
-    if doomed.is_empty() {
+    if selected.is_empty() {
         return Ok(());
     }
     let mut rows = table::table(&["location", "device type", "buckets", "from", "to"], &[2]);
-    for Doomed { group, partitions } in doomed {
+    for Selected { group, partitions } in selected {
         let (first, last) = (partitions.first(), partitions.last());
         rows.add_row([
             group.location.clone(),

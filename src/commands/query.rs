@@ -48,6 +48,7 @@ const TABLE_LIMIT: u64 = 100;
 
 A condition compares columns or names of other metrics with =, !=, <, <=, >, >= and joins with and, or, not, ( );
 `humidity is missing` and `humidity is not missing` ask for what was not measured, which no comparison finds.
+A name with blanks or quotes stands in quotes, and the same quote inside is written twice: '\"5\"\" pipe\" > 3'.
 Moments: 2026-01-31, '2026-01-31 12:00', 2026-01-31T12:00:00Z, now, -2h, '2h ago'; UTC where no zone is given.")]
 pub struct QueryArgs {
     #[command(flatten)]

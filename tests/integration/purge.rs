@@ -4,7 +4,11 @@ use anyhow::ensure;
 
 use crate::support::{Lab, message};
 
-crate::trials!(only_whole_buckets_of_before_the_moment_go, nothing_is_deleted_unasked);
+crate::trials!(
+    only_whole_buckets_of_before_the_moment_go,
+    nothing_is_deleted_unasked,
+    rows_of_a_clock_that_is_ahead_are_deleted_or_reported,
+);
 
 /// 2026-11-01T00:00:00Z.
 const START: i64 = 1_793_491_200_000;
@@ -63,5 +67,41 @@ fn nothing_is_deleted_unasked() -> anyhow::Result<()> {
     let error = lab.fails(1, &["-q", "purge", "--location", "plant-9", "--before", "now", "--yes"])?;
     ensure!(error.contains("plant-9"), "{error}");
     ensure!(stored(&lab, "plant-1")?.len() == 8);
+    Ok(())
+}
+
+/// Writes a reading of plant-1 in the first hour as a client would whose clock is `ahead` milliseconds ahead.
+fn write_ahead(lab: &Lab, sensor: u128, ahead: i64) -> anyhow::Result<()> {
+    let written_at = (chrono::Utc::now().timestamp_millis() + ahead) * 1000;
+    lab.cql(&format!(
+        "INSERT INTO {{ks}}.iot_sensor_metrics (location, device_type, bucket, iot_sensor_id, recorded_timestamp, \
+         temperature) VALUES ('plant-1', 'thermostat', {START}, {}, {}, 1.5) USING TIMESTAMP {written_at}",
+        uuid::Uuid::from_u128(sensor),
+        START + 1
+    ))?;
+    Ok(())
+}
+
+fn rows_of_a_clock_that_is_ahead_are_deleted_or_reported() -> anyhow::Result<()> {
+    let lab = stocked("purge_ahead")?;
+    write_ahead(&lab, 8, 10 * MINUTE)?;
+    let doctor: serde_json::Value = serde_json::from_str(&lab.run("-q doctor --format json")?.stdout)?;
+    let checks = doctor["checks"].as_array().cloned().unwrap_or_default();
+    let writes = checks.iter().find(|check| check["name"] == "write times");
+    ensure!(writes.is_some_and(|check| check["verdict"] == "warning"), "{checks:#?}");
+
+    let purge = ["purge", "--location", "plant-1", "--before", "2026-11-01T01:00:00Z", "--yes"];
+    let done = lab.run(&purge)?;
+    ensure!(done.code == Some(0) && done.stderr.contains("a clock that was ahead"), "{done:?}");
+    let left = stored(&lab, "plant-1")?;
+    ensure!(left.len() == 6 && left[0].starts_with("2026-11-01T01:00"), "{left:?}");
+
+    write_ahead(&lab, 9, 3 * 24 * 60 * MINUTE)?;
+    let refused = lab.run(&purge)?;
+    ensure!(
+        refused.code == Some(1) && refused.stderr.contains("readings of 1 buckets are left"),
+        "{refused:?}"
+    );
+    ensure!(stored(&lab, "plant-1")?.len() == 7);
     Ok(())
 }

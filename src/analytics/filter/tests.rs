@@ -19,7 +19,12 @@ fn reading() -> StoredReading {
         gas_concentration: None,
         bucket_seconds: 3600,
         motion_detected: Some(true),
-        other_metrics: Box::new([("fan speed".into(), 2.0), ("rpm".into(), 1500.0)]),
+        other_metrics: Box::new([
+            ("5\" pipe".into(), 3.0),
+            ("fan speed".into(), 2.0),
+            ("it's".into(), 4.0),
+            ("rpm".into(), 1500.0),
+        ]),
     }
 }
 
@@ -40,6 +45,7 @@ fn comparisons_hold_for_matching_values() {
         "temperature<>1",
         "light_level >= -1e3",
         "rpm > 1000 and \"fan speed\" = 2",
+        "\"5\"\" pipe\" = 3 and '5\" pipe' = 3 and \"it's\" = 4 and 'it''s' = 4",
         "motion_detected",
         "motion_detected = TRUE AND NOT motion_detected != true",
         "location = 'plant-1' and device_type != \"machine\"",

@@ -29,9 +29,10 @@ pub async fn checks(config: &Config, status: &Status, session: Option<Session>) 
         [] => ok(format!("{} nodes answer and see each other", nodes.nodes.len())),
         unhealthy => failed(unhealthy.join("; "), "see `iotctl node list`"),
     };
-    let (versions, clocks, replication, growth) = tokio::join!(
+    let (versions, clocks, write_times, replication, growth) = tokio::join!(
         versions(&session),
         clocks::clocks(&session),
+        clocks::write_times(&session),
         keyspaces(&session),
         growth::growth(config, status, &session),
     );
@@ -51,6 +52,7 @@ pub async fn checks(config: &Config, status: &Status, session: Option<Session>) 
         check("nodes", reach),
         check("versions", versions),
         check("clocks", clocks),
+        check("write times", write_times),
         check("schema agreement", agreement),
         check("schema", schema(status)),
         check("replication", replication),
@@ -61,7 +63,8 @@ pub async fn checks(config: &Config, status: &Status, session: Option<Session>) 
 
 fn skip_all(why: Finding, encryption: Check) -> Vec<Check> {
     let unreachable = || skipped("Cassandra does not answer");
-    let names = ["versions", "clocks", "schema agreement", "schema", "replication", "disk at the TTL"];
+    let names =
+        ["versions", "clocks", "write times", "schema agreement", "schema", "replication", "disk at the TTL"];
     let mut checks = vec![Check::new(GROUP, "nodes", why)];
     checks.extend(names.map(|name| Check::new(GROUP, name, unreachable())));
     checks.push(encryption);

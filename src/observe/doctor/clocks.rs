@@ -1,13 +1,15 @@
-//! The nodes' clocks beside this machine's.
+//! The clocks of the nodes and of the writers, compared with this machine's.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
 use super::cassandra::ANSWER_TIMEOUT;
 use super::{Finding, failed, ok, skipped, warning};
-use crate::cassandra::{Session, system};
+use crate::cassandra::{Error, Session, system};
+use crate::store::{groups, purge};
 
 /// Beyond this, fresh readings appear to come from the future and TTLs end at a visibly wrong time.
 const SKEW_WARNING: Duration = Duration::from_millis(500);
@@ -65,6 +67,47 @@ fn judge_clocks(nodes: &[(SocketAddr, Skew)]) -> Finding {
     }
 }
 
+/// Groups, partitions of each and rows of each partition whose times of writing are compared.
+const GROUPS: usize = 20;
+const PARTITIONS: usize = 2;
+const ROWS: u32 = 200;
+
+/// Compares the times of writing of some of the newest rows with this machine's clock. Rows that a fast clock wrote
+/// survive deletions and newer writes until then.
+pub(super) async fn write_times(session: &Session) -> Finding {
+    let newest = match newest_write(session).await {
+        Ok(Some(newest)) => newest,
+        Ok(None) => return skipped("no reading is stored yet"),
+        Err(error) => return skipped(format!("the times of writing cannot be read: {error}")),
+    };
+    judge_write_time((newest - chrono::Utc::now().timestamp_micros()) / 1000)
+}
+
+async fn newest_write(session: &Session) -> Result<Option<i64>, Error> {
+    let mut newest = None;
+    for group in groups::groups(session).await?.into_iter().take(GROUPS).map(Arc::new) {
+        let partitions = groups::partitions(session, &group, i64::MIN, i64::MAX).await?;
+        // The first bucket, too: an import or a replay writes old readings now.
+        let oldest = partitions.last().into_iter();
+        for partition in partitions.iter().take(PARTITIONS).chain(oldest) {
+            newest = newest.max(purge::newest_write(session, partition, Some(ROWS)).await?);
+        }
+    }
+    Ok(newest)
+}
+
+fn judge_write_time(ahead: i64) -> Finding {
+    let limit = i64::try_from(SKEW_FAILED.as_millis()).unwrap_or(i64::MAX);
+    match ahead {
+        ahead if ahead > limit => warning(
+            format!("some rows were written {} s ahead of this machine's clock", ahead / 1000),
+            "run chrony or another NTP client where `iotctl ingest` and imports run; `iotctl purge` deletes such rows up \
+             to a day ahead",
+        ),
+        _ => ok("no row of the sample was written ahead of this machine's clock"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Verdict;
@@ -82,5 +125,7 @@ mod tests {
         assert_eq!(verdict(700, 400), Verdict::Ok);
         assert_eq!(verdict(-60_000, 100), Verdict::Failed);
         assert_eq!(judge_clocks(&[]).0, Verdict::Skipped);
+        assert_eq!(judge_write_time(-1).0, Verdict::Ok);
+        assert_eq!(judge_write_time(600_000).0, Verdict::Warning);
     }
 }
