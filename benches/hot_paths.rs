@@ -24,10 +24,11 @@ fn decoding(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Elements(1));
     group.bench_function("a reading of 290 bytes", |bencher| {
-        bencher.iter(|| decode(black_box(MESSAGE), &limits(), NOW).map(|decoded| decoded.reading.recorded_at))
+        bencher
+            .iter(|| decode(black_box(MESSAGE), &limits(), NOW).map(|decoded| decoded.reading.recorded_at));
     });
     group.bench_function("a malformed message", |bencher| {
-        bencher.iter(|| decode(black_box(&MESSAGE[..200]), &limits(), NOW).is_err())
+        bencher.iter(|| decode(black_box(&MESSAGE[..200]), &limits(), NOW).is_err());
     });
     group.finish();
 }
@@ -53,7 +54,7 @@ fn detecting(criterion: &mut Criterion) {
                 count += 1;
                 detector.observe(0, &reading, |_| alerts += 1);
                 alerts
-            })
+            });
         });
     }
     group.finish();
@@ -77,7 +78,7 @@ fn batching(criterion: &mut Criterion) {
                 batch
             },
             BatchSize::SmallInput,
-        )
+        );
     });
     group.finish();
 }
@@ -91,7 +92,7 @@ fn planning(criterion: &mut Criterion) {
             bencher.iter(|| {
                 token = token.wrapping_add(0x1234_5678_9ABC_DEF1);
                 topology.plan_length(token)
-            })
+            });
         });
     }
     group.finish();
@@ -107,7 +108,7 @@ fn encoding(criterion: &mut Criterion) {
             buffer.clear();
             encoder.encode(black_box(&reading), &mut buffer);
             buffer.len()
-        })
+        });
     });
     group.finish();
 }

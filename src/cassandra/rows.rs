@@ -111,7 +111,7 @@ impl<'a> Row<'a> {
         let refused = |column: String| CellError { column, expected: T::EXPECTED };
         // A column that the server left out is not the next row's first cell.
         let Some(column) = self.rows.columns.get(index) else { return Err(refused(format!("#{index}"))) };
-        let cell = self.rows.cells.get(self.first_cell + index).and_then(|range| range.clone());
+        let cell = self.rows.cells.get(self.first_cell + index).and_then(std::clone::Clone::clone);
         T::from_cell(cell.map(|range| &self.rows.bytes[range])).ok_or_else(|| refused(column.clone()))
     }
 

@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn the_partition_token_is_the_servers() {
         // SELECT token(location, device_type) and token(text) on Cassandra 5.0.6.
-        assert_eq!(partition_token(&[b"a"]), -8839064797231613815);
+        assert_eq!(partition_token(&[b"a"]), -8_839_064_797_231_613_815);
         let values = Values::new().text("a").text("b");
         assert_eq!(statement().token(&values), Some(partition_token(&[b"a", b"b"])));
     }

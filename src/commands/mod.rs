@@ -62,7 +62,7 @@ pub async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
     }
     let loaded = Loaded::load(&sources).map_err(|error| UsageError::new(error.to_string()))?;
     let given = loaded.effective.iter().filter(|setting| setting.origin != Origin::Default);
-    let given = given.map(|setting| setting.key.to_string()).collect();
+    let given = given.map(|setting| setting.key.clone()).collect();
     let context = Context { config: loaded.config, given, output, shutdown: Shutdown::on_signals()? };
     dispatch(cli.command, context).await
 }

@@ -151,7 +151,7 @@ pub async fn apply(args: ApplyArgs, context: Context) -> anyhow::Result<()> {
             match args.dry_run {
                 true => print_plan(&plan, existing_options(&args), &context.output)?,
                 false => {
-                    apply_plan(&plan, &session, existing_options(&args), &context.output, &mut lines).await?
+                    apply_plan(&plan, &session, existing_options(&args), &context.output, &mut lines).await?;
                 }
             }
         }

@@ -257,7 +257,8 @@ mod tests {
 
     #[test]
     fn numbers_of_models_are_rounded_by_their_size() {
-        for (value, text) in [(1013.25678, "1013.3"), (-0.000123456, "-0.00012346"), (21.0, "21"), (0.0, "0")]
+        for (value, text) in
+            [(1013.25678, "1013.3"), (-0.000_123_456, "-0.00012346"), (21.0, "21"), (0.0, "0")]
         {
             assert_eq!(rounded(value).to_string(), text);
         }

@@ -2,7 +2,7 @@
 //! that need or exclude each other. A half-configured security setting is an error, never ignored.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::check::{Checked, ensure};
 use super::{
@@ -88,7 +88,12 @@ fn cassandra_tls(config: &super::CassandraTlsConfig) -> Checked {
     ensure(!config.enabled || config.ca_file.is_some(), &["cassandra.tls.enabled"], || {
         "TLS needs the certificate authorities to trust (set cassandra.tls.ca_file to their PEM file)".into()
     })?;
-    pair("cassandra.tls.cert_file", &config.cert_file, "cassandra.tls.key_file", &config.key_file)
+    pair(
+        "cassandra.tls.cert_file",
+        config.cert_file.as_deref(),
+        "cassandra.tls.key_file",
+        config.key_file.as_deref(),
+    )
 }
 
 fn schema(config: &SchemaConfig) -> Checked {
@@ -179,9 +184,9 @@ fn kafka_ssl(config: &KafkaConfig) -> Checked {
     )?;
     pair(
         "kafka.ssl_certificate_location",
-        &config.ssl_certificate_location,
+        config.ssl_certificate_location.as_deref(),
         "kafka.ssl_key_location",
-        &config.ssl_key_location,
+        config.ssl_key_location.as_deref(),
     )
 }
 
@@ -254,12 +259,7 @@ fn exclusive(key: &str, is_given: bool, file_is_given: bool) -> Checked {
 }
 
 /// Certificate and key are only useful together.
-fn pair(
-    certificate_key: &str,
-    certificate: &Option<PathBuf>,
-    key_key: &str,
-    key: &Option<PathBuf>,
-) -> Checked {
+fn pair(certificate_key: &str, certificate: Option<&Path>, key_key: &str, key: Option<&Path>) -> Checked {
     let (given, missing) = match (certificate, key) {
         (Some(_), None) => (certificate_key, key_key),
         (None, Some(_)) => (key_key, certificate_key),

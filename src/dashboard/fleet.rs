@@ -251,7 +251,7 @@ mod tests {
         };
         assert_eq!(changes(&snapshot(&[(1, 10), (2, 20)])), (vec![], false));
         assert_eq!(changes(&snapshot(&[(1, 10), (2, 21), (3, 5)])), (vec![2, 3], false));
-        let many: Vec<_> = (10..10 + MAX_CHANGED as u128 + 1).map(|sensor| (sensor, 1)).collect();
+        let many: Vec<_> = (10..=10 + MAX_CHANGED as u128).map(|sensor| (sensor, 1)).collect();
         let (sent, truncated) = changes(&snapshot(&many));
         assert_eq!((sent.len(), truncated), (MAX_CHANGED, true));
     }

@@ -78,7 +78,7 @@ pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastErro
         match backtest::run(history, model, plan) {
             Ok(result) => tried.push(result),
             Err(error @ ForecastError::Model { .. }) if plan.models.len() > 1 => {
-                left_out.push(error.to_string())
+                left_out.push(error.to_string());
             }
             Err(error) => return Err(error),
         }

@@ -186,7 +186,7 @@ impl IngestMetrics {
         let families = self.lag_messages.collect();
         families
             .iter()
-            .flat_map(|family| family.get_metric())
+            .flat_map(prometheus::proto::MetricFamily::get_metric)
             .map(|metric| metric.get_gauge().get_value() as i64)
             .reduce(|sum, lag| sum + lag)
     }
@@ -216,7 +216,7 @@ fn total(counters: &IntCounterVec) -> u64 {
     let families = counters.collect();
     families
         .iter()
-        .flat_map(|family| family.get_metric())
+        .flat_map(prometheus::proto::MetricFamily::get_metric)
         .map(|metric| metric.get_counter().get_value() as u64)
         .sum()
 }

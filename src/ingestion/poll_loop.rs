@@ -104,7 +104,7 @@ impl PollLoop {
             }
             if self.until_end.is_some() && end_due <= Instant::now() {
                 end_due = Instant::now() + END_INTERVAL;
-                if self.has_reached_end(consumer)? {
+                if self.has_reached_end(consumer) {
                     let is_drained = self.pipeline().drain(&consumer.offsets(), self.drain_timeout)?;
                     self.stop_if_tripped(consumer)?;
                     anyhow::ensure!(is_drained, "the last offsets could not be committed (run it again)");
@@ -236,9 +236,9 @@ impl PollLoop {
         self.metrics.set_lag_seconds(oldest);
     }
 
-    fn has_reached_end(&mut self, consumer: &Consumer) -> anyhow::Result<bool> {
+    fn has_reached_end(&mut self, consumer: &Consumer) -> bool {
         let mut pipeline = lock(&self.pipeline);
-        let Some(until_end) = &mut self.until_end else { return Ok(false) };
+        let Some(until_end) = &mut self.until_end else { return false };
         let tracker = pipeline.tracker();
         let ours: HashSet<i32> = tracker.partitions().collect();
         let mut elsewhere = Vec::new();
@@ -248,13 +248,13 @@ impl PollLoop {
             match ours.contains(&partition) {
                 _ if is_stored => {}
                 true if is_delivered && tracker.is_finished(partition) => {}
-                true => return Ok(false),
+                true => return false,
                 false => elsewhere.push(partition),
             }
         }
         drop(pipeline);
         if elsewhere.is_empty() {
-            return Ok(true);
+            return true;
         }
         // Partitions of other members, not assigned yet, or with nothing left to read. The coordinator may be moving: the
         // question is repeated at the next interval.
@@ -262,7 +262,7 @@ impl PollLoop {
             Ok(committed) => committed.into_iter().map(|found| (found.partition, found.offset)).collect(),
             Err(error) => {
                 tracing::info!(%error, "cannot read the committed offsets of the consumer group, retrying");
-                return Ok(false);
+                return false;
             }
         };
         // A partition that was delivered to its end and has never been committed holds nothing but markers.
@@ -271,7 +271,7 @@ impl PollLoop {
             Some(offset) => offset < end,
             None => !delivered.contains(partition),
         });
-        Ok(false)
+        false
     }
 
     fn pipeline(&self) -> MutexGuard<'_, Pipeline> {

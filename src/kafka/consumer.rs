@@ -495,8 +495,12 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let partitions =
-            |list: &TopicPartitionList| list.elements().iter().map(|it| it.partition()).collect();
+        let partitions = |list: &TopicPartitionList| {
+            list.elements()
+                .iter()
+                .map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)
+                .collect()
+        };
         let change = match rebalance {
             Rebalance::Assign(list) => Change::Assigned(partitions(list)),
             Rebalance::Revoke(list) => Change::Revoked(partitions(list)),

@@ -312,7 +312,7 @@ impl Probe {
                 .partitions()
                 .iter()
                 .filter(|partition| partition.leader() < 0)
-                .map(|partition| partition.id())
+                .map(rdkafka::metadata::MetadataPartition::id)
                 .collect(),
         })
     }

@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     fn strings(items: &[&str]) -> Vec<String> {
-        items.iter().map(|item| item.to_string()).collect()
+        items.iter().map(std::string::ToString::to_string).collect()
     }
 
     fn mapping(map: &[&str], set: &[&str], unit: &[&str]) -> Mapping {

@@ -225,7 +225,7 @@ fn read_parquet(file: File, folders: &[(String, String)], take: Take<'_>) -> any
                     // A column that is not a field of a reading is ignored, as in a message.
                     Err(_) if !is_known(field.name()) => {}
                     Err(kind) => {
-                        refusal = Some(format!("column {} has the unsupported type {kind}", field.name()))
+                        refusal = Some(format!("column {} has the unsupported type {kind}", field.name()));
                     }
                 }
             }

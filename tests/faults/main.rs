@@ -4,6 +4,8 @@
 //! A short set runs in `cargo test`; `cargo test --test faults -- --include-ignored` runs all, at full length. Each
 //! test prints what it measured; docs/reliability.md holds the table.
 
+#![allow(unreachable_pub, reason = "a test binary exports nothing: `pub` means shared between its modules")]
+
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};

@@ -3,6 +3,8 @@
 //! The servers are started once, through `iotctl up`, on loopback addresses and ports of the tests' own, and stopped
 //! at the end (IOTCTL_TEST_KEEP=1 leaves them up for the next run). Each test has its own keyspace and topic.
 
+#![allow(unreachable_pub, reason = "a test binary exports nothing: `pub` means shared between its modules")]
+
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};

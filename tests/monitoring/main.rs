@@ -2,6 +2,8 @@
 //! that scrapes them all. Every panel of every dashboard and every rule must have data; the alerts must fire in the fault
 //! they are for. Needs Prometheus with promtool and node_exporter: where one is missing, this fails and says so.
 
+#![allow(unreachable_pub, reason = "a test binary exports nothing: `pub` means shared between its modules")]
+
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};

@@ -3,6 +3,8 @@
 //! The servers are started once, on an address of their own (127.0.47.1), and stopped at the end. What each role may
 //! do is what docs/security.md grants: its statements and commands are the ones that are run.
 
+#![allow(unreachable_pub, reason = "a test binary exports nothing: `pub` means shared between its modules")]
+
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};

@@ -245,7 +245,7 @@ impl Watch {
                     }
                 }
                 Ok(Err(error)) => {
-                    debug!(topic = topic.name, %error, "cannot read the oldest uncommitted messages")
+                    debug!(topic = topic.name, %error, "cannot read the oldest uncommitted messages");
                 }
                 Err(error) => debug!(%error, "reading messages ended early"),
             }

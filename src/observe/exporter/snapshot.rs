@@ -90,8 +90,11 @@ impl Snapshot {
 
     /// Each value of a metric with its label values, in the order of the definition.
     pub fn values(&self, definition: &Definition) -> Vec<(Vec<&str>, f64)> {
-        let metrics =
-            self.families.get(definition.name).map(|family| family.get_metric()).unwrap_or_default();
+        let metrics = self
+            .families
+            .get(definition.name)
+            .map(prometheus::proto::MetricFamily::get_metric)
+            .unwrap_or_default();
         let value = |metric: &Metric| match definition.kind {
             MetricType::COUNTER => metric.get_counter().get_value(),
             _ => metric.get_gauge().get_value(),

@@ -144,10 +144,13 @@ impl Servers {
             remarks.push(format!("the state of the local servers cannot be read: {error:#}"));
             Vec::new()
         });
-        let due = journals.map(|journals| due(&journals)).unwrap_or_else(|error| {
-            remarks.push(format!("the journal of node operations cannot be read: {error:#}"));
-            Vec::new()
-        });
+        let due = journals.map_or_else(
+            |error| {
+                remarks.push(format!("the journal of node operations cannot be read: {error:#}"));
+                Vec::new()
+            },
+            |journals| due(&journals),
+        );
         answer_for(&mut processes, &cassandra, &kafka);
         remarks.extend(cassandra.known().and_then(|cassandra| cassandra.remark.clone()));
         remarks.extend(kafka.known().map(|kafka| kafka.remarks.clone()).unwrap_or_default());

@@ -79,8 +79,8 @@ fn draw_header(frame: &mut Frame, area: Rect, state: &State, palette: Palette) {
 fn draw_charts(frame: &mut Frame, area: Rect, state: &State, palette: Palette) {
     let look = state.kafka.last();
     let per_second = |rate: Option<f64>| rate.map_or("-".into(), |rate| format!("{}/s", count(rate)));
-    let lag = look.and_then(|look| look.lag()).map_or("-".into(), |lag| count(lag as f64));
-    let seconds = look.and_then(|look| look.lag_seconds()).map_or("-".into(), age);
+    let lag = look.and_then(super::kafka::KafkaState::lag).map_or("-".into(), |lag| count(lag as f64));
+    let seconds = look.and_then(super::kafka::KafkaState::lag_seconds).map_or("-".into(), age);
     let writes: Vec<f64> = state
         .cassandra
         .last()
@@ -151,8 +151,10 @@ mod tests {
     fn lines(buffer: &Buffer) -> Vec<String> {
         let width = usize::from(buffer.area.width);
         let rows = buffer.content.chunks(width);
-        rows.map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>().trim_end().to_owned())
-            .collect()
+        rows.map(|row| {
+            row.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned()
+        })
+        .collect()
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub fn action(key: KeyEvent) -> Option<Action> {
         KeyCode::Char('c') if has_control => Action::Quit,
         _ if has_control => return None,
         KeyCode::Char('q') | KeyCode::Esc => Action::Quit,
-        KeyCode::Char('p') | KeyCode::Char(' ') => Action::Pause,
+        KeyCode::Char('p' | ' ') => Action::Pause,
         KeyCode::Tab | KeyCode::BackTab | KeyCode::Left | KeyCode::Right => Action::Switch,
         KeyCode::Up | KeyCode::Char('k') => Action::Up,
         KeyCode::Down | KeyCode::Char('j') => Action::Down,

@@ -28,7 +28,7 @@ pub fn file_url(path: &std::path::Path) -> String {
     for &byte in path.as_os_str().as_encoded_bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' | b'~' => {
-                url.push(byte.into())
+                url.push(byte.into());
             }
             _ => url.push_str(&format!("%{byte:02X}")),
         }

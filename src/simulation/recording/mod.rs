@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn plan(path: &Path) -> RecordingPlan {
-        let strings = |items: &[&str]| items.iter().map(|item| item.to_string()).collect::<Vec<_>>();
+        let strings = |items: &[&str]| items.iter().map(std::string::ToString::to_string).collect::<Vec<_>>();
         RecordingPlan {
             path: path.to_owned(),
             mapping: Mapping::parse(

@@ -243,7 +243,7 @@ impl SummaryBatches<'_> {
 
     fn push(&mut self, metric: &str, key: impl FnOnce(&mut Values), summary: &Summary) {
         let Group { location, device_type } = self.group;
-        let mut values = groups::key(&self.group).timestamp(self.start).text(metric);
+        let mut values = groups::key(self.group).timestamp(self.start).text(metric);
         key(&mut values);
         values.push_bigint(i64::try_from(summary.count).unwrap_or(i64::MAX));
         values.push_double(summary.sum);

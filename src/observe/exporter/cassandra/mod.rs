@@ -94,7 +94,7 @@ impl Watch {
         match timeout(ANSWER_TIMEOUT, Session::connect(&self.config)).await {
             Ok(Ok(session)) => Ok(self.session.insert(session).clone()),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no Cassandra node answers within {:?}", ANSWER_TIMEOUT)),
+            Err(_) => Err(format!("no Cassandra node answers within {ANSWER_TIMEOUT:?}")),
         }
     }
 

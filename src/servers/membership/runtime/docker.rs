@@ -165,7 +165,7 @@ impl Docker {
             let (_, model) =
                 nodes.iter().find(|(_, container)| container.is_running()).context("no node runs")?;
             let volume = format!("{}-{}", node.name, Utc::now().format("%Y%m%dt%H%M%Sz"));
-            let service = like(model, node, &volume, replaced)?;
+            let service = like(model, node, &volume, replaced);
             self.compose.nodes_file()?.put(&node.name, service, &volume)?;
         }
         self.compose.run(&["up", "-d", "--no-deps", "--no-recreate", &node.name]).await?;
@@ -244,7 +244,7 @@ fn is_in_base(container: &Container) -> bool {
 }
 
 /// The service of a node that is made like another one.
-fn like(model: &Container, node: &Node, volume: &str, replaced: Option<IpAddr>) -> anyhow::Result<Value> {
+fn like(model: &Container, node: &Node, volume: &str, replaced: Option<IpAddr>) -> Value {
     let is_setting = |name: &str| {
         name.starts_with("CASSANDRA_") && name != "CASSANDRA_HOME" && name != "CASSANDRA_CONF"
             || matches!(name, "MAX_HEAP_SIZE" | "HEAP_NEWSIZE" | "JVM_EXTRA_OPTS")
@@ -281,7 +281,7 @@ fn like(model: &Container, node: &Node, volume: &str, replaced: Option<IpAddr>) 
     if let Some(check) = model.healthcheck() {
         service["healthcheck"] = healthcheck(check);
     }
-    Ok(service)
+    service
 }
 
 /// The engine has durations in nanoseconds and names of its own.
