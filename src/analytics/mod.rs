@@ -3,9 +3,9 @@
 //!
 //! - [`groups`]: the groups a question is about, and the error if none matches. [`metric_names`]: the other metrics they
 //!   have.
-//! - [`column`]: the columns of a reading by name. [`filter`]: conditions over them.
+//! - [`mod@column`]: the columns of a reading by name. [`filter`]: conditions over them.
 //! - [`sources`]: which part of a range comes from rollups and which from raw rows.
-//! - [`slice`]: how a range of time is cut so that each piece fits in memory. [`scan`]: readings in order of time.
+//! - [`mod@slice`]: how a range of time is cut so that each piece fits in memory. [`scan`]: readings in order of time.
 //! - [`series`]: the points of a metric, as detectors take them. [`history`]: means on a regular grid, from rollups where
 //!   possible.
 //! - [`stats`]: statistics by sensor, group or time. [`extremes`]: the highest and lowest value of each sensor.

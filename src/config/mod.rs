@@ -2,7 +2,7 @@
 //!
 //! - Each setting is declared once, in [`cassandra`], [`kafka`], [`pipeline`] or [`servers`], by the macro of
 //!   [`section`]; [`keys`] is the table of all of them.
-//! - [`load`] merges the sources ([`file`], [`environment`], flags) as flat [`settings`], whose values [`value`] reads,
+//! - [`load`] merges the sources ([`mod@file`], [`environment`], flags) as flat [`settings`], whose values [`value`] reads,
 //!   and [`validate`] checks the result as a whole. [`error`] names the culprit if something is refused.
 //! - [`show`] is what `config show` prints, [`init`] the commented file, [`reference`](mod@reference) the page of the docs.
 //!

@@ -1,6 +1,6 @@
 //! Simulated readings, and how they are sent. In the order the data flows: [`fleet`] (sensors, with the [`clock`]) and
 //! [`signals`] (what they measure) or [`recording`] (readings from a file, with [`columns`] and [`units`]), then
-//! [`disorder`] (faults on the way), [`stream`] (readings become messages), [`pace`] (when each is due), [`run`] (sends
+//! [`disorder`] (faults on the way), [`stream`] (readings become messages), [`pace`] (when each is due), [`mod@run`] (sends
 //! a [`plan`]), [`deliveries`] (what the broker acknowledged) and [`report`]. Nothing here prints.
 
 pub mod clock;

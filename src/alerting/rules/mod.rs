@@ -1,4 +1,4 @@
-//! The rules of alerts: what is judged, by which condition, and how the reason reads. [`file`] reads them from TOML.
+//! The rules of alerts: what is judged, by which condition, and how the reason reads. [`mod@file`] reads them from TOML.
 
 pub mod file;
 

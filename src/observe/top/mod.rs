@@ -1,7 +1,7 @@
 //! A live view of rates, lag, nodes and partitions on the whole screen.
 //!
 //! Two pollers read Kafka and Cassandra with the readers of `monitor`, so that a server that hangs does not delay the
-//! other; [`State`] keeps what they find, and [`draw`] is a pure function of it. The terminal is restored on every exit,
+//! other; [`State`] keeps what they find, and [`draw`](fn@draw) is a pure function of it. The terminal is restored on every exit,
 //! a panic included.
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //! are told is what a person would type, so that both can be mixed.
 //!
 //! [`compose`] runs the programs, [`container`] reads what the engine says of containers, [`nodes`] is the second compose
-//! file, in which `iotctl node` keeps the nodes that it has added and taken out, and [`up`] waits for health.
+//! file, in which `iotctl node` keeps the nodes that it has added and taken out, and [`up`](fn@up) waits for health.
 
 mod compose;
 mod container;

@@ -1,8 +1,8 @@
 //! Real Cassandra and Kafka servers on this machine, for `iotctl up` and for the tests; no container needed.
 //!
-//! [`up`] finds a Java ([`java`]), fetches the jars ([`jars`]), checks the ports ([`ports`]), writes configurations
-//! ([`cassandra`], [`kafka`], [`monitoring`]) and starts (`boot`) each server as a detached process ([`process`]) that [`down`] and
-//! [`status`] find again through its pid file. Everything of one `up` lies in one directory ([`layout`]), which is
+//! [`up`](fn@up) finds a Java ([`java`]), fetches the jars ([`jars`]), checks the ports ([`ports`]), writes configurations
+//! ([`cassandra`], [`kafka`], [`monitoring`]) and starts (`boot`) each server as a detached process ([`process`]) that [`down`](fn@down) and
+//! [`status`](fn@status) find again through its pid file. Everything of one `up` lies in one directory ([`layout`]), which is
 //! made for one [`cluster`]. All of it binds to loopback.
 //!
 //! The contract: an `up` that fails or is interrupted leaves nothing running that it started; `down` stops exactly
