@@ -35,7 +35,7 @@ pub(super) struct Hold {
 
 impl Episode {
     /// Adds the verdict on the value at `at`.
-    pub fn advance(&mut self, at: i64, hold: Hold, verdict: &Verdict) -> Option<Transition> {
+    pub(super) fn advance(&mut self, at: i64, hold: Hold, verdict: &Verdict) -> Option<Transition> {
         let is_breach = verdict.standing == Standing::Breach;
         let (next, transition) = match *self {
             Self::Calm if is_breach && hold.length == 0 => {

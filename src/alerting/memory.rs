@@ -16,11 +16,11 @@ pub(super) struct Recent<K, V> {
 
 impl<K: Hash + Eq + Copy, V> Recent<K, V> {
     /// Holds at most `room` entries, and never drops the `room / 2` most recently used.
-    pub fn new(room: usize) -> Self {
+    pub(super) fn new(room: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), room: (room / 2).max(1), forgotten: 0 }
     }
 
-    pub fn get_or_insert_with(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
+    pub(super) fn get_or_insert_with(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
         if self.young.len() >= self.room && !self.young.contains_key(&key) {
             self.forgotten += self.old.len() as u64;
             self.old = std::mem::take(&mut self.young);
@@ -29,13 +29,13 @@ impl<K: Hash + Eq + Copy, V> Recent<K, V> {
         young.entry(key).or_insert_with(|| old.remove(&key).unwrap_or_else(new))
     }
 
-    pub fn retain(&mut self, keep: impl Fn(&K) -> bool) {
+    pub(super) fn retain(&mut self, keep: impl Fn(&K) -> bool) {
         self.young.retain(|key, _| keep(key));
         self.old.retain(|key, _| keep(key));
     }
 
     /// Number of entries dropped since the last call.
-    pub fn take_forgotten(&mut self) -> u64 {
+    pub(super) fn take_forgotten(&mut self) -> u64 {
         std::mem::take(&mut self.forgotten)
     }
 }

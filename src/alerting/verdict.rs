@@ -22,5 +22,5 @@ pub(super) enum Standing {
 
 impl Verdict {
     /// The condition is not met.
-    pub const CLEAR: Self = Self { standing: Standing::Clear, expected: None, score: None };
+    pub(super) const CLEAR: Self = Self { standing: Standing::Clear, expected: None, score: None };
 }

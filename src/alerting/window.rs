@@ -35,7 +35,7 @@ pub(super) struct Part {
 }
 
 impl Window {
-    pub fn new(condition: &Condition) -> Self {
+    pub(super) fn new(condition: &Condition) -> Self {
         match condition {
             Condition::Threshold(_) => Self::None,
             Condition::RobustZ(_) => Self::Values(Values::default()),
@@ -44,7 +44,7 @@ impl Window {
     }
 
     /// Judges a value by those before it, then remembers it. Values come in order of time.
-    pub fn judge(&mut self, condition: &Condition, at: i64, value: f32) -> Verdict {
+    pub(super) fn judge(&mut self, condition: &Condition, at: i64, value: f32) -> Verdict {
         match (condition, self) {
             (Condition::RobustZ(rule), Self::Values(values)) => values.judge(rule, value),
             (Condition::Change(rule), Self::Parts(parts)) => judge_change(rule, parts, at, value),

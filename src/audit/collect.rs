@@ -77,7 +77,7 @@ pub(super) struct LedgerFile {
 }
 
 impl LedgerFile {
-    pub fn open(path: PathBuf) -> anyhow::Result<Self> {
+    pub(super) fn open(path: PathBuf) -> anyhow::Result<Self> {
         let metadata = std::fs::metadata(&path);
         let bytes = metadata.with_context(|| format!("cannot read the ledger {}", path.display()))?.len();
         Ok(Self { path, bytes })
@@ -93,14 +93,14 @@ pub(super) struct DeadLetters {
 }
 
 impl DeadLetters {
-    pub fn contains(&self, position: Position) -> bool {
+    pub(super) fn contains(&self, position: Position) -> bool {
         self.held.contains(position) || self.deleted.contains(&position)
     }
 }
 
 impl Collector {
     /// Reads the rows that queries can find: those in the listed groups and buckets.
-    pub async fn collect_rows(mut self, session: &Session) -> anyhow::Result<Self> {
+    pub(super) async fn collect_rows(mut self, session: &Session) -> anyhow::Result<Self> {
         let (sender, mut chunks) = mpsc::channel::<(Partition, Vec<Record>)>(PARTITIONS_AT_ONCE);
         let shutdown = self.shutdown.clone();
         let range = self.options.range;
@@ -136,7 +136,11 @@ impl Collector {
     }
 
     /// Reads the dead-letter topic. Returns which messages of the topic are in it.
-    pub fn collect_dead_letters(&mut self, spans: &[Span], letters: &[Span]) -> anyhow::Result<DeadLetters> {
+    pub(super) fn collect_dead_letters(
+        &mut self,
+        spans: &[Span],
+        letters: &[Span],
+    ) -> anyhow::Result<DeadLetters> {
         let topic = self.config.kafka.dead_letter_topic();
         let mut dead = DeadLetters { held: Positions::within(spans), deleted: HashSet::new() };
         let firsts: HashMap<i32, i64> = spans.iter().map(|span| (span.partition, span.from)).collect();
@@ -163,7 +167,7 @@ impl Collector {
     }
 
     /// Reads the topic. Returns the positions that hold a message.
-    pub fn collect_messages(
+    pub(super) fn collect_messages(
         &mut self,
         spans: &[Span],
         committed: &[Option<i64>],
@@ -221,7 +225,7 @@ impl Collector {
     }
 
     /// Reads the ledger. `seen` are the positions that hold a message.
-    pub fn collect_ledger(
+    pub(super) fn collect_ledger(
         &mut self,
         ledger: &LedgerFile,
         spans: &[Span],
@@ -281,7 +285,7 @@ impl Collector {
     }
 
     /// Rows written before this moment may have expired, in milliseconds since the epoch.
-    pub fn expired_before(&self) -> i64 {
+    pub(super) fn expired_before(&self) -> i64 {
         match self.time_to_live.map(|length| i64::try_from(length.as_millis()).unwrap_or(i64::MAX)) {
             Some(length) => self.now.saturating_sub(length),
             None => i64::MIN,
@@ -315,14 +319,14 @@ impl Collector {
     }
 
     /// An error if the user wants the audit to stop.
-    pub fn check_stopped(&self) -> anyhow::Result<()> {
+    pub(super) fn check_stopped(&self) -> anyhow::Result<()> {
         match self.shutdown.is_requested() {
             true => Err(Interrupted.into()),
             false => Ok(()),
         }
     }
 
-    pub fn report(&self, phase: Phase, done: u64, total: u64) {
+    pub(super) fn report(&self, phase: Phase, done: u64, total: u64) {
         (self.on_progress)(Progress { phase, done, total });
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct ObservedGroup {
 }
 
 impl ObservedReading {
-    pub fn of(record: &Record) -> Self {
+    pub(super) fn of(record: &Record) -> Self {
         Self {
             sensor: record.sensor,
             recorded_at: record.recorded_at,
@@ -45,7 +45,7 @@ impl ObservedReading {
         }
     }
 
-    pub fn take_message(&mut self, record: &Record, due: bool) {
+    pub(super) fn take_message(&mut self, record: &Record, due: bool) {
         if let Ok(index) = self.ledger.binary_search_by_key(&record.position, |(position, _)| *position) {
             self.ledger[index].1 = true;
         }
@@ -54,14 +54,14 @@ impl ObservedReading {
         }
     }
 
-    pub fn evidence(&self, index: u64, position: Option<Position>) -> Evidence {
+    pub(super) fn evidence(&self, index: u64, position: Option<Position>) -> Evidence {
         let group = self.group.as_ref().map_or(0, |group| group.id);
         Evidence { sensor: Some(self.sensor), recorded_at: Some(self.recorded_at), group, position, index }
     }
 }
 
 impl ObservedGroup {
-    pub fn new(id: u64) -> Self {
+    pub(super) fn new(id: u64) -> Self {
         Self {
             id,
             row: None,
@@ -74,7 +74,7 @@ impl ObservedGroup {
         }
     }
 
-    pub fn take(&mut self, record: &Record, due: bool) {
+    pub(super) fn take(&mut self, record: &Record, due: bool) {
         self.messages += 1;
         if self.partition != Some(record.position.partition) {
             self.end_partition();
@@ -95,7 +95,7 @@ impl ObservedGroup {
         }
     }
 
-    pub fn end_partition(&mut self) {
+    pub(super) fn end_partition(&mut self) {
         let outcome = std::mem::take(&mut self.outcome);
         for (cell, value) in outcome.into_iter().enumerate() {
             if value.is_some() && self.row.is_some_and(|row| row.get(cell) == value) {
@@ -105,7 +105,7 @@ impl ObservedGroup {
     }
 
     /// Whether each cell of the row comes from a message, and no cell of a message is missing in the row.
-    pub fn explains(&self, row: &Cells) -> bool {
+    pub(super) fn explains(&self, row: &Cells) -> bool {
         (0..CELLS).all(|cell| match row.get(cell) {
             Some(_) => self.explained[cell],
             None => !self.required[cell],

@@ -52,7 +52,7 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
-    pub fn new(config: &CassandraConfig) -> Result<Self, Error> {
+    pub(super) fn new(config: &CassandraConfig) -> Result<Self, Error> {
         let authenticator: Arc<dyn SaslAuthenticatorProvider + Send + Sync> =
             match (&config.username, &config.password) {
                 (Some(username), Some(password)) => {
@@ -71,7 +71,7 @@ impl Connector {
     }
 
     /// Opens a connection, through TLS and login, within the connect timeout.
-    pub async fn open(&self, node: SocketAddr) -> Result<Connection, Error> {
+    pub(super) async fn open(&self, node: SocketAddr) -> Result<Connection, Error> {
         // What comes before the login is over is read by the driver alone, which panics where a length lies.
         let handshake = AssertUnwindSafe(self.handshake(node)).catch_unwind();
         match tokio::time::timeout(self.connect_timeout, handshake).await {
@@ -248,18 +248,18 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Sends a request and waits for its answer, for as long as the caller cares to.
-    pub async fn request(&self, node: SocketAddr, envelope: &Envelope) -> Result<Envelope, Error> {
+    pub(super) async fn request(&self, node: SocketAddr, envelope: &Envelope) -> Result<Envelope, Error> {
         let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         let answer = self.transport.write_envelope(envelope, false).await;
         answer.map_err(|error| Error::from_driver(error, node))
     }
 
     /// Asks for nothing, to hear whether the node is there.
-    pub async fn heartbeat(&self, node: SocketAddr) -> Result<(), Error> {
+    pub(super) async fn heartbeat(&self, node: SocketAddr) -> Result<(), Error> {
         self.request(node, &Envelope::new_req_options(VERSION)).await.map(|_| ())
     }
 
-    pub fn is_broken(&self) -> bool {
+    pub(super) fn is_broken(&self) -> bool {
         self.transport.is_broken()
     }
 }

@@ -38,13 +38,13 @@ pub(super) struct Frames {
 pub(super) struct Greeted(Arc<AtomicBool>);
 
 impl Greeted {
-    pub fn set(&self) {
+    pub(super) fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
 }
 
 impl Frames {
-    pub fn new(greeted: Greeted) -> Self {
+    pub(super) fn new(greeted: Greeted) -> Self {
         Self { pending: Vec::new(), greeted }
     }
 

@@ -60,7 +60,7 @@ pub(super) struct Node {
 
 impl Node {
     /// A node with no connection yet; [`Node::keep`] opens them.
-    pub fn new(info: NodeInfo, connections: usize) -> Arc<Self> {
+    pub(super) fn new(info: NodeInfo, connections: usize) -> Arc<Self> {
         Arc::new(Self {
             info,
             slots: (0..connections.max(1)).map(|_| ArcSwapOption::empty()).collect(),
@@ -73,7 +73,7 @@ impl Node {
     }
 
     /// Starts the keeper; it ends when the node is dropped or [`Node::forget`] is called.
-    pub fn keep(self: &Arc<Self>, connector: Arc<Connector>) {
+    pub(super) fn keep(self: &Arc<Self>, connector: Arc<Connector>) {
         let node = Arc::downgrade(self);
         let task = tokio::spawn(async move {
             let mut pause = RECONNECT_PAUSE.0;
@@ -88,34 +88,34 @@ impl Node {
     }
 
     /// Ends the keeper and closes the connections: the node has left the cluster.
-    pub fn forget(&self) {
+    pub(super) fn forget(&self) {
         if let Some(task) = self.keeper.lock().expect("no panic while locked").take() {
             task.abort();
         }
         self.close();
     }
 
-    pub fn health(&self) -> Health {
+    pub(super) fn health(&self) -> Health {
         *self.health.borrow()
     }
 
     /// Why the node turned us away at the last attempt to connect, if it is not one of the failures that pass.
-    pub fn refusal(&self) -> Option<Error> {
+    pub(super) fn refusal(&self) -> Option<Error> {
         self.failure.lock().expect("no panic while locked").clone().filter(|error| !error.is_transient())
     }
 
     /// Changes of the node's health, for those that wait for its answer.
-    pub fn watch_health(&self) -> watch::Receiver<Health> {
+    pub(super) fn watch_health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }
 
     /// Requests that wait for this node's answer.
-    pub fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Sends a request on one of the node's connections.
-    pub async fn request(&self, envelope: &Envelope) -> Result<Envelope, Error> {
+    pub(super) async fn request(&self, envelope: &Envelope) -> Result<Envelope, Error> {
         let connection = self.connection().ok_or_else(|| Error::Connection {
             node: self.info.address,
             message: "it has no open connection".into(),
@@ -125,7 +125,7 @@ impl Node {
     }
 
     /// An open connection, each in its turn.
-    pub fn connection(&self) -> Option<Arc<Connection>> {
+    pub(super) fn connection(&self) -> Option<Arc<Connection>> {
         let first = self.next_slot.fetch_add(1, Ordering::Relaxed);
         (0..self.slots.len())
             .filter_map(|offset| self.slots[(first + offset) % self.slots.len()].load_full())
@@ -197,7 +197,7 @@ impl Node {
         }
     }
 
-    pub fn turn(&self, health: Health) {
+    pub(super) fn turn(&self, health: Health) {
         let changed = self.health.send_if_modified(|current| std::mem::replace(current, health) != health);
         if changed {
             info!(node = %self.info.address, ?health, "node health changed");
@@ -205,7 +205,7 @@ impl Node {
     }
 
     /// Takes over a connection that was opened before the node was known.
-    pub fn adopt(&self, connection: Connection) {
+    pub(super) fn adopt(&self, connection: Connection) {
         self.slots[0].store(Some(Arc::new(connection)));
         self.turn(Health::Up);
     }

@@ -45,7 +45,7 @@ pub(super) enum Repeat {
 }
 
 impl Pool {
-    pub fn new(config: CassandraConfig, connector: Arc<Connector>, topology: Topology) -> Self {
+    pub(super) fn new(config: CassandraConfig, connector: Arc<Connector>, topology: Topology) -> Self {
         Self {
             config,
             connector,
@@ -56,22 +56,22 @@ impl Pool {
     }
 
     /// The statement that was prepared from this text, if there is one.
-    pub fn prepared(&self, cql: &str) -> Option<Arc<Statement>> {
+    pub(super) fn prepared(&self, cql: &str) -> Option<Arc<Statement>> {
         self.statements.lock().expect("no panic while locked").get(cql).cloned()
     }
 
-    pub fn keep_prepared(&self, statement: Arc<Statement>) {
+    pub(super) fn keep_prepared(&self, statement: Arc<Statement>) {
         let mut statements = self.statements.lock().expect("no panic while locked");
         statements.insert(statement.cql.clone(), statement);
     }
 
     /// The nodes to try, best first.
-    pub fn plan(&self, token: Option<i64>) -> Vec<Arc<Node>> {
+    pub(super) fn plan(&self, token: Option<i64>) -> Vec<Arc<Node>> {
         self.topology.load().plan(token, self.next_node.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Sends an idempotent request within the configured deadline. Returns the node that answered.
-    pub async fn run(
+    pub(super) async fn run(
         &self,
         token: Option<i64>,
         envelope: &Envelope,
@@ -80,7 +80,7 @@ impl Pool {
     }
 
     /// As [`Pool::run`], within a deadline of the caller's.
-    pub async fn within(
+    pub(super) async fn within(
         &self,
         deadline: Duration,
         token: Option<i64>,

@@ -31,10 +31,10 @@ impl Statement {
 }
 
 mod flag {
-    pub const VALUES: u8 = 0x01;
-    pub const PAGE_SIZE: u8 = 0x04;
-    pub const PAGING_STATE: u8 = 0x08;
-    pub const DEFAULT_TIMESTAMP: u8 = 0x20;
+    pub(super) const VALUES: u8 = 0x01;
+    pub(super) const PAGE_SIZE: u8 = 0x04;
+    pub(super) const PAGING_STATE: u8 = 0x08;
+    pub(super) const DEFAULT_TIMESTAMP: u8 = 0x20;
 }
 
 const KIND_PREPARED: u8 = 1;

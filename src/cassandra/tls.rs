@@ -28,7 +28,7 @@ pub(super) struct Tls {
 
 impl Tls {
     /// Reads the files once; a missing or malformed one is named.
-    pub fn new(config: &CassandraTlsConfig) -> Result<Self, Error> {
+    pub(super) fn new(config: &CassandraTlsConfig) -> Result<Self, Error> {
         let ca = config
             .ca_file
             .as_deref()
@@ -51,7 +51,11 @@ impl Tls {
     }
 
     /// Encrypts a connection to `node`, whose certificate must carry the configured name, or else its address.
-    pub async fn connect(&self, node: SocketAddr, stream: TcpStream) -> Result<TlsStream<TcpStream>, Error> {
+    pub(super) async fn connect(
+        &self,
+        node: SocketAddr,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, Error> {
         let name = self.server_name.clone().unwrap_or_else(|| ServerName::from(node.ip()));
         self.connector.connect(name, stream).await.map_err(|error| self.refusal(node, &error).unwrap_or_else(|| {
             Error::Connection {
@@ -66,12 +70,12 @@ impl Tls {
         }))
     }
 
-    pub fn has_own_certificate(&self) -> bool {
+    pub(super) fn has_own_certificate(&self) -> bool {
         self.has_own_certificate
     }
 
     /// What TLS has against the connection, if it is TLS.
-    pub fn refusal(&self, node: SocketAddr, error: &io::Error) -> Option<Error> {
+    pub(super) fn refusal(&self, node: SocketAddr, error: &io::Error) -> Option<Error> {
         let message = tls::explain(error, &SETTINGS, self.has_own_certificate)?;
         Some(Error::Tls { node, message })
     }

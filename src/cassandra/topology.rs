@@ -26,7 +26,7 @@ pub(super) enum Replication {
 
 impl Replication {
     /// From the `replication` column of system_schema.keyspaces.
-    pub fn parse(mut options: BTreeMap<String, String>) -> Self {
+    pub(super) fn parse(mut options: BTreeMap<String, String>) -> Self {
         // "3" or "3/1" (full/transient).
         let factor = |text: &String| text.split('/').next().and_then(|text| text.parse().ok()).unwrap_or(0);
         let class = options.remove("class").unwrap_or_default();

@@ -8,7 +8,7 @@ use super::keys::{self, OTHER_VARIABLES};
 use super::section::{Key, VARIABLE_PREFIX};
 
 /// The variables with our prefix, sorted, as (name, value).
-pub fn variables(
+pub(super) fn variables(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Vec<(String, String)>, ConfigError> {
     let mut found = Vec::new();
@@ -27,7 +27,7 @@ pub fn variables(
 }
 
 /// The setting that a variable names; `None` for a documented variable that is not a setting.
-pub fn key_of(variable: &str) -> Result<Option<&'static Key>, ConfigError> {
+pub(super) fn key_of(variable: &str) -> Result<Option<&'static Key>, ConfigError> {
     if let Some(key) = keys::all().find(|key| key.variable() == variable) {
         return Ok(Some(key));
     }

@@ -76,7 +76,7 @@ const RESERVED: &[&str] = &[
 ];
 
 /// A keyspace that needs no quotes anywhere: CQL folds unquoted names to lower case.
-pub fn keyspace(key: &str, name: &str) -> Checked {
+pub(super) fn keyspace(key: &str, name: &str) -> Checked {
     ensure(!name.is_empty(), &[key], || "this is empty (set the name of the keyspace)".into())?;
     ensure(name.len() <= MAX_KEYSPACE, &[key], || {
         format!("{name:?} has {} characters, Cassandra allows {MAX_KEYSPACE} (shorten it)", name.len())
@@ -97,7 +97,7 @@ pub fn keyspace(key: &str, name: &str) -> Checked {
 }
 
 /// A topic, or a consumer group. Kafka allows more in the name of a group; other tools do not.
-pub fn kafka(key: &str, name: &str) -> Checked {
+pub(super) fn kafka(key: &str, name: &str) -> Checked {
     ensure(!name.is_empty(), &[key], || "this is empty (set a name)".into())?;
     ensure(name.len() <= MAX_TOPIC, &[key], || {
         format!("it has {} characters, Kafka allows {MAX_TOPIC} (shorten it)", name.len())
@@ -109,7 +109,7 @@ pub fn kafka(key: &str, name: &str) -> Checked {
 }
 
 /// `host`, `host:port`, `[::1]` or `[::1]:port`.
-pub fn address(key: &str, address: &str) -> Checked {
+pub(super) fn address(key: &str, address: &str) -> Checked {
     ensure(!address.contains("://"), &[key], || {
         format!("{address:?} has a scheme (write host:port; encryption has settings of its own)")
     })?;

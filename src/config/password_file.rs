@@ -11,7 +11,7 @@ use super::Secret;
 const MAX_BYTES: u64 = 4096;
 
 /// Reads the password. Warns if every user of the machine can read the file.
-pub fn read(path: &Path) -> Result<Secret, String> {
+pub(super) fn read(path: &Path) -> Result<Secret, String> {
     let file = File::open(path).map_err(reason)?;
     let metadata = file.metadata().map_err(reason)?;
     warn_if_exposed(path, &metadata);
@@ -32,7 +32,7 @@ pub fn read(path: &Path) -> Result<Secret, String> {
 
 /// Warns if a file with a secret is readable by every user of the machine. Its group may read it: that is how a service
 /// that runs as another user gets it, and systemd's credentials look like this.
-pub fn warn_if_exposed(path: &Path, metadata: &std::fs::Metadata) {
+pub(super) fn warn_if_exposed(path: &Path, metadata: &std::fs::Metadata) {
     let mode = metadata.permissions().mode();
     if metadata.is_file() && mode & 0o004 != 0 {
         tracing::warn!(

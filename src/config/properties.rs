@@ -43,7 +43,7 @@ const GUARANTEE: &[&str] = &[
     "group.protocol",
 ];
 
-pub fn check(properties: &BTreeMap<String, String>) -> Checked {
+pub(super) fn check(properties: &BTreeMap<String, String>) -> Checked {
     properties.keys().try_for_each(|name| {
         let path = format!("kafka.properties.{name}");
         if let Some((_, own)) = OWN_SETTINGS.iter().find(|(property, _)| property == name) {

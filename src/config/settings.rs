@@ -13,7 +13,7 @@ use super::value::Kind;
 use super::{Config, ConfigError, Origin};
 
 /// A value as a source gives it.
-pub enum Given {
+pub(super) enum Given {
     /// From the environment or a flag.
     Text(String),
     /// From the file.
@@ -21,7 +21,7 @@ pub enum Given {
 }
 
 /// Values in canonical form, secrets in plain text: no `Debug`, never printed.
-pub struct Settings {
+pub(super) struct Settings {
     /// By path. A map such as `kafka.properties` has no value itself; each entry has its own path below it.
     by_path: BTreeMap<String, Setting>,
 }
@@ -34,7 +34,7 @@ struct Setting {
 
 impl Settings {
     /// Every key with its default.
-    pub fn defaults() -> Self {
+    pub(super) fn defaults() -> Self {
         let defaults = Table::try_from(Config::default()).expect("the defaults are valid TOML");
         let by_path = keys::all().map(|key| {
             let value = default_of(&defaults, key);
@@ -44,7 +44,7 @@ impl Settings {
     }
 
     /// Sets a setting, a whole map, or one entry of a map. An empty value unsets an optional setting.
-    pub fn assign(&mut self, path: &str, given: Given, origin: Origin) -> Result<(), ConfigError> {
+    pub(super) fn assign(&mut self, path: &str, given: Given, origin: Origin) -> Result<(), ConfigError> {
         let Some((key, entry)) = keys::find(path) else {
             let suggestion = keys::nearest(path).map(str::to_owned);
             return Err(ConfigError::UnknownKey { key: path.to_owned(), origin, suggestion });
@@ -111,7 +111,7 @@ impl Settings {
     }
 
     /// The struct, not yet validated as a whole.
-    pub fn build(&self) -> Result<Config, ConfigError> {
+    pub(super) fn build(&self) -> Result<Config, ConfigError> {
         let mut root = Table::new();
         for (path, setting) in &self.by_path {
             let Some(value) = &setting.value else { continue };
@@ -127,17 +127,17 @@ impl Settings {
         Ok(root.try_into()?)
     }
 
-    pub fn origin(&self, path: &str) -> Origin {
+    pub(super) fn origin(&self, path: &str) -> Origin {
         self.by_path.get(path).map_or(Origin::Default, |setting| setting.origin.clone())
     }
 
     /// Whether any secret has a value.
-    pub fn have_secrets(&self) -> bool {
+    pub(super) fn have_secrets(&self) -> bool {
         self.by_path.iter().any(|(path, setting)| setting.value.is_some() && setting.is_secret(path))
     }
 
     /// Records that a secret was read from a password file.
-    pub fn mark_as_read_from(&mut self, path: &str, file: &Path) {
+    pub(super) fn mark_as_read_from(&mut self, path: &str, file: &Path) {
         if let Some(setting) = self.by_path.get_mut(path) {
             setting.origin = Origin::File { path: file.to_owned(), line: 1 };
             setting.value = Some(Value::String(String::new()));
@@ -145,7 +145,7 @@ impl Settings {
     }
 
     /// A broken rule as an error, with the origins of its keys.
-    pub fn rule_error(&self, violation: Violation) -> ConfigError {
+    pub(super) fn rule_error(&self, violation: Violation) -> ConfigError {
         let keys = violation.keys.into_iter().map(|key| {
             let origin = self.origin(&key);
             (key, origin)
@@ -154,7 +154,7 @@ impl Settings {
     }
 
     /// Every setting in the order of the declarations, secrets redacted. A map with entries is listed as its entries.
-    pub fn into_effective(mut self) -> Vec<Effective> {
+    pub(super) fn into_effective(mut self) -> Vec<Effective> {
         let mut effective = Vec::new();
         for key in keys::all() {
             let prefix = format!("{}.", key.name);

@@ -11,7 +11,7 @@ use super::{
 use super::{Secret, SecurityProtocol, names, properties};
 
 /// Checks the configuration as a whole. Bounds of single values were checked when they were read.
-pub fn validate(config: &Config) -> Checked {
+pub(super) fn validate(config: &Config) -> Checked {
     cassandra(&config.cassandra)?;
     schema(&config.schema)?;
     kafka(&config.kafka)?;

@@ -25,7 +25,7 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
 
 /// The state behind every route. Cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Inner>);
+pub(super) struct App(Arc<Inner>);
 
 struct Inner {
     config: Config,
@@ -48,7 +48,7 @@ struct Connection {
 }
 
 impl App {
-    pub fn new(config: Config, silent_after: Duration, shutdown: Shutdown) -> Self {
+    pub(super) fn new(config: Config, silent_after: Duration, shutdown: Shutdown) -> Self {
         Self(Arc::new(Inner {
             config,
             silent_after,
@@ -62,21 +62,21 @@ impl App {
     }
 
     /// A sensor is silent when its newest reading is older than this.
-    pub fn silent_after(&self) -> Duration {
+    pub(super) fn silent_after(&self) -> Duration {
         self.0.silent_after
     }
 
-    pub fn shutdown(&self) -> &Shutdown {
+    pub(super) fn shutdown(&self) -> &Shutdown {
         &self.0.shutdown
     }
 
-    pub fn feed(&self) -> &Feed {
+    pub(super) fn feed(&self) -> &Feed {
         &self.0.feed
     }
 
     /// The session, opened by the first request: the page is there before Cassandra is. An open session reconnects by
     /// itself.
-    pub async fn session(&self) -> Result<Session, Problem> {
+    pub(super) async fn session(&self) -> Result<Session, Problem> {
         let mut connection = self.0.connection.lock().await;
         if let Some(session) = &connection.session {
             return Ok(session.clone());
@@ -98,7 +98,7 @@ impl App {
     }
 
     /// The fleet as it was less than a second ago. Requests that arrive meanwhile wait for the same read.
-    pub async fn fleet(&self) -> Result<Arc<Snapshot>, Problem> {
+    pub(super) async fn fleet(&self) -> Result<Arc<Snapshot>, Problem> {
         let mut last = self.0.fleet.lock().await;
         if let Some((at, snapshot)) = &*last
             && at.elapsed() < FLEET_FRESH
@@ -112,7 +112,7 @@ impl App {
     }
 
     /// Kafka and Cassandra as they were a few seconds ago.
-    pub async fn health(&self) -> Arc<Health> {
+    pub(super) async fn health(&self) -> Arc<Health> {
         let mut last = self.0.health.lock().await;
         if let Some((at, health)) = &*last
             && at.elapsed() < health::FRESH
@@ -125,7 +125,7 @@ impl App {
     }
 
     /// A permit to read raw rows.
-    pub async fn permit(&self) -> Result<Arc<OwnedSemaphorePermit>, Problem> {
+    pub(super) async fn permit(&self) -> Result<Arc<OwnedSemaphorePermit>, Problem> {
         match timeout(PERMIT_WAIT, self.0.scans.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Arc::new(permit)),
             _ => Err(Problem::unavailable(format!(

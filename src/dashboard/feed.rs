@@ -25,7 +25,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const LISTENER_CHECK: Duration = Duration::from_secs(2);
 
 /// The events of all open pages.
-pub struct Feed {
+pub(super) struct Feed {
     sender: broadcast::Sender<Message>,
     listeners: Arc<Semaphore>,
     arrived: Notify,
@@ -49,7 +49,7 @@ impl Default for Feed {
 
 impl Feed {
     /// Sends the event `name` to every open page.
-    pub fn send<T: Serialize>(&self, name: &'static str, body: &T) {
+    pub(super) fn send<T: Serialize>(&self, name: &'static str, body: &T) {
         match serde_json::to_string(body) {
             // An error means that nobody listens.
             Ok(text) => drop(self.sender.send(Message { name, data: text.into() })),
@@ -58,7 +58,7 @@ impl Feed {
     }
 
     /// A new page's stream of events. It ends on shutdown.
-    pub fn listen(&self, shutdown: &Shutdown) -> Result<Response, Problem> {
+    pub(super) fn listen(&self, shutdown: &Shutdown) -> Result<Response, Problem> {
         let Ok(permit) = self.listeners.clone().try_acquire_owned() else {
             let text = format!("{MAX_LISTENERS} pages are open (close one, and this one connects by itself)");
             return Err(Problem::unavailable(text));
@@ -76,7 +76,7 @@ impl Feed {
     }
 
     /// Waits until a page is open; `false` on shutdown.
-    pub async fn has_listener(&self, shutdown: &Shutdown) -> bool {
+    pub(super) async fn has_listener(&self, shutdown: &Shutdown) -> bool {
         loop {
             let arrived = self.arrived.notified();
             if shutdown.is_requested() {

@@ -21,7 +21,7 @@ const IN_FLIGHT: usize = 8;
 /// Sensors whose readings are held; the counts cover all sensors.
 const MAX_HELD: usize = 50_000;
 /// Sensors of one group whose readings are held; any other can be found by its id.
-pub const MAX_LISTED: usize = 1_000;
+pub(super) const MAX_LISTED: usize = 1_000;
 /// Names in other_metrics that are listed.
 const MAX_NAMES: usize = 200;
 /// Readings in one event. When more have changed, the page asks for those that it shows.
@@ -29,7 +29,7 @@ const MAX_CHANGED: usize = 500;
 
 /// The fleet at one moment.
 #[derive(Debug, Default)]
-pub struct Snapshot {
+pub(super) struct Snapshot {
     /// Milliseconds since the epoch.
     pub at: i64,
     pub groups: Vec<GroupSnapshot>,
@@ -37,7 +37,7 @@ pub struct Snapshot {
 }
 
 #[derive(Debug)]
-pub struct GroupSnapshot {
+pub(super) struct GroupSnapshot {
     pub group: Arc<Group>,
     pub sensors: u64,
     pub silent: u64,
@@ -48,7 +48,7 @@ pub struct GroupSnapshot {
 
 /// A reading in the wire format's names.
 #[derive(Debug, Serialize)]
-pub struct ReadingBody<'a> {
+pub(super) struct ReadingBody<'a> {
     location: &'a str,
     device_type: &'a str,
     iot_sensor_id: Uuid,
@@ -89,7 +89,7 @@ impl<'a> From<&'a StoredReading> for ReadingBody<'a> {
 
 /// `GET /api/fleet` and the event `fleet`.
 #[derive(Debug, Serialize)]
-pub struct FleetBody<'a> {
+pub(super) struct FleetBody<'a> {
     at: String,
     silent_after_seconds: u64,
     sensors: u64,
@@ -117,7 +117,7 @@ struct GroupBody<'a> {
 
 /// The event `readings`: newest readings that have changed.
 #[derive(Debug, Serialize)]
-pub struct ChangesBody<'a> {
+pub(super) struct ChangesBody<'a> {
     pub at: String,
     /// More have changed than are listed.
     pub truncated: bool,
@@ -126,7 +126,7 @@ pub struct ChangesBody<'a> {
 
 impl Snapshot {
     /// Reads all groups. A sensor is silent when its newest reading is older than `silent_after`.
-    pub async fn read(session: &Session, silent_after: Duration) -> Result<Self, Error> {
+    pub(super) async fn read(session: &Session, silent_after: Duration) -> Result<Self, Error> {
         let at = Utc::now().timestamp_millis();
         let since = at.saturating_sub(i64::try_from(silent_after.as_millis()).unwrap_or(i64::MAX));
         let known: Vec<Arc<Group>> = groups::groups(session).await?.into_iter().map(Arc::new).collect();
@@ -147,7 +147,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    pub fn body(&self, silent_after: Duration) -> FleetBody<'_> {
+    pub(super) fn body(&self, silent_after: Duration) -> FleetBody<'_> {
         let columns = Metric::COLUMNS.iter().filter(|metric| self.has(metric));
         let columns = columns.map(|metric| MetricBody { name: metric.name(), unit: metric.unit() });
         let others = self.other_metrics.iter().map(|name| MetricBody { name, unit: None });
@@ -180,7 +180,7 @@ impl Snapshot {
     }
 
     /// The readings that differ from an earlier snapshot.
-    pub fn changes(&self, before: &Self) -> ChangesBody<'_> {
+    pub(super) fn changes(&self, before: &Self) -> ChangesBody<'_> {
         let known: HashMap<(&Group, Uuid), &StoredReading> =
             before.readings().map(|reading| ((&*reading.group, reading.sensor), reading)).collect();
         let is_new = |reading: &&StoredReading| {

@@ -14,7 +14,7 @@ use crate::time::{display, now};
 
 /// `GET /api/status` and the event `status`.
 #[derive(Debug, Clone, Serialize)]
-pub struct Health {
+pub(super) struct Health {
     pub at: String,
     pub attention: Vec<String>,
     pub cassandra: Section<Cassandra>,
@@ -22,11 +22,14 @@ pub struct Health {
 }
 
 /// A look that is younger answers again.
-pub const FRESH: Duration = Duration::from_secs(4);
+pub(super) const FRESH: Duration = Duration::from_secs(4);
 
 impl Health {
     /// Asks both at the same time. When one does not answer, the other is reported all the same.
-    pub async fn look(kafka: &KafkaConfig, session: impl Future<Output = Result<Session, Problem>>) -> Self {
+    pub(super) async fn look(
+        kafka: &KafkaConfig,
+        session: impl Future<Output = Result<Session, Problem>>,
+    ) -> Self {
         let kafka = status::kafka::look(kafka, KAFKA_DEADLINE);
         let cassandra = async {
             match session.await {

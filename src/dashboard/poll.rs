@@ -14,7 +14,7 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 const IDLE_FACTOR: u32 = 4;
 
 /// Polls the fleet until shutdown, and sends what has changed.
-pub async fn fleet(app: App) {
+pub(super) async fn fleet(app: App) {
     let mut before = Arc::new(Snapshot::default());
     let mut sent = String::new();
     let mut failure: Option<Problem> = None;
@@ -48,7 +48,7 @@ pub async fn fleet(app: App) {
 }
 
 /// Polls Kafka and Cassandra until shutdown.
-pub async fn health(app: App) {
+pub(super) async fn health(app: App) {
     while app.feed().has_listener(app.shutdown()).await {
         let started = Instant::now();
         app.feed().send("status", &*app.health().await);

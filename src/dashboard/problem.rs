@@ -10,7 +10,7 @@ use crate::error::UsageError;
 
 /// What went wrong, in the wording of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(super) struct Problem {
     pub status: StatusCode,
     pub detail: String,
     pub remedy: Option<String>,
@@ -28,7 +28,7 @@ struct Body<'a> {
 
 impl Problem {
     /// From one line that ends with the remedy in parentheses, as all our errors do.
-    pub fn new(status: StatusCode, text: impl AsRef<str>) -> Self {
+    pub(super) fn new(status: StatusCode, text: impl AsRef<str>) -> Self {
         // A flag and the parameter have the same name.
         let text = text.as_ref().replace("--", "");
         match text.strip_suffix(')').and_then(|text| text.rsplit_once(" (")) {
@@ -39,17 +39,17 @@ impl Problem {
         }
     }
 
-    pub fn bad_request(text: impl AsRef<str>) -> Self {
+    pub(super) fn bad_request(text: impl AsRef<str>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 
     /// A fault of ours: status 500.
-    pub fn internal(text: impl AsRef<str>) -> Self {
+    pub(super) fn internal(text: impl AsRef<str>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 
     /// As one line again.
-    pub fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         match &self.remedy {
             Some(remedy) => format!("{} ({remedy})", self.detail),
             None => self.detail.clone(),
@@ -66,7 +66,7 @@ impl Problem {
         }
     }
 
-    pub fn unavailable(text: impl AsRef<str>) -> Self {
+    pub(super) fn unavailable(text: impl AsRef<str>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
     }
 }

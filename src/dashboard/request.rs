@@ -17,7 +17,7 @@ use crate::reading::Metric;
 use crate::time::{self, TimeRange, Zone, display};
 
 /// How long a request may take.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 const DEFAULT_LAST: &str = "24h";
 /// In milliseconds.
@@ -26,7 +26,7 @@ const MAX_RANGE: i64 = 3_660 * time::DAY;
 const MAX_NAME: usize = 256;
 
 /// The result of `work`, or a problem when it takes longer than [`DEADLINE`].
-pub async fn within_deadline<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+pub(super) async fn within_deadline<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     timeout(DEADLINE, work).await.unwrap_or_else(|_| {
         let text = format!("no answer within {DEADLINE:?} (ask for a shorter range of time or one location)");
         Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, text))
@@ -34,7 +34,7 @@ pub async fn within_deadline<T>(work: impl Future<Output = Result<T, Problem>>) 
 }
 
 /// The query string. An unknown parameter is refused.
-pub fn parameters<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+pub(super) fn parameters<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
     match Query::try_from_uri(uri) {
         Ok(Query(parameters)) => Ok(parameters),
         Err(error) => Err(Problem::bad_request(format!("{} (see /api/openapi.json)", error.body_text()))),
@@ -42,7 +42,7 @@ pub fn parameters<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
 }
 
 /// An answer.
-pub fn json<T: Serialize>(body: &T) -> Result<Response, Problem> {
+pub(super) fn json<T: Serialize>(body: &T) -> Result<Response, Problem> {
     let text = serde_json::to_string(body).map_err(|error| Problem::internal(error.to_string()))?;
     let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     Ok((headers, text).into_response())
@@ -58,7 +58,7 @@ fn name(parameter: &str, text: &str) -> Result<String, Problem> {
 }
 
 /// The parameter `metric`.
-pub fn metric(text: &str) -> Result<Metric, Problem> {
+pub(super) fn metric(text: &str) -> Result<Metric, Problem> {
     match Column::named(&name("metric", text)?) {
         Column::Metric(metric) => Ok(metric),
         other => {
@@ -68,7 +68,7 @@ pub fn metric(text: &str) -> Result<Metric, Problem> {
 }
 
 /// A number that must lie between `least` and `most`.
-pub fn within(name: &str, value: usize, least: usize, most: usize) -> Result<usize, Problem> {
+pub(super) fn within(name: &str, value: usize, least: usize, most: usize) -> Result<usize, Problem> {
     if (least..=most).contains(&value) {
         Ok(value)
     } else {
@@ -78,7 +78,7 @@ pub fn within(name: &str, value: usize, least: usize, most: usize) -> Result<usi
 
 /// The range of the parameters `from`, `to` and `last`, and where it ends in an answer: an open range ends now. `now` in
 /// milliseconds since the epoch.
-pub fn range(
+pub(super) fn range(
     from: Option<&str>,
     to: Option<&str>,
     last: Option<&str>,
@@ -109,7 +109,7 @@ pub fn range(
 }
 
 /// The parameters `location` and `device_type`.
-pub fn selection(location: Option<&str>, device_type: Option<&str>) -> Result<Selection, Problem> {
+pub(super) fn selection(location: Option<&str>, device_type: Option<&str>) -> Result<Selection, Problem> {
     Ok(Selection {
         location: location.map(|text| name("location", text)).transpose()?,
         device_type: device_type.map(|text| name("device_type", text)).transpose()?,

@@ -67,7 +67,7 @@ pub(super) struct Records {
 }
 
 impl<T> Batcher<T> {
-    pub fn new(config: &Config, statements: WriteStatements, consistency: Consistency) -> Self {
+    pub(super) fn new(config: &Config, statements: WriteStatements, consistency: Consistency) -> Self {
         let Config { ingest, schema, .. } = config;
         Self {
             batch_rows: ingest.batch_rows,
@@ -86,7 +86,7 @@ impl<T> Batcher<T> {
     }
 
     /// Adds a reading to its partition's batch. Returns the bytes that it takes there, and the batch if it is full now.
-    pub fn push(&mut self, reading: &Reading<'_>, tag: T) -> (usize, Option<FullBatch<T>>) {
+    pub(super) fn push(&mut self, reading: &Reading<'_>, tag: T) -> (usize, Option<FullBatch<T>>) {
         let bucket = Bucket::containing(reading.recorded_at, self.bucket);
         let group = self.catalog.group(&reading.location, &reading.device_type);
         writes::bind_reading(&mut self.bound, reading, bucket);
@@ -122,7 +122,7 @@ impl<T> Batcher<T> {
     }
 
     /// The oldest batch that has waited long enough, if there is one.
-    pub fn take_due(&mut self, now: Instant) -> Option<FullBatch<T>> {
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<FullBatch<T>> {
         while let Some(&(due, key, number)) = self.due.front()
             && due <= now
         {
@@ -135,7 +135,7 @@ impl<T> Batcher<T> {
     }
 
     /// All open batches.
-    pub fn take_all(&mut self) -> Vec<FullBatch<T>> {
+    pub(super) fn take_all(&mut self) -> Vec<FullBatch<T>> {
         self.due.clear();
         let keys: Vec<_> = self.open.keys().copied().collect();
         keys.into_iter().filter_map(|key| self.take(key)).collect()
@@ -156,7 +156,7 @@ impl<T> Batcher<T> {
     }
 
     /// The catalog rows that have been gathered. Rows that were taken before must be stored before these are.
-    pub fn take_records(&mut self) -> Records {
+    pub(super) fn take_records(&mut self) -> Records {
         let markers = self.catalog.hours_of_new_partitions();
         let timestamp = self.next_timestamp();
         let batches = self.catalog.take_batches(&self.statements, self.consistency, timestamp);
@@ -164,23 +164,23 @@ impl<T> Batcher<T> {
     }
 
     /// Whether catalog rows should be stored now: there are many, or readers cannot find a new partition without them.
-    pub fn records_are_due(&self) -> bool {
+    pub(super) fn records_are_due(&self) -> bool {
         self.catalog.pending_rows() >= MAX_PENDING_RECORDS || self.catalog.has_new_partitions()
     }
 
     /// Whether so many catalog rows wait that no more readings should be taken in.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.catalog.pending_rows() >= 2 * MAX_PENDING_RECORDS
     }
 
     /// Whether the catalog remembers so much that it should [`Batcher::forget`].
-    pub fn should_forget(&self) -> bool {
+    pub(super) fn should_forget(&self) -> bool {
         self.catalog.is_full()
     }
 
     /// Forgets what the catalog has recorded. No batch may be open and no record pending: both name groups by numbers
     /// that are forgotten here.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         debug_assert!(self.open.is_empty() && self.catalog.pending_rows() == 0);
         self.catalog.forget();
     }

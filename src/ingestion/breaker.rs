@@ -55,7 +55,7 @@ pub struct Tripped {
 }
 
 impl Breaker {
-    pub fn new(max_percent: u8) -> Self {
+    pub(super) fn new(max_percent: u8) -> Self {
         Self {
             max_percent: max_percent.into(),
             messages: 0,
@@ -67,12 +67,12 @@ impl Breaker {
     }
 
     /// Counts a message that can be stored. Returns whether a window has passed, so that held messages may be sent.
-    pub fn accepted(&mut self) -> Result<bool, Tripped> {
+    pub(super) fn accepted(&mut self) -> Result<bool, Tripped> {
         self.count()
     }
 
     /// Counts and holds a message that cannot be stored. Returns as [`Breaker::accepted`].
-    pub fn rejected(&mut self, held: Held, now: Instant) -> Result<bool, Tripped> {
+    pub(super) fn rejected(&mut self, held: Held, now: Instant) -> Result<bool, Tripped> {
         let DeadLetter { partition, offset, reason, error, .. } = &held.letter;
         *self.reasons.entry(reason).or_default() += 1;
         self.example = Some((Position { partition: *partition, offset: *offset }, error.clone()));
@@ -99,12 +99,12 @@ impl Breaker {
     }
 
     /// Whether the oldest held message has waited long enough.
-    pub fn is_due(&self, now: Instant) -> bool {
+    pub(super) fn is_due(&self, now: Instant) -> bool {
         self.held_since.is_some_and(|since| now.duration_since(since) >= HOLD)
     }
 
     /// The held messages, to be sent or to be dropped.
-    pub fn take_held(&mut self) -> Vec<Held> {
+    pub(super) fn take_held(&mut self) -> Vec<Held> {
         self.held_since = None;
         std::mem::take(&mut self.held)
     }

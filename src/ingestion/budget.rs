@@ -17,7 +17,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub fn new(config: &IngestConfig) -> Self {
+    pub(super) fn new(config: &IngestConfig) -> Self {
         Self {
             max_bytes: usize::try_from(config.max_in_flight_bytes.as_u64()).unwrap_or(usize::MAX),
             max_writes: config.max_in_flight_batches,
@@ -28,17 +28,17 @@ impl Budget {
     }
 
     /// Bytes were added to an open batch.
-    pub fn add_bytes(&mut self, bytes: usize) {
+    pub(super) fn add_bytes(&mut self, bytes: usize) {
         self.bytes += bytes;
     }
 
     /// Bytes that were added are given up.
-    pub fn remove_bytes(&mut self, bytes: usize) {
+    pub(super) fn remove_bytes(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// A write begins whose bytes were added before, or do not count.
-    pub fn begin_write(&mut self) {
+    pub(super) fn begin_write(&mut self) {
         if self.writes == 0 {
             self.progressed = Instant::now();
         }
@@ -46,28 +46,28 @@ impl Budget {
     }
 
     /// A write is done. `bytes` are those that it was counted with.
-    pub fn end_write(&mut self, bytes: usize) {
+    pub(super) fn end_write(&mut self, bytes: usize) {
         self.progressed = Instant::now();
         self.writes = self.writes.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// Whether taking in more would exceed a limit.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.writes >= self.max_writes || self.bytes >= self.max_bytes
     }
 
     /// How long writes have been under way without one of them ending; `None` if none is under way.
-    pub fn stalled_for(&self) -> Option<Duration> {
+    pub(super) fn stalled_for(&self) -> Option<Duration> {
         (self.writes > 0).then(|| self.progressed.elapsed())
     }
 
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Writes under way.
-    pub fn writes(&self) -> usize {
+    pub(super) fn writes(&self) -> usize {
         self.writes
     }
 }

@@ -21,18 +21,18 @@ const BATCH_ROWS: usize = 100;
 
 /// A (location, device type), numbered so that hot maps hash a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct GroupId(u32);
+pub(super) struct GroupId(u32);
 
 /// A group's names.
 #[derive(Debug, Clone)]
-pub struct Group {
+pub(super) struct Group {
     pub location: Arc<str>,
     pub device_type: Arc<str>,
 }
 
 /// What is remembered as recorded, and what is pending.
 #[derive(Debug, Default)]
-pub struct Catalog {
+pub(super) struct Catalog {
     ids: HashMap<Arc<str>, HashMap<Arc<str>, GroupId>>,
     groups: Vec<Group>,
     partitions: HashSet<(GroupId, Bucket)>,
@@ -53,7 +53,7 @@ struct Pending {
 
 impl Catalog {
     /// The number of a group, which becomes pending if it is new.
-    pub fn group(&mut self, location: &str, device_type: &str) -> GroupId {
+    pub(super) fn group(&mut self, location: &str, device_type: &str) -> GroupId {
         if let Some(id) = self.ids.get(location).and_then(|types| types.get(device_type)) {
             return *id;
         }
@@ -65,19 +65,19 @@ impl Catalog {
         id
     }
 
-    pub fn names(&self, id: GroupId) -> &Group {
+    pub(super) fn names(&self, id: GroupId) -> &Group {
         &self.groups[id.0 as usize]
     }
 
     /// Notes a partition that has rows.
-    pub fn note_partition(&mut self, group: GroupId, bucket: Bucket) {
+    pub(super) fn note_partition(&mut self, group: GroupId, bucket: Bucket) {
         if self.partitions.insert((group, bucket)) {
             self.pending.partitions.push((group, bucket));
         }
     }
 
     /// The dirty marker of an hour that has rows.
-    pub fn hour(&mut self, group: GroupId, hour: i64) -> Arc<DirtyMarker> {
+    pub(super) fn hour(&mut self, group: GroupId, hour: i64) -> Arc<DirtyMarker> {
         match self.hours.get(&(group, hour)) {
             Some(marker) => marker.clone(),
             None => {
@@ -89,7 +89,7 @@ impl Catalog {
     }
 
     /// The dirty markers of the hours whose rows readers find once the pending partitions are recorded.
-    pub fn hours_of_new_partitions(&self) -> Vec<Arc<DirtyMarker>> {
+    pub(super) fn hours_of_new_partitions(&self) -> Vec<Arc<DirtyMarker>> {
         let hours = |&(group, bucket): &(GroupId, Bucket)| {
             let count =
                 usize::try_from((bucket.end() - hour_of(bucket.start)) / HOUR + 1).unwrap_or(usize::MAX);
@@ -101,7 +101,7 @@ impl Catalog {
     }
 
     /// Notes a reading of a sensor, bound as [`writes::bind_reading`] does.
-    pub fn note_reading(&mut self, group: GroupId, sensor: Uuid, recorded_at: i64, bound: &Values) {
+    pub(super) fn note_reading(&mut self, group: GroupId, sensor: Uuid, recorded_at: i64, bound: &Values) {
         match self.sensors.entry((group, sensor)) {
             std::collections::hash_map::Entry::Occupied(mut newest) if *newest.get() <= recorded_at => {
                 newest.insert(recorded_at);
@@ -116,28 +116,28 @@ impl Catalog {
     }
 
     /// Whether readers cannot find some batched rows yet.
-    pub fn has_new_partitions(&self) -> bool {
+    pub(super) fn has_new_partitions(&self) -> bool {
         !self.pending.partitions.is_empty()
     }
 
     /// Number of pending rows.
-    pub fn pending_rows(&self) -> usize {
+    pub(super) fn pending_rows(&self) -> usize {
         let pending = &self.pending;
         pending.groups.len() + pending.partitions.len() + pending.sensors.len() + pending.latest.len()
     }
 
     /// Whether it remembers so much that [`Catalog::forget`] is due, once no batch refers to its groups.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.groups.len() + self.partitions.len() + self.sensors.len() + self.hours.len() > MAX_REMEMBERED
     }
 
     /// Forgets what was recorded. Nothing may be pending, and no [`GroupId`] in use.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
 
     /// Takes what is pending, as batches of one partition each.
-    pub fn take_batches(
+    pub(super) fn take_batches(
         &mut self,
         statements: &WriteStatements,
         consistency: Consistency,

@@ -26,7 +26,7 @@ struct UnderWay {
 }
 
 impl Commits {
-    pub fn new(interval: Duration) -> Self {
+    pub(super) fn new(interval: Duration) -> Self {
         Self {
             tracker: Tracker::default(),
             interval,
@@ -37,33 +37,33 @@ impl Commits {
     }
 
     /// Whether the next commit should begin; `is_urgent` where it should not wait for the interval.
-    pub fn is_due(&self, is_urgent: bool) -> bool {
+    pub(super) fn is_due(&self, is_urgent: bool) -> bool {
         self.under_way.is_none()
             && (is_urgent || self.last.elapsed() >= self.interval)
             && self.not_before.is_none_or(|earliest| Instant::now() >= earliest)
     }
 
     /// The next commit begins an interval from now at the earliest.
-    pub fn postpone(&mut self) {
+    pub(super) fn postpone(&mut self) {
         self.not_before = Some(Instant::now() + self.interval);
     }
 
     /// The first step. The offsets of a commit that is under way are part of the new one.
-    pub fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.last = Instant::now();
         self.not_before = None;
         self.under_way = Some(UnderWay { offsets: self.tracker.committable(), is_recorded: false });
     }
 
     /// The second step is done.
-    pub fn recorded(&mut self) {
+    pub(super) fn recorded(&mut self) {
         if let Some(under_way) = &mut self.under_way {
             under_way.is_recorded = true;
         }
     }
 
     /// The offsets for the third step, once the second is done.
-    pub fn take_recorded(&mut self) -> Option<Vec<(i32, i64)>> {
+    pub(super) fn take_recorded(&mut self) -> Option<Vec<(i32, i64)>> {
         self.under_way.take_if(|under_way| under_way.is_recorded).map(|under_way| under_way.offsets)
     }
 }

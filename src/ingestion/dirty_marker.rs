@@ -28,13 +28,13 @@ pub(super) struct DirtyMarker {
 
 impl DirtyMarker {
     /// `hour` is its start in milliseconds since the epoch.
-    pub fn new(group: Group, hour: i64) -> Arc<Self> {
+    pub(super) fn new(group: Group, hour: i64) -> Arc<Self> {
         Arc::new(Self { group, hour, written: Mutex::default() })
     }
 
     /// What has to be written before a row of this hour may be sent; `None` if nothing has to. A caller that comes
     /// while a marker is being written waits for it.
-    pub async fn missing(&self) -> Option<MissingMarker<'_>> {
+    pub(super) async fn missing(&self) -> Option<MissingMarker<'_>> {
         if !rollups::is_late(self.hour, Utc::now().timestamp_millis()) {
             return None;
         }
@@ -44,7 +44,7 @@ impl DirtyMarker {
     }
 
     /// The marker is missing again.
-    pub async fn expire(&self) {
+    pub(super) async fn expire(&self) {
         *self.written.lock().await = None;
     }
 }
@@ -57,7 +57,7 @@ pub(super) struct MissingMarker<'a> {
 }
 
 impl MissingMarker<'_> {
-    pub fn seal(&self, statements: &WriteStatements, consistency: Consistency) -> SealedBatch {
+    pub(super) fn seal(&self, statements: &WriteStatements, consistency: Consistency) -> SealedBatch {
         let Group { location, device_type } = &self.marker.group;
         let now = Utc::now();
         let mut batch = statements.dirty_marker_batch(location, device_type);
@@ -66,7 +66,7 @@ impl MissingMarker<'_> {
         batch.seal(consistency, now.timestamp_micros())
     }
 
-    pub fn written(mut self) {
+    pub(super) fn written(mut self) {
         *self.written = Some(self.begun);
     }
 }

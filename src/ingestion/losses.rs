@@ -27,16 +27,16 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    pub fn assign(&mut self, partitions: &[i32]) {
+    pub(super) fn assign(&mut self, partitions: &[i32]) {
         self.notes.extend(partitions.iter().map(|&partition| (partition, None)));
     }
 
-    pub fn forget(&mut self, partition: i32) {
+    pub(super) fn forget(&mut self, partition: i32) {
         self.notes.remove(&partition);
     }
 
     /// The notes for a commit of these offsets.
-    pub fn beside(&self, offsets: &[(i32, i64)]) -> Vec<GroupOffset> {
+    pub(super) fn beside(&self, offsets: &[(i32, i64)]) -> Vec<GroupOffset> {
         let losses = |partition| self.notes.get(partition).cloned().flatten().unwrap_or_default();
         offsets
             .iter()
@@ -49,7 +49,7 @@ impl Losses {
     }
 
     /// Looks for deleted messages. Asks Kafka only about partitions whose position moved by other than what was read.
-    pub fn check(
+    pub(super) fn check(
         &mut self,
         tracker: &mut Tracker,
         kafka: &GroupOffsets<'_>,

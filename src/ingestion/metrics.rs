@@ -177,7 +177,7 @@ impl IngestMetrics {
     /// The age of the last stored message, in seconds; `None` if it is unknown.
     pub fn lag_seconds(&self) -> Option<f64> {
         let families = self.lag_seconds.collect();
-        let mut metrics = families.iter().flat_map(|family| family.get_metric());
+        let mut metrics = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
         metrics.next().map(|metric| metric.get_gauge().get_value())
     }
 
@@ -199,7 +199,7 @@ impl IngestMetrics {
     /// Dead letters by reason.
     pub fn dead_letter_reasons(&self) -> BTreeMap<String, u64> {
         let families = self.dead_letters.collect();
-        let counted = families.iter().flat_map(|family| family.get_metric()).map(|metric| {
+        let counted = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric).map(|metric| {
             let reason = metric.get_label().first().map(|label| label.value().to_owned());
             (reason.unwrap_or_default(), metric.get_counter().get_value() as u64)
         });

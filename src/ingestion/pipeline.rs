@@ -48,7 +48,7 @@ pub(super) struct Detection {
 }
 
 impl Pipeline {
-    pub fn new(
+    pub(super) fn new(
         config: &Config,
         detection: Option<Detection>,
         writer: Writer,
@@ -78,7 +78,7 @@ impl Pipeline {
     }
 
     /// Takes a message in. It is finished when its row is stored, it sits in the dead-letter topic, or it is a tombstone.
-    pub fn accept(&mut self, message: &Message<'_>) {
+    pub(super) fn accept(&mut self, message: &Message<'_>) {
         if self.tripped.is_some() {
             return;
         }
@@ -164,23 +164,23 @@ impl Pipeline {
     }
 
     /// Why nothing more is taken in, if too many messages were rejected.
-    pub fn tripped(&self) -> Option<&Tripped> {
+    pub(super) fn tripped(&self) -> Option<&Tripped> {
         self.tripped.as_ref()
     }
 
     /// Partitions are ours from now on.
-    pub fn assign(&mut self, partitions: &[i32]) {
+    pub(super) fn assign(&mut self, partitions: &[i32]) {
         self.tracker().assign(partitions);
         self.losses.assign(partitions);
     }
 
     /// How long writes have been waiting without one of them being stored; `None` if none is waiting.
-    pub fn stalled_for(&self) -> Option<Duration> {
+    pub(super) fn stalled_for(&self) -> Option<Duration> {
         self.budget.stalled_for()
     }
 
     /// Partitions are no longer ours.
-    pub fn forget(&mut self, partitions: impl IntoIterator<Item = i32>) {
+    pub(super) fn forget(&mut self, partitions: impl IntoIterator<Item = i32>) {
         for partition in partitions {
             self.tracker().forget([partition]);
             self.losses.forget(partition);
@@ -191,12 +191,12 @@ impl Pipeline {
     }
 
     /// Whether taking in more would exceed what may be in flight.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.budget.is_full() || self.batcher.is_full()
     }
 
     /// Takes note of the writes that finished since the last call; waits up to `timeout` for the first.
-    pub fn collect_completions(&mut self, timeout: Duration) -> Result<(), Failure> {
+    pub(super) fn collect_completions(&mut self, timeout: Duration) -> Result<(), Failure> {
         if !timeout.is_zero() && self.failure.is_none() {
             match self.completions.recv_timeout(timeout) {
                 Ok(completion) => self.complete(completion),
@@ -237,7 +237,7 @@ impl Pipeline {
     }
 
     /// Stores the batches and sends the dead letters that have waited long enough.
-    pub fn flush_due(&mut self) {
+    pub(super) fn flush_due(&mut self) {
         let now = Instant::now();
         // Nothing ends the window of a message while no further message can be taken in.
         if self.breaker.is_due(now) || self.is_full() {
@@ -255,7 +255,7 @@ impl Pipeline {
     }
 
     /// Begins a commit when one is due, and hands its offsets to Kafka once its catalog rows are stored.
-    pub fn advance_commit(&mut self, kafka: &GroupOffsets<'_>) -> Result<(), Failure> {
+    pub(super) fn advance_commit(&mut self, kafka: &GroupOffsets<'_>) -> Result<(), Failure> {
         if let Some(offsets) = self.commits.take_recorded() {
             self.commit(&offsets, kafka, false);
         } else if self.commits.is_due(self.batcher.records_are_due()) {
@@ -331,7 +331,7 @@ impl Pipeline {
 
     /// Finishes and commits what can be within `timeout`; the rest is left to the next reader of the partitions.
     /// Returns whether everything was.
-    pub fn drain(&mut self, kafka: &GroupOffsets<'_>, timeout: Duration) -> Result<bool, Failure> {
+    pub(super) fn drain(&mut self, kafka: &GroupOffsets<'_>, timeout: Duration) -> Result<bool, Failure> {
         let deadline = Instant::now() + timeout;
         self.flush_all();
         self.send_dead_letters();
@@ -358,7 +358,7 @@ impl Pipeline {
         Ok(true)
     }
 
-    pub fn tracker(&mut self) -> &mut Tracker {
+    pub(super) fn tracker(&mut self) -> &mut Tracker {
         &mut self.commits.tracker
     }
 }

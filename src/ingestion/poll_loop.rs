@@ -45,7 +45,7 @@ pub(super) struct PollLoop {
 
 impl PollLoop {
     /// Runs until shutdown, the end of the topic, or a failure that an operator has to fix.
-    pub fn run(mut self) -> anyhow::Result<Ending> {
+    pub(super) fn run(mut self) -> anyhow::Result<Ending> {
         let consumer = self.subscribe()?;
         let ending = self.poll_until_end(&consumer);
         self.health.end();
@@ -296,7 +296,7 @@ impl UntilEnd {
     /// By partition number: (first kept, end) offsets, the offsets after the last messages, and what the group has committed.
     /// Partitions without a message are done, unless messages were deleted before the group read them: that has to be noticed
     /// and noted.
-    pub fn new(watermarks: &[(i64, i64)], last: &[i64], committed: &[Option<i64>]) -> Self {
+    pub(super) fn new(watermarks: &[(i64, i64)], last: &[i64], committed: &[Option<i64>]) -> Self {
         let mut ends = HashMap::new();
         for ((partition, (first, _)), (last, committed)) in
             (0..).zip(watermarks).zip(last.iter().zip(committed))

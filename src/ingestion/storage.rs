@@ -24,7 +24,7 @@ pub(super) struct Storage {
 
 impl Storage {
     /// Writes a batch until it is stored or the policy gives up. Each attempt has the markers before it.
-    pub async fn write(&self, batch: &SealedBatch, markers: &[Arc<DirtyMarker>]) -> Result<(), Error> {
+    pub(super) async fn write(&self, batch: &SealedBatch, markers: &[Arc<DirtyMarker>]) -> Result<(), Error> {
         let mut attempts = self.policy.attempts();
         loop {
             self.write_missing(markers).await?;

@@ -52,7 +52,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Stores a batch of rows.
-    pub fn store(&self, batch: FullBatch<Ticket>) {
+    pub(super) fn store(&self, batch: FullBatch<Ticket>) {
         let writer = self.clone();
         self.runtime.spawn(async move {
             let started = Instant::now();
@@ -75,7 +75,7 @@ impl Writer {
     }
 
     /// Stores catalog rows, by which readers find the others; one [`Completion::Recorded`] when all of them are.
-    pub fn record(&self, Records { batches, markers }: Records) {
+    pub(super) fn record(&self, Records { batches, markers }: Records) {
         let writer = self.clone();
         self.runtime.spawn(async move {
             let (storage, markers) = (&writer.storage, &markers);
@@ -94,7 +94,7 @@ impl Writer {
     }
 
     /// Sends a message to the dead-letter topic.
-    pub fn send_dead_letter(&self, letter: DeadLetter, ticket: Ticket, bytes: usize) {
+    pub(super) fn send_dead_letter(&self, letter: DeadLetter, ticket: Ticket, bytes: usize) {
         let writer = self.clone();
         self.runtime.spawn(async move {
             let mut attempts = writer.dead_letter_policy.attempts();
@@ -113,7 +113,7 @@ impl Writer {
     }
 
     /// Sends an alert to its topic: in the order of these calls, unless it has to be retried.
-    pub fn send_alert(&self, producer: &AlertProducer, alert: Alert, ticket: Ticket, bytes: usize) {
+    pub(super) fn send_alert(&self, producer: &AlertProducer, alert: Alert, ticket: Ticket, bytes: usize) {
         let (writer, producer) = (self.clone(), producer.clone());
         let mut attempt = producer.send(&alert);
         self.runtime.spawn(async move {

@@ -23,7 +23,7 @@ pub(crate) struct Sender {
 
 impl Sender {
     /// `limit` is the topic's max.message.bytes, if it is known.
-    pub fn new(
+    pub(crate) fn new(
         config: &KafkaConfig,
         topic: String,
         what: &'static str,
@@ -40,7 +40,7 @@ impl Sender {
 
     /// Queues the message before it returns, so that messages are sent in the order of these calls. The future ends once
     /// all in-sync replicas have it; a full queue is a transient error.
-    pub fn send(
+    pub(crate) fn send(
         &self,
         key: Option<&[u8]>,
         payload: Option<&[u8]>,

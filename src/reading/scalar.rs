@@ -45,7 +45,7 @@ pub(super) enum Scalar<'a> {
 }
 
 impl Scalar<'_> {
-    pub fn is_number(&self) -> bool {
+    pub(super) fn is_number(&self) -> bool {
         matches!(self, Self::Integer(_) | Self::Float(_))
     }
 }

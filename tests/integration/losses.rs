@@ -47,7 +47,7 @@ fn delete_before(lab: &Lab, offsets: &[(i32, i64)]) -> anyhow::Result<()> {
         list.add_partition_offset(&lab.name, partition, Offset::Offset(offset))?;
     }
     let deleted = lab.block_on(admin.delete_records(&list, &AdminOptions::new()))?;
-    deleted.elements().iter().try_for_each(|element| element.error())?;
+    deleted.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use super::ForecastArgs;
 const TABLE_STEPS: usize = 48;
 
 /// The last of the past, three times as long as the horizon, and the forecast with its interval.
-pub fn picture(
+pub(super) fn picture(
     found: &Forecast,
     series: &Regular,
     args: &ForecastArgs,
@@ -39,7 +39,7 @@ pub fn picture(
     })
 }
 
-pub fn print(
+pub(super) fn print(
     found: &Forecast,
     args: &ForecastArgs,
     metric: &Metric,
@@ -115,7 +115,11 @@ fn json(found: &Forecast, args: &ForecastArgs, metric: &Metric, clock: Clock) ->
     })
 }
 
-pub fn print_backtests(backtests: &[Backtest], args: &ForecastArgs, output: &Output) -> anyhow::Result<()> {
+pub(super) fn print_backtests(
+    backtests: &[Backtest],
+    args: &ForecastArgs,
+    output: &Output,
+) -> anyhow::Result<()> {
     let naive = backtests.iter().find(|test| test.model == Model::SeasonalNaive);
     let headings = vec![
         Heading::left("model"),
@@ -143,7 +147,7 @@ pub fn print_backtests(backtests: &[Backtest], args: &ForecastArgs, output: &Out
     Ok(())
 }
 
-pub fn remark(
+pub(super) fn remark(
     found: &Forecast,
     series: &Regular,
     args: &ForecastArgs,

@@ -85,7 +85,7 @@ impl From<&SensorAnomaly> for AnomalyBody {
     }
 }
 
-pub async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
     let asked: Parameters = parameters(&uri)?;
     let metric = metric(&asked.metric)?;
     let search = Arc::new(search(&asked)?);

@@ -56,7 +56,7 @@ struct ExtremeBody {
     device_type: String,
 }
 
-pub async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
     let asked: Parameters = parameters(&uri)?;
     let metric = metric(&asked.metric)?;
     let top = within("top", asked.top.unwrap_or(10), 1, 100)?;

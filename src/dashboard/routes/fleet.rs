@@ -7,6 +7,6 @@ use crate::dashboard::app::App;
 use crate::dashboard::problem::Problem;
 use crate::dashboard::request::json;
 
-pub async fn get(State(app): State<App>) -> Result<Response, Problem> {
+pub(super) async fn get(State(app): State<App>) -> Result<Response, Problem> {
     json(&app.fleet().await?.body(app.silent_after()))
 }

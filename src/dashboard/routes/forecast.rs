@@ -58,7 +58,7 @@ struct PointBody {
 }
 
 /// A past that is too short for any model is not an error of the request: the answer holds the reason and no points.
-pub async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
     let asked: Parameters = parameters(&uri)?;
     let metric = metric(&asked.metric)?;
     let hours = within("hours", asked.hours.unwrap_or(SEASON), 1, MAX_HOURS)?;

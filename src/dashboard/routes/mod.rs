@@ -20,10 +20,10 @@ mod silent;
 mod status;
 
 /// The description of the API.
-pub const OPENAPI: &str = include_str!("../assets/openapi.json");
+pub(super) const OPENAPI: &str = include_str!("../assets/openapi.json");
 
 /// Every route. A test compares the list with the description.
-pub fn all() -> Vec<(&'static str, MethodRouter<App>)> {
+pub(super) fn all() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
         ("/api/fleet", get(fleet::get)),
         ("/api/sensors", get(sensors::get)),

@@ -17,7 +17,7 @@ struct Body<'a> {
     readings: Vec<ReadingBody<'a>>,
 }
 
-pub async fn get(State(app): State<App>, Path(sensor): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn get(State(app): State<App>, Path(sensor): Path<String>) -> Result<Response, Problem> {
     let sensor: Uuid = sensor.parse().map_err(|_| {
         Problem::bad_request("not a sensor id (give a UUID, such as iot_sensor_id of /api/sensors)")
     })?;

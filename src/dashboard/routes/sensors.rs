@@ -27,7 +27,7 @@ struct Body<'a> {
     readings: Vec<ReadingBody<'a>>,
 }
 
-pub async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
     let asked: Parameters = parameters(&uri)?;
     let limit = within("limit", asked.limit.unwrap_or(MAX_LISTED), 1, MAX_LISTED)?;
     let selection = selection(Some(&asked.location), asked.device_type.as_deref())?;

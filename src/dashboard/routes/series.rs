@@ -54,7 +54,7 @@ struct PointBody {
     value: f32,
 }
 
-pub async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
     let asked: Parameters = parameters(&uri)?;
     let metric = metric(&asked.metric)?;
     let columns = within("columns", asked.columns.unwrap_or(DEFAULT_COLUMNS), 1, MAX_COLUMNS)?;

@@ -40,7 +40,7 @@ struct SilentSensor {
     age_seconds: u64,
 }
 
-pub async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
     let asked: Parameters = parameters(&uri)?;
     let top = within("top", asked.top.unwrap_or(50), 1, 500)?;
     let longest = match &asked.longer_than {

@@ -15,7 +15,7 @@ use crate::servers::membership::checks::{EVERYWHERE, Keyspace, keyspaces};
 const GROUP: &str = "cassandra";
 /// How long a node may take for one answer.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-pub async fn checks(config: &Config, status: &Status, session: Option<Session>) -> Vec<Check> {
+pub(super) async fn checks(config: &Config, status: &Status, session: Option<Session>) -> Vec<Check> {
     let check = |name, finding| Check::new(GROUP, name, finding);
     let encryption = check("encryption", encryption::of_cassandra(&config.cassandra));
     let (nodes, session) = match (&status.cassandra, session) {

@@ -10,7 +10,7 @@ use crate::observe::status::{KAFKA_DEADLINE, Section, Status};
 
 const GROUP: &str = "kafka";
 
-pub async fn checks(config: &Config, status: &Status) -> Vec<Check> {
+pub(super) async fn checks(config: &Config, status: &Status) -> Vec<Check> {
     let check = |name, finding| Check::new(GROUP, name, finding);
     let encryption = check("encryption", encryption::of_kafka(&config.kafka));
     let clock = check("clocks", skipped("brokers do not report their time to clients"));

@@ -9,7 +9,7 @@ use crate::servers::local::cluster::{Cluster, KafkaMode};
 use crate::servers::local::layout::Layout;
 use crate::servers::local::{State, jars, java, ports};
 
-pub async fn checks(config: &Config, status: &Status) -> Vec<Check> {
+pub(super) async fn checks(config: &Config, status: &Status) -> Vec<Check> {
     let is_local = is_local(config) || !status.local.is_empty();
     let check = |name, finding| Check::new("machine", name, finding);
     let (java, jars) = match is_local {

@@ -13,7 +13,7 @@ pub enum Action {
     Down,
 }
 
-pub fn action(key: KeyEvent) -> Option<Action> {
+pub(super) fn action(key: KeyEvent) -> Option<Action> {
     if key.kind == KeyEventKind::Release {
         return None;
     }

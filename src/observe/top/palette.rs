@@ -9,26 +9,26 @@ pub(super) struct Palette {
 }
 
 impl Palette {
-    pub fn color(self, color: Color) -> Style {
+    pub(super) fn color(self, color: Color) -> Style {
         match self.is_colored {
             true => Style::new().fg(color),
             false => Style::new(),
         }
     }
 
-    pub fn bad(self) -> Style {
+    pub(super) fn bad(self) -> Style {
         self.color(Color::Red).add_modifier(Modifier::BOLD)
     }
 
-    pub fn good(self) -> Style {
+    pub(super) fn good(self) -> Style {
         self.color(Color::Green)
     }
 
-    pub fn dim(self) -> Style {
+    pub(super) fn dim(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
-    pub fn selected(self) -> Style {
+    pub(super) fn selected(self) -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 }

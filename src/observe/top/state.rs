@@ -145,15 +145,15 @@ fn rate(before: Option<i64>, now: Option<i64>, seconds: f64) -> Option<f64> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(super) mod tests {
     use super::super::{cassandra::Node, kafka::Partition};
     use super::*;
 
-    pub fn at(seconds: i64) -> DateTime<Utc> {
+    pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
     }
 
-    pub fn kafka(seconds: i64, end: i64, committed: i64) -> KafkaState {
+    pub(crate) fn kafka(seconds: i64, end: i64, committed: i64) -> KafkaState {
         let partition = |id| Partition {
             id,
             leader: 1,
@@ -173,7 +173,7 @@ pub mod tests {
         }
     }
 
-    pub fn cassandra(seconds: i64, writes: f64) -> CassandraState {
+    pub(crate) fn cassandra(seconds: i64, writes: f64) -> CassandraState {
         let node = |number| Node {
             address: format!("127.0.0.{number}:9042"),
             is_up: number != 3,
@@ -189,7 +189,7 @@ pub mod tests {
         CassandraState { at: at(seconds), nodes: (1..=3).map(node).collect() }
     }
 
-    pub fn state() -> State {
+    pub(crate) fn state() -> State {
         let mut state = State::new(&Config::default(), Duration::from_secs(1));
         state.now = at(2);
         state.update_kafka(Ok(kafka(0, 1000, 900)));

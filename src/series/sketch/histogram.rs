@@ -27,7 +27,7 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    pub fn of(values: &[f64]) -> Self {
+    pub(super) fn of(values: &[f64]) -> Self {
         let buckets = values.iter().map(|&value| (position_of(value), 1)).collect();
         Self::new(0, buckets, false)
     }
@@ -44,7 +44,7 @@ impl Histogram {
         histogram
     }
 
-    pub fn merge(&mut self, other: &Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         let level = self.level.max(other.level);
         let mut buckets = Vec::with_capacity(self.buckets.len() + other.buckets.len());
         for histogram in [&*self, other] {
@@ -59,11 +59,11 @@ impl Histogram {
         self.buckets.windows(2).map(|pair| varint_length(pair[0].0.abs_diff(pair[1].0))).sum()
     }
 
-    pub fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.buckets.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    pub fn quantile(&self, quantile: f64) -> Option<f64> {
+    pub(super) fn quantile(&self, quantile: f64) -> Option<f64> {
         let total = self.count();
         let rank = ((quantile * total as f64).ceil() as u64).clamp(1, total.max(1));
         let mut before: u64 = 0;
@@ -84,7 +84,7 @@ impl Histogram {
     /// The version, the level with a flag, then for each bucket its distance from the one before it (for the first one: its
     /// number in zigzag form), doubled. The lowest bit says that its count, minus 2, follows; otherwise the count is 1. All
     /// numbers are LEB128. Empty without a value.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         if self.buckets.is_empty() {
             return Vec::new();
         }
@@ -105,7 +105,7 @@ impl Histogram {
     }
 
     /// `None` if the bytes are not a sketch of this version or version 1.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [] => Some(Self::default()),
             [VERSION, head, rest @ ..] => decode(*head, rest),

@@ -181,7 +181,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub fn container(service: &str, state: Value, restart: &str) -> Container {
+    pub(crate) fn container(service: &str, state: Value, restart: &str) -> Container {
         let value = json!([{
             "Id": "abc",
             "State": state,

@@ -48,7 +48,7 @@ pub(super) struct Site<'a> {
 
 impl<'a> Site<'a> {
     /// Checks the ports and gathers Java and the jars; starts nothing.
-    pub async fn prepare(
+    pub(super) async fn prepare(
         config: &'a LocalConfig,
         layout: &'a Layout,
         cluster: &Cluster,
@@ -96,7 +96,7 @@ impl<'a> Site<'a> {
     }
 
     /// Starts the servers that are not `alive` and waits for all. On failure, stops what it started.
-    pub async fn boot(
+    pub(super) async fn boot(
         &self,
         servers: &[Server],
         alive: &[Process],

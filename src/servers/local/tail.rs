@@ -8,7 +8,7 @@ use std::path::Path;
 const WINDOW: u64 = 64 * 1024;
 
 /// Up to `count` last lines of `path` that were written beyond byte `offset`.
-pub fn last_lines(path: &Path, offset: u64, count: usize) -> std::io::Result<Vec<String>> {
+pub(super) fn last_lines(path: &Path, offset: u64, count: usize) -> std::io::Result<Vec<String>> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     // A log that is shorter than it was has been rolled over.

@@ -25,7 +25,7 @@ pub(super) enum Object {
 
 impl Definition {
     /// `keyspace` or `keyspace.table`.
-    pub fn qualified_name(&self) -> String {
+    pub(super) fn qualified_name(&self) -> String {
         match &self.object {
             Object::Keyspace => self.keyspace.clone(),
             Object::Table(name, _) | Object::View(name, _) => format!("{}.{name}", self.keyspace),
@@ -48,13 +48,13 @@ pub(super) struct Shape {
 
 impl Shape {
     /// The primary key as CQL writes it.
-    pub fn primary_key(&self) -> String {
+    pub(super) fn primary_key(&self) -> String {
         let clustering: String = self.clustering.iter().map(|(name, _)| format!(", {name}")).collect();
         format!("(({}){clustering})", self.partition_key.join(", "))
     }
 
     /// The clustering order as CQL writes it.
-    pub fn clustering_order(&self) -> String {
+    pub(super) fn clustering_order(&self) -> String {
         let columns: Vec<_> =
             self.clustering.iter().map(|(name, order)| format!("{name} {}", order.name())).collect();
         format!("({})", columns.join(", "))

@@ -26,17 +26,17 @@ pub(super) struct Token<'a> {
 }
 
 impl Token<'_> {
-    pub fn end(&self) -> usize {
+    pub(super) fn end(&self) -> usize {
         self.start + self.text.len()
     }
 
     /// Whether this is the keyword or the punctuation `text`.
-    pub fn is(&self, text: &str) -> bool {
+    pub(super) fn is(&self, text: &str) -> bool {
         matches!(self.kind, Kind::Word | Kind::Symbol) && self.text.eq_ignore_ascii_case(text)
     }
 
     /// The name as the system tables hold it: folded to lower case unless quoted.
-    pub fn name(&self) -> Option<String> {
+    pub(super) fn name(&self) -> Option<String> {
         match self.kind {
             Kind::Word => Some(self.text.to_ascii_lowercase()),
             Kind::QuotedName => Some(unquoted(self.text, '"')),
@@ -45,7 +45,7 @@ impl Token<'_> {
     }
 
     /// The value of a string or a number.
-    pub fn value(&self) -> Option<String> {
+    pub(super) fn value(&self) -> Option<String> {
         match self.kind {
             Kind::Text if self.text.starts_with('$') => Some(self.text[2..self.text.len() - 2].to_owned()),
             Kind::Text => Some(unquoted(self.text, '\'')),

@@ -31,7 +31,7 @@ pub struct Docker {
 }
 
 /// Beside the compose file, as its data belongs to it.
-pub fn journals(config: &Config) -> anyhow::Result<PathBuf> {
+pub(super) fn journals(config: &Config) -> anyhow::Result<PathBuf> {
     let file = std::path::absolute(config.docker.compose_file())?;
     let dir = file.parent().context("a compose file in a folder")?;
     Ok(dir.join(format!(".{}-journal", config.docker.project)))

@@ -31,7 +31,7 @@ pub struct Remote {
 }
 
 /// Journals of this cluster, in the user's data folder.
-pub fn journals(config: &Config) -> anyhow::Result<PathBuf> {
+pub(super) fn journals(config: &Config) -> anyhow::Result<PathBuf> {
     let first = config.cassandra.contact_points.first().map_or("", String::as_str);
     let plain = |char: char| if char.is_ascii_alphanumeric() || char == '.' { char } else { '-' };
     let name: String = first.chars().map(plain).collect();
