@@ -10,6 +10,8 @@ use iotctl::output::Output;
 fn main() -> ExitCode {
     // Whoever initialises OpenSSL first says whether exit() frees what librdkafka's threads may be using: not so.
     openssl_sys::init();
+    // Where the shell asks for completions, this answers and exits; nothing may be printed before.
+    clap_complete::CompleteEnv::with_factory(iotctl::commands::completions::command).complete();
     let cli = Cli::from_arguments();
     let output = Output::new(cli.global.color, cli.global.quiet);
     iotctl::output::log::init(cli.global.verbose);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use clap::builder::Styles;
+use clap::builder::{Resettable, Styles};
 use clap::{Arg, ArgAction, Command};
 
 /// Verbs by task, each with its summary. The one list of them: a test compares it with the parser.
@@ -75,11 +75,13 @@ Exit codes: 0 ok, 1 failed, 2 usage, 130 interrupted. Results go to stdout, prog
 /// The version with the commit and the features that this binary was built with.
 pub fn version() -> &'static str {
     static VERSION: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-        let features: Vec<&str> =
-            [("prophet", cfg!(feature = "prophet")), ("vendored-openssl", cfg!(feature = "vendored-openssl"))]
-                .into_iter()
-                .filter_map(|(name, is_on)| is_on.then_some(name))
-                .collect();
+        let features: Vec<&str> = [
+            ("prophet", cfg!(feature = "prophet")),
+            ("vendored-openssl", cfg!(feature = "vendored-openssl")),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_on)| is_on.then_some(name))
+        .collect();
         version_with(env!("CARGO_PKG_VERSION"), option_env!("BUILD_COMMIT").unwrap_or_default(), &features)
     });
     &VERSION
@@ -116,7 +118,8 @@ pub fn laid_out(program: Command) -> Command {
         .disable_version_flag(true)
         .args(own_options());
     for (verb, summary) in GROUPS.iter().flat_map(|(_, verbs)| *verbs) {
-        program = program.mut_subcommand(verb, |command| with_global_line(summarised(command, summary), &line));
+        program =
+            program.mut_subcommand(verb, |command| with_global_line(summarised(command, summary), &line));
     }
     program
 }
@@ -141,7 +144,9 @@ fn global_line(global: &[Arg]) -> String {
 fn options(global: &[Arg]) -> String {
     let holder = Command::new("options")
         .help_template("{options}")
+        .version(version())
         .disable_help_flag(true)
+        .disable_version_flag(true)
         .max_term_width(100)
         .args(global.iter().cloned().map(|arg| arg.global(false).hide_short_help(false)))
         .args(own_options());
@@ -154,7 +159,7 @@ fn summarised(command: Command, summary: &'static str) -> Command {
     let command = command.about(summary);
     match more.as_deref().and_then(|text| text.split_once("\n\n")) {
         Some((_, more)) => command.long_about(format!("{summary}\n\n{more}")),
-        None => command.long_about(None::<String>),
+        None => command.long_about(Resettable::Reset),
     }
 }
 
@@ -223,7 +228,9 @@ mod tests {
     #[test]
     fn the_long_help_explains_every_global_option() {
         let help = command().render_long_help().to_string();
-        for text in ["Global options:", "--contact-points <HOST:PORT>", "Cassandra keyspace", "--version", "130"] {
+        for text in
+            ["Global options:", "--contact-points <HOST:PORT>", "Cassandra keyspace", "--version", "130"]
+        {
             assert!(help.contains(text), "no {text:?} in\n{help}");
         }
         assert!(!help.contains("Global: --config"), "{help}");

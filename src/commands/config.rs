@@ -4,15 +4,15 @@ use std::io;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use comfy_table::presets;
 use toml::Value;
 
 use crate::config::show::Effective;
 use crate::config::{self, Loaded, Sources};
 use crate::error::UsageError;
-use crate::output::Output;
 use crate::output::table::table;
+use crate::output::{Output, ReportFormat};
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -23,22 +23,19 @@ pub enum ConfigCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  iotctl config show
+  iotctl --topic test config show --format json | jq '.\"kafka.topic\"'")]
 pub struct ShowArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t)]
-    format: ShowFormat,
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum ShowFormat {
-    /// Aligned columns
-    #[default]
-    Table,
-    /// One JSON object: {"kafka.topic": {"value": …, "origin": …}, …}
-    Json,
+    format: ReportFormat,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  iotctl config init                              # ./iotctl.toml
+  iotctl config init /etc/iotctl/iotctl.toml --force")]
 pub struct InitArgs {
     /// File to write; its folder must exist. Below /etc every user may read it, elsewhere its owner only
     #[arg(value_name = "PATH", default_value = config::file::LOCAL_FILE)]
@@ -65,8 +62,8 @@ fn show(args: &ShowArgs, sources: &Sources, output: &Output) -> anyhow::Result<(
         None => output.note("config file: none (`iotctl config init` writes one)"),
     }
     match args.format {
-        ShowFormat::Table => output.print(as_table(&loaded.effective)),
-        ShowFormat::Json => output.json(&config::show::as_json(&loaded.effective)),
+        ReportFormat::Table => output.print(as_table(&loaded.effective)),
+        ReportFormat::Json => output.json(&config::show::as_json(&loaded.effective)),
     }
 }
 

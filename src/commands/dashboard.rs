@@ -17,9 +17,9 @@ use crate::error::UsageError;
 /// the page, and is back there when it is back. The JSON behind it is described by /api/openapi.json.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  iotctl dashboard                                 on http://127.0.0.1:8080, until Ctrl-C
+  iotctl dashboard                                 # on http://127.0.0.1:8080, until Ctrl-C
   iotctl dashboard --addr 9000 --silent-after 15m
-  ssh -L 8080:127.0.0.1:8080 HOST                  to see the one of another machine
+  ssh -L 8080:127.0.0.1:8080 HOST                  # to see the one of another machine
   curl -s '127.0.0.1:8080/api/extremes?metric=temperature&side=highest&last=24h'")]
 pub struct DashboardArgs {
     /// Serve here; a port alone is that of 127.0.0.1, which nobody else can reach

@@ -41,7 +41,7 @@ pub enum DeadLettersCommand {
     },
     /// One of them with all its bytes
     #[command(after_help = "Examples:
-  iotctl dead-letters show 0:12        partition and offset in the dead-letter topic, as `list` prints them")]
+  iotctl dead-letters show 0:12        # partition and offset in the dead-letter topic, as `list` prints them")]
     Show {
         /// Its partition and offset in the dead-letter topic, as `list` prints them
         #[arg(value_name = "PARTITION:OFFSET")]
@@ -55,7 +55,7 @@ pub enum DeadLettersCommand {
     /// Only those that the present decoder and settings accept, unless --all; each only once, unless --again. What was
     /// replayed is marked in the dead-letter topic; nothing is deleted. A letter that is sent twice stores one row.
     #[command(after_help = "Examples:
-  iotctl dead-letters replay                               what would be sent
+  iotctl dead-letters replay                               # what would be sent
   iotctl dead-letters replay --yes
   iotctl dead-letters replay --reason too_large --yes -O ingest.max_message_bytes=4MiB")]
     Replay {

@@ -21,8 +21,8 @@ const READINGS: u64 = SENSORS * 3600 / STEP_SECONDS;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  iotctl demo            servers, 180,000 readings through Kafka into Cassandra, answers; servers stay up
-  iotctl demo --down     the same, and the servers are stopped at the end")]
+  iotctl demo            # servers, 180,000 readings through Kafka into Cassandra, answers; servers stay up
+  iotctl demo --down     # the same, and the servers are stopped at the end")]
 pub struct DemoArgs {
     /// Stop the servers at the end
     #[arg(long)]
@@ -146,11 +146,11 @@ fn show(context: &Context, command: &str) -> anyhow::Result<()> {
 fn next(context: &Context) {
     context.output.note(
         "\nthe servers stay up; try next:
-  iotctl simulate --rate 5000 &            a live fleet, and beside it
-  iotctl ingest                            the pipeline with its live line
+  iotctl simulate --rate 5000 &            # a live fleet, and beside it
+  iotctl ingest                            # the pipeline with its live line
   iotctl query --location plant-1 --device-type thermostat --where 'temperature > 24'
-  iotctl sensors                           every sensor with its last reading
-  iotctl status                            what runs
-  iotctl down                              stop the servers; data stays",
+  iotctl sensors                           # every sensor with its last reading
+  iotctl status                            # what runs
+  iotctl down                              # stop the servers; data stays",
     );
 }

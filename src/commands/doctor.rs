@@ -10,7 +10,10 @@ use crate::error::Interrupted;
 use crate::observe::doctor::{self, Check, Verdict};
 use crate::output::{Output, Paint, ReportFormat};
 
-/// Check servers, schema, replicas, clocks, retention, disk and encryption; each with what to do.
+/// Check the installation and say how to fix it.
+///
+/// Checks servers, schema, replicas, clocks, retention, disk and encryption, and changes nothing. Checks that cannot run are
+/// reported as skipped, with the reason. Exit code 1 when a check failed; warnings alone are exit code 0.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl doctor

@@ -13,7 +13,7 @@ use crate::servers::local::{self, Stopped};
 #[command(after_help = "Examples:
   iotctl down
   iotctl down --docker
-  iotctl down --purge --yes     and delete all readings with the logs")]
+  iotctl down --purge --yes     # and delete all readings with the logs")]
 pub struct DownArgs {
     #[command(flatten)]
     pub place: PlaceArgs,

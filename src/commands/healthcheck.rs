@@ -12,8 +12,8 @@ use crate::servers::local::ready;
 /// Ask a running ingest or monitor whether it is well; exit code 1 where it is not
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  iotctl healthcheck                    the ingest at 127.0.0.1:9464
-  iotctl healthcheck 9465 --ready       whether a monitor has seen its servers")]
+  iotctl healthcheck                    # the ingest at 127.0.0.1:9464
+  iotctl healthcheck 9465 --ready       # whether a monitor has seen its servers")]
 pub struct HealthcheckArgs {
     /// Its --metrics-addr
     #[arg(value_name = "[IP:]PORT", value_parser = listen_address, default_value = "9464")]

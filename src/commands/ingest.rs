@@ -26,11 +26,11 @@ use crate::output::{Format, Output, table};
 /// dead-letter topic. Run as many as the topic has partitions: they share the work as one consumer group.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  iotctl ingest                                    until Ctrl-C
-  iotctl ingest --until-end                        what the topic holds now, then stop
-  iotctl ingest --metrics-addr 9464                on 127.0.0.1, with /metrics, /healthz and /readyz
-  iotctl ingest --group backfill --until-end       from the beginning, as another group
-  iotctl ingest --detect rules.toml                and judge each reading; see `iotctl alerts`
+  iotctl ingest                                    # until Ctrl-C
+  iotctl ingest --until-end                        # what the topic holds now, then stop
+  iotctl ingest --metrics-addr 9464                # on 127.0.0.1, with /metrics, /healthz and /readyz
+  iotctl ingest --group backfill --until-end       # from the beginning, as another group
+  iotctl ingest --detect rules.toml                # and judge each reading; see `iotctl alerts`
 
 Exit status:
   0    stopped as requested, everything taken is stored and committed

@@ -14,6 +14,7 @@ pub mod alerts;
 pub mod anomalies;
 pub mod audit;
 pub mod batch;
+pub mod completions;
 pub mod config;
 pub mod dashboard;
 pub mod dead_letters;
@@ -28,10 +29,12 @@ pub mod forecast;
 pub mod healthcheck;
 pub mod import;
 pub mod ingest;
+pub mod man;
 pub mod monitor;
 pub mod node;
 pub mod purge;
 pub mod query;
+pub mod reference;
 pub mod rollup;
 pub mod schema;
 pub mod sensors;
@@ -56,22 +59,26 @@ pub struct Context {
 /// Runs the command that was asked for.
 pub async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
     let sources = cli.global.sources();
-    // `config` must work while the configuration does not.
-    if let Command::Config(command) = cli.command {
-        return config::run(command, &sources, &output);
-    }
+    // What needs no server must work while the configuration does not.
+    let command = match cli.command {
+        Command::Config(command) => return config::run(command, &sources, &output),
+        Command::Completions(args) => return completions::run(args, &output),
+        Command::Man(args) => return man::run(&args, &output),
+        Command::Reference(args) => return reference::run(&args, &output),
+        command => command,
+    };
     let loaded = Loaded::load(&sources).map_err(|error| UsageError::new(error.to_string()))?;
     let given = loaded.effective.iter().filter(|setting| setting.origin != Origin::Default);
     let given = given.map(|setting| setting.key.clone()).collect();
     let context = Context { config: loaded.config, given, output, shutdown: Shutdown::on_signals()? };
-    dispatch(cli.command, context).await
+    dispatch(command, context).await
 }
 
 /// Runs a command in a context that is there already.
 async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
     match command {
-        Command::Config(_) => {
-            anyhow::bail!("`iotctl config` runs by itself, not as a step of another command")
+        Command::Config(_) | Command::Completions(_) | Command::Man(_) | Command::Reference(_) => {
+            anyhow::bail!("this command runs by itself, not as a step of another command")
         }
         Command::Demo(args) => demo::run(args, context).await,
         Command::Up(args) => up::run(args, context).await,

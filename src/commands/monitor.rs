@@ -18,9 +18,9 @@ use crate::observe::exporter::{Monitor, Options};
 /// What does not answer is a metric too: iotctl_cassandra_node_up, iotctl_monitor_up.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  iotctl monitor                                   on 127.0.0.1:9465, every 10 s, until Ctrl-C
+  iotctl monitor                                   # on 127.0.0.1:9465, every 10 s, until Ctrl-C
   iotctl monitor --metrics-addr 127.0.0.1:9465 --interval 5s
-  iotctl monitor --group iotctl --group backfill   these consumer groups alone
+  iotctl monitor --group iotctl --group backfill   # these consumer groups alone
   curl -s 127.0.0.1:9465/metrics | grep lag")]
 pub struct MonitorArgs {
     /// Serve the metrics here; a port alone is that of 127.0.0.1, which nobody else can reach

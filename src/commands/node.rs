@@ -32,7 +32,7 @@ pub enum NodeCommand {
     #[command(after_help = "Examples:
   iotctl node add
   iotctl node add --count 2
-  iotctl node cleanup            afterwards, to free the disk of the others")]
+  iotctl node cleanup            # afterwards, to free the disk of the others")]
     Add {
         #[command(flatten)]
         place: NodesArgs,

@@ -33,9 +33,9 @@ const MOST_LISTED: usize = 20;
 /// and again a minute after the last late reading of a run; this waits for that minute.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  iotctl rollup                         all that is due, once: after an import, or with rollup.in_ingest = false
-  iotctl rollup --watch                 until Ctrl-C
-  iotctl rollup --verify --last 7d      compute again, compare, change nothing; exit code 1 where something differs
+  iotctl rollup                         # all that is due, once: after an import, or with rollup.in_ingest = false
+  iotctl rollup --watch                 # until Ctrl-C
+  iotctl rollup --verify --last 7d      # compute again, compare, change nothing; exit code 1 where something differs
   iotctl rollup --rebuild --from 2026-01-01 --to 2026-02-01 --location plant-1")]
 pub struct RollupArgs {
     #[command(flatten)]

@@ -26,9 +26,9 @@ pub enum SchemaCommand {
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Examples:
-  iotctl schema apply                              keyspace, tables, view and topics
-  iotctl schema apply --dry-run | cqlsh            see it first, or let cqlsh run it
-  iotctl schema apply --replication-factor 1       on a cluster of one node
+  iotctl schema apply                              # keyspace, tables, view and topics
+  iotctl schema apply --dry-run | cqlsh            # see it first, or let cqlsh run it
+  iotctl schema apply --replication-factor 1       # on a cluster of one node
   iotctl -O schema.ttl=30d schema apply --alter-options")]
 pub struct ApplyArgs {
     /// Print the CQL that would run, and change nothing

@@ -14,14 +14,17 @@ use crate::observe::status::{Cassandra, Kafka, Schema, Section, Status};
 use crate::output::{self, Output, Paint, ReportFormat};
 use crate::servers::local;
 
-/// Cassandra, Kafka, the schema, the lag, the disk and what is due, on one screen.
+/// Show servers, schema, lag and disk on one screen.
+///
+/// Looks at the configured servers and at the processes of `iotctl up`. An unreachable server is reported and does not hide
+/// the rest. Exit code 0 when everything is healthy, 1 when something needs attention.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl status
-  iotctl status --watch                                      again every 2 s, until Ctrl-C
-  iotctl status --format json | jq -r '.attention[]'         what needs attention
+  iotctl status --watch                                      # again every 2 s, until Ctrl-C
+  iotctl status --format json | jq -r '.attention[]'         # what needs attention
   iotctl status --format json | jq '.kafka.group.lag_messages'
-  iotctl status --local                                      the processes of `iotctl up` alone
+  iotctl status --local                                      # the processes of `iotctl up` alone
   iotctl -q status >/dev/null || echo 'something needs attention'")]
 pub struct StatusArgs {
     #[command(flatten)]

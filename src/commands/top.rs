@@ -9,13 +9,17 @@ use super::Context;
 use crate::error::UsageError;
 use crate::observe::top;
 
-/// A live view of rates, lag, nodes and partitions on the whole screen.
+/// Show rates, lag and nodes live.
+///
+/// `produced` is the growth of the topic, `consumed` that of the consumer group's committed offsets. `mutations` and each
+/// node's writes count what the nodes stored; a batch for one partition counts once. Latencies cover about the last five
+/// minutes. Keys: q or Esc quits, p pauses, Tab switches between nodes and partitions, arrows select a row.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl top
   iotctl top --interval 5s
   NO_COLOR=1 iotctl top
-  iotctl status                 the same once, for a script or a pipe")]
+  iotctl status                 # the same once, for a script or a pipe")]
 pub struct TopArgs {
     /// How often to look, 500ms to 1m
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s")]

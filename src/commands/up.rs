@@ -12,12 +12,12 @@ use crate::servers::local::{self, KafkaMode, Running, UpOptions};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  iotctl up                      one Cassandra node and Kafka, started again on their data if there is some
-  iotctl up --nodes 3            three Cassandra nodes at 127.0.0.1, .2 and .3
-  iotctl up --kafka zookeeper    Kafka 3.9 with a ZooKeeper instead of Kafka 4
-  iotctl up --monitoring         Prometheus, node_exporter and Grafana too, where installed
-  iotctl up --docker             the containers of docker-compose.yml, and wait until each is healthy
-  iotctl down                    stop them; data and logs stay")]
+  iotctl up                      # one Cassandra node and Kafka, started again on their data if there is some
+  iotctl up --nodes 3            # three Cassandra nodes at 127.0.0.1, .2 and .3
+  iotctl up --kafka zookeeper    # Kafka 3.9 with a ZooKeeper instead of Kafka 4
+  iotctl up --monitoring         # Prometheus, node_exporter and Grafana too, where installed
+  iotctl up --docker             # the containers of docker-compose.yml, and wait until each is healthy
+  iotctl down                    # stop them; data and logs stay")]
 pub struct UpArgs {
     /// Cassandra nodes [default: as many as the data is of, else 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_NODES)))]

@@ -25,7 +25,7 @@ mod origin;
 mod password_file;
 mod pipeline;
 mod properties;
-mod reference;
+pub mod reference;
 mod secret;
 mod section;
 mod servers;

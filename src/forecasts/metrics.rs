@@ -1,8 +1,10 @@
 //! What `forecast --metrics-addr` exports: the newest forecast, its errors in the back-test, and its age.
 
+use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, IntCounter, Opts, Registry};
 
 use crate::forecasts::{Crossing, Forecast};
+use crate::metrics::describe::{Described, describe};
 
 /// Maximum number of steps that become series; of a longer forecast these are spread over the horizon.
 const MAX_STEPS: usize = 24;
@@ -64,13 +66,24 @@ impl ForecastMetrics {
                 "Failed forecasts; each is retried",
             ))?,
         };
-        let registry = &metrics.registry;
-        for gauges in [&metrics.forecast, &metrics.crossing, &metrics.error, &metrics.coverage] {
-            registry.register(Box::new(gauges.clone()))?;
-        }
-        registry.register(Box::new(metrics.made.clone()))?;
-        registry.register(Box::new(metrics.failures.clone()))?;
+        metrics.collectors().into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
         Ok(metrics)
+    }
+
+    /// All metrics by name, type, help text and labels.
+    pub fn describe(&self) -> Vec<Described> {
+        describe(&self.collectors())
+    }
+
+    fn collectors(&self) -> [Box<dyn Collector>; 6] {
+        [
+            Box::new(self.forecast.clone()),
+            Box::new(self.crossing.clone()),
+            Box::new(self.error.clone()),
+            Box::new(self.coverage.clone()),
+            Box::new(self.made.clone()),
+            Box::new(self.failures.clone()),
+        ]
     }
 
     /// Replaces the exported forecast. `made_at` and `step` in milliseconds; `crossing` with its direction and limit.

@@ -8,6 +8,8 @@ use prometheus::{
     exponential_buckets,
 };
 
+use crate::metrics::describe::{Described, describe};
+
 /// Every metric of `ingest`, registered once.
 #[derive(Debug, Clone)]
 pub struct IngestMetrics {
@@ -133,8 +135,13 @@ impl IngestMetrics {
         Ok(metrics)
     }
 
-    fn register(&self) -> prometheus::Result<()> {
-        let collectors: [Box<dyn Collector>; 27] = [
+    /// All metrics by name, type, help text and labels.
+    pub fn describe(&self) -> Vec<Described> {
+        self.collectors().map(|collectors| describe(&collectors)).unwrap_or_default()
+    }
+
+    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 27]> {
+        Ok([
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
             Box::new(self.rows.clone()),
@@ -162,8 +169,11 @@ impl IngestMetrics {
             Box::new(self.rollup_hours.clone()),
             Box::new(self.rollup_failures.clone()),
             Box::new(build_info()?),
-        ];
-        collectors.into_iter().try_for_each(|collector| self.registry.register(collector))
+        ])
+    }
+
+    fn register(&self) -> prometheus::Result<()> {
+        self.collectors()?.into_iter().try_for_each(|collector| self.registry.register(collector))
     }
 
     /// Sets the age of the last stored message; `None` if it is unknown.

@@ -114,6 +114,19 @@ pub fn sha256(bytes: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A dead letter's own headers and what they say. The message's headers stand before them.
+pub const HEADERS: [(&str, &str); 9] = [
+    ("reason", "A short label, one of a fixed few"),
+    ("error", "The whole explanation"),
+    ("topic", "The topic that the message was in"),
+    ("partition", "Its partition there"),
+    ("offset", "Its offset there"),
+    ("timestamp", "Its Kafka timestamp, in milliseconds since 1970"),
+    ("original-size", "Bytes of the whole payload; only where the payload had to be truncated"),
+    ("original-sha256", "SHA-256 of the whole payload; only where the payload had to be truncated"),
+    (OWN_HEADERS, "The number of these headers; the headers before them are those of the message"),
+];
+
 /// The key of markers in the dead-letter topic, which say which of its records were replayed; the payload is
 /// `partition:offset`.
 pub(super) const MARKER_KEY: &[u8] = b"iotctl-replayed";

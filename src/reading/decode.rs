@@ -60,6 +60,33 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Every label of [`Rejection::reason`], in the order of [`Rejection::examples`].
+    pub const REASONS: [&str; 8] = [
+        "not_json",
+        "too_large",
+        "missing_field",
+        "ill_typed_field",
+        "number_out_of_range",
+        "timestamp_out_of_range",
+        "bad_name",
+        "too_many_metrics",
+    ];
+
+    /// One of each, for the reference.
+    pub fn examples() -> Vec<Self> {
+        let field = || "temperature".to_owned();
+        vec![
+            Self::NotJson("expected value at line 1 column 1".to_owned()),
+            Self::TooLarge { bytes: 1_048_577, limit: 1_048_576 },
+            Self::MissingField("iot_sensor_id"),
+            Self::IllTyped { field: field(), expected: "a number or null" },
+            Self::NumberOutOfRange { field: field(), value: "1e39".to_owned() },
+            Self::TimestampOutOfRange(0),
+            Self::BadName { field: "location".to_owned() },
+            Self::TooManyMetrics,
+        ]
+    }
+
     /// A short label for counting: one of a fixed few.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use prometheus::core::Desc;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use crate::metrics::describe::{Described, kind};
+
 /// A metric, without values.
 #[derive(Debug, Clone, Copy)]
 pub struct Definition {
@@ -26,6 +28,16 @@ impl Definition {
 
     pub fn is_counter(&self) -> bool {
         self.kind == MetricType::COUNTER
+    }
+
+    /// By name, type, help text and labels.
+    pub fn describe(&self) -> Described {
+        Described {
+            name: self.name.to_owned(),
+            kind: kind(self.kind),
+            help: self.help.to_owned(),
+            labels: self.labels.iter().map(|&label| label.to_owned()).collect(),
+        }
     }
 
     pub fn description(&self) -> prometheus::Result<Desc> {

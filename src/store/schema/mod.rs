@@ -7,6 +7,7 @@
 //! - [`plan`]: what has to be done, and doing it.
 
 mod definition;
+pub mod describe;
 pub mod difference;
 mod lexer;
 mod live;

@@ -1,0 +1,164 @@
+//! messages.md: the wire format of readings, dead letters and alerts.
+
+use std::fmt::Write as _;
+
+use chrono::DateTime;
+use uuid::Uuid;
+
+use super::{GENERATED, table};
+use crate::alerting::Alert;
+use crate::alerting::alert::State;
+use crate::alerting::rules::Severity;
+use crate::config::Config;
+use crate::kafka::dead_letters::HEADERS;
+use crate::reading::decode::{EARLIEST, MAX_NAME_BYTES, MAX_OTHER_METRICS};
+use crate::reading::{DecodeLimits, LEGACY_MISSING, Metric, Rejection, decode};
+use crate::time;
+
+const EXAMPLE: &str = r#"{"location": "plant-1", "device_type": "thermostat", "iot_sensor_id": "6f1d2c3b-4a59-4687-8796-a5b4c3d2e1f0",
+ "recorded_timestamp": "2026-11-01T12:00:00Z", "temperature": 21.5, "other_metrics": {"rpm": 1480}}"#;
+
+pub fn page() -> anyhow::Result<String> {
+    let defaults = Config::default();
+    let (readings, kafka) = (&defaults.ingest, &defaults.kafka);
+    let limits = crate::commands::support::decode_limits(readings);
+    let now = DateTime::parse_from_rfc3339("2026-11-01T12:00:00Z")?.timestamp_millis();
+    anyhow::ensure!(
+        decode::decode(EXAMPLE.as_bytes(), &limits, now).is_ok(),
+        "the example cannot be decoded"
+    );
+    let mut page = format!(
+        "# Messages\n\n{GENERATED}\n\n## Readings\n\nTopic: `kafka.topic` (`{}`). A message is one JSON object. Its key is the \
+         sensor's id, so that one sensor's readings stay in order.\n\n```json\n{EXAMPLE}\n```\n\n",
+        kafka.topic
+    );
+    page.push_str(&table(&["field", "type", "required", "meaning"], fields()));
+    let _ = write!(page, "\nFields may come in any order. {}\n\n### Limits\n\n", missing());
+    page.push_str(&table(&["limit", "value"], limit_rows(&limits)));
+    page.push_str(
+        "\n### Refused messages\n\nA message that can never be stored goes to the dead-letter topic with one of these reasons:\n\n",
+    );
+    page.push_str(&table(
+        &["reason", "example of its error"],
+        Rejection::examples()
+            .into_iter()
+            .map(|rejection| vec![format!("`{}`", rejection.reason()), rejection.to_string()]),
+    ));
+    let _ = write!(
+        page,
+        "\n## Dead letters\n\nTopic: `kafka.dead_letter_topic` (`{}`). Key and payload are those of the refused message. \
+         `iotctl dead-letters` lists and replays them. Headers:\n\n",
+        kafka.dead_letter_topic()
+    );
+    page.push_str(&table(
+        &["header", "meaning"],
+        HEADERS.iter().map(|(name, meaning)| vec![format!("`{name}`"), (*meaning).to_owned()]),
+    ));
+    let _ = write!(
+        page,
+        "\n## Alerts\n\nTopic: `kafka.alerts_topic` (`{}`). `iotctl ingest --detect` writes one message when a rule begins to \
+         hold for a sensor and one when it ends. Both have the same `since`. A copy of an alert has the same `id`.\n\n\
+         ```json\n{}\n```\n",
+        kafka.alerts_topic(),
+        serde_json::to_string_pretty(&alert())?
+    );
+    Ok(page)
+}
+
+fn fields() -> Vec<Vec<String>> {
+    let row = |name: &str, kind: &str, required: &str, meaning: &str| {
+        vec![format!("`{name}`"), kind.to_owned(), required.to_owned(), meaning.to_owned()]
+    };
+    let mut rows = vec![
+        row("location", "text", "yes", "Where the sensor is; with `device_type` the sensor's group"),
+        row("device_type", "text", "yes", "What kind of device it is"),
+        row("iot_sensor_id", "UUID", "yes", "The sensor"),
+        row(
+            "recorded_timestamp",
+            "RFC 3339 with an offset or `Z`, or milliseconds since 1970",
+            "yes",
+            "When the reading was taken, by the sensor's clock",
+        ),
+    ];
+    rows.extend(Metric::COLUMNS.iter().map(|metric| {
+        let meaning = metric.unit().map_or_else(String::new, |unit| format!("In {unit}"));
+        row(metric.name(), "number or null", "no", &meaning)
+    }));
+    rows.push(row("motion_detected", "true, false or null", "no", "Whether motion was detected"));
+    rows.push(row("other_metrics", "object of numbers", "no", "Further metrics by name"));
+    rows.push(row("any other name", "number", "no", "The same as a name in `other_metrics`"));
+    rows
+}
+
+fn missing() -> String {
+    format!(
+        "A value that was not measured is left out, `null`, or {LEGACY_MISSING:.1} (older producers); all three store nothing."
+    )
+}
+
+fn limit_rows(limits: &DecodeLimits) -> Vec<Vec<String>> {
+    [
+        (
+            "size of a message (`ingest.max_message_bytes`)",
+            format!("{} bytes by default", limits.max_message_bytes),
+        ),
+        ("length of a name", format!("1 to {MAX_NAME_BYTES} bytes, no control characters")),
+        ("other metrics in a reading", MAX_OTHER_METRICS.to_string()),
+        ("earliest `recorded_timestamp`", time::display(EARLIEST)),
+        (
+            "latest `recorded_timestamp` (`ingest.max_future_skew`)",
+            format!(
+                "{} after the clock of `ingest` by default",
+                humantime::format_duration(limits.max_future_skew)
+            ),
+        ),
+    ]
+    .map(|(limit, value)| vec![limit.to_owned(), value])
+    .to_vec()
+}
+
+fn alert() -> Alert {
+    let at = |millis| DateTime::from_timestamp_millis(millis).unwrap_or_default();
+    Alert {
+        id: Uuid::from_u128(0x9f0c_71f5_32d4_5a1b_8a5e_60c1_fb1a_2d3e),
+        rule: "hot".to_owned(),
+        severity: Severity::Critical,
+        state: State::Firing,
+        location: "plant-1".to_owned(),
+        device_type: "thermostat".to_owned(),
+        iot_sensor_id: Uuid::from_u128(0x6f1d_2c3b_4a59_4687_8796_a5b4_c3d2_e1f0),
+        metric: "temperature".to_owned(),
+        value: 31.5,
+        expected: Some(28.0),
+        score: None,
+        recorded_timestamp: at(1_793_534_400_000),
+        since: at(1_793_534_100_000),
+        detected_timestamp: at(1_793_534_400_250),
+        message: "temperature 31.5 °C: above 28".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_of_a_refusal_is_listed_once() {
+        let listed: Vec<_> = Rejection::examples().iter().map(Rejection::reason).collect();
+        assert_eq!(listed, Rejection::REASONS);
+        assert_eq!(listed.iter().collect::<BTreeSet<_>>().len(), listed.len());
+    }
+
+    #[test]
+    fn the_page_names_every_field_with_its_unit() {
+        let page = page().unwrap();
+        for metric in Metric::COLUMNS {
+            let row =
+                format!("| `{}` | number or null | no | In {} |", metric.name(), metric.unit().unwrap());
+            assert!(page.contains(&row), "no {row:?}");
+        }
+        assert!(page.contains("-999.0") && page.contains("\"state\": \"firing\""), "{page}");
+    }
+}
