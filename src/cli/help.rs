@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::builder::{Resettable, Styles};
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, Command};
 
 /// Verbs by task, each with its summary. The one list of them: a test compares it with the parser.
 pub const GROUPS: [(&str, &[(&str, &str)]); 5] = [
@@ -65,12 +65,13 @@ pub const GROUPS: [(&str, &[(&str, &str)]); 5] = [
 ];
 
 const NEXT: &str = "\
-Start here: iotctl demo. Flags and examples of a verb: iotctl VERB -h";
+Start here: iotctl demo. Flags and examples: iotctl VERB -h. More: iotctl --help";
 const MORE: &str = "\
 Start here:  iotctl demo
 Then:        iotctl query --location plant-1 --device-type thermostat --last 1h
 
-Exit codes: 0 ok, 1 failed, 2 usage, 130 interrupted. Results go to stdout, progress and errors to stderr.";
+Exit codes: 0 ok, 1 failed, 2 usage, 3 `ingest` would fail again at the same messages, 130 interrupted.
+Results go to stdout, progress and errors to stderr.";
 
 /// The version with the commit and the features that this binary was built with.
 pub fn version() -> &'static str {
@@ -112,23 +113,12 @@ pub fn laid_out(program: Command) -> Command {
         .help_template(template)
         .after_help(format!("{line}\n{NEXT}"))
         .after_long_help(format!("Global options:\n{}\n\n{MORE}", options(&global)))
-        .mut_args(|arg| arg.hide_short_help(true))
-        // The list of verbs needs the lines that clap's own two options would take.
-        .disable_help_flag(true)
-        .disable_version_flag(true)
-        .args(own_options());
+        .mut_args(|arg| arg.hide_short_help(true));
     for (verb, summary) in GROUPS.iter().flat_map(|(_, verbs)| *verbs) {
         program =
             program.mut_subcommand(verb, |command| with_global_line(summarised(command, summary), &line));
     }
     program
-}
-
-fn own_options() -> [Arg; 2] {
-    [
-        Arg::new("help").short('h').long("help").action(ArgAction::Help).help("Print help"),
-        Arg::new("version").short('V').long("version").action(ArgAction::Version).help("Print the version"),
-    ]
 }
 
 /// `Global: --config --keyspace …`, in 80 columns.
@@ -142,15 +132,12 @@ fn global_line(global: &[Arg]) -> String {
 
 /// The global options with their help, as clap lays options out.
 fn options(global: &[Arg]) -> String {
-    let holder = Command::new("options")
+    let mut holder = Command::new("options")
         .help_template("{options}")
         .version(version())
-        .disable_help_flag(true)
-        .disable_version_flag(true)
         .max_term_width(100)
-        .args(global.iter().cloned().map(|arg| arg.global(false).hide_short_help(false)))
-        .args(own_options());
-    holder.clone().render_help().to_string().trim_end().to_owned()
+        .args(global.iter().cloned().map(|arg| arg.global(false).hide_short_help(false)));
+    holder.render_help().to_string().trim_end().to_owned()
 }
 
 /// The first paragraph of a verb's help is its summary; the others are what its code says about it.
@@ -168,7 +155,10 @@ fn with_global_line(command: Command, line: &str) -> Command {
     let own = command.get_after_help().map(ToString::to_string);
     let command = match own {
         Some(own) => command.after_help(format!("{own}\n\n{line}")).after_long_help(own),
-        None => command.after_help(line.to_owned()),
+        None => {
+            let more = format!("`iotctl {} COMMAND --help` shows flags and examples.", command.get_name());
+            command.after_help(line.to_owned()).after_long_help(more)
+        }
     };
     command.mut_subcommands(|inner| with_global_line(inner, line))
 }

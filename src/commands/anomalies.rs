@@ -1,4 +1,4 @@
-//! `iotctl anomalies`: values that are unlike the others.
+//! `iotctl anomalies`: values unlike the others.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,12 +31,12 @@ use crate::time::TimeRange;
 /// Anomalies of a table where no --top is given: about what a person looks at.
 const TABLE_TOP: usize = 100;
 
-/// Values that are unlike the others, joined to events: a limit crossed, or far from what is usual.
+/// Find values unlike the others.
 ///
-/// Four ways to tell what is usual: a limit that you set (threshold); the sensor's own median (robust-z); the hour of
-/// the day and the trend of that sensor (seasonal, by MSTL); the other sensors of its location and device type at the
-/// same time (peers, by DBSCAN). Spread is measured by the median absolute deviation, which an anomaly hardly moves.
-/// What is usual is learnt from the same range of time: ask for days, not for minutes.
+/// Four methods define what is usual: a limit that you set (threshold); the sensor's own median (robust-z); the hour of the day
+/// and the trend of that sensor (seasonal, by MSTL); the other sensors of its location and device type at the same time (peers,
+/// by DBSCAN). Neighbouring values are joined into one anomaly. Spread is measured by the median absolute deviation, which an
+/// anomaly hardly changes. What is usual is learned from the same range of time, so ask for days rather than minutes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl anomalies --metric temperature --above 28 --last 24h
@@ -47,12 +47,12 @@ const TABLE_TOP: usize = 100;
   iotctl anomalies --metric temperature --method robust-z --score labels.json
 
 Sensitivity: a point is unusual beyond 3 / SENSITIVITY robust standard deviations: 6 at 0.5 (the default), 3 at 1.
-A score is that distance in robust standard deviations; what was expected stands beside the value.")]
+The score is that distance in robust standard deviations. The expected value is shown beside the measured one.")]
 pub struct AnomaliesArgs {
     /// A numeric column or a name in other_metrics
     #[arg(long, value_name = "NAME", value_parser = metric)]
     pub metric: Metric,
-    /// What is unusual [default: threshold with --above or --below, else robust-z]
+    /// Detection method [default: threshold with --above or --below, else robust-z]
     #[arg(long, value_enum)]
     pub method: Option<Method>,
     /// Values greater than this
@@ -61,26 +61,26 @@ pub struct AnomaliesArgs {
     /// Values less than this
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite)]
     pub below: Option<f32>,
-    /// Between 0 and 1: how little counts as unusual [default: 0.5]
+    /// How small a deviation counts, above 0 and up to 1 [default: 0.5]
     #[arg(long, value_name = "0-1", value_parser = sensitivity)]
     pub sensitivity: Option<Sensitivity>,
-    /// What repeats, for the method seasonal [default: 24h]
+    /// Length of the season, for --method seasonal [default: 24h]
     #[arg(long, value_name = "LENGTH,…", value_delimiter = ',', value_parser = length)]
     pub season: Vec<i64>,
-    /// Means over this length instead of single readings [default for peers: the usual interval]
+    /// Use means over this length instead of single readings [default for peers: the usual interval]
     #[arg(long, value_name = "LENGTH", value_parser = length)]
     pub step: Option<i64>,
-    /// Findings no farther apart than this are one anomaly [default: two usual intervals of the sensor]
+    /// Join values at most this far apart into one anomaly [default: two usual intervals of the sensor]
     #[arg(long, value_name = "LENGTH", value_parser = length)]
     pub join: Option<i64>,
-    /// At most so many, the most unusual; 0 for all [default: 100 for tables, else all]
+    /// Maximum number of anomalies, the most unusual first; 0 for all [default: 100 for tables, else all]
     #[arg(long, value_name = "N")]
     pub top: Option<usize>,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub time: TimeArgs,
-    /// Print precision, recall and F1 against this file instead: labelled windows (JSON), or a ledger of `simulate`
+    /// Print precision, recall and F1 against this file: labelled windows (JSON) or a ledger of `simulate`
     #[arg(long, value_name = "FILE", conflicts_with = "top")]
     pub score: Option<PathBuf>,
     #[command(flatten)]
@@ -107,7 +107,7 @@ impl AnomaliesArgs {
                 return refuse("--method threshold needs --above or --below".to_owned());
             }
             Method::Threshold if self.sensitivity.is_some() => {
-                return refuse("--sensitivity means nothing with a limit (leave it out)".to_owned());
+                return refuse("--sensitivity has no effect with a limit (leave it out)".to_owned());
             }
             Method::Threshold => {}
             _ if has_limit => {
@@ -349,10 +349,10 @@ fn remark(
         format!("{anomalies} anomalies by {name} in {values} values of {sensors} sensors")
     });
     if search.method == Method::Peers && sensors > 0 && sensors < peers::MIN_SENSORS {
-        output.note("peers needs at least 3 sensors in a group");
+        output.note("--method peers needs at least 3 sensors in a group");
     }
     if let Some(why) = &result.skip_reason {
-        output.note(format!("{} sensors could not be judged: {why}", result.skipped));
+        output.note(format!("{} sensors were skipped: {why}", result.skipped));
     }
 }
 

@@ -1,4 +1,4 @@
-//! `iotctl audit`: is every reading where it should be?
+//! `iotctl audit`: whether every reading is stored or accounted for.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,12 +16,12 @@ use crate::cassandra::Session;
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output, table};
 
-/// Compare what was acknowledged, what Kafka holds and what Cassandra holds, reading by reading.
+/// Check that no reading is missing.
 ///
-/// With the ledger of `iotctl simulate --ledger FILE` it starts from what the brokers acknowledged; without one, from
-/// what the topic holds. A reading is accounted for when its row has the values of its messages, or when its message
-/// is in the dead-letter topic. What the consumer group has not committed yet is counted and not missed. The exit code
-/// is 1 when something is missing, different or unexpected.
+/// Compares ledger, topic and tables, reading by reading. With the ledger of `iotctl simulate --ledger FILE` the comparison
+/// starts from what the brokers acknowledged; without one, from what the topic holds. A reading is accounted for when its row
+/// has the values of its messages, or when its message is in the dead-letter topic. Messages that the consumer group has not
+/// committed yet are counted and not reported as missing. Exit code 1 when something is missing, different or unexpected.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl audit
@@ -29,10 +29,10 @@ use crate::output::{Format, Output, table};
   iotctl audit --ledger run.ledger --topic readings --last 1h
   iotctl audit --format json | jq .troubles
 
-It reads everything once and sorts it in a scratch file: about 100 bytes a reading in --work-dir.
-It may run while others send and ingest.")]
+Everything is read once and sorted in a scratch file in --work-dir: about 100 bytes per reading.
+Sending and ingesting may go on meanwhile.")]
 pub struct AuditArgs {
-    /// What `iotctl simulate --ledger` wrote
+    /// Ledger that `iotctl simulate --ledger` wrote
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
     /// Consumer group whose commits count [default: kafka.group]
@@ -41,7 +41,7 @@ pub struct AuditArgs {
     /// Maximum number of examples of each kind of finding
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub examples: usize,
-    /// Folder for the scratch file [default: the system's]
+    /// Folder for the scratch file [default: the system's temporary folder]
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `iotctl batch`: the Spark jobs over the stored readings.
+//! `iotctl batch`: Spark jobs over the stored readings.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::transfer::spark::{self, JOBS, Run};
 
 #[derive(Debug, Subcommand)]
 pub enum BatchCommand {
-    /// The jobs there are
+    /// List the jobs
     List(ListArgs),
     /// Run a job with spark-submit
     Run(RunArgs),
@@ -33,29 +33,29 @@ pub struct ListArgs {
 
 /// Run a job with spark-submit.
 ///
-/// Needs Spark 3.5 (SPARK_HOME, an active virtual environment with pyspark, or the PATH) and Java 17 or 11; the connector's
-/// jars are fetched with Maven the first time. Contact points, keyspace, login and TLS are those of the configuration; the
-/// password goes by environment, never as an argument.
+/// Needs Spark 3.5 (SPARK_HOME, an active virtual environment with pyspark, or the PATH) and Java 17 or 11. Maven fetches
+/// the connector's jars on the first run. Contact points, keyspace, login and TLS come from the configuration. The password
+/// is passed in the environment, never as an argument.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl batch run hourly_aggregates --last 7d --output hourly/
   iotctl batch run fleet_health --table fleet_health
   iotctl batch run daily_aggregates --master spark://10.0.0.9:7077 --output hdfs:///daily -- --executor-memory 4g")]
 pub struct RunArgs {
-    /// A name of `iotctl batch list`
+    /// Name of the job, as `iotctl batch list` prints it
     pub name: String,
-    /// Spark's master
+    /// URL of the Spark master
     #[arg(long, value_name = "URL", default_value = "local[*]")]
     pub master: String,
     #[command(flatten)]
     pub time: TimeArgs,
-    /// A folder for Parquet files; what it held is replaced
+    /// Folder for Parquet files; its contents are replaced
     #[arg(long, short, value_name = "DIR", required_unless_present = "table")]
     pub output: Option<PathBuf>,
-    /// A table of the keyspace, made where it does not exist
+    /// Table of the keyspace; created if it does not exist
     #[arg(long, value_name = "NAME")]
     pub table: Option<String>,
-    /// Further arguments of spark-submit
+    /// Further arguments for spark-submit
     #[arg(last = true)]
     pub extra: Vec<String>,
 }
@@ -97,7 +97,7 @@ async fn run_job(args: RunArgs, context: Context) -> anyhow::Result<()> {
                 && name.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_')
         };
         if !is_name(table) {
-            return Err(UsageError::new(format!("{table:?} is no name of a table (a-z, 0-9 and _)")).into());
+            return Err(UsageError::new(format!("{table:?} is not a table name (use a-z, 0-9 and _)")).into());
         }
         script_arguments.extend(["--table".into(), table.into()]);
     }

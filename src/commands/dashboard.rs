@@ -1,4 +1,4 @@
-//! `iotctl dashboard`: the fleet in a browser.
+//! `iotctl dashboard`: the fleet as a page in a browser.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,28 +11,29 @@ use super::support::warn_if_public;
 use crate::dashboard::server;
 use crate::error::UsageError;
 
-/// The fleet in a browser: values, charts, silent sensors, extremes, anomalies, the pipeline; live and read-only.
+/// Serve the fleet as a page in a browser.
 ///
-/// One page, served by this process, which loads nothing from anywhere else. A Cassandra or Kafka that is away is said on
-/// the page, and is back there when it is back. The JSON behind it is described by /api/openapi.json.
+/// The page shows values, charts, silent sensors, extremes, anomalies and the pipeline, live and read-only. It is served by this
+/// process and loads nothing from elsewhere. An unreachable Cassandra or Kafka is reported on the page, and its data returns
+/// when the server does. /api/openapi.json describes the JSON API behind it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl dashboard                                 # on http://127.0.0.1:8080, until Ctrl-C
   iotctl dashboard --addr 9000 --silent-after 15m
-  ssh -L 8080:127.0.0.1:8080 HOST                  # to see the one of another machine
+  ssh -L 8080:127.0.0.1:8080 HOST                  # the dashboard of another machine
   curl -s '127.0.0.1:8080/api/extremes?metric=temperature&side=highest&last=24h'")]
 pub struct DashboardArgs {
-    /// Serve here; a port alone is that of 127.0.0.1, which nobody else can reach
+    /// Address to serve on; a port alone is on 127.0.0.1, which other machines cannot reach
     #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address, default_value = "127.0.0.1:8080")]
     pub addr: SocketAddr,
-    /// A sensor is called silent after this long, 1s to 365d
+    /// How long without a reading until a sensor counts as silent, 1s to 365d
     #[arg(long, value_name = "LENGTH", value_parser = humantime::parse_duration, default_value = "1h")]
     pub silent_after: Duration,
 }
 
 pub async fn run(args: DashboardArgs, context: Context) -> anyhow::Result<()> {
     if !(Duration::from_secs(1)..=Duration::from_secs(365 * 86_400)).contains(&args.silent_after) {
-        return Err(UsageError::new("--silent-after lies between 1s and 365d").into());
+        return Err(UsageError::new("--silent-after must be between 1s and 365d").into());
     }
     let server = server::bind(args.addr).await?;
     let bound = server.address();

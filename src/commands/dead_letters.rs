@@ -1,4 +1,4 @@
-//! `iotctl dead-letters`: what could not be stored, why, and another try once the cause is mended.
+//! `iotctl dead-letters`: messages that could not be stored, the reasons, and sending them again once the cause is fixed.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -27,7 +27,7 @@ use crate::time::TimeRange;
 
 #[derive(Debug, Subcommand)]
 pub enum DeadLettersCommand {
-    /// Which there are, and why
+    /// List dead letters with their reasons
     #[command(after_help = "Examples:
   iotctl dead-letters list
   iotctl dead-letters list --reason missing_field --last 1h
@@ -39,7 +39,7 @@ pub enum DeadLettersCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// One of them with all its bytes
+    /// Show one dead letter with its whole payload
     #[command(after_help = "Examples:
   iotctl dead-letters show 0:12        # partition and offset in the dead-letter topic, as `list` prints them")]
     Show {
@@ -50,10 +50,10 @@ pub enum DeadLettersCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Send them to the topic again, for `ingest` to store
+    /// Send dead letters to their topic again, for `ingest` to store
     ///
-    /// Only those that the present decoder and settings accept, unless --all; each only once, unless --again. What was
-    /// replayed is marked in the dead-letter topic; nothing is deleted. A letter that is sent twice stores one row.
+    /// Sends only those that the current decoder and settings accept, unless --all, and each only once, unless --again. Replayed
+    /// letters are marked in the dead-letter topic; nothing is deleted. A letter that is sent twice stores one row.
     #[command(after_help = "Examples:
   iotctl dead-letters replay                               # what would be sent
   iotctl dead-letters replay --yes
@@ -61,48 +61,48 @@ pub enum DeadLettersCommand {
     Replay {
         #[command(flatten)]
         filter: FilterArgs,
-        /// Those too that would be refused again
+        /// Include letters that would be refused again
         #[arg(long)]
         all: bool,
-        /// Those too that were replayed before
+        /// Include letters that were replayed before
         #[arg(long)]
         again: bool,
-        /// Send; without it, only count
+        /// Send them; without this flag they are only counted
         #[arg(long)]
         yes: bool,
     },
-    /// Write them as JSON lines, for mending by other tools
+    /// Write dead letters as JSON lines, to be fixed by other tools
     #[command(after_help = "Examples:
   iotctl dead-letters export > letters.ndjson
   iotctl dead-letters export --reason not_json --output letters.ndjson
 
-A payload that is no UTF-8 text is given as payload_hex.")]
+A payload that is not UTF-8 is written as payload_hex.")]
     Export {
         #[command(flatten)]
         filter: FilterArgs,
-        /// A new file instead of stdout
+        /// New file to write to instead of stdout
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
 }
 
-/// Which of them.
+/// Which dead letters.
 #[derive(Debug, Clone, Args)]
 pub struct FilterArgs {
-    /// Only those with this reason, such as not_json
-    #[arg(long)]
+    /// Only letters with this reason, such as not_json
+    #[arg(long, value_name = "REASON")]
     pub reason: Option<String>,
-    /// Only those from this partition of the source topic
+    /// Only letters from this partition of the source topic
     #[arg(long, value_name = "N")]
     pub partition: Option<i32>,
-    /// Only the first N of them
+    /// Maximum number of letters
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
     #[command(flatten)]
     pub time: TimeArgs,
 }
 
-/// The filter with its range worked out.
+/// The filter with its range of time.
 struct Filter {
     args: FilterArgs,
     range: TimeRange,
@@ -121,7 +121,7 @@ impl Filter {
             && self.range.contains(letter.timestamp)
     }
 
-    /// Whether one more may be taken.
+    /// Whether the limit allows one more.
     fn has_room(&mut self) -> bool {
         self.taken += 1;
         self.args.limit.is_none_or(|limit| self.taken <= limit)
@@ -130,7 +130,7 @@ impl Filter {
 
 pub async fn run(command: DeadLettersCommand, context: Context) -> anyhow::Result<()> {
     let letters = LetterBox::open(&context.config.kafka).await?;
-    // Reading blocks; the runtime's other threads go on with what signals and clients need.
+    // Reading blocks; signals and clients are served by the runtime's other threads.
     let work = move || match command {
         DeadLettersCommand::List { filter, format } => list(&letters, Filter::new(filter)?, format, &context),
         DeadLettersCommand::Show { id, format } => show(&letters, id, format, &context),
@@ -141,10 +141,10 @@ pub async fn run(command: DeadLettersCommand, context: Context) -> anyhow::Resul
             export(&letters, Filter::new(filter)?, output.as_deref(), &context)
         }
     };
-    tokio::task::spawn_blocking(work).await.context("the command broke off")?
+    tokio::task::spawn_blocking(work).await.context("the command ended with a panic")?
 }
 
-/// Hands out the letters that pass the filter, each message once.
+/// Calls `take` with each letter that passes the filter, each message once.
 fn each(
     letters: &LetterBox,
     mut filter: Filter,
@@ -217,7 +217,7 @@ fn show(letters: &LetterBox, id: Position, format: Format, context: &Context) ->
             false => ControlFlow::Continue(()),
         })?;
     let Some((letter, standing)) = found else {
-        bail!("there is no dead letter {id} (`iotctl dead-letters list` lists them)");
+        bail!("no dead letter {id} (`iotctl dead-letters list` lists them)");
     };
     if format != Format::Table {
         return context.output.json(&document(&letter, standing));
@@ -281,7 +281,7 @@ fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context
         }
         Ok(())
     });
-    // What was sent is marked, whatever ended the run.
+    // Sent letters are marked, however the run ended.
     let marked = replayer.as_mut().map_or(Ok(()), Replayer::finish);
     line.finish_and_clear();
     done?;
@@ -302,7 +302,7 @@ fn export(letters: &LetterBox, filter: Filter, path: Option<&Path>, context: &Co
     let mut writer: Box<dyn Write> = match path {
         Some(path) => {
             let file = OpenOptions::new().write(true).create_new(true).open(path);
-            Box::new(BufWriter::new(file.with_context(|| format!("cannot make {}", path.display()))?))
+            Box::new(BufWriter::new(file.with_context(|| format!("cannot create {}", path.display()))?))
         }
         None => Box::new(context.output.stream()),
     };

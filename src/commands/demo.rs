@@ -1,5 +1,5 @@
-//! `iotctl demo`: the whole platform in one go. Each step is a command as a user would type it, shown and then run
-//! through the same code.
+//! `iotctl demo`: the whole platform, once. Each step is a command as a user would type it, shown and then run by the same
+//! code.
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use clap::{Args, Parser};
@@ -19,10 +19,14 @@ const SENSORS: u64 = 500;
 const STEP_SECONDS: u64 = 10;
 const READINGS: u64 = SENSORS * 3600 / STEP_SECONDS;
 
+/// Run the whole platform once, from servers to answers.
+///
+/// Starts Cassandra and Kafka on this machine, creates tables and topics, sends 180,000 simulated readings through Kafka,
+/// stores and counts them, and asks two questions. The servers keep running.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  iotctl demo            # servers, 180,000 readings through Kafka into Cassandra, answers; servers stay up
-  iotctl demo --down     # the same, and the servers are stopped at the end")]
+  iotctl demo            # the servers keep running
+  iotctl demo --down     # the servers are stopped at the end")]
 pub struct DemoArgs {
     /// Stop the servers at the end
     #[arg(long)]
@@ -39,7 +43,7 @@ pub async fn run(args: DemoArgs, mut context: Context) -> anyhow::Result<()> {
     if args.down {
         show(&context, "iotctl down")?;
         let stopped = local::down(&context.config.local).await?;
-        context.output.note(format!("{} servers stopped, their data stays", stopped.len()));
+        context.output.note(format!("{} servers stopped, their data is kept", stopped.len()));
     }
     result?;
     if !args.down {
@@ -48,7 +52,7 @@ pub async fn run(args: DemoArgs, mut context: Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The demo talks to its own servers, whatever else is configured.
+/// The demo uses its own servers, whatever else is configured.
 fn use_servers(context: &mut Context, running: &Running) {
     context.config.cassandra.contact_points = running.cassandra.iter().map(ToString::to_string).collect();
     context.config.kafka.bootstrap_servers = vec![running.kafka.to_string()];
@@ -124,7 +128,7 @@ async fn ingest(context: &Context, session: Session) -> anyhow::Result<()> {
     }
 }
 
-/// Counts what Cassandra holds now. More than was sent is what an earlier, unfinished demo left in the topic.
+/// Counts the rows in Cassandra. There are more than were sent where an earlier, unfinished demo left messages in the topic.
 async fn verify(context: &Context, session: &Session, before: u64) -> anyhow::Result<()> {
     let found = count::rows(session).await?.saturating_sub(before);
     anyhow::ensure!(
@@ -145,12 +149,12 @@ fn show(context: &Context, command: &str) -> anyhow::Result<()> {
 
 fn next(context: &Context) {
     context.output.note(
-        "\nthe servers stay up; try next:
-  iotctl simulate --rate 5000 &            # a live fleet, and beside it
-  iotctl ingest                            # the pipeline with its live line
+        "\nthe servers keep running; try next:
+  iotctl simulate --rate 5000 &            # a live fleet
+  iotctl ingest                            # store its readings
   iotctl query --location plant-1 --device-type thermostat --where 'temperature > 24'
   iotctl sensors                           # every sensor with its last reading
-  iotctl status                            # what runs
-  iotctl down                              # stop the servers; data stays",
+  iotctl status                            # servers, lag and schema
+  iotctl down                              # stop the servers, keep the data",
     );
 }

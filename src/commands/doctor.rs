@@ -29,7 +29,7 @@ pub struct DoctorArgs {
 
 pub async fn run(args: DoctorArgs, context: Context) -> anyhow::Result<()> {
     let mut servers = support::servers(&args.place, &context);
-    let spinner = context.output.spinner("looking at everything");
+    let spinner = context.output.spinner("running the checks");
     let examined = tokio::select! {
         examined = doctor::examine(&mut servers) => Ok(examined),
         () = context.shutdown.requested() => Err(Interrupted),
@@ -53,11 +53,11 @@ pub async fn run(args: DoctorArgs, context: Context) -> anyhow::Result<()> {
             ))?;
         }
     }
-    anyhow::ensure!(failed == 0, "{failed} checks failed (each says what to do)");
+    anyhow::ensure!(failed == 0, "{failed} checks failed (the remedy is below each of them)");
     Ok(())
 }
 
-/// One line a check, and another where there is something to do: remedies are long, and a table would break them.
+/// One line per check, and another for a remedy: remedies are long, and a table would break them.
 fn list(checks: &[Check], output: &Output) -> String {
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     let mut lines = Vec::new();

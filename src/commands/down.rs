@@ -9,21 +9,24 @@ use crate::servers::docker::{self, Compose};
 use crate::servers::local::process::Ended;
 use crate::servers::local::{self, Stopped};
 
+/// Stop the servers that `up` started.
+///
+/// Data and logs are kept, unless --purge.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl down
   iotctl down --docker
-  iotctl down --purge --yes     # and delete all readings with the logs")]
+  iotctl down --purge --yes     # delete all readings and logs as well")]
 pub struct DownArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
-    /// The containers of docker-compose.yml
+    /// Stop the containers of docker-compose.yml
     #[arg(long, conflicts_with = "data")]
     pub docker: bool,
-    /// Delete the data and the logs too; needs --yes
+    /// Delete data and logs as well; needs --yes
     #[arg(long)]
     pub purge: bool,
-    /// Yes, delete them
+    /// Confirm --purge
     #[arg(long, requires = "purge")]
     pub yes: bool,
 }
@@ -36,7 +39,7 @@ pub async fn run(args: DownArgs, context: Context) -> anyhow::Result<()> {
     if args.purge && !args.yes {
         let dir = local::layout::Layout::of(&config)?;
         return Err(UsageError::new(format!(
-            "--purge deletes {} with all readings in it (add --yes if that is meant)",
+            "--purge deletes {} with all readings in it (add --yes to confirm)",
             dir.root().display()
         ))
         .into());
@@ -58,10 +61,10 @@ pub async fn run(args: DownArgs, context: Context) -> anyhow::Result<()> {
         let dir = local::layout::Layout::of(&config)?;
         match local::purge(&config)? {
             true => context.output.print(format!("deleted {}", dir.root().display()))?,
-            false => context.output.note(format!("{} is not there", dir.root().display())),
+            false => context.output.note(format!("{} does not exist", dir.root().display())),
         }
     } else if !stopped.is_empty() {
-        context.output.note("data and logs stay; `iotctl up` starts on them again");
+        context.output.note("data and logs are kept; `iotctl up` uses them again");
     }
     Ok(())
 }
@@ -69,7 +72,7 @@ pub async fn run(args: DownArgs, context: Context) -> anyhow::Result<()> {
 async fn containers(args: &DownArgs, context: &Context) -> anyhow::Result<()> {
     if args.purge && !args.yes {
         return Err(UsageError::new(
-            "--purge deletes the project's volumes with all readings in them (add --yes if that is meant)",
+            "--purge deletes the project's volumes with all readings in them (add --yes to confirm)",
         )
         .into());
     }
@@ -82,8 +85,8 @@ async fn containers(args: &DownArgs, context: &Context) -> anyhow::Result<()> {
     spinner.finish_and_clear();
     stopped?;
     context.output.note(match args.purge {
-        true => "the containers and their volumes are gone",
-        false => "the containers are gone, their volumes stay; `iotctl up --docker` starts on them again",
+        true => "containers and volumes are removed",
+        false => "containers are removed, volumes are kept; `iotctl up --docker` uses them again",
     });
     Ok(())
 }
@@ -91,7 +94,7 @@ async fn containers(args: &DownArgs, context: &Context) -> anyhow::Result<()> {
 fn line(Stopped { name, pid, ended }: &Stopped) -> String {
     match ended {
         Ended::OnTerm => format!("stopped {name} (pid {pid})"),
-        Ended::OnKill => format!("killed {name} (pid {pid}), which did not end when told to"),
-        Ended::Before => format!("{name} (pid {pid}) had ended before"),
+        Ended::OnKill => format!("killed {name} (pid {pid}), which did not stop on SIGTERM"),
+        Ended::Before => format!("{name} (pid {pid}) was not running"),
     }
 }

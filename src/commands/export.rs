@@ -1,4 +1,4 @@
-//! `iotctl export`: stored readings to Parquet, CSV or NDJSON files.
+//! `iotctl export`: stored readings as Parquet, CSV or NDJSON files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::transfer::export::{Export, Progress, Target};
 use crate::transfer::journal::{Asked, Journal};
 use crate::transfer::{FileFormat, FolderKey};
 
-/// Stored readings as Parquet, CSV or NDJSON files.
+/// Write readings to Parquet, CSV or NDJSON files.
 ///
-/// Into a folder, several files are written at once and each appears when it is whole; an export that was stopped goes
-/// on when the same command is run again. Into one file or `-` (standard output) it starts over.
+/// With a folder as --output, several files are written at once and each appears when it is complete; run the same command again
+/// to resume a stopped export. With one file or `-` (standard output), an export starts over.
 ///
-/// A reading is exported once, even where its bucket was changed and it is stored twice. A value that was not measured is
-/// null in Parquet, empty in CSV and left out of NDJSON, which is the wire format. Rows come in no order over the whole.
+/// Each reading is exported once, even where the bucket size was changed and it is stored twice. A value that was not measured is
+/// null in Parquet, empty in CSV and left out of NDJSON, which is the wire format. Rows are in no particular order.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl export --output readings/
@@ -44,13 +44,13 @@ pub struct ExportArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub time: TimeArgs,
-    /// Folders to sort the files into
+    /// Keys of the folders that files are sorted into
     #[arg(long, value_name = "A,B,…", value_enum, value_delimiter = ',')]
     pub partition_by: Vec<FolderKey>,
-    /// A folder, a file (a name that ends in .parquet, .csv, .ndjson or .jsonl), or - for standard output
+    /// Folder, file (ending in .parquet, .csv, .ndjson or .jsonl), or - for standard output
     #[arg(long, short, value_name = "DIR|FILE|-")]
     pub output: PathBuf,
-    /// How many partitions of the table to read at once
+    /// Number of table partitions to read at the same time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub parallel: u16,
     /// Output format of the closing report
@@ -60,7 +60,7 @@ pub struct ExportArgs {
 
 #[derive(Debug, Serialize)]
 struct Report {
-    /// Readings in all files, those of earlier runs too.
+    /// Readings in all files, including those of earlier runs.
     rows: u64,
     files: u64,
     bytes: u64,
@@ -81,7 +81,7 @@ pub async fn run(args: ExportArgs, context: Context) -> anyhow::Result<()> {
     let format = args.format.or_else(|| FileFormat::of(&args.output)).unwrap_or(FileFormat::Parquet);
     for (index, key) in args.partition_by.iter().enumerate() {
         if args.partition_by[..index].contains(key) {
-            return Err(UsageError::new("--partition-by names a key twice").into());
+            return Err(UsageError::new("--partition-by has a key twice").into());
         }
     }
     let SelectionArgs { group, sensor } = &args.selection;
@@ -97,7 +97,7 @@ pub async fn run(args: ExportArgs, context: Context) -> anyhow::Result<()> {
         last: args.time.last.clone(),
         local: args.time.zone.local,
     };
-    // What is wrong with the folder is said before the servers are asked.
+    // Problems with the folder are reported before the servers are asked.
     if let Destination::Folder(folder) = &destination {
         Journal::open(folder, &asked)?;
     }
@@ -150,7 +150,7 @@ async fn to_folder(
     let mut journal = export.journal(folder, asked, groups, range).await?;
     let before = journal.done.len();
     if before > 0 {
-        output.note(format!("{before} of {} files are finished; going on", journal.files.len()));
+        output.note(format!("{before} of {} files are finished; resuming", journal.files.len()));
     }
     let result = export.to_folder(folder, &mut journal).await;
     let total = journal.files.len();
@@ -158,14 +158,14 @@ async fn to_folder(
         Ok(()) => {}
         Err(error) if error.is::<Interrupted>() => {
             output.note(format!(
-                "stopped with {} of {total} files finished: run the same command again to go on",
+                "stopped with {} of {total} files finished (run the same command again to resume)",
                 journal.done.len()
             ));
             return Err(error);
         }
         Err(error) => {
             let text = format!(
-                "the export ended with {} of {total} files finished (run the same command again to go on)",
+                "the export failed with {} of {total} files finished (run the same command again to resume)",
                 journal.done.len()
             );
             return Err(error.context(text));
@@ -192,7 +192,7 @@ async fn to_one(
     Ok((rows, (1, export.progress.bytes.load(Ordering::Relaxed))))
 }
 
-/// Whether the reader of our output has gone; Parquet's writer has the reason as text alone.
+/// Whether the reader of our output has closed it; Parquet's writer has the reason only as text.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| match cause.downcast_ref::<std::io::Error>() {
         Some(cause) => cause.kind() == std::io::ErrorKind::BrokenPipe,
@@ -209,7 +209,7 @@ fn destination(args: &ExportArgs, output: Output) -> anyhow::Result<Destination>
         let is_binary = args.format.is_none_or(|format| format == FileFormat::Parquet);
         if is_binary && output.stdout_is_terminal {
             return Err(UsageError::new(
-                "Parquet is not for a terminal (redirect it, or ask for --format csv or ndjson)",
+                "Parquet cannot be written to a terminal (redirect it, or use --format csv or ndjson)",
             )
             .into());
         }
@@ -229,7 +229,7 @@ fn destination(args: &ExportArgs, output: Output) -> anyhow::Result<Destination>
         && given != named
     {
         return Err(UsageError::new(format!(
-            "--format {} does not go with the name {} (leave out --format, or rename the file)",
+            "--format {} does not match the name {} (leave out --format, or rename the file)",
             given.extension(),
             path.display()
         ))

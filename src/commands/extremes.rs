@@ -20,12 +20,11 @@ use crate::reading::Group;
 use crate::reading::Metric;
 use crate::time::TimeRange;
 
-/// Each sensor's own highest or lowest value, ranked, with the moment, location and device type.
+/// Rank sensors by their highest or lowest value.
 ///
-/// The answer is that of a scan over all readings: from rollups where hours and days have them, computed by the servers
-/// from the raw rows elsewhere. The moment is the latest one at which the
-/// sensor had the value; equal values rank by moment, the latest first, then by sensor id. Without --highest or
-/// --lowest, both are shown.
+/// The answer is that of a scan over all readings: from rollups where hours and days have them, computed by the servers from the
+/// raw rows elsewhere. The time is the latest one at which the sensor had the value. Equal values rank by time, the latest
+/// first, then by sensor id. Without --highest or --lowest, both are shown.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl extremes --metric temperature
@@ -39,16 +38,16 @@ pub struct ExtremesArgs {
     /// A numeric column or a name in other_metrics
     #[arg(long, value_name = "NAME", value_parser = metric)]
     pub metric: Metric,
-    /// At most so many sensors on each side; 0 for all
+    /// Maximum number of sensors on each side; 0 for all
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
-    /// Each sensor's highest value
+    /// Rank by highest value
     #[arg(long, conflicts_with_all = ["lowest", "both"])]
     pub highest: bool,
-    /// Each sensor's lowest value
+    /// Rank by lowest value
     #[arg(long, conflicts_with = "both")]
     pub lowest: bool,
-    /// Both, one after the other (the default)
+    /// Rank by both (the default)
     #[arg(long)]
     pub both: bool,
     /// Only sensors whose extreme is greater than this
@@ -61,7 +60,7 @@ pub struct ExtremesArgs {
     pub group: GroupArgs,
     #[command(flatten)]
     pub time: TimeArgs,
-    /// Read every raw row, even where there are rollups
+    /// Read all raw rows and use no rollups
     #[arg(long)]
     pub raw: bool,
     /// Output format
@@ -82,7 +81,7 @@ impl ExtremesArgs {
         if let (Some(above), Some(below)) = (self.above, self.below)
             && above >= below
         {
-            let message = format!("nothing is above {above} and below {below} (swap --above and --below)");
+            let message = format!("no value is above {above} and below {below} (swap --above and --below)");
             return Err(UsageError::new(message));
         }
         Ok(Limits { top: (self.top > 0).then_some(self.top), above: self.above, below: self.below })

@@ -1,4 +1,4 @@
-//! `iotctl forecast`: what a metric will do next, with an interval, and how good such forecasts have been.
+//! `iotctl forecast`: a prediction of a metric with an interval, and how good such forecasts have been.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ use crate::time::{self, TimeRange};
 
 mod report;
 
-/// What a metric will do next, with an interval that holds it.
+/// Predict a metric, with an interval.
 ///
-/// Means over steps (an hour; of all sensors of the group, or of one) are continued by a model: `seasonal-naive` (as a
-/// season ago), `ets` (exponential smoothing; no season), `mstl` (season and trend apart), `prophet` (trend with change
-/// points; where it was built in). `auto` tries all of them on the past and takes the one with the least error. Intervals
-/// come from the errors that such forecasts have made in the past, and hold as far as the series goes on as it was.
+/// Means over steps of one sensor or of all sensors of a group are continued by a model: `seasonal-naive` (the value one season
+/// ago), `ets` (exponential smoothing, no season), `mstl` (season and trend apart), `prophet` (trend with change points; only in
+/// builds with it). `auto` tries all of them on past data and takes the one with the smallest error. Intervals come from the
+/// errors of such past forecasts, and hold as long as the series continues as it was.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl forecast --metric temperature --location plant-1 --device-type thermostat --horizon 24h
@@ -42,51 +42,51 @@ mod report;
   iotctl forecast --metric temperature --location plant-1 --device-type thermostat --above 30 --metrics-addr 9466
   iotctl forecast --metric rpm --location plant-1 --device-type machine --step 10m --model mstl --store --format json
 
-MAE is the mean absolute error; MASE is that against the error of `as a season ago` within the history: below 1 is better
-than that. Coverage is the share of past values that lay within their intervals, drawn from what was known before.")]
+MAE is the mean absolute error. MASE divides it by the error of repeating the last season within the history: below 1 is
+better than that. Coverage is the share of past values within the intervals forecast for them.")]
 pub struct ForecastArgs {
     /// A numeric column or a name in other_metrics
     #[arg(long, value_name = "NAME", value_parser = metric)]
     pub metric: Metric,
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// How far ahead
+    /// How far ahead to forecast
     #[arg(long, value_name = "LENGTH", default_value = "24h", value_parser = length)]
     pub horizon: i64,
-    /// Means over this length; from rollups where it is whole hours
+    /// Length of a step, over which the mean is taken; from rollups where it is whole hours
     #[arg(long, value_name = "LENGTH", default_value = "1h", value_parser = length)]
     pub step: i64,
-    /// What repeats
+    /// Length of the season
     #[arg(long, value_name = "LENGTH", default_value = "24h", value_parser = length)]
     pub season: i64,
-    /// How much of the past to learn from
+    /// How much of the past to use
     #[arg(long, value_name = "LENGTH", default_value = "30d", value_parser = length)]
     pub history: i64,
-    /// As if it were this moment: for the past
+    /// Forecast as of this time in the past
     #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
     pub at: Option<String>,
     /// Forecasting model
     #[arg(long, value_enum, default_value_t)]
     pub model: ModelArg,
-    /// The share of values that intervals are to hold
+    /// Share of values that intervals should contain
     #[arg(long, value_name = "0-1", default_value = "0.95", value_parser = level)]
     pub level: f64,
-    /// Say when the metric rises above this
+    /// Show when the metric rises above this value
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite, conflicts_with = "below")]
     pub above: Option<f32>,
-    /// Say when the metric falls below this
+    /// Show when the metric falls below this value
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite)]
     pub below: Option<f32>,
-    /// Show how each model would have done, instead of the forecast
+    /// Show how each model would have performed, instead of the forecast
     #[arg(long)]
     pub backtest: bool,
-    /// Store the forecast in the table iot_forecasts, for forecast.retention
+    /// Store the forecast in the table iot_forecasts, for the time of forecast.retention
     #[arg(long, conflicts_with = "backtest")]
     pub store: bool,
-    /// Serve the forecast to Prometheus here, made anew --every so often, until Ctrl-C; a port alone is that of 127.0.0.1
+    /// Serve the forecast to Prometheus on this address until Ctrl-C, renewed --every so often; a port alone is on 127.0.0.1
     #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address, conflicts_with_all = ["backtest", "plot", "at"])]
     pub metrics_addr: Option<SocketAddr>,
-    /// How often it is made anew
+    /// How often the forecast is renewed
     #[arg(long, value_name = "LENGTH", default_value = "15m", value_parser = length, requires = "metrics_addr")]
     pub every: i64,
     #[command(flatten)]
@@ -100,23 +100,23 @@ pub struct ForecastArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum ModelArg {
-    /// The one that would have done best
+    /// The model with the smallest past error
     #[default]
     Auto,
-    /// As a season ago
+    /// The value one season ago
     SeasonalNaive,
     /// Exponential smoothing of level and trend
     Ets,
-    /// Season by MSTL, and ETS of the rest
+    /// Season by MSTL, the rest by ETS
     Mstl,
-    /// Trend with change points and a Fourier season; where iotctl was built with --features prophet
+    /// Trend with change points and a Fourier season; needs a build with --features prophet
     Prophet,
 }
 
 fn level(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(level) if (0.5..1.0).contains(&level) => Ok(level),
-        _ => Err("not a number from 0.5 to below 1".to_owned()),
+        _ => Err("not a number from 0.5 to less than 1".to_owned()),
     }
 }
 
@@ -124,7 +124,7 @@ impl ForecastArgs {
     fn plan(&self) -> Result<Plan, UsageError> {
         let refuse = |message: &str| Err(UsageError::new(message.to_owned()));
         if self.season % self.step != 0 || self.season < 2 * self.step {
-            return refuse("--season must be a multiple of --step, two steps at least");
+            return refuse("--season must be a multiple of --step and at least two steps long");
         }
         if self.horizon < self.step {
             return refuse("--horizon is shorter than one --step");
@@ -147,13 +147,13 @@ impl ForecastArgs {
     }
 }
 
-/// What is asked, worked out.
+/// The flags, checked.
 struct Question {
     args: ForecastArgs,
     plan: Plan,
 }
 
-/// A forecast, and what it was made of.
+/// A forecast and what it was made from.
 struct Made {
     found: Forecast,
     series: Regular,
@@ -173,7 +173,7 @@ pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
     };
     let question = Question { plan: args.plan()?, args };
     let session = Session::connect(&context.config.cassandra).await?;
-    let spinner = output.spinner("reading the past and trying models on it");
+    let spinner = output.spinner("reading past data and testing models on it");
     let made = question.answer(&session, at, now, &context).await;
     spinner.finish_and_clear();
     let made = made?;
@@ -204,7 +204,7 @@ impl Question {
         let metric = &args.metric;
         let shutdown = &context.shutdown;
         let groups = until_stopped(shutdown, args.selection.one_group(session)).await?;
-        // The step that is not over yet would look like a fall or a rise.
+        // A step that is not over yet would look like a fall or a rise.
         let to = at.div_euclid(args.step) * args.step;
         let range = TimeRange { from: to.saturating_sub(args.history), to };
         let history = History {
@@ -248,7 +248,7 @@ impl Question {
             .await
     }
 
-    /// Serves the forecast to Prometheus, and makes it anew every so often, until Ctrl-C.
+    /// Serves the forecast to Prometheus and renews it at the interval, until Ctrl-C.
     async fn export(
         &self,
         session: &Session,
@@ -269,7 +269,9 @@ impl Question {
         let registry = metrics.registry.clone();
         let bound = server::serve(address, registry, health.clone(), context.shutdown.clone()).await?;
         let every = humantime::format_duration(Duration::from_millis(args.every.unsigned_abs()));
-        context.output.note(format!("metrics on http://{bound}/metrics, anew every {every}, until Ctrl-C"));
+        context
+            .output
+            .note(format!("metrics on http://{bound}/metrics, renewed every {every}, until Ctrl-C"));
         warn_if_public(bound, "the metrics", &context.output);
         loop {
             let crossing = args.limit().map(|(limit, direction)| {
@@ -281,7 +283,7 @@ impl Question {
                 && let Err(error) = self.store(session, &made, context).await
                 && !context.shutdown.is_requested()
             {
-                warn!("cannot store the forecast, going on: {error:#}");
+                warn!("cannot store the forecast: {error:#}");
                 metrics.failures.inc();
             }
             made = loop {
@@ -295,7 +297,7 @@ impl Question {
                     Ok(made) => break made,
                     Err(_) if context.shutdown.is_requested() => return Ok(()),
                     Err(error) => {
-                        warn!("cannot forecast, trying again in {every}: {error:#}");
+                        warn!("cannot forecast, retrying in {every}: {error:#}");
                         metrics.failures.inc();
                     }
                 }
@@ -304,7 +306,7 @@ impl Question {
     }
 }
 
-/// Of a sensor that was moved, the last group by name; of one group, that.
+/// The group to store a forecast under: of a sensor that was moved, the last one by name.
 fn newest(groups: &[Arc<Group>]) -> anyhow::Result<&Arc<Group>> {
-    groups.last().ok_or_else(|| anyhow::anyhow!("there is no group to store a forecast of"))
+    groups.last().ok_or_else(|| anyhow::anyhow!("no group to store a forecast for"))
 }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_subscriber::EnvFilter;
 
-/// Whether a full-screen view has the terminal: lines of a log would stand across it.
+/// Whether a full-screen view has the terminal, which lines of a log would disturb.
 static IS_HELD: AtomicBool = AtomicBool::new(false);
 
-/// Holds the log off a terminal while it lives; a log that goes to a file goes on.
+/// Keeps the log off the terminal while it lives; a log that goes to a file continues.
 #[derive(Debug)]
 pub struct Hold(());
 

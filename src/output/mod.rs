@@ -19,7 +19,7 @@ pub enum Format {
     Table,
     /// One JSON document.
     Json,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Ndjson,
     /// RFC 4180 with a heading line.
     Csv,
@@ -35,17 +35,19 @@ pub enum ReportFormat {
     Json,
 }
 
-/// When to colour.
+/// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum ColorChoice {
     /// On a terminal, unless NO_COLOR is set.
     #[default]
     Auto,
+    /// Always.
     Always,
+    /// Never.
     Never,
 }
 
-/// What a colour says: red for what needs somebody, yellow for what may, green for what is well.
+/// What a colour says: red for problems, yellow for warnings, green for what is healthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paint {
     Red,
@@ -77,7 +79,7 @@ impl Output {
         Self { quiet, stdout_is_terminal, stderr_is_terminal, color }
     }
 
-    /// Buffered stdout for a result of many lines. Flush it; a gone reader comes back as [`OutputClosed`].
+    /// Buffered stdout for a result of many lines. Flush it; where the reader has closed it, that returns [`OutputClosed`].
     pub fn stream(&self) -> BufWriter<StdoutLock<'static>> {
         BufWriter::with_capacity(64 * 1024, io::stdout().lock())
     }
@@ -95,14 +97,14 @@ impl Output {
         self.print(serde_json::to_string_pretty(value)?)
     }
 
-    /// Empties the terminal, for a result that replaces the one before.
+    /// Clears the terminal, for a result that replaces the previous one.
     pub fn clear(&self) -> anyhow::Result<()> {
         let mut stdout = self.stream();
         closed(stdout.write_all(b"\x1b[H\x1b[2J\x1b[3J"))?;
         closed(stdout.flush())
     }
 
-    /// `text` in a colour, where colours are wanted.
+    /// `text` in a colour, if colours are on.
     pub fn paint(&self, paint: Paint, text: &str) -> String {
         let code = match paint {
             Paint::Red => 31,
@@ -129,16 +131,17 @@ impl Output {
         }
     }
 
-    /// Asks on stderr, whatever `--quiet` says, whether to do `what`. Only a yes is one.
+    /// Asks on stderr, even with `--quiet`, whether to do `what`. Only `y` and `yes` confirm it.
     ///
     /// # Errors
-    /// A usage error where nobody is there to be asked.
+    /// A usage error where stdin is not a terminal.
     pub fn confirm(&self, what: &str) -> anyhow::Result<bool> {
         let stdin = io::stdin();
         if !stdin.is_terminal() {
-            return Err(
-                UsageError::new(format!("it is not for a script to {what} unasked (add --yes)")).into()
-            );
+            return Err(UsageError::new(format!(
+                "cannot ask whether to {what}, because stdin is not a terminal (add --yes)"
+            ))
+            .into());
         }
         let mut stderr = io::stderr();
         let _ = write!(stderr, "{what}? [y/N] ").and_then(|()| stderr.flush());

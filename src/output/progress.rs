@@ -1,11 +1,11 @@
-//! Progress on stderr: bars and live lines on a terminal, a plain line now and then where there is none.
+//! Progress on stderr: bars and live lines on a terminal, an occasional plain line elsewhere.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Output;
 
 impl Output {
-    /// A live line that is redrawn in place; hidden where stderr is no terminal or with `--quiet`.
+    /// A live line that is redrawn in place; hidden where stderr is not a terminal or with `--quiet`.
     pub fn live_line(&self) -> ProgressBar {
         let bar = ProgressBar::with_draw_target(None, self.draw_target());
         bar.set_style(ProgressStyle::with_template("{spinner:.green} {msg}").expect("a constant template"));

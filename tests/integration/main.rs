@@ -13,6 +13,7 @@ mod anomalies;
 mod answers;
 mod audit;
 mod commands;
+mod completions;
 mod dashboard;
 mod dead_letters;
 mod delivery;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         answers::trials(),
         audit::trials(),
         commands::trials(),
+        completions::trials(),
         dashboard::trials(),
         dead_letters::trials(),
         delivery::trials(),

@@ -1,4 +1,4 @@
-//! A forecast and its back-tests as people, scripts and pictures have them.
+//! A forecast and its back-tests as tables, JSON and pictures.
 
 use crate::commands::support::{plot_title, rounded};
 use crate::forecasts::backtest::Backtest;
@@ -14,10 +14,10 @@ use serde_json::json;
 
 use super::ForecastArgs;
 
-/// Steps of a table that are shown of a long forecast.
+/// Steps of a long forecast that a table shows.
 const TABLE_STEPS: usize = 48;
 
-/// The last of the past, three times as long as the horizon, and the forecast with its interval.
+/// The end of the past, three times as long as the horizon, and the forecast with its interval.
 pub(super) fn picture(
     found: &Forecast,
     series: &Regular,
@@ -162,7 +162,7 @@ pub(super) fn remark(
     let chosen = found.backtests.iter().find(|test| test.model == found.model);
     if let Some(test) = chosen {
         output.note(format!(
-            "{} by its errors on {} steps of the past: MAE {}, MASE {}, {} % of values within their intervals",
+            "{}, tested on {} past steps: MAE {}, MASE {}, {} % of values within their intervals",
             found.model.name(),
             series.len(),
             rounded(test.mean_absolute_error),
@@ -176,14 +176,10 @@ pub(super) fn remark(
         output.note(format!("{word} {limit}: {}", describe(crossing, last)));
     }
     if found.filled > 0 {
-        output.note(format!(
-            "{} of {} steps had no value and were drawn through",
-            found.filled,
-            series.len()
-        ));
+        output.note(format!("{} of {} steps had no value and were interpolated", found.filled, series.len()));
     }
     if to - last >= args.step.max(HOUR) {
-        output.note(format!("the newest value is of {}: the forecast goes on from there", clock.show(last)));
+        output.note(format!("the newest value is from {}: the forecast starts there", clock.show(last)));
     }
 }
 
@@ -193,7 +189,7 @@ fn describe(crossing: Crossing, from: i64) -> String {
         humantime::format_duration(std::time::Duration::from_millis((at - from).max(0).unsigned_abs()))
             .to_string()
     };
-    let earliest = |at: i64| if at <= from { "at once".to_owned() } else { format!("in {}", show(at)) };
+    let earliest = |at: i64| if at <= from { "immediately".to_owned() } else { format!("in {}", show(at)) };
     match (crossing.likely, crossing.earliest, crossing.latest) {
         (Some(likely), Some(soonest), Some(latest)) => {
             format!(
@@ -205,7 +201,7 @@ fn describe(crossing: Crossing, from: i64) -> String {
         }
         (Some(likely), Some(soonest), None) => {
             format!(
-                "{} (at the earliest {}, perhaps not within the horizon)",
+                "{} (at the earliest {}, possibly not within the horizon)",
                 about(likely, from, show),
                 earliest(soonest)
             )
@@ -218,7 +214,7 @@ fn describe(crossing: Crossing, from: i64) -> String {
 }
 
 fn about(likely: i64, from: i64, show: impl Fn(i64) -> String) -> String {
-    if likely <= from { "at once".to_owned() } else { format!("in about {}", show(likely)) }
+    if likely <= from { "immediately".to_owned() } else { format!("in about {}", show(likely)) }
 }
 
 #[cfg(test)]
@@ -226,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crossing_is_told_in_words() {
+    fn a_crossing_is_described_in_words() {
         let crossing = |likely, earliest, latest| Crossing { likely, earliest, latest };
         let of = |crossing| describe(crossing, 0);
         assert_eq!(
@@ -235,7 +231,7 @@ mod tests {
         );
         assert_eq!(
             of(crossing(Some(5 * HOUR), Some(0), None)),
-            "in about 5h (at the earliest at once, perhaps not within the horizon)"
+            "in about 5h (at the earliest immediately, possibly not within the horizon)"
         );
         assert_eq!(
             of(crossing(None, Some(7 * HOUR), None)),

@@ -50,7 +50,8 @@ fn describe(page: &mut String, level: &str, path: &str, command: &Command) {
             page.push('\n');
         }
     }
-    if let Some(examples) = command.get_after_long_help().or(command.get_after_help()) {
+    let examples = command.get_after_long_help().or(command.get_after_help());
+    if let Some(examples) = examples.filter(|_| !command.has_subcommands()) {
         page.push_str(&after(&examples.to_string()));
     }
     page.truncate(page.trim_end().len());
