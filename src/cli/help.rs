@@ -196,7 +196,7 @@ mod tests {
         let mut verbs: Vec<&str> = program
             .get_subcommands()
             .filter(|verb| !verb.is_hide_set())
-            .map(|verb| verb.get_name())
+            .map(clap::Command::get_name)
             .collect();
         verbs.sort_unstable();
         assert_eq!(listed, verbs);

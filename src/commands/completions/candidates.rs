@@ -22,7 +22,7 @@ use crate::transfer::spark::JOBS;
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// The command with values attached to its flags, by their names.
-pub fn attached(command: Command) -> Command {
+pub(super) fn attached(command: Command) -> Command {
     let is_job = command.get_name() == "run";
     command
         .mut_args(|arg| match arg.get_id().as_str() {
@@ -75,7 +75,7 @@ fn other_metrics() -> Vec<String> {
         let groups: Vec<Arc<Group>> = groups::groups(session).await?.into_iter().map(Arc::new).collect();
         metric_names::other_metric_names(session, &groups).await
     });
-    found.unwrap_or_default().iter().map(|name| name.to_string()).collect()
+    found.unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
 /// `section.key=` of every setting, as `-O` takes it.

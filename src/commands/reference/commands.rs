@@ -10,7 +10,7 @@ use crate::cli::help::GROUPS;
 const HEAD: &str = "\
 `iotctl VERB --help` shows the same text. The global options, which every command takes, are at the end.";
 
-pub fn page() -> String {
+pub(super) fn page() -> String {
     let mut program = crate::cli::command();
     program.build();
     let mut page = format!("# Commands\n\n{GENERATED}\n\n{HEAD}\n\n");

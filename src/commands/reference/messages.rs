@@ -18,7 +18,7 @@ use crate::time;
 const EXAMPLE: &str = r#"{"location": "plant-1", "device_type": "thermostat", "iot_sensor_id": "6f1d2c3b-4a59-4687-8796-a5b4c3d2e1f0",
  "recorded_timestamp": "2026-11-01T12:00:00Z", "temperature": 21.5, "other_metrics": {"rpm": 1480}}"#;
 
-pub fn page() -> anyhow::Result<String> {
+pub(super) fn page() -> anyhow::Result<String> {
     let defaults = Config::default();
     let (readings, kafka) = (&defaults.ingest, &defaults.kafka);
     let limits = crate::commands::support::decode_limits(readings);

@@ -8,7 +8,7 @@ use crate::ingestion::IngestMetrics;
 use crate::metrics::describe::Described;
 use crate::observe::exporter;
 
-pub fn page() -> anyhow::Result<String> {
+pub(super) fn page() -> anyhow::Result<String> {
     let subject = ["location", "device_type", "iot_sensor_id", "metric"].map(|label| (label, ""));
     let sections = [
         (

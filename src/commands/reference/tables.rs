@@ -11,7 +11,7 @@ const HEAD: &str = "\
 were not measured have no cell. Programs of your own may read the tables; only `iotctl` may write them, because several rows \
 have to agree with each other.";
 
-pub fn page() -> anyhow::Result<String> {
+pub(super) fn page() -> anyhow::Result<String> {
     let mut page = format!("# Tables\n\n{GENERATED}\n\n{HEAD}\n");
     for object in describe::objects(&Settings::new(&Config::default()))? {
         let _ = write!(page, "\n## {}\n\n{}\n\n", object.name, object.about);
