@@ -99,7 +99,7 @@ fn an_error_marks_the_place_and_names_the_remedy() {
         ("location = 'plant", 11, "not closed"),
         ("location = plant", 11, "text in quotes"),
         ("motion_detected = 1", 18, "true or false"),
-        ("recorded_timestamp > 'later'", 21, "no moment"),
+        ("recorded_timestamp > 'later'", 21, "is not a time"),
         ("other_metrics = 3", 16, "is a map"),
         ("größe > 3 ! 2", 10, "unknown operator"),
     ];
