@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn results_have_no_more_digits_than_their_bucket() {
         assert_eq!(shortest(1019.4871, 1019.46, 1019.51), 1019.49);
-        assert_eq!(shortest(21.300000002, 21.299999999, 21.300000003), 21.3);
+        assert_eq!(shortest(21.300_000_002, 21.299_999_999, 21.300_000_003), 21.3);
         assert_eq!(shortest(0.0, 0.0, 2e-9), 0.0);
         assert_eq!(shortest(1e300, 0.99e300, 1.01e300), 1e300);
     }
