@@ -32,7 +32,7 @@ const TABLE_LIMIT: u64 = 100;
 
 /// Print the readings of a group or a sensor.
 ///
-/// Rows are printed in order of time, newest first, as soon as the first ones are known. Memory does not grow with the
+/// Rows are printed in order of time, newest first, as soon as the first ones are known; memory does not grow with the
 /// result. Without a time range, everything that is stored is searched.
 ///
 /// JSON uses the field names of the wire format, so that it can be sent again with `iotctl simulate --replay`. A value that

@@ -459,7 +459,7 @@ mod tests {
         assert!(verdict(&[line("in order"), line("in order")]).is_ok());
         let failure = |lines: &[Line]| verdict(lines).unwrap_err().to_string();
         let missing = failure(&[line("in order"), line("missing")]);
-        assert!(missing.contains("1 missing, 0 different (run `iotctl schema apply`"), "{missing}");
+        assert!(missing.contains("1 missing, 0 different (`iotctl schema apply` creates"), "{missing}");
         let table = Line { kind: "table", ..line("differs") };
         assert!(
             failure(&[table, line("missing")])

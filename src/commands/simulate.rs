@@ -469,10 +469,10 @@ mod tests {
             (&["--start", "yesterday"][..], "2026-01-01T00:00:00Z"),
             (&["--step", "1m"][..], "--start"),
             (&["--speed", "60"][..], "--replay"),
-            (&["--replay", "x", "--speed", "0"][..], "above 0"),
+            (&["--replay", "x", "--speed", "0"][..], "greater than 0"),
             (&["--replay", "x", "--sensors", "5"][..], "cannot be used with"),
             (&["--replay", "x", "--unit", "temperature=rankine"][..], "known: celsius"),
-            (&["--duration", "0s"][..], "longer than nothing"),
+            (&["--duration", "0s"][..], "greater than 0"),
             (&["--stdout", "--ledger", "x"][..], "cannot be used with"),
         ] {
             let error = plan(flags).unwrap_err();
