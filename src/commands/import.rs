@@ -1,4 +1,4 @@
-//! `iotctl import`: historical readings from files, through Kafka or straight into Cassandra.
+//! `iotctl import`: historical readings from files, through Kafka or directly into Cassandra.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,20 +29,21 @@ const CHUNK: usize = 2_000;
 /// Readings between two writes of the catalog.
 const FLUSH_ROWS: u64 = 20_000;
 
-/// Historical readings from files, through Kafka or straight into Cassandra.
+/// Import historical readings from files, through Kafka or directly into Cassandra.
 ///
-/// Each row is checked by the rules that every message is checked by; a row that breaks one is told with its file, line
-/// (of a Parquet file: row) and reason, and left out. Importing a file again changes nothing: a reading's row has its key.
+/// Each row is checked like a message. A bad row is reported with its file, line (Parquet: row) and reason, and skipped.
+/// Importing a file twice changes nothing: a reading is stored once.
 ///
-/// Columns are named as in the wire format; other columns of numbers become other metrics. Where a CSV or Parquet file has no column
-/// `location` or `device_type`, the folders above it tell: location=plant-1/device_type=thermostat/….
+/// Columns are named as in the wire format. Other numeric columns become other metrics. If a CSV or Parquet file has no
+/// column `location` or `device_type`, the values come from the folders above it:
+/// location=plant-1/device_type=thermostat/….
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl import readings.parquet
   iotctl import --dry-run old/*.csv
   iotctl import --direct lake/
 
-Rows live for the table's time to live, counted from the import.")]
+Rows expire after the table's time to live, counted from the import.")]
 pub struct ImportArgs {
     /// Files, or folders of files
     #[arg(required = true, value_name = "FILE")]
@@ -50,13 +51,13 @@ pub struct ImportArgs {
     /// File format [default: by each file's extension]
     #[arg(long, value_enum)]
     pub format: Option<FileFormat>,
-    /// Into Cassandra, without Kafka
+    /// Write to Cassandra directly, without Kafka
     #[arg(long)]
     pub direct: bool,
-    /// Check all rows and store none
+    /// Check all rows and store nothing
     #[arg(long, conflicts_with = "direct")]
     pub dry_run: bool,
-    /// Stop when more than so many rows are bad
+    /// Stop if more than N rows are bad
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub max_errors: u64,
     /// Output format of the closing report
@@ -100,7 +101,7 @@ pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
         output: context.output,
         shutdown: context.shutdown.clone(),
     };
-    // What is wrong with the servers is said before a file is read.
+    // Problems with the servers are reported before any file is read.
     let written = if args.dry_run {
         let reading = tokio::task::spawn_blocking(move || reader.run(&sender));
         count(receiver, &counts).await;
@@ -123,12 +124,12 @@ pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
     let imported = counts.imported.load(Ordering::Relaxed);
     if let Err(error) = written {
         let done = format!("{imported} readings were imported");
-        let again = "import the files again: a reading is stored once";
+        let again = "run it again: a reading is stored only once";
         if error.is::<Interrupted>() {
             context.output.note(format!("stopped: {done} ({again})"));
             return Err(error);
         }
-        // What is bad in a file is not mended by another try.
+        // Another attempt does not fix a bad file.
         let done = if error.is::<UsageError>() { done } else { format!("{done} ({again})") };
         return Err(error.context(done));
     }
@@ -145,7 +146,7 @@ pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
     print(&report, &args, &context.output)
 }
 
-/// Reads the files on a thread of its own.
+/// Reads the files, on its own thread.
 struct Reader {
     files: Vec<(PathBuf, FileFormat)>,
     limits: DecodeLimits,
@@ -174,7 +175,7 @@ impl Reader {
                     Ok(message) => chunk.push(message),
                     Err(reason) => self.refuse(path, line, &reason)?,
                 }
-                // A writer that has failed takes no more and says why.
+                // A writer that failed takes no more, and reports the reason itself.
                 Ok(chunk.len() < CHUNK || sender.blocking_send(std::mem::take(&mut chunk)).is_ok())
             })?;
         }
@@ -190,7 +191,7 @@ impl Reader {
         if rejected > self.max_errors {
             let most = self.max_errors;
             return Err(UsageError::new(format!(
-                "more than {most} rows are bad, the last at {}:{line}: {reason} (mend the file, or raise --max-errors)",
+                "more than {most} rows are bad, the last at {}:{line}: {reason} (fix the file, or raise --max-errors)",
                 path.display()
             ))
             .into());
@@ -214,7 +215,7 @@ async fn store(
     let mut waiting = 0;
     while let Some(chunk) = chunks.recv().await {
         for message in &chunk {
-            // It was decoded once; the clock has not gone back far enough to refuse it now.
+            // It was decoded before; only its time could be refused now, so that is not checked.
             if let Ok(decoded) = decode::decode(message, &limits, i64::MAX) {
                 writer.push(&decoded.reading);
                 waiting += 1;
@@ -261,9 +262,9 @@ fn send(
     }
     let all = producer.flush(DELIVERY_TIMEOUT);
     if let Some(error) = failure.lock().expect("no panic while locked").take() {
-        return Err(error).context("Kafka did not take a message");
+        return Err(error).context("Kafka did not accept a message");
     }
-    anyhow::ensure!(all, "Kafka has not acknowledged all messages within {DELIVERY_TIMEOUT:?}");
+    anyhow::ensure!(all, "Kafka did not acknowledge all messages within {DELIVERY_TIMEOUT:?}");
     Ok(())
 }
 
@@ -280,7 +281,7 @@ fn print(report: &Report, args: &ImportArgs, output: &Output) -> anyhow::Result<
     let rows = [
         ("rows", count(report.rows)),
         (title, count(report.imported)),
-        ("bad", count(report.rejected)),
+        ("bad rows", count(report.rejected)),
         ("elapsed", format!("{:.1} s", report.seconds)),
         ("readings per second", count(report.rows_per_second as u64)),
     ];

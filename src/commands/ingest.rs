@@ -22,15 +22,15 @@ use crate::output::{Format, Output, table};
 
 /// Move readings from Kafka into Cassandra without losing one.
 ///
-/// An offset is committed only after its row is stored at the write consistency, or its message sits in the
-/// dead-letter topic. Run as many as the topic has partitions: they share the work as one consumer group.
+/// An offset is committed only after its row is stored at the write consistency, or its message is in the dead-letter
+/// topic. Several instances share the work as one consumer group, up to one per partition of the topic.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl ingest                                    # until Ctrl-C
   iotctl ingest --until-end                        # what the topic holds now, then stop
   iotctl ingest --metrics-addr 9464                # on 127.0.0.1, with /metrics, /healthz and /readyz
-  iotctl ingest --group backfill --until-end       # from the beginning, as another group
-  iotctl ingest --detect rules.toml                # and judge each reading; see `iotctl alerts`
+  iotctl ingest --group backfill --until-end       # from the beginning, as another consumer group
+  iotctl ingest --detect rules.toml                # with alerts; see `iotctl alerts`
 
 Exit status:
   0    stopped as requested, everything taken is stored and committed
@@ -47,8 +47,8 @@ A file of rules has, for each of them, a name, a metric and one condition:
   name = \"hot\"                 # in alerts and metrics
   severity = \"critical\"        # info, warning (default) or critical
   metric = \"temperature\"
-  location = \"plant-1\"         # all without it; likewise device_type
-  for = \"5m\"                   # how long it has to hold; at once without it
+  location = \"plant-1\"         # all if left out; also device_type
+  for = \"5m\"                   # how long the condition must hold; at once if left out
   threshold = { above = 28.0, below = 2.0, hysteresis = 0.5 }
 
   [[rule]]
@@ -64,20 +64,20 @@ pub struct IngestArgs {
     /// Consumer group [default: kafka.group]
     #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
-    /// Stop when everything that the topic holds at the start is stored and committed
+    /// Stop when everything that the topic holds now is stored and committed
     #[arg(long)]
     pub until_end: bool,
-    /// Serve Prometheus metrics here; a port alone is that of 127.0.0.1, which nobody else can reach
+    /// Serve Prometheus metrics at this address; a port alone means 127.0.0.1
     #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address)]
     pub metrics_addr: Option<SocketAddr>,
-    /// Judge each reading by the rules of this file, and write alerts to kafka.alerts_topic
+    /// Check each reading against the rules in this file, and write alerts to kafka.alerts_topic
     ///
-    /// An alert is sent when a rule's condition begins to hold for a sensor and when it ends. An offset is committed only
-    /// after the alerts about its message are acknowledged. What rules remember is in memory: windows fill anew after a
-    /// restart, and an alert may come twice, with the same id.
+    /// An alert is sent when the condition of a rule starts to hold for a sensor, and when it ends. An offset is committed
+    /// only after the alerts about its message are acknowledged. Rules keep their state in memory: after a restart, windows
+    /// fill again, and an alert may be sent twice, with the same id.
     #[arg(long, value_name = "RULES.toml")]
     pub detect: Option<PathBuf>,
-    /// How the closing report is printed
+    /// Output format of the closing report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
 }
@@ -99,7 +99,7 @@ pub struct Report {
     pub retries: u64,
     pub seconds: f64,
     pub rows_per_second: f64,
-    /// Whether everything that was taken from Kafka is stored and committed.
+    /// Whether everything read from Kafka is stored and committed.
     pub complete: bool,
 }
 
@@ -120,16 +120,16 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
     }
     if let Some(rules) = &rules {
         let topic = context.config.kafka.alerts_topic();
-        context.output.note(format!("detecting by {} rules, alerts to the topic {topic}", rules.len()));
+        context.output.note(format!("detecting with {} rules, alerts go to the topic {topic}", rules.len()));
     }
     let options = Options { until_end: args.until_end, rules };
     let (report, ending) = ingest(&context, session, options, metrics, health).await?;
     print(&report, args.format, &context.output)?;
     match ending {
-        Ending::StoppedUndrained => anyhow::bail!(
-            "stopped before everything was stored; what is missing is read again by the next ingest"
-        ),
-        // A run with an end that did not reach it was cut short.
+        Ending::StoppedUndrained => {
+            anyhow::bail!("stopped before everything was stored; the next ingest reads the rest again")
+        }
+        // A run that was to reach an end was interrupted before it.
         Ending::Stopped if args.until_end => Err(Interrupted.into()),
         Ending::Stopped | Ending::ReachedEnd => Ok(()),
     }
@@ -138,7 +138,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
 fn rules(path: &Path) -> Result<Rules, UsageError> {
     Rules::read(path).map_err(|error| {
         UsageError::new(format!(
-            "{}: {error} (see `iotctl ingest --help` for what a rule is)",
+            "{}: {error} (`iotctl ingest --help` shows how to write a rule)",
             path.display()
         ))
     })
@@ -180,7 +180,7 @@ pub async fn ingest(
     Ok((report, ending))
 }
 
-/// Redraws the line twice a second; where stderr is no terminal, a plain line every ten seconds.
+/// Redraws the line twice a second; if stderr is not a terminal, prints a plain line every ten seconds.
 async fn live_line(line: ProgressBar, output: Output, metrics: IngestMetrics, started: Instant) {
     const REDRAW: Duration = Duration::from_millis(500);
     const PLAIN_EVERY: u32 = 20;
@@ -248,7 +248,7 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
         Format::Table => {
             let count = |count: u64| indicatif::HumanCount(count).to_string();
             let mut rows = vec![
-                ("messages taken", count(report.messages)),
+                ("messages read", count(report.messages)),
                 ("rows stored", count(report.rows)),
                 ("dead letters", count(report.dead_letters)),
             ];

@@ -1,4 +1,4 @@
-//! `iotctl node`: who is in the cluster, and nodes in and out of it.
+//! `iotctl node`: the members of the cluster, and how nodes are added and removed.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -14,7 +14,7 @@ use crate::servers::membership::{Operator, Runtime, View, add, cleanup, decommis
 
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
-    /// Every node as all the others see it
+    /// List every node as the other nodes see it
     #[command(after_help = "Examples:
   iotctl node list
   iotctl node list --format json | jq '.members[] | select(.state != \"normal\")'")]
@@ -25,55 +25,56 @@ pub enum NodeCommand {
         #[arg(long, value_enum, default_value_t)]
         format: ReportFormat,
     },
-    /// Start one more node, let it stream its data, and verify that it has it
+    /// Start a new node, wait until it has streamed its data, and verify the data
     ///
-    /// Refused unless every node is up and normal in every node's view, the schema is one, and disk and addresses are
-    /// free. A run that was killed goes on where it was when it is run again.
+    /// Refused unless every node sees every other node as up and normal, all have the same schema version, and disk and
+    /// addresses are free. If the command is killed, run it again: it continues where it stopped.
     #[command(after_help = "Examples:
   iotctl node add
   iotctl node add --count 2
-  iotctl node cleanup            # afterwards, to free the disk of the others")]
+  iotctl node cleanup            # afterwards, to free disk space on the others")]
     Add {
         #[command(flatten)]
         place: NodesArgs,
-        /// So many, one after another
+        /// Number of nodes to add, one at a time
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
         count: u32,
     },
-    /// Hand a node's data over to the others, verify, and stop it
+    /// Move the data of a node to the other nodes, verify it, and stop the node
     ///
-    /// Refused where replicas would be too few, another node is down, the disk is too small, or it is the last seed. Its
-    /// files are moved aside and not deleted. A run that was killed goes on where it was when it is run again.
+    /// Refused if too few nodes would remain for the replication, another node is down, the disks are too small, or the
+    /// node is the last seed. Its files are moved aside and not deleted. If the command is killed, run it again: it
+    /// continues where it stopped.
     #[command(after_help = "Examples:
   iotctl node decommission cassandra-4 --dry-run
   iotctl node decommission cassandra-4
   iotctl node decommission 127.0.0.3 --fix-system-replication --yes")]
     Decommission(DecommissionArgs),
-    /// Put a new node in the place of a dead one, whose tokens it takes
+    /// Replace a dead node with a new one, which takes over its tokens
     ///
-    /// Refused while any node hears the dead one. The dead one's files are moved aside. A run that was killed goes on where
-    /// it was when it is run again.
+    /// Refused while any node still hears the dead one. The files of the dead node are moved aside. If the command is
+    /// killed, run it again: it continues where it stopped.
     #[command(after_help = "Examples:
   iotctl node replace cassandra-2
   iotctl node replace 127.0.0.2 --yes")]
     Replace {
-        /// The dead node's name or address
+        /// Name or address of the dead node
         #[arg(value_name = "NODE")]
         node: String,
         #[command(flatten)]
         place: NodesArgs,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
-    /// Free the disk of what the nodes have handed to a newcomer
+    /// Free the disk space of data that nodes have handed over to a new node
     #[command(after_help = "Examples:
   iotctl node cleanup")]
     Cleanup {
         #[command(flatten)]
         place: NodesArgs,
     },
-    /// What was done to the membership, step by step
+    /// Show the changes to the membership, step by step
     #[command(after_help = "Examples:
   iotctl node journal
   iotctl node journal --format json | jq '.[-1]'")]
@@ -84,7 +85,7 @@ pub enum NodeCommand {
         #[arg(long, value_enum, default_value_t)]
         format: ReportFormat,
     },
-    /// Give up a node that does not come to join; its files are moved aside
+    /// Give up adding a node that cannot join; its files are moved aside
     #[command(after_help = "Examples:
   iotctl node abandon")]
     Abandon {
@@ -93,7 +94,7 @@ pub enum NodeCommand {
     },
 }
 
-/// Whose nodes are meant.
+/// Which nodes.
 #[derive(Debug, Args)]
 pub struct NodesArgs {
     /// Who runs the nodes [default: cluster.runtime, local]
@@ -104,7 +105,7 @@ pub struct NodesArgs {
 }
 
 impl NodesArgs {
-    /// The configuration with the flags put in.
+    /// The configuration with the flags applied.
     fn configure(&self, config: &Config) -> Config {
         let mut config = config.clone();
         config.local = self.place.configure(&config.local);
@@ -115,18 +116,18 @@ impl NodesArgs {
 
 #[derive(Debug, Args)]
 pub struct DecommissionArgs {
-    /// Its name or address, as `iotctl node list` shows them
+    /// Name or address of the node, as shown by `iotctl node list`
     #[arg(value_name = "NODE")]
     pub node: String,
     #[command(flatten)]
     pub place: NodesArgs,
-    /// Lower the replication of Cassandra's own keyspaces where too few nodes would be left for it
+    /// Lower the replication of Cassandra's own keyspaces if too few nodes would remain for it
     #[arg(long)]
     pub fix_system_replication: bool,
-    /// Check and tell, and change nothing
+    /// Check and report, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
 }
@@ -146,7 +147,7 @@ pub async fn run(command: NodeCommand, context: Context) -> anyhow::Result<()> {
             }
             context
                 .output
-                .note("the other nodes still hold what they handed over: `iotctl node cleanup` frees it");
+                .note("the other nodes still store the data that they handed over (`iotctl node cleanup` frees the space)");
             Ok(())
         }
         NodeCommand::Decommission(args) => decommission(args, &context).await,
@@ -154,7 +155,7 @@ pub async fn run(command: NodeCommand, context: Context) -> anyhow::Result<()> {
             let (operator, mut runtime) = open(&place, &context).await?;
             let unfinished = Journal::unfinished(&operator.journals)?;
             let is_begun = unfinished.is_some_and(|journal| journal.record.replaces.as_ref() == Some(&node));
-            // What was begun may have got as far as striking it off.
+            // An unfinished replacement may have removed the dead node from the list already.
             let dead = if is_begun { runtime.named(&node)? } else { runtime.find(&node)? };
             let name = dead.name.clone();
             if !yes && !context.output.confirm(&format!("replace {name}"))? {
@@ -162,10 +163,9 @@ pub async fn run(command: NodeCommand, context: Context) -> anyhow::Result<()> {
             }
             let journal = add::replace(&operator, &mut runtime, dead).await?;
             let record = &journal.record;
-            context.output.print(format!(
-                "{} took the place of {name} at {} and was verified",
-                record.node, record.address
-            ))
+            context
+                .output
+                .print(format!("{} replaced {name} at {} and was verified", record.node, record.address))
         }
         NodeCommand::Cleanup { place } => {
             let (operator, runtime) = open(&place, &context).await?;
@@ -204,7 +204,7 @@ async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Resu
     let node = runtime.find(&args.node)?;
     let journal = match decommission::unfinished(&operator, &node.name)? {
         Some(journal) => {
-            output.note(format!("going on with what was begun at {}", journal.record.started_at));
+            output.note(format!("continuing the decommission that started at {}", journal.record.started_at));
             journal
         }
         None => {
@@ -212,14 +212,14 @@ async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Resu
             let plan = decommission::plan(&operator, &runtime, &node, wanted).await?;
             let load = size(plan.load_bytes as u64);
             output.note(format!(
-                "{} hands {load} over to {} nodes and is stopped; its files are moved aside",
+                "{} hands {load} over to {} nodes and is then stopped; its files are moved aside",
                 plan.name, plan.nodes_left
             ));
             for (keyspace, factor) in &plan.lowered {
-                output.note(format!("{keyspace} is replicated {factor} times from then on"));
+                output.note(format!("the replication factor of {keyspace} becomes {factor}"));
             }
             if args.dry_run {
-                return output.print("nothing stands against it; nothing was changed");
+                return output.print("all checks passed; nothing was changed");
             }
             if !args.yes && !output.confirm(&format!("decommission {}", plan.name))? {
                 return output.print("nothing was changed");
@@ -229,7 +229,7 @@ async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Resu
     };
     let journal = decommission::carry_out(&operator, &mut runtime, &node, journal).await?;
     let record = &journal.record;
-    output.print(format!("{} has left, and every sampled row was found on the others", record.node))
+    output.print(format!("{} has left, and every sampled row was found on the other nodes", record.node))
 }
 
 async fn list(place: &NodesArgs, format: ReportFormat, context: &Context) -> anyhow::Result<()> {
@@ -285,12 +285,12 @@ async fn list(place: &NodesArgs, format: ReportFormat, context: &Context) -> any
     if view.schema_versions().len() > 1 {
         context
             .output
-            .note(format!("the nodes have {} versions of the schema", view.schema_versions().len()));
+            .note(format!("the nodes have {} different schema versions", view.schema_versions().len()));
     }
     if let Some(journal) = unfinished {
         let record = &journal.record;
         context.output.note(format!(
-            "{} of {} was begun and not ended (see it through: `{}`)",
+            "{} of {} is unfinished (continue it with `{}`)",
             record.operation,
             record.node,
             record.command()

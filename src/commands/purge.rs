@@ -1,4 +1,4 @@
-//! `iotctl purge`: readings deleted before they expire, whole buckets at a time.
+//! `iotctl purge`: deletes readings before they expire, whole time buckets at once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct PurgeArgs {
     /// Show what would be deleted, and delete nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
     /// Output format
@@ -120,7 +120,7 @@ pub async fn run(args: PurgeArgs, context: Context) -> anyhow::Result<()> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    context.output.note(format!("the readings of {deleted} buckets are deleted"));
+    context.output.note(format!("deleted the readings of {deleted} buckets"));
     if let Some(until) = hides_until {
         context.output.note(format!(
             "some were written by a clock that was ahead: readings that are stored in these buckets before {} stay hidden",

@@ -1,4 +1,4 @@
-//! `iotctl query`: readings in order of time, or each sensor's newest.
+//! `iotctl query`: readings in order of time, or the newest reading of each sensor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,16 +27,16 @@ use crate::shutdown::Shutdown;
 use crate::store::readings::{self, Names, StoredReading};
 use crate::time;
 
-/// Rows of a table where no --limit is given: about what a person looks at.
+/// Rows of a table without --limit: about what a person looks at.
 const TABLE_LIMIT: u64 = 100;
 
-/// Readings of a group or a sensor.
+/// Print the readings of a group or a sensor.
 ///
-/// Rows come in order of time over the whole result, newest first, as soon as the first are known; memory does not
-/// grow with the result. Without a range of time, all that is stored is asked.
+/// Rows are printed in order of time, newest first, as soon as the first ones are known; memory does not grow with the
+/// result. Without a time range, everything that is stored is searched.
 ///
-/// JSON has the wire format's field names, so that it can be sent again with `iotctl simulate --replay`. A value that
-/// was not measured is empty in tables and CSV and left out of JSON.
+/// JSON uses the field names of the wire format, so that it can be sent again with `iotctl simulate --replay`. A value that
+/// was not measured is empty in tables and CSV, and absent from JSON.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl query --location plant-1 --device-type thermostat --last 1h
@@ -55,25 +55,25 @@ pub struct QueryArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub time: TimeArgs,
-    /// At most so many rows, the first in --order; 0 for all [default: 100 for tables, else all]
+    /// Maximum number of rows, the first in --order; 0 for all [default: 100 for tables, else all]
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// Each sensor's newest reading instead, in order of the sensors' ids
+    /// Only the newest reading of each sensor, in order of sensor id
     #[arg(long, conflicts_with = "order")]
     pub latest: bool,
-    /// Only readings that fulfil this condition
+    /// Only readings that match this condition
     #[arg(long = "where", value_name = "CONDITION")]
     pub condition: Option<String>,
-    /// Columns to print, names of other metrics included
+    /// Columns to print; other metrics by their names
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     pub columns: Vec<String>,
-    /// By time: oldest or newest first
+    /// Order by time: newest or oldest first
     #[arg(long, value_enum, default_value_t)]
     pub order: Order,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Print the legacy platform's defaults for what was not measured (-999.0, false, 0, {}); --where sees none of it
+    /// Print the defaults of the legacy platform for values that were not measured (-999.0, false, 0, {}); --where ignores them
     #[arg(long)]
     pub fill_defaults: bool,
     #[command(flatten)]
@@ -130,7 +130,8 @@ pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One metric of the answer as lines, one a sensor, with each one's extremes marked. Memory does not grow with the answer.
+/// One metric of the answer as lines, one per sensor, with the extremes of each marked. Memory does not grow with the
+/// answer.
 async fn draw(
     args: &QueryArgs,
     session: &Session,
@@ -139,7 +140,7 @@ async fn draw(
     context: &Context,
 ) -> anyhow::Result<()> {
     if args.latest || args.limit.is_some() {
-        return Err(support::plot_refused("leave --latest and --limit out"));
+        return Err(support::plot_refused("remove --latest and --limit"));
     }
     let mut lines: BTreeMap<Uuid, Downsampler> = BTreeMap::new();
     let mut sensors: BTreeSet<Uuid> = BTreeSet::new();
@@ -159,7 +160,9 @@ async fn draw(
         if args.selection.sensor.is_none() {
             args.selection.group.selection().explain_absence(session).await?;
         }
-        anyhow::bail!("no reading has {metric} here (--columns names another metric; see `iotctl sensors`)");
+        anyhow::bail!(
+            "no reading here has {metric} (name another metric with --columns; see `iotctl sensors`)"
+        );
     }
     let series =
         lines.iter().map(|(sensor, line)| Series { name: sensor.to_string(), points: line.polyline() });
@@ -182,7 +185,7 @@ async fn draw(
 /// Sensors whose lines are held for a picture; the first ones are drawn.
 const MOST_SENSORS_DRAWN: usize = 64;
 
-/// What was printed, for the remarks after it.
+/// What was printed, for the remarks.
 struct Answer {
     rows: u64,
     /// Whether there was more.
@@ -299,7 +302,7 @@ fn heading(column: &Column) -> Heading {
     Heading { align_right: matches!(column, Column::Metric(_)), ..heading }
 }
 
-/// What a person should know about the answer, on stderr.
+/// Remarks about the answer, on stderr.
 fn remark(answer: &Answer, args: &QueryArgs, question: &Question, columns: &[Column], output: &Output) {
     if answer.cut && args.limit.is_none() {
         let which = match (args.latest, args.order) {
@@ -335,7 +338,7 @@ fn no_rows(question: &Question) -> String {
         }
     }
     if question.filter.is_some() {
-        text += " that fulfil the condition";
+        text += " that match the condition";
     }
     text
 }

@@ -1,4 +1,4 @@
-//! `iotctl rollup`: rollups computed by hand, for what `ingest` has not got to, and checked.
+//! `iotctl rollup`: computes rollups on demand, or checks them.
 
 use std::cell::Cell as Counter;
 use std::sync::Arc;
@@ -21,38 +21,38 @@ use crate::store::readings;
 use crate::time::{self, TimeRange};
 use crate::time::{DAY, HOUR};
 
-/// How often `--watch` looks for what is due.
+/// How often `--watch` looks for due hours.
 const WATCH_INTERVAL: Duration = Duration::from_secs(30);
 /// Differences that are listed.
 const MOST_LISTED: usize = 20;
 
 /// Compute hourly and daily rollups, or check them.
 ///
-/// `ingest` does the same beside its work (rollup.in_ingest). Rollups only make `extremes` and `stats` faster: hours that
-/// have none, or that got a late reading since, are read from the raw rows. An hour is rolled up ten minutes after its end,
-/// and again a minute after the last late reading of a run; this waits for that minute.
+/// `ingest` does the same while it runs (rollup.in_ingest). Rollups only make `extremes` and `stats` faster: hours without
+/// rollups, or with late readings since, are read from the raw rows. An hour is rolled up ten minutes after its end, and
+/// again a minute after the last late reading; this command waits for that minute.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  iotctl rollup                         # all that is due, once: after an import, or with rollup.in_ingest = false
+  iotctl rollup                         # everything that is due, once: after an import, or if rollup.in_ingest = false
   iotctl rollup --watch                 # until Ctrl-C
-  iotctl rollup --verify --last 7d      # compute again, compare, change nothing; exit code 1 where something differs
+  iotctl rollup --verify --last 7d      # compute again, compare, change nothing; exit code 1 if anything differs
   iotctl rollup --rebuild --from 2026-01-01 --to 2026-02-01 --location plant-1")]
 pub struct RollupArgs {
     #[command(flatten)]
     pub group: GroupArgs,
-    /// The days that this range of time touches; all without it
+    /// The days that this time range touches; all if it is left out
     #[command(flatten)]
     pub time: TimeArgs,
-    /// Go on until stopped
+    /// Keep running until stopped
     #[arg(long)]
     pub watch: bool,
     /// Compute rollups again and compare them with the stored ones
     #[arg(long, conflicts_with_all = ["watch", "rebuild"])]
     pub verify: bool,
-    /// Compute again what is there already
+    /// Compute existing rollups again
     #[arg(long, conflicts_with = "watch")]
     pub rebuild: bool,
-    /// Leave hours that late readings have just arrived in, instead of waiting for them
+    /// Skip hours in which late readings have just arrived, instead of waiting for them
     #[arg(long)]
     pub no_wait: bool,
     /// Output format
@@ -67,9 +67,9 @@ struct Report {
     days: u64,
     readings: u64,
     rollups: u64,
-    /// Hours that are left because late readings have just arrived in them.
+    /// Hours skipped because late readings have just arrived in them.
     resting_hours: u64,
-    /// Groups that somebody else is working on.
+    /// Groups that another process is working on.
     busy_groups: u64,
     seconds: f64,
 }
@@ -92,7 +92,7 @@ pub async fn run(args: RollupArgs, context: Context) -> anyhow::Result<()> {
         };
         match round {
             Ok(()) if !args.watch => break,
-            // Watching ends with what was done so far, as it was asked to.
+            // Watching ends when it is stopped: what was done so far is reported.
             Err(_) if args.watch && context.shutdown.is_requested() => break,
             round => round?,
         }
@@ -106,7 +106,7 @@ pub async fn run(args: RollupArgs, context: Context) -> anyhow::Result<()> {
     print(&report, &args, &context)
 }
 
-/// Everything that is due now, and what was too young at first once it has rested.
+/// Everything that is due now, and then the hours that had to rest first.
 async fn round(
     args: &RollupArgs,
     context: &Context,
@@ -120,7 +120,7 @@ async fn round(
     let rests_for = pass(context, writer, groups, range, scope, report).await?;
     let Some(rests_for) = rests_for.filter(|_| patience) else { return Ok(()) };
     context.output.note(format!(
-        "late readings have just arrived in {} hours: waiting {:.0} s until they have settled (--no-wait leaves them)",
+        "late readings have just arrived in {} hours: waiting {:.0} s (--no-wait skips these hours)",
         report.resting_hours,
         rests_for.as_secs_f64().ceil()
     ));
@@ -202,7 +202,7 @@ fn print(report: &Report, args: &RollupArgs, context: &Context) -> anyhow::Resul
         return context.output.json(report);
     }
     if report.hours + report.days + report.resting_hours + report.busy_groups == 0 {
-        context.output.note("nothing was due: every hour that is over has its rollups");
+        context.output.note("nothing is due: every past hour has its rollups");
         return Ok(());
     }
     let count = |count: u64| indicatif::HumanCount(count).to_string();
@@ -212,7 +212,7 @@ fn print(report: &Report, args: &RollupArgs, context: &Context) -> anyhow::Resul
         ("readings", count(report.readings)),
         ("rollups written", count(report.rollups)),
         ("hours still resting", count(report.resting_hours)),
-        ("groups left to another", count(report.busy_groups)),
+        ("groups skipped (busy)", count(report.busy_groups)),
         ("elapsed", format!("{:.1} s", report.seconds)),
     ];
     context.output.print(table::report(rows).to_string())
@@ -258,7 +258,7 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// Compares; fails where something differs.
+/// Compares; fails if anything differs.
 async fn check(
     args: &RollupArgs,
     context: &Context,
@@ -305,13 +305,13 @@ async fn check(
         for found in differences.iter().take(MOST_LISTED).map(Listed::of) {
             let Listed { location, device_type, period, start, metric, iot_sensor_id, what } = found;
             context.output.print(format!(
-                "{period} {start}, {location}, {device_type}, {metric} of {iot_sensor_id}: {what}"
+                "{period} {start}, {location}, {device_type}, {metric}, sensor {iot_sensor_id}: {what}"
             ))?;
         }
     }
     anyhow::ensure!(
         differences.is_empty(),
-        "{} rollups are not those of their rows (`iotctl rollup --rebuild` computes them again)",
+        "{} rollups differ from their rows (`iotctl rollup --rebuild` computes them again)",
         differences.len()
     );
     Ok(())

@@ -16,25 +16,25 @@ use crate::store::schema::{self, Change, ExistingOptions, Plan, Settings, State}
 
 #[derive(Debug, Subcommand)]
 pub enum SchemaCommand {
-    /// Create what is missing in Cassandra and Kafka; never drops, never alters unasked
+    /// Create missing tables and topics; never drops, and alters only on request
     Apply(ApplyArgs),
-    /// Print the schema with the settings filled in; asks no server
+    /// Print the schema with the settings filled in, without asking any server
     Show(ShowArgs),
-    /// Compare what is there with what is expected; exit code 1 where they differ
+    /// Compare the existing schema with the expected one; exit code 1 if they differ
     Check(CheckArgs),
 }
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Examples:
   iotctl schema apply                              # keyspace, tables, view and topics
-  iotctl schema apply --dry-run | cqlsh            # see it first, or let cqlsh run it
-  iotctl schema apply --replication-factor 1       # on a cluster of one node
+  iotctl schema apply --dry-run | cqlsh            # print it first, or let cqlsh run it
+  iotctl schema apply --replication-factor 1       # for a cluster with one node
   iotctl -O schema.ttl=30d schema apply --alter-options")]
 pub struct ApplyArgs {
     /// Print the CQL that would run, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Change retention, compaction and replication of what exists to what is configured
+    /// Change retention, compaction and replication of existing tables to the configured values
     #[arg(long)]
     pub alter_options: bool,
     #[command(flatten)]
@@ -76,17 +76,17 @@ pub struct CheckArgs {
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct ReplicationArgs {
-    /// Replicas of each row, by SimpleStrategy [default: schema.datacenters, else schema.replication_factor]
+    /// Replicas of each row, with SimpleStrategy [default: schema.datacenters, else schema.replication_factor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub replication_factor: Option<u32>,
 }
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServerArgs {
-    /// Leave Kafka and its topics alone
+    /// Skip Kafka and its topics
     #[arg(long, conflicts_with = "skip_cassandra")]
     pub skip_kafka: bool,
-    /// Leave Cassandra alone
+    /// Skip Cassandra
     #[arg(long)]
     pub skip_cassandra: bool,
 }
@@ -109,7 +109,7 @@ pub async fn run(command: SchemaCommand, context: Context) -> anyhow::Result<()>
 }
 
 impl ReplicationArgs {
-    /// The configuration with the flag put in, and whether the user chose the replication at all.
+    /// The configuration with the flag applied, and whether the user chose the replication.
     fn configure(&self, context: &Context) -> (Config, bool) {
         let mut config = context.config.clone();
         if let Some(factor) = self.replication_factor {
@@ -123,7 +123,7 @@ impl ReplicationArgs {
     }
 }
 
-/// An object of the schema, or a topic, and what became of it.
+/// An object of the schema, or a topic, and its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Line {
     kind: &'static str,
@@ -139,7 +139,7 @@ impl Line {
     }
 }
 
-/// Creates what is missing. What was done is printed even where a later step fails.
+/// Creates what is missing. Finished steps are printed even if a later step fails.
 pub async fn apply(args: ApplyArgs, context: Context) -> anyhow::Result<()> {
     let (config, replication_is_set) = args.replication.configure(&context);
     let mut lines = Vec::new();
@@ -195,21 +195,21 @@ async fn apply_plan(
     Ok(result?)
 }
 
-/// What a person should know after options were altered.
+/// What to do after options were altered.
 fn consequences(changes: &[Change]) -> Vec<String> {
     let altered = changes.iter().filter(|change| change.outcome == "altered");
     altered
         .map(|change| match change.kind {
             "keyspace" => "run `nodetool repair -full` on each node to move the replicas".to_owned(),
             _ if change.cql.contains("default_time_to_live") => {
-                "readings stored before keep the retention they were written with".to_owned()
+                "readings that are already stored keep their retention".to_owned()
             }
-            _ => "compaction takes the new windows from now on".to_owned(),
+            _ => "compaction uses the new windows from now on".to_owned(),
         })
         .collect()
 }
 
-/// The CQL that would run, for people and for cqlsh; what needs none is a comment.
+/// The CQL that would run, for people and for cqlsh; everything else is a comment.
 fn print_plan(plan: &Plan, options: ExistingOptions, output: &Output) -> anyhow::Result<()> {
     let changes = plan.changes(options);
     for step in &plan.steps {
@@ -266,7 +266,7 @@ async fn create_topics(config: &KafkaConfig, output: &Output, lines: &mut Vec<Li
             }
             topics::Ensured::Exists { partitions } => {
                 let wanted = config.partitions;
-                ("exists", vec![format!("{partitions} partitions and not {wanted}; left as it is")])
+                ("exists", vec![format!("{partitions} partitions instead of {wanted}; unchanged")])
             }
         };
         lines.push(Line::topic(&topic, state, details));
@@ -321,13 +321,13 @@ async fn check_topic(config: &KafkaConfig, topic: &str) -> anyhow::Result<Line> 
     let mut details = Vec::new();
     if found.partitions != config.partitions {
         details.push(format!(
-            "{} partitions and not {} (set kafka.partitions, or alter the topic)",
+            "{} partitions instead of {} (set kafka.partitions, or alter the topic)",
             found.partitions, config.partitions
         ));
     }
     if found.replicas != config.replication_factor {
         details.push(format!(
-            "{} replicas and not {} (set kafka.replication_factor, or reassign the topic)",
+            "{} replicas instead of {} (set kafka.replication_factor, or reassign the topic)",
             found.replicas, config.replication_factor
         ));
     }
@@ -338,7 +338,7 @@ async fn check_topic(config: &KafkaConfig, topic: &str) -> anyhow::Result<Line> 
     Ok(Line::topic(topic, state, details))
 }
 
-/// An error unless all is in order, with what to do next.
+/// An error unless everything is in order, with the next step.
 fn verdict(lines: &[Line]) -> anyhow::Result<()> {
     let count = |state| lines.iter().filter(|line| line.state == state).count();
     let (missing, differing) = (count("missing"), count("differs"));
@@ -346,8 +346,8 @@ fn verdict(lines: &[Line]) -> anyhow::Result<()> {
         return Ok(());
     }
     let remedy = match lines.iter().any(|line| line.state == "differs" && line.kind != "topic") {
-        true => "`iotctl schema apply --dry-run` says what to do about what differs",
-        false if missing > 0 => "run `iotctl schema apply` to create what is missing",
+        true => "`iotctl schema apply --dry-run` shows how to fix the differences",
+        false if missing > 0 => "`iotctl schema apply` creates what is missing",
         false => "see the details above",
     };
     anyhow::bail!("the schema is not in order: {missing} missing, {differing} different ({remedy})")
@@ -357,7 +357,7 @@ fn print(lines: &[Line], format: ReportFormat, output: &Output) -> anyhow::Resul
     match format {
         ReportFormat::Json => output.json(&lines),
         ReportFormat::Table => {
-            // Mostly there is nothing to add, and then no column for it.
+            // Without details there is no column for them.
             let columns = if lines.iter().all(|line| line.details.is_empty()) { 3 } else { 4 };
             let mut table = table::table(&["kind", "name", "state", "details"][..columns], &[]);
             for line in lines {
@@ -376,7 +376,7 @@ struct Effective {
     /// As CQL writes it.
     replication: String,
     ttl_seconds: u64,
-    /// By device type, where it is another one; given with each row.
+    /// Per device type, if it differs; stored with each row.
     retention_seconds: BTreeMap<String, u64>,
     hourly_rollups_seconds: u64,
     daily_rollups_seconds: u64,
@@ -425,13 +425,13 @@ fn summary(effective: &Effective) -> String {
         .retention_seconds
         .iter()
         .map(|(device_type, &seconds)| {
-            format!("              {device_type}: {} (of what ingest stores from now on)\n", exact(seconds))
+            format!("              {device_type}: {} (for readings stored from now on)\n", exact(seconds))
         })
         .collect();
     let rollups = (exact(effective.hourly_rollups_seconds), exact(effective.daily_rollups_seconds));
     format!(
         "Keyspace:     {}\nReplication:  {}\nRetention:    {}, compacted in windows of {}\n{own}\
-         Rollups:      by the hour for {}, by the day for {}\n\
+         Rollups:      hourly for {}, daily for {}\n\
          Time bucket:  {} (may change at any time)\n\
          Kafka topics: {topics}: {} partitions, replication factor {}",
         effective.keyspace,
@@ -459,7 +459,7 @@ mod tests {
         assert!(verdict(&[line("in order"), line("in order")]).is_ok());
         let failure = |lines: &[Line]| verdict(lines).unwrap_err().to_string();
         let missing = failure(&[line("in order"), line("missing")]);
-        assert!(missing.contains("1 missing, 0 different (run `iotctl schema apply`"), "{missing}");
+        assert!(missing.contains("1 missing, 0 different (`iotctl schema apply` creates"), "{missing}");
         let table = Line { kind: "table", ..line("differs") };
         assert!(
             failure(&[table, line("missing")])

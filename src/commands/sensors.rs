@@ -1,4 +1,4 @@
-//! `iotctl sensors`: sensors with their last reading, or groups with their number of sensors.
+//! `iotctl sensors`: sensors with their newest reading, or groups with their number of sensors.
 
 use chrono::Utc;
 use clap::Args;
@@ -14,13 +14,13 @@ use crate::reading::Metric;
 use crate::store::groups;
 use crate::store::readings::{self, Names, StoredReading};
 
-/// Groups that are counted at once.
+/// Groups that are counted at the same time.
 const IN_FLIGHT: usize = 16;
 
-/// Sensors with their last reading, or groups with their number of sensors.
+/// List sensors with their newest reading, or groups with their number of sensors.
 ///
-/// Sensors come by location, device type and id, each with its newest reading, however late others arrived, and the
-/// time since then. A value that the newest reading did not measure is empty in tables and CSV and left out of JSON.
+/// Sensors are listed by location, device type and id, each with its newest reading by recorded time and its age. A value
+/// that the newest reading did not measure is empty in tables and CSV, and absent from JSON.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl sensors
@@ -30,7 +30,7 @@ const IN_FLIGHT: usize = 16;
 pub struct SensorsArgs {
     #[command(flatten)]
     pub group: GroupArgs,
-    /// A line for each location and device type, with its number of sensors
+    /// One line per location and device type, with its number of sensors
     #[arg(long)]
     pub groups: bool,
     /// Output format

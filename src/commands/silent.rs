@@ -1,4 +1,4 @@
-//! `iotctl silent`: sensors that have sent nothing for longer than they should.
+//! `iotctl silent`: sensors that have sent nothing for too long.
 
 use chrono::Utc;
 use clap::Args;
@@ -13,17 +13,17 @@ use crate::output::Format;
 use crate::output::record::{Cell, Heading};
 use crate::time;
 
-/// Sensors that have sent nothing for longer than they should, the longest silent first.
+/// List sensors that have sent nothing for too long, the longest silence first.
 ///
-/// Silence is counted from the moment that the newest reading was recorded, not from when it arrived: a reading that
-/// comes late does not make a sensor speak again. A sensor that has moved to another group is silent in its old one.
+/// Silence is counted from the time at which the newest reading was recorded, not from its arrival: a late reading does not
+/// end it. A sensor that has moved to another group is silent in its old group.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl silent
   iotctl silent --longer-than 15m --location plant-1
   iotctl silent --longer-than 1d --format ndjson | jq -r .iot_sensor_id")]
 pub struct SilentArgs {
-    /// Silent for longer than this: 15m, 1h, 2d
+    /// Minimum silence: 15m, 1h, 2d
     #[arg(long, value_name = "LENGTH", default_value = "1h")]
     pub longer_than: String,
     #[command(flatten)]

@@ -25,7 +25,7 @@ use crate::simulation::signals::{DEVICE_TYPES, DeviceType, device_type};
 use crate::simulation::{Feed, Limit, Plan, Report, Target, run as run_plan};
 use crate::time;
 
-/// Messages per second where no rate is given.
+/// Messages per second without --rate.
 const DEFAULT_RATE: f64 = 1000.0;
 const MAX_SENSORS: usize = 1_000_000;
 const MAX_LOCATIONS: usize = 100_000;
@@ -34,13 +34,13 @@ const EXAMPLES: &str = "\
 Examples:
   Send 5,000 readings a second until Ctrl-C:
     iotctl simulate --rate 5000
-  Two million readings as fast as the broker takes them, spread over past days:
+  Send two million readings as fast as the broker accepts them, spread over past days:
     iotctl simulate --rate 0 --count 2000000 --start 2026-01-01T00:00:00Z --step 1m
-  A disorderly fleet for 30 seconds, with a ledger of what the broker acknowledged:
+  Send disordered readings for 30 seconds, with a ledger of what the broker acknowledged:
     iotctl simulate --duration 30s --late 0.01 --duplicate 0.01 --malformed 0.001 --ledger run.ledger
-  Look at the messages without sending them:
+  Print messages without sending them:
     iotctl simulate --stdout --count 3
-  A real machine's recorded temperature, an hour a minute, ending now:
+  Replay the recorded temperature of a machine, one hour per minute, ending now:
     iotctl simulate --replay machine.csv --speed 60 --time-shift now \\
       --map timestamp=recorded_timestamp,value=temperature --unit temperature=fahrenheit \\
       --set location=plant-1,device_type=machine";
@@ -48,7 +48,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SimulateArgs {
-    /// Messages per second; 0 is as fast as the broker takes them [default: 1000, or 0 with --replay]
+    /// Messages per second; 0 for as fast as the broker accepts them [default: 1000, or 0 with --replay]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     rate: Option<f64>,
     /// Stop after this long, such as 30s or 1h
@@ -60,7 +60,7 @@ pub struct SimulateArgs {
     /// Print the messages as NDJSON instead of sending them
     #[arg(long, conflicts_with = "ledger")]
     stdout: bool,
-    /// Append what the broker acknowledged to FILE: sensor, timestamp, partition, offset, injected extremes
+    /// Append acknowledged messages to FILE: sensor, timestamp, partition, offset, injected extremes
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
     /// Output format of the closing report
@@ -77,26 +77,26 @@ pub struct SimulateArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Fleet")]
 struct FleetArgs {
-    /// The same seed gives the same sensors, and with --start the same readings
+    /// Random seed: the same seed gives the same sensors, and with --start the same readings
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
-    /// How many sensors
+    /// Number of sensors
     #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "replay")]
     sensors: usize,
-    /// How many locations: plant-1, plant-2, …
+    /// Number of locations: plant-1, plant-2, …
     #[arg(long, value_name = "N", default_value_t = 5, conflicts_with = "replay")]
     locations: usize,
-    /// Which device types, comma-separated [default: all: thermostat, hygrometer, motion-detector, air-quality,
+    /// Device types, comma-separated [default: all: thermostat, hygrometer, motion-detector, air-quality,
     /// weather-station]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "replay")]
     device_types: Vec<String>,
-    /// When the first round of readings was taken, such as 2026-01-01T00:00:00Z [default: readings are taken now]
+    /// Time of the first reading of each sensor, such as 2026-01-01T00:00:00Z [default: readings are taken now]
     #[arg(long, value_name = "TIME", conflicts_with = "replay")]
     start: Option<String>,
     /// Time between two readings of a sensor, with --start [default: 1m]
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "start")]
     step: Option<Duration>,
-    /// Probability that a reading carries an injected extreme
+    /// Probability that a reading has an injected extreme value
     #[arg(
         long,
         value_name = "P",
@@ -110,16 +110,16 @@ struct FleetArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Disorder (probabilities from 0 to 1, per reading)")]
 struct DisorderArgs {
-    /// Taken minutes to hours before its neighbours
+    /// A reading taken minutes to hours before its neighbours
     #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     late: f64,
-    /// Overtaken by some of the messages after it
+    /// A message sent after some of its successors
     #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     out_of_order: f64,
-    /// One value absent, null, or the legacy -999.0
+    /// A value that is absent, null, or the legacy -999.0
     #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     missing: f64,
-    /// The same message twice
+    /// A message sent twice
     #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     duplicate: f64,
     /// A message that can never be stored
@@ -133,7 +133,7 @@ struct ReplayArgs {
     /// Send recorded readings instead: NDJSON in the wire format, or CSV; - is standard input
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
-    /// In the recording's own rhythm, this many times faster
+    /// Keep the intervals of the recording, N times faster
     #[arg(
         long,
         value_name = "N",
@@ -142,28 +142,28 @@ struct ReplayArgs {
         allow_negative_numbers = true
     )]
     speed: Option<f64>,
-    /// Which CSV column is which field, such as timestamp=recorded_timestamp,value=temperature
+    /// Field of each CSV column, such as timestamp=recorded_timestamp,value=temperature
     #[arg(long, value_name = "COLUMN=FIELD", value_delimiter = ',', requires = "replay")]
     map: Vec<String>,
     /// location, device_type or iot_sensor_id of all readings of a CSV
     #[arg(long, value_name = "FIELD=VALUE", value_delimiter = ',', requires = "replay")]
     set: Vec<String>,
-    /// The unit a metric was recorded in, such as temperature=fahrenheit
+    /// Unit in which a metric was recorded, such as temperature=fahrenheit
     #[arg(long, value_name = "METRIC=UNIT", value_delimiter = ',', requires = "replay")]
     unit: Vec<String>,
-    /// Move the recording's time: `now` makes the last reading now; or +7d, -1h
+    /// Shift the times of the recording: `now` makes the last reading now; or +7d, -1h
     #[arg(long, value_name = "SHIFT", requires = "replay", allow_hyphen_values = true)]
     time_shift: Option<String>,
-    /// Count lines that are no readings and go on, instead of stopping at the first
+    /// Skip and count lines that are not readings, instead of stopping at the first
     #[arg(long, requires = "replay")]
     skip_bad: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("must be longer than nothing".into()),
+        Ok(Duration::ZERO) => Err("must be greater than 0".into()),
         Ok(duration) => Ok(duration),
-        Err(error) => Err(format!("{error}; write it like 30s, 5m or 1h")),
+        Err(error) => Err(format!("{error} (write it like 30s, 5m or 1h)")),
     }
 }
 
@@ -184,13 +184,13 @@ pub async fn run(args: SimulateArgs, context: Context) -> anyhow::Result<()> {
     }
     if report.failed > 0 {
         anyhow::bail!(
-            "{} of {} messages were not delivered; the first because: {}",
+            "{} of {} messages were not delivered; the first error: {}",
             report.failed,
             report.counts.sent,
             report.first_error.as_deref().unwrap_or("unknown")
         );
     }
-    // Ctrl-C is how an endless run ends; a run that had an end was cut short of it.
+    // Ctrl-C is how an endless run ends; it interrupts any other.
     if report.interrupted && bounded {
         return Err(Interrupted.into());
     }
@@ -198,7 +198,7 @@ pub async fn run(args: SimulateArgs, context: Context) -> anyhow::Result<()> {
 }
 
 impl SimulateArgs {
-    /// The flags as a plan, or the usage error that says what cannot work.
+    /// The flags as a plan, or a usage error.
     fn plan(&self, config: &Config) -> Result<Plan, UsageError> {
         let feed = match &self.replay.replay {
             Some(path) => Feed::Recording(self.replay.plan(path.clone(), config)?),
@@ -218,8 +218,8 @@ impl SimulateArgs {
         if let Some(speed) = self.replay.speed {
             if !(speed.is_finite() && speed > 0.0) {
                 return Err(UsageError::new(format!(
-                    "--speed {speed}: must be above 0, such as 60 for an hour a minute \
-                     (leave it out to send as fast as the broker takes them)"
+                    "--speed {speed}: must be greater than 0, such as 60 for one hour per minute \
+                     (leave it out to send as fast as the broker accepts them)"
                 )));
             }
             return Ok(Pace::Recorded { speed });
@@ -301,7 +301,7 @@ fn probability(flag: &str, value: f64) -> Result<f64, UsageError> {
     if (0.0..=1.0).contains(&value) {
         return Ok(value);
     }
-    Err(UsageError::new(format!("{flag} {value}: a probability is from 0 to 1 (0.01 for one in a hundred)")))
+    Err(UsageError::new(format!("{flag} {value}: must be from 0 to 1 (0.01 for one in a hundred)")))
 }
 
 fn known_type(name: &str) -> Result<&'static DeviceType, UsageError> {
@@ -311,7 +311,7 @@ fn known_type(name: &str) -> Result<&'static DeviceType, UsageError> {
     })
 }
 
-/// Drives the run while the live line shows how it goes; without a terminal, a plain line now and then.
+/// Drives the run under a live line; without a terminal, prints a plain line every ten seconds.
 async fn watch(
     work: impl Future<Output = anyhow::Result<Report>>,
     tally: &Tally,
@@ -359,27 +359,27 @@ fn progress(rate: f64, sent: u64, tally: &Tally) -> String {
     )
 }
 
-/// What the numbers alone would not tell.
+/// Remarks that the numbers alone do not show.
 fn remarks(report: &Report, output: &Output) {
     if !report.ignored_columns.is_empty() {
         output.note(format!(
-            "not sent: the columns {} (name their field with --map COLUMN=FIELD)",
+            "columns that were not sent: {} (map them with --map COLUMN=FIELD)",
             report.ignored_columns.join(", ")
         ));
     }
     if report.bad_lines > 0 {
-        output.note(format!("{} lines of the recording are no readings and were skipped", report.bad_lines));
+        output.note(format!("{} lines of the recording are not readings and were skipped", report.bad_lines));
     }
     if report.ahead_seconds > 1.0 {
         output.note(format!(
-            "the readings' time ran {:.0} s ahead of the clock: too few --sensors for this rate \
-             (use more, or --start and --step)",
+            "the times of the readings are {:.0} s ahead of the clock: too few sensors for this rate \
+             (raise --sensors, or use --start and --step)",
             report.ahead_seconds
         ));
     }
     if report.given_up_seconds > 0.0 {
         output.note(format!(
-            "the broker could not keep up: {:.1} s of the schedule were given up",
+            "the broker could not keep up: {:.1} s of the schedule were skipped",
             report.given_up_seconds
         ));
     }
@@ -469,10 +469,10 @@ mod tests {
             (&["--start", "yesterday"][..], "2026-01-01T00:00:00Z"),
             (&["--step", "1m"][..], "--start"),
             (&["--speed", "60"][..], "--replay"),
-            (&["--replay", "x", "--speed", "0"][..], "above 0"),
+            (&["--replay", "x", "--speed", "0"][..], "greater than 0"),
             (&["--replay", "x", "--sensors", "5"][..], "cannot be used with"),
             (&["--replay", "x", "--unit", "temperature=rankine"][..], "known: celsius"),
-            (&["--duration", "0s"][..], "longer than nothing"),
+            (&["--duration", "0s"][..], "greater than 0"),
             (&["--stdout", "--ledger", "x"][..], "cannot be used with"),
         ] {
             let error = plan(flags).unwrap_err();

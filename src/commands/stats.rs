@@ -44,7 +44,7 @@ pub struct StatsArgs {
     /// A numeric column or a name in other_metrics
     #[arg(long, value_name = "NAME", value_parser = metric)]
     pub metric: Metric,
-    /// What a line is about; without it, everything is one line
+    /// What each line is about [default: one line for everything]
     #[arg(long, value_enum, value_name = "WHAT")]
     pub by: Option<ByArg>,
     /// Which statistics, in this order
@@ -56,19 +56,19 @@ pub struct StatsArgs {
         default_value = "count,min,avg,max,stddev"
     )]
     pub agg: Vec<Aggregate>,
-    /// Also the change per hour from the first value to the last, of each sensor
+    /// Also print the change per hour from the first to the last value of each sensor
     #[arg(long)]
     pub rate: bool,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub time: TimeArgs,
-    /// Read every raw row, even where there are rollups; percentiles are exact
+    /// Read every raw row, even if there are rollups; percentiles are exact
     #[arg(long)]
     pub raw: bool,
     #[command(flatten)]
     pub plot: PlotArgs,
-    /// Draw days by hours instead of a line; with --by hour
+    /// Draw a map of days by hours instead of a line; needs --by hour
     #[arg(long, requires = "plot")]
     pub heat_map: bool,
     /// Output format
@@ -160,7 +160,7 @@ impl StatsArgs {
         }
     }
 
-    /// For programs, each line says which metric it is about.
+    /// For programs, every line names the metric.
     fn headings(&self, metric: &Metric) -> Vec<Heading> {
         let mut headings = match self.by {
             Some(ByArg::Sensor) => ["iot_sensor_id", "location", "device_type"].map(Heading::left).to_vec(),
@@ -224,7 +224,7 @@ fn picture(args: &StatsArgs, metric: &Metric, lines: &BTreeMap<Key, Line>) -> Pi
     let mut points: Vec<Point> = Vec::new();
     let mut band: Vec<Range> = Vec::new();
     for (at, summary) in moments() {
-        // What was not measured breaks the line.
+        // A gap in the data is a gap in the line.
         if let Some(last) =
             points.last().map(|last| last.at).filter(|last| at - last > step && !args.heat_map)
         {
@@ -247,7 +247,7 @@ fn picture(args: &StatsArgs, metric: &Metric, lines: &BTreeMap<Key, Line>) -> Pi
 pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
     if args.rate && args.by != Some(ByArg::Sensor) && args.selection.sensor.is_none() {
-        let message = "--rate is of one sensor at a time: a group has no first and last value \
+        let message = "--rate needs single sensors: a group has no first and last value \
                        (add --by sensor, or --sensor ID)";
         return Err(UsageError::new(message).into());
     }
@@ -255,7 +255,7 @@ pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
         return Err(support::plot_refused("add --by hour or --by day"));
     }
     if args.heat_map && args.by != Some(ByArg::Hour) {
-        return Err(UsageError::new("--heat-map is of hours (add --by hour)").into());
+        return Err(UsageError::new("--heat-map needs hours (add --by hour)").into());
     }
     let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;

@@ -24,15 +24,15 @@ use crate::servers::local;
   iotctl status --watch                                      # again every 2 s, until Ctrl-C
   iotctl status --format json | jq -r '.attention[]'         # what needs attention
   iotctl status --format json | jq '.kafka.group.lag_messages'
-  iotctl status --local                                      # the processes of `iotctl up` alone
+  iotctl status --local                                      # only the processes of `iotctl up`
   iotctl -q status >/dev/null || echo 'something needs attention'")]
 pub struct StatusArgs {
     #[command(flatten)]
     pub place: PlaceArgs,
-    /// Only the processes of `iotctl up`, without asking the configured servers anything; always exit code 0
+    /// Only the processes of `iotctl up`, without asking the configured servers; exit code 0
     #[arg(long, conflicts_with = "watch")]
     pub local: bool,
-    /// Look again every so many seconds, until Ctrl-C
+    /// Repeat every SECONDS, until Ctrl-C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub watch: Option<u64>,
@@ -41,7 +41,7 @@ pub struct StatusArgs {
     pub format: ReportFormat,
 }
 
-/// Something needs attention; the result says what.
+/// Something needs attention; the printed status says what.
 #[derive(Debug, thiserror::Error)]
 #[error("{count} {}", if *count == 1 { "thing needs attention" } else { "things need attention" })]
 struct NeedsAttention {
@@ -65,9 +65,7 @@ pub async fn run(args: StatusArgs, context: Context) -> anyhow::Result<()> {
         };
     };
     if args.format == ReportFormat::Table && !context.output.stdout_is_terminal {
-        return Err(
-            UsageError::new("--watch draws on a terminal (use --format json, or leave it out)").into()
-        );
+        return Err(UsageError::new("--watch needs a terminal (use --format json, or remove --watch)").into());
     }
     loop {
         let status = tokio::select! {
@@ -85,7 +83,7 @@ pub async fn run(args: StatusArgs, context: Context) -> anyhow::Result<()> {
     }
 }
 
-/// What `up` started here, in a moment, whatever is configured.
+/// The processes that `up` started here, whatever is configured.
 async fn processes(args: &StatusArgs, context: &Context) -> anyhow::Result<()> {
     let servers = local::status(&args.place.configure(&context.config.local)).await?;
     match args.format {

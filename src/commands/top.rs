@@ -1,4 +1,4 @@
-//! `iotctl top`.
+//! `iotctl top`: a live view of the whole platform.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -19,20 +19,20 @@ use crate::observe::top;
   iotctl top
   iotctl top --interval 5s
   NO_COLOR=1 iotctl top
-  iotctl status                 # the same once, for a script or a pipe")]
+  iotctl status                 # the same once, for scripts and pipes")]
 pub struct TopArgs {
-    /// How often to look, 500ms to 1m
+    /// Time between two updates, 500ms to 1m
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s")]
     pub interval: Duration,
 }
 
 pub async fn run(args: TopArgs, context: Context) -> anyhow::Result<()> {
     if !(Duration::from_millis(500)..=Duration::from_secs(60)).contains(&args.interval) {
-        return Err(UsageError::new("--interval lies between 500ms and 1m").into());
+        return Err(UsageError::new("--interval must be between 500ms and 1m").into());
     }
     if !context.output.stdout_is_terminal || !std::io::stdin().is_terminal() {
         return Err(UsageError::new(
-            "`iotctl top` draws on a terminal, and this is none (use `iotctl status`, or `iotctl status --format json`)",
+            "`iotctl top` needs a terminal (use `iotctl status`, or `iotctl status --format json`)",
         )
         .into());
     }

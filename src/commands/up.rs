@@ -1,4 +1,4 @@
-//! `iotctl up`.
+//! `iotctl up`: starts the local servers or the containers.
 
 use clap::Args;
 
@@ -12,23 +12,24 @@ use crate::servers::local::{self, KafkaMode, Running, UpOptions};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  iotctl up                      # one Cassandra node and Kafka, started again on their data if there is some
+  iotctl up                      # one Cassandra node and Kafka, with the existing data if there is any
   iotctl up --nodes 3            # three Cassandra nodes at 127.0.0.1, .2 and .3
-  iotctl up --kafka zookeeper    # Kafka 3.9 with a ZooKeeper instead of Kafka 4
-  iotctl up --monitoring         # Prometheus, node_exporter and Grafana too, where installed
-  iotctl up --docker             # the containers of docker-compose.yml, and wait until each is healthy
+  iotctl up --kafka zookeeper    # Kafka 3.9 with ZooKeeper instead of Kafka 4
+  iotctl up --monitoring         # also Prometheus, node_exporter and Grafana, if installed
+  iotctl up --docker             # the containers of docker-compose.yml; waits until each is healthy
   iotctl down                    # stop them; data and logs stay")]
 pub struct UpArgs {
-    /// Cassandra nodes [default: as many as the data is of, else 1]
+    /// Number of Cassandra nodes [default: as in the existing data directory, else 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_NODES)))]
     pub nodes: Option<u32>,
-    /// What keeps Kafka's metadata [default: as the data has it, else kraft]
+    /// Where Kafka keeps its metadata [default: as in the existing data directory, else kraft]
     #[arg(long, value_enum, value_name = "MODE")]
     pub kafka: Option<KafkaMode>,
-    /// Prometheus, node_exporter and Grafana, where installed, and a metrics agent in each JVM [default: as the data has it, else no]
+    /// Also start Prometheus, node_exporter and Grafana, if installed, and a metrics agent in each JVM [default: as in the
+    /// existing data directory, else no]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub monitoring: Option<bool>,
-    /// The containers of docker-compose.yml instead: three nodes, Kafka, ingest, monitor, Prometheus, Grafana
+    /// Start the containers of docker-compose.yml instead: three nodes, Kafka, ingest, monitor, Prometheus, Grafana
     #[arg(long, conflicts_with_all = ["nodes", "kafka", "monitoring", "data"])]
     pub docker: bool,
     #[command(flatten)]
@@ -47,13 +48,13 @@ pub async fn run(args: UpArgs, context: Context) -> anyhow::Result<()> {
     }
     context.output.print(support::server_table(&running.servers).to_string())?;
     for (kind, remedy) in &running.not_installed {
-        context.output.note(format!("{kind} is not installed, so it does not run ({remedy})"));
+        context.output.note(format!("{kind} is not installed and was not started ({remedy})"));
     }
     context.output.note(next_steps(&running, &args.place, &context));
     Ok(())
 }
 
-/// What to try now, with the flags that the other commands need to find these servers.
+/// The next commands to try, with the flags that they need to find these servers.
 fn next_steps(running: &Running, place: &PlaceArgs, context: &Context) -> String {
     let contact_points: Vec<_> = running.cassandra.iter().map(ToString::to_string).collect();
     let (cassandra, kafka) =

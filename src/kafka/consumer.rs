@@ -561,6 +561,33 @@ mod tests {
         assert!(refusals.note(start) && refusals.note(after(50)) && refusals.note(after(80)));
     }
 
+    /// librdkafka 2.12.1 ends the whole process here when it leaves the group by itself.
+    #[test]
+    fn closing_while_the_coordinator_is_away_neither_crashes_nor_hangs() {
+        let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+        cluster.create_topic("readings", 2, 1).unwrap();
+        let config = KafkaConfig {
+            bootstrap_servers: vec![cluster.bootstrap_servers()],
+            topic: "readings".into(),
+            ..Default::default()
+        };
+        let consumer = Consumer::subscribe(&config, |_, _| ()).unwrap();
+        let started = Instant::now();
+        while !matches!(consumer.poll(Duration::from_millis(100)), Ok(Some(Event::EndOfPartition(_)))) {
+            assert!(started.elapsed() < Duration::from_secs(60), "it was assigned nothing");
+        }
+        cluster.broker_down(1).unwrap();
+        let lost = Instant::now();
+        while lost.elapsed() < Duration::from_secs(2) {
+            let _ = consumer.poll(Duration::from_millis(100));
+        }
+        let closing = Instant::now();
+        drop(consumer);
+        // The log and the queues of a leaked client go on.
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(closing.elapsed() < OFFSETS_DEADLINE + CLOSE_DEADLINE + Duration::from_secs(2));
+    }
+
     #[test]
     fn librdkafka_accepts_every_property_we_set() {
         assert!(Consumer::subscribe(&KafkaConfig::default(), |_, _| ()).is_ok());
