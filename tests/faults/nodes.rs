@@ -73,16 +73,21 @@ fn each_node_is_killed_in_turn() -> anyhow::Result<()> {
 /// node's return.
 fn met_the_goals(outcome: &Outcome, aways: &[Away]) -> anyhow::Result<()> {
     ensure!(outcome.stall <= seconds(5), "stalled {:?}", outcome.stall);
+    let (Some(first), Some(last), Some((end, _))) = (aways.first(), aways.last(), outcome.rates.last()) else {
+        return Ok(());
+    };
+    // Rates are compared with the rate before the fault: a slow or busy machine may not reach RATE at all.
+    let usual = outcome.rate(seconds(2), first.from).min(f64::from(RATE));
+    ensure!(usual > 0.0, "nothing was stored before the fault");
     for Away { from, to } in aways {
         let away = outcome.rate(*from, *to);
-        complain(&format!("  {away:.0} rows/s of {RATE} while a node was away for {:?}", *to - *from));
-        ensure!(away >= 0.6 * f64::from(RATE), "{away:.0} rows/s while a node was away");
+        complain(&format!("  {away:.0} rows/s of {usual:.0} while a node was away for {:?}", *to - *from));
+        ensure!(away >= 0.6 * usual, "{away:.0} of {usual:.0} rows/s while a node was away");
     }
-    let (Some(last), Some((end, _))) = (aways.last(), outcome.rates.last()) else { return Ok(()) };
     if *end > last.to + seconds(28) {
         let back = outcome.rate(last.to + seconds(10), last.to + seconds(30));
         complain(&format!("  {back:.0} rows/s between 10 and 30 s after its return"));
-        ensure!(back >= 0.95 * f64::from(RATE), "{back:.0} rows/s after the node's return");
+        ensure!(back >= 0.95 * usual, "{back:.0} of {usual:.0} rows/s after the node's return");
     }
     Ok(())
 }
