@@ -105,7 +105,7 @@ impl<'a> Site<'a> {
     ///
     /// On failure, a first start stops everything that it started. A later one keeps the servers that answer: they have
     /// the users' data, and two nodes of three are of more use than none.
-    pub async fn boot(
+    pub(super) async fn boot(
         &self,
         servers: &[Server],
         alive: &[Process],

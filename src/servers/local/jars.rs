@@ -189,7 +189,7 @@ async fn lock(path: &Path, step: &Step, shutdown: &Shutdown) -> anyhow::Result<s
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {
-                step.set("waiting for another iotctl that is fetching the same jars")
+                step.set("waiting for another iotctl that is fetching the same jars");
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(context),
         }

@@ -9,7 +9,7 @@ pub fn reason(output: &Output) -> String {
     let after = |prefix: &str| lines().find_map(|line| line.strip_prefix(prefix)).map(str::trim);
     after("error:")
         .or_else(|| after("nodetool:"))
-        .or_else(|| lines().filter(|line| !is_noise(line)).next_back())
+        .or_else(|| lines().rfind(|line| !is_noise(line)))
         .map_or_else(|| format!("nodetool gives no reason ({})", output.status), str::to_owned)
 }
 
