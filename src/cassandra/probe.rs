@@ -20,11 +20,16 @@ pub async fn answers(address: SocketAddr, deadline: Duration) -> bool {
     ask(address, &[(frame(OPTIONS, &[]), SUPPORTED)], deadline).await
 }
 
-/// Whether the node can read a replicated table at the highest consistency that `nodes` nodes allow: ONE, TWO or THREE.
-pub async fn reaches_replicas(address: SocketAddr, nodes: usize, deadline: Duration) -> bool {
-    // Nearly always empty, and replicated three times whatever the user's keyspaces are.
+/// The keyspace whose replicas [`reaches_replicas`] asks.
+pub const REPLICATED_KEYSPACE: &str = "system_distributed";
+
+/// Whether the node reaches `replicas` replicas of every token range: it reads a whole table of
+/// [`REPLICATED_KEYSPACE`] at consistency ONE, TWO or THREE. More than the keyspace's replication factor are never
+/// reached, however healthy the cluster is.
+pub async fn reaches_replicas(address: SocketAddr, replicas: usize, deadline: Duration) -> bool {
+    // Nearly always empty.
     const CQL: &str = "SELECT keyspace_name FROM system_distributed.view_build_status";
-    let consistency = if nodes < 3 { nodes as u8 } else { 3 };
+    let consistency = replicas.clamp(1, 3) as u8;
     let mut query = (CQL.len() as u32).to_be_bytes().to_vec();
     query.extend(CQL.as_bytes());
     query.extend([0, consistency, 0]);

@@ -10,7 +10,7 @@ use crate::cassandra::Session;
 use crate::config::{Config, RuntimeKind};
 use crate::output::{ReportFormat, table};
 use crate::servers::membership::journal::Journal;
-use crate::servers::membership::{Operator, Runtime, View, add, cleanup, decommission};
+use crate::servers::membership::{Node, Operator, Runtime, View, add, cleanup, decommission};
 
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
@@ -85,7 +85,11 @@ pub enum NodeCommand {
         #[arg(long, value_enum, default_value_t)]
         format: ReportFormat,
     },
-    /// Give up adding a node that cannot join; its files are moved aside
+    /// Give up an operation that cannot be finished: a node that does not join, or one that does not leave
+    ///
+    /// The files of a node that does not join are moved aside. A node that does not leave stays a member: restart it first,
+    /// because a node that is handing its data over cannot take it back. One that is down in the middle of leaving can be
+    /// replaced afterwards.
     #[command(after_help = "Examples:
   iotctl node abandon")]
     Abandon {
@@ -154,9 +158,8 @@ pub async fn run(command: NodeCommand, context: Context) -> anyhow::Result<()> {
         NodeCommand::Replace { node, place, yes } => {
             let (operator, mut runtime) = open(&place, &context).await?;
             let unfinished = Journal::unfinished(&operator.journals)?;
-            let is_begun = unfinished.is_some_and(|journal| journal.record.replaces.as_ref() == Some(&node));
-            // An unfinished replacement may have removed the dead node from the list already.
-            let dead = if is_begun { runtime.named(&node)? } else { runtime.find(&node)? };
+            let dead = unfinished.and_then(|journal| begun(&runtime, journal.record.replaces.as_deref(), &node));
+            let dead = dead.map_or_else(|| runtime.find(&node), Ok)?;
             let name = dead.name.clone();
             if !yes && !context.output.confirm(&format!("replace {name}"))? {
                 return context.output.print("nothing was changed");
@@ -201,15 +204,26 @@ async fn open(place: &NodesArgs, context: &Context) -> anyhow::Result<(Operator,
 async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Result<()> {
     let output = &context.output;
     let (operator, mut runtime) = open(&args.place, context).await?;
-    let node = runtime.find(&args.node)?;
+    let unfinished = Journal::unfinished(&operator.journals)?;
+    let node = unfinished.and_then(|journal| begun(&runtime, Some(&journal.record.node), &args.node));
+    let node = node.map_or_else(|| runtime.find(&args.node), Ok)?;
     let journal = match decommission::unfinished(&operator, &node.name)? {
+        Some(journal) if args.dry_run => {
+            let record = &journal.record;
+            return output.print(format!(
+                "{} was begun at {} (finish it with `{}`); nothing was changed",
+                record.what(),
+                record.started_at,
+                record.command()
+            ));
+        }
         Some(journal) => {
-            output.note(format!("continuing the decommission that started at {}", journal.record.started_at));
+            output.note(format!("continuing what started at {}", journal.record.started_at));
             journal
         }
         None => {
-            let wanted = decommission::Wanted { fix_system_replication: args.fix_system_replication };
-            let plan = decommission::plan(&operator, &runtime, &node, wanted).await?;
+            let request = decommission::Request { fix_system_replication: args.fix_system_replication };
+            let plan = decommission::plan(&operator, &runtime, &node, request).await?;
             let load = size(plan.load_bytes as u64);
             output.note(format!(
                 "{} hands {load} over to {} nodes and is then stopped; its files are moved aside",
@@ -230,6 +244,11 @@ async fn decommission(args: DecommissionArgs, context: &Context) -> anyhow::Resu
     let journal = decommission::carry_out(&operator, &mut runtime, &node, journal).await?;
     let record = &journal.record;
     output.print(format!("{} has left, and every sampled row was found on the other nodes", record.node))
+}
+
+/// The node of an unfinished operation, if that is the one that was typed. It may be off the runtime's list already.
+fn begun(runtime: &Runtime, name: Option<&str>, typed: &str) -> Option<Node> {
+    runtime.named(name?).ok().filter(|node| node.is_meant_by(typed))
 }
 
 async fn list(place: &NodesArgs, format: ReportFormat, context: &Context) -> anyhow::Result<()> {
@@ -290,9 +309,8 @@ async fn list(place: &NodesArgs, format: ReportFormat, context: &Context) -> any
     if let Some(journal) = unfinished {
         let record = &journal.record;
         context.output.note(format!(
-            "{} of {} is unfinished (continue it with `{}`)",
-            record.operation,
-            record.node,
+            "{} is unfinished (finish it with `{}`)",
+            record.what(),
             record.command()
         ));
     }

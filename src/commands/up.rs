@@ -5,10 +5,13 @@ use clap::Args;
 use super::Context;
 use super::flags::PlaceArgs;
 use super::support;
+use crate::config::{ClusterConfig, LocalConfig, RuntimeKind};
 use crate::output::table;
 use crate::servers::docker::{self, Compose};
 use crate::servers::local::cluster::MAX_NODES;
-use crate::servers::local::{self, KafkaMode, Running, UpOptions};
+use crate::servers::local::{self, KafkaMode, Running, Unfinished, UpOptions};
+use crate::servers::membership::Runtime;
+use crate::servers::membership::journal::Journal;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -41,7 +44,8 @@ pub async fn run(args: UpArgs, context: Context) -> anyhow::Result<()> {
         return containers(&context).await;
     }
     let config = args.place.configure(&context.config.local);
-    let options = UpOptions { nodes: args.nodes, kafka: args.kafka, monitoring: args.monitoring };
+    let unfinished = unfinished(&config, &context)?;
+    let options = UpOptions { nodes: args.nodes, kafka: args.kafka, monitoring: args.monitoring, unfinished };
     let running = local::up(&config, &options, &context.output, &context.shutdown).await?;
     if running.already_running {
         context.output.note("already running, nothing to do");
@@ -50,11 +54,26 @@ pub async fn run(args: UpArgs, context: Context) -> anyhow::Result<()> {
     for (kind, remedy) in &running.not_installed {
         context.output.note(format!("{kind} is not installed and was not started ({remedy})"));
     }
+    if let Some(Unfinished { what, command, .. }) = &options.unfinished {
+        context.output.note(format!("{what} was begun and is not finished (finish it: `{command}`)"));
+    }
     context.output.note(next_steps(&running, &args.place, &context));
     Ok(())
 }
 
-/// The next commands to try, with the flags that they need to find these servers.
+/// The operation of `iotctl node` on these servers that is not finished.
+pub fn unfinished(local: &LocalConfig, context: &Context) -> anyhow::Result<Option<Unfinished>> {
+    let mut config = context.config.clone();
+    config.local = local.clone();
+    if config.cluster.runtime != RuntimeKind::Local {
+        // The journals of another runtime's cluster.
+        config.cluster = ClusterConfig::default();
+    }
+    let journal = Journal::unfinished(&Runtime::journals(&config)?)?;
+    Ok(journal.map(|journal| journal.record.for_up()))
+}
+
+/// What to try now, with the flags that the other commands need to find these servers.
 fn next_steps(running: &Running, place: &PlaceArgs, context: &Context) -> String {
     let contact_points: Vec<_> = running.cassandra.iter().map(ToString::to_string).collect();
     let (cassandra, kafka) =

@@ -322,7 +322,7 @@ fn an_addition_and_a_decommission_are_killed() -> anyhow::Result<()> {
     // Nothing else may begin before it is seen through.
     let other = servers().ok(&["-q", "node", "decommission", "cassandra-2", "--yes"]);
     let error = other.err().context("another operation was let in")?.to_string();
-    ensure!(error.contains("begun and not ended"), "{error}");
+    ensure!(error.contains("was begun and is not finished"), "{error}");
     bench.ok(&add)?;
     let decommission = ["-q", "node", "decommission", "cassandra-4", "--yes"];
     for moment in [1_500, 4_000, 8_000] {

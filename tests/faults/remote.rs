@@ -196,8 +196,8 @@ fn an_operators_own_machines() -> anyhow::Result<()> {
     set_seeds(&machine, SEEDS)?;
     let leave = ["decommission", NEWCOMER, "--yes"];
 
-    refused(&bench, &leave, &["is no node of the cluster"])?;
-    refused(&bench, &["decommission", "cassandra-3", "--yes"], &["is no address"])?;
+    refused(&bench, &leave, &["is not a cluster member"])?;
+    refused(&bench, &["decommission", "cassandra-3", "--yes"], &["is not an address"])?;
     fs::create_dir(machine.dir.join("data"))?;
     refused(&bench, &["add"], &["adding 127.0.43.4 is refused", "its data directory is not empty"])?;
     fs::remove_dir(machine.dir.join("data"))?;

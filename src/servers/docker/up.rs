@@ -55,7 +55,7 @@ pub async fn up(compose: &Compose, output: Output, shutdown: &Shutdown) -> anyho
                 }
                 Readiness::Waiting => {
                     if let Some(step) = step {
-                        step.say(container.describe());
+                        step.set(container.describe());
                     }
                 }
                 Readiness::Failed(code) => bail!(

@@ -6,8 +6,8 @@ use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use futures::future::try_join_all;
+use anyhow::{anyhow, bail};
+use futures::future::{LocalBoxFuture, join_all, try_join_all};
 use tokio::time::{sleep, timeout};
 
 use super::cassandra::Nodes;
@@ -20,6 +20,7 @@ use super::memory::{self, Heaps};
 use super::monitoring::Watchers;
 use super::process::{self, Process};
 use super::progress::{Board, Step};
+use super::up::Unfinished;
 use super::{Kind, jars, ports, ready, tail};
 use crate::config::LocalConfig;
 use crate::error::Interrupted;
@@ -29,6 +30,8 @@ use crate::shutdown::Shutdown;
 const POLL: Duration = Duration::from_millis(200);
 /// Well past the session timeout in templates/kafka-zookeeper.properties.
 const FORGETTING_DEADLINE: Duration = Duration::from_secs(20);
+/// How long to wait for a ring that an unfinished operation may keep from becoming whole.
+const UNFINISHED_RING_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Everything that the servers need before the first of them starts.
 pub(super) struct Site<'a> {
@@ -36,6 +39,7 @@ pub(super) struct Site<'a> {
     layout: &'a Layout,
     board: &'a Board,
     cluster: Cluster,
+    unfinished: Option<&'a Unfinished>,
     java: Java,
     cassandra_jars: PathBuf,
     kafka_jars: PathBuf,
@@ -52,6 +56,7 @@ impl<'a> Site<'a> {
         config: &'a LocalConfig,
         layout: &'a Layout,
         cluster: &Cluster,
+        unfinished: Option<&'a Unfinished>,
         missing: &[&Server],
         board: &'a Board,
         shutdown: &Shutdown,
@@ -66,7 +71,7 @@ impl<'a> Site<'a> {
             KafkaMode::Zookeeper => jars::KAFKA_ZOOKEEPER,
         };
         if java.version < 17 {
-            board.note(format!("no Java 17 here; the servers run on Java {}", java.version));
+            board.note(format!("Java 17 is not installed; the servers run on Java {}", java.version));
         }
         let cache = cache_dir(config)?;
         let cassandra_jars = jars::CASSANDRA.fetch(&cache, &java, board, shutdown).await?;
@@ -86,6 +91,7 @@ impl<'a> Site<'a> {
             layout,
             board,
             cluster,
+            unfinished,
             java,
             cassandra_jars,
             kafka_jars,
@@ -95,7 +101,10 @@ impl<'a> Site<'a> {
         })
     }
 
-    /// Starts the servers that are not `alive` and waits for all. On failure, stops what it started.
+    /// Starts the servers that are not `alive` and waits for all.
+    ///
+    /// On failure, a first start stops everything that it started. A later one keeps the servers that answer: they have
+    /// the users' data, and two nodes of three are of more use than none.
     pub(super) async fn boot(
         &self,
         servers: &[Server],
@@ -108,14 +117,50 @@ impl<'a> Site<'a> {
             () = shutdown.requested() => Err(Interrupted.into()),
         };
         let Err(error) = booted else { return Ok(()) };
-        let started = std::mem::take(&mut *self.started.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut started = std::mem::take(&mut *self.started.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut kept = Vec::new();
+        if self.is_restart() && !error.is::<Interrupted>() {
+            for process in std::mem::take(&mut started) {
+                let answers = process.is_alive() && ready::answers(process.kind, process.address).await;
+                if answers { kept.push(process.name) } else { started.push(process) }
+            }
+        }
         if !started.is_empty() {
-            output.note("stopping what was started");
+            output.note("stopping what was started and does not answer");
         }
         if let Err(stopping) = stop_all(self.layout, started).await {
-            return Err(error.context(format!("{stopping:#}; it was to be stopped because of this")));
+            return Err(error.context(format!("cannot stop the servers after this error: {stopping:#}")));
         }
-        Err(error)
+        match kept.is_empty() {
+            true => Err(error),
+            false => {
+                Err(anyhow!("{error:#}\nthese servers answer and keep running: {}", kept.join(", ")))
+            }
+        }
+    }
+
+    /// True where the cluster has been up before, so that its data is of value.
+    fn is_restart(&self) -> bool {
+        self.cluster.is_complete
+    }
+
+    /// Boots side by side. A first start ends with the first error; a later one waits for every server that can start.
+    async fn together(
+        &self,
+        boots: impl IntoIterator<Item = impl Future<Output = anyhow::Result<()>>>,
+    ) -> anyhow::Result<()> {
+        if !self.is_restart() {
+            return try_join_all(boots).await.map(|_| ());
+        }
+        let mut errors: Vec<_> = join_all(boots).await.into_iter().filter_map(Result::err).collect();
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => {
+                let errors: Vec<_> = errors.iter().map(|error| format!("{error:#}")).collect();
+                Err(anyhow!(errors.join("\n")))
+            }
+        }
     }
 
     async fn boot_all(&self, servers: &[Server], alive: &[Process]) -> anyhow::Result<()> {
@@ -141,10 +186,20 @@ impl<'a> Site<'a> {
         };
         let running = |server: &Server| alive.iter().find(|process| process.name == server.name);
         let cassandra = async {
-            let boots = of(Kind::Cassandra)
-                .map(|server| self.boot_one(server, running(server), async || nodes.prepare(server)));
-            try_join_all(boots).await?;
-            self.wait_for_ring(of(Kind::Cassandra).map(|server| server.address).collect()).await
+            let answering = Mutex::new(Vec::new());
+            let boots = of(Kind::Cassandra).map(async |server| {
+                let booted = self.boot_one(server, running(server), async || nodes.prepare(server)).await;
+                match booted {
+                    Err(error) if self.is_leaving(server) => self.note_left(server, &error),
+                    booted => {
+                        booted?;
+                        answering.lock().unwrap_or_else(PoisonError::into_inner).push(server.address);
+                    }
+                }
+                Ok(())
+            });
+            self.together(boots).await?;
+            self.wait_for_ring(answering.into_inner().unwrap_or_else(PoisonError::into_inner)).await
         };
         let kafka = async {
             for server in of(Kind::Zookeeper) {
@@ -154,7 +209,7 @@ impl<'a> Site<'a> {
                 let prepare = async || {
                     for zookeeper in of(Kind::Zookeeper) {
                         let forgotten = ready::broker_is_forgotten(zookeeper.address);
-                        // If it does not forget, the broker says so better than we could.
+                        // If it does not forget, the broker reports it better than we could.
                         let _ = timeout(FORGETTING_DEADLINE, forgotten).await;
                     }
                     broker.prepare(server).await
@@ -165,10 +220,23 @@ impl<'a> Site<'a> {
         };
         let watchers = Watchers { config: self.config, layout: self.layout, cluster: &self.cluster };
         let watching = [Kind::Prometheus, Kind::NodeExporter, Kind::Grafana].into_iter().flat_map(of);
-        let watching = try_join_all(
+        let watching = self.together(
             watching.map(|server| self.boot_one(server, running(server), async || watchers.prepare(server))),
         );
-        tokio::try_join!(cassandra, kafka, watching).map(|_| ())
+        let all: [LocalBoxFuture<'_, anyhow::Result<()>>; 3] =
+            [Box::pin(cassandra), Box::pin(kafka), Box::pin(watching)];
+        self.together(all).await
+    }
+
+    fn is_leaving(&self, server: &Server) -> bool {
+        self.unfinished.is_some_and(|unfinished| unfinished.leaving.as_ref() == Some(&server.name))
+    }
+
+    /// A node whose decommission is not finished may have left the ring already, and then refuses to start.
+    fn note_left(&self, server: &Server, error: &anyhow::Error) {
+        let reason = format!("{error:#}");
+        let reason = reason.lines().next().unwrap_or_default();
+        self.board.note(format!("{} is being decommissioned and did not start: {reason}", server.name));
     }
 
     /// Starts one server, unless it runs, and waits until it answers.
@@ -216,7 +284,7 @@ impl<'a> Site<'a> {
                     last_words(process)
                 );
             }
-            step.say("booting");
+            step.set("booting");
             sleep(POLL).await;
         }
     }
@@ -225,22 +293,32 @@ impl<'a> Site<'a> {
         if nodes.len() < 2 {
             return Ok(());
         }
-        let step = self.board.step("ring", "waiting for the nodes to find each other");
-        let deadline = self.config.boot_timeout;
-        timeout(deadline, ready::ring_is_whole(&nodes)).await.with_context(|| {
-            format!(
-                "the {} Cassandra nodes answer but do not find each other within {} (see the logs in {})",
-                nodes.len(),
-                humantime::format_duration(deadline),
-                self.layout.root().join("logs").display()
-            )
-        })?;
-        step.done(&format!("{} nodes see each other", nodes.len()));
-        Ok(())
+        let step = self.board.step("ring", "waiting until every node reaches the others");
+        let deadline = match self.unfinished {
+            Some(_) => self.config.boot_timeout.min(UNFINISHED_RING_DEADLINE),
+            None => self.config.boot_timeout,
+        };
+        if timeout(deadline, ready::ring_is_whole(&nodes)).await.is_ok() {
+            step.done(&format!("{} nodes reach each other", nodes.len()));
+            return Ok(());
+        }
+        let what = format!(
+            "{} Cassandra nodes answer, but not every one of them reaches the replicas of all data within {}",
+            nodes.len(),
+            humantime::format_duration(deadline)
+        );
+        if self.unfinished.is_some() {
+            self.board.note(what);
+            return Ok(());
+        }
+        bail!(
+            "{what} (see `iotctl node list` and the logs in {})",
+            self.layout.root().join("logs").display()
+        )
     }
 }
 
-/// What the server wrote last, for the end of a message.
+/// The end of what the server wrote to its log, for the end of a message.
 pub fn last_words(process: &Process) -> String {
     let log = &process.log;
     match tail::last_lines(log, process.log_offset, 20) {

@@ -1,4 +1,6 @@
-//! `down`: stops exactly what `up` started, and deletes its data only when told to.
+//! `down`: stops exactly what `up` started, and deletes its data only on request.
+
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use futures::future::try_join_all;
@@ -18,7 +20,7 @@ pub struct Stopped {
     pub ended: Ended,
 }
 
-/// Stops every server of this data directory and returns once they are gone; their data stays. Empty where nothing
+/// Stops every server of this data directory and returns once all have ended; their data stays. Empty where nothing
 /// was started.
 pub async fn down(config: &LocalConfig) -> anyhow::Result<Vec<Stopped>> {
     let layout = Layout::of(config)?;
@@ -30,7 +32,7 @@ pub async fn down(config: &LocalConfig) -> anyhow::Result<Vec<Stopped>> {
     stop_all(&layout, processes).await
 }
 
-/// All at once, but ZooKeeper last: a broker that leaves wants to tell it so.
+/// All at once, but ZooKeeper last: a broker that ends deregisters there.
 pub(super) async fn stop_all(layout: &Layout, processes: Vec<Process>) -> anyhow::Result<Vec<Stopped>> {
     let (last, first): (Vec<_>, Vec<_>) =
         processes.into_iter().partition(|process| process.kind == Kind::Zookeeper);
@@ -58,7 +60,7 @@ pub fn purge(config: &LocalConfig) -> anyhow::Result<bool> {
     }
     if !layout.is_ours() {
         bail!(UsageError::new(format!(
-            "{} was not made by `iotctl up`, so it is not deleted (name the right one with --data DIR)",
+            "{} was not made by `iotctl up`, so it is not deleted (name another directory with --data DIR)",
             root.display()
         )));
     }
@@ -66,8 +68,27 @@ pub fn purge(config: &LocalConfig) -> anyhow::Result<bool> {
     if let Some(process) = Process::all(&layout)?.iter().find(|process| process.is_alive()) {
         bail!("{} still runs, so {} is not deleted (run `iotctl down`)", process.name, root.display());
     }
-    std::fs::remove_dir_all(root).with_context(|| format!("cannot delete {}", root.display()))?;
+    delete(&layout).with_context(|| format!("cannot delete {}", root.display()))?;
     Ok(true)
+}
+
+fn delete(layout: &Layout) -> std::io::Result<()> {
+    for path in deletion_order(layout)? {
+        match path.is_dir() && !path.is_symlink() {
+            true => std::fs::remove_dir_all(&path)?,
+            false => std::fs::remove_file(&path)?,
+        }
+    }
+    std::fs::remove_dir(layout.root())
+}
+
+/// The entries of the directory, the marker last: a purge that is killed must leave a directory that the next one still
+/// recognizes.
+fn deletion_order(layout: &Layout) -> std::io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(layout.root())?.map(|entry| Ok(entry?.path()));
+    let mut paths = entries.collect::<std::io::Result<Vec<_>>>()?;
+    paths.sort_by_key(|path| *path == layout.marker());
+    Ok(paths)
 }
 
 #[cfg(test)]
@@ -92,6 +113,23 @@ mod tests {
         Layout::of(&ours).unwrap().create().unwrap();
         assert!(purge(&ours).unwrap());
         assert!(!dir.path().join("ours").exists());
+    }
+
+    #[test]
+    fn a_purge_that_was_killed_can_be_run_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = config(dir.path());
+        let layout = Layout::of(&ours).unwrap();
+        layout.create().unwrap();
+        std::fs::create_dir_all(layout.server_dir("cassandra-1").join("data")).unwrap();
+        let order = deletion_order(&layout).unwrap();
+        assert_eq!(order.last(), Some(&layout.marker()), "the marker is deleted last");
+        // Killed before its last step.
+        for path in order.iter().filter(|path| path.is_dir()) {
+            std::fs::remove_dir_all(path).unwrap();
+        }
+        assert!(purge(&ours).unwrap());
+        assert!(!dir.path().exists());
     }
 
     #[tokio::test]

@@ -155,7 +155,7 @@ async fn follow(
         let Some(line) = line else { continue };
         if line.contains("Downloaded from ") {
             files += 1;
-            step.say(format!("fetching {} with Maven, {files} files so far", jars.title));
+            step.set(format!("fetching {} with Maven, {files} files so far", jars.title));
         }
         if !line.contains("Download") && !line.contains("Progress (") {
             last.push_back(line);
@@ -189,7 +189,7 @@ async fn lock(path: &Path, step: &Step, shutdown: &Shutdown) -> anyhow::Result<s
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {
-                step.say("waiting for another iotctl that is fetching the same jars");
+                step.set("waiting for another iotctl that is fetching the same jars");
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(context),
         }

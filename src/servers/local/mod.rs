@@ -5,8 +5,9 @@
 //! [`status`](fn@status) find again through its pid file. Everything of one `up` lies in one directory ([`layout`]), which is
 //! made for one [`cluster`]. All of it binds to loopback.
 //!
-//! The contract: an `up` that fails or is interrupted leaves nothing running that it started; `down` stops exactly
-//! what `up` started; data and logs stay until they are purged.
+//! The contract: a first `up` that fails, and every `up` that is interrupted, leaves nothing running that it started; a
+//! later one that fails stops only servers that do not answer; `down` stops exactly what `up` started; data and logs stay
+//! until they are purged.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,7 @@ pub mod up;
 pub use cluster::KafkaMode;
 pub use down::{Stopped, down, purge};
 pub use status::{ServerStatus, State, status};
-pub use up::{Running, UpOptions, up};
+pub use up::{Running, Unfinished, UpOptions, up};
 
 /// What a server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

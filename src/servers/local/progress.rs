@@ -1,4 +1,4 @@
-//! A live line for each server while it comes up; a plain line at its begin and end where there is no terminal.
+//! A live line for each server while it starts; where stderr is not a terminal, a plain line at the start and at the end.
 
 use std::time::{Duration, Instant};
 
@@ -27,12 +27,12 @@ impl Board {
         Self { output, bars: MultiProgress::with_draw_target(output.draw_target()) }
     }
 
-    /// A remark above the lines.
+    /// A note above the lines.
     pub fn note(&self, text: impl AsRef<str>) {
         self.bars.suspend(|| self.output.note(text));
     }
 
-    /// A new line: `name` and what it does now.
+    /// A new line: `name` and its current activity.
     pub fn step(&self, name: &str, doing: &str) -> Step {
         let style = ProgressStyle::with_template("{spinner:.green} {prefix:<12} {msg} {elapsed}");
         let bar = ProgressBar::new_spinner()
@@ -49,7 +49,7 @@ impl Board {
 }
 
 impl Step {
-    pub fn say(&self, doing: impl Into<String>) {
+    pub fn set(&self, doing: impl Into<String>) {
         self.bar.set_message(doing.into());
     }
 

@@ -1,19 +1,21 @@
 //! Asks a server whether it is ready, in the protocol that its clients will speak: a port that is open promises
 //! nothing.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::Kind;
-use crate::cassandra::{Session, probe};
+use crate::cassandra::{Session, probe, system};
 use crate::config::{CassandraConfig, KafkaConfig};
 use crate::kafka;
 
-/// How long a server that is well may take to answer.
+/// How long a healthy server may take to answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
 
 /// True once the server at `address` answers.
@@ -64,7 +66,7 @@ pub async fn broker_is_forgotten(address: SocketAddr) {
 }
 
 async fn broker_answers(address: SocketAddr) -> bool {
-    // Knocking first spares the log the client library's complaints while there is nobody to talk to.
+    // A plain connection first: the client library logs an error per attempt while nothing listens.
     if !matches!(timeout(ANSWER_DEADLINE, TcpStream::connect(address)).await, Ok(Ok(_))) {
         return false;
     }
@@ -77,36 +79,44 @@ async fn broker_answers(address: SocketAddr) -> bool {
     kafka::topics::brokers(&config).await.is_ok_and(|brokers| brokers > 0)
 }
 
-/// Resolves once a client finds all nodes and every node can reach a full set of replicas. Each node answers for
-/// itself a while before it knows the others and takes them for alive; until then, quorums are refused.
+/// Resolves once a client finds all nodes and every node reaches the replicas of every token range. Each node answers
+/// clients some time before it knows the others and takes them for alive; until then, quorums are refused.
 pub async fn ring_is_whole(nodes: &[SocketAddr]) {
-    while !(a_session_finds(nodes).await
-        && all(nodes, |node, count| probe::reaches_replicas(node, count, ANSWER_DEADLINE)).await)
-    {
+    loop {
+        if let Some(replicas) = replicas_once_all_are_found(nodes).await {
+            let reach = nodes.iter().map(|&node| probe::reaches_replicas(node, replicas, ANSWER_DEADLINE));
+            if join_all(reach).await.into_iter().all(|reached| reached) {
+                return;
+            }
+        }
         sleep(Duration::from_millis(250)).await;
     }
 }
 
-async fn a_session_finds(nodes: &[SocketAddr]) -> bool {
+/// How many replicas every node must reach; `None` unless a session finds all nodes up.
+async fn replicas_once_all_are_found(nodes: &[SocketAddr]) -> Option<usize> {
     let config = CassandraConfig {
         contact_points: nodes.iter().map(SocketAddr::to_string).collect(),
         ..Default::default()
     };
-    let Ok(Ok(session)) = timeout(Duration::from_secs(10), Session::connect(&config)).await else {
-        return false;
-    };
+    let session = timeout(Duration::from_secs(10), Session::connect(&config)).await.ok()?.ok()?;
     for _ in 0..20 {
         if session.nodes().iter().filter(|node| node.is_up).count() == nodes.len() {
-            return true;
+            let keyspaces = system::keyspaces(&session).await.ok()?;
+            let keyspace = keyspaces.iter().find(|(name, _)| name == probe::REPLICATED_KEYSPACE);
+            return keyspace.map(|(_, options)| replicas(options, nodes.len()));
         }
         sleep(Duration::from_millis(250)).await;
     }
-    false
+    None
 }
 
-async fn all(nodes: &[SocketAddr], test: impl AsyncFn(SocketAddr, usize) -> bool) -> bool {
-    let tests = nodes.iter().map(|&node| test(node, nodes.len()));
-    futures::future::join_all(tests).await.into_iter().all(|passed| passed)
+/// A keyspace's replication factor, summed over datacenters, and never more than there are nodes: a decommission may
+/// have lowered the factor below the number of nodes, and a new cluster of one node has a factor of three.
+fn replicas(options: &BTreeMap<String, String>, nodes: usize) -> usize {
+    let factors = options.iter().filter(|(key, _)| *key != "class");
+    let factor: usize = factors.filter_map(|(_, factor)| factor.parse::<usize>().ok()).sum();
+    factor.clamp(1, nodes.max(1))
 }
 
 #[cfg(test)]
@@ -135,6 +145,20 @@ mod tests {
         let starting = page("HTTP/1.0 503 Service Unavailable\r\n\r\n").await;
         assert!(!answers(Kind::Prometheus, starting).await);
         assert!(!answers(Kind::NodeExporter, "127.0.0.1:1".parse().unwrap()).await);
+    }
+
+    #[test]
+    fn a_ring_is_whole_at_the_replication_that_the_keyspace_has_now() {
+        let replicas = |options: &[(&str, &str)], nodes| {
+            let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            replicas(&options.collect(), nodes)
+        };
+        let simple = |factor, nodes| replicas(&[("class", "SimpleStrategy"), ("replication_factor", factor)], nodes);
+        assert_eq!(simple("3", 3), 3);
+        assert_eq!(simple("3", 1), 1, "a new cluster of one node");
+        assert_eq!(simple("1", 2), 1, "lowered by a decommission, and a node added since");
+        assert_eq!(simple("2", 3), 2);
+        assert_eq!(replicas(&[("class", "NetworkTopologyStrategy"), ("dc1", "1"), ("dc2", "1")], 3), 2);
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! `up`: from whatever is there to all servers of the cluster answering, or to nothing of this `up` running.
+//! `up`: from whatever runs now to all servers of the cluster answering.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,16 +18,39 @@ use crate::error::UsageError;
 use crate::output::Output;
 use crate::shutdown::Shutdown;
 
-/// What is asked for; what is left out is as the data directory has it, else one node and KRaft.
-#[derive(Debug, Clone, Copy, Default)]
+/// What is requested; what is left out is as in the existing data directory, else one node and KRaft.
+#[derive(Debug, Clone, Default)]
 pub struct UpOptions {
     pub nodes: Option<u32>,
     pub kafka: Option<KafkaMode>,
     /// Prometheus, node_exporter and Grafana where they are installed, and an agent in each JVM.
     pub monitoring: Option<bool>,
+    pub unfinished: Option<Unfinished>,
 }
 
-/// The servers, all of them answering.
+/// An operation of `iotctl node` that was begun on this cluster and is not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Such as "decommission of cassandra-3".
+    pub what: String,
+    /// The command that finishes it.
+    pub command: String,
+    /// The node that is being decommissioned. It may have left the ring, and then it refuses to start.
+    pub leaving: Option<String>,
+    /// The dead node that a new node replaces. Started again, it would claim tokens that are no longer its own.
+    pub replaced: Option<String>,
+}
+
+impl Unfinished {
+    /// Whether `up` leaves this server alone.
+    fn skips(&self, server: &Server, layout: &Layout) -> bool {
+        // A node that has left and whose files are aside already would join again, with no data.
+        let has_left = self.leaving.as_ref() == Some(&server.name) && !layout.server_dir(&server.name).exists();
+        has_left || self.replaced.as_ref() == Some(&server.name)
+    }
+}
+
+/// The servers, all of which answer.
 #[derive(Debug, Clone)]
 pub struct Running {
     pub cassandra: Vec<SocketAddr>,
@@ -44,8 +67,9 @@ pub struct Running {
 /// Starts what is not running yet and waits until all servers answer.
 ///
 /// # Errors
-/// Whatever keeps a server from answering within `local.boot_timeout`, with the server's own last lines;
-/// [`Interrupted`](crate::error::Interrupted) after a shutdown request. Either way, what this `up` started has been stopped again.
+/// The reason why a server does not answer within `local.boot_timeout`, with the last lines of its log;
+/// [`Interrupted`](crate::error::Interrupted) after a shutdown request. Servers that were started and do not answer have been
+/// stopped again; after an interrupt, or if the cluster has never been up before, all that were started.
 pub async fn up(
     config: &LocalConfig,
     options: &UpOptions,
@@ -53,21 +77,23 @@ pub async fn up(
     shutdown: &Shutdown,
 ) -> anyhow::Result<Running> {
     if let Some(nodes) = options.nodes.filter(|nodes| !(1..=MAX_NODES).contains(nodes)) {
-        bail!(UsageError::new(format!("{nodes} nodes cannot be had (1 to {MAX_NODES} can)")));
+        bail!(UsageError::new(format!("cannot start {nodes} nodes (give a number from 1 to {MAX_NODES})")));
     }
     let layout = Layout::of(config)?;
     layout.create()?;
     let _lock = layout.lock()?;
     let (alive, gone): (Vec<_>, Vec<_>) = Process::all(&layout)?.into_iter().partition(Process::is_alive);
     let mut cluster = choose(&layout, config, options, !alive.is_empty())?;
-    let servers = cluster.servers(config)?;
+    let mut servers = cluster.servers(config)?;
+    let unfinished = options.unfinished.as_ref();
+    servers.retain(|server| unfinished.is_none_or(|unfinished| !unfinished.skips(server, &layout)));
     check_addresses(&alive, &servers)?;
     let missing: Vec<_> =
         servers.iter().filter(|server| alive.iter().all(|process| process.name != server.name)).collect();
     let already_running = missing.is_empty() && cluster.is_complete;
     if !already_running {
         let board = Board::new(*output);
-        let site = Site::prepare(config, &layout, &cluster, &missing, &board, shutdown).await?;
+        let site = Site::prepare(config, &layout, &cluster, unfinished, &missing, &board, shutdown).await?;
         for process in gone {
             process.forget(&layout)?;
         }
@@ -96,7 +122,7 @@ pub async fn up(
     })
 }
 
-/// The cluster to run: the one of the data directory if that is what is asked for, a new one where there is none.
+/// The cluster to run: the one of the data directory if it matches the request, a new one where there is none.
 fn choose(
     layout: &Layout,
     config: &LocalConfig,
@@ -109,12 +135,12 @@ fn choose(
             with_monitoring(known, options.monitoring, is_running)
         }
         Some(known) if is_running => {
-            bail!("{known} run in {dir} already, which is not what is asked for (run `iotctl down` first)")
+            bail!("{known} already run in {dir}, which differs from what is requested (run `iotctl down` first)")
         }
         Some(known) if known.is_complete => bail!(
-            "the data in {dir} is that of {known}, which is not what is asked for (start those by leaving --nodes, \
-             --kafka and local.address as they were, choose another directory with --data DIR, or delete the data \
-             with `iotctl down --purge --yes`)"
+            "the data in {dir} belongs to {known}, which differs from what is requested (leave --nodes, --kafka and \
+             local.address as they were, choose another directory with --data DIR, or delete the data with \
+             `iotctl down --purge --yes`)"
         ),
         _ => Ok(Cluster {
             monitoring: (options.monitoring == Some(true)).then(monitoring::installed),
@@ -123,29 +149,33 @@ fn choose(
     }
 }
 
-/// The cluster with monitoring as it is asked for. An agent is in its JVM from the start or not at all.
-fn with_monitoring(mut known: Cluster, wanted: Option<bool>, is_running: bool) -> anyhow::Result<Cluster> {
-    let Some(wanted) = wanted else { return Ok(known) };
-    if is_running && wanted != known.monitoring.is_some() {
-        let with = if wanted { "without" } else { "with" };
+/// The cluster with monitoring as requested. An agent is in its JVM from the start or not at all.
+fn with_monitoring(
+    mut known: Cluster,
+    requested: Option<bool>,
+    is_running: bool,
+) -> anyhow::Result<Cluster> {
+    let Some(requested) = requested else { return Ok(known) };
+    if is_running && requested != known.monitoring.is_some() {
+        let with = if requested { "without" } else { "with" };
         bail!("{known} run {with} monitoring (run `iotctl down` first; the data stays)");
     }
     // What has been installed since is started beside what runs.
     let mut kinds = known.monitoring.take().unwrap_or_default();
     kinds
         .extend(monitoring::installed().into_iter().filter(|kind| !kinds.contains(kind)).collect::<Vec<_>>());
-    known.monitoring = wanted.then_some(kinds);
+    known.monitoring = requested.then_some(kinds);
     Ok(known)
 }
 
-/// Servers that run keep their ports whatever the configuration says since.
+/// Servers that run keep their ports, even if the configuration has changed since.
 fn check_addresses(alive: &[Process], servers: &[Server]) -> anyhow::Result<()> {
     for process in alive {
         let moved =
             servers.iter().find(|server| server.name == process.name && server.address != process.address);
         if let Some(server) = moved {
             bail!(
-                "{} runs at {} and is configured for {} (run `iotctl down` first)",
+                "{} runs at {}, but is configured for {} (run `iotctl down` first)",
                 server.name,
                 process.address,
                 server.address
@@ -155,7 +185,7 @@ fn check_addresses(alive: &[Process], servers: &[Server]) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Data of a first start that never got to its end belongs to nobody.
+/// Deletes the data of a first start that did not complete.
 fn discard_unfinished(layout: &Layout) -> anyhow::Result<()> {
     let root = layout.root();
     for entry in std::fs::read_dir(root).with_context(|| format!("cannot list {}", root.display()))? {
@@ -211,6 +241,26 @@ mod tests {
     }
 
     #[test]
+    fn an_unfinished_operation_decides_which_nodes_start() {
+        let (_dir, config, layout) = made_for_three_nodes(true);
+        let servers = Cluster::load(&layout).unwrap().unwrap().servers(&config).unwrap();
+        let skipped = |leaving: Option<&str>, replaced: Option<&str>| -> Vec<&str> {
+            let unfinished = Unfinished {
+                what: "decommission of cassandra-2".into(),
+                command: "iotctl node decommission cassandra-2".into(),
+                leaving: leaving.map(str::to_owned),
+                replaced: replaced.map(str::to_owned),
+            };
+            let skipped = servers.iter().filter(|server| unfinished.skips(server, &layout));
+            skipped.map(|server| server.name.as_str()).collect()
+        };
+        assert_eq!(skipped(None, Some("cassandra-2")), ["cassandra-2"]);
+        assert_eq!(skipped(Some("cassandra-2"), None), ["cassandra-2"], "its files are aside");
+        std::fs::create_dir(layout.server_dir("cassandra-2")).unwrap();
+        assert_eq!(skipped(Some("cassandra-2"), None), Vec::<&str>::new(), "it has its data and may finish");
+    }
+
+    #[test]
     fn other_servers_than_those_that_run_are_refused_until_down() {
         let (_dir, config, layout) = made_for_three_nodes(false);
         let options = UpOptions { kafka: Some(KafkaMode::Zookeeper), ..Default::default() };
@@ -219,9 +269,10 @@ mod tests {
     }
 
     #[test]
-    fn a_first_start_that_never_ended_binds_nobody() {
+    fn a_first_start_that_did_not_complete_leaves_the_choice_open() {
         let (_dir, config, layout) = made_for_three_nodes(false);
-        let options = UpOptions { nodes: Some(1), kafka: Some(KafkaMode::Zookeeper), monitoring: None };
+        let options =
+            UpOptions { nodes: Some(1), kafka: Some(KafkaMode::Zookeeper), ..Default::default() };
         let cluster = choose(&layout, &config, &options, false).unwrap();
         assert_eq!((cluster.nodes.len(), cluster.kafka), (1, KafkaMode::Zookeeper));
     }

@@ -1,5 +1,5 @@
-//! A node joins: checked, started, watched while it streams what it will own, verified. Run again after a kill at any
-//! step, it goes on from the state that the cluster is in.
+//! A node joins: the checks, the start, the streaming of what it will own, the verification. Run again after a kill at
+//! any step, it continues from the state that the cluster is in.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ use crate::config::Consistency;
 use crate::servers::local::progress::Board;
 use crate::servers::local::{Kind, ready};
 
-/// How long the others may remember an attempt to join that broke off.
+/// How long the others may remember an attempt to join that failed.
 const FORGETTING_DEADLINE: Duration = Duration::from_secs(90);
 
-/// Adds one node, or ends the addition that was begun.
+/// Adds one node, or finishes the addition that was begun.
 pub async fn add(operator: &Operator, runtime: &mut Runtime) -> anyhow::Result<Journal> {
     let journal = match Journal::unfinished(&operator.journals)? {
         Some(journal) => resume(operator, journal, Operation::Add, None)?,
@@ -31,7 +31,7 @@ pub async fn add(operator: &Operator, runtime: &mut Runtime) -> anyhow::Result<J
     carry_out(operator, runtime, journal, None).await
 }
 
-/// Puts a newcomer in the place of a dead node, whose tokens it takes, or ends the replacement that was begun.
+/// Puts a new node in the place of a dead one, whose tokens it takes, or finishes the replacement that was begun.
 pub async fn replace(operator: &Operator, runtime: &mut Runtime, dead: Node) -> anyhow::Result<Journal> {
     let journal = match Journal::unfinished(&operator.journals)? {
         Some(journal) => resume(operator, journal, Operation::Replace, Some(&dead.name))?,
@@ -53,8 +53,9 @@ async fn carry_out(
     watch(operator, runtime, &journal, &node).await?;
     match &dead {
         Some(dead) if !journal.record.is_replaced => {
-            let aside = runtime.set_aside(dead).await?;
+            // Off the list first: with its files aside, a node that is started again would join with no data.
             runtime.succeed(dead, &node).await?;
+            let aside = runtime.set_aside(dead).await?;
             let aside = aside.map(|place| format!("; its files are in {place}")).unwrap_or_default();
             journal.record.is_replaced = true;
             journal.step(format!("{} is replaced{aside}", dead.name))?;
@@ -88,14 +89,8 @@ fn resume(
     replaces: Option<&str>,
 ) -> anyhow::Result<Journal> {
     let record = &journal.record;
-    ensure!(
-        record.operation == operation && record.replaces.as_deref() == replaces,
-        "{} of {} was begun and not ended (see it through first: `{}`)",
-        record.operation,
-        record.node,
-        record.command()
-    );
-    operator.output.note(format!("going on with {}, which was begun at {}", record.node, record.started_at));
+    ensure!(record.operation == operation && record.replaces.as_deref() == replaces, record.obstacle());
+    operator.output.note(format!("continuing with {}, which was begun at {}", record.node, record.started_at));
     Ok(journal)
 }
 
@@ -106,7 +101,7 @@ async fn plan(operator: &Operator, runtime: &Runtime) -> anyhow::Result<Journal>
     reasons.extend(room(runtime, &node, &view).await?);
     if runtime.seeds(&view).await?.contains(&node.ip()) {
         reasons.push(format!(
-            "{} is a seed to the others, and a seed streams no data when it joins (take it off their lists of seeds)",
+            "{} is a seed of the others, and a seed streams no data when it joins (remove it from their lists of seeds)",
             node.name
         ));
     }
@@ -114,7 +109,7 @@ async fn plan(operator: &Operator, runtime: &Runtime) -> anyhow::Result<Journal>
     let sample = sample::take(&operator.cassandra, Consistency::All).await?;
     let mut journal = Journal::begin(&operator.journals, Operation::Add, &node.name, node.address)?;
     journal.record.sample = sample;
-    journal.step("checked: every node up and normal, one schema, room on the disk, address free, no seed")?;
+    journal.step("checked: every node up and normal, one schema, room on the disk, address free, not a seed")?;
     Ok(journal)
 }
 
@@ -123,30 +118,30 @@ async fn plan_replacement(operator: &Operator, runtime: &Runtime, dead: &Node) -
     let node = runtime.next(&view)?;
     let mut reasons = checks::all_is_quiet(&view, Some(dead.ip()));
     match view.member(dead.ip()) {
-        None => reasons.push(format!("{} is no node of the cluster", dead.name)),
+        None => reasons.push(format!("{} is not a cluster member", dead.name)),
         Some(member) if member.heard_by > 0 => reasons.push(format!(
-            "{} is not dead: {} of {} nodes hear it (`iotctl node decommission {}` lets it leave)",
+            "{} is not dead: {} of {} nodes hear it (remove it with `iotctl node decommission {}`)",
             dead.name, member.heard_by, member.asked, dead.name
         )),
         Some(_) => {}
     }
     if runtime.is_running(dead).await? {
-        reasons.push(format!("the process of {} still runs (end it first)", dead.name));
+        reasons.push(format!("the process of {} still runs (stop it first)", dead.name));
     }
     reasons.extend(room(runtime, &node, &view).await?);
     Refused::unless_none(format!("replacing {} by {}", dead.name, node.name), reasons)?;
-    // One replica is dead; the newcomer must then have what the others have.
+    // One replica is dead; afterwards the new node must have what the others have.
     let sample = sample::take(&operator.cassandra, Consistency::Quorum).await?;
     let mut journal = Journal::begin(&operator.journals, Operation::Replace, &node.name, node.address)?;
     (journal.record.sample, journal.record.replaces) = (sample, Some(dead.name.clone()));
     journal.step(format!(
-        "checked: {} is dead to every node, the others are up and normal, one schema",
+        "checked: no node hears {}, the others are up and normal, one schema",
         dead.name
     ))?;
     Ok(journal)
 }
 
-/// What stands against one more node on its disk and at its addresses.
+/// Why there is no room for one more node on its disk or at its addresses.
 async fn room(runtime: &Runtime, node: &Node, view: &View) -> anyhow::Result<Vec<String>> {
     let mut reasons = runtime.obstacles(node).await?;
     let load: f64 = view.members.iter().filter_map(|member| member.load_bytes).sum();
@@ -172,11 +167,11 @@ async fn ensure_started(
         // It has joined, and its data is its own.
         Some(State::Normal | State::Shutdown) => {}
         _ => {
-            // Nothing lies there but what an earlier start of this operation has left.
+            // Nothing is there except what an earlier start of this operation has left.
             if journal.record.node_started_at.is_some()
                 && let Some(aside) = runtime.set_aside(node).await?
             {
-                journal.step(format!("a broken attempt moved to {aside}"))?;
+                journal.step(format!("files of a failed attempt moved to {aside}"))?;
             }
             await_forgotten(operator, node.ip()).await?;
         }
@@ -187,16 +182,16 @@ async fn ensure_started(
     journal.step(done)
 }
 
-/// While the others remember that a node is joining, nobody else may.
+/// While the others remember that a node is joining, no other node may join.
 async fn await_forgotten(operator: &Operator, ip: IpAddr) -> anyhow::Result<()> {
     let started = Instant::now();
     while operator.state_of(ip).await? == Some(State::Joining) {
         if started.elapsed() > FORGETTING_DEADLINE {
             bail!(
-                "the other nodes still take {ip} for joining, and nothing runs there (wait, and run it again)"
+                "the other nodes still see {ip} as joining, but nothing runs there (wait, and run the command again)"
             );
         }
-        operator.pause("nothing was started").await?;
+        operator.pause("nothing was started yet").await?;
     }
     Ok(())
 }
@@ -212,8 +207,8 @@ async fn watch(operator: &Operator, runtime: &Runtime, journal: &Journal, node: 
         let state = operator.state_of(node.ip()).await?;
         if !runtime.is_running(node).await? && started.elapsed() >= runtime.start_patience() {
             bail!(
-                "{} ended while it was joining{} (run the same command again to start it anew, or give it up with \
-                 `iotctl node abandon`)",
+                "{} ended while it was joining{} (run the same command again to restart it, or give up with `iotctl node \
+                 abandon`)",
                 node.name,
                 runtime.last_words(node).await
             );
@@ -226,57 +221,67 @@ async fn watch(operator: &Operator, runtime: &Runtime, journal: &Journal, node: 
         if now != progress {
             (progress, moved) = (now, Instant::now());
         }
-        step.say(match state {
+        step.set(match state {
             Some(State::Joining) => format!("joining: {}", progress.describe(started)),
             _ => "starting".into(),
         });
         ensure!(
             moved.elapsed() < STALL_DEADLINE,
-            "{} has streamed nothing for {}{} (its journal is {})",
+            "{} has not streamed anything for {}{} (its journal is {})",
             node.name,
             HumanDuration(STALL_DEADLINE),
             runtime.last_words(node).await,
             journal.path().display()
         );
-        operator.pause(&format!("{} goes on joining", node.name)).await?;
+        operator.pause(&format!("{} continues to join", node.name)).await?;
     }
 }
 
 fn is_missing(view: &View, ip: IpAddr) -> Option<String> {
-    view.member(ip).is_none().then(|| format!("{ip} is not known yet"))
+    view.member(ip).is_none().then(|| format!("{ip} is not known as a member yet"))
 }
 
-/// Every node must give the newcomer the same tokens.
+/// The new node must have the same tokens in the view of every node.
 async fn check_tokens(operator: &Operator, ip: IpAddr) -> anyhow::Result<()> {
     let mut known = None;
     for node in operator.session.nodes() {
         let mut tokens =
             view::tokens_at(&operator.session, node.address).await?.remove(&ip).unwrap_or_default();
         tokens.sort_unstable();
-        ensure!(!tokens.is_empty(), "{ip} has no tokens in the view of {} (run it again)", node.address);
+        ensure!(!tokens.is_empty(), "{ip} has no tokens in the view of {} (run the command again)", node.address);
         let first = known.get_or_insert_with(|| tokens.clone());
-        ensure!(*first == tokens, "{ip} has other tokens in the view of {} (run it again)", node.address);
+        ensure!(*first == tokens, "{ip} has different tokens in the view of {} (run the command again)", node.address);
     }
     Ok(())
 }
 
-/// Gives up an addition that was begun and has not come to its end.
+/// Gives up an operation that was begun and is not finished: a node that does not join, or one that does not leave.
 pub async fn abandon(operator: &Operator, runtime: &Runtime) -> anyhow::Result<Journal> {
     let Some(mut journal) = Journal::unfinished(&operator.journals)? else {
         bail!("no operation is unfinished");
     };
     let (name, ip) = (journal.record.node.clone(), journal.record.address.ip());
-    ensure!(
-        journal.record.operation != Operation::Decommission,
-        "{name} is being decommissioned, and what it has handed over it cannot take back (see it through: `iotctl \
-         node decommission {name}`)"
-    );
-    ensure!(
-        operator.state_of(ip).await? != Some(State::Normal),
-        "{name} has joined (see it through: `{}`; after that it can be decommissioned)",
-        journal.record.command()
-    );
+    let (state, command) = (operator.state_of(ip).await?, journal.record.command());
     let node = runtime.named(&name)?;
+    if journal.record.operation == Operation::Decommission {
+        match state {
+            Some(State::Normal) => journal.finish("given up; it stays a cluster member")?,
+            None | Some(State::Left) => bail!("{name} has left the cluster (finish with `{command}`)"),
+            Some(_) if runtime.is_running(&node).await? => bail!(
+                "{name} is leaving and cannot take back what it has handed over (finish with `{command}`; if it does not \
+                 leave, restart it first)"
+            ),
+            Some(_) => journal.finish(format!(
+                "given up; the node is down in the middle of leaving: {}, or replace it with `iotctl node replace {name}`",
+                runtime.restart_remedy(&node)
+            ))?,
+        }
+        return Ok(journal);
+    }
+    ensure!(
+        state != Some(State::Normal),
+        "{name} has joined (finish with `{command}`; after that it can be decommissioned)"
+    );
     runtime.stop(&node).await?;
     let aside = runtime.set_aside(&node).await?;
     let aside = aside.map(|place| format!("; its files are in {place}")).unwrap_or_default();

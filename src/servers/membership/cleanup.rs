@@ -1,5 +1,5 @@
-//! After a node has joined, the others still hold what they have handed to it: harmless, and disk that is wasted, until
-//! a cleanup rewrites their files. One node at a time, as each rewrites much.
+//! After a node has joined, the others still hold what they have handed over to it. That wastes disk, and is otherwise
+//! harmless, until a cleanup rewrites their files. One node at a time, because each rewrites most of its files.
 
 use std::process::Stdio;
 
@@ -8,13 +8,14 @@ use chrono::Utc;
 
 use super::checks::{self, Refused};
 use super::journal::Journal;
+use super::nodetool;
 use super::operator::Operator;
 use super::runtime::Runtime;
 use super::view::View;
 use crate::error::Interrupted;
 use crate::servers::local::progress::Board;
 
-/// The names of the nodes with data that is not theirs any more.
+/// The names of the nodes that hold data which they no longer own.
 pub fn due(journals: &[Journal]) -> Vec<String> {
     let due = journals.iter().flat_map(|journal| &journal.record.cleanup).filter(|due| due.done_at.is_none());
     let mut names: Vec<_> = due.map(|due| due.node.clone()).collect();
@@ -30,26 +31,24 @@ pub async fn cleanup(operator: &Operator, runtime: &Runtime) -> anyhow::Result<V
     let board = Board::new(operator.output);
     for name in &names {
         let view = View::read(&operator.session).await?;
-        Refused::unless_none(format!("cleaning {name} up"), checks::all_is_quiet(&view, None))?;
-        // One that has left since has nothing to clean.
+        Refused::unless_none(format!("cleanup of {name}"), checks::all_is_quiet(&view, None))?;
+        // A node that has left since has nothing to clean up.
         let node = runtime.named(name)?;
         if view.member(node.ip()).is_some() {
-            let step = board.step(name, "rewriting its files without what it owns no more");
+            let step = board.step(name, "rewriting its files without the data that it no longer owns");
             let run =
-                runtime.nodetool(&node, &["cleanup"]).stdout(Stdio::null()).stderr(Stdio::piped()).output();
+                runtime.nodetool(&node, &["cleanup"]).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
             let output = tokio::select! {
                 output = run => output.context("cannot run nodetool")?,
                 () = operator.shutdown.requested() => {
-                    operator.output.note(format!("{name} goes on with it; run it again for the rest"));
+                    operator
+                        .output
+                        .note(format!("{name} continues its cleanup; run the command again for the other nodes"));
                     return Err(Interrupted.into());
                 }
             };
             if !output.status.success() {
-                let said = String::from_utf8_lossy(&output.stderr);
-                bail!(
-                    "{name} was not cleaned up: {}",
-                    said.lines().next().unwrap_or("nodetool does not say why")
-                );
+                bail!("{name} was not cleaned up: {}", nodetool::reason(&output));
             }
             step.done("cleaned up");
         }

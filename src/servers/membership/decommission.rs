@@ -1,5 +1,5 @@
-//! A node leaves: checked, told to hand its data over, watched, verified; its process is ended and its files are moved
-//! aside. Run again after a kill at any step, it goes on from the state that the cluster is in.
+//! A node leaves: the checks, the handover of its data, the verification; then its process is ended and its files are
+//! moved aside. Run again after a kill at any step, it continues from the state that the cluster is in.
 
 use std::net::IpAddr;
 use std::process::Stdio;
@@ -16,15 +16,16 @@ use super::operator::{Operator, STALL_DEADLINE};
 use super::runtime::{Node, Runtime};
 use super::sample;
 use super::streaming::{Direction, Progress};
+use super::nodetool;
 use super::view::{State, View};
 use crate::cassandra::system;
 use crate::config::Consistency;
 use crate::servers::local::progress::Board;
 
-/// What is asked for.
+/// What is requested.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted {
-    /// Lower the replication of Cassandra's own keyspaces where too few nodes would be left for it.
+pub struct Request {
+    /// Lower the replication of Cassandra's own keyspaces if too few nodes would be left for it.
     pub fix_system_replication: bool,
 }
 
@@ -38,21 +39,21 @@ pub struct Plan {
     pub lowered: Vec<(String, usize)>,
 }
 
-/// Finds out what would be done.
+/// Determines what would be done.
 ///
 /// # Errors
-/// [`Refused`], with every reason against it.
+/// [`Refused`], with every reason.
 pub async fn plan(
     operator: &Operator,
     runtime: &Runtime,
     node: &Node,
-    wanted: Wanted,
+    request: Request,
 ) -> anyhow::Result<Plan> {
     let view = View::read(&operator.session).await?;
     let mut reasons = checks::all_is_quiet(&view, None);
     let ip = node.ip();
     let Some(leaving) = view.member(ip) else {
-        bail!("{} is no node of the cluster (`iotctl node list` lists them)", node.name);
+        bail!("{} is not a cluster member (`iotctl node list` lists them)", node.name);
     };
     let nodes_left = view.members.len() - 1;
     if nodes_left == 0 {
@@ -62,7 +63,7 @@ pub async fn plan(
         checks::shortages(&view, &checks::keyspaces(&operator.session).await?, leaving);
     if nodes_left > 0 {
         reasons.extend(of_users);
-        if !wanted.fix_system_replication {
+        if !request.fix_system_replication {
             reasons.extend(of_system.iter().map(|(keyspace, left)| {
                 format!(
                     "{keyspace} has more replicas than the {left} nodes left (add --fix-system-replication)"
@@ -75,8 +76,8 @@ pub async fn plan(
     let is_left = |seed: &IpAddr| *seed != ip && view.member(*seed).is_some();
     if nodes_left > 0 && !seeds.iter().any(is_left) {
         reasons.push(
-            "it is the last seed: the others would not find each other after a restart (make another one a seed first, or \
-             decommission another)"
+            "it is the last seed: the others would not find each other after a restart (make another node a seed first, \
+             or decommission another one)"
                 .into(),
         );
     }
@@ -90,36 +91,35 @@ pub async fn plan(
     Ok(Plan { name: node.name.clone(), load_bytes, nodes_left, lowered: of_system })
 }
 
-/// The decommission that was begun and has not ended, if there is one.
+/// The decommission that was begun and is not finished, if there is one.
 ///
 /// # Errors
-/// When another operation has to be seen through first.
+/// If another operation has to be finished first.
 pub fn unfinished(operator: &Operator, name: &str) -> anyhow::Result<Option<Journal>> {
     let Some(journal) = Journal::unfinished(&operator.journals)? else { return Ok(None) };
     let record = &journal.record;
-    ensure!(
-        record.operation == Operation::Decommission && record.node == name,
-        "{} of {} was begun and not ended (see it through first: `{}`)",
-        record.operation,
-        record.node,
-        record.command()
-    );
+    ensure!(record.operation == Operation::Decommission && record.node == name, record.obstacle());
     Ok(Some(journal))
 }
 
-/// Writes down that it begins, with a sample to verify it by.
+/// Records that it begins, with a sample to verify it by.
 pub async fn begin(operator: &Operator, node: &Node, plan: &Plan) -> anyhow::Result<Journal> {
     let sample = sample::take(&operator.cassandra, Consistency::All).await?;
     let mut journal = Journal::begin(&operator.journals, Operation::Decommission, &node.name, node.address)?;
     journal.record.sample = sample;
+    journal.record.lowered.clone_from(&plan.lowered);
     journal
         .step("checked: every node up and normal, replicas enough, room on the disk, not the last seed")?;
-    for (keyspace, factor) in &plan.lowered {
-        system::set_simple_replication(&operator.session, keyspace, *factor).await?;
+    Ok(journal)
+}
+
+/// Lowers the replication factors that the plan has. Done again after a kill, it changes nothing.
+async fn lower_replication(operator: &Operator, journal: &mut Journal) -> anyhow::Result<()> {
+    for (keyspace, factor) in journal.record.lowered.clone() {
+        system::set_simple_replication(&operator.session, &keyspace, factor).await?;
         journal.step(format!("{keyspace} has {factor} replicas from now on"))?;
     }
-    operator.session.await_schema_agreement().await?;
-    Ok(journal)
+    Ok(operator.session.await_schema_agreement().await?)
 }
 
 /// From wherever it is to its end.
@@ -130,32 +130,35 @@ pub async fn carry_out(
     mut journal: Journal,
 ) -> anyhow::Result<Journal> {
     let ip = node.ip();
-    if !is_gone(operator.state_of(ip).await?) {
-        let nodetool = match operator.state_of(ip).await? {
-            Some(State::Normal) => {
-                let child = runtime
-                    .nodetool(node, &["decommission"])
-                    .stdout(Stdio::piped())
-                    .stderr(Stdio::piped())
-                    .spawn()
-                    .context("cannot start nodetool")?;
-                journal.step("told to hand its data over")?;
-                Some(child)
-            }
-            _ => None,
-        };
-        watch(operator, runtime, &mut journal, node, nodetool).await?;
+    let state = operator.state_of(ip).await?;
+    if !is_gone(state) {
+        if state == Some(State::Normal) {
+            // A node that was restarted in the middle is normal again; its peers need a moment to see it so.
+            operator.await_agreement(|_| None).await?;
+            lower_replication(operator, &mut journal).await?;
+        }
+        ensure_running(runtime, node).await?;
+        let run = runtime
+            .nodetool(node, &["decommission"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start nodetool")?;
+        journal.step("asked to hand its data over")?;
+        // A node that is leaving already answers at once, and goes on.
+        watch(operator, runtime, &mut journal, node, run, state == Some(State::Normal)).await?;
         journal.step("has handed its data over and left the ring")?;
     }
     runtime.stop(node).await?;
-    let aside = runtime.set_aside(node).await?;
+    // Off the list first: with its files aside, a node that is started again would join with no data.
     runtime.strike(node).await?;
+    let aside = runtime.set_aside(node).await?;
     journal.step(match &aside {
         Some(place) => format!("stopped; its files are in {place}"),
         None => "stopped".into(),
     })?;
     operator
-        .await_agreement(|view| view.member(ip).is_some().then(|| format!("{ip} is still known as a node")))
+        .await_agreement(|view| view.member(ip).is_some().then(|| format!("{ip} is still known as a member")))
         .await?;
     sample::verify(&operator.cassandra, &journal.record.sample).await?;
     let sampled = journal.record.sample.len();
@@ -167,19 +170,32 @@ fn is_gone(state: Option<State>) -> bool {
     matches!(state, None | Some(State::Left))
 }
 
-/// Shows the streaming until the others take the node for gone.
+async fn ensure_running(runtime: &Runtime, node: &Node) -> anyhow::Result<()> {
+    ensure!(
+        runtime.is_running(node).await?,
+        "the process of {} ended before the node had left ({}, and run the same command again)",
+        node.name,
+        runtime.restart_remedy(node)
+    );
+    Ok(())
+}
+
+/// Shows the streaming until the others know that the node has left. `nodetool` runs the decommission; `is_new` unless it
+/// joins one that was begun before.
 async fn watch(
     operator: &Operator,
     runtime: &Runtime,
     journal: &mut Journal,
     node: &Node,
-    mut nodetool: Option<Child>,
+    nodetool: Child,
+    is_new: bool,
 ) -> anyhow::Result<()> {
     let (ip, since) = (node.ip(), journal.record.started_at.timestamp_millis());
     let board = Board::new(operator.output);
     let step = board.step(&node.name, "leaving");
     let (started, begun) = (Instant::now(), Utc::now());
     let (mut seen, mut moved) = (Progress::default(), Instant::now());
+    let mut running = Some(nodetool);
     loop {
         let state = operator.state_of(ip).await?;
         let progress =
@@ -188,37 +204,39 @@ async fn watch(
             step.done(&format!("left, {progress}"));
             return Ok(());
         }
-        ensure!(
-            runtime.is_running(node).await?,
-            "{} ended while it was leaving ({}, and run the same command again)",
-            node.name,
-            runtime.restart_remedy(node)
-        );
+        ensure_running(runtime, node).await?;
         if progress != seen {
             (seen, moved) = (progress, Instant::now());
         }
         ensure!(
             moved.elapsed() < STALL_DEADLINE,
-            "{} has handed nothing over for {} (see its log; its journal is {})",
+            "{} has not handed anything over for {} (see its log; its journal is {})",
             node.name,
             HumanDuration(STALL_DEADLINE),
             journal.path().display()
         );
-        step.say(format!("leaving: {}", progress.describe(started)));
-        let ended = match &mut nodetool {
-            Some(child) => child.try_wait()?,
-            None => None,
-        };
-        if ended.is_some_and(|status| !status.success()) && state == Some(State::Normal) {
-            let output = match nodetool.take() {
-                Some(child) => child.wait_with_output().await?,
-                None => bail!("nodetool is gone"),
-            };
-            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned();
-            let reason = said.lines().next().unwrap_or("it does not say why").to_owned();
-            journal.finish(format!("the node refuses: {reason}"))?;
-            bail!("{} refuses to leave: {reason} (nothing has changed)", node.name);
+        step.set(format!("leaving: {}", progress.describe(started)));
+        if let Some(reason) = failure(&mut running).await? {
+            if state == Some(State::Normal) {
+                journal.finish(format!("the node refuses: {reason}"))?;
+                bail!("{} refuses to leave: {reason} (it stays a cluster member with all its data)", node.name);
+            }
+            // Before Cassandra 5.0, a node that is leaving already refuses the second request.
+            ensure!(
+                !is_new,
+                "{} failed to hand its data over: {reason} (run the same command again to retry, or restart the node and \
+                 give up with `iotctl node abandon`)",
+                node.name
+            );
         }
-        operator.pause(&format!("{} goes on leaving", node.name)).await?;
+        operator.pause(&format!("{} continues to leave", node.name)).await?;
     }
+}
+
+/// Why nodetool has failed, once it has.
+async fn failure(running: &mut Option<Child>) -> anyhow::Result<Option<String>> {
+    let Some(child) = running else { return Ok(None) };
+    let Some(status) = child.try_wait()? else { return Ok(None) };
+    let Some(child) = running.take().filter(|_| !status.success()) else { return Ok(None) };
+    Ok(Some(nodetool::reason(&child.wait_with_output().await?)))
 }

@@ -1,5 +1,5 @@
 //! One file for each operation on the membership: what was done when, and how it ended. A run that was killed is found
-//! again by it. The cluster's own state decides how to go on; the journal says what was meant.
+//! again by it. The cluster's own state decides how to go on; the journal records what was intended.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,14 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::servers::local::Unfinished;
 use crate::servers::local::process::{read_json, write_json};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
     Add,
-    /// A newcomer takes the place of a dead node.
+    /// A new node takes the place of a dead one.
     Replace,
     Decommission,
 }
@@ -36,7 +37,7 @@ pub struct Step {
     pub what: String,
 }
 
-/// A node that still holds data which it has handed to a newcomer.
+/// A node that still holds data which it has handed over to a new node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanupDue {
     pub node: String,
@@ -55,14 +56,17 @@ pub struct Record {
     /// The name of the dead node whose place it takes.
     #[serde(default)]
     pub replaces: Option<String>,
-    /// Whether its files are aside by now.
+    /// Whether the dead node has been taken off the list, and its files moved aside.
     #[serde(default)]
     pub is_replaced: bool,
-    /// When the newcomer was started last.
+    /// When the new node was started last.
     #[serde(default)]
     pub node_started_at: Option<DateTime<Utc>>,
     pub started_at: DateTime<Utc>,
     pub steps: Vec<Step>,
+    /// Replication factors of Cassandra's own keyspaces that a decommission lowers.
+    #[serde(default)]
+    pub lowered: Vec<(String, usize)>,
     /// Rows at consistency ALL of some partitions before, to be found again after.
     pub sample: Vec<super::sample::Counted>,
     pub finished_at: Option<DateTime<Utc>>,
@@ -71,7 +75,30 @@ pub struct Record {
 }
 
 impl Record {
-    /// The command that sees it through.
+    /// Such as "decommission of cassandra-3".
+    pub fn what(&self) -> String {
+        format!("{} of {}", self.operation, self.node)
+    }
+
+    /// Why nothing else may begin, with the remedy.
+    pub fn obstacle(&self) -> String {
+        let (what, command) = (self.what(), self.command());
+        format!(
+            "{what} was begun and is not finished (finish it first: `{command}`, or see `iotctl node abandon --help`)"
+        )
+    }
+
+    /// What `iotctl up` has to know of it.
+    pub fn for_up(&self) -> Unfinished {
+        Unfinished {
+            what: self.what(),
+            command: self.command(),
+            leaving: (self.operation == Operation::Decommission).then(|| self.node.clone()),
+            replaced: self.replaces.clone(),
+        }
+    }
+
+    /// The command that finishes it.
     pub fn command(&self) -> String {
         match self.operation {
             Operation::Add => "iotctl node add".into(),
@@ -109,6 +136,7 @@ impl Journal {
             replaces: None,
             is_replaced: false,
             node_started_at: None,
+            lowered: Vec::new(),
             started_at,
             steps: Vec::new(),
             sample: Vec::new(),
@@ -138,7 +166,7 @@ impl Journal {
         Ok(all)
     }
 
-    /// The operation that was begun and has not ended.
+    /// The operation that was begun and is not finished.
     pub fn unfinished(folder: &Path) -> anyhow::Result<Option<Self>> {
         Ok(Self::all(folder)?.into_iter().find(|journal| journal.record.finished_at.is_none()))
     }
@@ -147,7 +175,7 @@ impl Journal {
         &self.path
     }
 
-    /// Writes a step down, once it has been done.
+    /// Records a step, once it has been done.
     pub fn step(&mut self, what: impl Into<String>) -> anyhow::Result<()> {
         self.record.steps.push(Step { at: Utc::now(), what: what.into() });
         self.save()

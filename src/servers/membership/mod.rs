@@ -1,14 +1,16 @@
 //! The Cassandra cluster as a whole: who is in it, and nodes in and out of it.
 //!
-//! [`view`] is what every node says of every node; [`checks`] refuses what would lose data or leave a mess;
-//! [`add`] and [`decommission`] do the work, [`streaming`] shows it, [`sample`] verifies it, and [`journal`] remembers
-//! each step, so that a run that was killed is taken up again. Processes and files are the [`runtime`]'s.
+//! [`view`] is what every node reports about every node; [`checks`] refuses what would lose data or could not be
+//! finished; [`add`] and [`decommission`] do the work, [`streaming`] shows it, [`sample`] verifies it, and [`journal`]
+//! records each step, so that a run that was killed is resumed. Processes and files are the [`runtime`]'s;
+//! [`nodetool`] reads the errors of Cassandra's own tool.
 
 pub mod add;
 pub mod checks;
 pub mod cleanup;
 pub mod decommission;
 pub mod journal;
+pub mod nodetool;
 pub mod operator;
 pub mod runtime;
 pub mod sample;

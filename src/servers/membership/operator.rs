@@ -1,4 +1,4 @@
-//! What every operation on the membership works with, and the waits that they share.
+//! What all operations on the membership share: the session, the journals and the waits.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// How long nodes may take to agree on who is who, once the data has moved.
 const AGREEMENT_DEADLINE: Duration = Duration::from_secs(120);
 
-/// A node that streams nothing for so long is looked after by a person.
+/// A node that streams nothing for this long needs an operator.
 pub const STALL_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
 pub struct Operator {
@@ -31,7 +31,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Connects to these nodes, whatever the configuration's contact points are.
+    /// Connects to these nodes instead of the configured contact points.
     pub async fn connect(
         contact_points: Vec<String>,
         cassandra: &CassandraConfig,
@@ -44,7 +44,7 @@ impl Operator {
         Ok(Self { session, cassandra, journals, output, shutdown })
     }
 
-    /// The state of a node in the eyes of the others; `None` where none of them knows it.
+    /// The state of a node in the view of the others; `None` where it is unknown to them.
     pub async fn state_of(&self, node: IpAddr) -> anyhow::Result<Option<State>> {
         let others = self.session.nodes().into_iter().filter(|other| other.address.ip() != node);
         let mut last = None;
@@ -60,12 +60,12 @@ impl Operator {
         }
     }
 
-    /// One second, or the end of the run: what goes on in the cluster goes on without us.
-    pub async fn pause(&self, going_on: &str) -> anyhow::Result<()> {
+    /// Waits one second, or ends the run after a shutdown request: the cluster continues without iotctl.
+    pub async fn pause(&self, continues: &str) -> anyhow::Result<()> {
         tokio::select! {
             () = sleep(POLL) => Ok(()),
             () = self.shutdown.requested() => {
-                self.output.note(format!("{going_on}; run the same command again to see it through"));
+                self.output.note(format!("{continues}; run the same command again to finish"));
                 Err(Interrupted.into())
             }
         }
@@ -88,7 +88,7 @@ impl Operator {
                     reasons.join("; ")
                 );
             }
-            self.pause("the nodes are not of one mind yet").await?;
+            self.pause("the nodes do not agree yet").await?;
         }
     }
 }

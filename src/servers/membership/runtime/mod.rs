@@ -1,5 +1,5 @@
-//! Who runs the nodes: the processes and files of a membership operation, behind one enum. What a cluster is made of is
-//! not decided here (that is [`super::view`]); a runtime starts, stops and sets aside what it is told to.
+//! Who runs the nodes: the processes and files of a membership operation, behind one enum. Which nodes are members is
+//! not decided here (that is [`super::view`]); a runtime only starts, stops and sets aside.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub use docker::Docker;
 pub use local::Local;
 pub use remote::Remote;
 
-/// A node, as who runs it names it.
+/// A node, by the name that its runtime uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     pub name: String,
@@ -34,16 +34,19 @@ impl Node {
     pub fn ip(&self) -> IpAddr {
         self.address.ip()
     }
+
+    /// Whether a user means this node by its name, its address, or its address with port.
+    pub fn is_meant_by(&self, typed: &str) -> bool {
+        self.name == typed || self.address.to_string() == typed || self.ip().to_string() == typed
+    }
 }
 
-/// The node that a person means, of those that a runtime knows: by name, address or address with port.
-fn find(name: &str, known: impl IntoIterator<Item = Node>) -> anyhow::Result<Node> {
+/// The node that a user means, among those that a runtime knows.
+fn find(typed: &str, known: impl IntoIterator<Item = Node>) -> anyhow::Result<Node> {
     let known: Vec<_> = known.into_iter().collect();
-    let is_meant =
-        |node: &&Node| node.name == name || node.address.to_string() == name || node.ip().to_string() == name;
-    known.iter().find(is_meant).cloned().ok_or_else(|| {
+    known.iter().find(|node| node.is_meant_by(typed)).cloned().ok_or_else(|| {
         let names: Vec<_> = known.iter().map(|node| node.name.as_str()).collect();
-        UsageError::new(format!("{name:?} is no node here (there are {})", names.join(", "))).into()
+        UsageError::new(format!("{typed:?} is not a node of this cluster (its nodes: {})", names.join(", "))).into()
     })
 }
 
@@ -51,7 +54,7 @@ fn find(name: &str, known: impl IntoIterator<Item = Node>) -> anyhow::Result<Nod
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     pub free: ByteSize,
-    /// As a person would look for it.
+    /// For messages: a path, or a node.
     pub place: String,
 }
 
@@ -61,11 +64,11 @@ pub enum Runtime {
     Local(Local),
     /// The containers of `iotctl up --docker`.
     Docker(Docker),
-    /// Machines of the operator's, by the commands that the configuration has.
+    /// The operator's own machines, by the commands in the configuration.
     Remote(Remote),
 }
 
-/// The same call, whoever runs the nodes.
+/// The same call for each runtime.
 macro_rules! each {
     ($runtime:expr, $it:ident => $call:expr) => {
         match $runtime {
@@ -85,7 +88,7 @@ impl Runtime {
         })
     }
 
-    /// Where the journals lie: apart for each cluster, because nobody must take up in one what was begun in another.
+    /// The folder of the journals. Each cluster has its own, so that no operation is resumed on another cluster.
     pub fn journals(config: &Config) -> anyhow::Result<PathBuf> {
         match (&config.cluster.journal_dir, config.cluster.runtime) {
             (Some(dir), _) => Ok(dir.clone()),
@@ -95,25 +98,25 @@ impl Runtime {
         }
     }
 
-    /// Where to ask who is in the cluster.
+    /// Nodes that know the cluster's members.
     pub fn contact_points(&self) -> anyhow::Result<Vec<String>> {
         each!(self, it => it.contact_points())
     }
 
-    /// The node that a person means by a name or an address.
+    /// The node that a user means by a name or an address.
     ///
     /// # Errors
-    /// A usage error that lists the nodes, where there is none like it.
+    /// A usage error that lists the nodes, if there is no such node.
     pub fn find(&self, name: &str) -> anyhow::Result<Node> {
         each!(self, it => it.find(name))
     }
 
-    /// The node of an operation that was begun, whether it is enlisted by now or not.
+    /// The node of an operation that was begun, whether or not it is on the runtime's list.
     pub fn named(&self, name: &str) -> anyhow::Result<Node> {
         each!(self, it => it.named(name))
     }
 
-    /// How this runtime calls a member of the cluster.
+    /// A cluster member by this runtime's name for it.
     pub fn member(&self, address: SocketAddr) -> anyhow::Result<Node> {
         each!(self, it => it.member(address))
     }
@@ -123,17 +126,17 @@ impl Runtime {
         each!(self, it => it.next(view))
     }
 
-    /// Whom the nodes ask who is there, when they start.
+    /// The seeds: the nodes that the others ask for the members when they start.
     pub async fn seeds(&self, view: &View) -> anyhow::Result<Vec<IpAddr>> {
         each!(self, it => it.seeds(view).await)
     }
 
-    /// Why a node cannot start on no data: addresses that are taken, a data directory that is not empty.
+    /// Why a node cannot start without data: addresses that are in use, a data directory that is not empty.
     pub async fn obstacles(&self, node: &Node) -> anyhow::Result<Vec<String>> {
         each!(self, it => it.obstacles(node).await)
     }
 
-    /// Why this node has to stay, if it has.
+    /// Why this node cannot be removed, if it cannot.
     pub fn hold(&self, node: &Node) -> Option<String> {
         match self {
             Self::Docker(docker) => docker.hold(node),
@@ -141,7 +144,7 @@ impl Runtime {
         }
     }
 
-    /// The disks that the data of these nodes lies on, as far as they can be known; nodes may share one.
+    /// The disks with the data of these nodes, as far as they can be known; nodes may share one.
     pub async fn disks(&self, nodes: &[Node]) -> anyhow::Result<Vec<Disk>> {
         each!(self, it => it.disks(nodes).await)
     }
@@ -150,12 +153,13 @@ impl Runtime {
         each!(self, it => it.is_running(node).await)
     }
 
-    /// Starts a node on whatever data it has; on none, in the place of the dead node `replaced`. Says what was done.
+    /// Starts a node on the data that it has, or without data in the place of the dead node `replaced`. Returns a
+    /// description of what was done.
     pub async fn start(&self, node: &Node, replaced: Option<IpAddr>) -> anyhow::Result<String> {
         each!(self, it => it.start(node, replaced).await)
     }
 
-    /// How long a node may take to show a first sign of life.
+    /// How long a node may take until its process can be seen.
     pub fn start_patience(&self) -> Duration {
         each!(self, it => it.start_patience())
     }
@@ -165,7 +169,7 @@ impl Runtime {
         each!(self, it => it.stop(node).await)
     }
 
-    /// Moves a node's files out of the way, and says where they are. Nothing is deleted.
+    /// Moves a node's files aside, and returns where they are. Nothing is deleted.
     pub async fn set_aside(&self, node: &Node) -> anyhow::Result<Option<String>> {
         each!(self, it => it.set_aside(node).await)
     }
@@ -175,27 +179,27 @@ impl Runtime {
         each!(self, it => it.enlist(node).await)
     }
 
-    /// From now on the newcomer is started in the place of the dead node, and is what that was to the others.
+    /// From now on the new node is started in the place of the dead one, and is a seed if that was one.
     pub async fn succeed(&mut self, dead: &Node, newcomer: &Node) -> anyhow::Result<()> {
         each!(self, it => it.succeed(dead, newcomer).await)
     }
 
-    /// From now on the node is started no more.
+    /// From now on the node is no longer started.
     pub async fn strike(&mut self, node: &Node) -> anyhow::Result<()> {
         each!(self, it => it.strike(node).await)
     }
 
-    /// The end of what a node wrote to its log, as the end of a sentence; empty where it cannot be had.
+    /// The end of a node's log, as the end of a sentence; empty if it cannot be read.
     pub async fn last_words(&self, node: &Node) -> String {
         each!(self, it => it.last_words(node).await)
     }
 
-    /// What starts a node again that has ended, for a remedy.
+    /// How to restart a node whose process has ended, for a remedy.
     pub fn restart_remedy(&self, node: &Node) -> String {
         each!(self, it => it.restart_remedy(node))
     }
 
-    /// Cassandra's own tool, for this node. It ends with us, what it asked for does not.
+    /// Cassandra's own tool, for this node. It ends with iotctl; what it requested continues.
     pub fn nodetool(&self, node: &Node, arguments: &[&str]) -> tokio::process::Command {
         each!(self, it => it.nodetool(node, arguments))
     }

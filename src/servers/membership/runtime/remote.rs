@@ -1,6 +1,6 @@
-//! Machines of the operator's. Who is in the cluster is what the cluster says; what has to happen on a machine is done by
-//! the commands of `[cluster]`, which a shell runs with the node's address in `$NODE`, so that no address is ever
-//! pasted into a command line. Where there is no command, the operator is told what to do by hand.
+//! The operator's own machines. The cluster itself reports its members; what has to happen on a machine is done by the
+//! commands in `[cluster]`, which a shell runs with the node's address in `$NODE`, so that no address is ever pasted into
+//! a command line. Without a command, the message names what to do by hand.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use super::{Disk, Node};
 use crate::config::{ClusterConfig, Config};
 use crate::error::UsageError;
 use crate::servers::local::layout;
+use crate::servers::membership::nodetool;
 use crate::servers::membership::view::View;
 
 const PROBE_DEADLINE: Duration = Duration::from_secs(3);
@@ -47,12 +48,12 @@ impl Remote {
         Ok(self.contact_points.clone())
     }
 
-    /// By address; whether it is in the cluster is for the cluster to say.
+    /// By address; whether it is a member is for the cluster to report.
     pub fn find(&self, name: &str) -> anyhow::Result<Node> {
         let address = name.parse::<SocketAddr>().or_else(|_| {
             name.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, NATIVE_PORT)).map_err(|_| {
                 UsageError::new(format!(
-                    "{name:?} is no address (name a node as `iotctl node list` shows it)"
+                    "{name:?} is not an address (name a node as `iotctl node list` shows it)"
                 ))
             })
         })?;
@@ -80,19 +81,19 @@ impl Remote {
             }
         }
         bail!(UsageError::new(
-            "no host is left that could join (list the machine's address in cluster.hosts, with Cassandra installed \
-             and configured, and not started)"
+            "no host is left that could join (add the address of a machine to cluster.hosts, with Cassandra installed \
+             and configured, but not started)"
         ))
     }
 
-    /// What each member says that it has as seeds besides itself.
+    /// The seeds that each member reports besides itself.
     pub async fn seeds(&self, view: &View) -> anyhow::Result<Vec<IpAddr>> {
         let mut seeds = Vec::new();
         for member in &view.members {
             let node = self.member(member.address)?;
-            let said = self
-                .output(self.nodetool(&node, &["getseeds"]), &format!("nodetool at {}", node.name))
-                .await?;
+            let what = format!("nodetool getseeds for {}", node.name);
+            let said = self.finish(self.nodetool(&node, &["getseeds"]), &what).await?;
+            ensure!(said.status.success(), "{what} failed: {}", nodetool::reason(&said));
             for ip in addresses(&String::from_utf8_lossy(&said.stdout)) {
                 if !seeds.contains(&ip) {
                     seeds.push(ip);
@@ -124,14 +125,14 @@ impl Remote {
         let disks = nodes.iter().map(async |node| {
             let said = self.run("cluster.disk_command", command, node, None).await?;
             let bytes = said.trim().parse().with_context(|| {
-                format!("cluster.disk_command says {said:?} for {} and not a number of bytes", node.name)
+                format!("cluster.disk_command prints {said:?} for {} instead of a number of bytes", node.name)
             })?;
             Ok(Disk { free: ByteSize::b(bytes), place: node.name.clone() })
         });
         join_all(disks).await.into_iter().collect()
     }
 
-    /// Cassandra listens to the other nodes from the start, and to clients only when it has joined.
+    /// Cassandra listens for other nodes from the start, and for clients only after it has joined.
     pub async fn is_running(&self, node: &Node) -> anyhow::Result<bool> {
         Ok(is_open(SocketAddr::new(node.ip(), self.config.storage_port)).await)
     }
@@ -148,20 +149,20 @@ impl Remote {
         Ok(format!("started by {key}"))
     }
 
-    /// The command may come back before Cassandra listens.
+    /// The command may return before Cassandra listens.
     pub fn start_patience(&self) -> Duration {
         START_PATIENCE
     }
 
-    /// A node that has left listens no more and runs on, so that the command is run whether anything answers or not.
+    /// A node that has left no longer listens but still runs, so the command is run even if nothing answers.
     pub async fn stop(&self, node: &Node) -> anyhow::Result<()> {
         let Some(command) = &self.config.stop_command else {
             if !self.is_running(node).await? {
                 return Ok(());
             }
             bail!(UsageError::new(format!(
-                "{} still runs and iotctl does not know how to stop it (stop it, or set cluster.stop_command, and run the same \
-                 command again)",
+                "{} still runs and iotctl does not know how to stop it (stop it, or set cluster.stop_command, and run the \
+                 same command again)",
                 node.name
             )));
         };
@@ -171,7 +172,7 @@ impl Remote {
     pub async fn set_aside(&self, node: &Node) -> anyhow::Result<Option<String>> {
         let Some(command) = &self.config.set_aside_command else {
             return Ok(Some(format!(
-                "its own data directory on {}, to be moved away before Cassandra is started there again",
+                "its own data directory on {}, which has to be moved before Cassandra is started there again",
                 node.name
             )));
         };
@@ -180,7 +181,7 @@ impl Remote {
         Ok(said.map(|place| format!("{place} on {}", node.name)))
     }
 
-    /// Who is started with the machine is for the machine's own service manager.
+    /// What starts with the machine is up to the machine's own service manager.
     pub async fn enlist(&mut self, _node: &Node) -> anyhow::Result<()> {
         Ok(())
     }
@@ -201,7 +202,7 @@ impl Remote {
         format!("start Cassandra on {} again", node.name)
     }
 
-    /// The password goes by a file, because everybody on a machine sees the arguments of its processes.
+    /// The password is passed in a file, because every user of a machine sees the arguments of its processes.
     pub fn nodetool(&self, node: &Node, arguments: &[&str]) -> Command {
         let ClusterConfig { nodetool, jmx_host, jmx_port, jmx_username, jmx_password_file, .. } =
             &self.config;
@@ -216,7 +217,7 @@ impl Remote {
         command
     }
 
-    /// What a command of the operator's prints.
+    /// What one of the operator's commands prints.
     async fn run(
         &self,
         key: &str,
@@ -224,26 +225,26 @@ impl Remote {
         node: &Node,
         dead: Option<IpAddr>,
     ) -> anyhow::Result<String> {
-        let output = self.output(shell(command, node, dead), &format!("{key} for {}", node.name)).await?;
+        let what = format!("{key} for {}", node.name);
+        let output = self.finish(shell(command, node, dead), &what).await?;
+        let said = [&output.stderr[..], &output.stdout[..]].concat();
+        let said = String::from_utf8_lossy(&said);
+        let reason = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it gives no reason");
+        ensure!(output.status.success(), "{what} failed: {reason}");
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    async fn output(&self, mut command: Command, what: &str) -> anyhow::Result<Output> {
+    /// Runs a command to its end, within `cluster.command_timeout`.
+    async fn finish(&self, mut command: Command, what: &str) -> anyhow::Result<Output> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let limit = self.config.command_timeout;
-        let output = match timeout(limit, command.output()).await {
-            Ok(output) => output.with_context(|| format!("cannot run {what}"))?,
+        match timeout(limit, command.output()).await {
+            Ok(output) => output.with_context(|| format!("cannot run {what}")),
             Err(_) => bail!(
-                "{what} did not end within {} (see to it, or raise cluster.command_timeout)",
+                "{what} did not end within {} (fix it, or raise cluster.command_timeout)",
                 humantime::format_duration(limit)
             ),
-        };
-        let said = [&output.stderr[..], &output.stdout[..]].concat();
-        let said = String::from_utf8_lossy(&said);
-        let reason =
-            said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it does not say why");
-        ensure!(output.status.success(), "{what} failed: {reason}");
-        Ok(output)
+        }
     }
 }
 
@@ -292,7 +293,7 @@ mod tests {
         assert_eq!(node(&remote).name, "127.0.0.77");
         assert_eq!(node(&remote).address, "127.0.0.77:9042".parse().unwrap());
         assert_eq!(remote.find("10.0.0.1:9043").unwrap().name, "10.0.0.1:9043");
-        assert!(remote.find("node-1; rm -rf /").unwrap_err().to_string().contains("is no address"));
+        assert!(remote.find("node-1; rm -rf /").unwrap_err().to_string().contains("is not an address"));
     }
 
     #[test]
@@ -336,11 +337,11 @@ mod tests {
         assert_eq!(unknown.disks(&[node(&unknown)]).await.unwrap(), []);
         let strange = with(Some("df -h /nowhere-at-all; echo much"));
         let error = strange.disks(&[node(&strange)]).await.unwrap_err();
-        assert!(format!("{error:#}").contains("not a number of bytes"), "{error:#}");
+        assert!(format!("{error:#}").contains("instead of a number of bytes"), "{error:#}");
     }
 
     #[test]
-    fn the_password_of_jmx_is_no_argument() {
+    fn the_jmx_password_is_not_an_argument() {
         let config = ClusterConfig {
             jmx_username: Some("operator".into()),
             jmx_password_file: Some("/etc/iotctl/jmx".into()),
