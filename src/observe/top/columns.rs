@@ -17,15 +17,15 @@ pub(super) struct Column {
 }
 
 impl Column {
-    pub const fn text(heading: &'static str, width: u16, rank: u8) -> Self {
+    pub(super) const fn text(heading: &'static str, width: u16, rank: u8) -> Self {
         Self { heading, is_text: true, width, rank, grows: false }
     }
 
-    pub const fn number(heading: &'static str, width: u16, rank: u8) -> Self {
+    pub(super) const fn number(heading: &'static str, width: u16, rank: u8) -> Self {
         Self { heading, is_text: false, width, rank, grows: false }
     }
 
-    pub const fn growing(self) -> Self {
+    pub(super) const fn growing(self) -> Self {
         Self { grows: true, ..self }
     }
 }

@@ -140,8 +140,8 @@ mod tests {
         assert_eq!(first(StringViewArray::from(vec!["a"])), json!("a"));
         assert_eq!(first(BinaryArray::from(vec![b"a".as_slice()])), json!("a"));
         assert_eq!(first(UInt64Array::from(vec![7])), json!(7));
-        let decimal = Decimal128Array::from(vec![12_345_678_912_5]).with_precision_and_scale(18, 4).unwrap();
-        assert_eq!(first(decimal), json!(12_345_678.9125));
+        let decimal = Decimal128Array::from(vec![123_456_789_125]).with_precision_and_scale(18, 4).unwrap();
+        assert_eq!(first(decimal), json!(12_345_678.912_5));
         assert_eq!(first(Date32Array::from(vec![1])), json!(86_400_000));
         assert_eq!(first(TimestampNanosecondArray::from(vec![-1])), json!(-1));
         assert_eq!(first(Float32Array::from(vec![21.3])), json!(21.3));
