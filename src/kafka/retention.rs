@@ -20,6 +20,8 @@ pub struct Retention {
     pub is_compacted: bool,
     /// The largest batch of messages that the topic accepts, in bytes.
     pub max_message_bytes: Option<u64>,
+    /// Replicas that must have a message before it is acknowledged.
+    pub min_in_sync_replicas: Option<usize>,
 }
 
 /// The limits of a topic.
@@ -58,6 +60,7 @@ pub async fn retention(config: &KafkaConfig, topic: &str) -> Result<Retention, E
         bytes: limit("retention.bytes"),
         is_compacted,
         max_message_bytes: limit("max.message.bytes").and_then(|limit| u64::try_from(limit).ok()),
+        min_in_sync_replicas: limit("min.insync.replicas").and_then(|limit| usize::try_from(limit).ok()),
     })
 }
 

@@ -1,5 +1,6 @@
 //! What a reading is. [`decode`] is the only way from bytes to a reading, [`encode`] the only way back;
-//! [`metric`] names the metrics and their units, [`bucket`] the time bucket a reading is stored in.
+//! [`metric`] names the metrics and their units, [`bucket`] the time bucket a reading is stored in, [`delimited`] reads
+//! the dialects of CSV.
 //! Nothing here knows Kafka or CQL.
 
 use std::borrow::Cow;
@@ -8,6 +9,7 @@ use uuid::Uuid;
 
 pub mod bucket;
 pub mod decode;
+pub mod delimited;
 pub mod encode;
 pub mod group;
 pub mod metric;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::fleet::blank;
 use super::units::Conversion;
 use crate::error::UsageError;
+use crate::reading::delimited::{self, Dialect, is_missing};
 use crate::reading::{LEGACY_MISSING, Metric, Reading};
 use crate::time;
 
@@ -81,13 +82,14 @@ pub struct Layout {
     location: Option<String>,
     device_type: Option<String>,
     sensor: Option<String>,
+    dialect: Dialect,
     /// Columns that are neither mapped nor named like a field.
     pub ignored: Vec<String>,
 }
 
 impl Layout {
     /// Columns named like a field of the wire format need no `--map`.
-    pub fn resolve(mapping: &Mapping, headings: &StringRecord) -> Result<Self, UsageError> {
+    pub fn resolve(mapping: &Mapping, headings: &StringRecord, dialect: Dialect) -> Result<Self, UsageError> {
         let known = || headings.iter().map(str::trim).collect::<Vec<_>>().join(", ");
         for (column, _) in &mapping.map {
             if !headings.iter().any(|heading| heading.trim() == column) {
@@ -103,6 +105,8 @@ impl Layout {
             let mapped = mapping.map.iter().find(|(column, _)| column == heading).map(|(_, to)| to.as_str());
             match mapped.or_else(|| is_field(heading).then_some(heading)) {
                 Some(to) => fields.push((index, heading.to_owned(), field(to, &mapping.conversions))),
+                // The index that pandas writes has no name, and is not worth a note.
+                None if heading.is_empty() => {}
                 None => ignored.push(heading.to_owned()),
             }
         }
@@ -120,7 +124,7 @@ impl Layout {
             return missing("device_type", "--map COLUMN=device_type or --set device_type=NAME");
         }
         let Mapping { location, device_type, sensor, .. } = mapping.clone();
-        Ok(Self { fields, location, device_type, sensor, ignored })
+        Ok(Self { fields, location, device_type, sensor, dialect, ignored })
     }
 
     /// The reading of one record, or what is wrong with it.
@@ -146,9 +150,13 @@ impl Layout {
                 Field::DeviceType if !missing => reading.device_type = cell.to_owned().into(),
                 Field::Sensor if !missing => sensor = Some(cell.to_owned()),
                 _ if missing => {}
-                Field::Motion => reading.motion_detected = Some(boolean(column, cell)?),
+                Field::Motion => {
+                    let truth = delimited::boolean(cell)
+                        .ok_or_else(|| format!("column {column:?}: {cell:?} is neither true nor false"))?;
+                    reading.motion_detected = Some(truth);
+                }
                 Field::Number(metric, conversion) => {
-                    let value = number(column, cell, conversion.as_ref())?;
+                    let value = number(column, cell, self.dialect, conversion.as_ref())?;
                     set(&mut reading, metric, value);
                 }
                 Field::Location | Field::DeviceType | Field::Sensor => {}
@@ -184,20 +192,13 @@ fn field(name: &str, conversions: &[Conversion]) -> Field {
     }
 }
 
-fn is_missing(cell: &str) -> bool {
-    cell.is_empty() || ["nan", "null", "na", "n/a"].iter().any(|word| cell.eq_ignore_ascii_case(word))
-}
-
-fn boolean(column: &str, cell: &str) -> Result<bool, String> {
-    match cell.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err(format!("column {column:?}: {cell:?} is neither true nor false")),
-    }
-}
-
-fn number(column: &str, cell: &str, conversion: Option<&Conversion>) -> Result<f32, String> {
-    let value: f64 = cell.parse().map_err(|_| format!("column {column:?}: {cell:?} is not a number"))?;
+fn number(
+    column: &str,
+    cell: &str,
+    dialect: Dialect,
+    conversion: Option<&Conversion>,
+) -> Result<f32, String> {
+    let value = dialect.number(cell).ok_or_else(|| format!("column {column:?}: {cell:?} is not a number"))?;
     // The sentinel means "missing" in any unit, so it is not converted.
     let converted = match conversion {
         Some(conversion) if value != LEGACY_MISSING => conversion.convert(value),
@@ -235,6 +236,8 @@ pub fn sensor_id(given: Option<&str>, location: &str, device_type: &str) -> Uuid
 mod tests {
     use super::*;
 
+    const COMMA: Dialect = Dialect { delimiter: b',', has_decimal_comma: false };
+
     fn strings(items: &[&str]) -> Vec<String> {
         items.iter().map(std::string::ToString::to_string).collect()
     }
@@ -254,7 +257,7 @@ mod tests {
             &["location=plant-1", "device_type=machine"],
             &["temperature=fahrenheit"],
         );
-        let layout = Layout::resolve(&mapping, &record(&["timestamp", "value"])).unwrap();
+        let layout = Layout::resolve(&mapping, &record(&["timestamp", "value"]), COMMA).unwrap();
         let reading = layout.reading(&record(&["2013-12-02 21:15:00", "73.96732207"])).unwrap();
         assert_eq!((&*reading.location, &*reading.device_type), ("plant-1", "machine"));
         assert_eq!(reading.recorded_at, 1_386_018_900_000);
@@ -268,7 +271,8 @@ mod tests {
     #[test]
     fn columns_named_like_fields_need_no_map_and_others_are_named_as_ignored() {
         let headings = record(&["location", "device_type", "iot_sensor_id", "t", "humidity", "comment"]);
-        let layout = Layout::resolve(&mapping(&["t=recorded_timestamp"], &[], &[]), &headings).unwrap();
+        let layout =
+            Layout::resolve(&mapping(&["t=recorded_timestamp"], &[], &[]), &headings, COMMA).unwrap();
         assert_eq!(layout.ignored, ["comment"]);
         let id = "6d0a1c1e-52c4-4b0e-9b57-7f3c8a4e21d5";
         let reading = layout.reading(&record(&["l", "d", id, "0", "-999.0", "x"])).unwrap();
@@ -282,7 +286,7 @@ mod tests {
     fn other_metrics_and_motion_are_taken_from_columns() {
         let map = ["t=recorded_timestamp", "v=vibration", "m=motion_detected"];
         let mapping = mapping(&map, &["location=l", "device_type=d"], &[]);
-        let layout = Layout::resolve(&mapping, &record(&["t", "v", "m"])).unwrap();
+        let layout = Layout::resolve(&mapping, &record(&["t", "v", "m"]), COMMA).unwrap();
         let reading = layout.reading(&record(&["0", "1.5", "yes"])).unwrap();
         assert_eq!(reading.other_metrics, [("vibration".into(), 1.5)]);
         assert_eq!(reading.motion_detected, Some(true));
@@ -301,7 +305,7 @@ mod tests {
     fn what_cannot_work_is_refused_before_anything_is_sent() {
         let headings = record(&["timestamp", "value"]);
         let refuse = |map: &[&str], set: &[&str]| {
-            Layout::resolve(&mapping(map, set, &[]), &headings).unwrap_err().to_string()
+            Layout::resolve(&mapping(map, set, &[]), &headings, COMMA).unwrap_err().to_string()
         };
         assert!(refuse(&["time=recorded_timestamp"], &[]).contains("it has: timestamp, value"));
         assert!(refuse(&[], &[]).contains("--map COLUMN=recorded_timestamp"));

@@ -89,8 +89,8 @@ pub fn rfc3339(text: &str) -> Option<i64> {
 fn written(text: &str) -> Option<Written> {
     const WALL: [&str; 4] =
         ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f"];
-    // PostgreSQL and pandas write a blank for the T, and hours alone as the offset.
-    const WITH_OFFSET: &str = "%Y-%m-%d %H:%M:%S%.f%#z";
+    // PostgreSQL and pandas write a blank for the T, and hours alone as the offset; polars writes the offset as +0000.
+    const WITH_OFFSET: [&str; 2] = ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z"];
     if let Some(at) = rfc3339(text) {
         return Some(Written::At(at));
     }
@@ -100,7 +100,7 @@ fn written(text: &str) -> Option<Written> {
     if let Some(wall) = WALL.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok()) {
         return Some(Written::Wall(wall));
     }
-    let moment = DateTime::parse_from_str(text, WITH_OFFSET).ok()?;
+    let moment = WITH_OFFSET.iter().find_map(|format| DateTime::parse_from_str(text, format).ok())?;
     Some(Written::At(moment.timestamp_millis()))
 }
 

@@ -40,3 +40,10 @@ for control in changed fewer; do
     # By a difference, not by an error of its own.
     grep -q '^DuckDB ' "$work/control" || { cat "$work/control" >&2; exit 1; }
 done
+
+# And what others write is what `iotctl import` reads: each compression, type and dialect of pandas, pyarrow, polars, DuckDB
+# and Excel.
+"$python" "$here/writers.py" write "$work/files"
+"$iotctl" -q import --direct --max-errors 0 "$work/files" >/dev/null
+readings 2026-03-07T12:00:00Z 2026-03-07T12:01:00Z | grep -v '"location":"plant-' >"$work/imported.ndjson"
+"$python" "$here/writers.py" compare "$work/files" "$work/imported.ndjson"

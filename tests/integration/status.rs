@@ -153,6 +153,7 @@ fn doctor_has_nothing_against_a_lab_in_order() -> anyhow::Result<()> {
         ("kafka", "messages lost"),
         ("kafka", "retention"),
         ("kafka", "dead letters"),
+        ("kafka", "in-sync replicas"),
     ] {
         let [verdict, found, _] = check(&doctor, group, name)?;
         ensure!(verdict == "ok", "{group}/{name}: {verdict}, {found}");

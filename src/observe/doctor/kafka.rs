@@ -5,7 +5,7 @@ use crate::config::{Config, KafkaConfig};
 use crate::kafka::losses::{self, LostMessages};
 use crate::kafka::retention::{Retention, retention};
 use crate::kafka::{Error, consumer_groups, topics};
-use crate::observe::status::kafka::{Group, Kafka, age};
+use crate::observe::status::kafka::{Group, Kafka, Topic, age};
 use crate::observe::status::{KAFKA_DEADLINE, Section, Status};
 
 const GROUP: &str = "kafka";
@@ -18,7 +18,15 @@ pub(super) async fn checks(config: &Config, status: &Status) -> Vec<Check> {
         Section::Known(kafka) => kafka,
         Section::Unknown { unknown } => {
             let unreachable = || skipped("Kafka does not answer");
-            let names = ["topics", "partitions", "messages lost", "retention", "dead letters", "size limits"];
+            let names = [
+                "topics",
+                "partitions",
+                "messages lost",
+                "retention",
+                "dead letters",
+                "size limits",
+                "in-sync replicas",
+            ];
             let mut checks = vec![check("brokers", failed_by(unknown))];
             checks.extend(names.map(|name| check(name, unreachable())));
             checks.extend([clock, encryption]);
@@ -39,6 +47,7 @@ pub(super) async fn checks(config: &Config, status: &Status) -> Vec<Check> {
         limits(&settings.topic, kafka.topic.exists),
         limits(&dead_letter_topic, kafka.dead_letters.exists)
     );
+    let in_sync = judge_in_sync(&[(&kafka.topic, &kept), (&kafka.dead_letters, &dead_letters_kept)]);
     let size_limits = judge_size_limits(&dead_letter_topic, &kept, &dead_letters_kept);
     let (lost, kept) = match positions {
         Ok(positions) => {
@@ -54,9 +63,53 @@ pub(super) async fn checks(config: &Config, status: &Status) -> Vec<Check> {
         check("retention", kept),
         check("dead letters", dead_letters(kafka)),
         check("size limits", size_limits),
+        check("in-sync replicas", in_sync),
         clock,
         encryption,
     ]
+}
+
+/// Whether an acknowledged message survives the failure of one broker, and whether messages can be written then.
+fn judge_in_sync(topics: &[(&Topic, &Result<Retention, String>)]) -> Finding {
+    let mut found = Vec::new();
+    for (topic, limits) in topics {
+        let name = &topic.name;
+        let minimum = match limits {
+            Ok(limits) => limits.min_in_sync_replicas,
+            Err(reason) => return skipped(reason.clone()),
+        };
+        let alter = |minimum| {
+            format!(
+                "set it to {minimum}: kafka-configs.sh --alter --entity-type topics --entity-name {name} \
+                 --add-config min.insync.replicas={minimum}"
+            )
+        };
+        match (topic.replicas, minimum) {
+            (_, None) => {
+                return skipped(format!("the brokers do not report min.insync.replicas of topic {name}"));
+            }
+            (replicas @ 3.., Some(..2)) => {
+                return warning(
+                    format!(
+                        "topic {name} has {replicas} replicas and min.insync.replicas 1: the failure of one broker can \
+                         lose acknowledged messages"
+                    ),
+                    alter(2),
+                );
+            }
+            (replicas @ 2.., Some(minimum)) if minimum >= replicas => {
+                return warning(
+                    format!(
+                        "topic {name} has {replicas} replicas and min.insync.replicas {minimum}: while one broker is \
+                         down, nothing can be written"
+                    ),
+                    alter(replicas - 1),
+                );
+            }
+            (replicas, Some(minimum)) => found.push(format!("{name}: {minimum} of {replicas}")),
+        }
+    }
+    ok(found.join(", "))
 }
 
 fn brokers(kafka: &Kafka) -> String {
@@ -309,6 +362,24 @@ mod tests {
         let (verdict, found, _) = judged(3_000_000, 2_097_152);
         assert_eq!(verdict, Verdict::Warning, "{found}");
         assert_eq!(judge_size_limits("t.dlq", &Err("denied".into()), &limit(1)).0, Verdict::Skipped);
+    }
+
+    #[test]
+    fn three_replicas_need_two_in_sync_and_one_that_may_be_down() {
+        let verdict = |replicas, minimum| {
+            let topic = Topic { name: "readings".into(), exists: true, replicas, ..Topic::default() };
+            let limits = Ok(Retention { min_in_sync_replicas: minimum, ..Retention::default() });
+            judge_in_sync(&[(&topic, &limits)])
+        };
+        assert_eq!(verdict(3, Some(2)).0, Verdict::Ok);
+        let (level, found, remedy) = verdict(3, Some(1));
+        assert!(level == Verdict::Warning && found.contains("min.insync.replicas 1"), "{found}");
+        assert!(remedy.unwrap().contains("--add-config min.insync.replicas=2"));
+        assert_eq!(verdict(3, Some(3)).0, Verdict::Warning);
+        assert_eq!(verdict(2, Some(2)).0, Verdict::Warning);
+        assert_eq!(verdict(2, Some(1)).0, Verdict::Ok);
+        assert_eq!(verdict(1, Some(1)).0, Verdict::Ok);
+        assert_eq!(verdict(3, None).0, Verdict::Skipped);
     }
 
     #[test]

@@ -43,12 +43,37 @@ pub fn draw(frame: &mut Frame, state: &State, is_colored: bool) {
 
 fn draw_header(frame: &mut Frame, area: Rect, state: &State, palette: Palette) {
     let clock = state.now.format("%H:%M:%SZ").to_string();
+    let clock_width = u16::try_from(clock.len()).unwrap_or(0);
+    let [left, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(clock_width)]).areas(area);
+    let variants =
+        [Detail::Members, Detail::Counts, Detail::States].map(|detail| header(state, detail, palette));
+    let fits = |line: &&Line<'_>| line.width() < usize::from(left.width);
+    let line = variants.iter().find(fits).unwrap_or(&variants[2]);
+    frame.render_widget(line, left);
+    frame.render_widget(Line::from(clock), right);
+}
+
+/// How much the header says.
+#[derive(Clone, Copy, PartialEq)]
+enum Detail {
+    Members,
+    Counts,
+    /// For the narrowest screen.
+    States,
+}
+
+fn header<'a>(state: &State, detail: Detail, palette: Palette) -> Line<'a> {
     let kafka = match &state.kafka {
         Source::Asking => Span::raw("Kafka: asking"),
         Source::Unreachable { .. } => Span::styled("Kafka: no answer", palette.bad()),
+        Source::Known(_) if detail == Detail::States => Span::raw("Kafka"),
         Source::Known(look) => {
-            let members = look.members.map_or("? members".into(), |members| format!("{members} members"));
-            Span::raw(format!("Kafka: {} brokers, {members}", look.brokers))
+            let members = match (detail, look.members) {
+                (Detail::Members, Some(members)) => format!(", {}", plural(members, "member")),
+                (Detail::Members, None) => ", ? members".into(),
+                _ => String::new(),
+            };
+            Span::raw(format!("Kafka: {}{members}", plural(look.brokers, "broker")))
         }
     };
     let cassandra = match &state.cassandra {
@@ -57,23 +82,24 @@ fn draw_header(frame: &mut Frame, area: Rect, state: &State, palette: Palette) {
         Source::Known(look) => {
             let up = look.nodes.iter().filter(|node| node.is_up).count();
             let style = if up == look.nodes.len() { palette.good() } else { palette.bad() };
-            Span::styled(format!("Cassandra: {up}/{} nodes", look.nodes.len()), style)
+            let nodes = if detail == Detail::States { "" } else { " nodes" };
+            Span::styled(format!("Cassandra: {up}/{}{nodes}", look.nodes.len()), style)
         }
     };
-    let mut spans = vec![
-        Span::styled("iotctl top", Style::new().add_modifier(Modifier::BOLD)),
-        Span::raw("  "),
-        cassandra,
-        Span::raw("  "),
-        kafka,
-    ];
-    if state.is_paused {
-        spans.extend([Span::raw("  "), Span::styled(" paused ", palette.selected())]);
+    let mut spans = Vec::new();
+    if detail != Detail::States {
+        spans
+            .extend([Span::styled("iotctl top", Style::new().add_modifier(Modifier::BOLD)), Span::raw("  ")]);
     }
-    let clock_width = u16::try_from(clock.len()).unwrap_or(0);
-    let [left, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(clock_width)]).areas(area);
-    frame.render_widget(Line::from(spans), left);
-    frame.render_widget(Line::from(clock), right);
+    if state.is_paused {
+        spans.extend([Span::styled(" paused ", palette.selected()), Span::raw("  ")]);
+    }
+    spans.extend([cassandra, Span::raw("  "), kafka]);
+    Line::from(spans)
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 fn draw_charts(frame: &mut Frame, area: Rect, state: &State, palette: Palette) {
@@ -87,10 +113,13 @@ fn draw_charts(frame: &mut Frame, area: Rect, state: &State, palette: Palette) {
         .map(|look| look.nodes.iter().filter_map(|node| node.write_rate).collect())
         .unwrap_or_default();
     let writes = (!writes.is_empty()).then(|| writes.iter().sum());
+    // The border takes two cells of each chart.
+    let both = format!("{lag}, {seconds}");
+    let lag_text = if both.len() + 2 <= usize::from(area.width / 4) { both } else { lag };
     let charts = [
         ("produced", per_second(state.produced), &state.produced_history, Color::Cyan),
         ("consumed", per_second(state.consumed), &state.consumed_history, Color::Green),
-        ("lag", format!("{lag}, {seconds}"), &state.lag_history, Color::Yellow),
+        ("lag", lag_text, &state.lag_history, Color::Yellow),
         ("mutations", per_second(writes), &state.writes_history, Color::Magenta),
     ];
     let areas: [Rect; 4] = Layout::horizontal([Constraint::Fill(1); 4]).areas(area);
@@ -162,7 +191,7 @@ mod tests {
         let lines = lines(&drawn(&state(), 80, 24, true));
         let text = lines.join("\n");
         assert!(
-            lines[0].starts_with("iotctl top  Cassandra: 2/3 nodes  Kafka: 1 brokers, 1 members"),
+            lines[0].starts_with("iotctl top  Cassandra: 2/3 nodes  Kafka: 1 broker, 1 member"),
             "{text}"
         );
         assert!(lines[0].ends_with("08:00:02Z"), "{text}");
@@ -182,6 +211,49 @@ mod tests {
         }
         for heading in ["writes/s", "reads/s", "p99 wr", "p99 rd", "pending", "committed", "behind"] {
             assert!(text.contains(heading), "{heading:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_whole_at_every_width() {
+        let mut state = state();
+        if let Source::Known(look) = &mut state.cassandra {
+            look.nodes[0].load_bytes = Some(136_499.2);
+            look.nodes[0].address = "127.0.0.123:19042".into();
+        }
+        let mut look = kafka(3, 987_000_123, 986_543_000);
+        if let Some(partition) = look.partitions.as_mut().and_then(|partitions| partitions.first_mut()) {
+            partition.lag_seconds = Some(86_340.0);
+        }
+        state.update_kafka(Ok(look));
+        let text = |width| lines(&drawn(&state, width, 24, false)).join("\n");
+        let shown = |width: u16, whole: &[&str]| {
+            let text = text(width);
+            for value in whole {
+                assert!(text.contains(value), "{value:?} is not in\n{text}");
+            }
+        };
+        let always =
+            ["127.0.0.123:19042", "down", "133.3 KiB", "457123", "23h 59m", "Cassandra: 2/3 nodes", "1.4M"];
+        shown(60, &always);
+        shown(80, &[&always[..], &["987000123", "986543000", "0.9 ms"]].concat());
+        shown(
+            120,
+            &[&always[..], &["987000123", "986543000", "4.0 ms", "1/1", "pending", "1 member"]].concat(),
+        );
+        // Narrower still, a value is there whole or not at all.
+        let values = ["133.3 KiB", "457123", "23h 59m", "987000123", "986543000", "0.9 ms", "4.0 ms"];
+        for width in 40..=120 {
+            let text = text(width);
+            let fields = text.lines().skip(6).flat_map(|line| line.trim_matches('│').split("  "));
+            let fields =
+                fields.map(str::trim).filter(|field| field.contains(|char: char| char.is_ascii_digit()));
+            for field in fields {
+                for value in values.iter().filter(|value| value.ends_with(field) || value.starts_with(field))
+                {
+                    assert!(field == *value || field.len() < 3, "{field:?} of {value:?} at {width}:\n{text}");
+                }
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use crate::output::log::Hold;
 use crate::shutdown::Shutdown;
 
 mod cassandra;
+mod columns;
 mod draw;
 mod input;
 mod kafka;

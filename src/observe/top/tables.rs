@@ -8,6 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table, TableState, Wrap};
 
 use super::cassandra::Node;
+use super::columns::{Column, Field, fitting};
 use super::kafka::Partition;
 use super::palette::Palette;
 use super::source::Source;
@@ -47,53 +48,47 @@ pub(super) fn draw_nodes(frame: &mut Frame, area: Rect, state: &State, palette: 
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }).block(block), area);
         return;
     }
-    let rows = nodes.iter().map(|node| node_row(node, palette));
-    let widths = [
-        Constraint::Min(16),
-        Constraint::Length(5),
-        Constraint::Length(10),
-        Constraint::Length(8),
-        Constraint::Length(8),
-        Constraint::Length(8),
-        Constraint::Length(8),
-        Constraint::Length(7),
-    ];
-    let headings = ["node", "state", "load", "writes/s", "reads/s", "p99 wr", "p99 rd", "pending"];
-    table(
-        frame,
-        area,
-        (rows.collect(), &headings, &widths),
-        block,
-        is_focused.then_some(state.node),
-        palette,
-    );
+    let rows: Vec<_> = nodes.iter().map(|node| node_row(node, palette)).collect();
+    let selected = is_focused.then_some(state.node);
+    table(frame, area, (&NODE_COLUMNS, rows), block, selected, palette);
 }
 
-fn node_row<'a>(node: &Node, palette: Palette) -> Row<'a> {
+/// The rank says which columns remain on a narrow screen: the lowest first.
+const NODE_COLUMNS: [Column; 8] = [
+    Column::text("node", 16, 0).growing(),
+    Column::text("state", 5, 0),
+    Column::number("load", 10, 2),
+    Column::number("writes/s", 8, 1),
+    Column::number("reads/s", 8, 3),
+    Column::number("p99 wr", 8, 4),
+    Column::number("p99 rd", 8, 6),
+    Column::number("pending", 7, 5),
+];
+
+fn node_row(node: &Node, palette: Palette) -> Vec<Field> {
     let state = match node.is_up {
-        true => Cell::new("up").style(palette.good()),
-        false => Cell::new("down").style(palette.bad()),
+        true => Field { text: "up".into(), style: palette.good() },
+        false => Field { text: "down".into(), style: palette.bad() },
     };
-    let or_dash =
-        |text: Option<String>| Cell::new(Line::from(text.unwrap_or_else(|| "-".into())).right_aligned());
-    Row::new([
-        Cell::new(node.address.clone()),
+    vec![
+        node.address.clone().into(),
         state,
-        or_dash(node.load_bytes.map(|load| ByteSize::b(load as u64).display().iec().to_string())),
-        or_dash(node.write_rate.map(count)),
-        or_dash(node.read_rate.map(count)),
-        or_dash(node.write_p99.map(milliseconds)),
-        or_dash(node.read_p99.map(milliseconds)),
-        or_dash(node.pending.map(count)),
-    ])
+        node.load_bytes.map(|load| ByteSize::b(load as u64).display().iec().to_string()).into(),
+        node.write_rate.map(count).into(),
+        node.read_rate.map(count).into(),
+        node.write_p99.map(milliseconds).into(),
+        node.read_p99.map(milliseconds).into(),
+        node.pending.map(count).into(),
+    ]
 }
 
 pub(super) fn draw_partitions(frame: &mut Frame, area: Rect, state: &State, palette: Palette) {
     let is_focused = state.focus == Focus::Partitions;
     let letters = state.kafka.last().and_then(|look| look.dead_letters);
     let letters =
-        letters.map_or(String::new(), |letters| format!(", {} dead letters", count(letters as f64)));
-    let title = format!("partitions, topic {}, group {}{letters}", state.topic, state.group);
+        letters.map_or(String::new(), |letters| format!("{} dead letters, ", count(letters as f64)));
+    // The names come last, because a narrow screen cuts the end.
+    let title = format!("partitions, {letters}topic {}, group {}", state.topic, state.group);
     let block = panel(title, &state.kafka, is_focused, palette);
     let partitions = state.kafka.last().and_then(|look| look.partitions.as_deref()).unwrap_or_default();
     if partitions.is_empty() {
@@ -101,60 +96,71 @@ pub(super) fn draw_partitions(frame: &mut Frame, area: Rect, state: &State, pale
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }).block(block), area);
         return;
     }
-    let rows = partitions.iter().map(|partition| partition_row(partition, palette));
-    let widths = [
-        Constraint::Length(9),
-        Constraint::Length(6),
-        Constraint::Length(7),
-        Constraint::Min(12),
-        Constraint::Min(12),
-        Constraint::Length(10),
-        Constraint::Length(14),
-    ];
-    let headings = ["partition", "leader", "in sync", "end", "committed", "lag", "behind"];
+    let rows: Vec<_> = partitions.iter().map(|partition| partition_row(partition, palette)).collect();
     let selected = is_focused.then_some(state.partition);
-    table(frame, area, (rows.collect(), &headings, &widths), block, selected, palette);
+    table(frame, area, (&PARTITION_COLUMNS, rows), block, selected, palette);
 }
 
-fn partition_row<'a>(partition: &Partition, palette: Palette) -> Row<'a> {
-    let right = |text: String| Cell::new(Line::from(text).right_aligned());
-    let or_dash = |text: Option<String>| right(text.unwrap_or_else(|| "-".into()));
+const PARTITION_COLUMNS: [Column; 7] = [
+    Column::number("partition", 9, 0),
+    Column::number("leader", 6, 4),
+    Column::number("in sync", 7, 5),
+    Column::number("end", 12, 3).growing(),
+    Column::number("committed", 12, 2).growing(),
+    Column::number("lag", 10, 0),
+    Column::number("behind", 14, 1),
+];
+
+fn partition_row(partition: &Partition, palette: Palette) -> Vec<Field> {
     let leader = match partition.leader {
-        ..0 => right("none".into()).style(palette.bad()),
-        leader => right(leader.to_string()),
+        ..0 => Field { text: "none".into(), style: palette.bad() },
+        leader => leader.to_string().into(),
     };
-    let in_sync = right(format!("{}/{}", partition.in_sync, partition.replicas));
-    let in_sync = if partition.in_sync < partition.replicas { in_sync.style(palette.bad()) } else { in_sync };
-    Row::new([
-        right(partition.id.to_string()),
+    let mut in_sync: Field = format!("{}/{}", partition.in_sync, partition.replicas).into();
+    if partition.in_sync < partition.replicas {
+        in_sync.style = palette.bad();
+    }
+    vec![
+        partition.id.to_string().into(),
         leader,
         in_sync,
-        or_dash(partition.end.map(|end| end.to_string())),
-        or_dash(partition.committed.map(|committed| committed.to_string())),
-        or_dash(partition.lag.map(|lag| lag.to_string())),
-        or_dash(partition.lag_seconds.map(age)),
-    ])
+        partition.end.map(|end| end.to_string()).into(),
+        partition.committed.map(|committed| committed.to_string()).into(),
+        partition.lag.map(|lag| lag.to_string()).into(),
+        partition.lag_seconds.map(age).into(),
+    ]
 }
 
+/// Draws the columns that fit; `rows` have a field for each column.
 fn table(
     frame: &mut Frame,
     area: Rect,
-    (rows, headings, widths): (Vec<Row<'_>>, &[&str], &[Constraint]),
+    (columns, rows): (&[Column], Vec<Vec<Field>>),
     block: Block<'_>,
     selected: Option<usize>,
     palette: Palette,
 ) {
-    // Numbers and their headings are right-aligned, node names and states left-aligned.
-    let is_text = |heading: &str| matches!(heading, "node" | "state");
-    let heading = headings.iter().map(|heading| match is_text(heading) {
-        true => Cell::new(*heading),
-        false => Cell::new(Line::from(*heading).right_aligned()),
+    let shown = fitting(columns, &rows, block.inner(area).width);
+    let cell = |column: &Column, text: String| match column.is_text {
+        true => Cell::new(text),
+        false => Cell::new(Line::from(text).right_aligned()),
+    };
+    let heading = shown.iter().map(|(index, _)| cell(&columns[*index], columns[*index].heading.to_owned()));
+    let heading = Row::new(heading.collect::<Vec<_>>()).style(palette.dim());
+    let widths = shown.iter().map(|(index, width)| match columns[*index].grows {
+        true => Constraint::Min(*width),
+        false => Constraint::Length(*width),
     });
+    let widths: Vec<_> = widths.collect();
     let count = rows.len();
-    let table = Table::new(rows, widths.iter().copied())
-        .header(Row::new(heading).style(palette.dim()))
-        .row_highlight_style(palette.selected())
-        .block(block);
+    let rows = rows.into_iter().map(|fields| {
+        let cells = shown.iter().map(|(index, _)| {
+            let Field { text, style } = fields[*index].clone();
+            cell(&columns[*index], text).style(style)
+        });
+        Row::new(cells.collect::<Vec<_>>())
+    });
+    let table = Table::new(rows, widths).header(heading).row_highlight_style(palette.selected()).block(block);
     let mut selection = TableState::default();
     // The selected row stays visible on a screen that is too small for all rows.
     selection.select(selected.map(|selected| selected.min(count.saturating_sub(1))));

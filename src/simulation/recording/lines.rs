@@ -1,7 +1,7 @@
 //! Lines of a file, each with a bounded size in memory.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,7 +82,7 @@ pub(super) fn read_line(reader: &mut dyn BufRead, line: &mut Vec<u8>, limit: usi
 }
 
 /// Opens a file, or standard input for `-`.
-pub(super) fn input(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
+pub(super) fn input(path: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
     let input: Box<dyn Read + Send> = if path == Path::new("-") {
         Box::new(io::stdin())
     } else {
@@ -92,23 +92,21 @@ pub(super) fn input(path: &Path) -> anyhow::Result<Box<dyn BufRead + Send>> {
         }
         Box::new(file)
     };
-    Ok(Box::new(BufReader::with_capacity(128 * 1024, input)))
+    Ok(input)
 }
 
-/// The first byte that is not whitespace, without consuming it, and the number of line ends before it. A byte-order
-/// mark is skipped.
+/// The first byte that is not whitespace, and the number of line ends before it. Blank lines are consumed, and nothing of
+/// the line with that byte: a heading may begin with a tab, after a column without a name.
 pub(super) fn first_byte(reader: &mut dyn BufRead) -> io::Result<(Option<u8>, u64)> {
     let mut lines = 0;
-    if reader.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
-        reader.consume(3);
-    }
     loop {
         let buffer = reader.fill_buf()?;
         match buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {
             Some(at) => {
                 let byte = buffer[at];
                 lines += line_ends(&buffer[..at]);
-                reader.consume(at);
+                let blank = buffer[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+                reader.consume(blank);
                 return Ok((Some(byte), lines));
             }
             None if buffer.is_empty() => return Ok((None, lines)),
@@ -127,6 +125,8 @@ fn line_ends(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufReader;
+
     use super::*;
 
     #[test]

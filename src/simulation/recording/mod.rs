@@ -1,7 +1,7 @@
 //! Readings from a file: NDJSON in the wire format, or CSV with a [`Mapping`]. The file is streamed; one line is in
 //! memory at a time, and no more than [`DecodeLimits::max_message_bytes`] of it.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,6 +11,7 @@ use super::columns::{Layout, Mapping};
 use crate::error::UsageError;
 use crate::reading::Reading;
 use crate::reading::decode::{DecodeLimits, decode};
+use crate::reading::delimited::{self, Dialect};
 use crate::time;
 
 mod lines;
@@ -83,9 +84,10 @@ impl Recording {
     /// Reads from `reader` instead of the plan's path.
     pub(crate) fn read(
         name: String,
-        mut reader: Box<dyn BufRead + Send>,
+        reader: Box<dyn Read + Send>,
         plan: &RecordingPlan,
     ) -> anyhow::Result<Self> {
+        let mut reader = delimited::text(reader);
         let (first, blank_lines) = first_byte(&mut reader).with_context(|| format!("cannot read {name}"))?;
         let lines = if first == Some(b'{') {
             if !plan.mapping.is_empty() {
@@ -96,11 +98,15 @@ impl Recording {
             }
             Lines::Ndjson { reader, line: Vec::new(), number: blank_lines }
         } else {
+            let (dialect, reader) = Dialect::detect(reader)?;
             let budget = Budget::new(plan.limits.max_message_bytes);
             let limited = Limited { input: reader, budget: budget.clone() };
-            let mut reader = csv::ReaderBuilder::new().buffer_capacity(CSV_BUFFER).from_reader(limited);
+            let mut reader = csv::ReaderBuilder::new()
+                .delimiter(dialect.delimiter)
+                .buffer_capacity(CSV_BUFFER)
+                .from_reader(limited);
             let headings = reader.headers().with_context(|| format!("cannot read the headings of {name}"))?;
-            let layout = Layout::resolve(&plan.mapping, headings)?;
+            let layout = Layout::resolve(&plan.mapping, headings, dialect)?;
             Lines::Csv { reader: Box::new(reader), budget, layout, record: StringRecord::new() }
         };
         Ok(Self { name, lines, plan: plan.clone(), shift: 0, bad: 0 })
@@ -262,6 +268,23 @@ mod tests {
         let moved = RecordingPlan { shift: "-1h".parse().unwrap(), ..plan(file.path()) };
         assert_eq!(all(&moved).unwrap().0[0].recorded_at, 1_386_018_900_000 - 3_600_000);
         assert!("tomorrow".parse::<TimeShift>().is_err());
+    }
+
+    #[test]
+    fn the_dialects_of_excel_and_pandas_are_read() {
+        let rows = [
+            "\u{feff}timestamp;value\r\n2013-12-02 21:15:00;73,9\r\n2013-12-02 21:20:00;-\r\n",
+            "\ttimestamp\tvalue\n0\t2013-12-02 21:15:00\t73.9\n1\t2013-12-02 21:20:00\t\\N\n",
+            ",timestamp,value\n0,2013-12-02 21:15:00+00:00,73.9\n1,2013-12-02 21:20:00+00:00,NA\n",
+            "\nsep=|\ntimestamp|value\n2013-12-02T21:15:00|73.9\n2013-12-02T21:20:00|null\n",
+        ];
+        for text in rows {
+            let file = file(text);
+            let (readings, _) = all(&plan(file.path())).unwrap();
+            let found: Vec<_> = readings.iter().map(|it| (it.recorded_at, it.temperature)).collect();
+            assert_eq!(found, [(1_386_018_900_000, Some(73.9)), (1_386_019_200_000, None)], "{text:?}");
+            assert!(Recording::open(&plan(file.path())).unwrap().ignored_columns().is_empty());
+        }
     }
 
     #[test]
