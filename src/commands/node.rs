@@ -158,7 +158,8 @@ pub async fn run(command: NodeCommand, context: Context) -> anyhow::Result<()> {
         NodeCommand::Replace { node, place, yes } => {
             let (operator, mut runtime) = open(&place, &context).await?;
             let unfinished = Journal::unfinished(&operator.journals)?;
-            let dead = unfinished.and_then(|journal| begun(&runtime, journal.record.replaces.as_deref(), &node));
+            let dead =
+                unfinished.and_then(|journal| begun(&runtime, journal.record.replaces.as_deref(), &node));
             let dead = dead.map_or_else(|| runtime.find(&node), Ok)?;
             let name = dead.name.clone();
             if !yes && !context.output.confirm(&format!("replace {name}"))? {

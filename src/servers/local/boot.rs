@@ -133,9 +133,7 @@ impl<'a> Site<'a> {
         }
         match kept.is_empty() {
             true => Err(error),
-            false => {
-                Err(anyhow!("{error:#}\nthese servers answer and keep running: {}", kept.join(", ")))
-            }
+            false => Err(anyhow!("{error:#}\nthese servers answer and keep running: {}", kept.join(", "))),
         }
     }
 
@@ -311,10 +309,7 @@ impl<'a> Site<'a> {
             self.board.note(what);
             return Ok(());
         }
-        bail!(
-            "{what} (see `iotctl node list` and the logs in {})",
-            self.layout.root().join("logs").display()
-        )
+        bail!("{what} (see `iotctl node list` and the logs in {})", self.layout.root().join("logs").display())
     }
 }
 

@@ -153,7 +153,8 @@ mod tests {
             let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
             replicas(&options.collect(), nodes)
         };
-        let simple = |factor, nodes| replicas(&[("class", "SimpleStrategy"), ("replication_factor", factor)], nodes);
+        let simple =
+            |factor, nodes| replicas(&[("class", "SimpleStrategy"), ("replication_factor", factor)], nodes);
         assert_eq!(simple("3", 3), 3);
         assert_eq!(simple("3", 1), 1, "a new cluster of one node");
         assert_eq!(simple("1", 2), 1, "lowered by a decommission, and a node added since");

@@ -45,7 +45,8 @@ impl Unfinished {
     /// Whether `up` leaves this server alone.
     fn skips(&self, server: &Server, layout: &Layout) -> bool {
         // A node that has left and whose files are aside already would join again, with no data.
-        let has_left = self.leaving.as_ref() == Some(&server.name) && !layout.server_dir(&server.name).exists();
+        let has_left =
+            self.leaving.as_ref() == Some(&server.name) && !layout.server_dir(&server.name).exists();
         has_left || self.replaced.as_ref() == Some(&server.name)
     }
 }
@@ -135,7 +136,9 @@ fn choose(
             with_monitoring(known, options.monitoring, is_running)
         }
         Some(known) if is_running => {
-            bail!("{known} already run in {dir}, which differs from what is requested (run `iotctl down` first)")
+            bail!(
+                "{known} already run in {dir}, which differs from what is requested (run `iotctl down` first)"
+            )
         }
         Some(known) if known.is_complete => bail!(
             "the data in {dir} belongs to {known}, which differs from what is requested (leave --nodes, --kafka and \
@@ -150,11 +153,7 @@ fn choose(
 }
 
 /// The cluster with monitoring as requested. An agent is in its JVM from the start or not at all.
-fn with_monitoring(
-    mut known: Cluster,
-    requested: Option<bool>,
-    is_running: bool,
-) -> anyhow::Result<Cluster> {
+fn with_monitoring(mut known: Cluster, requested: Option<bool>, is_running: bool) -> anyhow::Result<Cluster> {
     let Some(requested) = requested else { return Ok(known) };
     if is_running && requested != known.monitoring.is_some() {
         let with = if requested { "without" } else { "with" };
@@ -271,8 +270,7 @@ mod tests {
     #[test]
     fn a_first_start_that_did_not_complete_leaves_the_choice_open() {
         let (_dir, config, layout) = made_for_three_nodes(false);
-        let options =
-            UpOptions { nodes: Some(1), kafka: Some(KafkaMode::Zookeeper), ..Default::default() };
+        let options = UpOptions { nodes: Some(1), kafka: Some(KafkaMode::Zookeeper), ..Default::default() };
         let cluster = choose(&layout, &config, &options, false).unwrap();
         assert_eq!((cluster.nodes.len(), cluster.kafka), (1, KafkaMode::Zookeeper));
     }

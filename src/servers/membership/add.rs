@@ -90,7 +90,9 @@ fn resume(
 ) -> anyhow::Result<Journal> {
     let record = &journal.record;
     ensure!(record.operation == operation && record.replaces.as_deref() == replaces, record.obstacle());
-    operator.output.note(format!("continuing with {}, which was begun at {}", record.node, record.started_at));
+    operator
+        .output
+        .note(format!("continuing with {}, which was begun at {}", record.node, record.started_at));
     Ok(journal)
 }
 
@@ -109,7 +111,8 @@ async fn plan(operator: &Operator, runtime: &Runtime) -> anyhow::Result<Journal>
     let sample = sample::take(&operator.cassandra, Consistency::All).await?;
     let mut journal = Journal::begin(&operator.journals, Operation::Add, &node.name, node.address)?;
     journal.record.sample = sample;
-    journal.step("checked: every node up and normal, one schema, room on the disk, address free, not a seed")?;
+    journal
+        .step("checked: every node up and normal, one schema, room on the disk, address free, not a seed")?;
     Ok(journal)
 }
 
@@ -134,10 +137,8 @@ async fn plan_replacement(operator: &Operator, runtime: &Runtime, dead: &Node) -
     let sample = sample::take(&operator.cassandra, Consistency::Quorum).await?;
     let mut journal = Journal::begin(&operator.journals, Operation::Replace, &node.name, node.address)?;
     (journal.record.sample, journal.record.replaces) = (sample, Some(dead.name.clone()));
-    journal.step(format!(
-        "checked: no node hears {}, the others are up and normal, one schema",
-        dead.name
-    ))?;
+    journal
+        .step(format!("checked: no node hears {}, the others are up and normal, one schema", dead.name))?;
     Ok(journal)
 }
 
@@ -248,9 +249,17 @@ async fn check_tokens(operator: &Operator, ip: IpAddr) -> anyhow::Result<()> {
         let mut tokens =
             view::tokens_at(&operator.session, node.address).await?.remove(&ip).unwrap_or_default();
         tokens.sort_unstable();
-        ensure!(!tokens.is_empty(), "{ip} has no tokens in the view of {} (run the command again)", node.address);
+        ensure!(
+            !tokens.is_empty(),
+            "{ip} has no tokens in the view of {} (run the command again)",
+            node.address
+        );
         let first = known.get_or_insert_with(|| tokens.clone());
-        ensure!(*first == tokens, "{ip} has different tokens in the view of {} (run the command again)", node.address);
+        ensure!(
+            *first == tokens,
+            "{ip} has different tokens in the view of {} (run the command again)",
+            node.address
+        );
     }
     Ok(())
 }

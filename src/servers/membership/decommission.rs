@@ -12,11 +12,11 @@ use tokio::process::Child;
 
 use super::checks::{self, Refused, Shortages};
 use super::journal::{Journal, Operation};
+use super::nodetool;
 use super::operator::{Operator, STALL_DEADLINE};
 use super::runtime::{Node, Runtime};
 use super::sample;
 use super::streaming::{Direction, Progress};
-use super::nodetool;
 use super::view::{State, View};
 use crate::cassandra::system;
 use crate::config::Consistency;
@@ -219,7 +219,10 @@ async fn watch(
         if let Some(reason) = failure(&mut running).await? {
             if state == Some(State::Normal) {
                 journal.finish(format!("the node refuses: {reason}"))?;
-                bail!("{} refuses to leave: {reason} (it stays a cluster member with all its data)", node.name);
+                bail!(
+                    "{} refuses to leave: {reason} (it stays a cluster member with all its data)",
+                    node.name
+                );
             }
             // Before Cassandra 5.0, a node that is leaving already refuses the second request.
             ensure!(

@@ -40,14 +40,19 @@ mod tests {
         let refusal = "nodetool: Unsupported operation: Not enough live nodes to maintain replication factor in keyspace \
                        readings (RF = 3, N = 3). Perform a forceful decommission to ignore.\nSee 'nodetool help' or \
                        'nodetool help <command>'.\n";
-        assert!(reason_of(&format!("{log}{refusal}"), "").starts_with("Unsupported operation: Not enough live"));
+        assert!(
+            reason_of(&format!("{log}{refusal}"), "").starts_with("Unsupported operation: Not enough live")
+        );
         let trace = "error: Stream failed\n-- StackTrace --\njava.lang.RuntimeException: Stream failed\n\tat a.b(C.java:1)\n";
         assert_eq!(reason_of(log, trace), "Stream failed");
     }
 
     #[test]
     fn without_an_error_line_the_last_line_of_substance_is_the_reason() {
-        assert_eq!(reason_of("", "INFO  [main] hello\nConnection refused\n\tat a.b(C.java:1)\n"), "Connection refused");
+        assert_eq!(
+            reason_of("", "INFO  [main] hello\nConnection refused\n\tat a.b(C.java:1)\n"),
+            "Connection refused"
+        );
         assert!(reason_of("", "WARN  [main] hello\n").starts_with("nodetool gives no reason (exit"));
     }
 }

@@ -46,7 +46,8 @@ fn find(typed: &str, known: impl IntoIterator<Item = Node>) -> anyhow::Result<No
     let known: Vec<_> = known.into_iter().collect();
     known.iter().find(|node| node.is_meant_by(typed)).cloned().ok_or_else(|| {
         let names: Vec<_> = known.iter().map(|node| node.name.as_str()).collect();
-        UsageError::new(format!("{typed:?} is not a node of this cluster (its nodes: {})", names.join(", "))).into()
+        UsageError::new(format!("{typed:?} is not a node of this cluster (its nodes: {})", names.join(", ")))
+            .into()
     })
 }
 

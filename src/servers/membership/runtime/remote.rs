@@ -229,7 +229,8 @@ impl Remote {
         let output = self.finish(shell(command, node, dead), &what).await?;
         let said = [&output.stderr[..], &output.stdout[..]].concat();
         let said = String::from_utf8_lossy(&said);
-        let reason = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it gives no reason");
+        let reason =
+            said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it gives no reason");
         ensure!(output.status.success(), "{what} failed: {reason}");
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
