@@ -73,7 +73,8 @@ fn each_node_is_killed_in_turn() -> anyhow::Result<()> {
 /// node's return.
 fn met_the_goals(outcome: &Outcome, aways: &[Away]) -> anyhow::Result<()> {
     ensure!(outcome.stall <= seconds(5), "stalled {:?}", outcome.stall);
-    let (Some(first), Some(last), Some((end, _))) = (aways.first(), aways.last(), outcome.rates.last()) else {
+    let (Some(first), Some(last), Some((end, _))) = (aways.first(), aways.last(), outcome.rates.last())
+    else {
         return Ok(());
     };
     // Rates are compared with the rate before the fault: a slow or busy machine may not reach RATE at all.
