@@ -14,6 +14,8 @@ use super::topics::blocking;
 use crate::config::KafkaConfig;
 use crate::retry::RetryPolicy;
 
+/// How long one request waits before the reason is looked for.
+const ATTEMPT: Duration = Duration::from_secs(1);
 /// Between two requests to a coordinator that is not available yet.
 const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_millis(400));
 
@@ -25,6 +27,12 @@ fn is_not_ready(error: &KafkaError) -> bool {
         error.rdkafka_error_code(),
         Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)
     )
+}
+
+/// The library retries for ever where the consumer group is denied, and reports the denial only to those who poll.
+fn denial(consumer: &BaseConsumer<Reporting>) -> Option<KafkaError> {
+    let event = consumer.poll(Duration::ZERO)?;
+    event.err().filter(|error| error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed))
 }
 
 /// What a consumer group has committed of a topic, by partition number; `None` if it never committed.
@@ -83,7 +91,7 @@ async fn offsets_of_topics(
         let mut delays = RETRY.delays();
         let found = loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let answer = consumer.committed_offsets(list.clone(), left).and_then(|list| {
+            let answer = consumer.committed_offsets(list.clone(), left.min(ATTEMPT)).and_then(|list| {
                 let offset = |element| {
                     let found: Option<GroupOffset> = group_offset(element)?;
                     Ok(found.map(|found| (element.topic().to_owned(), found)))
@@ -96,6 +104,17 @@ async fn offsets_of_topics(
             match answer {
                 Err(error) if is_not_ready(&error) && !left.is_zero() => {
                     std::thread::sleep(delays.next_delay().min(left));
+                }
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) => {
+                    if let Some(denial) = denial(&consumer) {
+                        let topics: Vec<_> = topics.iter().map(|(topic, _)| format!("{topic:?}")).collect();
+                        let action =
+                            format!("read {} as the consumer group {:?}", topics.join(", "), config.group);
+                        return Err(Error::client(action, denial));
+                    }
+                    if left.is_zero() {
+                        return Err(failed(error));
+                    }
                 }
                 answer => break answer.map_err(failed)?,
             }

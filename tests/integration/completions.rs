@@ -53,7 +53,7 @@ fn a_completion_without_an_answer_from_cassandra_ends_soon_and_quietly() -> anyh
     ensure!(candidates(&lab, "batch run fleet")? == ["fleet_health"]);
     ensure!(candidates(&lab, "-O kafka.to")? == ["kafka.topic="]);
     ensure!(candidates(&lab, "dead-letters list --reason not_")? == ["not_json"]);
-    let verbs = candidates(&lab, "")?;
+    let verbs = candidates(&lab, "''")?;
     ensure!(verbs.contains(&"query".to_owned()) && !verbs.contains(&"reference".to_owned()), "{verbs:?}");
     Ok(())
 }
