@@ -143,7 +143,12 @@ pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
         seconds,
         rows_per_second: imported as f64 / seconds,
     };
-    print(&report, &args, &context.output)
+    print(&report, &args, &context.output)?;
+    anyhow::ensure!(
+        rejected == 0,
+        "{rejected} of {rows} rows are bad and were left out (fix them as the notes say, and import the file again)"
+    );
+    Ok(())
 }
 
 /// Reads the files, on its own thread.

@@ -34,13 +34,13 @@ pub struct Errors {
 /// Runs a model from up to [`MAX_ORIGINS`] moments of the past. Steps without a value do not count.
 pub fn run(history: &Regular, model: Model, plan: &Plan) -> Result<(Backtest, Errors), ForecastError> {
     let Plan { horizon, season, level, .. } = *plan;
-    let needs = needs_before_origin(season);
+    let needs = needs_before_origin(&plan.models, season);
     // Every model runs from the same origins, so that they can be compared.
     let possible = (history.len() + 1).saturating_sub(needs + horizon);
     if possible < FEWEST_ORIGINS {
         return Err(ForecastError::TooShort {
             has: history.len(),
-            needs: needs_at_all(season, horizon),
+            needs: needs_at_all(&plan.models, season, horizon),
             horizon,
         });
     }
@@ -69,14 +69,14 @@ pub fn run(history: &Regular, model: Model, plan: &Plan) -> Result<(Backtest, Er
     Ok((backtest, errors))
 }
 
-/// Steps before the first moment that forecasts are made from.
-fn needs_before_origin(season: usize) -> usize {
-    Model::QUICK.into_iter().map(|model| model.needs(season)).max().unwrap_or(1)
+/// Steps before the first moment that forecasts are made from: enough for each of the models.
+fn needs_before_origin(models: &[Model], season: usize) -> usize {
+    models.iter().map(|model| model.needs(season)).max().unwrap_or(season)
 }
 
 /// Steps of history that a back-test needs.
-pub(super) fn needs_at_all(season: usize, horizon: usize) -> usize {
-    needs_before_origin(season) + horizon + FEWEST_ORIGINS - 1
+pub(super) fn needs_at_all(models: &[Model], season: usize, horizon: usize) -> usize {
+    needs_before_origin(models, season) + horizon + FEWEST_ORIGINS - 1
 }
 
 /// What a model is fitted to at `origin`: the last seasons before it, gaps filled by straight lines. NaN where nothing

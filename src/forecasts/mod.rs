@@ -61,9 +61,9 @@ pub struct Plan {
 /// The minimum share of the history that must have been measured.
 const MEASURED: f64 = 0.5;
 
-/// Steps of history that a forecast of `horizon` steps needs.
-pub fn needs(season: usize, horizon: usize) -> usize {
-    backtest::needs_at_all(season, horizon)
+/// Steps of history that a forecast of `horizon` steps by any of the models needs.
+pub fn needs(models: &[Model], season: usize, horizon: usize) -> usize {
+    backtest::needs_at_all(models, season, horizon)
 }
 
 /// Forecasts a series.
@@ -187,6 +187,36 @@ mod tests {
             (step.value - came).abs() < 1.5 && (step.low..=step.high).contains(&came)
         });
         assert!(held.count() >= 20, "{:?}", forecast.steps);
+    }
+
+    #[test]
+    fn a_model_asks_only_for_the_history_that_it_needs() {
+        let with = |models: Vec<Model>, hours: usize| {
+            let mut past = history(10);
+            past.values.truncate(hours);
+            forecast(&past, &Plan { models, horizon: 1, ..plan() })
+        };
+        // A season, the step ahead, and seven more origins to learn the errors from.
+        let naive = with(vec![Model::SeasonalNaive], 32).unwrap();
+        assert!(naive.steps[0].low < naive.steps[0].value, "{:?}", naive.steps);
+        assert_eq!(
+            with(vec![Model::SeasonalNaive], 31).unwrap_err(),
+            ForecastError::TooShort { has: 31, needs: 32, horizon: 1 }
+        );
+        assert!(with(vec![Model::Ets], 18).is_ok());
+        // All models are compared from the same origins: MSTL needs two seasons and one step.
+        assert!(with(Model::QUICK.to_vec(), 57).is_ok());
+        assert!(with(Model::QUICK.to_vec(), 56).is_err());
+    }
+
+    #[test]
+    fn a_constant_series_is_forecast_as_it_is() {
+        let past = Regular { values: vec![21.5; 10 * 24], ..history(10) };
+        let found = forecast(&past, &plan()).unwrap();
+        assert!(
+            found.steps.iter().all(|step| (step.low, step.value, step.high) == (21.5, 21.5, 21.5)),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -134,7 +134,8 @@ fn rows_that_are_wrong_are_told_and_left_out() -> anyhow::Result<()> {
     ];
     std::fs::write(&file, text.concat())?;
     let finished = lab.run(&["import", "--direct", path(&file)?, "--report", "json"])?;
-    ensure!(finished.code == Some(0), "{finished:#?}");
+    ensure!(finished.code == Some(1), "{finished:#?}");
+    ensure!(finished.stderr.contains("error: 3 of 5 rows are bad"), "{finished:#?}");
     let told = report(&finished.stdout)?;
     ensure!(told["rows"] == 5 && told["imported"] == 2 && told["rejected"] == 3, "{told}");
     for line in [3, 4, 6] {

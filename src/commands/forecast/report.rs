@@ -165,10 +165,13 @@ pub(super) fn remark(
             "{}, tested on {} past steps: MAE {}, MASE {}, {} % of values within their intervals",
             found.model.name(),
             series.len(),
-            rounded(test.mean_absolute_error),
-            rounded(test.scaled_error),
-            (test.coverage * 100.0).round()
+            or_dash(test.mean_absolute_error),
+            or_dash(test.scaled_error),
+            or_dash((test.coverage * 100.0).round())
         ));
+        if !test.scaled_error.is_finite() {
+            output.note("no MASE: the history repeats itself exactly, so there is no error to compare with");
+        }
     }
     if let Some((limit, direction)) = args.limit() {
         let word = if direction == Direction::Above { "rises above" } else { "falls below" };
@@ -181,6 +184,11 @@ pub(super) fn remark(
     if to - last >= args.step.max(HOUR) {
         output.note(format!("the newest value is from {}: the forecast starts there", clock.show(last)));
     }
+}
+
+/// A figure of a back-test; `-` where it has none.
+fn or_dash(value: f64) -> String {
+    if value.is_finite() { rounded(value).to_string() } else { "-".to_owned() }
 }
 
 /// `in about 5h (from 3h to 9h)`.
@@ -220,6 +228,11 @@ fn about(likely: i64, from: i64, show: impl Fn(i64) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_figure_that_does_not_exist_is_a_dash() {
+        assert_eq!([f64::NAN, f64::INFINITY, 0.0, 1.234_567_89].map(or_dash), ["-", "-", "0", "1.2346"]);
+    }
 
     #[test]
     fn a_crossing_is_described_in_words() {

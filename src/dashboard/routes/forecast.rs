@@ -113,7 +113,7 @@ fn problem(error: SeriesError) -> Problem {
 /// The best of the quick models where the past holds enough days; else ETS, which does not model a season, for a quarter
 /// of that past.
 fn plan(series: &Regular, hours: usize) -> Plan {
-    let needs = forecasts::needs(SEASON, hours);
+    let needs = forecasts::needs(&Model::QUICK, SEASON, hours);
     if series.len() >= needs {
         return Plan { models: Model::QUICK.to_vec(), horizon: hours, season: SEASON, level: LEVEL };
     }
