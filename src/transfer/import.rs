@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::FileFormat;
 use super::plan::unescape;
 use crate::error::UsageError;
-use crate::reading::Metric;
+use crate::reading::{Metric, widen};
 
 /// Rows of a Parquet file that are held at once.
 const BATCH_ROWS: usize = 8_192;
@@ -192,8 +192,8 @@ fn csv_row(heading: &[String], record: &csv::StringRecord, folders: &[(String, S
                 "false" | "0" => Value::Bool(false),
                 _ => text.into(),
             },
-            "other_metrics" => {
-                serde_json::from_str(text).map_err(|_| "other_metrics is not a JSON object".to_owned())?
+            "other_metrics" | "states" => {
+                serde_json::from_str(text).map_err(|_| format!("{name} is not a JSON object"))?
             }
             _ => text.parse().ok().and_then(Number::from_f64).map_or_else(|| text.into(), Value::Number),
         };
@@ -249,6 +249,7 @@ fn is_known(name: &str) -> bool {
         "recorded_timestamp",
         "motion_detected",
         "other_metrics",
+        "states",
     ];
     fields.contains(&name) || Metric::COLUMNS.iter().any(|metric| metric.name() == name)
 }
@@ -265,7 +266,7 @@ fn cell(column: &ArrayRef, row: usize) -> Result<Value, String> {
         DataType::Boolean => column.as_boolean().value(row).into(),
         DataType::Int32 => column.as_primitive::<Int32Type>().value(row).into(),
         DataType::Int64 => column.as_primitive::<Int64Type>().value(row).into(),
-        DataType::Float32 => float(column.as_primitive::<Float32Type>().value(row).into()),
+        DataType::Float32 => float(widen(column.as_primitive::<Float32Type>().value(row))),
         DataType::Float64 => float(column.as_primitive::<Float64Type>().value(row)),
         DataType::FixedSizeBinary(16) => {
             let bytes = column.as_fixed_size_binary().value(row);
@@ -366,7 +367,8 @@ mod tests {
             motion_detected: Some(true),
             light_level: None,
             gas_concentration: None,
-            other_metrics: vec![("rpm".into(), 0.1)],
+            other_metrics: vec![("energy".into(), 123_456_789.125), ("rpm".into(), 0.1)],
+            states: vec![("mode".into(), "eco".into())],
         };
         let mut blocks = Blocks::new(FileFormat::Parquet, &[]);
         blocks.push(&reading).unwrap();
@@ -375,7 +377,7 @@ mod tests {
         let mut writer = BlockWriter::new(File::create(&path).unwrap(), FileFormat::Parquet, &[]).unwrap();
         writer.write(&blocks.take().unwrap().unwrap().0).unwrap();
         writer.finish().unwrap();
-        assert_eq!(schema(&[]).fields().len(), 11);
+        assert_eq!(schema(&[]).fields().len(), 12);
         let mut messages = Vec::new();
         read(&path, FileFormat::Parquet, |_, row| {
             messages.push(row.unwrap());
