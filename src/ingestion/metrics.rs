@@ -241,7 +241,7 @@ impl IngestMetrics {
     /// Fields that were not stored, by name.
     pub fn ignored_fields(&self) -> BTreeMap<String, u64> {
         let families = self.ignored_fields.collect();
-        let metrics = families.iter().flat_map(|family| family.get_metric());
+        let metrics = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
         metrics
             .filter_map(|metric| {
                 let label = metric.get_label().first()?.value().to_owned();
