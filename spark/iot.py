@@ -9,7 +9,7 @@ import argparse
 import os
 from datetime import datetime
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 CASSANDRA = "org.apache.spark.sql.cassandra"
@@ -87,15 +87,29 @@ def readings(spark: SparkSession, keyspace: str, start: datetime | None, end: da
 
 def values(rows: DataFrame) -> DataFrame:
     """One row for each value that was measured: (sensor, recorded_timestamp, metric, value as a double)."""
-    columns = [F.struct(F.lit(name).alias("metric"), F.col(name).cast("double").alias("value")) for name in METRICS]
-    others = F.transform(
-        F.coalesce(F.map_entries("other_metrics"), F.array()),
-        lambda entry: F.struct(entry["key"].alias("metric"), entry["value"].cast("double").alias("value")),
-    )
+    columns = [F.struct(F.lit(name).alias("metric"), decimal(F.col(name)).alias("value")) for name in METRICS]
+    # A table that was created by the first version of iotctl has 32-bit floats in other_metrics, and what was written
+    # later in other_metrics_64.
+    maps = [name for name in ("other_metrics_64", "other_metrics") if name in rows.columns]
+    others = F.coalesce(*(entries(rows, name) for name in maps), F.array())
     return (
         rows.select(*SENSOR, "recorded_timestamp", F.explode(F.concat(F.array(*columns), others)).alias("measured"))
         .select(*SENSOR, "recorded_timestamp", "measured.metric", "measured.value")
         .where("value is not null")
+    )
+
+
+def decimal(number: Column) -> Column:
+    """A 32-bit float as the decimal that it stands for: 21.3, and not 21.299999237060547, as everywhere in iotctl."""
+    return number.cast("string").cast("double")
+
+
+def entries(rows: DataFrame, name: str) -> Column:
+    """A map of metrics as an array of (metric, value); null where there is none."""
+    is_float = rows.schema[name].dataType.valueType.typeName() == "float"
+    value = decimal if is_float else lambda number: number
+    return F.transform(
+        F.map_entries(name), lambda entry: F.struct(entry["key"].alias("metric"), value(entry["value"]).alias("value"))
     )
 
 

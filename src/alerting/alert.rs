@@ -24,7 +24,7 @@ pub struct Alert {
     pub device_type: String,
     pub iot_sensor_id: Uuid,
     pub metric: String,
-    pub value: f32,
+    pub value: f64,
     /// What the value was compared with: a limit, the median of the window, or the earlier value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<f64>,
@@ -62,7 +62,7 @@ impl Alert {
     pub(super) fn new(
         rule: &Rule,
         reading: &Reading<'_>,
-        value: f32,
+        value: f64,
         verdict: &Verdict,
         transition: Transition,
     ) -> Self {

@@ -22,16 +22,16 @@ pub(super) enum Window {
 /// The last values, by age and by size.
 #[derive(Debug, Default)]
 pub(super) struct Values {
-    by_age: VecDeque<f32>,
-    sorted: Vec<f32>,
+    by_age: VecDeque<f64>,
+    sorted: Vec<f64>,
 }
 
 /// The lowest and highest value of a part of the time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
     first_at: i64,
-    lowest: f32,
-    highest: f32,
+    lowest: f64,
+    highest: f64,
 }
 
 impl Window {
@@ -44,11 +44,11 @@ impl Window {
     }
 
     /// Judges a value by those before it, then remembers it. Values come in order of time.
-    pub(super) fn judge(&mut self, condition: &Condition, at: i64, value: f32) -> Verdict {
+    pub(super) fn judge(&mut self, condition: &Condition, at: i64, value: f64) -> Verdict {
         match (condition, self) {
             (Condition::RobustZ(rule), Self::Values(values)) => values.judge(rule, value),
             (Condition::Change(rule), Self::Parts(parts)) => judge_change(rule, parts, at, value),
-            (Condition::Threshold(rule), _) => judge_threshold(rule, f64::from(value)),
+            (Condition::Threshold(rule), _) => judge_threshold(rule, value),
             // A window always belongs to its own condition.
             (Condition::RobustZ(_) | Condition::Change(_), _) => Verdict::CLEAR,
         }
@@ -71,7 +71,7 @@ fn judge_threshold(rule: &Threshold, value: f64) -> Verdict {
 }
 
 impl Values {
-    fn judge(&mut self, rule: &RobustZ, value: f32) -> Verdict {
+    fn judge(&mut self, rule: &RobustZ, value: f64) -> Verdict {
         let centre = match self.by_age.len() {
             length if length >= MIN_VALUES.min(rule.readings) => Centre::of_sorted(&self.sorted),
             _ => None,
@@ -79,13 +79,13 @@ impl Values {
         let count = self.by_age.len();
         self.remember(value, rule.readings);
         let Some(centre) = centre else { return Verdict::CLEAR };
-        let score = centre.score_of_another(f64::from(value), count, rule.min_deviation);
+        let score = centre.score_of_another(value, count, rule.min_deviation);
         let is_far = score.is_some_and(|score| score.abs() > rule.sensitivity.deviations());
         let standing = if is_far { Standing::Breach } else { Standing::Clear };
         Verdict { standing, expected: Some(centre.median), score }
     }
 
-    fn remember(&mut self, value: f32, max: usize) {
+    fn remember(&mut self, value: f64, max: usize) {
         if self.by_age.len() >= max
             && let Some(oldest) = self.by_age.pop_front()
         {
@@ -98,13 +98,13 @@ impl Values {
     }
 }
 
-fn judge_change(rule: &Change, parts: &mut VecDeque<Part>, at: i64, value: f32) -> Verdict {
+fn judge_change(rule: &Change, parts: &mut VecDeque<Part>, at: i64, value: f64) -> Verdict {
     let since = at.saturating_sub(rule.within);
     while parts.front().is_some_and(|part| part.first_at < since) {
         parts.pop_front();
     }
-    let lowest = parts.iter().map(|part| part.lowest).fold(value, f32::min);
-    let highest = parts.iter().map(|part| part.highest).fold(value, f32::max);
+    let lowest = parts.iter().map(|part| part.lowest).fold(value, f64::min);
+    let highest = parts.iter().map(|part| part.highest).fold(value, f64::max);
     let width = (rule.within / PARTS).max(1);
     match parts.back_mut() {
         Some(part) if at.div_euclid(width) == part.first_at.div_euclid(width) => {
@@ -113,10 +113,10 @@ fn judge_change(rule: &Change, parts: &mut VecDeque<Part>, at: i64, value: f32) 
         }
         _ => parts.push_back(Part { first_at: at, lowest: value, highest: value }),
     }
-    let rise = f64::from(value) - f64::from(lowest);
-    let fall = f64::from(highest) - f64::from(value);
+    let rise = value - lowest;
+    let fall = highest - value;
     let breach =
-        |expected: f32| Verdict { standing: Standing::Breach, expected: Some(expected.into()), score: None };
+        |expected: f64| Verdict { standing: Standing::Breach, expected: Some(expected), score: None };
     match rule {
         Change { rise: Some(limit), .. } if rise > *limit => breach(lowest),
         Change { fall: Some(limit), .. } if fall > *limit => breach(highest),
@@ -137,11 +137,11 @@ mod tests {
             let rule = RobustZ { readings: 16, sensitivity: Sensitivity::DEFAULT, min_deviation: 0.0 };
             let mut window = Values::default();
             for (index, value) in values.iter().enumerate() {
-                window.judge(&rule, f32::from(*value));
-                let mut expected: Vec<f32> =
-                    values[(index + 1).saturating_sub(16)..=index].iter().copied().map(f32::from).collect();
+                window.judge(&rule, f64::from(*value));
+                let mut expected: Vec<f64> =
+                    values[(index + 1).saturating_sub(16)..=index].iter().copied().map(f64::from).collect();
                 prop_assert_eq!(&window.by_age, &VecDeque::from(expected.clone()));
-                expected.sort_by(f32::total_cmp);
+                expected.sort_by(f64::total_cmp);
                 prop_assert_eq!(&window.sorted, &expected);
             }
         }
@@ -153,7 +153,7 @@ mod tests {
             let mut parts = VecDeque::new();
             for (index, value) in values.iter().enumerate() {
                 let at = index as i64 * 64;
-                let standing = judge_change(&rule, &mut parts, at, f32::from(*value)).standing;
+                let standing = judge_change(&rule, &mut parts, at, f64::from(*value)).standing;
                 let back = &values[index.saturating_sub(10)..=index];
                 let rise = value - back.iter().min().unwrap();
                 let fall = back.iter().max().unwrap() - value;

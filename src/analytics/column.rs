@@ -18,6 +18,8 @@ pub enum Column {
     Metric(Metric),
     /// All of `other_metrics` at once.
     OtherMetrics,
+    /// All of `states` at once.
+    States,
 }
 
 /// The value of a reading in a column.
@@ -28,13 +30,14 @@ pub enum Value<'a> {
     /// Milliseconds since the epoch.
     Moment(i64),
     Boolean(bool),
-    Number(f32),
-    Metrics(&'a [(Arc<str>, f32)]),
+    Number(f64),
+    Metrics(&'a [(Arc<str>, f64)]),
+    States(&'a [(Arc<str>, Arc<str>)]),
 }
 
 impl Column {
     /// All columns, in the order of the wire format.
-    pub const ALL: [Column; 11] = [
+    pub const ALL: [Column; 12] = [
         Column::Location,
         Column::DeviceType,
         Column::Sensor,
@@ -46,6 +49,7 @@ impl Column {
         Column::Metric(Metric::LightLevel),
         Column::Metric(Metric::GasConcentration),
         Column::OtherMetrics,
+        Column::States,
     ];
 
     /// The column of the table with this name, or else the metric with this name in `other_metrics`.
@@ -65,6 +69,7 @@ impl Column {
             Self::MotionDetected => "motion_detected",
             Self::Metric(metric) => metric.name(),
             Self::OtherMetrics => "other_metrics",
+            Self::States => "states",
         }
     }
 
@@ -87,9 +92,14 @@ impl Column {
             Self::Sensor => Some(Value::Sensor(reading.sensor)),
             Self::RecordedAt => Some(Value::Moment(reading.recorded_at)),
             Self::MotionDetected => reading.motion_detected.map(Value::Boolean),
-            Self::Metric(metric) => reading.value(metric).map(Value::Number),
+            Self::Metric(metric) => reading.value(metric).map(Value::Number).or_else(|| match metric {
+                Metric::Other(name) => reading.state(name).map(Value::Text),
+                _ => None,
+            }),
             Self::OtherMetrics if reading.other_metrics.is_empty() => None,
             Self::OtherMetrics => Some(Value::Metrics(&reading.other_metrics)),
+            Self::States if reading.states.is_empty() => None,
+            Self::States => Some(Value::States(&reading.states)),
         }
     }
 
@@ -98,10 +108,10 @@ impl Column {
         match self {
             Self::Metric(Metric::LightLevel) => Some(Value::Number(0.0)),
             Self::Metric(Metric::Other(_)) => None,
-            Self::Metric(_) => Some(Value::Number(LEGACY_MISSING as f32)),
+            Self::Metric(_) => Some(Value::Number(LEGACY_MISSING)),
             Self::MotionDetected => Some(Value::Boolean(false)),
             Self::OtherMetrics => Some(Value::Metrics(&[])),
-            Self::Location | Self::DeviceType | Self::Sensor | Self::RecordedAt => None,
+            Self::States | Self::Location | Self::DeviceType | Self::Sensor | Self::RecordedAt => None,
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::analytics::sources::MaxResolution;
 use crate::cassandra::Session;
 use crate::reading::Group;
 use crate::reading::Metric;
-use crate::series::Regular;
 use crate::series::regular::{MOST_STEPS, TooManySteps};
+use crate::series::{Mean, Regular};
 use crate::store::rollups::Detail;
 use crate::time::HOUR;
 use crate::time::TimeRange;
@@ -31,8 +31,8 @@ pub struct History {
     pub step: i64,
 }
 
-/// Sum and number of values, by the start of the step.
-type Steps = BTreeMap<i64, (f64, u64)>;
+/// Means by the start of the step.
+type Steps = BTreeMap<i64, Mean>;
 
 impl History {
     /// The means from the first step with a value to the last; `None` if there is no value.
@@ -44,10 +44,8 @@ impl History {
         regular(&steps, self.step)
     }
 
-    fn add(&self, steps: &mut Steps, at: i64, sum: f64, count: u64) {
-        let step = steps.entry(at.div_euclid(self.step) * self.step).or_default();
-        step.0 += sum;
-        step.1 += count;
+    fn step_of<'a>(&self, steps: &'a mut Steps, at: i64) -> &'a mut Mean {
+        steps.entry(at.div_euclid(self.step) * self.step).or_default()
     }
 
     async fn hours(&self, session: &Session) -> Result<Steps, SeriesError> {
@@ -64,7 +62,7 @@ impl History {
         let mut steps = Steps::new();
         for (key, line) in found.lines {
             if let Key::Moment(hour) = key {
-                self.add(&mut steps, hour, line.summary.sum, line.summary.count);
+                self.step_of(&mut steps, hour).merge(line.summary.as_mean());
             }
         }
         Ok(steps)
@@ -83,7 +81,7 @@ impl History {
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {
                 if let Some(value) = reading.value(&self.metric) {
-                    self.add(&mut steps, reading.recorded_at, f64::from(value), 1);
+                    self.step_of(&mut steps, reading.recorded_at).add(value);
                 }
             }
             if steps.len() > MOST_STEPS {
@@ -102,7 +100,7 @@ fn regular(steps: &Steps, step: i64) -> Result<Option<Regular>, SeriesError> {
     let Some(length) = length else { return Err(TooManySteps.into()) };
     let mean = |index: usize| {
         let at = start + step * index as i64;
-        steps.get(&at).map_or(f64::NAN, |(sum, count)| sum / *count as f64)
+        steps.get(&at).and_then(Mean::get).unwrap_or(f64::NAN)
     };
     Ok(Some(Regular { start, step, values: (0..length).map(mean).collect() }))
 }
@@ -113,12 +111,13 @@ mod tests {
 
     #[test]
     fn steps_without_a_value_are_gaps_and_too_many_are_refused() {
-        let steps: Steps = [(0, (6.0, 3)), (20, (5.0, 1))].into();
+        let mean = |sum, count| Mean::of_sum(sum, count, 0.0, 10.0);
+        let steps: Steps = [(0, mean(6.0, 3)), (20, mean(5.0, 1))].into();
         let found = regular(&steps, 10).unwrap().unwrap();
         assert_eq!((found.start, found.step, found.len(), found.measured()), (0, 10, 3, 2));
         assert_eq!((found.values[0], found.values[2]), (2.0, 5.0));
         assert!(regular(&Steps::new(), 10).unwrap().is_none());
-        let far: Steps = [(0, (1.0, 1)), (i64::MAX / 2, (1.0, 1))].into();
+        let far: Steps = [(0, mean(1.0, 1)), (i64::MAX / 2, mean(1.0, 1))].into();
         assert!(matches!(regular(&far, 10), Err(SeriesError::TooManySteps(_))));
     }
 }

@@ -274,6 +274,8 @@ mod tests {
             bucket_seconds,
             motion_detected: None,
             other_metrics: Box::default(),
+            states: Box::default(),
+            has_narrow_metrics: false,
         }
     }
 

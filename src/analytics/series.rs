@@ -66,7 +66,7 @@ impl SeriesQuery {
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {
                 let Some(value) = reading.value(&self.metric) else { continue };
-                let point = Point { at: reading.recorded_at, value: f64::from(value) };
+                let point = Point { at: reading.recorded_at, value };
                 held += usize::from(means.entry(reading.sensor).or_default().add(point, step.unwrap_or(1)));
             }
             if held > max {

@@ -97,6 +97,8 @@ mod tests {
             bucket_seconds: 0,
             motion_detected: None,
             other_metrics: Box::default(),
+            states: Box::default(),
+            has_narrow_metrics: false,
         }
     }
 

@@ -63,10 +63,10 @@ impl Line {
 
     /// The percentile `quantile` (from 0 to 1): exact if it is one of [`Line::PERCENTILES`] and all raw rows were read, else
     /// from the sketch.
-    pub fn quantile(&self, quantile: f64) -> f32 {
+    pub fn quantile(&self, quantile: f64) -> f64 {
         let index = Self::PERCENTILES.iter().position(|known| *known == quantile);
         match (self.exact, index) {
-            (Some(exact), Some(index)) => exact[index] as f32,
+            (Some(exact), Some(index)) => exact[index],
             _ => self.summary.quantile(quantile),
         }
     }
@@ -179,11 +179,11 @@ impl StatsQuery {
         let query = Self { max_resolution: MaxResolution::Raw, ..self.clone() };
         let mut values: BTreeMap<Key, ExactQuantiles> = BTreeMap::new();
         let mut different = 0;
-        let mut add = |key: &Key, value: f32| {
+        let mut add = |key: &Key, value: f64| {
             if !values.contains_key(key) {
                 values.insert(key.clone(), ExactQuantiles::default());
             }
-            let is_new = values.get_mut(key).is_some_and(|values| values.add(f64::from(value)));
+            let is_new = values.get_mut(key).is_some_and(|values| values.add(value));
             different += usize::from(is_new);
             if different > MAX_DIFFERENT_VALUES { Err(StatsError::TooManyValues) } else { Ok(()) }
         };
@@ -199,7 +199,7 @@ impl StatsQuery {
         &self,
         session: &Session,
         progress: &impl Fn(Sources),
-        mut each: impl FnMut(&Key, f32) -> Result<(), E>,
+        mut each: impl FnMut(&Key, f64) -> Result<(), E>,
     ) -> Result<Lines, E> {
         // The daily rollup of a sensor does not have its hours.
         let max_resolution = match (self.max_resolution, self.by) {
@@ -274,7 +274,7 @@ impl StatsQuery {
         range: TimeRange,
         lines: &mut Lines,
         progress: &impl Fn(Sources),
-        each: &mut impl FnMut(&Key, f32) -> Result<(), E>,
+        each: &mut impl FnMut(&Key, f64) -> Result<(), E>,
     ) -> Result<(), E> {
         let question = Question {
             groups: vec![group.clone()],
@@ -300,7 +300,7 @@ impl StatsQuery {
 }
 
 impl Lines {
-    fn add(&mut self, key: Key, group: &Arc<Group>, value: f32, at: i64) {
+    fn add(&mut self, key: Key, group: &Arc<Group>, value: f64, at: i64) {
         match self.lines.get_mut(&key) {
             Some(line) => {
                 if at > line.summary.last.at {

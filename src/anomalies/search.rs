@@ -210,7 +210,7 @@ impl Search {
                 let interval = open.last.replace(at).map(|last| at - last);
                 // The shortest so far: a gap must not make later gaps look usual.
                 open.interval = [open.interval, interval].into_iter().flatten().min();
-                if let Some(finding) = self.limits.check(Point { at, value: f64::from(value) })
+                if let Some(finding) = self.limits.check(Point { at, value })
                     && let Some(anomaly) = open.runs.add(finding, self.quiet(open.interval))
                 {
                     result.add(query, reading.sensor, anomaly)?;

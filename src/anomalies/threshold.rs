@@ -13,11 +13,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Limits rounded to the 32-bit floats that values are stored as, so that 21.3 is not above 21.3.
-    pub fn of_stored(above: Option<f32>, below: Option<f32>) -> Self {
-        Self { above: above.map(f64::from), below: below.map(f64::from) }
-    }
-
     pub fn check(&self, point: Point) -> Option<Finding> {
         let beyond = |limit: f64| Finding { point, expected: limit, score: None };
         match *self {
@@ -34,11 +29,11 @@ mod tests {
 
     #[test]
     fn a_limit_itself_is_allowed() {
-        let limits = Limits::of_stored(Some(28.3), Some(5.0));
-        let check = |value: f32| limits.check(Point { at: 0, value: f64::from(value) });
+        let limits = Limits { above: Some(28.3), below: Some(5.0) };
+        let check = |value: f64| limits.check(Point { at: 0, value });
         assert_eq!(check(28.3), None);
         assert_eq!(check(5.0), None);
-        assert_eq!(check(28.4).unwrap().expected, f64::from(28.3f32));
+        assert_eq!(check(28.4).unwrap().expected, 28.3);
         assert_eq!(check(4.9).unwrap().expected, 5.0);
     }
 }

@@ -7,7 +7,7 @@
 use uuid::Uuid;
 
 use super::findings::Evidence;
-use super::record::{CELLS, Cells, Record};
+use super::record::{CELLS, Cells, Record, Value};
 use crate::kafka::producer::Position;
 
 /// What is known of one reading, a sensor's moment, so far.
@@ -28,7 +28,7 @@ pub(super) struct ObservedGroup {
     pub first_due: Option<Position>,
     /// The partition whose messages are being taken in, and the cells that its messages leave.
     partition: Option<i32>,
-    outcome: [Option<u64>; CELLS],
+    outcome: [Option<Value>; CELLS],
     /// Cells that a due message has set, and cells of the row whose value comes from a message.
     required: [bool; CELLS],
     explained: [bool; CELLS],
@@ -88,7 +88,7 @@ impl ObservedGroup {
             if due {
                 self.outcome[cell] = Some(value);
                 self.required[cell] = true;
-            } else if self.row.is_some_and(|row| row.get(cell) == Some(value)) {
+            } else if self.row.is_some_and(|row| row.holds(cell, value)) {
                 // A message that is not due may have been written already, or may never be.
                 self.explained[cell] = true;
             }
@@ -98,7 +98,9 @@ impl ObservedGroup {
     pub(super) fn end_partition(&mut self) {
         let outcome = std::mem::take(&mut self.outcome);
         for (cell, value) in outcome.into_iter().enumerate() {
-            if value.is_some() && self.row.is_some_and(|row| row.get(cell) == value) {
+            if let (Some(value), Some(row)) = (value, self.row)
+                && row.holds(cell, value)
+            {
                 self.explained[cell] = true;
             }
         }

@@ -45,49 +45,84 @@ pub type Key = (Uuid, i64, u64, i32, Position);
 pub struct Cells {
     columns: [Option<u32>; 5],
     motion_detected: Option<bool>,
-    /// A hash of all names and values: the map is one cell of the row.
-    other_metrics: Option<u64>,
+    /// The map is one cell.
+    other_metrics: Option<Value>,
+    /// A hash of all names and texts; the map is one cell.
+    states: Option<u64>,
+    /// Of a row whose other metrics are 32-bit floats, as in the first version of the table.
+    is_narrow: bool,
 }
 
-/// The number of cells of a reading.
-pub const CELLS: usize = 7;
+/// The value of a cell as a number that is equal where the cell is equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value {
+    exact: u64,
+    /// The same with other metrics rounded to 32-bit floats.
+    rounded: u64,
+}
+
+/// Number of cells of a reading.
+pub const CELLS: usize = 8;
 
 impl Cells {
     pub fn of_message(reading: &Reading<'_>) -> Self {
         let mut others: Vec<_> =
             reading.other_metrics.iter().map(|(name, value)| (&**name, *value)).collect();
         others.sort_unstable_by_key(|(name, _)| *name);
+        let mut states: Vec<_> = reading.states.iter().map(|(name, text)| (&**name, &**text)).collect();
+        states.sort_unstable();
         Self {
-            columns: Metric::COLUMNS.each_ref().map(|metric| reading.value(metric).map(f32::to_bits)),
+            columns: Metric::COLUMNS.each_ref().map(|metric| reading.column(metric).map(f32::to_bits)),
             motion_detected: reading.motion_detected,
-            other_metrics: hash_of(others.into_iter()),
+            other_metrics: hashes_of(others.into_iter()),
+            states: hash_of(states.into_iter()),
+            is_narrow: false,
         }
     }
 
     pub fn of_row(reading: &StoredReading) -> Self {
+        let others = reading.other_metrics.iter().map(|(name, value)| (&**name, *value));
         Self {
-            columns: Metric::COLUMNS.each_ref().map(|metric| reading.value(metric).map(f32::to_bits)),
+            columns: Metric::COLUMNS.each_ref().map(|metric| reading.column(metric).map(f32::to_bits)),
             motion_detected: reading.motion_detected,
-            other_metrics: hash_of(reading.other_metrics.iter().map(|(name, value)| (&**name, *value))),
+            other_metrics: hashes_of(others),
+            states: hash_of(reading.states.iter().map(|(name, text)| (&**name, &**text))),
+            is_narrow: reading.has_narrow_metrics,
         }
     }
 
-    /// A cell as a number; equal cells have equal numbers.
-    pub fn get(&self, cell: usize) -> Option<u64> {
+    /// The value of a cell, if it has one.
+    pub fn get(&self, cell: usize) -> Option<Value> {
+        let exact = |value: u64| Value { exact: value, rounded: value };
         match cell {
-            0..5 => self.columns[cell].map(u64::from),
-            5 => self.motion_detected.map(u64::from),
-            _ => self.other_metrics,
+            0..5 => self.columns[cell].map(|bits| exact(bits.into())),
+            5 => self.motion_detected.map(|moves| exact(moves.into())),
+            6 => self.other_metrics,
+            _ => self.states.map(exact),
         }
+    }
+
+    /// Whether a message's `value` is what the row has in this cell.
+    pub fn holds(&self, cell: usize, value: Value) -> bool {
+        self.get(cell).is_some_and(|own| match self.is_narrow {
+            true => own.rounded == value.rounded,
+            false => own.exact == value.exact,
+        })
     }
 }
 
-/// `None` without a metric: an empty map is stored as no cell.
-fn hash_of<'a>(sorted: impl Iterator<Item = (&'a str, f32)>) -> Option<u64> {
+/// `None` without any metric: an empty map is stored as no cell.
+fn hashes_of<'a>(sorted: impl Iterator<Item = (&'a str, f64)> + Clone) -> Option<Value> {
+    let rounded = hash_of(sorted.clone().map(|(name, value)| (name, (value as f32).to_bits())))?;
+    let exact = hash_of(sorted.map(|(name, value)| (name, value.to_bits())))?;
+    Some(Value { exact, rounded })
+}
+
+fn hash_of<T: Hash>(entries: impl Iterator<Item = T>) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     let mut count = 0;
-    for (name, value) in sorted {
-        (name, value.to_bits()).hash(&mut hasher);
+    for entry in entries {
+        entry.hash(&mut hasher);
         count += 1;
     }
     (count > 0).then(|| hasher.finish())
@@ -106,10 +141,12 @@ const MESSAGE: u8 = 1;
 const MESSAGE_DUE: u8 = 2;
 const ROW: u8 = 3;
 
-/// Bits of the second byte: the cells that follow. The columns come first, then these.
-const MOTION: u8 = 1 << 5;
-const MOVES: u8 = 1 << 6;
-const OTHERS: u8 = 1 << 7;
+/// Bits of the next two bytes: the cells that follow. The columns come first, then these.
+const MOTION: u16 = 1 << 5;
+const MOVES: u16 = 1 << 6;
+const OTHERS: u16 = 1 << 7;
+const STATES: u16 = 1 << 8;
+const NARROW: u16 = 1 << 9;
 
 impl Record {
     pub fn key(&self) -> Key {
@@ -129,8 +166,8 @@ impl Record {
             Side::Message { due: true } => (MESSAGE_DUE, 0),
             Side::Row { bucket_seconds } => (ROW, bucket_seconds),
         };
-        let Cells { columns, motion_detected, other_metrics } = &self.cells;
-        let mut present = 0;
+        let Cells { columns, motion_detected, other_metrics, states, is_narrow } = &self.cells;
+        let mut present = 0_u16;
         for (bit, _) in columns.iter().enumerate().filter(|(_, column)| column.is_some()) {
             present |= 1 << bit;
         }
@@ -140,7 +177,14 @@ impl Record {
         if other_metrics.is_some() {
             present |= OTHERS;
         }
-        writer.write_all(&[tag, present])?;
+        if states.is_some() {
+            present |= STATES;
+        }
+        if *is_narrow {
+            present |= NARROW;
+        }
+        let [low, high] = present.to_le_bytes();
+        writer.write_all(&[tag, low, high])?;
         writer.write_all(self.sensor.as_bytes())?;
         writer.write_all(&self.recorded_at.to_le_bytes())?;
         match self.side {
@@ -156,18 +200,23 @@ impl Record {
         for column in columns.iter().flatten() {
             writer.write_all(&column.to_le_bytes())?;
         }
-        other_metrics.map_or(Ok(()), |hash| writer.write_all(&hash.to_le_bytes()))
+        if let Some(Value { exact, rounded }) = other_metrics {
+            writer.write_all(&exact.to_le_bytes())?;
+            writer.write_all(&rounded.to_le_bytes())?;
+        }
+        states.map_or(Ok(()), |hash| writer.write_all(&hash.to_le_bytes()))
     }
 
     /// The next record, or `None` at the end.
     pub fn read(reader: &mut impl Read) -> io::Result<Option<Self>> {
-        let mut head = [0; 2];
+        let mut head = [0; 3];
         match reader.read_exact(&mut head) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(error),
         }
-        let [tag, present] = head;
+        let [tag, low, high] = head;
+        let present = u16::from_le_bytes([low, high]);
         let sensor = Uuid::from_bytes(bytes(reader)?);
         let recorded_at = i64::from_le_bytes(bytes(reader)?);
         let mut position = Position::default();
@@ -188,8 +237,13 @@ impl Record {
         }
         cells.motion_detected = (present & MOTION != 0).then_some(present & MOVES != 0);
         if present & OTHERS != 0 {
-            cells.other_metrics = Some(u64::from_le_bytes(bytes(reader)?));
+            let exact = u64::from_le_bytes(bytes(reader)?);
+            cells.other_metrics = Some(Value { exact, rounded: u64::from_le_bytes(bytes(reader)?) });
         }
+        if present & STATES != 0 {
+            cells.states = Some(u64::from_le_bytes(bytes(reader)?));
+        }
+        cells.is_narrow = present & NARROW != 0;
         Ok(Some(Self { sensor, recorded_at, side, group, position, cells }))
     }
 }
@@ -213,12 +267,16 @@ pub mod tests {
 
     pub fn cells() -> impl Strategy<Value = Cells> {
         let column = || prop::option::of(0u32..4);
-        ([column(), column(), column(), column(), column()], any::<Option<bool>>(), prop::option::of(0u64..4))
-            .prop_map(|(columns, motion_detected, other_metrics)| Cells {
+        let hash = || prop::option::of(0u64..4);
+        ([column(), column(), column(), column(), column()], any::<Option<bool>>(), hash(), hash()).prop_map(
+            |(columns, motion_detected, other_metrics, states)| Cells {
                 columns,
                 motion_detected,
-                other_metrics,
-            })
+                other_metrics: other_metrics.map(|exact| Value { exact, rounded: exact / 2 }),
+                states,
+                is_narrow: false,
+            },
+        )
     }
 
     pub fn record() -> impl Strategy<Value = Record> {
@@ -260,7 +318,7 @@ pub mod tests {
 
     #[test]
     fn the_order_of_other_metrics_does_not_count_and_each_value_does() {
-        let hash = |pairs: &[(&str, f32)]| {
+        let cells = |pairs: &[(&str, f64)], states: &[(&str, &str)]| {
             let reading = Reading {
                 location: "a".into(),
                 device_type: "b".into(),
@@ -273,11 +331,31 @@ pub mod tests {
                 light_level: None,
                 gas_concentration: None,
                 other_metrics: pairs.iter().map(|(name, value)| ((*name).into(), *value)).collect(),
+                states: states.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect(),
             };
-            Cells::of_message(&reading).other_metrics
+            Cells::of_message(&reading)
         };
+        let hash = |pairs: &[(&str, f64)]| cells(pairs, &[]).other_metrics;
         assert_eq!(hash(&[("a", 1.0), ("b", 2.0)]), hash(&[("b", 2.0), ("a", 1.0)]));
         assert_ne!(hash(&[("a", 1.0)]), hash(&[("a", 2.0)]));
         assert_eq!(hash(&[]), None);
+        let states = |states: &[(&str, &str)]| cells(&[], states).states;
+        assert_eq!(states(&[("a", "x"), ("b", "y")]), states(&[("b", "y"), ("a", "x")]));
+        assert_ne!(states(&[("a", "x")]), states(&[("a", "y")]));
+    }
+
+    #[test]
+    fn a_row_of_the_first_version_holds_a_message_up_to_32_bits() {
+        let cells = |value: f64, is_narrow| Cells {
+            other_metrics: hashes_of([("energy", value)].into_iter()),
+            is_narrow,
+            ..Cells::default()
+        };
+        let message = cells(123_456_789.125, false).get(6).unwrap();
+        assert!(cells(123_456_789.125, false).holds(6, message));
+        assert!(!cells(123_456_789.0, false).holds(6, message), "64-bit rows have all digits");
+        let stored = crate::reading::widen(123_456_789.125_f64 as f32);
+        assert!(cells(stored, true).holds(6, message));
+        assert!(!cells(stored + 100.0, true).holds(6, message));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
+use uuid::Uuid;
 
 use super::connection::{Connection, Connector};
 use super::node::Node;
@@ -21,11 +22,14 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// How long one of these reads may take.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The cluster as one node tells it.
+/// The cluster as one node knows it.
 pub(super) struct View {
+    pub cluster_name: String,
     pub members: Vec<Member>,
     /// Of the session's keyspace.
     pub replication: Replication,
+    /// Of the node that was asked; another one means that tables may have changed.
+    pub schema_version: Option<Uuid>,
 }
 
 /// Opens a connection to the first contact point that answers.
@@ -88,25 +92,64 @@ pub(super) async fn read_view(
         Some(row) => Replication::parse(row.get(0)?),
         None => Replication::Unknown,
     };
-    Ok(View { members: topology::members(address, &local, &peers)?, replication })
+    let first = local.first();
+    Ok(View {
+        cluster_name: first.map(|row| row.get(6)).transpose()?.unwrap_or_default(),
+        schema_version: first.map(|row| row.get::<Option<Uuid>>(7)).transpose()?.flatten(),
+        members: topology::members(address, &local, &peers)?,
+        replication,
+    })
 }
 
-/// Keeps the topology true for as long as the session lives.
+/// Keeps the topology up to date for as long as the session lives.
 pub(super) async fn refresh(pool: Weak<Pool>) {
     loop {
         sleep(REFRESH_INTERVAL).await;
         let Some(pool) = pool.upgrade() else { return };
-        let Some(node) = pool.plan(None).into_iter().next() else { continue };
-        let Some(connection) = node.connection() else { continue };
-        match read_view(&connection, node.info.address, &pool.config.keyspace).await {
+        let node = pool.plan(None).into_iter().next();
+        let Some((address, connection)) = node.and_then(|node| Some((node.info.address, node.connection()?)))
+        else {
+            contact_again(&pool).await;
+            continue;
+        };
+        match read_view(&connection, address, &pool.config.keyspace).await {
             Ok(view) => install(&pool, view),
             Err(error) => debug!(%error, "cannot read the topology"),
         }
     }
 }
 
+/// With no node left, resolves the contact points again: under Kubernetes and in clouds every node may come back with
+/// another address, and the contact point's name is all that stays.
+async fn contact_again(pool: &Pool) {
+    let contacted = async {
+        let (address, connection) = first_contact(&pool.config, &pool.connector).await?;
+        let view = read_view(&connection, address, &pool.config.keyspace).await?;
+        Ok::<_, Error>((address, connection, view))
+    };
+    match contacted.await {
+        Err(error) => debug!(%error, "no contact point answers"),
+        // Names and addresses are given to others. Readings must not go to a cluster that only happens to answer there.
+        Ok((address, _, view)) if view.cluster_name != pool.cluster_name => warn!(
+            %address,
+            found = view.cluster_name,
+            expected = pool.cluster_name,
+            "the contact points lead to another cluster now (restart iotctl if that is intended)"
+        ),
+        Ok((address, connection, view)) => {
+            install(pool, view);
+            let topology = pool.topology.load();
+            if let Some(node) = topology.nodes.iter().find(|node| node.info.address == address) {
+                info!(node = %address, "a contact point answers again");
+                node.adopt(connection);
+            }
+        }
+    }
+}
+
 /// Replaces the topology; nodes that stay keep their connections.
 fn install(pool: &Pool, view: View) {
+    pool.note_schema_version(view.schema_version);
     let current = pool.topology.load_full();
     let mut nodes = Vec::with_capacity(view.members.len());
     for Member { info, tokens } in view.members {

@@ -24,6 +24,9 @@ pub enum Error {
     /// A setting that cannot be used, with the remedy: a name, a PEM file.
     #[error("{0}")]
     Setting(String),
+    /// The tables are those of an earlier version, with the remedy.
+    #[error("{0}")]
+    Schema(String),
     #[error("keyspace {keyspace} does not exist (run `iotctl schema apply`, or set cassandra.keyspace)")]
     NoKeyspace { keyspace: String },
     /// The statement names a table or column that is not there, or is refused for its own sake.

@@ -29,7 +29,7 @@ pub mod topology;
 pub mod values;
 
 pub use error::Error;
-pub use rows::{CellError, FromCell, Row, Rows};
+pub use rows::{CellError, FromCell, Pairs, Row, Rows};
 pub use session::{NodeView, Pages, Session};
 pub use statement::{Batch, SealedBatch, Statement};
 pub use values::Values;
@@ -71,6 +71,7 @@ pub(crate) fn read_result(body: &[u8]) -> usize {
             let _ = row.get::<uuid::Uuid>(index);
             let _ = row.get::<Vec<&str>>(index);
             let _ = row.get::<Option<BTreeMap<&str, f32>>>(index);
+            let _ = row.get::<Option<Pairs<std::borrow::Cow<'_, str>, &str>>>(index);
             if let Ok(options) = row.get::<BTreeMap<String, String>>(index) {
                 let _ = topology::Replication::parse(options);
             }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::Error;
 use super::connection::{Connection, Connector};
+use crate::retry::{Delays, RetryPolicy};
 
 /// How often a node that answers is asked whether it is there.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
@@ -25,8 +26,9 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 const HEARTBEAT_DEADLINE: Duration = Duration::from_millis(1500);
 /// A node suspected for this long is taken for gone: its connections are closed and opened anew.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
-/// Pause between attempts to reach a node that is down; doubles up to the second figure.
-const RECONNECT_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+/// When a node that is down is connected to again.
+const RECONNECT: RetryPolicy = RetryPolicy::new(RECONNECT_DELAY, Duration::from_secs(2));
+const RECONNECT_DELAY: Duration = Duration::from_millis(250);
 
 /// Whether a node is worth sending requests to, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,10 +78,10 @@ impl Node {
     pub(super) fn keep(self: &Arc<Self>, connector: Arc<Connector>) {
         let node = Arc::downgrade(self);
         let task = tokio::spawn(async move {
-            let mut pause = RECONNECT_PAUSE.0;
+            let mut delays = RECONNECT.delays();
             let mut silent_since = None;
             while let Some(node) = node.upgrade() {
-                let wait = node.tend(&connector, &mut silent_since, &mut pause).await;
+                let wait = node.check(&connector, &mut silent_since, &mut delays).await;
                 drop(node);
                 sleep(wait).await;
             }
@@ -132,38 +134,36 @@ impl Node {
             .find(|connection| !connection.is_broken())
     }
 
-    /// One round of care. Returns how long to wait until the next.
-    async fn tend(
+    /// Opens what is missing and sends a heartbeat. Returns how long to wait until the next check.
+    async fn check(
         &self,
         connector: &Connector,
         silent_since: &mut Option<Instant>,
-        pause: &mut Duration,
+        delays: &mut Delays,
     ) -> Duration {
         self.open_missing(connector).await;
         let Some(connection) = self.connection() else {
-            self.turn(Health::Down);
-            let wait = *pause;
-            *pause = (*pause * 2).min(RECONNECT_PAUSE.1);
-            return wait;
+            self.set_health(Health::Down);
+            return delays.next_delay();
         };
-        *pause = RECONNECT_PAUSE.0;
+        *delays = RECONNECT.delays();
         match timeout(HEARTBEAT_DEADLINE, connection.heartbeat(self.info.address)).await {
             Ok(Ok(())) => {
                 *silent_since = None;
-                self.turn(Health::Up);
+                self.set_health(Health::Up);
                 HEARTBEAT_INTERVAL
             }
             Ok(Err(error)) => {
                 debug!(node = %self.info.address, %error, "heartbeat failed");
-                RECONNECT_PAUSE.0
+                RECONNECT_DELAY
             }
             Err(_) => {
                 let since = *silent_since.get_or_insert_with(Instant::now);
-                self.turn(Health::Suspect);
+                self.set_health(Health::Suspect);
                 if since.elapsed() >= GIVE_UP_AFTER {
                     *silent_since = None;
                     self.close();
-                    self.turn(Health::Down);
+                    self.set_health(Health::Down);
                 }
                 Duration::ZERO
             }
@@ -197,7 +197,7 @@ impl Node {
         }
     }
 
-    pub(super) fn turn(&self, health: Health) {
+    pub(super) fn set_health(&self, health: Health) {
         let changed = self.health.send_if_modified(|current| std::mem::replace(current, health) != health);
         if changed {
             info!(node = %self.info.address, ?health, "node health changed");
@@ -207,7 +207,7 @@ impl Node {
     /// Takes over a connection that was opened before the node was known.
     pub(super) fn adopt(&self, connection: Connection) {
         self.slots[0].store(Some(Arc::new(connection)));
-        self.turn(Health::Up);
+        self.set_health(Health::Up);
     }
 }
 

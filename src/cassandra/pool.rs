@@ -1,7 +1,7 @@
 //! The nodes of the cluster as one pool: which of them a request is sent to, and which is tried next when one refuses
 //! it, loses its connection or stops responding.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use cassandra_protocol::frame::Envelope;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
+use uuid::Uuid;
 
 use super::connection::Connector;
 use super::node::{Health, Node};
@@ -18,11 +19,10 @@ use super::statement::{self, Statement};
 use super::topology::Topology;
 use super::{Error, Rows};
 use crate::config::CassandraConfig;
+use crate::retry::RetryPolicy;
 
-/// Pause before a request is tried on the same nodes again; doubles.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// Upper bound of that pause.
-const MAX_RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// When a request that failed on every node is tried on them again, until its deadline.
+const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(50), Duration::from_secs(1));
 /// How often a statement is prepared again for one request: each schema change makes a node forget it, and they come
 /// in series.
 const MAX_REPREPARES: u32 = 5;
@@ -32,9 +32,19 @@ pub(super) struct Pool {
     pub config: CassandraConfig,
     pub connector: Arc<Connector>,
     pub topology: ArcSwap<Topology>,
+    /// Which cluster this is, whatever its addresses become.
+    pub cluster_name: String,
+    schema: Mutex<Schema>,
     statements: Mutex<HashMap<String, Arc<Statement>>>,
     /// Spreads requests over equally good nodes.
     next_node: AtomicUsize,
+}
+
+/// What is known of the tables, for as long as the schema's version stays.
+#[derive(Default)]
+struct Schema {
+    version: Option<Uuid>,
+    columns: HashMap<String, Arc<BTreeMap<String, String>>>,
 }
 
 /// Whether a request may be sent again when it is not known whether it was carried out.
@@ -45,13 +55,49 @@ pub(super) enum Repeat {
 }
 
 impl Pool {
-    pub(super) fn new(config: CassandraConfig, connector: Arc<Connector>, topology: Topology) -> Self {
+    pub(super) fn new(
+        config: CassandraConfig,
+        connector: Arc<Connector>,
+        topology: Topology,
+        cluster_name: String,
+    ) -> Self {
         Self {
             config,
             connector,
             topology: ArcSwap::from_pointee(topology),
+            cluster_name,
+            schema: Mutex::default(),
             statements: Mutex::default(),
             next_node: AtomicUsize::new(0),
+        }
+    }
+
+    /// Forgets what was read of the tables under another version of the schema.
+    pub(super) fn note_schema_version(&self, version: Option<Uuid>) {
+        let mut schema = self.schema.lock().expect("no panic while locked");
+        if schema.version != version {
+            *schema = Schema { version, columns: HashMap::new() };
+        }
+    }
+
+    pub(super) fn schema_version(&self) -> Option<Uuid> {
+        self.schema.lock().expect("no panic while locked").version
+    }
+
+    pub(super) fn columns(&self, table: &str) -> Option<Arc<BTreeMap<String, String>>> {
+        self.schema.lock().expect("no panic while locked").columns.get(table).cloned()
+    }
+
+    /// Keeps a table's columns, unless the schema has changed since `version`, before they were read.
+    pub(super) fn keep_columns(
+        &self,
+        table: &str,
+        columns: Arc<BTreeMap<String, String>>,
+        version: Option<Uuid>,
+    ) {
+        let mut schema = self.schema.lock().expect("no panic while locked");
+        if schema.version == version && version.is_some() {
+            schema.columns.insert(table.to_owned(), columns);
         }
     }
 
@@ -106,7 +152,7 @@ impl Pool {
         repeat: Repeat,
         last: &mut Option<Error>,
     ) -> Result<(SocketAddr, Envelope), Error> {
-        let mut pause = RETRY_PAUSE;
+        let mut delays = RETRY.delays();
         loop {
             let plan = self.plan(token);
             if plan.is_empty() {
@@ -131,8 +177,7 @@ impl Pool {
                 // Every coordinator counts the same dead replicas; the caller decides how long to retry.
                 return Err(last.take().expect("just matched"));
             }
-            sleep(jittered(pause)).await;
-            pause = (pause * 2).min(MAX_RETRY_PAUSE);
+            sleep(delays.next_delay()).await;
         }
     }
 
@@ -195,8 +240,4 @@ async fn unresponsive_while_another_is_up(node: &Node, others: &[Arc<Node>]) {
 pub(super) fn parse(node: SocketAddr, answer: Envelope) -> Result<Rows, Error> {
     Rows::parse(answer.body)
         .ok_or_else(|| Error::Protocol { node, message: "a result that is truncated or malformed".into() })
-}
-
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random_range(0.5..1.5))
 }

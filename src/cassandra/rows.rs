@@ -159,6 +159,14 @@ impl<'a> FromCell<'a> for String {
     }
 }
 
+impl<'a> FromCell<'a> for Cow<'a, str> {
+    const EXPECTED: &'static str = "text";
+
+    fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
+        <&str>::from_cell(cell).map(Cow::Borrowed)
+    }
+}
+
 impl<'a> FromCell<'a> for &'a [u8] {
     const EXPECTED: &'static str = "blob";
 
@@ -252,17 +260,18 @@ impl<'a, K: FromCell<'a> + Ord, V: FromCell<'a>> FromCell<'a> for BTreeMap<K, V>
     }
 }
 
-/// A map of numbers in the order of the table, its names in place.
-pub(crate) struct Pairs<'a>(pub Vec<(Cow<'a, str>, f32)>);
+/// A map in the order of the table, which is that of its keys.
+#[derive(Debug, Default)]
+pub struct Pairs<K, V>(pub Vec<(K, V)>);
 
-impl<'a> FromCell<'a> for Pairs<'a> {
+impl<'a, K: FromCell<'a>, V: FromCell<'a>> FromCell<'a> for Pairs<K, V> {
     const EXPECTED: &'static str = "map";
 
     fn from_cell(cell: Option<&'a [u8]>) -> Option<Self> {
         let mut rest = cell?;
         let pairs = (0..take_length(&mut rest)?).map(|_| {
-            let name = <&str>::from_cell(Some(take_bytes(&mut rest)?))?;
-            Some((Cow::Borrowed(name), f32::from_cell(Some(take_bytes(&mut rest)?))?))
+            let key = K::from_cell(Some(take_bytes(&mut rest)?))?;
+            Some((key, V::from_cell(Some(take_bytes(&mut rest)?))?))
         });
         pairs.collect::<Option<_>>().map(Self)
     }

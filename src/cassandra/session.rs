@@ -18,7 +18,7 @@ use super::node::{Health, Node};
 use super::pool::{Pool, Repeat, parse};
 use super::statement::{self, SealedBatch, Statement};
 use super::topology::Topology;
-use super::{Error, Rows, Values};
+use super::{Error, Rows, Values, system};
 use crate::config::{CassandraConfig, Consistency};
 
 /// Rows in a page where the caller does not say.
@@ -59,7 +59,7 @@ impl Session {
         crate::config::check_keyspace(&config.keyspace).map_err(|error| Error::Setting(error.to_string()))?;
         let connector = Arc::new(Connector::new(config)?);
         let (address, connection) = discovery::first_contact(config, &connector).await?;
-        let View { members, replication } =
+        let View { cluster_name, members, replication, schema_version } =
             discovery::read_view(&connection, address, &config.keyspace).await?;
         let datacenter = match &config.local_datacenter {
             Some(datacenter) => datacenter.clone(),
@@ -76,7 +76,8 @@ impl Session {
         for node in topology.nodes.iter().filter(|node| topology.is_local(node)) {
             node.keep(connector.clone());
         }
-        let pool = Arc::new(Pool::new(config.clone(), connector, topology));
+        let pool = Arc::new(Pool::new(config.clone(), connector, topology, cluster_name));
+        pool.note_schema_version(schema_version);
         tokio::spawn(discovery::refresh(Arc::downgrade(&pool)));
         Ok(Self { pool })
     }
@@ -113,8 +114,13 @@ impl Session {
     /// LOCAL_ONE. It is tried on one node only, because it may not be idempotent.
     pub async fn query(&self, cql: &str) -> Result<Rows, Error> {
         let envelope = statement::query(cql, Consistency::LocalOne, i32::MAX, None);
-        let answer = self.pool.within(SCHEMA_DEADLINE, None, &envelope, Repeat::Never).await?;
-        parse(answer.0, answer.1)
+        let (node, answer) = self.pool.within(SCHEMA_DEADLINE, None, &envelope, Repeat::Never).await?;
+        let rows = parse(node, answer)?;
+        // It may have been a change of the schema.
+        if rows.columns().is_empty() {
+            self.pool.note_schema_version(None);
+        }
+        Ok(rows)
     }
 
     /// Runs a read on this very node, with no other to fall back to: each node's virtual tables (`system_views`) tell
@@ -129,6 +135,18 @@ impl Session {
             Ok(answer) => parse(node, answer?),
             Err(_) => Err(Error::Deadline { waited: deadline, last: "no answer yet".into() }),
         }
+    }
+
+    /// The columns of a table in the session's keyspace, with their CQL types; empty where there is no such table. Read
+    /// once per version of the schema.
+    pub async fn columns(&self, table: &str) -> Result<Arc<BTreeMap<String, String>>, Error> {
+        if let Some(columns) = self.pool.columns(table) {
+            return Ok(columns);
+        }
+        let version = self.pool.schema_version();
+        let columns = Arc::new(system::columns(self, self.keyspace(), table).await?);
+        self.pool.keep_columns(table, columns.clone(), version);
+        Ok(columns)
     }
 
     /// The datacenter whose nodes are asked.

@@ -159,6 +159,21 @@ pub async fn set_simple_replication(session: &Session, keyspace: &str, factor: u
     session.query(&cql).await.map(|_| ())
 }
 
+/// The columns of a table with their CQL types; empty where there is no such table.
+pub async fn columns(
+    session: &Session,
+    keyspace: &str,
+    table: &str,
+) -> Result<BTreeMap<String, String>, Error> {
+    let cql = format!(
+        "SELECT column_name, type FROM system_schema.columns WHERE keyspace_name = {} AND table_name = {}",
+        quoted(keyspace),
+        quoted(table)
+    );
+    let rows = session.query(&cql).await?;
+    Ok(rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, CellError>>()?)
+}
+
 /// A table's `default_time_to_live` in seconds, 0 where its rows do not expire; `None` where there is no such table.
 pub async fn default_ttl(session: &Session, keyspace: &str, table: &str) -> Result<Option<i32>, Error> {
     let cql = format!(

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::node::{Health, Node, NodeInfo};
 use super::{CellError, Row, Rows};
 
-pub(super) const LOCAL_QUERY: &str =
-    "SELECT host_id, data_center, rack, tokens, rpc_address, rpc_port FROM system.local WHERE key = 'local'";
+pub(super) const LOCAL_QUERY: &str = "SELECT host_id, data_center, rack, tokens, rpc_address, rpc_port, cluster_name, schema_version FROM system.local \
+     WHERE key = 'local'";
 pub(super) const PEERS_QUERY: &str =
     "SELECT host_id, data_center, rack, tokens, native_address, native_port FROM system.peers_v2";
 
@@ -125,7 +125,7 @@ impl Topology {
                 rack: "r1".into(),
             };
             let node = Node::new(info, 1);
-            node.turn(Health::Up);
+            node.set_health(Health::Up);
             // Spread over the ring as a hash would.
             let tokens = (0..tokens_per_node).map(|token| {
                 (u64::from(number) * tokens_per_node + token).wrapping_mul(0x9E37_79B9_7F4A_7C15) as i64

@@ -84,8 +84,38 @@ impl Values {
         }
     }
 
-    /// A `map<text, float>`; an empty one is not set. Keys are written in the order Cassandra sorts them in.
-    pub fn push_float_map<'a>(&mut self, entries: impl IntoIterator<Item = (&'a str, f32)>) {
+    /// A `map<text, double>`; an empty one is not set. Keys are written in the order Cassandra sorts them in.
+    pub fn push_double_map<'a>(&mut self, entries: impl IntoIterator<Item = (&'a str, f64)>) {
+        self.push_map(entries, |value, bytes| {
+            bytes.extend_from_slice(&length(8));
+            bytes.extend_from_slice(&value.to_be_bytes());
+        });
+    }
+
+    /// A `map<text, text>`; an empty one is not set.
+    pub fn push_text_map<'a>(&mut self, entries: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        self.push_map(entries, |value, bytes| {
+            bytes.extend_from_slice(&length(value.len()));
+            bytes.extend_from_slice(value.as_bytes());
+        });
+    }
+
+    /// A `list<double>`.
+    pub fn push_double_list(&mut self, entries: &[f64]) {
+        self.count += 1;
+        self.bytes.extend_from_slice(&length(4 + entries.len() * 12));
+        self.bytes.extend_from_slice(&length(entries.len()));
+        for value in entries {
+            self.bytes.extend_from_slice(&length(8));
+            self.bytes.extend_from_slice(&value.to_be_bytes());
+        }
+    }
+
+    fn push_map<'a, V>(
+        &mut self,
+        entries: impl IntoIterator<Item = (&'a str, V)>,
+        push_value: impl Fn(V, &mut Vec<u8>),
+    ) {
         let mut entries: Vec<_> = entries.into_iter().collect();
         if entries.is_empty() {
             return self.push_unset();
@@ -98,8 +128,7 @@ impl Values {
         for (name, value) in entries {
             self.bytes.extend_from_slice(&length(name.len()));
             self.bytes.extend_from_slice(name.as_bytes());
-            self.bytes.extend_from_slice(&length(4));
-            self.bytes.extend_from_slice(&value.to_be_bytes());
+            push_value(value, &mut self.bytes);
         }
         let written = length(self.bytes.len() - length_at - 4);
         self.bytes[length_at..length_at + 4].copy_from_slice(&written);

@@ -57,10 +57,10 @@ pub struct AnomaliesArgs {
     pub method: Option<Method>,
     /// Values greater than this
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite)]
-    pub above: Option<f32>,
+    pub above: Option<f64>,
     /// Values less than this
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite)]
-    pub below: Option<f32>,
+    pub below: Option<f64>,
     /// How small a deviation counts, above 0 and up to 1 [default: 0.5]
     #[arg(long, value_name = "0-1", value_parser = sensitivity)]
     pub sensitivity: Option<Sensitivity>,
@@ -129,7 +129,7 @@ impl AnomaliesArgs {
             return refuse("--method peers compares the sensors of a group (leave --sensor out)".to_owned());
         }
         let mut search = Search {
-            limits: Limits::of_stored(self.above, self.below),
+            limits: Limits { above: self.above, below: self.below },
             sensitivity: self.sensitivity.unwrap_or(Sensitivity::DEFAULT),
             step: self.step,
             join: self.join,
@@ -234,7 +234,7 @@ async fn picture(
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {
                 if let Some(value) = reading.value(metric) {
-                    line.add(Point { at: reading.recorded_at, value: f64::from(value) });
+                    line.add(Point { at: reading.recorded_at, value });
                 }
             }
         }
@@ -242,7 +242,7 @@ async fn picture(
     let series = vec![Series { name: "measured".to_owned(), points: line.polyline() }];
     let marks = result.anomalies.iter().map(|found| found.anomaly.worst.point).collect();
     let title = format!("{}, {} anomalies", support::plot_title(metric), result.anomalies.len());
-    let limit = args.above.or(args.below).map(f64::from);
+    let limit = args.above.or(args.below);
     Ok(Picture::Chart(Chart { title, series, marks, limit, clock: args.time.clock(), ..Chart::default() }))
 }
 
@@ -315,7 +315,7 @@ fn cells<'a>(found: &'a SensorAnomaly, search: &Search, metric: &'a Metric, form
         Cell::Moment(*to),
         Cell::Count(*points),
         Cell::Moment(worst.point.at),
-        Cell::Number(worst.point.value as f32),
+        Cell::Number(worst.point.value),
         Cell::Number(rounded(worst.expected)),
         worst.score.map_or(Cell::Missing, |score| Cell::Number(rounded(score))),
         Cell::Uuid(found.sensor),

@@ -52,10 +52,10 @@ pub struct ExtremesArgs {
     pub both: bool,
     /// Only sensors whose extreme is greater than this
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite)]
-    pub above: Option<f32>,
+    pub above: Option<f64>,
     /// Only sensors whose extreme is less than this
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite)]
-    pub below: Option<f32>,
+    pub below: Option<f64>,
     #[command(flatten)]
     pub group: GroupArgs,
     #[command(flatten)]

@@ -165,8 +165,8 @@ pub fn known_metrics<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// A limit of a metric, as the table's columns hold values.
-pub fn finite(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
+pub fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok(value),
         _ => Err("not a number that a 32-bit float can hold".to_owned()),
     }

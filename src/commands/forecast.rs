@@ -73,10 +73,10 @@ pub struct ForecastArgs {
     pub level: f64,
     /// Show when the metric rises above this value
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite, conflicts_with = "below")]
-    pub above: Option<f32>,
+    pub above: Option<f64>,
     /// Show when the metric falls below this value
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite)]
-    pub below: Option<f32>,
+    pub below: Option<f64>,
     /// Show how each model would have performed, instead of the forecast
     #[arg(long)]
     pub backtest: bool,
@@ -142,8 +142,8 @@ impl ForecastArgs {
     }
 
     fn limit(&self) -> Option<(f64, Direction)> {
-        let above = self.above.map(|limit| (f64::from(limit), Direction::Above));
-        above.or(self.below.map(|limit| (f64::from(limit), Direction::Below)))
+        let above = self.above.map(|limit| (limit, Direction::Above));
+        above.or(self.below.map(|limit| (limit, Direction::Below)))
     }
 }
 

@@ -95,7 +95,8 @@ pub struct Report {
     /// Messages that Kafka deleted before they were read.
     pub messages_lost: u64,
     pub alerts: u64,
-    pub ignored_fields: u64,
+    /// Fields that were not stored, by name.
+    pub ignored_fields: BTreeMap<String, u64>,
     pub retries: u64,
     pub seconds: f64,
     pub rows_per_second: f64,
@@ -171,7 +172,7 @@ pub async fn ingest(
         tombstones: metrics.tombstones.get(),
         messages_lost: metrics.messages_lost.get(),
         alerts: metrics.alert_count(),
-        ignored_fields: metrics.ignored_fields.get(),
+        ignored_fields: metrics.ignored_fields(),
         retries: metrics.retries.get(),
         seconds,
         rows_per_second: rows as f64 / seconds,
@@ -227,6 +228,20 @@ fn status(metrics: &IngestMetrics, rows: u64, rate: f64, started: Instant) -> St
     )
 }
 
+/// "12: tags 8, nested 3, and 2 more names".
+fn ignored(fields: &BTreeMap<String, u64>) -> String {
+    const MAX_LISTED: usize = 4;
+    let total = indicatif::HumanCount(fields.values().sum()).to_string();
+    let mut fields: Vec<_> = fields.iter().collect();
+    fields.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let mut listed: Vec<_> =
+        fields.iter().take(MAX_LISTED).map(|(name, count)| format!("{name} {count}")).collect();
+    if fields.len() > MAX_LISTED {
+        listed.push(format!("and {} more names", fields.len() - MAX_LISTED));
+    }
+    if listed.is_empty() { total } else { format!("{total}: {}", listed.join(", ")) }
+}
+
 pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result<()> {
     match format {
         Format::Json => output.json(report),
@@ -237,7 +252,7 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
             report.rows,
             report.dead_letters,
             report.alerts,
-            report.ignored_fields,
+            report.ignored_fields.values().sum::<u64>(),
             report.retries,
             report.seconds,
             report.rows_per_second,
@@ -259,7 +274,7 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
             rows.extend([
                 ("tombstones skipped", count(report.tombstones)),
                 ("alerts", count(report.alerts)),
-                ("fields ignored", count(report.ignored_fields)),
+                ("fields ignored", ignored(&report.ignored_fields)),
                 ("writes retried", count(report.retries)),
                 ("elapsed", format!("{:.1} s", report.seconds)),
                 ("rows per second", count(report.rows_per_second as u64)),

@@ -151,7 +151,7 @@ async fn draw(
             sensors.insert(reading.sensor);
             let room = lines.len() < MOST_SENSORS_DRAWN || lines.contains_key(&reading.sensor);
             if room {
-                let point = Point { at: reading.recorded_at, value: f64::from(value) };
+                let point = Point { at: reading.recorded_at, value };
                 lines.entry(reading.sensor).or_default().add(point);
             }
         }
@@ -227,6 +227,7 @@ impl<W: std::io::Write> Printer<'_, W> {
             Some(Value::Boolean(boolean)) => Cell::Boolean(boolean),
             Some(Value::Number(number)) => Cell::Number(number),
             Some(Value::Metrics(metrics)) => Cell::Metrics(metrics),
+            Some(Value::States(states)) => Cell::States(states),
         }
     }
 }

@@ -112,7 +112,11 @@ fn sensor_headings() -> Vec<Heading> {
         let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
         Heading::right(metric.name()).titled(format!("{metric}{unit}"))
     }));
-    headings.extend([Heading::left("motion_detected"), Heading::left("other_metrics")]);
+    headings.extend([
+        Heading::left("motion_detected"),
+        Heading::left("other_metrics"),
+        Heading::left("states"),
+    ]);
     headings
 }
 
@@ -130,6 +134,10 @@ fn sensor_cells<'a>(reading: &'a StoredReading, age: &'a Age) -> Vec<Cell<'a>> {
     cells.push(match reading.other_metrics.is_empty() {
         true => Cell::Missing,
         false => Cell::Metrics(&reading.other_metrics),
+    });
+    cells.push(match reading.states.is_empty() {
+        true => Cell::Missing,
+        false => Cell::States(&reading.states),
     });
     cells
 }

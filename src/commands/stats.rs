@@ -232,7 +232,7 @@ fn picture(args: &StatsArgs, metric: &Metric, lines: &BTreeMap<Key, Line>) -> Pi
             band.push(Range { at: last + step, low: f64::NAN, high: f64::NAN });
         }
         points.push(Point { at, value: summary.mean() });
-        let (low, high) = (summary.lowest.value.into(), summary.highest.value.into());
+        let (low, high) = (summary.lowest.value, summary.highest.value);
         band.push(Range { at, low, high });
     }
     let title = support::plot_title(metric);

@@ -70,13 +70,13 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 }
 
 /// What a model estimates, to five significant digits: further ones would pretend a precision it does not have.
-pub fn rounded(value: f64) -> f32 {
+pub fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
-        return value as f32;
+        return value;
     }
     let digits = 4 - value.abs().log10().floor() as i32;
     let scale = 10f64.powi(digits.clamp(-30, 30));
-    ((value * scale).round() / scale) as f32
+    (value * scale).round() / scale
 }
 
 /// A name that no sensor has sent is a mistake; one that has no value in this range is an empty answer. Where nothing

@@ -10,8 +10,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::cassandra::{Error, Session};
-use crate::reading::Group;
 use crate::reading::Metric;
+use crate::reading::{Group, widen};
 use crate::store::groups;
 use crate::store::readings::{self, Names, StoredReading};
 use crate::time::display;
@@ -54,19 +54,21 @@ pub(super) struct ReadingBody<'a> {
     iot_sensor_id: Uuid,
     recorded_timestamp: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f32>,
+    temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    humidity: Option<f32>,
+    humidity: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pressure: Option<f32>,
+    pressure: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     motion_detected: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    light_level: Option<f32>,
+    light_level: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    gas_concentration: Option<f32>,
+    gas_concentration: Option<f64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    other_metrics: BTreeMap<&'a str, f32>,
+    other_metrics: BTreeMap<&'a str, f64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    states: BTreeMap<&'a str, &'a str>,
 }
 
 impl<'a> From<&'a StoredReading> for ReadingBody<'a> {
@@ -76,13 +78,14 @@ impl<'a> From<&'a StoredReading> for ReadingBody<'a> {
             device_type: &reading.group.device_type,
             iot_sensor_id: reading.sensor,
             recorded_timestamp: display(reading.recorded_at),
-            temperature: reading.temperature,
-            humidity: reading.humidity,
-            pressure: reading.pressure,
+            temperature: reading.temperature.map(widen),
+            humidity: reading.humidity.map(widen),
+            pressure: reading.pressure.map(widen),
             motion_detected: reading.motion_detected,
-            light_level: reading.light_level,
-            gas_concentration: reading.gas_concentration,
+            light_level: reading.light_level.map(widen),
+            gas_concentration: reading.gas_concentration.map(widen),
             other_metrics: reading.other_metrics.iter().map(|(name, value)| (&**name, *value)).collect(),
+            states: reading.states.iter().map(|(name, text)| (&**name, &**text)).collect(),
         }
     }
 }
@@ -229,6 +232,8 @@ mod tests {
             bucket_seconds: 0,
             motion_detected: None,
             other_metrics: Box::default(),
+            states: Box::default(),
+            has_narrow_metrics: false,
         }
     }
 

@@ -209,6 +209,7 @@ mod tests {
             light_level: None,
             gas_concentration: None,
             other_metrics: Vec::new(),
+            states: Vec::new(),
         }
     }
 

@@ -1,12 +1,22 @@
 //! What `ingest` counts.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     exponential_buckets,
 };
+use tracing::warn;
+
+use crate::reading;
+
+/// Fields that are counted by their own names. Names come from outside, and each is a time series.
+const MAX_IGNORED_NAMES: usize = 50;
+/// The label of all further ones.
+const OTHER_NAMES: &str = "(others)";
 
 use crate::metrics::describe::{Described, describe};
 
@@ -29,7 +39,9 @@ pub struct IngestMetrics {
     pub tombstones: IntCounter,
     /// Messages that Kafka deleted before they were read.
     pub messages_lost: IntCounter,
-    pub ignored_fields: IntCounter,
+    ignored_fields: IntCounterVec,
+    /// The labels of `ignored_fields`.
+    ignored_names: Arc<Mutex<HashSet<String>>>,
     /// Alerts of live detection, and what it could not judge.
     pub alerts: IntCounterVec,
     pub late_values: IntCounter,
@@ -82,10 +94,14 @@ impl IngestMetrics {
                 "iotctl_ingest_messages_lost_total",
                 "Messages that Kafka deleted before they were read",
             )?,
-            ignored_fields: counter(
-                "iotctl_ingest_ignored_fields_total",
-                "Unknown fields that are not numbers",
+            ignored_fields: IntCounterVec::new(
+                Opts::new(
+                    "iotctl_ingest_ignored_fields_total",
+                    "Fields that were not stored, because their value is an array, an object or long text",
+                ),
+                &["field"],
             )?,
+            ignored_names: Arc::default(),
             alerts: IntCounterVec::new(
                 Opts::new("iotctl_ingest_alerts_total", "Alerts sent to the topic of alerts"),
                 &["rule", "severity", "state"],
@@ -199,6 +215,39 @@ impl IngestMetrics {
             .flat_map(prometheus::proto::MetricFamily::get_metric)
             .map(|metric| metric.get_gauge().get_value() as i64)
             .reduce(|sum, lag| sum + lag)
+    }
+
+    /// Counts the fields of a message that are not stored, by name.
+    pub fn note_ignored(&self, names: &[Cow<'_, str>]) {
+        for name in names {
+            let name = reading::shown(name);
+            let mut known = self.ignored_names.lock().expect("no panic while locked");
+            let label = match known.contains(&name) {
+                true => name.as_str(),
+                false if known.len() < MAX_IGNORED_NAMES => {
+                    warn!(
+                        field = name,
+                        "a field is not stored: its value is an array, an object or long text"
+                    );
+                    known.insert(name.clone());
+                    name.as_str()
+                }
+                false => OTHER_NAMES,
+            };
+            self.ignored_fields.with_label_values(&[label]).inc();
+        }
+    }
+
+    /// Fields that were not stored, by name.
+    pub fn ignored_fields(&self) -> BTreeMap<String, u64> {
+        let families = self.ignored_fields.collect();
+        let metrics = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+        metrics
+            .filter_map(|metric| {
+                let label = metric.get_label().first()?.value().to_owned();
+                Some((label, metric.get_counter().get_value() as u64))
+            })
+            .collect()
     }
 
     /// All dead letters, whatever the reason.

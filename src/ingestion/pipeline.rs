@@ -95,7 +95,7 @@ impl Pipeline {
             Ok(decoded) => {
                 let counted = self.breaker.accepted();
                 self.release(counted);
-                self.metrics.ignored_fields.inc_by(decoded.ignored_fields.into());
+                self.metrics.note_ignored(&decoded.left_out);
                 self.detect(&decoded.reading, message.partition(), ticket);
                 let (bytes, full) = self.batcher.push(&decoded.reading, ticket);
                 self.budget.add_bytes(bytes);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Local, SecondsFormat, Utc};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle, Width};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Format, Output, closed};
@@ -55,13 +56,15 @@ pub enum Cell<'a> {
     Text(&'a str),
     Uuid(Uuid),
     Count(u64),
-    Number(f32),
+    /// As it was sent or stored: all its digits.
+    Number(f64),
     /// Computed, so that its last digits say nothing: people see nine of them, JSON has all.
     Double(f64),
     Boolean(bool),
     /// Milliseconds since the epoch.
     Moment(i64),
-    Metrics(&'a [(Arc<str>, f32)]),
+    Metrics(&'a [(Arc<str>, f64)]),
+    States(&'a [(Arc<str>, Arc<str>)]),
 }
 
 /// The zone that moments are printed in.
@@ -275,6 +278,10 @@ impl<W: Write> Records<W> {
                 }
                 Cow::Owned(text)
             }
+            Cell::States(states) => {
+                let states: Vec<_> = states.iter().map(|(name, text)| format!("{name}={text}")).collect();
+                Cow::Owned(states.join(" "))
+            }
             other => plain_text(other, self.clock),
         };
         text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
@@ -315,7 +322,7 @@ fn plain_text<'a>(cell: &Cell<'a>, clock: Clock) -> Cow<'a, str> {
         Cell::Boolean(true) => Cow::Borrowed("true"),
         Cell::Boolean(false) => Cow::Borrowed("false"),
         Cell::Moment(at) => Cow::Owned(clock.show(at)),
-        Cell::Metrics(_) => {
+        Cell::Metrics(_) | Cell::States(_) => {
             let mut json = Vec::new();
             // Writing to memory cannot fail, and numbers and names always have a JSON form.
             let _ = json_value(&mut json, cell, clock);
@@ -334,23 +341,29 @@ fn json_value(line: &mut Vec<u8>, cell: &Cell<'_>, clock: Clock) -> serde_json::
         Cell::Double(number) => serde_json::to_writer(line, &number),
         Cell::Boolean(boolean) => serde_json::to_writer(line, &boolean),
         Cell::Moment(at) => serde_json::to_writer(line, &clock.show(at)),
-        Cell::Metrics(metrics) => {
-            line.push(b'{');
-            for (index, (name, value)) in metrics.iter().enumerate() {
-                if index > 0 {
-                    line.push(b',');
-                }
-                serde_json::to_writer(&mut *line, &**name)?;
-                line.push(b':');
-                serde_json::to_writer(&mut *line, value)?;
-            }
-            line.push(b'}');
-            Ok(())
-        }
+        Cell::Metrics(metrics) => json_map(line, metrics.iter().map(|(name, value)| (&**name, value))),
+        Cell::States(states) => json_map(line, states.iter().map(|(name, text)| (&**name, &**text))),
     }
 }
 
 /// A line of RFC 4180: quotes where a field holds a comma, a quote or a line end.
+fn json_map<'a, V: Serialize>(
+    line: &mut Vec<u8>,
+    entries: impl Iterator<Item = (&'a str, V)>,
+) -> serde_json::Result<()> {
+    line.push(b'{');
+    for (index, (name, value)) in entries.enumerate() {
+        if index > 0 {
+            line.push(b',');
+        }
+        serde_json::to_writer(&mut *line, name)?;
+        line.push(b':');
+        serde_json::to_writer(&mut *line, &value)?;
+    }
+    line.push(b'}');
+    Ok(())
+}
+
 fn csv_line<'a>(line: &mut Vec<u8>, fields: impl Iterator<Item = Cow<'a, str>>) {
     for (index, field) in fields.enumerate() {
         if index > 0 {
@@ -389,7 +402,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    fn metrics() -> [(Arc<str>, f32); 2] {
+    fn metrics() -> [(Arc<str>, f64); 2] {
         [("fan \"1\"".into(), 0.1), ("rpm".into(), 1500.0)]
     }
 

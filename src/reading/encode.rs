@@ -120,11 +120,16 @@ pub fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// The shortest decimal that reads back as the same `f32`.
-fn number(key: &[u8], value: Option<f32>, out: &mut Vec<u8>) {
-    if let Some(value) = value.filter(|value| value.is_finite()) {
-        out.extend_from_slice(key);
-        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+/// The shortest decimal that reads back as the same number.
+fn number<N: zmij::Float>(key: &[u8], value: Option<N>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format(value);
+        // The names of what is not finite are letters.
+        if text.ends_with(|last: char| last.is_ascii_digit()) {
+            out.extend_from_slice(key);
+            out.extend_from_slice(text.as_bytes());
+        }
     }
 }
 
@@ -134,6 +139,17 @@ fn others(reading: &Reading<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(separator);
         string(name, out);
         number(b":", Some(*value), out);
+        separator = b",";
+    }
+    if separator == b"," {
+        out.push(b'}');
+    }
+    let mut separator: &[u8] = b",\"states\":{";
+    for (name, text) in &reading.states {
+        out.extend_from_slice(separator);
+        string(name, out);
+        out.push(b':');
+        string(text, out);
         separator = b",";
     }
     if separator == b"," {
@@ -181,13 +197,15 @@ mod tests {
             recorded_at in -62_167_219_200_000i64..253_402_300_800_000,
             columns in [finite(), finite(), finite(), finite(), finite()],
             motion_detected in proptest::option::of(any::<bool>()),
-            others in proptest::collection::btree_map(".{0,8}", -1e6f32..1e6, 0..4),
+            others in proptest::collection::btree_map(".{0,8}", proptest::num::f64::NORMAL, 0..4),
+            states in proptest::collection::btree_map(".{0,8}", ".{0,12}", 0..3),
         ) -> Reading<'static> {
             let [temperature, humidity, pressure, light_level, gas_concentration] = columns;
             Reading {
                 location: location.into(), device_type: device_type.into(), sensor: Uuid::from_u128(id),
                 recorded_at, temperature, humidity, pressure, motion_detected, light_level, gas_concentration,
                 other_metrics: others.into_iter().map(|(name, value)| (name.into(), value)).collect(),
+                states: states.into_iter().map(|(name, text)| (name.into(), text.into())).collect(),
             }
         }
     }
@@ -217,8 +235,13 @@ mod tests {
             let others: BTreeMap<_, _> =
                 reading.other_metrics.iter().map(|(name, value)| (name.to_string(), *value)).collect();
             let read: BTreeMap<_, _> = value["other_metrics"].as_object().into_iter().flatten()
-                .map(|(name, value)| (name.clone(), float(value).unwrap())).collect();
+                .map(|(name, value)| (name.clone(), value.as_f64().unwrap())).collect();
             prop_assert_eq!(read, others);
+            let states: BTreeMap<_, _> =
+                reading.states.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
+            let read: BTreeMap<_, _> = value["states"].as_object().into_iter().flatten()
+                .map(|(name, text)| (name.clone(), text.as_str().unwrap().to_owned())).collect();
+            prop_assert_eq!(read, states);
         }
     }
 
@@ -240,12 +263,18 @@ mod tests {
                 let printable: String = name.chars().filter(|it| !it.is_control()).collect();
                 *name = format!("m{index}{printable}").into();
             }
+            for (index, (name, text)) in reading.states.iter_mut().enumerate() {
+                let printable: String = name.chars().filter(|it| !it.is_control()).collect();
+                *name = format!("s{index}{printable}").into();
+                // Blank text is missing.
+                *text = format!("{text}x").into();
+            }
             reading.recorded_at = reading.recorded_at.max(EARLIEST);
             let mut out = Vec::new();
             Encoder::new().encode(&reading, &mut out);
             let decoded = decode(&out, &limits, reading.recorded_at).unwrap();
             prop_assert_eq!(decoded.reading, reading);
-            prop_assert_eq!(decoded.ignored_fields, 0);
+            prop_assert!(decoded.left_out.is_empty());
         }
     }
 
@@ -261,7 +290,8 @@ mod tests {
             motion_detected: Some(false),
             light_level: None,
             gas_concentration: None,
-            other_metrics: vec![("bad".into(), f32::INFINITY), ("battery_voltage".into(), 3.0)],
+            other_metrics: vec![("bad".into(), f64::INFINITY), ("battery_voltage".into(), 3.0)],
+            states: vec![("mode".into(), "eco \"x\"".into())],
         }
     }
 
@@ -274,7 +304,8 @@ mod tests {
             "{\"location\":\"plant-1\",\"device_type\":\"thermostat\",\
              \"iot_sensor_id\":\"00000000-0000-0000-0000-000000000000\",\
              \"recorded_timestamp\":\"2013-12-02T21:15:00.007Z\",\"temperature\":23.32,\
-             \"motion_detected\":false,\"other_metrics\":{\"battery_voltage\":3.0}}"
+             \"motion_detected\":false,\"other_metrics\":{\"battery_voltage\":3.0},\
+             \"states\":{\"mode\":\"eco \\\"x\\\"\"}}"
         );
     }
 

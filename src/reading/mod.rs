@@ -1,24 +1,28 @@
-//! What a reading is. [`decode`] is the only way from bytes to a reading, [`encode`] the only way back;
-//! [`metric`] names the metrics and their units, [`bucket`] the time bucket a reading is stored in, [`delimited`] reads
-//! the dialects of CSV.
-//! Nothing here knows Kafka or CQL.
+//! What a reading is. [`decode`] is the only way from bytes to a reading (`reason`: why there is none), [`encode`] the only
+//! way back; [`metric`] names the metrics and their units, [`decimal`] says what a stored 32-bit float stands for,
+//! [`bucket`] is the time bucket that a reading is stored in, and [`delimited`] reads the dialects of CSV. What may not
+//! live here: Kafka and CQL.
 
 use std::borrow::Cow;
 
 use uuid::Uuid;
 
 pub mod bucket;
+pub mod decimal;
 pub mod decode;
 pub mod delimited;
 pub mod encode;
 pub mod group;
 pub mod metric;
+mod reason;
 mod scalar;
 
 pub use bucket::Bucket;
-pub use decode::{DecodeLimits, Rejection};
+pub use decimal::widen;
+pub use decode::DecodeLimits;
 pub use group::{Group, Partition};
 pub use metric::Metric;
+pub use reason::{Rejection, shown};
 
 /// Sensors of the legacy platform send this instead of leaving a field out.
 pub const LEGACY_MISSING: f64 = -999.0;
@@ -40,22 +44,40 @@ pub struct Reading<'a> {
     pub light_level: Option<f32>,
     pub gas_concentration: Option<f32>,
     /// Any other named number, in the order of the message; names are unique.
-    pub other_metrics: Vec<(Cow<'a, str>, f32)>,
+    pub other_metrics: Vec<(Cow<'a, str>, f64)>,
+    /// Named text, such as a mode or a firmware's version, in the order of the message; names are unique.
+    pub states: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 impl Reading<'_> {
-    /// The value of `metric` in this reading, if it was measured.
-    pub fn value(&self, metric: &Metric) -> Option<f32> {
+    /// The value of `metric` in this reading, if it was measured. Columns are 32-bit floats; see [`widen`].
+    pub fn value(&self, metric: &Metric) -> Option<f64> {
+        match metric {
+            Metric::Other(name) => {
+                self.other_metrics.iter().find(|(other, _)| other == name).map(|(_, value)| *value)
+            }
+            column => self.column(column).map(widen),
+        }
+    }
+
+    /// The value of a metric that has a column, as it is stored; `None` for the others.
+    pub fn column(&self, metric: &Metric) -> Option<f32> {
         match metric {
             Metric::Temperature => self.temperature,
             Metric::Humidity => self.humidity,
             Metric::Pressure => self.pressure,
             Metric::LightLevel => self.light_level,
             Metric::GasConcentration => self.gas_concentration,
-            Metric::Other(name) => {
-                self.other_metrics.iter().find(|(other, _)| other == name).map(|(_, value)| *value)
-            }
+            Metric::Other(_) => None,
         }
+    }
+
+    /// Whether nothing was measured.
+    pub fn is_empty(&self) -> bool {
+        Metric::COLUMNS.iter().all(|metric| self.column(metric).is_none())
+            && self.motion_detected.is_none()
+            && self.other_metrics.is_empty()
+            && self.states.is_empty()
     }
 
     /// The same reading, owning its names.
@@ -67,6 +89,11 @@ impl Reading<'_> {
                 .other_metrics
                 .into_iter()
                 .map(|(name, value)| (Cow::Owned(name.into_owned()), value))
+                .collect(),
+            states: self
+                .states
+                .into_iter()
+                .map(|(name, text)| (Cow::Owned(name.into_owned()), Cow::Owned(text.into_owned())))
                 .collect(),
             ..self
         }

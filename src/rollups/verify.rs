@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn each_kind_of_difference_is_found() {
         let group = Arc::new(Group { location: "a".into(), device_type: "b".into() });
-        let of = |sensors: &[(u128, f32)]| -> Summaries {
+        let of = |sensors: &[(u128, f64)]| -> Summaries {
             let sensors =
                 sensors.iter().map(|&(sensor, value)| (Uuid::from_u128(sensor), Summary::of(value, 0)));
             [("temperature".into(), sensors.collect())].into()

@@ -323,7 +323,7 @@ pub(super) async fn stored_hour(session: &Session, group: &Group, hour: i64) -> 
 
 /// Adds the values of a reading.
 pub(super) fn add(summaries: &mut Summaries, reading: &StoredReading) {
-    let mut add = |metric: &str, value: f32| {
+    let mut add = |metric: &str, value: f64| {
         let sensors = match summaries.get_mut(metric) {
             Some(sensors) => sensors,
             None => summaries.entry(metric.into()).or_default(),
@@ -393,7 +393,7 @@ mod tests {
     use super::*;
     use crate::series::summary::tests::summary;
 
-    fn of(values: &[(f32, i64)]) -> Summaries {
+    fn of(values: &[(f64, i64)]) -> Summaries {
         let sensors = [(Uuid::nil(), summary(values).unwrap())].into();
         [("temperature".into(), sensors)].into()
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::series::Point;
+use crate::series::{Mean, Point};
 
 /// Columns of a series whose range is not known in advance: more than a screen has.
 const MAX_COLUMNS: usize = 2_000;
@@ -17,7 +17,7 @@ pub struct Downsampler {
     grid: Grid,
     columns: BTreeMap<i64, Column>,
     count: u64,
-    sum: f64,
+    mean: Mean,
 }
 
 /// Where columns begin and end.
@@ -86,7 +86,7 @@ impl Column {
 impl Default for Downsampler {
     /// For a range that is not known in advance.
     fn default() -> Self {
-        Self { grid: Grid::Growing { width: 1 }, columns: BTreeMap::new(), count: 0, sum: 0.0 }
+        Self { grid: Grid::Growing { width: 1 }, columns: BTreeMap::new(), count: 0, mean: Mean::default() }
     }
 }
 
@@ -98,7 +98,7 @@ impl Downsampler {
 
     pub fn add(&mut self, point: Point) {
         self.count += 1;
-        self.sum += point.value;
+        self.mean.add(point.value);
         self.merge(Column::of(point));
         while let Grid::Growing { width } = &mut self.grid
             && self.columns.len() > MAX_COLUMNS
@@ -124,8 +124,7 @@ impl Downsampler {
             columns.flat_map(|column| [column.lowest, column.highest]).chain(first).chain(last).collect();
         points.sort_by(|left, right| left.at.cmp(&right.at).then(left.value.total_cmp(&right.value)));
         points.dedup();
-        let mean = (self.count > 0).then(|| self.sum / self.count as f64);
-        Extremes { points, count: self.count, mean, lowest, highest }
+        Extremes { points, count: self.count, mean: self.mean.get(), lowest, highest }
     }
 
     /// The four points of each column in order of time, with a NaN where nothing was measured for much longer than

@@ -4,16 +4,18 @@
 //!   to draw.
 //! - [`summary`]: what rollups keep of values, and how it merges. [`sketch`]: its percentiles. [`exact`]: percentiles of
 //!   all values in memory.
-//! - [`robust`]: median and median absolute deviation, which a few outliers do not move.
+//! - [`mean`]: means that stay within their values. [`robust`]: median and median absolute deviation, which a few outliers do not move.
 
 pub mod downsample;
 pub mod exact;
+pub mod mean;
 pub mod regular;
 pub mod robust;
 pub mod sketch;
 pub mod summary;
 
 pub use downsample::Downsampler;
+pub use mean::Mean;
 #[cfg(test)]
 pub(crate) use regular::tests;
 pub use regular::{Point, Regular, Step, TooManySteps, round_step, usual_step};

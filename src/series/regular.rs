@@ -1,5 +1,7 @@
 //! Points of one sensor, and their means on a regular grid.
 
+use super::Mean;
+
 /// Steps of one regular series.
 pub const MOST_STEPS: usize = 200_000;
 
@@ -29,7 +31,7 @@ pub struct TooManySteps;
 #[derive(Debug, Default)]
 pub struct Means {
     points: Vec<Point>,
-    open: Option<(i64, f64, u32)>,
+    open: Option<(i64, Mean)>,
 }
 
 impl Means {
@@ -37,27 +39,28 @@ impl Means {
     pub fn add(&mut self, point: Point, step: i64) -> bool {
         let at = point.at.div_euclid(step) * step;
         match &mut self.open {
-            Some((open, sum, count)) if *open == at => {
-                *sum += point.value;
-                *count += 1;
+            Some((open, mean)) if *open == at => {
+                mean.add(point.value);
                 false
             }
             _ => {
-                let before = self.open.replace((at, point.value, 1));
-                self.points.extend(before.map(mean));
+                let mut mean = Mean::default();
+                mean.add(point.value);
+                let before = self.open.replace((at, mean));
+                self.points.extend(before.and_then(finished));
                 before.is_some()
             }
         }
     }
 
     pub fn finish(mut self) -> Vec<Point> {
-        self.points.extend(self.open.map(mean));
+        self.points.extend(self.open.and_then(finished));
         self.points
     }
 }
 
-fn mean((at, sum, count): (i64, f64, u32)) -> Point {
-    Point { at, value: sum / f64::from(count) }
+fn finished((at, mean): (i64, Mean)) -> Option<Point> {
+    mean.get().map(|value| Point { at, value })
 }
 
 /// Values at equal distances. NaN where nothing was measured.
@@ -84,16 +87,14 @@ impl Regular {
         let steps = to.saturating_sub(start).max(0) / step + 1;
         let length = usize::try_from(steps).ok().filter(|&steps| steps <= MOST_STEPS);
         let Some(length) = length else { return Err(TooManySteps) };
-        let mut sums = vec![(0.0, 0u32); length];
+        let mut means = vec![Mean::default(); length];
         for point in points {
             let index = usize::try_from((point.at - start).div_euclid(step)).ok();
-            if let Some((sum, count)) = index.and_then(|index| sums.get_mut(index)) {
-                *sum += point.value;
-                *count += 1;
+            if let Some(mean) = index.and_then(|index| means.get_mut(index)) {
+                mean.add(point.value);
             }
         }
-        // Nothing measured is 0/0: NaN.
-        let values = sums.into_iter().map(|(sum, count)| sum / f64::from(count)).collect();
+        let values = means.into_iter().map(|mean| mean.get().unwrap_or(f64::NAN)).collect();
         Ok(Self { start, step, values })
     }
 

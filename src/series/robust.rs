@@ -30,12 +30,12 @@ impl Centre {
 
     /// The same for values in ascending order, without changing them. The distances from the median grow on both sides, so
     /// they are visited in ascending order up to the middle one.
-    pub fn of_sorted(sorted: &[f32]) -> Option<Self> {
+    pub fn of_sorted(sorted: &[f64]) -> Option<Self> {
         let length = sorted.len();
-        let at = |index: usize| sorted.get(index).copied().map(f64::from);
+        let at = |index: usize| sorted.get(index).copied();
         let upper = at(length / 2)?;
         let median = if length.is_multiple_of(2) { at(length / 2 - 1)?.midpoint(upper) } else { upper };
-        let split = sorted.partition_point(|value| f64::from(*value) < median);
+        let split = sorted.partition_point(|value| *value < median);
         let (mut below, mut above) = (split, split);
         let mut nearest = || {
             let left = below.checked_sub(1).and_then(at).map(|value| median - value);
@@ -59,7 +59,7 @@ impl Centre {
         let median_deviation = if length.is_multiple_of(2) { before.midpoint(middle) } else { middle };
         let deviation = match median_deviation * MAD_TO_DEVIATION {
             0.0 => {
-                let sum: f64 = sorted.iter().map(|value| (f64::from(*value) - median).abs()).sum();
+                let sum: f64 = sorted.iter().map(|value| (value - median).abs()).sum();
                 sum / length as f64 * MEAN_DEVIATION_TO_DEVIATION
             }
             deviation => deviation,
@@ -138,9 +138,9 @@ mod tests {
     proptest! {
         #[test]
         fn sorted_values_have_the_same_centre(values in prop::collection::vec(-20i16..20, 0..40)) {
-            let mut sorted: Vec<f32> = values.iter().map(|value| f32::from(*value) / 4.0).collect();
-            sorted.sort_by(f32::total_cmp);
-            let mut copied: Vec<f64> = sorted.iter().copied().map(f64::from).collect();
+            let mut sorted: Vec<f64> = values.iter().map(|value| f64::from(*value) / 4.0).collect();
+            sorted.sort_by(f64::total_cmp);
+            let mut copied: Vec<f64> = sorted.clone();
             prop_assert_eq!(Centre::of_sorted(&sorted), Centre::of(&mut copied));
         }
 

@@ -1,11 +1,12 @@
 //! The summary of a metric's values over a period of time.
 
+use super::Mean;
 use super::sketch::Sketch;
 
 /// A value and when it was recorded, in milliseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
-    pub value: f32,
+    pub value: f64,
     pub at: i64,
 }
 
@@ -26,14 +27,14 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub fn of(value: f32, at: i64) -> Self {
+    pub fn of(value: f64, at: i64) -> Self {
         // -0.0 and 0.0 are the same value.
         let measured = Measured { value: value + 0.0, at };
         let mut sketch = Sketch::default();
-        sketch.add(f64::from(value));
+        sketch.add(value);
         Self {
             count: 1,
-            sum: f64::from(value),
+            sum: value,
             squares: 0.0,
             lowest: measured,
             highest: measured,
@@ -43,15 +44,15 @@ impl Summary {
         }
     }
 
-    pub fn add(&mut self, value: f32, at: i64) {
+    pub fn add(&mut self, value: f64, at: i64) {
         let measured = Measured { value: value + 0.0, at };
-        let before = f64::from(value) - self.mean();
+        let before = value - self.mean();
         self.count += 1;
-        self.sum += f64::from(value);
+        self.sum += value;
         self.offer(measured, measured);
-        self.squares += before * (f64::from(value) - self.mean());
+        self.squares += before * (value - self.mean());
         self.widen(measured, measured);
-        self.sketch.add(f64::from(value));
+        self.sketch.add(value);
     }
 
     pub fn merge(&mut self, other: &Self) {
@@ -85,7 +86,12 @@ impl Summary {
 
     /// Never outside the lowest and the highest value, whatever rounding does to the sum.
     pub fn mean(&self) -> f64 {
-        (self.sum / self.count as f64).clamp(self.lowest.value.into(), self.highest.value.into())
+        self.as_mean().get().unwrap_or(f64::NAN)
+    }
+
+    /// The values as a [`Mean`], to be merged with others.
+    pub fn as_mean(&self) -> Mean {
+        Mean::of_sum(self.sum, self.count, self.lowest.value, self.highest.value)
     }
 
     /// The standard deviation of the population: divided by the number of values.
@@ -94,15 +100,15 @@ impl Summary {
     }
 
     /// See [`Sketch::quantile`].
-    pub fn quantile(&self, quantile: f64) -> f32 {
-        let value = self.sketch.quantile(quantile).map_or(self.lowest.value, |value| value as f32);
+    pub fn quantile(&self, quantile: f64) -> f64 {
+        let value = self.sketch.quantile(quantile).unwrap_or(self.lowest.value);
         value.clamp(self.lowest.value, self.highest.value)
     }
 
     /// The change from the first value to the last, per hour; `None` if both have the same time.
     pub fn change_per_hour(&self) -> Option<f64> {
         let hours = (self.last.at - self.first.at) as f64 / 3_600_000.0;
-        (hours > 0.0).then(|| (f64::from(self.last.value) - f64::from(self.first.value)) / hours)
+        (hours > 0.0).then(|| (self.last.value - self.first.value) / hours)
     }
 
     /// Whether both are summaries of the same values. Sums may differ by the order in which they were added up.
@@ -114,7 +120,7 @@ impl Summary {
     pub fn is_same_without_sketch(&self, other: &Self) -> bool {
         let close = |left: f64, right: f64, scale: f64| (left - right).abs() <= 1e-9 * scale.max(1e-30);
         let scale = self.lowest.value.abs().max(self.highest.value.abs());
-        let scale = f64::from(scale) * self.count as f64;
+        let scale = scale * self.count as f64;
         let exact = |summary: &Self| {
             (summary.count, summary.lowest, summary.highest, summary.first.at, summary.last.at)
         };
@@ -130,7 +136,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    pub(crate) fn summary(values: &[(f32, i64)]) -> Option<Summary> {
+    pub(crate) fn summary(values: &[(f64, i64)]) -> Option<Summary> {
         let (&(value, at), rest) = values.split_first()?;
         let mut summary = Summary::of(value, at);
         rest.iter().for_each(|&(value, at)| summary.add(value, at));
@@ -139,7 +145,7 @@ pub(crate) mod tests {
 
     #[test]
     fn close_values_keep_their_deviation() {
-        let values: Vec<(f32, i64)> = (0..1_000).map(|n| (1013.25 + (n % 2) as f32 * 0.125, n)).collect();
+        let values: Vec<(f64, i64)> = (0..1_000).map(|n| (1013.25 + (n % 2) as f64 * 0.125, n)).collect();
         let deviation = summary(&values).unwrap().standard_deviation();
         assert!((deviation - 0.0625).abs() < 1e-9, "{deviation}");
     }
@@ -154,7 +160,7 @@ pub(crate) mod tests {
     proptest! {
         #[test]
         fn merged_parts_are_the_whole_and_the_whole_is_brute_force(
-            values in prop::collection::vec((-1000f32..1000.0, 0i64..1_000_000), 1..100),
+            values in prop::collection::vec((-1000f64..1000.0, 0i64..1_000_000), 1..100),
             cut in 0usize..100,
         ) {
             let (one, other) = values.split_at(cut.min(values.len()));
@@ -165,11 +171,11 @@ pub(crate) mod tests {
             };
             prop_assert!(merged.is_same(&whole), "{:?} {:?}", merged, whole);
             let count = values.len() as f64;
-            let mean = values.iter().map(|(value, _)| f64::from(*value)).sum::<f64>() / count;
-            let variance = values.iter().map(|(value, _)| (f64::from(*value) - mean).powi(2)).sum::<f64>() / count;
+            let mean = values.iter().map(|(value, _)| *value).sum::<f64>() / count;
+            let variance = values.iter().map(|(value, _)| (value - mean).powi(2)).sum::<f64>() / count;
             prop_assert!((whole.mean() - mean).abs() < 1e-6);
             prop_assert!((whole.standard_deviation() - variance.sqrt()).abs() < 1e-6);
-            let highest = values.iter().map(|(value, _)| *value).fold(f32::MIN, f32::max);
+            let highest = values.iter().map(|(value, _)| *value).fold(f64::MIN, f64::max);
             let at = values.iter().filter(|(value, _)| *value == highest).map(|(_, at)| *at).max();
             prop_assert_eq!((whole.highest.value, Some(whole.highest.at)), (highest, at));
         }

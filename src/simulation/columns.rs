@@ -7,7 +7,7 @@ use super::fleet::blank;
 use super::units::Conversion;
 use crate::error::UsageError;
 use crate::reading::delimited::{self, Dialect, is_missing};
-use crate::reading::{LEGACY_MISSING, Metric, Reading};
+use crate::reading::{LEGACY_MISSING, Metric, Reading, widen};
 use crate::time;
 
 /// What the user specified about the columns.
@@ -215,7 +215,7 @@ fn set(reading: &mut Reading<'static>, metric: &Metric, value: f32) {
         Metric::Pressure => reading.pressure = Some(value),
         Metric::LightLevel => reading.light_level = Some(value),
         Metric::GasConcentration => reading.gas_concentration = Some(value),
-        Metric::Other(name) => reading.other_metrics.push((name.clone().into(), value)),
+        Metric::Other(name) => reading.other_metrics.push((name.clone().into(), widen(value))),
     }
 }
 

@@ -66,7 +66,7 @@ impl Malformation {
             }
             Self::Overflow => {
                 payload.pop();
-                payload.extend_from_slice(b",\"vibration\":1e99}");
+                payload.extend_from_slice(b",\"temperature\":1e99}");
             }
         }
     }
@@ -183,7 +183,7 @@ mod tests {
         assert!(json(Malformation::MissingField).unwrap().get("iot_sensor_id").is_none());
         assert_eq!(json(Malformation::IllTyped).unwrap()["iot_sensor_id"], true);
         assert_eq!(json(Malformation::FarFuture).unwrap()["recorded_timestamp"], "2999-12-31T23:59:59.000Z");
-        assert_eq!(json(Malformation::Overflow).unwrap()["vibration"], 1e99);
+        assert_eq!(json(Malformation::Overflow).unwrap()["temperature"], 1e99);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::clock::Clock;
 use super::signals::{Curves, DEVICE_TYPES, DeviceType, Field, MAX_SIGNALS, Moment, State};
-use crate::reading::Reading;
+use crate::reading::{Reading, widen};
 
 /// What fleet to simulate.
 #[derive(Debug, Clone)]
@@ -178,6 +178,7 @@ pub fn blank<'n>() -> Reading<'n> {
         light_level: None,
         gas_concentration: None,
         other_metrics: Vec::new(),
+        states: Vec::new(),
     }
 }
 
@@ -198,7 +199,7 @@ fn set(reading: &mut Reading<'_>, field: Field, value: f32) {
         Field::Pressure => reading.pressure = Some(value),
         Field::LightLevel => reading.light_level = Some(value),
         Field::GasConcentration => reading.gas_concentration = Some(value),
-        Field::Other(name) => reading.other_metrics.push((name.into(), value)),
+        Field::Other(name) => reading.other_metrics.push((name.into(), widen(value))),
     }
 }
 
@@ -207,7 +208,7 @@ fn inject(device_type: &DeviceType, reading: &mut Reading<'_>, rng: &mut ChaCha8
     let able = || device_type.signals.iter().filter(|signal| signal.extreme > 0.0);
     let signal = able().nth(rng.random_range(0..able().count().max(1)))?;
     let metric = crate::reading::Metric::named(signal.field.name());
-    let ordinary = reading.value(&metric)?;
+    let ordinary = reading.value(&metric)? as f32;
     let distance = signal.extreme * rng.random_range(1.0..1.6);
     // Downwards only where there is room below: concentrations and light have none.
     let below = signal.finish(ordinary - distance);
@@ -303,7 +304,7 @@ mod tests {
         for _ in 0..20_000 {
             if let Some(extreme) = fleet.read_into(&mut reading) {
                 let metric = crate::reading::Metric::named(extreme.metric);
-                assert_eq!(reading.value(&metric), Some(extreme.value));
+                assert_eq!(reading.value(&metric), Some(widen(extreme.value)));
                 if extreme.metric == "temperature" {
                     assert!(!(3.0..26.0).contains(&extreme.value), "{extreme:?}");
                 }

@@ -1,7 +1,7 @@
 //! Units of recordings, converted to those of the wire format: °C, %RH, hPa, lux, ppm.
 
 use crate::error::UsageError;
-use crate::reading::{Metric, Reading};
+use crate::reading::{Metric, Reading, widen};
 
 /// A linear conversion of one metric: `value * scale + offset`.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +70,7 @@ impl Conversion {
             Metric::Other(_) => return Ok(()),
         };
         if let Some(value) = value {
-            let converted = self.convert(f64::from(*value)) as f32;
+            let converted = self.convert(widen(*value)) as f32;
             if !converted.is_finite() {
                 return Err(format!("field {}: {value} is out of range after the conversion", self.metric));
             }

@@ -2,7 +2,8 @@
 
 use uuid::Uuid;
 
-use super::readings::Slice;
+use super::readings::{Slice, TABLE};
+use super::shape::{Number, Others, Shape};
 use crate::cassandra::values::quoted;
 use crate::cassandra::{Error, Pages, Row, Session};
 use crate::reading::Metric;
@@ -18,21 +19,25 @@ const PAGE_VALUES: i32 = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SensorExtremes {
     pub sensor: Uuid,
-    pub lowest: f32,
-    pub highest: f32,
+    pub lowest: f64,
+    pub highest: f64,
 }
 
 /// Pages of [`SensorExtremes`]; sensors without a value are left out.
 #[derive(Debug)]
 pub struct ExtremesPages {
     pages: Pages,
+    /// Of rows instead of aggregates: the name of the metric, and how to find it.
+    of_rows: Option<(String, Shape)>,
 }
 
 /// Each sensor's extremes of `metric` within a slice of a partition, by the server's GROUP BY over the raw rows.
 ///
 /// This is the one place that says what a partition's extremes are: precomputed rollups of closed buckets belong
 /// behind it. GROUP BY works together with a range of time filtered within the partition, and `max()` reaches into
-/// the frozen map of other metrics (`max(other_metrics['rpm'])`): both as of Cassandra 4.0 and verified on 5.0.6.
+/// the frozen map of other metrics (`max(other_metrics['rpm'])`): both as of Cassandra 4.0 and verified on 5.0.6. In a
+/// migrated table that map is in either of two columns, and the rows are read instead: then a sensor may come once per
+/// page.
 pub async fn extremes(
     session: &Session,
     partition: &Partition,
@@ -40,15 +45,23 @@ pub async fn extremes(
     metric: &Metric,
 ) -> Result<ExtremesPages, Error> {
     let (clause, values, filtered) = slice.clause(partition);
+    let shape = Shape::of(session, TABLE).await?;
+    let filtering = if filtered { " ALLOW FILTERING" } else { "" };
+    let keyspace = session.keyspace();
+    if let (Metric::Other(name), true) = (metric, shape.is_migrated()) {
+        let columns = shape.columns().join(", ");
+        let cql = format!("SELECT iot_sensor_id, {columns} FROM {keyspace}.{TABLE} {clause}{filtering}");
+        let statement = session.prepare(&cql).await?;
+        let pages = session.pages(statement, values, PAGE_VALUES);
+        return Ok(ExtremesPages { pages, of_rows: Some((name.clone(), shape)) });
+    }
     let value = value_expression(metric);
     let cql = format!(
-        "SELECT iot_sensor_id, min({value}), max({value}) FROM {}.iot_sensor_metrics {clause} \
-         GROUP BY location, device_type, bucket, iot_sensor_id{}",
-        session.keyspace(),
-        if filtered { " ALLOW FILTERING" } else { "" }
+        "SELECT iot_sensor_id, min({value}), max({value}) FROM {keyspace}.{TABLE} {clause} \
+         GROUP BY location, device_type, bucket, iot_sensor_id{filtering}"
     );
     let statement = session.prepare(&cql).await?;
-    Ok(ExtremesPages { pages: session.pages(statement, values, PAGE_SENSORS) })
+    Ok(ExtremesPages { pages: session.pages(statement, values, PAGE_SENSORS), of_rows: None })
 }
 
 /// The raw rows of a partition, counted by the server.
@@ -65,9 +78,20 @@ impl ExtremesPages {
     /// The next page, or `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Vec<SensorExtremes>>, Error> {
         let Some(page) = self.pages.next_or_smaller().await? else { return Ok(None) };
-        let mut extremes = Vec::with_capacity(page.len());
+        let mut extremes: Vec<SensorExtremes> = Vec::new();
         for row in page.iter() {
-            extremes.extend(sensor_extremes(row)?);
+            let found = match &self.of_rows {
+                None => sensor_extremes(row)?,
+                Some((name, shape)) => value_of_row(row, *shape, name)?,
+            };
+            match (extremes.last_mut(), found) {
+                // A sensor's rows follow each other.
+                (Some(last), Some(found)) if last.sensor == found.sensor => {
+                    last.lowest = last.lowest.min(found.lowest);
+                    last.highest = last.highest.max(found.highest);
+                }
+                (_, found) => extremes.extend(found),
+            }
         }
         Ok(Some(extremes))
     }
@@ -75,10 +99,23 @@ impl ExtremesPages {
 
 fn sensor_extremes(row: Row<'_>) -> Result<Option<SensorExtremes>, Error> {
     // Where nothing is selected at all, the aggregate is one row of nulls.
-    let (Some(sensor), Some(lowest), Some(highest)) = (row.get(0)?, row.get(1)?, row.get(2)?) else {
+    let (Some(sensor), Some(Number(lowest)), Some(Number(highest))) = (row.get(0)?, row.get(1)?, row.get(2)?)
+    else {
         return Ok(None);
     };
     Ok(Some(SensorExtremes { sensor, lowest, highest }))
+}
+
+/// One row's value as extremes; `None` where it was not measured.
+fn value_of_row(row: Row<'_>, shape: Shape, name: &str) -> Result<Option<SensorExtremes>, Error> {
+    let value = element(shape.others(row, 1)?, name);
+    let Some(value) = value else { return Ok(None) };
+    Ok(Some(SensorExtremes { sensor: row.get(0)?, lowest: value, highest: value }))
+}
+
+fn element(others: Option<Others<'_>>, name: &str) -> Option<f64> {
+    let found = others?.0.into_iter().find(|(other, _)| other == name);
+    found.map(|(_, Number(value))| value)
 }
 
 /// The newest moment in `slice`, of one sensor, at which `metric` was exactly `value`.
@@ -90,28 +127,40 @@ pub async fn last_moment_of(
     partition: &Partition,
     slice: Slice,
     metric: &Metric,
-    value: f32,
+    value: f64,
 ) -> Result<Option<i64>, Error> {
     let (mut clause, mut values, filtered) = slice.clause(partition);
-    if let Metric::Other(_) = metric {
-        clause += if filtered { " ALLOW FILTERING" } else { "" };
-    } else {
-        // The server tells -0.0 from 0.0, and they are the same value.
-        let (least, greatest) = if value == 0.0 { (-0.0, 0.0) } else { (value, value) };
-        clause += &format!(" AND {metric} >= ? AND {metric} <= ? LIMIT 1 ALLOW FILTERING");
-        values.push_float(Some(least));
-        values.push_float(Some(greatest));
-    }
-    let cql = format!(
-        "SELECT recorded_timestamp, {} FROM {}.iot_sensor_metrics {clause}",
-        value_expression(metric),
-        session.keyspace()
-    );
+    let shape = Shape::of(session, TABLE).await?;
+    let of_rows = match metric {
+        Metric::Other(name) => {
+            clause += if filtered { " ALLOW FILTERING" } else { "" };
+            shape.is_migrated().then_some(name)
+        }
+        _ => {
+            // A column holds the float that the value is the shortest decimal of. The server tells -0.0 from 0.0, and
+            // they are the same value.
+            let stored = value as f32;
+            let (least, greatest) = if stored == 0.0 { (-0.0, 0.0) } else { (stored, stored) };
+            clause += &format!(" AND {metric} >= ? AND {metric} <= ? LIMIT 1 ALLOW FILTERING");
+            values.push_float(Some(least));
+            values.push_float(Some(greatest));
+            None
+        }
+    };
+    let selected = match of_rows {
+        Some(_) => shape.columns().join(", "),
+        None => value_expression(metric),
+    };
+    let cql = format!("SELECT recorded_timestamp, {selected} FROM {}.{TABLE} {clause}", session.keyspace());
     let statement = session.prepare(&cql).await?;
     let mut pages = session.pages(statement, values, PAGE_VALUES);
     while let Some(page) = pages.next_or_smaller().await? {
         for row in page.iter() {
-            if row.get::<Option<f32>>(1)? == Some(value) {
+            let found = match of_rows {
+                Some(name) => element(shape.others(row, 1)?, name),
+                None => row.get::<Option<Number>>(1)?.map(|Number(value)| value),
+            };
+            if found == Some(value) {
                 return Ok(Some(row.get(0)?));
             }
         }

@@ -2,20 +2,22 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::groups;
-use crate::cassandra::rows::Pairs;
+use super::shape::{Number, Others, STATES, Shape, States};
 use crate::cassandra::{CellError, Error, Pages, Row, Rows, Session, Values, system};
 use crate::reading::{Group, Partition};
-use crate::reading::{Metric, Reading};
+use crate::reading::{Metric, Reading, widen};
 
 /// The table of the raw readings.
 pub const TABLE: &str = "iot_sensor_metrics";
+/// The table of each sensor's newest reading.
+pub const LATEST: &str = "iot_latest";
 
 /// Rows in a page: large enough that the round trips do not count, small enough that a page stays below a few MB.
 const PAGE_ROWS: i32 = 5_000;
@@ -40,22 +42,39 @@ pub struct StoredReading {
     pub bucket_seconds: i32,
     pub motion_detected: Option<bool>,
     /// Sorted by name.
-    pub other_metrics: Box<[(Arc<str>, f32)]>,
+    pub other_metrics: Box<[(Arc<str>, f64)]>,
+    /// Named text, sorted by name.
+    pub states: Box<[(Arc<str>, Arc<str>)]>,
+    /// Whether the other metrics are 32-bit floats, as in the first version of the table.
+    pub has_narrow_metrics: bool,
 }
 
 impl StoredReading {
-    /// The value of `metric` in this reading, if it was measured.
-    pub fn value(&self, metric: &Metric) -> Option<f32> {
+    /// The value of `metric` in this reading, if it was measured. Columns are 32-bit floats; see [`widen`].
+    pub fn value(&self, metric: &Metric) -> Option<f64> {
+        match metric {
+            Metric::Other(name) => {
+                self.other_metrics.iter().find(|(other, _)| **other == **name).map(|(_, value)| *value)
+            }
+            column => self.column(column).map(widen),
+        }
+    }
+
+    /// The value of a metric that has a column, as it is stored; `None` for the others.
+    pub fn column(&self, metric: &Metric) -> Option<f32> {
         match metric {
             Metric::Temperature => self.temperature,
             Metric::Humidity => self.humidity,
             Metric::Pressure => self.pressure,
             Metric::LightLevel => self.light_level,
             Metric::GasConcentration => self.gas_concentration,
-            Metric::Other(name) => {
-                self.other_metrics.iter().find(|(other, _)| **other == **name).map(|(_, value)| *value)
-            }
+            Metric::Other(_) => None,
         }
+    }
+
+    /// The text under a name, if the reading had one.
+    pub fn state(&self, name: &str) -> Option<&str> {
+        self.states.iter().find(|(other, _)| **other == *name).map(|(_, text)| &**text)
     }
 
     /// The same reading, borrowing its names.
@@ -76,6 +95,11 @@ impl StoredReading {
                 .iter()
                 .map(|(name, value)| (Cow::Borrowed(&**name), *value))
                 .collect(),
+            states: self
+                .states
+                .iter()
+                .map(|(name, text)| (Cow::Borrowed(&**name), Cow::Borrowed(&**text)))
+                .collect(),
         }
     }
 
@@ -95,29 +119,43 @@ impl StoredReading {
     /// About how many bytes it takes in memory.
     pub fn weight(&self) -> usize {
         const ALLOCATION: usize = 16;
-        size_of::<Self>() + self.other_metrics.len() * (size_of::<(Arc<str>, f32)>() + ALLOCATION)
+        size_of::<Self>()
+            + self.other_metrics.len() * (size_of::<(Arc<str>, f64)>() + ALLOCATION)
+            + self.states.len() * (size_of::<(Arc<str>, Arc<str>)>() + ALLOCATION)
     }
 }
 
-/// Names of other metrics, one copy each.
+/// Names of other metrics and states, and the texts of states, one copy each.
 #[derive(Debug, Default)]
-pub struct Names(HashSet<Arc<str>>);
+pub struct Names {
+    texts: HashSet<Arc<str>>,
+    metrics: HashSet<Arc<str>>,
+}
 
 impl Names {
-    fn intern(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(name) {
-            return known.clone();
-        }
-        let name: Arc<str> = name.into();
-        if self.0.len() < MAX_INTERNED {
-            self.0.insert(name.clone());
-        }
-        name
+    fn intern(&mut self, text: &str) -> Arc<str> {
+        intern(&mut self.texts, text)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.0.iter()
+    fn metric(&mut self, name: &str) -> Arc<str> {
+        intern(&mut self.metrics, name)
     }
+
+    /// The names of other metrics that were read.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.metrics.iter()
+    }
+}
+
+fn intern(known: &mut HashSet<Arc<str>>, text: &str) -> Arc<str> {
+    if let Some(known) = known.get(text) {
+        return known.clone();
+    }
+    let text: Arc<str> = text.into();
+    if known.len() < MAX_INTERNED {
+        known.insert(text.clone());
+    }
+    text
 }
 
 /// Which rows of a partition: moments in `[from, to)`, and one sensor's or all.
@@ -163,21 +201,25 @@ impl Slice {
 #[derive(Debug)]
 pub struct ReadingPages {
     pages: Pages,
+    shape: Shape,
     partition: Partition,
 }
 
 /// Starts reading a slice of a partition.
 pub async fn readings(session: &Session, partition: &Partition, slice: Slice) -> Result<ReadingPages, Error> {
     let (clause, values, filtered) = slice.clause(partition);
+    let shape = Shape::of(session, TABLE).await?;
     let cql = format!(
         "SELECT iot_sensor_id, recorded_timestamp, temperature, humidity, pressure, motion_detected, light_level, \
-         gas_concentration, other_metrics FROM {}.iot_sensor_metrics {clause}{}",
+         gas_concentration, {} FROM {}.{TABLE} {clause}{}",
+        shape.columns().join(", "),
         session.keyspace(),
         if filtered { " ALLOW FILTERING" } else { "" }
     );
     let statement = session.prepare(&cql).await?;
     let page_rows = if filtered { FILTERED_PAGE_ROWS } else { PAGE_ROWS };
-    Ok(ReadingPages { pages: session.pages(statement, values, page_rows), partition: partition.clone() })
+    let pages = session.pages(statement, values, page_rows);
+    Ok(ReadingPages { pages, shape, partition: partition.clone() })
 }
 
 impl ReadingPages {
@@ -190,7 +232,8 @@ impl ReadingPages {
         let Some(page) = self.pages.next_or_smaller().await? else { return Ok(false) };
         readings.reserve(page.len());
         for row in page.iter() {
-            readings.push(decode(row, &self.partition.group, self.partition.bucket.seconds, names)?);
+            let (group, seconds) = (&self.partition.group, self.partition.bucket.seconds);
+            readings.push(decode(row, self.shape, group, seconds, names)?);
         }
         Ok(true)
     }
@@ -199,30 +242,33 @@ impl ReadingPages {
     pub async fn page(&mut self) -> Result<Option<Rows>, Error> {
         self.pages.next_or_smaller().await
     }
-}
 
-/// Reads a row of [`ReadingPages::page`] in place.
-pub fn read_in_place<'a>(row: Row<'a>, group: &'a Group) -> Result<Reading<'a>, CellError> {
-    let others = row.get::<Option<Pairs<'a>>>(8)?.map_or_else(Vec::new, |pairs| pairs.0);
-    Ok(Reading {
-        location: Cow::Borrowed(&group.location),
-        device_type: Cow::Borrowed(&group.device_type),
-        sensor: row.get(0)?,
-        recorded_at: row.get(1)?,
-        temperature: row.get(2)?,
-        humidity: row.get(3)?,
-        pressure: row.get(4)?,
-        motion_detected: row.get(5)?,
-        light_level: row.get(6)?,
-        gas_concentration: row.get(7)?,
-        other_metrics: others,
-    })
+    /// Reads a row of [`ReadingPages::page`] in place.
+    pub fn read_in_place<'a>(&self, row: Row<'a>, group: &'a Group) -> Result<Reading<'a>, CellError> {
+        let others = self.shape.others(row, FIXED)?.unwrap_or_default().0;
+        let states = self.shape.states(row, FIXED)?.unwrap_or_default().0;
+        Ok(Reading {
+            location: Cow::Borrowed(&group.location),
+            device_type: Cow::Borrowed(&group.device_type),
+            sensor: row.get(0)?,
+            recorded_at: row.get(1)?,
+            temperature: row.get(2)?,
+            humidity: row.get(3)?,
+            pressure: row.get(4)?,
+            motion_detected: row.get(5)?,
+            light_level: row.get(6)?,
+            gas_concentration: row.get(7)?,
+            other_metrics: others.into_iter().map(|(name, Number(value))| (name, value)).collect(),
+            states,
+        })
+    }
 }
 
 /// The newest reading of each sensor of a group, page by page, in order of the sensors' ids.
 #[derive(Debug)]
 pub struct LatestPages {
     pages: Pages,
+    shape: Shape,
     group: Arc<Group>,
 }
 
@@ -238,16 +284,20 @@ pub async fn latest(
         of_sensor = " AND iot_sensor_id = ?";
         values.push_uuid(sensor);
     }
+    let shape = Shape::of(session, LATEST).await?;
+    let columns = shape.columns();
+    let written: Vec<_> = columns.iter().map(|column| format!("WRITETIME({column})")).collect();
     let cql = format!(
         "SELECT iot_sensor_id, recorded_timestamp, temperature, humidity, pressure, motion_detected, light_level, \
-         gas_concentration, other_metrics, WRITETIME(recorded_timestamp), WRITETIME(temperature), \
-         WRITETIME(humidity), WRITETIME(pressure), WRITETIME(motion_detected), WRITETIME(light_level), \
-         WRITETIME(gas_concentration), WRITETIME(other_metrics) \
-         FROM {}.iot_latest WHERE location = ? AND device_type = ?{of_sensor}",
+         gas_concentration, {}, WRITETIME(recorded_timestamp), WRITETIME(temperature), WRITETIME(humidity), \
+         WRITETIME(pressure), WRITETIME(motion_detected), WRITETIME(light_level), WRITETIME(gas_concentration), {} \
+         FROM {}.{LATEST} WHERE location = ? AND device_type = ?{of_sensor}",
+        columns.join(", "),
+        written.join(", "),
         session.keyspace()
     );
     let statement = session.prepare(&cql).await?;
-    Ok(LatestPages { pages: session.pages(statement, values, PAGE_ROWS), group: group.clone() })
+    Ok(LatestPages { pages: session.pages(statement, values, PAGE_ROWS), shape, group: group.clone() })
 }
 
 impl LatestPages {
@@ -260,8 +310,8 @@ impl LatestPages {
             if row.get::<Option<i64>>(1)?.is_none() {
                 continue;
             }
-            let mut reading = decode(row, &self.group, 0, names)?;
-            forget_older_cells(row, &mut reading)?;
+            let mut reading = decode(row, self.shape, &self.group, 0, names)?;
+            self.forget_older_cells(row, &mut reading, names)?;
             readings.push(reading);
         }
         Ok(Some(readings))
@@ -274,16 +324,16 @@ pub async fn time_to_live(session: &Session) -> Result<Option<Duration>, Error> 
     Ok(u64::try_from(seconds).ok().filter(|&seconds| seconds > 0).map(Duration::from_secs))
 }
 
+/// Columns before those of [`Shape::columns`].
+const FIXED: usize = 8;
+
 fn decode(
     row: Row<'_>,
+    shape: Shape,
     group: &Arc<Group>,
     bucket_seconds: i32,
     names: &mut Names,
 ) -> Result<StoredReading, CellError> {
-    let other_metrics = match row.get::<Option<BTreeMap<&str, f32>>>(8)? {
-        Some(metrics) => metrics.into_iter().map(|(name, value)| (names.intern(name), value)).collect(),
-        None => Box::default(),
-    };
     Ok(StoredReading {
         group: group.clone(),
         sensor: row.get(0)?,
@@ -295,35 +345,66 @@ fn decode(
         light_level: row.get(6)?,
         gas_concentration: row.get(7)?,
         bucket_seconds,
-        other_metrics,
+        other_metrics: owned_metrics(shape.others(row, FIXED)?, names),
+        states: owned_states(shape.states(row, FIXED)?, names),
+        has_narrow_metrics: shape.is_row_narrow(row, FIXED)?,
     })
 }
 
-/// A missing value of a newer reading leaves the older reading's cell in place (nothing is ever deleted). Such a
-/// cell has an older write time than the moment's own.
-fn forget_older_cells(row: Row<'_>, reading: &mut StoredReading) -> Result<(), CellError> {
-    let written: Option<i64> = row.get(9)?;
-    let is_older = |index: usize| Ok::<_, CellError>(row.get::<Option<i64>>(index)? != written);
-    if is_older(10)? {
-        reading.temperature = None;
+fn owned_metrics(others: Option<Others<'_>>, names: &mut Names) -> Box<[(Arc<str>, f64)]> {
+    let others = others.unwrap_or_default().0;
+    others.into_iter().map(|(name, Number(value))| (names.metric(&name), value)).collect()
+}
+
+fn owned_states(states: Option<States<'_>>, names: &mut Names) -> Box<[(Arc<str>, Arc<str>)]> {
+    let states = states.unwrap_or_default().0;
+    states.into_iter().map(|(name, text)| (names.intern(&name), names.intern(&text))).collect()
+}
+
+impl LatestPages {
+    /// A missing value of a newer reading leaves the older reading's cell in place (nothing is ever deleted). Such a
+    /// cell has an older write time than the moment's own.
+    fn forget_older_cells(
+        &self,
+        row: Row<'_>,
+        reading: &mut StoredReading,
+        names: &mut Names,
+    ) -> Result<(), CellError> {
+        let columns = self.shape.columns();
+        let first = FIXED + columns.len();
+        let written: Option<i64> = row.get(first)?;
+        let is_older = |index: usize| Ok::<_, CellError>(row.get::<Option<i64>>(first + index)? != written);
+        if is_older(1)? {
+            reading.temperature = None;
+        }
+        if is_older(2)? {
+            reading.humidity = None;
+        }
+        if is_older(3)? {
+            reading.pressure = None;
+        }
+        if is_older(4)? {
+            reading.motion_detected = None;
+        }
+        if is_older(5)? {
+            reading.light_level = None;
+        }
+        if is_older(6)? {
+            reading.gas_concentration = None;
+        }
+        if columns.last() == Some(&STATES) && is_older(6 + columns.len())? {
+            reading.states = Box::default();
+        }
+        if self.shape.is_migrated() || is_older(7)? {
+            // Either column may hold the newest reading's metrics; of both, the wide one has all digits.
+            let mut newest = None;
+            for (index, _) in columns.iter().enumerate().filter(|(_, column)| **column != STATES) {
+                if !is_older(7 + index)? {
+                    newest = row.get(FIXED + index)?;
+                }
+            }
+            reading.other_metrics = owned_metrics(newest, names);
+        }
+        Ok(())
     }
-    if is_older(11)? {
-        reading.humidity = None;
-    }
-    if is_older(12)? {
-        reading.pressure = None;
-    }
-    if is_older(13)? {
-        reading.motion_detected = None;
-    }
-    if is_older(14)? {
-        reading.light_level = None;
-    }
-    if is_older(15)? {
-        reading.gas_concentration = None;
-    }
-    if is_older(16)? {
-        reading.other_metrics = Box::default();
-    }
-    Ok(())
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::readings::{LATEST, TABLE};
+use super::shape::{STATES, Shape};
 use crate::cassandra::{Batch, Error, Session, Statement, Values};
 use crate::config::RetentionConfig;
 use crate::reading::{Bucket, Reading};
@@ -26,19 +28,23 @@ pub struct WriteStatements {
 }
 
 impl WriteStatements {
-    /// Fails with [`Error::NoKeyspace`] or [`Error::Invalid`] where the schema is not there.
+    /// # Errors
+    /// [`Error::NoKeyspace`] or [`Error::Invalid`] where the schema is not there, [`Error::Schema`] where it is of an
+    /// earlier version.
     pub async fn prepare(session: &Session, retention: &RetentionConfig) -> Result<Self, Error> {
         let keyspace = session.keyspace();
+        let others = Shape::of(session, TABLE).await?.written(TABLE)?;
         let reading = format!(
-            "INSERT INTO {keyspace}.iot_sensor_metrics (location, device_type, iot_sensor_id, recorded_timestamp, \
-             temperature, humidity, pressure, motion_detected, light_level, gas_concentration, other_metrics, bucket) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO {keyspace}.{TABLE} (location, device_type, iot_sensor_id, recorded_timestamp, \
+             temperature, humidity, pressure, motion_detected, light_level, gas_concentration, {others}, {STATES}, \
+             bucket) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         );
         // The same values as above, with the moment in µs in the bucket's place.
+        let others = Shape::of(session, LATEST).await?.written(LATEST)?;
         let latest = format!(
-            "INSERT INTO {keyspace}.iot_latest (location, device_type, iot_sensor_id, recorded_timestamp, \
-             temperature, humidity, pressure, motion_detected, light_level, gas_concentration, other_metrics) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+            "INSERT INTO {keyspace}.{LATEST} (location, device_type, iot_sensor_id, recorded_timestamp, \
+             temperature, humidity, pressure, motion_detected, light_level, gas_concentration, {others}, {STATES}) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
         );
         let sensor = format!(
             "INSERT INTO {keyspace}.iot_sensors (location, device_type, iot_sensor_id) VALUES (?, ?, ?)"
@@ -132,7 +138,8 @@ pub fn bind_reading(values: &mut Values, reading: &Reading<'_>, bucket: Bucket) 
     values.push_boolean(reading.motion_detected);
     values.push_float(reading.light_level);
     values.push_float(reading.gas_concentration);
-    values.push_float_map(reading.other_metrics.iter().map(|(name, value)| (&**name, *value)));
+    values.push_double_map(reading.other_metrics.iter().map(|(name, value)| (&**name, *value)));
+    values.push_text_map(reading.states.iter().map(|(name, text)| (&**name, &**text)));
     values.push_bigint(bucket.start);
 }
 
@@ -182,12 +189,13 @@ mod tests {
             light_level: None,
             gas_concentration: None,
             other_metrics: vec![("z".into(), 1.0), ("a".into(), 2.0)],
+            states: vec![("mode".into(), "eco".into())],
         };
         let mut raw = Values::new();
         bind_reading(&mut raw, &reading, Bucket { start: 1_699_999_200_000, seconds: 3600 });
         let latest = latest_of(&raw, reading.recorded_at);
         assert_eq!(latest.count(), raw.count());
-        assert_eq!(latest.get(11), Some(1_700_000_000_123_000i64.to_be_bytes().as_slice()));
+        assert_eq!(latest.get(12), Some(1_700_000_000_123_000i64.to_be_bytes().as_slice()));
         assert_eq!(latest.get(3), raw.get(3));
     }
 

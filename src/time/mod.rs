@@ -10,7 +10,7 @@ pub mod moment;
 pub mod range;
 
 pub use calendar::{DAY, HOUR, day_of, hour_of};
-pub use moment::{TimeError, Zone, display, length, moment, recorded, rfc3339};
+pub use moment::{TimeError, Zone, display, length, moment, recorded, rfc3339, spelled_date};
 pub use range::TimeRange;
 
 /// The present, in milliseconds since the epoch.

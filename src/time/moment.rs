@@ -4,7 +4,7 @@
 //! wrote: columns of files, labels. Both understand the same dates and times; people may also count back from now, and
 //! programs may count from the epoch.
 
-use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 
 /// The time zone of a moment that is written without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,12 +65,13 @@ const YEARS: std::ops::Range<i64> = -62_167_219_200_000..253_402_300_800_000;
 
 /// A moment that a program wrote, in milliseconds since the epoch: a date or time, in UTC if it has no offset; or a
 /// number, which is seconds since the epoch below 100,000,000,000 and milliseconds from there (the year 1973) on.
-/// Nothing before the year 0 or after 9999.
+/// Nothing before the year 0 or after 9999, and no date in digits ([`spelled_date`]): it is not a count.
 pub fn recorded(text: &str) -> Option<i64> {
     let text = text.trim();
     let at = match written(text) {
         Some(Written::At(at)) => at,
         Some(Written::Wall(wall)) => wall.and_utc().timestamp_millis(),
+        None if spelled_date(text).is_some() => return None,
         None => {
             let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
             let millis = if number.abs() < 1e11 { number * 1000.0 } else { number };
@@ -84,6 +85,22 @@ pub fn recorded(text: &str) -> Option<i64> {
 /// A moment of RFC 3339 in milliseconds since the epoch.
 pub fn rfc3339(text: &str) -> Option<i64> {
     DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.timestamp_millis())
+}
+
+/// The date that digits spell: 20200101, 202001011530, 20200101153000 or 20200101153000250, from 1900 to 2099. As a count of
+/// seconds or milliseconds such a number would be another time altogether.
+pub fn spelled_date(digits: &str) -> Option<NaiveDateTime> {
+    let (date, time) = digits.split_at_checked(8)?;
+    let time = match time.len() {
+        0 => "000000".to_owned(),
+        4 => format!("{time}00"),
+        6 => time.to_owned(),
+        9 if time.is_ascii() => time[..6].to_owned(),
+        _ => return None,
+    };
+    let date = NaiveDate::parse_from_str(date, "%Y%m%d").ok()?;
+    let time = NaiveTime::parse_from_str(&time, "%H%M%S").ok()?;
+    (1900..2100).contains(&date.year()).then(|| date.and_time(time))
 }
 
 fn written(text: &str) -> Option<Written> {
@@ -195,6 +212,18 @@ mod tests {
             ["", "yesterday", "2013-13-02 21:15:00", "NaN", "inf", "1e300", "-1e300", "+262142-01-01 00:00"]
         {
             assert_eq!(recorded(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_date_in_digits_is_not_a_count_of_seconds() {
+        for text in ["20200101000000", "20200101", "202001011530", "20200101153000250"] {
+            assert_eq!(recorded(text), None, "{text}: as a count it would be the year 2610 or 1970");
+            assert!(spelled_date(text).is_some_and(|date| date.to_string().starts_with("2020-01-01")));
+        }
+        for text in ["1577836800", "1577836800000", "20201301", "2020010199", "99990101"] {
+            assert_eq!(spelled_date(text), None, "{text}");
+            assert!(recorded(text).is_some(), "{text}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    BooleanBuilder, Float32Builder, MapBuilder, MapFieldNames, StringBuilder, TimestampMillisecondBuilder,
+    BooleanBuilder, Float64Builder, MapBuilder, MapFieldNames, StringBuilder, TimestampMillisecondBuilder,
 };
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
@@ -21,7 +21,7 @@ const BLOCK_ROWS: usize = 16_384;
 const BLOCK_BYTES: usize = 1 << 20;
 /// Columns of text files, in the order of the wire format.
 pub const CSV_HEADING: &str = "location,device_type,iot_sensor_id,recorded_timestamp,temperature,humidity,pressure,\
-motion_detected,light_level,gas_concentration,other_metrics\n";
+motion_detected,light_level,gas_concentration,other_metrics,states\n";
 
 /// Readings in the form in which they are written.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Blocks {
 /// Text and ids are dictionaries in memory and plain text (with Parquet's own dictionary) in the file.
 pub fn schema(keys: &[FolderKey]) -> SchemaRef {
     let dictionary = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    let float = |name: &str| Field::new(name, DataType::Float32, true);
+    let float = |name: &str| Field::new(name, DataType::Float64, true);
     let mut fields = Vec::new();
     if !keys.contains(&FolderKey::Location) {
         fields.push(Field::new("location", dictionary(), false));
@@ -107,12 +107,14 @@ pub fn schema(keys: &[FolderKey]) -> SchemaRef {
     fields.extend(["temperature", "humidity", "pressure"].map(float));
     fields.push(Field::new("motion_detected", DataType::Boolean, true));
     fields.extend(["light_level", "gas_concentration"].map(float));
-    let entries = Fields::from(vec![
-        Field::new("key", DataType::Utf8, false),
-        Field::new("value", DataType::Float32, true),
-    ]);
-    let entries = Field::new("key_value", DataType::Struct(entries), false);
-    fields.push(Field::new("other_metrics", DataType::Map(Arc::new(entries), false), true));
+    let map = |name: &str, value: DataType| {
+        let entries =
+            Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", value, true)]);
+        let entries = Field::new("key_value", DataType::Struct(entries), false);
+        Field::new(name, DataType::Map(Arc::new(entries), false), true)
+    };
+    fields.push(map("other_metrics", DataType::Float64));
+    fields.push(map("states", DataType::Utf8));
     Arc::new(Schema::new(fields))
 }
 
@@ -123,14 +125,15 @@ pub struct Columns {
     device_type: Option<Dictionary<Box<str>>>,
     sensor: Dictionary<Uuid>,
     recorded_at: TimestampMillisecondBuilder,
-    metrics: [Float32Builder; 5],
+    metrics: [Float64Builder; 5],
     motion_detected: BooleanBuilder,
-    others: MapBuilder<StringBuilder, Float32Builder>,
+    others: MapBuilder<StringBuilder, Float64Builder>,
+    states: MapBuilder<StringBuilder, StringBuilder>,
 }
 
 impl Columns {
     fn new(keys: &[FolderKey]) -> Self {
-        let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
+        let names = || MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
         Self {
             schema: schema(keys),
             location: (!keys.contains(&FolderKey::Location)).then(Dictionary::default),
@@ -139,7 +142,8 @@ impl Columns {
             recorded_at: TimestampMillisecondBuilder::new().with_timezone("UTC"),
             metrics: Default::default(),
             motion_detected: BooleanBuilder::new(),
-            others: MapBuilder::new(Some(names), StringBuilder::new(), Float32Builder::new()),
+            others: MapBuilder::new(Some(names()), StringBuilder::new(), Float64Builder::new()),
+            states: MapBuilder::new(Some(names()), StringBuilder::new(), StringBuilder::new()),
         }
     }
 
@@ -164,7 +168,12 @@ impl Columns {
             self.others.keys().append_value(name);
             self.others.values().append_value(*value);
         }
-        self.others.append(!reading.other_metrics.is_empty())
+        self.others.append(!reading.other_metrics.is_empty())?;
+        for (name, text) in &reading.states {
+            self.states.keys().append_value(name);
+            self.states.values().append_value(text);
+        }
+        self.states.append(!reading.states.is_empty())
     }
 
     fn take(&mut self) -> Result<RecordBatch, ArrowError> {
@@ -183,6 +192,7 @@ impl Columns {
             columns.push(Arc::new(metric.finish()));
         }
         columns.push(Arc::new(self.others.finish()));
+        columns.push(Arc::new(self.states.finish()));
         RecordBatch::try_new(self.schema.clone(), columns)
     }
 }
@@ -279,6 +289,20 @@ fn csv_line(reading: &Reading<'_>, encoder: &mut Encoder, line: &mut Vec<u8>) {
         json.push(b'}');
         csv_text(&String::from_utf8_lossy(&json), line);
     }
+    line.push(b',');
+    if !reading.states.is_empty() {
+        let mut json = vec![b'{'];
+        for (name, text) in &reading.states {
+            if json.len() > 1 {
+                json.push(b',');
+            }
+            encode::string(name, &mut json);
+            json.push(b':');
+            encode::string(text, &mut json);
+        }
+        json.push(b'}');
+        csv_text(&String::from_utf8_lossy(&json), line);
+    }
 }
 
 /// A field of RFC 4180, quoted if necessary.
@@ -317,6 +341,7 @@ mod tests {
             light_level: None,
             gas_concentration: None,
             other_metrics: vec![],
+            states: vec![],
         }
     }
 
@@ -324,14 +349,15 @@ mod tests {
     fn a_csv_line_quotes_where_necessary_and_leaves_missing_values_empty() {
         let mut with_others = reading("a,\"b\"", Some(21.5));
         with_others.other_metrics = vec![("rpm".into(), 3.0), ("x\"y".into(), 0.25)];
+        with_others.states = vec![("mode".into(), "a,\"b\"".into())];
         let mut line = Vec::new();
         csv_line(&with_others, &mut Encoder::new(), &mut line);
         assert_eq!(
             String::from_utf8(line).unwrap(),
             "\"a,\"\"b\"\"\",t,00000000-0000-0000-0000-000000000000,2023-11-14T22:13:20.123Z,21.5,,,false,,,\
-             \"{\"\"rpm\"\":3.0,\"\"x\\\"\"y\"\":0.25}\""
+             \"{\"\"rpm\"\":3.0,\"\"x\\\"\"y\"\":0.25}\",\"{\"\"mode\"\":\"\"a,\\\"\"b\\\"\"\"\"}\""
         );
-        assert_eq!(CSV_HEADING.trim_end().split(',').count(), 11);
+        assert_eq!(CSV_HEADING.trim_end().split(',').count(), 12);
     }
 
     #[test]

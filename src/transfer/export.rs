@@ -23,7 +23,7 @@ use crate::output::Output;
 use crate::reading::{Group, Partition};
 use crate::shutdown::Shutdown;
 use crate::store::groups;
-use crate::store::readings::{self, Slice, read_in_place};
+use crate::store::readings::{self, Slice};
 use crate::time::TimeRange;
 
 /// Blocks that wait for a file's thread.
@@ -222,7 +222,7 @@ impl Export {
                     self.until_stopped(readings::readings(&self.session, partition, slice)).await?;
                 while let Some(page) = self.until_stopped(pages.page()).await? {
                     for row in page.iter() {
-                        blocks.push(&read_in_place(row, &partition.group)?)?;
+                        blocks.push(&pages.read_in_place(row, &partition.group)?)?;
                     }
                     rows += self.passed(page.len());
                     self.flush_full(blocks, sender).await?;

@@ -4,7 +4,6 @@ Usage: compare.py READINGS.ndjson FOLDER (of lake/, one.parquet, csv/ and ndjson
 """
 
 import json
-import struct
 import sys
 from datetime import datetime
 
@@ -16,18 +15,15 @@ TYPES = {
     "device_type": "VARCHAR",
     "iot_sensor_id": "VARCHAR",
     "recorded_timestamp": "TIMESTAMP WITH TIME ZONE",
-    **{column: "BOOLEAN" if column == "motion_detected" else "FLOAT" for column in COLUMNS},
-    "other_metrics": "MAP(VARCHAR, FLOAT)",
+    **{column: "BOOLEAN" if column == "motion_detected" else "DOUBLE" for column in COLUMNS},
+    "other_metrics": "MAP(VARCHAR, DOUBLE)",
+    "states": "MAP(VARCHAR, VARCHAR)",
 }
-
-
-def as_float32(number: float) -> float:
-    return struct.unpack("f", struct.pack("f", number))[0]
 
 
 def comparable(value):
     # JSON has one kind of number; true and false are none.
-    return value if value is None or isinstance(value, bool) else as_float32(float(value))
+    return value if value is None or isinstance(value, bool) else float(value)
 
 
 def load(path: str) -> dict:
@@ -41,7 +37,7 @@ def load(path: str) -> dict:
 
 
 def values(measured: list, others: dict | None) -> tuple:
-    others = {name: as_float32(value) for name, value in (others or {}).items() if value is not None}
+    others = {name: float(value) for name, value in (others or {}).items() if value is not None}
     return (*map(comparable, measured), others)
 
 

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use anyhow::ensure;
+use scylla::value::CqlTimestamp;
+use uuid::Uuid;
 
 use crate::support::{Lab, message};
 
@@ -34,25 +36,21 @@ fn fleet() -> anyhow::Result<Lab> {
 fn scan(
     lab: &Lab,
     metric: &str,
-    is_better: fn(f32, f32) -> bool,
-) -> anyhow::Result<HashMap<String, (f32, i64)>> {
-    let column = match metric {
-        "temperature" => "temperature",
-        _ => "other_metrics",
-    };
-    let rows = lab
-        .cql(&format!("SELECT iot_sensor_id, recorded_timestamp, {column} FROM {{ks}}.iot_sensor_metrics"))?;
-    let mut best: HashMap<String, (f32, i64)> = HashMap::new();
-    for row in rows.iter() {
-        let value = match column {
-            "temperature" => row.get::<Option<f32>>(2)?,
-            _ => row
-                .get::<Option<std::collections::BTreeMap<String, f32>>>(2)?
-                .and_then(|metrics| metrics.get(metric).copied()),
+    is_better: fn(f64, f64) -> bool,
+) -> anyhow::Result<HashMap<String, (f64, i64)>> {
+    type Row = (Uuid, CqlTimestamp, Option<f32>, Option<HashMap<String, f64>>);
+    let rows: Vec<Row> = lab.witness(
+        "SELECT iot_sensor_id, recorded_timestamp, temperature, other_metrics FROM {ks}.iot_sensor_metrics",
+    )?;
+    let mut best: HashMap<String, (f64, i64)> = HashMap::new();
+    for (sensor, CqlTimestamp(at), temperature, others) in rows {
+        let value = match metric {
+            // The shortest decimal, by the standard library.
+            "temperature" => temperature.map(|value| value.to_string().parse()).transpose()?,
+            _ => others.and_then(|metrics| metrics.get(metric).copied()),
         };
         let Some(value) = value else { continue };
-        let at: i64 = row.get(1)?;
-        let entry = best.entry(row.get::<uuid::Uuid>(0)?.to_string()).or_insert((value, at));
+        let entry = best.entry(sensor.to_string()).or_insert((value, at));
         if is_better(value, entry.0) || (value == entry.0 && at > entry.1) {
             *entry = (value, at);
         }
@@ -64,18 +62,18 @@ fn assert_extremes(
     lab: &Lab,
     metric: &str,
     flag: &str,
-    is_better: fn(f32, f32) -> bool,
+    is_better: fn(f64, f64) -> bool,
 ) -> anyhow::Result<()> {
     let expected = scan(lab, metric, is_better)?;
     ensure!(!expected.is_empty(), "no sensor has {metric}");
     let answer =
         lab.lines(&["-q", "extremes", "--metric", metric, flag, "--top", "1000", "--format", "ndjson"])?;
     ensure!(answer.len() == expected.len(), "{} sensors instead of {}", answer.len(), expected.len());
-    let mut last: Option<f32> = None;
+    let mut last: Option<f64> = None;
     for row in &answer {
         let sensor = row["iot_sensor_id"].as_str().unwrap_or_default();
         let (value, at) = expected[sensor];
-        let answered = row["value"].as_f64().map(|value| value as f32);
+        let answered = row["value"].as_f64();
         ensure!(answered == Some(value), "{sensor}: {row} instead of {value}");
         let moment = row["recorded_timestamp"].as_str().unwrap_or_default();
         let moment = chrono::DateTime::parse_from_rfc3339(moment)?.timestamp_millis();
@@ -201,11 +199,12 @@ fn the_silent_sensors_are_those_whose_newest_raw_row_is_old() -> anyhow::Result<
     lab.send(messages)?;
     lab.ingest()?;
     // The newest raw row of each sensor, by a full scan.
-    let rows = lab.cql("SELECT location, iot_sensor_id, recorded_timestamp FROM {ks}.iot_sensor_metrics")?;
-    let mut newest: HashMap<(String, uuid::Uuid), i64> = HashMap::new();
-    for row in rows.iter() {
-        let at = newest.entry((row.get(0)?, row.get(1)?)).or_insert(i64::MIN);
-        *at = row.get::<i64>(2)?.max(*at);
+    let rows: Vec<(String, Uuid, CqlTimestamp)> =
+        lab.witness("SELECT location, iot_sensor_id, recorded_timestamp FROM {ks}.iot_sensor_metrics")?;
+    let mut newest: HashMap<(String, Uuid), i64> = HashMap::new();
+    for (location, sensor, CqlTimestamp(at)) in rows {
+        let known = newest.entry((location, sensor)).or_insert(i64::MIN);
+        *known = at.max(*known);
     }
     ensure!(newest.len() == 12, "{newest:?}");
     let silent = |arguments: &[&str]| -> anyhow::Result<Vec<(String, String, String)>> {

@@ -7,6 +7,7 @@ use anyhow::ensure;
 use iotctl::kafka::topics;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use scylla::value::CqlTimestamp;
 
 use crate::support::{KAFKA, Lab, eventually};
 
@@ -17,13 +18,11 @@ crate::trials!(
     readings_sent_while_ingest_runs_are_all_found,
 );
 
-/// (sensor, moment) of every raw row.
+/// (sensor, moment) of every raw row, by another driver.
 fn stored_keys(lab: &Lab) -> anyhow::Result<HashSet<(uuid::Uuid, i64)>> {
-    let rows = lab.cql("SELECT iot_sensor_id, recorded_timestamp FROM {ks}.iot_sensor_metrics")?;
-    Ok(rows
-        .iter()
-        .map(|row| Ok((row.get(0)?, row.get(1)?)))
-        .collect::<Result<_, iotctl::cassandra::CellError>>()?)
+    let rows: Vec<(uuid::Uuid, CqlTimestamp)> =
+        lab.witness("SELECT iot_sensor_id, recorded_timestamp FROM {ks}.iot_sensor_metrics")?;
+    Ok(rows.into_iter().map(|(sensor, CqlTimestamp(at))| (sensor, at)).collect())
 }
 
 /// What the group has committed, by partition.

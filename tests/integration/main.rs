@@ -23,6 +23,9 @@ mod forecast;
 mod health;
 mod import;
 mod losses;
+mod moved;
+mod numbers;
+mod old_tables;
 mod plot;
 mod purge;
 mod rollups;
@@ -59,6 +62,9 @@ fn main() -> ExitCode {
         health::trials(),
         import::trials(),
         losses::trials(),
+        moved::trials(),
+        numbers::trials(),
+        old_tables::trials(),
         plot::trials(),
         schema::trials(),
         servers::trials(),

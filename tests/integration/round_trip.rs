@@ -56,7 +56,7 @@ fn missing_values_write_no_cell_and_no_tombstone() -> anyhow::Result<()> {
     for row in rows.iter() {
         ensure!(row.get::<Option<f32>>(0)?.is_none() && row.get::<Option<f32>>(1)?.is_none());
         ensure!(row.get::<Option<bool>>(2)?.is_none());
-        ensure!(row.get::<Option<BTreeMap<String, f32>>>(3)?.is_none());
+        ensure!(row.get::<Option<BTreeMap<String, f64>>>(3)?.is_none());
         ensure!(
             row.get::<Option<i64>>(4)?.is_none() && row.get::<Option<i64>>(5)?.is_none(),
             "a cell was written"

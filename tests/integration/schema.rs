@@ -90,7 +90,7 @@ fn a_dry_run_changes_nothing_and_prints_cql_that_a_server_takes() -> anyhow::Res
 
 fn nothing_is_created_beside_a_table_that_differs() -> anyhow::Result<()> {
     let lab = Lab::new("beside")?;
-    lab.cql("ALTER TABLE {ks}.iot_latest DROP humidity")?;
+    lab.cql("ALTER TABLE {ks}.iot_latest ADD colour text")?;
     lab.cql("DROP TABLE {ks}.sensor_groups")?;
     for arguments in [&["-q", "schema", "apply"][..], &["-q", "schema", "apply", "--alter-options"]] {
         let finished = lab.run(arguments)?;

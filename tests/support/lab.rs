@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::eventually;
 use super::program::{Program, Words};
 use super::servers::{self, CASSANDRA, KAFKA};
+use super::witness::Witness;
 
 /// The program with a keyspace, a topic and a group of the test's own.
 pub struct Lab {
@@ -134,6 +135,14 @@ impl Lab {
     pub fn cql(&self, cql: &str) -> anyhow::Result<Rows> {
         let session = self.session()?;
         Ok(self.runtime.block_on(session.query(&cql.replace("{ks}", &self.name)))?)
+    }
+
+    /// All rows of a statement in which `{ks}` stands for the keyspace, by another driver than the program's.
+    pub fn witness<R>(&self, cql: &str) -> anyhow::Result<Vec<R>>
+    where
+        R: for<'frame, 'metadata> scylla::deserialize::row::DeserializeRow<'frame, 'metadata>,
+    {
+        self.runtime.block_on(async { Witness::connect(&self.name).await?.rows(cql).await })
     }
 
     /// Raw rows in the table.

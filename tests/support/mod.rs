@@ -3,6 +3,7 @@
 //!
 //! - [`program`]: `iotctl` with settings: run it, expect success or failure, let it run beside the test.
 //! - [`servers`]: the Cassandra and the Kafka that the integration tests share.
+//! - [`witness`]: the tables by another driver.
 //! - [`lab`]: a keyspace and a topic on those servers, readings in, rows out.
 #![allow(dead_code, unused_imports, unused_macros, reason = "no suite uses all of it")]
 
@@ -14,10 +15,12 @@ use anyhow::ensure;
 mod lab;
 mod program;
 mod servers;
+mod witness;
 
 pub use lab::Lab;
 pub use program::{Finished, Program, Running, Words};
 pub use servers::{CASSANDRA, KAFKA, NOBODY, Servers};
+pub use witness::Witness;
 
 /// Names each function of a module as a test, `module::function`.
 macro_rules! trials {

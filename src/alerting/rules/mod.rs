@@ -93,7 +93,7 @@ impl Rules {
 
 impl Rule {
     /// The value to judge, if the reading is in the rule's group and has one.
-    pub(in crate::alerting) fn value(&self, reading: &Reading<'_>) -> Option<f32> {
+    pub(in crate::alerting) fn value(&self, reading: &Reading<'_>) -> Option<f64> {
         let is_ours = self.location.as_ref().is_none_or(|location| *location == reading.location)
             && self.device_type.as_ref().is_none_or(|device_type| *device_type == reading.device_type);
         if is_ours { reading.value(&self.metric) } else { None }
@@ -144,7 +144,7 @@ impl Condition {
     pub(in crate::alerting) fn memory(&self) -> usize {
         match self {
             Self::Threshold(_) => 0,
-            Self::RobustZ(rule) => rule.readings * 2 * size_of::<f32>(),
+            Self::RobustZ(rule) => rule.readings * 2 * size_of::<f64>(),
             Self::Change(_) => window::PARTS as usize * size_of::<window::Part>(),
         }
     }

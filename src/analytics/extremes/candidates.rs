@@ -27,14 +27,14 @@ impl Side {
     }
 
     /// `Less` where `left` ranks before `right`.
-    fn rank(self, left: f32, right: f32) -> Ordering {
+    fn rank(self, left: f64, right: f64) -> Ordering {
         match self {
             Side::Highest => right.total_cmp(&left),
             Side::Lowest => left.total_cmp(&right),
         }
     }
 
-    fn of(self, extremes: &SensorExtremes) -> f32 {
+    fn of(self, extremes: &SensorExtremes) -> f64 {
         let value = match self {
             Side::Highest => extremes.highest,
             Side::Lowest => extremes.lowest,
@@ -50,13 +50,13 @@ pub struct Limits {
     /// Maximum number of sensors; `None` keeps all.
     pub top: Option<usize>,
     /// Only extremes greater than this.
-    pub above: Option<f32>,
+    pub above: Option<f64>,
     /// Only extremes less than this.
-    pub below: Option<f32>,
+    pub below: Option<f64>,
 }
 
 impl Limits {
-    fn admit(&self, value: f32) -> bool {
+    fn admit(&self, value: f64) -> bool {
         self.above.is_none_or(|above| value > above) && self.below.is_none_or(|below| value < below)
     }
 }
@@ -65,7 +65,7 @@ impl Limits {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Extreme {
     pub sensor: Uuid,
-    pub value: f32,
+    pub value: f64,
     /// The latest moment at which the sensor had this value, in milliseconds since the epoch.
     pub recorded_at: i64,
     /// The group it sent that reading in.
@@ -75,13 +75,13 @@ pub struct Extreme {
 /// A sensor's extreme so far. Its latest moment is known, or lies in one of the partitions, or both.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Candidate {
-    pub value: f32,
+    pub value: f64,
     pub known: Option<(i64, Arc<Group>)>,
     pub partitions: Vec<Partition>,
 }
 
 impl Candidate {
-    fn in_partition(value: f32, partition: &Partition) -> Self {
+    fn in_partition(value: f64, partition: &Partition) -> Self {
         Self { value, known: None, partitions: vec![partition.clone()] }
     }
 
@@ -101,7 +101,7 @@ impl Candidate {
         }
     }
 
-    fn offer(&mut self, side: Side, value: f32, partition: &Partition) {
+    fn offer(&mut self, side: Side, value: f64, partition: &Partition) {
         match side.rank(value, self.value) {
             Ordering::Less => *self = Self::in_partition(value, partition),
             Ordering::Equal => self.add(partition),
@@ -220,7 +220,7 @@ mod tests {
     fn aggregate(rows: &[Row], bucket: Bucket) -> Vec<SensorExtremes> {
         let mut sensors: HashMap<u128, SensorExtremes> = HashMap::new();
         for &(sensor, at, value) in rows.iter().filter(|row| bucket.contains(row.1)) {
-            let (value, _) = (f32::from(value), at);
+            let (value, _) = (f64::from(value), at);
             let entry = sensors.entry(sensor).or_insert(SensorExtremes {
                 sensor: Uuid::from_u128(sensor),
                 lowest: value,
@@ -238,7 +238,7 @@ mod tests {
             let holds = |at| candidate.partitions.iter().any(|partition| partition.bucket.contains(at));
             rows.iter()
                 .filter(|(id, at, value)| {
-                    *id == sensor.as_u128() && holds(*at) && f32::from(*value) == candidate.value
+                    *id == sensor.as_u128() && holds(*at) && f64::from(*value) == candidate.value
                 })
                 .map(|row| row.1)
                 .max()
@@ -268,7 +268,7 @@ mod tests {
         }
         let mut ranked: Vec<_> = best
             .into_iter()
-            .filter(|(_, (value, _))| limits.admit(f32::from(*value)))
+            .filter(|(_, (value, _))| limits.admit(f64::from(*value)))
             .map(|(sensor, (value, at))| (sensor, at, value))
             .collect();
         ranked.sort_by_key(|&(sensor, at, value)| {
@@ -307,7 +307,7 @@ mod tests {
                     extremes.merge(partition, &sensor);
                 }
             }
-            let limits = Limits { top, above: above.map(f32::from), below: below.map(f32::from) };
+            let limits = Limits { top, above: above.map(f64::from), below: below.map(f64::from) };
             for side in [Side::Highest, Side::Lowest] {
                 let mut found = look_up(&rows, extremes.contenders(side, &limits));
                 sort(&mut found, side, &limits);

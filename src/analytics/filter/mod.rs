@@ -60,7 +60,7 @@ enum Operator {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Literal {
-    Number(f32),
+    Number(f64),
     Boolean(bool),
     Text(String),
     Sensor(Uuid),

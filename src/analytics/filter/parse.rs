@@ -2,6 +2,7 @@
 
 use super::{FilterError, Literal, Node, Operator};
 use crate::analytics::column::Column;
+use crate::reading::Metric;
 use crate::time::{self, Zone};
 
 const MAX_BYTES: usize = 4_096;
@@ -145,8 +146,10 @@ impl<'a> Parser<'a> {
             Err(self.error(token.at, &format!("{} must be compared with {what}", column.name())))
         };
         let literal = match &column {
-            Column::Metric(_) => match token.kind {
+            Column::Metric(metric) => match token.kind {
                 Kind::Number(number) => self.number(token.at, number)?,
+                // A state.
+                Kind::Quoted(text) if matches!(metric, Metric::Other(_)) => Literal::Text(text),
                 _ => return expected("a number, as in > 28.5"),
             },
             Column::MotionDetected => match &token.kind {
@@ -176,14 +179,18 @@ impl<'a> Parser<'a> {
                 let message = "other_metrics is a map (compare one of its metrics, as in rpm > 1000)";
                 return Err(self.error(token.at, message));
             }
+            Column::States => {
+                let message = "states is a map (compare one of its texts, as in mode = \"eco\")";
+                return Err(self.error(token.at, message));
+            }
         };
         Ok(Node::Compare(column, operator, literal))
     }
 
     fn number(&self, at: usize, text: &str) -> Result<Literal, FilterError> {
-        match text.parse::<f32>() {
+        match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Literal::Number(number)),
-            Ok(_) => Err(self.error(at, "this number is too large for a 32-bit float")),
+            Ok(_) => Err(self.error(at, "this number is too large for a 64-bit float")),
             Err(_) => Err(self.error(at, "not a number (write 28, -3.5 or 1e3)")),
         }
     }

@@ -11,12 +11,12 @@ use crate::alerting::alert::State;
 use crate::alerting::rules::Severity;
 use crate::config::Config;
 use crate::kafka::dead_letters::HEADERS;
-use crate::reading::decode::{EARLIEST, MAX_NAME_BYTES, MAX_OTHER_METRICS};
+use crate::reading::decode::{EARLIEST, MAX_NAME_BYTES, MAX_OTHER_METRICS, MAX_STATE_BYTES};
 use crate::reading::{DecodeLimits, LEGACY_MISSING, Metric, Rejection, decode};
 use crate::time;
 
 const EXAMPLE: &str = r#"{"location": "plant-1", "device_type": "thermostat", "iot_sensor_id": "6f1d2c3b-4a59-4687-8796-a5b4c3d2e1f0",
- "recorded_timestamp": "2026-11-01T12:00:00Z", "temperature": 21.5, "other_metrics": {"rpm": 1480}}"#;
+ "recorded_timestamp": "2026-11-01T12:00:00Z", "temperature": 21.5, "mode": "eco", "other_metrics": {"rpm": 1480}}"#;
 
 pub(super) fn page() -> anyhow::Result<String> {
     let defaults = Config::default();
@@ -33,7 +33,14 @@ pub(super) fn page() -> anyhow::Result<String> {
         kafka.topic
     );
     page.push_str(&table(&["field", "type", "required", "meaning"], fields()));
-    let _ = write!(page, "\nFields may come in any order. {}\n\n### Limits\n\n", missing());
+    let _ = write!(
+        page,
+        "\nFields may come in any order. {}\n\n### Values\n\nOne rule holds for all fields but the four required ones, at the \
+         top level and in `other_metrics`:\n\n",
+        missing()
+    );
+    page.push_str(&table(&["value", "becomes"], values()));
+    page.push_str("\n### Limits\n\n");
     page.push_str(&table(&["limit", "value"], limit_rows(&limits)));
     page.push_str(
         "\n### Refused messages\n\nA message that can never be stored goes to the dead-letter topic with one of these reasons:\n\n",
@@ -82,13 +89,38 @@ fn fields() -> Vec<Vec<String>> {
     ];
     rows.extend(Metric::COLUMNS.iter().map(|metric| {
         let meaning = metric.unit().map_or_else(String::new, |unit| format!("In {unit}"));
-        row(metric.name(), "number or null", "no", &meaning)
+        row(metric.name(), "number", "no", &format!("{meaning}, as a 32-bit float"))
     }));
-    rows.push(row("motion_detected", "true, false or null", "no", "Whether motion was detected"));
-    rows.push(row("other_metrics", "object of numbers", "no", "Further metrics by name"));
-    let any = ["any other name", "number", "no", "The same as a name in `other_metrics`"];
+    rows.push(row("motion_detected", "boolean", "no", "Whether motion was detected"));
+    rows.push(row("other_metrics", "object", "no", "Further metrics and states by name"));
+    rows.push(row("states", "object of text", "no", "Text that is a state even if it looks like a number"));
+    let any = ["any other name", "number, boolean or text", "no", "The same as a name in `other_metrics`"];
     rows.push(any.map(str::to_owned).to_vec());
     rows
+}
+
+fn values() -> Vec<Vec<String>> {
+    let text = format!("other text of up to {MAX_STATE_BYTES} bytes");
+    [
+        ("number", "the column of that name, else a 64-bit other metric; whole numbers are exact up to 2^53"),
+        (
+            "text that is a JSON number",
+            "that number; a whole number beyond 2^53 stays text, because it is an id",
+        ),
+        (
+            "`true`, `false`",
+            "`motion_detected`, else an other metric of 1 or 0; left out if the column has a unit",
+        ),
+        ("`0`, `1`, `\"true\"`, `\"false\"` for `motion_detected`", "a boolean"),
+        (text.as_str(), "a state under the field's name"),
+        ("`null`, blank text", "nothing: not measured"),
+        (
+            "array, object, longer text",
+            "left out, and counted by name in `iotctl_ingest_ignored_fields_total`",
+        ),
+    ]
+    .map(|(value, becomes)| vec![value.to_owned(), becomes.to_owned()])
+    .to_vec()
 }
 
 fn missing() -> String {
@@ -104,7 +136,7 @@ fn limit_rows(limits: &DecodeLimits) -> Vec<Vec<String>> {
             format!("{} bytes by default", limits.max_message_bytes),
         ),
         ("length of a name", format!("1 to {MAX_NAME_BYTES} bytes, no control characters")),
-        ("other metrics in a reading", MAX_OTHER_METRICS.to_string()),
+        ("other metrics in a reading, and states", format!("{MAX_OTHER_METRICS} each")),
         ("earliest `recorded_timestamp`", time::display(EARLIEST)),
         (
             "latest `recorded_timestamp` (`ingest.max_future_skew`)",

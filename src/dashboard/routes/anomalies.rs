@@ -60,7 +60,7 @@ struct AnomalyBody {
     to: String,
     points: u64,
     worst: String,
-    value: f32,
+    value: f64,
     expected: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<f64>,
@@ -76,7 +76,7 @@ impl From<&SensorAnomaly> for AnomalyBody {
             to: display(anomaly.to),
             points: anomaly.points,
             worst: display(anomaly.worst.point.at),
-            value: anomaly.worst.point.value as f32,
+            value: anomaly.worst.point.value,
             expected: anomaly.worst.expected,
             score: anomaly.worst.score,
             location: group.location.clone(),

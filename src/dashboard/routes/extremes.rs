@@ -49,7 +49,7 @@ struct Body<'a> {
 struct ExtremeBody {
     extreme: &'static str,
     rank: usize,
-    value: f32,
+    value: f64,
     recorded_timestamp: String,
     iot_sensor_id: Uuid,
     location: String,

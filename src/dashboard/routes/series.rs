@@ -40,9 +40,9 @@ struct Body<'a> {
     /// Number of values in the range; the points may be fewer.
     values: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    lowest: Option<f32>,
+    lowest: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    highest: Option<f32>,
+    highest: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mean: Option<f64>,
     points: Vec<PointBody>,
@@ -51,7 +51,7 @@ struct Body<'a> {
 #[derive(Serialize)]
 struct PointBody {
     time: String,
-    value: f32,
+    value: f64,
 }
 
 pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
@@ -70,7 +70,7 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {
                 if let Some(value) = reading.value(&metric) {
-                    sampler.add(Point { at: reading.recorded_at, value: f64::from(value) });
+                    sampler.add(Point { at: reading.recorded_at, value });
                 }
             }
         }
@@ -84,12 +84,10 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
             from: display(range.from),
             to: display(end),
             values: drawn.count,
-            lowest: drawn.lowest.map(|value| value as f32),
-            highest: drawn.highest.map(|value| value as f32),
+            lowest: drawn.lowest,
+            highest: drawn.highest,
             mean: drawn.mean,
-            points: points
-                .map(|point| PointBody { time: display(point.at), value: point.value as f32 })
-                .collect(),
+            points: points.map(|point| PointBody { time: display(point.at), value: point.value }).collect(),
         })
     })
     .await

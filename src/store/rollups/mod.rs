@@ -14,7 +14,7 @@ use crate::cassandra::{
     Batch, CellError, Error, FromCell, Pages, Row, SealedBatch, Session, Statement, Values,
 };
 use crate::config::Consistency;
-use crate::reading::{Group, Metric};
+use crate::reading::{Group, Metric, widen};
 use crate::series::sketch::Sketch;
 use crate::series::summary::{Measured, Summary};
 use crate::time::DAY;
@@ -27,6 +27,9 @@ pub use coverage::{Coverage, DirtyMarker};
 
 const SUMMARY: &str = "samples, total, squares, lowest, lowest_at, highest, highest_at, first_value, first_at, \
                        last_value, last_at";
+/// The four values of a summary as 64-bit floats, for metrics without a column of their own. Rows of the first version of
+/// the schema have 32-bit floats only.
+const EXACT: &str = "exact";
 const PAGE_ROWS: i32 = 5_000;
 /// Rows and bytes of a batch of summaries.
 const BATCH_ROWS: usize = 100;
@@ -74,6 +77,7 @@ pub enum Detail {
 pub struct SummaryPages {
     pages: Pages,
     detail: Detail,
+    has_exact: bool,
 }
 
 /// Starts reading the summaries of a group in the hour or day that begins at `start`; of one metric and one sensor
@@ -98,14 +102,16 @@ pub async fn summaries(
             values.push_uuid(sensor);
         }
     }
+    let has_exact = session.columns(name).await?.contains_key(EXACT);
+    let exact = if has_exact { ", exact" } else { "" };
     let sketch = if detail == Detail::Whole { ", sketch" } else { "" };
     let cql = format!(
-        "SELECT {key}, metric, {SUMMARY}{sketch} FROM {}.{name} \
+        "SELECT {key}, metric, {SUMMARY}{exact}{sketch} FROM {}.{name} \
          WHERE location = ? AND device_type = ? AND {time} = ?{narrowed}",
         session.keyspace()
     );
     let statement = session.prepare(&cql).await?;
-    Ok(SummaryPages { pages: session.pages(statement, values, PAGE_ROWS), detail })
+    Ok(SummaryPages { pages: session.pages(statement, values, PAGE_ROWS), detail, has_exact })
 }
 
 impl SummaryPages {
@@ -117,17 +123,23 @@ impl SummaryPages {
             stored.push(Stored {
                 key: row.get(0)?,
                 metric: row.get(1)?,
-                summary: summary(row, self.detail)?,
+                summary: summary(row, self.detail, self.has_exact)?,
             });
         }
         Ok(Some(stored))
     }
 }
 
-fn summary(row: Row<'_>, detail: Detail) -> Result<Summary, CellError> {
-    let measured = |value, at| Ok::<_, CellError>(Measured { value: row.get(value)?, at: row.get(at)? });
+fn summary(row: Row<'_>, detail: Detail, has_exact: bool) -> Result<Summary, CellError> {
+    // Without it, the values are those of 32-bit floats.
+    let exact = if has_exact { row.get::<Option<Vec<f64>>>(13)? } else { None };
+    let measured = |index: usize| {
+        let stored = widen(row.get(5 + 2 * index)?);
+        let value = exact.as_ref().and_then(|exact| exact.get(index).copied()).unwrap_or(stored);
+        Ok::<_, CellError>(Measured { value, at: row.get(6 + 2 * index)? })
+    };
     let sketch = match detail {
-        Detail::Whole => Sketch::from_bytes(row.get(13)?)
+        Detail::Whole => Sketch::from_bytes(row.get(13 + usize::from(has_exact))?)
             .ok_or(CellError { column: "sketch".into(), expected: "sketch of a known version" })?,
         Detail::WithoutSketch => Sketch::default(),
     };
@@ -135,10 +147,10 @@ fn summary(row: Row<'_>, detail: Detail) -> Result<Summary, CellError> {
         count: u64::try_from(row.get::<i64>(2)?).unwrap_or(0),
         sum: row.get(3)?,
         squares: row.get(4)?,
-        lowest: measured(5, 6)?,
-        highest: measured(7, 8)?,
-        first: measured(9, 10)?,
-        last: measured(11, 12)?,
+        lowest: measured(0)?,
+        highest: measured(1)?,
+        first: measured(2)?,
+        last: measured(3)?,
         sketch,
     })
 }
@@ -154,14 +166,22 @@ pub struct RollupStatements {
 }
 
 impl RollupStatements {
-    /// Fails with [`Error::Invalid`] where the tables are not there.
+    /// # Errors
+    /// [`Error::Invalid`] where the tables are not there, [`Error::Schema`] where they are of an earlier version.
     pub async fn prepare(session: &Session) -> Result<Self, Error> {
         let keyspace = session.keyspace();
         let insert = async |table: Table| {
             let (name, time, key) = table.names();
+            let columns = session.columns(name).await?;
+            if !columns.is_empty() && !columns.contains_key(EXACT) {
+                return Err(Error::Schema(format!(
+                    "table {name} is of an earlier version and has no column {EXACT} (run `iotctl schema apply`, which \
+                     adds columns and keeps every row)"
+                )));
+            }
             let cql = format!(
-                "INSERT INTO {keyspace}.{name} (location, device_type, {time}, metric, {key}, {SUMMARY}, sketch) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
+                "INSERT INTO {keyspace}.{name} (location, device_type, {time}, metric, {key}, {SUMMARY}, {EXACT}, \
+                 sketch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
             );
             session.prepare(&cql).await
         };
@@ -198,6 +218,11 @@ impl RollupStatements {
         let consistency = session.write_consistency();
         SummaryBatches { statement, group, start, written, consistency, open: None, sealed: Vec::new() }
     }
+}
+
+/// As a finite 32-bit float.
+fn narrow(value: f64) -> f32 {
+    (value as f32).clamp(f32::MIN, f32::MAX)
 }
 
 /// When summaries were computed, and how long they live.
@@ -248,9 +273,16 @@ impl SummaryBatches<'_> {
         values.push_bigint(i64::try_from(summary.count).unwrap_or(i64::MAX));
         values.push_double(summary.sum);
         values.push_double(summary.squares);
-        for measured in [summary.lowest, summary.highest, summary.first, summary.last] {
-            values.push_float(Some(measured.value));
+        let measured = [summary.lowest, summary.highest, summary.first, summary.last];
+        let exact = measured.map(|measured| measured.value);
+        for measured in measured {
+            values.push_float(Some(narrow(measured.value)));
             values.push_bigint(measured.at);
+        }
+        // Always or never for one metric: a cell that is left out would leave that of an earlier computation.
+        match Metric::named(metric) {
+            Metric::Other(_) => values.push_double_list(&exact),
+            _ => values.push_unset(),
         }
         values.push_blob(&summary.sketch.to_bytes());
         let values = values.int(i32::try_from(self.written.ttl_seconds).unwrap_or(i32::MAX));

@@ -123,7 +123,7 @@ mod tests {
         }
         let all = objects(&Settings::new(&Config::default())).unwrap();
         let rollups = all.iter().find(|object| object.name == "iot_rollups").unwrap();
-        assert_eq!(rollups.columns.len(), 17);
+        assert_eq!(rollups.columns.len(), 18);
         let squares = rollups.columns.iter().find(|column| column.name == "squares").unwrap();
         assert_eq!(squares.about, "The sum of the squared deviations from the mean.");
         let view = all.iter().find(|object| object.name == "iot_sensors_by_id").unwrap();

@@ -8,6 +8,7 @@ use super::definition::{Definition, Object, Shape, View};
 use super::live::Live;
 use super::settings::map_literal;
 use super::{Replication, Settings};
+use crate::store::shape::{NARROW_TYPE, OTHERS, WIDE_OTHERS};
 
 /// One point in which a live object differs from its definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub struct Difference {
 pub enum Remedy {
     /// This statement changes an option; `schema apply --alter-options` runs it.
     Option(String),
-    /// This statement adds a column; a person may run it.
+    /// This statement adds a column, which no existing row or program is affected by; `schema apply` runs it.
     Column(String),
     /// Nothing short of another table.
     None,
@@ -142,6 +143,17 @@ impl Found {
                     let alter = format!("ALTER TABLE {} ADD {name} {cql_type}", self.object);
                     self.add(format!("column {name} is missing"), Remedy::Column(alter));
                 }
+                // Its type cannot be altered, and the rows of the first version stay readable: see `store::shape`.
+                Some(live_type) if name == OTHERS && live_type == NARROW_TYPE => {
+                    if !live.columns.contains_key(WIDE_OTHERS) {
+                        let alter = format!("ALTER TABLE {} ADD {WIDE_OTHERS} {cql_type}", self.object);
+                        let message = format!(
+                            "column {name} has 32-bit floats, as in the first version, and column {WIDE_OTHERS} is \
+                             missing beside it"
+                        );
+                        self.add(message, Remedy::Column(alter));
+                    }
+                }
                 // The type of a view's column is the base table's, and compared there.
                 Some(live) if live != cql_type && !cql_type.is_empty() => {
                     self.shape(format!("column {name} is {live} and not {cql_type}"));
@@ -150,7 +162,9 @@ impl Found {
             }
         }
         for (name, cql_type) in &live.columns {
-            if !expected.columns.contains_key(name) {
+            let is_of_old_table =
+                name == WIDE_OTHERS && live.columns.get(OTHERS).is_some_and(|live| live == NARROW_TYPE);
+            if !expected.columns.contains_key(name) && !is_of_old_table {
                 self.shape(format!("column {name} ({cql_type}) is not in schema.cql"));
             }
         }
@@ -269,6 +283,43 @@ mod tests {
                 "sensor_data_schema.iot_latest: column colour (text) is not in schema.cql",
             ]
         );
+    }
+
+    #[test]
+    fn a_table_of_the_first_version_gets_columns_and_is_then_as_it_should_be() {
+        let first_version = |live: &mut Live| {
+            for table in ["iot_sensor_metrics", "iot_latest"] {
+                let columns = &mut live.tables.get_mut(table).unwrap().columns;
+                columns.insert("other_metrics".into(), "frozen<map<text, float>>".into());
+                columns.remove("states");
+            }
+        };
+        let differences = after(first_version);
+        let statements: Vec<_> = differences
+            .iter()
+            .map(|difference| match &difference.remedy {
+                Remedy::Column(cql) => cql.as_str(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let raw = "ALTER TABLE sensor_data_schema.iot_sensor_metrics ADD";
+        assert_eq!(statements.len(), 4);
+        assert!(statements.contains(&format!("{raw} other_metrics_64 frozen<map<text, double>>").as_str()));
+        assert!(statements.contains(&format!("{raw} states frozen<map<text, text>>").as_str()));
+        let migrated = after(|live| {
+            first_version(live);
+            for table in ["iot_sensor_metrics", "iot_latest"] {
+                let columns = &mut live.tables.get_mut(table).unwrap().columns;
+                columns.insert("other_metrics_64".into(), "frozen<map<text, double>>".into());
+                columns.insert("states".into(), "frozen<map<text, text>>".into());
+            }
+        });
+        assert_eq!(migrated, []);
+        let needless = after(|live| {
+            let columns = &mut live.tables.get_mut("iot_latest").unwrap().columns;
+            columns.insert("other_metrics_64".into(), "frozen<map<text, double>>".into());
+        });
+        assert!(needless[0].message.contains("other_metrics_64"), "{needless:?}");
     }
 
     #[test]

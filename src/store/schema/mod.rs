@@ -1,6 +1,6 @@
 //! The schema: schema.cql at the top of the repository is its one source. It is filled in with what the configuration
-//! decides, compared with what the cluster has, and what is missing is created. Nothing is ever dropped, and nothing
-//! that exists is altered unless that was asked for.
+//! decides, compared with what the cluster has, and what is missing is created: tables, and columns of tables. Nothing is
+//! ever dropped, and no option that exists is altered unless that was asked for.
 //!
 //! - [`settings`]: what is filled in. `lexer`, [`source`], `definition`: schema.cql as text, filled in, and understood.
 //! - `live`, [`difference`]: what the cluster has, and where that is not what is expected.
@@ -70,7 +70,7 @@ fn listed(differences: &[Difference]) -> String {
             "options are changed by the statements above, or by `iotctl schema apply --alter-options`".into(),
         );
     }
-    if differences.iter().any(|difference| !matches!(difference.remedy, Remedy::Option(_))) {
+    if differences.iter().any(|difference| difference.remedy == Remedy::None) {
         lines.push(
             "tables are never rebuilt or dropped here: use another keyspace (`--keyspace NAME`), \
              or change or drop them yourself once their rows are safe"

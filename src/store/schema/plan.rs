@@ -99,8 +99,10 @@ impl Plan {
     /// # Errors
     /// [`Error::Differs`] where something exists that is not as defined and may not be altered.
     pub fn changes(&self, options: ExistingOptions) -> Result<Vec<Change>, Error> {
-        let may_be_altered = |difference: &&Difference| {
-            options == ExistingOptions::Alter && matches!(difference.remedy, Remedy::Option(_))
+        let may_be_altered = |difference: &&Difference| match difference.remedy {
+            Remedy::Option(_) => options == ExistingOptions::Alter,
+            Remedy::Column(_) => true,
+            Remedy::None => false,
         };
         if !self.differences().all(|difference| may_be_altered(&difference)) {
             return Err(Error::Differs(self.differences().cloned().collect()));
@@ -152,8 +154,8 @@ impl Step {
             State::Differs(differences) => differences
                 .iter()
                 .filter_map(|difference| match &difference.remedy {
-                    Remedy::Option(cql) => Some(change("altered", cql)),
-                    Remedy::Column(_) | Remedy::None => None,
+                    Remedy::Option(cql) | Remedy::Column(cql) => Some(change("altered", cql)),
+                    Remedy::None => None,
                 })
                 .collect(),
         }

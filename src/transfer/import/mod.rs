@@ -185,7 +185,8 @@ mod tests {
             motion_detected: Some(true),
             light_level: None,
             gas_concentration: None,
-            other_metrics: vec![("rpm".into(), 0.1)],
+            other_metrics: vec![("energy".into(), 123_456_789.125), ("rpm".into(), 0.1)],
+            states: vec![("mode".into(), "eco".into())],
         };
         let mut blocks = Blocks::new(FileFormat::Parquet, &[]);
         blocks.push(&reading).unwrap();
@@ -194,7 +195,7 @@ mod tests {
         let mut writer = BlockWriter::new(File::create(&path).unwrap(), FileFormat::Parquet, &[]).unwrap();
         writer.write(&blocks.take().unwrap().unwrap().0).unwrap();
         writer.finish().unwrap();
-        assert_eq!(schema(&[]).fields().len(), 11);
+        assert_eq!(schema(&[]).fields().len(), 12);
         let mut messages = Vec::new();
         read(&path, FileFormat::Parquet, |_, row| {
             messages.push(row.unwrap());

@@ -60,6 +60,7 @@ fn is_known(name: &str) -> bool {
         "recorded_timestamp",
         "motion_detected",
         "other_metrics",
+        "states",
     ];
     fields.contains(&name) || Metric::COLUMNS.iter().any(|metric| metric.name() == name)
 }

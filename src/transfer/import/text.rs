@@ -89,8 +89,8 @@ fn csv_row(
             "location" | "device_type" | "iot_sensor_id" => Value::from(cell),
             "recorded_timestamp" => moment(cell),
             "motion_detected" => delimited::boolean(cell).map_or_else(|| cell.into(), Value::Bool),
-            "other_metrics" => {
-                serde_json::from_str(cell).map_err(|_| "other_metrics is not a JSON object".to_owned())?
+            "other_metrics" | "states" => {
+                serde_json::from_str(cell).map_err(|_| format!("{name} is not a JSON object"))?
             }
             _ => {
                 let number = dialect.number(cell).and_then(Number::from_f64);
