@@ -12,8 +12,8 @@ use crate::bench::Bench;
 use crate::servers;
 
 crate::faults!(
-    short: [the_broker_is_restarted, partitions_are_added],
-    long: [the_broker_is_frozen_for_thirty_seconds, the_broker_is_killed]
+    short: [the_broker_is_restarted],
+    long: [partitions_are_added, the_broker_is_frozen_for_thirty_seconds, the_broker_is_killed]
 );
 
 fn restarted(name: &str, end: fn() -> anyhow::Result<()>) -> anyhow::Result<()> {

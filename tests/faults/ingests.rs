@@ -11,8 +11,8 @@ use crate::bench::Bench;
 use crate::support::{complain, eventually};
 
 crate::faults!(
-    short: [killed_four_times, committing_before_storing_is_found_out, terminated_in_the_middle],
-    long: [killed_twenty_times, twenty_rebalances]
+    short: [killed_four_times, committing_before_storing_is_found_out],
+    long: [terminated_in_the_middle, killed_twenty_times, twenty_rebalances]
 );
 
 /// Random waits of up to two seconds; they are printed, so that a run that fails can be told.

@@ -9,11 +9,11 @@ use crate::bench::Bench;
 use crate::support::{eventually, message};
 
 crate::faults!(
-    short: [
-        half_of_the_messages_are_malformed, oversize_skewed_and_very_late_messages, questions_during_ingest,
-        the_ledgers_disk_is_full
-    ],
-    long: [a_table_is_dropped_and_recreated]
+    short: [half_of_the_messages_are_malformed],
+    long: [
+        oversize_skewed_and_very_late_messages, questions_during_ingest, the_ledgers_disk_is_full,
+        a_table_is_dropped_and_recreated
+    ]
 );
 
 fn half_of_the_messages_are_malformed() -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::bench::{Bench, NODES};
 use crate::support::{complain, eventually};
 
-crate::faults!(short: [a_killed_rollup_and_a_frozen_node_leave_nothing_wrong], long: []);
+crate::faults!(short: [], long: [a_killed_rollup_and_a_frozen_node_leave_nothing_wrong]);
 
 const HOURS: u64 = 96;
 

@@ -188,8 +188,7 @@ mod tests {
     fn the_page_names_every_field_with_its_unit() {
         let page = page().unwrap();
         for metric in Metric::COLUMNS {
-            let row =
-                format!("| `{}` | number or null | no | In {} |", metric.name(), metric.unit().unwrap());
+            let row = format!("| `{}` | number | no | In {}", metric.name(), metric.unit().unwrap());
             assert!(page.contains(&row), "no {row:?}");
         }
         assert!(page.contains("-999.0") && page.contains("\"state\": \"firing\""), "{page}");
