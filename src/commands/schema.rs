@@ -16,7 +16,7 @@ use crate::store::schema::{self, Change, ExistingOptions, Plan, Settings, State}
 
 #[derive(Debug, Subcommand)]
 pub enum SchemaCommand {
-    /// Create missing tables and topics; never drops, and alters only on request
+    /// Create missing tables, columns and topics; never drops, and alters options only on request
     Apply(ApplyArgs),
     /// Print the schema with the settings filled in, without asking any server
     Show(ShowArgs),

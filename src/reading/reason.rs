@@ -112,9 +112,7 @@ fn encoding(message: &[u8]) -> Option<&'static str> {
     Some(match message {
         [0xEF, 0xBB, 0xBF, ..] => "it begins with a byte-order mark (send UTF-8 without one)",
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] | [b'{', 0, ..] | [0, b'{', ..] => "it is UTF-16 (send UTF-8)",
-        [0, ..] => {
-            "its first byte is 0: framed by a schema registry (send JSON without the registry's serializer)"
-        }
+        [0, ..] => SCHEMA_REGISTRY,
         [0x1F, 0x8B, ..] => {
             "it is compressed with gzip (send it as it is, and set the producer's compression.type)"
         }

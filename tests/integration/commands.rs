@@ -21,6 +21,7 @@ crate::trials!(
     an_unknown_setting_is_refused_with_its_source,
     a_replication_factor_beyond_the_nodes_is_refused,
     a_table_of_another_shape_stops_schema_apply,
+    a_column_that_is_missing_is_added,
     schema_apply_twice_changes_nothing,
     a_closed_pipe_ends_the_command_quietly,
     flags_win_over_the_environment_and_that_over_the_file,
@@ -149,11 +150,21 @@ fn a_replication_factor_beyond_the_nodes_is_refused() -> anyhow::Result<()> {
 
 fn a_table_of_another_shape_stops_schema_apply() -> anyhow::Result<()> {
     let lab = Lab::new("shape")?;
-    lab.cql("ALTER TABLE {ks}.iot_latest DROP humidity")?;
+    lab.cql("ALTER TABLE {ks}.iot_latest ADD colour text")?;
     let finished = lab.run("-q schema apply")?;
     ensure!(finished.code == Some(1), "{finished:#?}");
-    contains(&format!("{}{}", finished.stdout, finished.stderr), &["iot_latest", "humidity"])?;
+    contains(&format!("{}{}", finished.stdout, finished.stderr), &["iot_latest", "colour"])?;
     ensure!(lab.run("-q schema check")?.code == Some(1));
+    Ok(())
+}
+
+fn a_column_that_is_missing_is_added() -> anyhow::Result<()> {
+    let lab = Lab::new("column")?;
+    lab.cql("ALTER TABLE {ks}.iot_latest DROP humidity")?;
+    ensure!(lab.run("-q schema check")?.code == Some(1));
+    lab.ok("-q schema apply")?;
+    lab.ok("-q schema check")?;
+    lab.cql("SELECT humidity FROM {ks}.iot_latest")?;
     Ok(())
 }
 
