@@ -66,9 +66,13 @@ fn dead_letters_keep_their_bytes_and_say_why() -> anyhow::Result<()> {
     let lab = Lab::new("letters")?;
     let at = chrono::Utc::now().timestamp_millis();
     let bad: [(&str, Vec<u8>, &str); 5] = [
-        ("k1", b"\xff\xfe not json".to_vec(), "not_json"),
+        ("k1", b"\xff\xfe not json".to_vec(), "not_plain_json"),
         ("k2", br#"{"location":"a"}"#.to_vec(), "missing_field"),
-        ("k3", message("plant-1", 1, at, r#","temperature":"hot""#).1, "ill_typed_field"),
+        (
+            "k3",
+            br#"{"location":"a","device_type":"b","iot_sensor_id":7,"recorded_timestamp":0}"#.to_vec(),
+            "ill_typed_field",
+        ),
         ("k4", message("plant-1", 1, at + 86_400_000, "").1, "timestamp_out_of_range"),
         ("k5", vec![], "not_json"),
     ];
@@ -193,7 +197,8 @@ fn replay_stores_what_was_mended_and_only_once() -> anyhow::Result<()> {
     let mut lab = Lab::new("replay")?;
     lab.set("IOTCTL_INGEST_MAX_MESSAGE_BYTES", "1KiB");
     let at = chrono::Utc::now().timestamp_millis();
-    let (key, large) = message("plant-1", 1, at, &format!(r#","note":"{}""#, "x".repeat(2_000)));
+    let (key, large) =
+        message("plant-1", 1, at, &format!(r#","temperature":1,"note":"{}""#, "x".repeat(2_000)));
     lab.send([(key, large), ("bad".to_owned(), b"{".to_vec())])?;
     let report = lab.ingest()?;
     ensure!(report["rows"] == 0 && report["dead_letters"] == 2, "{report}");

@@ -17,7 +17,7 @@ crate::trials![
 ];
 
 /// A reading's (sensor, moment in ms) and its temperature.
-type Readings = BTreeMap<(String, i64), Option<f32>>;
+type Readings = BTreeMap<(String, i64), Option<f64>>;
 
 fn parquet_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
@@ -45,7 +45,7 @@ fn read(files: &[PathBuf]) -> anyhow::Result<Readings> {
             let row = row?;
             let sensor = row.get_string(column("iot_sensor_id")?)?.clone();
             let at = row.get_timestamp_millis(column("recorded_timestamp")?)?;
-            let temperature = row.get_float(column("temperature")?).ok();
+            let temperature = row.get_double(column("temperature")?).ok();
             ensure!(readings.insert((sensor, at), temperature).is_none(), "a reading stands twice");
         }
     }
@@ -59,7 +59,7 @@ fn parse(ndjson: &str) -> anyhow::Result<Readings> {
         let sensor = reading["iot_sensor_id"].as_str().context("no id")?.to_owned();
         let at = reading["recorded_timestamp"].as_str().context("no moment")?;
         let at = chrono::DateTime::parse_from_rfc3339(at)?.timestamp_millis();
-        readings.insert((sensor, at), reading["temperature"].as_f64().map(|value| value as f32));
+        readings.insert((sensor, at), reading["temperature"].as_f64());
     }
     Ok(readings)
 }
