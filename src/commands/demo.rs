@@ -56,7 +56,7 @@ pub async fn run(args: DemoArgs, mut context: Context) -> anyhow::Result<()> {
 /// The demo uses its own servers, whatever else is configured.
 fn use_servers(context: &mut Context, running: &Running) {
     context.config.cassandra.contact_points = running.cassandra.iter().map(ToString::to_string).collect();
-    context.config.kafka.bootstrap_servers = vec![running.kafka.to_string()];
+    context.config.kafka.bootstrap_servers = running.kafka.iter().map(ToString::to_string).collect();
 }
 
 async fn steps(context: &Context) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::cli::{Cli, Command};
-use crate::config::{Config, Loaded, Origin};
+use crate::config::{Config, Loaded};
 use crate::error::UsageError;
 use crate::output::Output;
 use crate::shutdown::Shutdown;
@@ -19,6 +19,7 @@ pub mod config;
 pub mod dashboard;
 pub mod dead_letters;
 pub mod demo;
+pub mod destination;
 pub mod doctor;
 pub mod down;
 pub mod exit;
@@ -68,9 +69,17 @@ pub async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         command => command,
     };
     let loaded = Loaded::load(&sources).map_err(|error| UsageError::new(error.to_string()))?;
-    let given = loaded.effective.iter().filter(|setting| setting.origin != Origin::Default);
-    let given = given.map(|setting| setting.key.clone()).collect();
-    let context = Context { config: loaded.config, given, output, shutdown: Shutdown::on_signals()? };
+    let given = loaded.given();
+    let mut context = Context { config: loaded.config, given, output, shutdown: Shutdown::on_signals()? };
+    match &command {
+        // They start, end or name their servers themselves, or ask none.
+        Command::Demo(_) | Command::Up(_) | Command::Down(_) | Command::Healthcheck(_) => {}
+        Command::Schema(schema::SchemaCommand::Show(_)) => {}
+        // By the data directory of their flags.
+        Command::Status(_) | Command::Doctor(_) | Command::Top(_) => {}
+        Command::Purge(_) => destination::choose_for_deletion(&mut context)?,
+        _ => destination::choose(&mut context),
+    }
     dispatch(command, context).await
 }
 

@@ -84,7 +84,9 @@ pub async fn run(args: PurgeArgs, context: Context) -> anyhow::Result<()> {
         context.output.note(if count == 0 { "there is nothing to delete" } else { "nothing was deleted" });
         return Ok(());
     }
-    if !args.yes && !context.output.confirm(&format!("delete the readings of {count} buckets"))? {
+    let place = context.config.cassandra.contact_points.join(", ");
+    let question = format!("delete the readings of {count} buckets from the Cassandra at {place}");
+    if !args.yes && !context.output.confirm(&question)? {
         context.output.note("nothing was deleted");
         return Ok(());
     }

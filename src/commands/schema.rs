@@ -245,7 +245,8 @@ async fn print_topics(config: &KafkaConfig, output: &Output) -> anyhow::Result<(
             Ok(found) => format!("Kafka topic {topic} exists, {} partitions", found.partitions),
             Err(kafka::Error::MissingTopic { .. }) => format!(
                 "Kafka topic {topic} would be created, {} partitions, replication factor {}",
-                config.partitions, config.replication_factor
+                config.partitions,
+                topics::replication_of_new_topics(config).await?
             ),
             Err(error) => return Err(error.into()),
         };
@@ -255,9 +256,10 @@ async fn print_topics(config: &KafkaConfig, output: &Output) -> anyhow::Result<(
 }
 
 async fn create_topics(config: &KafkaConfig, output: &Output, lines: &mut Vec<Line>) -> anyhow::Result<()> {
+    let replication = topics::replication_of_new_topics(config).await?;
     for topic in topic_names(config) {
         let spinner = output.spinner(format!("topic {topic}"));
-        let ensured = topics::ensure(config, &topic, config.partitions, config.replication_factor).await;
+        let ensured = topics::ensure(config, &topic, config.partitions, replication).await;
         spinner.finish_and_clear();
         let (state, details) = match ensured? {
             topics::Ensured::Created => ("created", Vec::new()),
@@ -325,10 +327,10 @@ async fn check_topic(config: &KafkaConfig, topic: &str) -> anyhow::Result<Line> 
             found.partitions, config.partitions
         ));
     }
-    if found.replicas != config.replication_factor {
+    if let Some(wanted) = config.replication_factor.filter(|wanted| *wanted != found.replicas) {
         details.push(format!(
-            "{} replicas instead of {} (set kafka.replication_factor, or reassign the topic)",
-            found.replicas, config.replication_factor
+            "{} replicas instead of {wanted} (set kafka.replication_factor, or reassign the topic)",
+            found.replicas
         ));
     }
     if !found.leaderless.is_empty() {
@@ -384,7 +386,8 @@ struct Effective {
     window: String,
     topics: [String; 3],
     partitions: i32,
-    topic_replication_factor: i32,
+    /// `None` if it follows from the number of brokers.
+    topic_replication_factor: Option<i32>,
     cql: String,
 }
 
@@ -442,7 +445,9 @@ fn summary(effective: &Effective) -> String {
         rollups.1,
         exact(effective.bucket_seconds),
         effective.partitions,
-        effective.topic_replication_factor,
+        effective
+            .topic_replication_factor
+            .map_or_else(|| "3, or 1 with fewer than three brokers".to_owned(), |factor| factor.to_string()),
     )
 }
 

@@ -191,21 +191,36 @@ fn kafka(kafka: &Kafka) -> (String, Option<Table>) {
     for topic in [&kafka.topic, &kafka.dead_letters] {
         table.add_row(topic_row(topic));
     }
-    let brokers = kafka.brokers.iter().map(|broker| broker.address.as_str()).collect::<Vec<_>>().join(", ");
     let group = &kafka.group;
     let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "unknown".into());
     let summary = format!(
-        "{} ({brokers}); group {}: {} members, lag {} messages, {}",
-        match kafka.brokers.len() {
-            1 => "1 broker".to_owned(),
-            count => format!("{count} brokers"),
-        },
+        "{}; group {}: {} members, lag {} messages, {}",
+        brokers(kafka),
         group.name,
         or_unknown(group.members.map(|members| members.to_string())),
         or_unknown(group.lag_messages.map(|lag| lag.to_string())),
         or_unknown(group.lag_seconds.map(age)),
     );
     (summary, Some(table))
+}
+
+fn brokers(kafka: &Kafka) -> String {
+    let addresses = |answers| {
+        let brokers = kafka.brokers.iter().filter(|broker| broker.answers == answers);
+        brokers.map(|broker| broker.address.as_str()).collect::<Vec<_>>()
+    };
+    let (answering, silent) = (addresses(true), addresses(false));
+    let all = kafka.brokers.len();
+    let listed = answering.join(", ");
+    match (silent.is_empty(), all) {
+        (true, 1) => format!("1 broker ({listed})"),
+        (true, _) => format!("{all} brokers ({listed})"),
+        (false, _) => format!(
+            "{} of {all} brokers answer ({listed}; no answer: {})",
+            answering.len(),
+            silent.join(", ")
+        ),
+    }
 }
 
 fn topic_row(topic: &Topic) -> [String; 6] {
@@ -226,6 +241,20 @@ fn topic_row(topic: &Topic) -> [String; 6] {
 mod tests {
     use super::*;
     use crate::output::ColorChoice;
+
+    #[test]
+    fn brokers_that_answer_and_those_that_do_not_are_told_apart() {
+        use crate::observe::status::kafka::Broker;
+        let mut kafka = crate::observe::status::kafka::tests::kafka();
+        assert_eq!(brokers(&kafka), "1 broker (127.0.0.1:9092)");
+        for (id, address) in [(Some(2), "127.0.0.2:9092"), (None, "127.0.0.3:9092")] {
+            kafka.brokers.push(Broker { id, address: address.into(), answers: false });
+        }
+        assert_eq!(
+            brokers(&kafka),
+            "1 of 3 brokers answer (127.0.0.1:9092; no answer: 127.0.0.2:9092, 127.0.0.3:9092)"
+        );
+    }
 
     #[test]
     fn an_unreachable_kafka_is_one_line_and_does_not_hide_the_rest() {

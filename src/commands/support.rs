@@ -12,6 +12,7 @@ use comfy_table::Table;
 use tokio::time::timeout;
 
 use super::Context;
+use super::destination;
 use super::flags::{PlaceArgs, PlotArgs, known_metrics};
 use crate::config::IngestConfig;
 use crate::error::{Interrupted, UsageError};
@@ -158,6 +159,9 @@ pub fn size(bytes: u64) -> String {
 pub fn servers(place: &PlaceArgs, context: &Context) -> Servers {
     let mut config = context.config.clone();
     config.local = place.configure(&config.local);
+    if let Some(local) = destination::resolve(&mut config, &context.given) {
+        context.output.note(local.to_string());
+    }
     let is_set = !config.schema.datacenters.is_empty() || context.given.contains("schema.replication_factor");
     Servers::new(config, is_set)
 }

@@ -1,5 +1,7 @@
 //! `iotctl up`: starts the local servers or the containers.
 
+use std::net::SocketAddr;
+
 use clap::Args;
 
 use super::Context;
@@ -17,6 +19,7 @@ use crate::servers::membership::journal::Journal;
 #[command(after_help = "Examples:
   iotctl up                      # one Cassandra node and Kafka, with the existing data if there is any
   iotctl up --nodes 3            # three Cassandra nodes at 127.0.0.1, .2 and .3
+  iotctl up --kafka-brokers 3    # three Kafka brokers; topics have three replicas
   iotctl up --kafka zookeeper    # Kafka 3.9 with ZooKeeper instead of Kafka 4
   iotctl up --monitoring         # also Prometheus, node_exporter and Grafana, if installed
   iotctl up --docker             # the containers of docker-compose.yml; waits until each is healthy
@@ -25,6 +28,9 @@ pub struct UpArgs {
     /// Number of Cassandra nodes [default: as in the existing data directory, else 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_NODES)))]
     pub nodes: Option<u32>,
+    /// Number of Kafka brokers [default: as in the existing data directory, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_NODES)))]
+    pub kafka_brokers: Option<u16>,
     /// Where Kafka keeps its metadata [default: as in the existing data directory, else kraft]
     #[arg(long, value_enum, value_name = "MODE")]
     pub kafka: Option<KafkaMode>,
@@ -33,7 +39,7 @@ pub struct UpArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub monitoring: Option<bool>,
     /// Start the containers of docker-compose.yml instead: three nodes, Kafka, ingest, monitor, Prometheus, Grafana
-    #[arg(long, conflicts_with_all = ["nodes", "kafka", "monitoring", "data"])]
+    #[arg(long, conflicts_with_all = ["nodes", "kafka_brokers", "kafka", "monitoring", "data"])]
     pub docker: bool,
     #[command(flatten)]
     pub place: PlaceArgs,
@@ -45,7 +51,13 @@ pub async fn run(args: UpArgs, context: Context) -> anyhow::Result<()> {
     }
     let config = args.place.configure(&context.config.local);
     let unfinished = unfinished(&config, &context)?;
-    let options = UpOptions { nodes: args.nodes, kafka: args.kafka, monitoring: args.monitoring, unfinished };
+    let options = UpOptions {
+        nodes: args.nodes,
+        brokers: args.kafka_brokers,
+        kafka: args.kafka,
+        monitoring: args.monitoring,
+        unfinished,
+    };
     let running = local::up(&config, &options, &context.output, &context.shutdown).await?;
     if running.already_running {
         context.output.note("already running, nothing to do");
@@ -75,15 +87,22 @@ pub fn unfinished(local: &LocalConfig, context: &Context) -> anyhow::Result<Opti
 
 /// What to try now, with the flags that the other commands need to find these servers.
 fn next_steps(running: &Running, place: &PlaceArgs, context: &Context) -> String {
-    let contact_points: Vec<_> = running.cassandra.iter().map(ToString::to_string).collect();
-    let (cassandra, kafka) =
-        (&context.config.cassandra.contact_points, &context.config.kafka.bootstrap_servers);
+    let texts = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (contact_points, brokers) = (texts(&running.cassandra), texts(&running.kafka));
+    // What is not configured is found by the data directory, unless only a flag of `up` names that.
+    let is_found = |setting: &str| place.data.is_none() && !context.given.contains(setting);
+    let is_configured =
+        |configured: &[String], running: &[String]| configured.iter().any(|point| running.contains(point));
     let mut flags = String::new();
-    if !cassandra.iter().any(|point| contact_points.contains(point)) {
+    if !is_found("cassandra.contact_points")
+        && !is_configured(&context.config.cassandra.contact_points, &contact_points)
+    {
         flags.push_str(&format!(" --contact-points {}", contact_points.join(",")));
     }
-    if !kafka.contains(&running.kafka.to_string()) {
-        flags.push_str(&format!(" --brokers {}", running.kafka));
+    if !is_found("kafka.bootstrap_servers")
+        && !is_configured(&context.config.kafka.bootstrap_servers, &brokers)
+    {
+        flags.push_str(&format!(" --brokers {}", brokers.join(",")));
     }
     let replicas = if contact_points.len() < 3 { " --replication-factor 1" } else { "" };
     let data = place.data.as_ref().map(|dir| format!(" --data {}", dir.display())).unwrap_or_default();

@@ -23,8 +23,8 @@ section! {
         group: String = "iotctl-ingest".into();
         /// Partitions of the topics that `iotctl schema apply` creates.
         partitions: i32 = 12, whole(1, 10_000);
-        /// Replicas of the topics that `iotctl schema apply` creates.
-        replication_factor: i32 = 1, REPLICAS;
+        /// Replicas of the topics that `iotctl schema apply` creates. Empty: 3, or 1 if Kafka has fewer than three brokers.
+        replication_factor: Option<i32> = None, REPLICAS;
         /// Time limit of a request.
         request_timeout: Duration = seconds(10), time(millis(1), hours(1));
         /// Encryption and authentication.

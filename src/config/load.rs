@@ -3,6 +3,7 @@
 //! The sources are merged as flat `section.key` settings, each with its [`Origin`]. The struct is built from the result
 //! and checked as a whole. So every error can name its source.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -44,6 +45,12 @@ impl Loaded {
         let surroundings =
             Surroundings { variables: std::env::vars_os().collect(), default_files: file::default_files() };
         Self::from(sources, surroundings)
+    }
+
+    /// The `section.key` of each setting that does not come from the defaults.
+    pub fn given(&self) -> BTreeSet<String> {
+        let given = self.effective.iter().filter(|setting| setting.origin != Origin::Default);
+        given.map(|setting| setting.key.clone()).collect()
     }
 
     fn from(sources: &Sources, surroundings: Surroundings) -> Result<Self, ConfigError> {

@@ -1,5 +1,9 @@
 //! Kafka as a whole: brokers, every topic's partitions, every consumer group. For monitoring.
 
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::Producer as _;
 
 use super::Error;
@@ -35,11 +39,11 @@ pub struct Partition {
     pub id: i32,
     /// -1 if there is none now.
     pub leader: i32,
-    pub replicas: usize,
-    pub in_sync: usize,
-    /// The first replica of the list, which should lead.
-    pub preferred: i32,
-    /// The first offset kept and the one after the last; `None` without a leader to ask.
+    /// Ids of the brokers that hold the replicas. The first one should lead.
+    pub replicas: Vec<i32>,
+    /// Ids of the brokers whose replica is in sync.
+    pub in_sync: Vec<i32>,
+    /// The first offset kept and the one after the last; `None` without a leader that answers.
     pub offsets: Option<(i64, i64)>,
 }
 
@@ -96,11 +100,16 @@ impl Topic {
 
 impl Partition {
     pub fn is_under_replicated(&self) -> bool {
-        self.in_sync < self.replicas
+        self.in_sync.len() < self.replicas.len()
+    }
+
+    pub fn is_led_by_preferred(&self) -> bool {
+        self.replicas.first().is_some_and(|preferred| *preferred == self.leader)
     }
 }
 
-/// Reads everything, within `kafka.request_timeout` in total.
+/// Reads everything, within `kafka.request_timeout` in total. A leader that does not answer leaves its partitions without
+/// offsets and does not hide the rest.
 pub async fn overview(config: &KafkaConfig) -> Result<Overview, Error> {
     topics::ask(config, read).await
 }
@@ -112,28 +121,68 @@ fn read(probe: &Probe) -> Result<Overview, Error> {
         .iter()
         .map(|broker| Broker { id: broker.id(), address: format!("{}:{}", broker.host(), broker.port()) })
         .collect();
+    let offsets = offsets(probe, &metadata)?;
     let mut topics = Vec::new();
     for topic in metadata.topics().iter().filter(|topic| !topic.name().starts_with("__")) {
         let mut partitions = Vec::with_capacity(topic.partitions().len());
         for partition in topic.partitions() {
-            // A partition without a leader has nobody to ask; asking would only use up the deadline.
-            let offsets = match partition.leader() {
-                ..0 => None,
-                _ => Some(probe.watermarks(topic.name(), partition.id())?),
-            };
             partitions.push(Partition {
                 id: partition.id(),
                 leader: partition.leader(),
-                replicas: partition.replicas().len(),
-                in_sync: partition.isr().len(),
-                preferred: partition.replicas().first().copied().unwrap_or(-1),
-                offsets,
+                replicas: partition.replicas().to_vec(),
+                in_sync: partition.isr().to_vec(),
+                offsets: offsets.get(&(topic.name(), partition.id())).copied(),
             });
         }
         partitions.sort_by_key(|partition| partition.id);
         topics.push(Topic { name: topic.name().to_owned(), partitions });
     }
     Ok(Overview { brokers, topics, consumer_groups: consumer_groups(probe) })
+}
+
+/// A partition: topic and number.
+type Key<'a> = (&'a str, i32);
+
+/// The first offset kept and the one after the last of each partition whose leader answers. All leaders are asked at the
+/// same time: while brokers fail faster than leaders are elected, some leaders are dead.
+fn offsets<'a>(probe: &Probe, metadata: &'a Metadata) -> Result<HashMap<Key<'a>, (i64, i64)>, Error> {
+    let mut by_leader: BTreeMap<i32, Vec<Key<'a>>> = BTreeMap::new();
+    for topic in metadata.topics().iter().filter(|topic| !topic.name().starts_with("__")) {
+        for partition in topic.partitions().iter().filter(|partition| partition.leader() >= 0) {
+            by_leader.entry(partition.leader()).or_default().push((topic.name(), partition.id()));
+        }
+    }
+    // The other half is for what is read after this.
+    let within = probe.remaining() / 2;
+    let answers = std::thread::scope(|scope| {
+        let leaders = by_leader.values();
+        let asked: Vec<_> =
+            leaders.map(|keys| scope.spawn(move || offsets_at(probe, keys, within))).collect();
+        // A thread that panics has found nothing.
+        asked.into_iter().filter_map(|thread| thread.join().ok()).collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// Asks one leader, until it does not answer within the time.
+fn offsets_at<'a>(
+    probe: &Probe,
+    keys: &[Key<'a>],
+    within: Duration,
+) -> Result<Vec<(Key<'a>, (i64, i64))>, Error> {
+    let end = Instant::now() + within;
+    let mut found = Vec::with_capacity(keys.len());
+    for &(topic, partition) in keys {
+        match probe.watermarks_within(topic, partition, end.saturating_duration_since(Instant::now())) {
+            Ok(offsets) => found.push(((topic, partition), offsets)),
+            Err(Error::Unreachable { .. }) => {
+                tracing::debug!(topic, partition, "the leader does not answer");
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// Consumer groups need a permission of their own; without it the rest is still of use.

@@ -46,7 +46,7 @@ pub struct Description {
     pub leaderless: Vec<i32>,
 }
 
-/// Creates `topic` unless it exists.
+/// Creates `topic` unless it exists. With three replicas or more, two must have a message before it is acknowledged.
 pub async fn ensure(
     config: &KafkaConfig,
     topic: &str,
@@ -63,6 +63,10 @@ pub async fn ensure(
     let admin: AdminClient<Reporting> =
         client_config(config).create_with_context(Reporting::default()).map_err(Error::building(config))?;
     let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
+    if replication >= 3 {
+        // With 1, the default, a message that one broker has is acknowledged, and lost with that broker's disk.
+        new = new.set("min.insync.replicas", "2");
+    }
     let limit;
     if topic == config.dead_letter_topic() {
         limit = dead_letter_limit(config).await?.to_string();
@@ -156,6 +160,45 @@ pub async fn describe(config: &KafkaConfig, topic: &str) -> Result<Description, 
 /// The number of registered brokers. A broker that has just started may answer before it is registered.
 pub async fn brokers(config: &KafkaConfig) -> Result<usize, Error> {
     ask(config, Probe::brokers).await
+}
+
+/// Which of these addresses answer; each is asked apart, at the same time, within `within`. A client of the library that
+/// has several addresses may choose one that is silent, and wait for it.
+pub async fn that_answer(config: &KafkaConfig, addresses: &[String], within: Duration) -> Vec<String> {
+    let asked = addresses.iter().map(async |address| {
+        let config = KafkaConfig {
+            bootstrap_servers: vec![address.clone()],
+            request_timeout: within,
+            ..config.clone()
+        };
+        let connected =
+            tokio::time::timeout(within, tokio::net::TcpStream::connect(with_port(address))).await;
+        // The library waits for the time to be over where nothing listens.
+        matches!(connected, Ok(Ok(_))) && brokers(&config).await.is_ok()
+    });
+    let answers = futures::future::join_all(asked).await;
+    addresses
+        .iter()
+        .zip(answers)
+        .filter(|(_, answers)| *answers)
+        .map(|(address, _)| address.clone())
+        .collect()
+}
+
+/// The address with its port, which may be left out in `kafka.bootstrap_servers`.
+pub fn with_port(address: &str) -> String {
+    let has_port = address.rsplit_once(':').is_some_and(|(host, port)| {
+        (!host.contains(':') || host.ends_with(']')) && port.parse::<u16>().is_ok()
+    });
+    if has_port { address.to_owned() } else { format!("{address}:9092") }
+}
+
+/// The number of replicas of new topics: `kafka.replication_factor`, else 3 if there are as many brokers, else 1.
+pub async fn replication_of_new_topics(config: &KafkaConfig) -> Result<i32, Error> {
+    match config.replication_factor {
+        Some(replicas) => Ok(replicas),
+        None => Ok(if brokers(config).await? >= 3 { 3 } else { 1 }),
+    }
 }
 
 /// The number of partitions of `topic`.
@@ -318,9 +361,18 @@ impl Probe {
     }
 
     pub(super) fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), Error> {
+        self.watermarks_within(topic, partition, self.remaining())
+    }
+
+    pub(super) fn watermarks_within(
+        &self,
+        topic: &str,
+        partition: i32,
+        within: Duration,
+    ) -> Result<(i64, i64), Error> {
         self.client
             .client()
-            .fetch_watermarks(topic, partition, self.remaining())
+            .fetch_watermarks(topic, partition, within.min(self.remaining()))
             .map_err(|error| self.explain(error, &format!("ask for the offsets of {topic}/{partition}")))
     }
 
@@ -369,6 +421,40 @@ mod tests {
              kafka.bootstrap_servers)"
         );
         assert!(begin.elapsed() < Duration::from_secs(6));
+    }
+
+    #[tokio::test]
+    async fn each_broker_is_asked_apart_and_a_silent_one_does_not_hide_the_others() {
+        let cluster = MockCluster::new(1).unwrap();
+        let alive = cluster.bootstrap_servers();
+        // It accepts connections and says nothing, as a frozen broker does.
+        let frozen = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let frozen = frozen.local_addr().map(|address| (frozen, address.to_string())).unwrap();
+        let addresses = [frozen.1.clone(), alive.clone(), "127.0.0.1:1".to_owned()];
+        let begin = Instant::now();
+        let found = that_answer(&config(&alive), &addresses, Duration::from_secs(2)).await;
+        assert_eq!(found, [alive]);
+        assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    }
+
+    #[test]
+    fn an_address_without_a_port_has_kafkas() {
+        for (address, whole) in
+            [("kafka1", "kafka1:9092"), ("kafka1:9192", "kafka1:9192"), ("[::1]:9093", "[::1]:9093")]
+        {
+            assert_eq!(with_port(address), whole);
+        }
+    }
+
+    #[tokio::test]
+    async fn new_topics_have_three_replicas_where_there_are_three_brokers() {
+        for (brokers, replicas) in [(1, 1), (3, 3)] {
+            let cluster = MockCluster::new(brokers).unwrap();
+            let mut config = config(&cluster.bootstrap_servers());
+            assert_eq!(replication_of_new_topics(&config).await.unwrap(), replicas);
+            config.replication_factor = Some(2);
+            assert_eq!(replication_of_new_topics(&config).await.unwrap(), 2);
+        }
     }
 
     #[tokio::test]

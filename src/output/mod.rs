@@ -126,9 +126,14 @@ impl Output {
     /// A remark for people, on stderr; silenced by `--quiet`.
     pub fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            // A closed stderr must not end the work.
-            let _ = writeln!(io::stderr(), "{}", text.as_ref());
+            self.announce(text);
         }
+    }
+
+    /// A line on stderr that is printed even with `--quiet`.
+    pub fn announce(&self, text: impl AsRef<str>) {
+        // A closed stderr must not end the work.
+        let _ = writeln!(io::stderr(), "{}", text.as_ref());
     }
 
     /// Asks on stderr, even with `--quiet`, whether to do `what`. Only `y` and `yes` confirm it.

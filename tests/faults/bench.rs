@@ -22,24 +22,11 @@ use serde_json::Value;
 
 use crate::support::{Program, complain, eventually};
 
-const ADDRESS: &str = "127.0.43.1";
 pub const NODES: [&str; 3] = ["127.0.43.1", "127.0.43.2", "127.0.43.3"];
+pub const BROKERS: [&str; 3] = ["127.0.43.11", "127.0.43.12", "127.0.43.13"];
 const PARTITIONS: &str = "4";
 
-fn program() -> Program {
-    let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fault-servers");
-    Program::new([
-        ("IOTCTL_LOCAL_ADDRESS", ADDRESS),
-        ("IOTCTL_LOCAL_DATA_DIR", data.to_str().expect("a target directory with a UTF-8 path")),
-        ("IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT", "17800"),
-        ("IOTCTL_LOCAL_CASSANDRA_JMX_PORT", "17899"),
-        ("IOTCTL_CASSANDRA_CONTACT_POINTS", "127.0.43.1:9042,127.0.43.2:9042,127.0.43.3:9042"),
-        ("IOTCTL_KAFKA_BOOTSTRAP_SERVERS", "127.0.43.1:9092"),
-        ("IOTCTL_KAFKA_PARTITIONS", PARTITIONS),
-    ])
-}
-
-/// Three nodes and a broker.
+/// A cluster of `up`.
 pub struct Servers(Program);
 
 impl Deref for Servers {
@@ -51,11 +38,48 @@ impl Deref for Servers {
 }
 
 impl Servers {
-    pub fn start() -> anyhow::Result<Self> {
-        let servers = Self(program());
-        let up = servers.command("up --nodes 3").stdout(Stdio::null()).status()?;
-        ensure!(up.success(), "`iotctl up --nodes 3` failed");
+    /// Three nodes and a broker.
+    pub fn with_three_nodes() -> anyhow::Result<Self> {
+        Self::start("fault-servers", "up --nodes 3", &NODES, &NODES[..1], "17899")
+    }
+
+    /// A node and three brokers.
+    pub fn with_three_brokers() -> anyhow::Result<Self> {
+        Self::start("fault-brokers", "up --kafka-brokers 3", &BROKERS[..1], &BROKERS, "17789")
+    }
+
+    /// Two nodes and a broker, for operations that fail.
+    pub fn with_two_nodes() -> anyhow::Result<Self> {
+        let first = "127.0.43.21";
+        let servers =
+            Self::start("fault-members", "up --nodes 2", &[first, "127.0.43.22"], &[first], "17689")?;
+        servers.ok("-q schema apply --replication-factor 1")?;
         Ok(servers)
+    }
+
+    fn start(
+        folder: &str,
+        up: &str,
+        nodes: &[&str],
+        brokers: &[&str],
+        jmx_port: &str,
+    ) -> anyhow::Result<Self> {
+        let data = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(folder);
+        let at = |addresses: &[&str], port: u16| {
+            addresses.iter().map(|address| format!("{address}:{port}")).collect::<Vec<_>>().join(",")
+        };
+        let program = Program::new([
+            ("IOTCTL_LOCAL_ADDRESS", nodes[0]),
+            ("IOTCTL_LOCAL_DATA_DIR", data.to_str().context("a target directory with a UTF-8 path")?),
+            ("IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT", "17800"),
+            ("IOTCTL_LOCAL_CASSANDRA_JMX_PORT", jmx_port),
+            ("IOTCTL_CASSANDRA_CONTACT_POINTS", &at(nodes, 9042)),
+            ("IOTCTL_KAFKA_BOOTSTRAP_SERVERS", &at(brokers, 9092)),
+            ("IOTCTL_KAFKA_PARTITIONS", PARTITIONS),
+        ]);
+        let status = program.command(up).stdout(Stdio::null()).status()?;
+        ensure!(status.success(), "`iotctl {up}` failed");
+        Ok(Self(program))
     }
 
     pub fn stop(&self) -> anyhow::Result<()> {
@@ -67,7 +91,8 @@ impl Servers {
         Ok(())
     }
 
-    fn status(&self) -> anyhow::Result<Vec<Value>> {
+    /// The processes.
+    pub fn status(&self) -> anyhow::Result<Vec<Value>> {
         let output = self.command("-q status --local --format json").output()?;
         let status: Value = serde_json::from_slice(&output.stdout).context("`iotctl status` gave no JSON")?;
         Ok(status["local"].as_array().context("`iotctl status` lists no servers")?.clone())
@@ -86,7 +111,7 @@ impl Servers {
         PathBuf::from(self.setting("IOTCTL_LOCAL_DATA_DIR")).join(server)
     }
 
-    /// Sends a signal to `cassandra-1` … `cassandra-3` or `kafka`.
+    /// Sends a signal to a server such as `cassandra-1`, `kafka` or `kafka-2`.
     pub fn signal(&self, server: &str, signal: Signal) -> anyhow::Result<()> {
         Ok(kill(self.pid(server)?, signal)?)
     }
@@ -155,10 +180,15 @@ impl DerefMut for Bench {
 }
 
 impl Bench {
+    /// On the three nodes and the broker.
     pub fn new(name: &str) -> anyhow::Result<Self> {
+        Self::on(crate::servers(), name)
+    }
+
+    pub fn on(servers: &Servers, name: &str) -> anyhow::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let unique = format!("f{}_{}_{name}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut program = program();
+        let mut program = servers.0.clone();
         for variable in ["IOTCTL_CASSANDRA_KEYSPACE", "IOTCTL_KAFKA_TOPIC", "IOTCTL_KAFKA_GROUP"] {
             program.set(variable, &unique);
         }
@@ -202,7 +232,10 @@ impl Bench {
 
     /// Sends messages of its own beside the load, which are not in the ledger.
     pub fn send(&self, messages: Vec<(String, Vec<u8>)>) -> anyhow::Result<()> {
-        let config = KafkaConfig { bootstrap_servers: vec![format!("{ADDRESS}:9092")], ..Default::default() };
+        let config = KafkaConfig {
+            bootstrap_servers: vec![self.setting("IOTCTL_KAFKA_BOOTSTRAP_SERVERS").to_owned()],
+            ..Default::default()
+        };
         let failed = Arc::new(AtomicU32::new(0));
         let count = failed.clone();
         let producer = Producer::new(&config, self.topic(), move |delivery| {
@@ -222,7 +255,7 @@ impl Bench {
     pub fn ingest(&mut self) -> anyhow::Result<usize> {
         static PORT: AtomicU16 = AtomicU16::new(17900 + 100);
         let port = PORT.fetch_add(1, Ordering::Relaxed);
-        let address = format!("{ADDRESS}:{port}");
+        let address = format!("{}:{port}", self.setting("IOTCTL_LOCAL_ADDRESS"));
         let mut command = self.command(&format!("-q ingest --metrics-addr {address}"));
         let child = command.stdout(Stdio::null()).stderr(self.log("ingest.log")?).spawn()?;
         self.ingests.push(child);

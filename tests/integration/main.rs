@@ -17,6 +17,7 @@ mod completions;
 mod dashboard;
 mod dead_letters;
 mod delivery;
+mod destination;
 mod detection;
 mod export;
 mod forecast;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         dashboard::trials(),
         dead_letters::trials(),
         delivery::trials(),
+        destination::trials(),
         detection::trials(),
         forecast::trials(),
         export::trials(),

@@ -12,6 +12,7 @@ use clap_complete::engine::ArgValueCompleter;
 use crate::analytics::{Column, metric_names};
 use crate::cassandra::Session;
 use crate::cli::{Cli, GlobalArgs};
+use crate::commands::destination;
 use crate::config::{Loaded, Sources};
 use crate::reading::{Group, Metric, Rejection};
 use crate::simulation::signals::DEVICE_TYPES;
@@ -88,7 +89,10 @@ fn settings() -> Vec<String> {
 /// Asks the Cassandra that the configuration and the flags typed so far name. `None` for every failure: a completion has
 /// nowhere to report one.
 fn ask<T: Send>(question: impl AsyncFnOnce(&Session) -> Result<T, crate::cassandra::Error>) -> Option<T> {
-    let config = Loaded::load(&typed_flags().sources()).ok()?.config;
+    let loaded = Loaded::load(&typed_flags().sources()).ok()?;
+    let given = loaded.given();
+    let mut config = loaded.config;
+    destination::resolve(&mut config, &given);
     let runtime = tokio::runtime::Runtime::new().ok()?;
     let answer = runtime.block_on(async {
         let answer = async {

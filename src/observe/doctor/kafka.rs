@@ -5,7 +5,7 @@ use crate::config::{Config, KafkaConfig};
 use crate::kafka::losses::{self, LostMessages};
 use crate::kafka::retention::{Retention, retention};
 use crate::kafka::{Error, consumer_groups, topics};
-use crate::observe::status::kafka::{Group, Kafka, Topic, age};
+use crate::observe::status::kafka::{Group, Kafka, Topic, age, answering};
 use crate::observe::status::{KAFKA_DEADLINE, Section, Status};
 
 const GROUP: &str = "kafka";
@@ -35,6 +35,7 @@ pub(super) async fn checks(config: &Config, status: &Status) -> Vec<Check> {
     };
     let settings = KafkaConfig {
         request_timeout: config.kafka.request_timeout.min(KAFKA_DEADLINE),
+        bootstrap_servers: answering(&config.kafka).await,
         ..config.kafka.clone()
     };
     let limits = async |topic: &str, exists| match exists {
@@ -56,7 +57,7 @@ pub(super) async fn checks(config: &Config, status: &Status) -> Vec<Check> {
         Err(reason) => (skipped(reason.clone()), skipped(reason)),
     };
     vec![
-        check("brokers", ok(brokers(kafka))),
+        check("brokers", brokers(kafka)),
         check("topics", topics_of(kafka)),
         check("partitions", partitions(kafka, &config.kafka)),
         check("messages lost", lost),
@@ -112,9 +113,19 @@ fn judge_in_sync(topics: &[(&Topic, &Result<Retention, String>)]) -> Finding {
     ok(found.join(", "))
 }
 
-fn brokers(kafka: &Kafka) -> String {
-    let addresses: Vec<_> = kafka.brokers.iter().map(|broker| broker.address.as_str()).collect();
-    format!("{}: {}", addresses.len(), addresses.join(", "))
+fn brokers(kafka: &Kafka) -> Finding {
+    let addresses = |answers| {
+        let brokers = kafka.brokers.iter().filter(|broker| broker.answers == answers);
+        brokers.map(|broker| broker.address.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let silent = addresses(false);
+    match silent.is_empty() {
+        true => ok(format!("{}: {}", kafka.brokers.len(), addresses(true))),
+        false => failed(
+            format!("no answer from {silent}; {} answers", addresses(true)),
+            "start the brokers, or see their logs",
+        ),
+    }
 }
 
 fn topics_of(kafka: &Kafka) -> Finding {

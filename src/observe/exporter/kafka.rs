@@ -308,9 +308,9 @@ fn describe(snapshot: &mut Snapshot, overview: &Overview) {
                 snapshot.set(&CURRENT, &labels, end as f64);
             }
             snapshot.set(&LEADER, &labels, f64::from(partition.leader));
-            snapshot.set(&REPLICAS, &labels, partition.replicas as f64);
-            snapshot.set(&IN_SYNC, &labels, partition.in_sync as f64);
-            snapshot.set(&PREFERRED, &labels, truth(partition.leader == partition.preferred));
+            snapshot.set(&REPLICAS, &labels, partition.replicas.len() as f64);
+            snapshot.set(&IN_SYNC, &labels, partition.in_sync.len() as f64);
+            snapshot.set(&PREFERRED, &labels, truth(partition.is_led_by_preferred()));
             snapshot.set(&UNDER_REPLICATED, &labels, truth(partition.is_under_replicated()));
         }
     }
@@ -355,9 +355,8 @@ mod tests {
         let partitions = offsets.iter().zip(0..).map(|(offsets, id)| Partition {
             id,
             leader: if offsets.is_some() { 1 } else { -1 },
-            replicas: 3,
-            in_sync: 2,
-            preferred: 1,
+            replicas: vec![1, 2, 3],
+            in_sync: vec![1, 2],
             offsets: *offsets,
         });
         Topic { name: "readings".into(), partitions: partitions.collect() }

@@ -12,6 +12,9 @@ use crate::kafka::{Error, consumer_groups, topics};
 use crate::observe::exporter::kafka::{LAG, LAG_SECONDS, Watch};
 use crate::observe::exporter::snapshot::Snapshot;
 
+/// How long a broker may take to answer when it is asked by itself.
+const BROKER_DEADLINE: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Kafka {
     pub brokers: Vec<Broker>,
@@ -24,8 +27,11 @@ pub struct Kafka {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Broker {
-    pub id: i32,
+    /// `None` if only the configuration names it.
+    pub id: Option<i32>,
     pub address: String,
+    /// Whether it answered, when asked by itself.
+    pub answers: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -35,9 +41,9 @@ pub struct Topic {
     pub partitions: usize,
     /// Lowest number of replicas of any partition.
     pub replicas: usize,
-    /// Partitions with fewer replicas in sync than they have.
+    /// Partitions with fewer replicas in sync than they have, or with one on a broker that does not answer.
     pub under_replicated: Vec<i32>,
-    /// Partitions without a leader, which cannot be read or written now.
+    /// Partitions without a leader, or with one that does not answer: they cannot be read or written now.
     pub leaderless: Vec<i32>,
     /// Messages that the topic currently holds.
     pub messages: i64,
@@ -62,7 +68,9 @@ pub struct Group {
 }
 
 impl Topic {
-    fn of(name: &str, overview: &Overview) -> Self {
+    /// `silent`: brokers that do not answer. Until the others have elected a leader in their place, if they can, they are
+    /// still listed as leaders and as in sync.
+    fn of(name: &str, overview: &Overview, silent: &[i32]) -> Self {
         let Some(topic) = overview.topic(name) else {
             return Self { name: name.to_owned(), ..Self::default() };
         };
@@ -73,9 +81,11 @@ impl Topic {
             name: name.to_owned(),
             exists: true,
             partitions: topic.partitions.len(),
-            replicas: topic.partitions.iter().map(|partition| partition.replicas).min().unwrap_or(0),
-            under_replicated: which(&|partition| partition.is_under_replicated()),
-            leaderless: which(&|partition| partition.leader < 0),
+            replicas: topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0),
+            under_replicated: which(&|partition| {
+                partition.is_under_replicated() || partition.in_sync.iter().any(|id| silent.contains(id))
+            }),
+            leaderless: which(&|partition| partition.leader < 0 || silent.contains(&partition.leader)),
             messages: topic.messages(),
             unknown: None,
         }
@@ -107,7 +117,13 @@ impl Topic {
 
 impl Kafka {
     pub fn attention(&self, old_lag_seconds: f64) -> Vec<String> {
-        let mut attention = self.topic.attention();
+        let silent = self.brokers.iter().filter(|broker| !broker.answers);
+        let mut attention: Vec<_> = silent
+            .map(|broker| {
+                format!("the Kafka broker at {} does not answer (start it, or see its log)", broker.address)
+            })
+            .collect();
+        attention.extend(self.topic.attention());
         attention.extend(self.dead_letters.attention());
         let Group { name, members, lag_messages, lag_seconds, lost, in_use } = &self.group;
         let messages = lag_messages.unwrap_or(0);
@@ -138,13 +154,19 @@ pub fn age(seconds: f64) -> String {
 }
 
 pub async fn look(config: &KafkaConfig, timeout: Duration) -> Section<Kafka> {
-    let mut watch = Watch::new(config, vec![config.group.clone()], timeout);
+    let configured = &config.bootstrap_servers;
+    let config = KafkaConfig {
+        request_timeout: config.request_timeout.min(timeout),
+        bootstrap_servers: answering(config).await,
+        ..config.clone()
+    };
+    let mut watch = Watch::new(&config, vec![config.group.clone()], timeout);
     let (snapshot, overview) = match watch.look().await {
         Ok(found) => found,
         Err(error) => return Section::unknown_because(error),
     };
-    let config = KafkaConfig { request_timeout: config.request_timeout.min(timeout), ..config.clone() };
-    let mut kafka = of(&config, &snapshot, &overview);
+    let brokers = brokers(&config, configured, &overview).await;
+    let mut kafka = of(&config, &snapshot, &overview, brokers);
     let [topic, dead_letters] = [&mut kafka.topic, &mut kafka.dead_letters];
     tokio::join!(explain(&config, topic), explain(&config, dead_letters));
     // A user without permission for the dead-letter topic may still have all others.
@@ -152,7 +174,8 @@ pub async fn look(config: &KafkaConfig, timeout: Duration) -> Section<Kafka> {
         kafka.dead_letters.exists = true;
         kafka.remarks.push(unknown);
     }
-    if kafka.topic.exists {
+    // Where the group's coordinator does not answer, asking again would only take time.
+    if kafka.topic.exists && watch.failure_of(&kafka.group.name).is_none() {
         let count = i32::try_from(kafka.topic.partitions).unwrap_or(i32::MAX);
         match consumer_groups::lost_messages(&config, &config.topic, count).await {
             Ok(lost) => kafka.group.lost = lost,
@@ -169,6 +192,41 @@ pub async fn look(config: &KafkaConfig, timeout: Duration) -> Section<Kafka> {
     Section::Known(kafka)
 }
 
+/// The configured servers that answer. If none does, all of them: the next request reports why.
+pub(crate) async fn answering(config: &KafkaConfig) -> Vec<String> {
+    let configured = &config.bootstrap_servers;
+    if configured.len() < 2 {
+        return configured.clone();
+    }
+    let answering = topics::that_answer(config, configured, BROKER_DEADLINE).await;
+    if answering.is_empty() { configured.clone() } else { answering }
+}
+
+/// Every broker that the cluster lists or that is configured, and whether it answers. `config` has the servers that were
+/// found to answer, of the `configured` ones.
+async fn brokers(config: &KafkaConfig, configured: &[String], overview: &Overview) -> Vec<Broker> {
+    let answering: Vec<_> = config.bootstrap_servers.iter().map(|server| topics::with_port(server)).collect();
+    let silent = configured.iter().map(|server| topics::with_port(server));
+    let silent: Vec<_> = silent.filter(|server| !answering.contains(server)).collect();
+    let listed = || overview.brokers.iter().map(|broker| &broker.address);
+    // A single broker is the one that has listed itself.
+    let unknown = listed().filter(|address| overview.brokers.len() > 1 && !answering.contains(*address));
+    let unknown: Vec<_> = unknown.filter(|address| !silent.contains(*address)).cloned().collect();
+    let found = topics::that_answer(config, &unknown, BROKER_DEADLINE).await;
+    let mut brokers: Vec<_> = overview
+        .brokers
+        .iter()
+        .map(|overview::Broker { id, address }| Broker {
+            id: Some(*id),
+            address: address.clone(),
+            answers: !silent.contains(address) && (!unknown.contains(address) || found.contains(address)),
+        })
+        .collect();
+    let unlisted = silent.iter().filter(|server| !listed().any(|address| address == *server));
+    brokers.extend(unlisted.map(|server| Broker { id: None, address: server.clone(), answers: false }));
+    brokers
+}
+
 /// A topic that is not in the list may be hidden from this user: Kafka says so when asked for it by name.
 async fn explain(config: &KafkaConfig, topic: &mut Topic) {
     if !topic.exists
@@ -179,7 +237,9 @@ async fn explain(config: &KafkaConfig, topic: &mut Topic) {
     }
 }
 
-fn of(config: &KafkaConfig, snapshot: &Snapshot, overview: &Overview) -> Kafka {
+fn of(config: &KafkaConfig, snapshot: &Snapshot, overview: &Overview, brokers: Vec<Broker>) -> Kafka {
+    let silent = brokers.iter().filter(|broker| !broker.answers).filter_map(|broker| broker.id);
+    let silent: Vec<_> = silent.collect();
     let is_ours = |labels: &[&str]| labels[0] == config.group && labels[1] == config.topic;
     let values = |definition| {
         let values = snapshot.values(definition).into_iter().filter(|(labels, _)| is_ours(labels));
@@ -193,13 +253,9 @@ fn of(config: &KafkaConfig, snapshot: &Snapshot, overview: &Overview) -> Kafka {
     let members = groups.map(|_| group.map_or(0, |group| group.members));
     let in_use = group.and_then(|group| group.refusal(config)).map(|error| error.to_string());
     Kafka {
-        brokers: overview
-            .brokers
-            .iter()
-            .map(|broker| Broker { id: broker.id, address: broker.address.clone() })
-            .collect(),
-        topic: Topic::of(&config.topic, overview),
-        dead_letters: Topic::of(&config.dead_letter_topic(), overview),
+        topic: Topic::of(&config.topic, overview, &silent),
+        dead_letters: Topic::of(&config.dead_letter_topic(), overview, &silent),
+        brokers,
         group: Group {
             name: config.group.clone(),
             members,
@@ -226,7 +282,7 @@ pub mod tests {
             ..Topic::default()
         };
         Kafka {
-            brokers: vec![Broker { id: 1, address: "127.0.0.1:9092".into() }],
+            brokers: vec![Broker { id: Some(1), address: "127.0.0.1:9092".into(), answers: true }],
             topic: topic("readings", 5000),
             dead_letters: topic("readings.dlq", 2),
             group: Group {
@@ -239,6 +295,32 @@ pub mod tests {
             },
             remarks: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_broker_that_does_not_answer_is_named_and_its_partitions_have_no_leader() {
+        let mut kafka = kafka();
+        assert_eq!(kafka.attention(600.0), Vec::<String>::new());
+        let partition = |id, leader| overview::Partition {
+            id,
+            leader,
+            replicas: vec![1, 2],
+            in_sync: vec![1, 2],
+            offsets: None,
+        };
+        // The cluster has not noticed yet, or cannot elect another leader.
+        let topic =
+            overview::Topic { name: "readings".into(), partitions: vec![partition(0, 1), partition(1, 2)] };
+        let overview = Overview { topics: vec![topic], ..Overview::default() };
+        kafka.topic = Topic::of("readings", &overview, &[2]);
+        assert_eq!((&*kafka.topic.leaderless, &*kafka.topic.under_replicated), (&[1][..], &[0, 1][..]));
+        kafka.brokers.push(Broker { id: Some(2), address: "127.0.0.2:9092".into(), answers: false });
+        let attention = kafka.attention(600.0);
+        assert_eq!(attention.len(), 3, "{attention:?}");
+        assert!(
+            attention[0].starts_with("the Kafka broker at 127.0.0.2:9092 does not answer"),
+            "{attention:?}"
+        );
     }
 
     #[test]

@@ -233,7 +233,10 @@ fn answer_for(processes: &mut [ServerStatus], cassandra: &Section<Cassandra>, ka
             Kind::Kafka => kafka.known().is_some_and(|kafka| {
                 // It may have several listeners at one address.
                 let ip = process.address.ip().to_string();
-                kafka.brokers.iter().any(|broker| broker.address.starts_with(&format!("{ip}:")))
+                kafka
+                    .brokers
+                    .iter()
+                    .any(|broker| broker.answers && broker.address.starts_with(&format!("{ip}:")))
             }),
             _ => false,
         };

@@ -47,8 +47,8 @@ impl KafkaState {
             let partition = |found: &overview::Partition| Partition {
                 id: found.id,
                 leader: found.leader,
-                in_sync: found.in_sync,
-                replicas: found.replicas,
+                in_sync: found.in_sync.len(),
+                replicas: found.replicas.len(),
                 end: found.offsets.map(|(_, end)| end),
                 committed: whole(&committed, found.id),
                 lag: whole(&lag, found.id),

@@ -14,7 +14,7 @@ use super::cassandra::Nodes;
 use super::cluster::{Cluster, KafkaMode, Server};
 use super::down::stop_all;
 use super::java::{self, Java};
-use super::kafka::Broker;
+use super::kafka::{Broker, broker_id};
 use super::layout::{Layout, cache_dir};
 use super::memory::{self, Heaps};
 use super::monitoring::Watchers;
@@ -83,7 +83,7 @@ impl<'a> Site<'a> {
         let suited = memory::heaps(memory::total(), u32::try_from(cluster.nodes.len()).unwrap_or(u32::MAX));
         let heaps = Heaps {
             cassandra: config.cassandra_heap.unwrap_or(suited.cassandra),
-            kafka: config.kafka_heap.unwrap_or(suited.kafka),
+            kafka: config.kafka_heap.unwrap_or(suited.kafka_of(cluster.brokers)),
         };
         let (cluster, started) = (cluster.clone(), Mutex::default());
         Ok(Self {
@@ -178,7 +178,7 @@ impl<'a> Site<'a> {
             layout: self.layout,
             java: &self.java,
             jars: &self.kafka_jars,
-            mode: self.cluster.kafka,
+            cluster: &self.cluster,
             heap: self.heaps.kafka,
             agent: self.agent_jars.as_deref(),
         };
@@ -203,18 +203,20 @@ impl<'a> Site<'a> {
             for server in of(Kind::Zookeeper) {
                 self.boot_one(server, running(server), async || broker.prepare_zookeeper(server)).await?;
             }
-            for server in of(Kind::Kafka) {
+            // Side by side: a controller answers once most of them run.
+            let boots = of(Kind::Kafka).map(async |server| {
                 let prepare = async || {
                     for zookeeper in of(Kind::Zookeeper) {
-                        let forgotten = ready::broker_is_forgotten(zookeeper.address);
+                        let forgotten = ready::broker_is_forgotten(zookeeper.address, broker_id(server));
                         // If it does not forget, the broker reports it better than we could.
                         let _ = timeout(FORGETTING_DEADLINE, forgotten).await;
                     }
                     broker.prepare(server).await
                 };
-                self.boot_one(server, running(server), prepare).await?;
-            }
-            anyhow::Ok(())
+                self.boot_one(server, running(server), prepare).await
+            });
+            self.together(boots).await?;
+            self.wait_for_brokers(of(Kind::Kafka).map(|server| server.address).collect()).await
         };
         let watchers = Watchers { config: self.config, layout: self.layout, cluster: &self.cluster };
         let watching = [Kind::Prometheus, Kind::NodeExporter, Kind::Grafana].into_iter().flat_map(of);
@@ -285,6 +287,25 @@ impl<'a> Site<'a> {
             step.set("booting");
             sleep(POLL).await;
         }
+    }
+
+    /// A topic with three replicas can be created once three brokers are registered.
+    async fn wait_for_brokers(&self, brokers: Vec<SocketAddr>) -> anyhow::Result<()> {
+        if brokers.len() < 2 {
+            return Ok(());
+        }
+        let step = self.board.step("brokers", "waiting until every broker is registered");
+        let deadline = self.config.boot_timeout;
+        if timeout(deadline, ready::brokers_are_registered(&brokers)).await.is_err() {
+            bail!(
+                "the {} Kafka brokers answer, but not all of them are registered within {} (see the logs in {})",
+                brokers.len(),
+                humantime::format_duration(deadline),
+                self.layout.root().join("logs").display()
+            );
+        }
+        step.done(&format!("{} brokers are registered", brokers.len()));
+        Ok(())
     }
 
     async fn wait_for_ring(&self, nodes: Vec<SocketAddr>) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
+use super::kafka;
 use super::layout::Layout;
 use super::process::{read_json, write_json};
 use crate::config::LocalConfig;
@@ -50,6 +51,12 @@ pub struct Cluster {
     #[serde(deserialize_with = "nodes")]
     pub nodes: Vec<LocalNode>,
     pub kafka: KafkaMode,
+    /// Number of Kafka brokers, each of them a controller too.
+    #[serde(default = "one")]
+    pub brokers: u16,
+    /// The id that the storage of every broker is formatted with.
+    #[serde(default = "kafka::cluster_id")]
+    pub kafka_id: String,
     pub address: Ipv4Addr,
     /// False until all servers of the first start have answered. Data of a start that never got there is thrown
     /// away by the next one.
@@ -57,6 +64,10 @@ pub struct Cluster {
     /// With `--monitoring`: the agent in each JVM, and these servers, which were installed.
     #[serde(default)]
     pub monitoring: Option<Vec<Kind>>,
+}
+
+fn one() -> u16 {
+    1
 }
 
 /// Markers of old hold the number of nodes: nobody could join or leave.
@@ -105,17 +116,19 @@ impl std::fmt::Display for Cluster {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let nodes = self.nodes.len();
         let plural = if nodes == 1 { "" } else { "s" };
-        let Self { kafka, address, .. } = self;
-        write!(formatter, "{nodes} Cassandra node{plural} and Kafka ({kafka}) at {address}")
+        let Self { kafka, address, brokers, .. } = self;
+        let brokers = if *brokers == 1 { "Kafka".to_owned() } else { format!("{brokers} Kafka brokers") };
+        write!(formatter, "{nodes} Cassandra node{plural} and {brokers} ({kafka}) at {address}")
     }
 }
 
 impl Cluster {
-    /// A cluster whose nodes all start at once, on no data.
-    pub fn fresh(nodes: u32, kafka: KafkaMode, address: Ipv4Addr) -> Self {
+    /// A cluster with one broker whose nodes all start at once, on no data.
+    pub fn fresh(nodes: u32, mode: KafkaMode, address: Ipv4Addr) -> Self {
         let count = u16::try_from(nodes).unwrap_or(u16::MAX);
         let nodes = (0..count).map(|index| LocalNode { index, is_seed: true }).collect();
-        Self { nodes, kafka, address, is_complete: false, monitoring: None }
+        let kafka_id = kafka::cluster_id();
+        Self { nodes, kafka: mode, brokers: 1, kafka_id, address, is_complete: false, monitoring: None }
     }
 
     /// Marks a directory as ours before there is anything in it.
@@ -140,8 +153,15 @@ impl Cluster {
     }
 
     /// True where what is asked for is this cluster: what is left out is as it was.
-    pub fn answers(&self, nodes: Option<u32>, kafka: Option<KafkaMode>, address: Ipv4Addr) -> bool {
+    pub fn answers(
+        &self,
+        nodes: Option<u32>,
+        brokers: Option<u16>,
+        kafka: Option<KafkaMode>,
+        address: Ipv4Addr,
+    ) -> bool {
         nodes.is_none_or(|nodes| nodes as usize == self.nodes.len())
+            && brokers.is_none_or(|brokers| brokers == self.brokers)
             && kafka.is_none_or(|kafka| kafka == self.kafka)
             && address == self.address
     }
@@ -156,6 +176,20 @@ impl Cluster {
     pub fn server(&self, node: LocalNode, config: &LocalConfig) -> anyhow::Result<Server> {
         let address = SocketAddr::from((node_address(self.address, node.index)?, config.cassandra_port));
         Ok(Server { name: node.name(), kind: Kind::Cassandra, address, index: node.index })
+    }
+
+    /// The Kafka brokers. They take the following addresses, as the nodes do.
+    pub fn brokers(&self, config: &LocalConfig) -> anyhow::Result<Vec<Server>> {
+        (0..self.brokers)
+            .map(|index| {
+                let address = SocketAddr::from((node_address(self.address, index)?, config.kafka_port));
+                let name = match self.brokers {
+                    1 => Kind::Kafka.to_string(),
+                    _ => format!("{}-{}", Kind::Kafka, index + 1),
+                };
+                Ok(Server { name, kind: Kind::Kafka, address, index })
+            })
+            .collect()
     }
 
     /// Its servers, in the order in which they are shown.
@@ -173,7 +207,7 @@ impl Cluster {
         if self.kafka == KafkaMode::Zookeeper {
             servers.push(single(Kind::Zookeeper, config.zookeeper_port));
         }
-        servers.push(single(Kind::Kafka, config.kafka_port));
+        servers.extend(self.brokers(config)?);
         for kind in self.monitoring.iter().flatten() {
             let port = match kind {
                 Kind::Prometheus => config.prometheus_port,
@@ -204,7 +238,19 @@ mod tests {
     use super::*;
 
     fn cluster(nodes: u32, kafka: KafkaMode, address: [u8; 4]) -> Cluster {
-        Cluster { is_complete: true, ..Cluster::fresh(nodes, kafka, address.into()) }
+        let kafka_id = "0123456789abcdef01234A".into();
+        Cluster { is_complete: true, kafka_id, ..Cluster::fresh(nodes, kafka, address.into()) }
+    }
+
+    #[test]
+    fn several_brokers_have_numbers_and_the_following_addresses_and_one_has_not() {
+        let names = |brokers| -> Vec<String> {
+            let cluster = Cluster { brokers, ..cluster(1, KafkaMode::Kraft, [127, 0, 0, 1]) };
+            let servers = cluster.servers(&LocalConfig::default()).unwrap();
+            servers[1..].iter().map(|server| format!("{} {}", server.name, server.address)).collect()
+        };
+        assert_eq!(names(1), ["kafka 127.0.0.1:9092"]);
+        assert_eq!(names(3), ["kafka-1 127.0.0.1:9092", "kafka-2 127.0.0.2:9092", "kafka-3 127.0.0.3:9092"]);
     }
 
     #[test]
@@ -229,7 +275,8 @@ mod tests {
     fn a_marker_that_counts_its_nodes_is_understood() {
         let text = r#"{"nodes": 3, "kafka": "kraft", "address": "127.0.0.1", "is_complete": true}"#;
         let read: Cluster = serde_json::from_str(text).unwrap();
-        assert_eq!(read, cluster(3, KafkaMode::Kraft, [127, 0, 0, 1]));
+        let kafka_id = read.kafka_id.clone();
+        assert_eq!(read, Cluster { kafka_id, ..cluster(3, KafkaMode::Kraft, [127, 0, 0, 1]) });
         let again: Cluster = serde_json::from_str(&serde_json::to_string(&read).unwrap()).unwrap();
         assert_eq!(again, read);
     }
@@ -246,10 +293,11 @@ mod tests {
     fn what_is_left_out_is_as_it_was() {
         let cluster = cluster(3, KafkaMode::Kraft, [127, 0, 0, 1]);
         let home = Ipv4Addr::LOCALHOST;
-        assert!(cluster.answers(None, None, home));
-        assert!(cluster.answers(Some(3), Some(KafkaMode::Kraft), home));
-        assert!(!cluster.answers(Some(1), None, home));
-        assert!(!cluster.answers(None, Some(KafkaMode::Zookeeper), home));
-        assert!(!cluster.answers(None, None, [127, 0, 0, 9].into()));
+        assert!(cluster.answers(None, None, None, home));
+        assert!(cluster.answers(Some(3), Some(1), Some(KafkaMode::Kraft), home));
+        assert!(!cluster.answers(Some(1), None, None, home));
+        assert!(!cluster.answers(None, Some(3), None, home));
+        assert!(!cluster.answers(None, None, Some(KafkaMode::Zookeeper), home));
+        assert!(!cluster.answers(None, None, None, [127, 0, 0, 9].into()));
     }
 }

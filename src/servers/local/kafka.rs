@@ -1,4 +1,4 @@
-//! The Kafka broker, by itself or with a ZooKeeper: configuration files and the commands that run them.
+//! The Kafka brokers, by themselves or with a ZooKeeper: configuration files and the commands that run them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use uuid::Uuid;
 
 use super::Kind;
-use super::cluster::{KafkaMode, Server};
+use super::cluster::{Cluster, KafkaMode, Server};
 use super::java::{self, Java};
 use super::layout::Layout;
 use super::monitoring::agent_option;
@@ -24,14 +24,14 @@ const ZOOKEEPER: &str = include_str!("templates/zookeeper.properties");
 const MIB: u64 = 1 << 20;
 const FORMAT_DEADLINE: Duration = Duration::from_secs(60);
 
-/// What the broker and its ZooKeeper have in common.
+/// What the brokers and their ZooKeeper have in common.
 #[derive(Debug, Clone)]
 pub struct Broker<'a> {
     pub config: &'a LocalConfig,
     pub layout: &'a Layout,
     pub java: &'a Java,
     pub jars: &'a Path,
-    pub mode: KafkaMode,
+    pub cluster: &'a Cluster,
     pub heap: ByteSize,
     /// The folder of the metrics agent, with `--monitoring`.
     pub agent: Option<&'a Path>,
@@ -40,12 +40,12 @@ pub struct Broker<'a> {
 impl Broker<'_> {
     /// Writes the broker's configuration, formats its storage the first time, and returns the command that runs it.
     pub async fn prepare(&self, server: &Server) -> anyhow::Result<Command> {
-        let template = match self.mode {
+        let template = match self.cluster.kafka {
             KafkaMode::Kraft => format!("{KRAFT}{COMMON}"),
             KafkaMode::Zookeeper => format!("{WITH_ZOOKEEPER}{COMMON}"),
         };
         let (properties, data) = self.write(server, "server.properties", &template)?;
-        if self.mode == KafkaMode::Kraft && !data.join("meta.properties").is_file() {
+        if self.cluster.kafka == KafkaMode::Kraft && !data.join("meta.properties").is_file() {
             self.format(&properties).await?;
         }
         let mut more = Vec::new();
@@ -69,28 +69,53 @@ impl Broker<'_> {
         let dir = self.layout.server_dir(&server.name);
         let (file, data) = (dir.join(name), dir.join("data"));
         std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
-        let text = self.properties(server, template, &data);
+        let text = self.properties(server, template, &data)?;
         std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         Ok((file, data))
     }
 
-    fn properties(&self, server: &Server, template: &str, data: &Path) -> String {
-        render(
+    fn properties(&self, server: &Server, template: &str, data: &Path) -> anyhow::Result<String> {
+        let replicas = self.cluster.brokers.min(3);
+        Ok(render(
             template,
             &[
+                ("id", broker_id(server).to_string()),
+                ("quorum", self.quorum()?),
+                ("first_address", self.cluster.address.to_string()),
+                ("replicas", replicas.to_string()),
+                // One replica of three may be missing.
+                ("min_in_sync", if replicas == 3 { "2" } else { "1" }.to_owned()),
                 ("address", server.address.ip().to_string()),
                 ("kafka_port", self.config.kafka_port.to_string()),
                 ("controller_port", self.config.kafka_controller_port.to_string()),
                 ("zookeeper_port", self.config.zookeeper_port.to_string()),
                 ("data_dir", property(data)),
             ],
-        )
+        ))
+    }
+
+    /// The controllers: every broker is one.
+    fn quorum(&self) -> anyhow::Result<String> {
+        let port = self.config.kafka_controller_port;
+        if self.cluster.brokers == 1 {
+            return Ok(format!("controller.quorum.bootstrap.servers={}:{port}", self.cluster.address));
+        }
+        let brokers = self.cluster.brokers(self.config)?;
+        let voters: Vec<_> = brokers
+            .iter()
+            .map(|broker| format!("{}@{}:{port}", broker_id(broker), broker.address.ip()))
+            .collect();
+        Ok(format!("controller.quorum.voters={}", voters.join(",")))
     }
 
     /// KRaft wants its storage formatted with the cluster's id before the first start.
     async fn format(&self, properties: &Path) -> anyhow::Result<()> {
         let mut command = self.java.command(self.jars, vec!["-Xmx128m".into()], "kafka.tools.StorageTool");
-        command.args(["format", "--standalone", "--cluster-id", &cluster_id(), "--config"]).arg(properties);
+        command.args(["format", "--cluster-id", &self.cluster.kafka_id]);
+        if self.cluster.brokers == 1 {
+            command.arg("--standalone");
+        }
+        command.arg("--config").arg(properties);
         java::run(command, "format Kafka's storage", FORMAT_DEADLINE).await
     }
 
@@ -120,9 +145,14 @@ impl Broker<'_> {
     }
 }
 
+/// Kafka's number of a broker, from 1.
+pub fn broker_id(server: &Server) -> u16 {
+    server.index + 1
+}
+
 /// A random id as Kafka writes them: 16 bytes in 22 characters of base64. Hexadecimal digits are base64 too, and
 /// the last character carries no more than zero bits.
-fn cluster_id() -> String {
+pub fn cluster_id() -> String {
     format!("{}A", &Uuid::new_v4().simple().to_string()[..21])
 }
 
@@ -139,18 +169,46 @@ mod tests {
             layout: &layout,
             java: &Java { program: "java".into(), version: 17 },
             jars: Path::new("/jars"),
-            mode: KafkaMode::Kraft,
+            cluster: &Cluster::fresh(1, KafkaMode::Kraft, [127, 0, 0, 9].into()),
             heap: ByteSize::mib(512),
             agent: None,
         };
         let address = "127.0.0.9:9092".parse().unwrap();
         let server = Server { name: "kafka".into(), kind: Kind::Kafka, address, index: 0 };
         for template in [KRAFT, WITH_ZOOKEEPER, COMMON, ZOOKEEPER] {
-            let text = broker.properties(&server, template, Path::new("/data/kafka/data"));
+            let text = broker.properties(&server, template, Path::new("/data/kafka/data")).unwrap();
             assert!(!text.contains("{{"), "{text}");
         }
-        let text = broker.properties(&server, KRAFT, Path::new("/data/kafka/data"));
+        let text = broker.properties(&server, KRAFT, Path::new("/data/kafka/data")).unwrap();
         assert!(text.contains("listeners=PLAINTEXT://127.0.0.9:9092,CONTROLLER://127.0.0.9:9093"), "{text}");
+        assert!(text.contains("controller.quorum.bootstrap.servers=127.0.0.9:9093\n"), "{text}");
+    }
+
+    #[test]
+    fn three_brokers_know_each_other_and_keep_three_replicas_of_which_one_may_be_missing() {
+        let config = LocalConfig { data_dir: Some("/data".into()), ..Default::default() };
+        let cluster = Cluster { brokers: 3, ..Cluster::fresh(1, KafkaMode::Kraft, [127, 0, 0, 9].into()) };
+        let broker = Broker {
+            config: &config,
+            layout: &Layout::of(&config).unwrap(),
+            java: &Java { program: "java".into(), version: 17 },
+            jars: Path::new("/jars"),
+            cluster: &cluster,
+            heap: ByteSize::mib(512),
+            agent: None,
+        };
+        let third = &cluster.brokers(&config).unwrap()[2];
+        let text =
+            broker.properties(third, &format!("{KRAFT}{COMMON}"), Path::new("/data/kafka-3/data")).unwrap();
+        for line in [
+            "node.id=3",
+            "controller.quorum.voters=1@127.0.0.9:9093,2@127.0.0.10:9093,3@127.0.0.11:9093",
+            "advertised.listeners=PLAINTEXT://127.0.0.11:9092,CONTROLLER://127.0.0.11:9093",
+            "default.replication.factor=3",
+            "min.insync.replicas=2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
     }
 
     #[test]

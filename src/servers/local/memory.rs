@@ -11,6 +11,13 @@ pub struct Heaps {
     pub kafka: ByteSize,
 }
 
+impl Heaps {
+    /// The heap of each of several brokers, which share the load of one.
+    pub fn kafka_of(&self, brokers: u16) -> ByteSize {
+        if brokers > 1 { self.kafka.min(ByteSize::mib(256)) } else { self.kafka }
+    }
+}
+
 /// A tenth of the machine for the heaps of all nodes, since each takes as much again beside its heap and the rest
 /// is the user's: 2 GiB for one node on 24 GiB, 768 MiB for each of three, never less than 384 MiB.
 pub fn heaps(total: ByteSize, nodes: u32) -> Heaps {

@@ -26,6 +26,7 @@ pub mod ports;
 pub mod process;
 pub mod progress;
 pub mod ready;
+pub mod running;
 pub mod status;
 mod tail;
 pub mod template;

@@ -53,15 +53,37 @@ pub async fn page_answers(address: SocketAddr, path: &str) -> bool {
     answer.is_some_and(|answer| answer.starts_with(b"HTTP/1.") && answer.ends_with(b" 200"))
 }
 
-/// Resolves once ZooKeeper at `address` remembers no broker. One that was killed is remembered until its session
-/// ends, and until then its successor is refused and ends.
-pub async fn broker_is_forgotten(address: SocketAddr) {
+/// Resolves once ZooKeeper at `address` does not remember the broker with this id. One that was killed is remembered until
+/// its session ends, and until then its successor is refused and ends.
+pub async fn broker_is_forgotten(address: SocketAddr, id: u16) {
+    let node = format!("/brokers/ids/{id}");
     // `dump` lists the sessions and the nodes that end with them.
     while let Some(dump) = ask(address, b"dump", 64 * 1024).await {
-        if !String::from_utf8_lossy(&dump).contains("/brokers/ids/") {
+        if !String::from_utf8_lossy(&dump).lines().any(|line| line.trim() == node) {
             return;
         }
         sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// Resolves once each of these brokers lists all of them.
+pub async fn brokers_are_registered(brokers: &[SocketAddr]) {
+    loop {
+        let listed = brokers.iter().map(|&broker| kafka_at(broker)).map(async |config| {
+            kafka::topics::brokers(&config).await.is_ok_and(|listed| listed == brokers.len())
+        });
+        if join_all(listed).await.into_iter().all(|all| all) {
+            return;
+        }
+        sleep(Duration::from_millis(250)).await;
+    }
+}
+
+fn kafka_at(address: SocketAddr) -> KafkaConfig {
+    KafkaConfig {
+        bootstrap_servers: vec![address.to_string()],
+        request_timeout: ANSWER_DEADLINE,
+        ..Default::default()
     }
 }
 
@@ -70,13 +92,8 @@ async fn broker_answers(address: SocketAddr) -> bool {
     if !matches!(timeout(ANSWER_DEADLINE, TcpStream::connect(address)).await, Ok(Ok(_))) {
         return false;
     }
-    let config = KafkaConfig {
-        bootstrap_servers: vec![address.to_string()],
-        request_timeout: ANSWER_DEADLINE,
-        ..Default::default()
-    };
     // An answer without a broker in it comes before the broker has registered, and refuses new topics.
-    kafka::topics::brokers(&config).await.is_ok_and(|brokers| brokers > 0)
+    kafka::topics::brokers(&kafka_at(address)).await.is_ok_and(|brokers| brokers > 0)
 }
 
 /// Resolves once a client finds all nodes and every node reaches the replicas of every token range. Each node answers

@@ -18,10 +18,12 @@ use crate::error::UsageError;
 use crate::output::Output;
 use crate::shutdown::Shutdown;
 
-/// What is requested; what is left out is as in the existing data directory, else one node and KRaft.
+/// What is requested; what is left out is as in the existing data directory, else one node, one broker and KRaft.
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
     pub nodes: Option<u32>,
+    /// Kafka brokers.
+    pub brokers: Option<u16>,
     pub kafka: Option<KafkaMode>,
     /// Prometheus, node_exporter and Grafana where they are installed, and an agent in each JVM.
     pub monitoring: Option<bool>,
@@ -55,7 +57,7 @@ impl Unfinished {
 #[derive(Debug, Clone)]
 pub struct Running {
     pub cassandra: Vec<SocketAddr>,
-    pub kafka: SocketAddr,
+    pub kafka: Vec<SocketAddr>,
     pub kafka_mode: KafkaMode,
     pub data_dir: PathBuf,
     pub servers: Vec<ServerStatus>,
@@ -114,7 +116,7 @@ pub async fn up(
     };
     Ok(Running {
         cassandra: addresses(Kind::Cassandra).collect(),
-        kafka: SocketAddr::from((cluster.address, config.kafka_port)),
+        kafka: addresses(Kind::Kafka).collect(),
         kafka_mode: cluster.kafka,
         data_dir: layout.root().to_owned(),
         servers: status(config).await?,
@@ -132,7 +134,7 @@ fn choose(
 ) -> anyhow::Result<Cluster> {
     let dir = layout.root().display();
     match Cluster::load(layout)? {
-        Some(known) if known.answers(options.nodes, options.kafka, config.address) => {
+        Some(known) if known.answers(options.nodes, options.brokers, options.kafka, config.address) => {
             with_monitoring(known, options.monitoring, is_running)
         }
         Some(known) if is_running => {
@@ -141,12 +143,13 @@ fn choose(
             )
         }
         Some(known) if known.is_complete => bail!(
-            "the data in {dir} belongs to {known}, which differs from what is requested (leave --nodes, --kafka and \
-             local.address as they were, choose another directory with --data DIR, or delete the data with \
+            "the data in {dir} belongs to {known}, which differs from what is requested (leave --nodes, --kafka-brokers, --kafka \
+             and local.address as they were, choose another directory with --data DIR, or delete the data with \
              `iotctl down --purge --yes`)"
         ),
         _ => Ok(Cluster {
             monitoring: (options.monitoring == Some(true)).then(monitoring::installed),
+            brokers: options.brokers.unwrap_or(1),
             ..Cluster::fresh(options.nodes.unwrap_or(1), options.kafka.unwrap_or_default(), config.address)
         }),
     }
@@ -191,7 +194,7 @@ fn discard_unfinished(layout: &Layout) -> anyhow::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name == "kafka" || name == "zookeeper" || name.starts_with("cassandra-") {
+        if name.starts_with("kafka") || name == "zookeeper" || name.starts_with("cassandra-") {
             let path = entry.path();
             std::fs::remove_dir_all(&path).with_context(|| format!("cannot delete {}", path.display()))?;
         }
@@ -220,6 +223,9 @@ mod tests {
         assert_eq!(choose(None).unwrap().nodes.len(), 3);
         let error = choose(Some(1)).unwrap_err().to_string();
         assert!(error.contains("3 Cassandra nodes") && error.contains("--purge"), "{error}");
+        let options = UpOptions { brokers: Some(3), ..Default::default() };
+        let error = super::choose(&layout, &config, &options, false).unwrap_err().to_string();
+        assert!(error.contains("and Kafka (kraft)") && error.contains("--kafka-brokers"), "{error}");
     }
 
     #[test]
