@@ -17,7 +17,7 @@ use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
 use crate::ingestion::IngestMetrics;
 use crate::ingestion::{self, Ending, Options};
-use crate::metrics::{Health, server};
+use crate::metrics::{Health, server, watchdog};
 use crate::output::{Format, Output, table};
 
 /// Move readings from Kafka into Cassandra without losing one.
@@ -119,6 +119,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
         context.output.note(format!("metrics on http://{bound}/metrics"));
         warn_if_public(bound, "the metrics", &context.output);
     }
+    watchdog::watch(health.clone(), context.shutdown.clone());
     if let Some(rules) = &rules {
         let topic = context.config.kafka.alerts_topic();
         context.output.note(format!("detecting with {} rules, alerts go to the topic {topic}", rules.len()));

@@ -9,7 +9,7 @@ use super::Context;
 use super::flags::listen_address;
 use super::support::warn_if_public;
 use crate::error::UsageError;
-use crate::metrics::{Health, server};
+use crate::metrics::{Health, server, watchdog};
 use crate::observe::exporter::{Monitor, Options};
 
 /// Export lag, offsets and each node's health for Prometheus, without an agent on any server.
@@ -44,6 +44,7 @@ pub async fn run(args: MonitorArgs, context: Context) -> anyhow::Result<()> {
     let bound = server::serve(args.metrics_addr, registry, health.clone(), context.shutdown.clone()).await?;
     context.output.note(format!("metrics on http://{bound}/metrics, until Ctrl-C"));
     warn_if_public(bound, "the metrics", &context.output);
+    watchdog::watch(health.clone(), context.shutdown.clone());
     monitor.run(health, context.shutdown.clone()).await;
     Ok(())
 }

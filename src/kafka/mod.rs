@@ -45,6 +45,12 @@ pub enum Error {
         .reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
     )]
     Unreachable { servers: String, within: Duration, reason: Option<String> },
+    /// A broker answered, and the one that has to answer this request does not.
+    #[error(
+        "cannot {action}: the broker that leads it does not answer within {} (`iotctl status` shows which brokers answer)",
+        humantime::format_duration(*within)
+    )]
+    Silent { action: String, within: Duration },
     /// A broker refused the connection: credentials, certificates or a listener of another protocol. The reason holds the
     /// remedy.
     #[error("the Kafka broker at {servers} refuses the connection: {reason}")]
@@ -123,7 +129,7 @@ impl Error {
     /// Whether only an operator can fix it: waiting and retrying do not help.
     pub fn is_hopeless(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => false,
+            Self::Unreachable { .. } | Self::Silent { .. } => false,
             Self::Client { cause, .. } => {
                 is_refusal(cause) || cause.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
             }

@@ -16,7 +16,7 @@ pub struct Overview {
     pub brokers: Vec<Broker>,
     /// Without Kafka's own (`__consumer_offsets` and its like).
     pub topics: Vec<Topic>,
-    /// `None` if this user may not list them.
+    /// `None` if they cannot be listed: this user may not, or not every broker answers.
     pub consumer_groups: Option<Vec<ConsumerGroup>>,
 }
 
@@ -175,7 +175,7 @@ fn offsets_at<'a>(
     for &(topic, partition) in keys {
         match probe.watermarks_within(topic, partition, end.saturating_duration_since(Instant::now())) {
             Ok(offsets) => found.push(((topic, partition), offsets)),
-            Err(Error::Unreachable { .. }) => {
+            Err(Error::Unreachable { .. } | Error::Silent { .. }) => {
                 tracing::debug!(topic, partition, "the leader does not answer");
                 break;
             }

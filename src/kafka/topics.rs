@@ -379,6 +379,9 @@ impl Probe {
     /// A timeout explains nothing by itself: the reason is in the events that the client has queued meanwhile.
     pub(super) fn explain(&self, error: KafkaError, action: &str) -> Error {
         self.poll_events();
+        if is_unreachable(&error) && self.has_answered.load(Ordering::Relaxed) {
+            return Error::Silent { action: action.to_owned(), within: self.config.request_timeout };
+        }
         match is_unreachable(&error) || is_refusal(&error) {
             true => unreachable(&self.config, self.complaint.refusal().or_else(|| self.complaint.last())),
             false => Error::client(action, error),

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::bench::{BROKERS, Bench};
 use crate::broker_servers as servers;
-use crate::support::complain;
+use crate::support::{complain, eventually};
 
 crate::faults!(
     short: [],
@@ -56,20 +56,24 @@ fn topics_have_three_replicas_and_two_acknowledge() -> anyhow::Result<()> {
 
 fn one_of_three_brokers_is_killed() -> anyhow::Result<()> {
     let mut bench = bench("one_killed")?;
-    bench.load(3000, 60)?;
+    bench.load(3000, 120)?;
     let ingest = bench.ingest()?;
     bench.await_flow()?;
     let from = bench.now();
     servers().signal("kafka-2", Signal::SIGKILL)?;
-    // Its partitions wait until the controllers miss it and choose other leaders.
-    std::thread::sleep(seconds(15));
-    let (rows, at) = (bench.rows(), Instant::now());
-    std::thread::sleep(seconds(10));
-    let rate = (bench.rows() - rows) as f64 / at.elapsed().as_secs_f64();
-    complain(&format!("  {rate:.0} rows/s of 3000 from 15 to 25 s after the broker was killed"));
-    ensure!(rate > 600.0, "{rate:.0} rows/s with one broker of three down");
+    // The controllers miss it after 9 s, or later if it was the active one; then others lead its partitions, and serve its
+    // consumer groups. What was on its way is stored before that.
+    std::thread::sleep(seconds(12));
+    let before = bench.rows();
+    eventually("rows are stored while one broker of three is down", seconds(60), || {
+        Ok(bench.rows() > before + 10_000)
+    })?;
+    let again = bench.now() - from;
+    complain(&format!(
+        "  10,000 rows were stored by {:.0} s after the broker was killed",
+        again.as_secs_f64()
+    ));
     servers().up()?;
-    complain(&format!("  the broker was down for {:.0} s", (bench.now() - from).as_secs_f64()));
     bench.await_flow()?;
     ensure!(bench.ingest_runs(ingest)?, "ingest ended");
     bench.finish().map(|_| ())

@@ -180,7 +180,7 @@ fn partitions(kafka: &Kafka, config: &KafkaConfig) -> Finding {
             "members without a partition stay idle: stop them, or add partitions",
         ),
         Some(members) => ok(format!("{partitions} partitions, {members} members in {}", kafka.group.name)),
-        None => ok(format!("{partitions} partitions; this user may not list the group's members")),
+        None => ok(format!("{partitions} partitions; the group's members cannot be listed")),
     }
 }
 

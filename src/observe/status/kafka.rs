@@ -55,7 +55,7 @@ pub struct Topic {
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Group {
     pub name: String,
-    /// Current members; `None` if this user may not list groups.
+    /// Current members; `None` if they cannot be listed: this user may not, or not every broker answers.
     pub members: Option<usize>,
     /// Messages that it has not committed; `None` if that could not be read.
     pub lag_messages: Option<i64>,
