@@ -142,10 +142,12 @@ fn read(probe: &Probe) -> Result<Overview, Error> {
 
 /// A partition: topic and number.
 type Key<'a> = (&'a str, i32);
+/// The first offset kept and the one after the last.
+type Offsets = (i64, i64);
 
 /// The first offset kept and the one after the last of each partition whose leader answers. All leaders are asked at the
 /// same time: while brokers fail faster than leaders are elected, some leaders are dead.
-fn offsets<'a>(probe: &Probe, metadata: &'a Metadata) -> Result<HashMap<Key<'a>, (i64, i64)>, Error> {
+fn offsets<'a>(probe: &Probe, metadata: &'a Metadata) -> Result<HashMap<Key<'a>, Offsets>, Error> {
     let mut by_leader: BTreeMap<i32, Vec<Key<'a>>> = BTreeMap::new();
     for topic in metadata.topics().iter().filter(|topic| !topic.name().starts_with("__")) {
         for partition in topic.partitions().iter().filter(|partition| partition.leader() >= 0) {
@@ -169,7 +171,7 @@ fn offsets_at<'a>(
     probe: &Probe,
     keys: &[Key<'a>],
     within: Duration,
-) -> Result<Vec<(Key<'a>, (i64, i64))>, Error> {
+) -> Result<Vec<(Key<'a>, Offsets)>, Error> {
     let end = Instant::now() + within;
     let mut found = Vec::with_capacity(keys.len());
     for &(topic, partition) in keys {
