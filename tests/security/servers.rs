@@ -137,7 +137,7 @@ impl Servers {
             layout: &layout,
             java: &self.java,
             jars: &kafka_jars,
-            mode: KafkaMode::Kraft,
+            cluster: &cluster,
             heap: ByteSize::mib(256),
             agent: None,
         };
