@@ -242,8 +242,16 @@ async fn picture(
     let series = vec![Series { name: "measured".to_owned(), points: line.polyline() }];
     let marks = result.anomalies.iter().map(|found| found.anomaly.worst.point).collect();
     let title = format!("{}, {} anomalies", support::plot_title(metric), result.anomalies.len());
-    let limit = args.above.or(args.below);
-    Ok(Picture::Chart(Chart { title, series, marks, limit, clock: args.time.clock(), ..Chart::default() }))
+    Ok(Picture::Chart(Chart {
+        title,
+        subject: support::plot_subject(&args.selection),
+        series,
+        marks,
+        marks_name: "most unusual value of each anomaly".to_owned(),
+        limit: args.above.or(args.below),
+        clock: args.time.clock(),
+        ..Chart::default()
+    }))
 }
 
 /// One line: how good these anomalies are by a file of labels.

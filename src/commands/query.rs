@@ -168,7 +168,9 @@ async fn draw(
         lines.iter().map(|(sensor, line)| Series { name: sensor.to_string(), points: line.polyline() });
     let mut chart = Chart {
         title: support::plot_title(metric),
+        subject: support::plot_subject(&args.selection),
         series: series.collect(),
+        marks_name: "highest and lowest value".to_owned(),
         clock: args.time.clock(),
         ..Chart::default()
     };

@@ -235,13 +235,15 @@ fn picture(args: &StatsArgs, metric: &Metric, lines: &BTreeMap<Key, Line>) -> Pi
         let (low, high) = (summary.lowest.value, summary.highest.value);
         band.push(Range { at, low, high });
     }
-    let title = support::plot_title(metric);
+    let title = format!("average {}", support::plot_title(metric));
+    let (subject, clock) = (support::plot_subject(&args.selection), args.time.clock());
     if args.heat_map {
-        return Picture::HeatMap(HeatMap::of(format!("average {title} by day and hour (UTC)"), points));
+        let title = format!("{title} by day and hour");
+        return Picture::HeatMap(HeatMap { title, subject, ..HeatMap::of(clock, points) });
     }
-    let title = format!("average {title}, and its range");
-    let series = vec![Series { name: "avg".to_owned(), points }];
-    Picture::Chart(Chart { title, series, band, clock: args.time.clock(), ..Chart::default() })
+    let series = vec![Series { name: "average".to_owned(), points }];
+    let band_name = "lowest to highest value".to_owned();
+    Picture::Chart(Chart { title, subject, series, band, band_name, clock, ..Chart::default() })
 }
 
 pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {

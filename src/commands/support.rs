@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::Context;
 use super::destination;
-use super::flags::{PlaceArgs, PlotArgs, known_metrics};
+use super::flags::{PlaceArgs, PlotArgs, SelectionArgs, known_metrics};
 use crate::config::IngestConfig;
 use crate::error::{Interrupted, UsageError};
 use crate::observe::status::Servers;
@@ -189,6 +189,18 @@ pub fn server_table(servers: &[ServerStatus]) -> Table {
 pub fn plot_title(metric: &Metric) -> String {
     let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
     format!("{metric}{unit}")
+}
+
+/// Of what a plot is: a sensor, a group, or the groups that a selection leaves.
+pub fn plot_subject(selection: &SelectionArgs) -> String {
+    let SelectionArgs { group, sensor } = selection;
+    match (sensor, &group.location, &group.device_type) {
+        (Some(sensor), ..) => format!("sensor {sensor}"),
+        (None, Some(location), Some(device_type)) => format!("{device_type} at {location}"),
+        (None, Some(location), None) => format!("all sensors at {location}"),
+        (None, None, Some(device_type)) => format!("{device_type} at all locations"),
+        (None, None, None) => "all sensors".to_owned(),
+    }
 }
 
 /// Keeps as many lines as can be told apart, with a remark about the rest.

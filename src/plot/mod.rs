@@ -1,15 +1,22 @@
 //! Plots of series: in the terminal, or as SVG, PNG and HTML. Their size does not grow with the number of readings.
 //!
 //! - [`Chart`]: lines over time, with a band, marks and a limit; [`HeatMap`]: days by hours.
-//! - [`terminal`]: plots as text; [`files`]: as SVG, PNG or a page.
+//! - [`terminal`]: plots as text; [`files`]: as SVG, PNG or a page. All files are made of one SVG (`svg.rs`).
+//! - `ticks.rs`: round instants of the shown zone and round values, for both.
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, Local, Offset as _};
+
 use crate::output::record::Clock;
 use crate::series::Point;
+use crate::time::{DAY, HOUR};
 
 pub mod files;
+mod svg;
 pub mod terminal;
+mod text;
+mod ticks;
 
 /// Where a plot goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,13 +62,18 @@ pub struct Range {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chart {
-    /// Such as `temperature (°C)`.
+    /// What is drawn, such as `average temperature (°C)`.
     pub title: String,
+    /// Of which group or sensor.
+    pub subject: String,
     pub series: Vec<Series>,
     /// Such as an interval, or minimum to maximum; in order of time.
     pub band: Vec<Range>,
+    /// For the legend, as the name of the marks.
+    pub band_name: String,
     /// Highlighted points, such as extremes and anomalies.
     pub marks: Vec<Point>,
+    pub marks_name: String,
     pub limit: Option<f64>,
     /// The zone of the time axis.
     pub clock: Clock,
@@ -88,39 +100,68 @@ impl Chart {
         if let Some(limit) = self.limit {
             values = (values.0.min(limit), values.1.max(limit));
         }
-        // A constant line is drawn in the middle.
-        let margin =
-            if values.0 < values.1 { (values.1 - values.0) * 0.05 } else { values.0.abs().max(1.0) * 0.05 };
-        Some(((time.0, time.1.max(time.0 + 1)), (values.0 - margin, values.1 + margin)))
+        // A single moment and a constant line are drawn in the middle.
+        if time.0 == time.1 {
+            time = (time.0.saturating_sub(30_000), time.1.saturating_add(30_000));
+        }
+        let margin = match values.0 < values.1 {
+            true => values.1 * 0.05 - values.0 * 0.05,
+            false => values.0.abs().max(1.0) * 0.05,
+        };
+        let (low, high) = ((values.0 - margin).max(f64::MIN), (values.1 + margin).min(f64::MAX));
+        Some((time, (low, high)))
+    }
+
+    /// Of what, and in which zone its times are.
+    pub fn subtitle(&self) -> String {
+        let at = self.bounds().map_or(0, |((_, to), _)| to);
+        subtitle(&self.subject, self.clock, at)
     }
 }
 
 /// Values by day (rows) and hour (24 columns).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HeatMap {
+    /// What is drawn, such as `average temperature (°C) by day and hour`.
     pub title: String,
-    /// The start of the day, in milliseconds since the epoch, and its hours.
+    /// Of which group or sensor.
+    pub subject: String,
+    /// The day, counted from 1970-01-01, and its hours, both as a clock in the zone shows them.
     pub days: Vec<(i64, [Option<f64>; 24])>,
+    /// The zone of days and hours.
+    pub clock: Clock,
 }
 
+/// A pause longer than this is not drawn as blank rows.
+const MAX_BLANK_DAYS: i64 = 366;
+
 impl HeatMap {
-    /// From values by hour, in order of time.
-    pub fn of(title: String, hours: impl IntoIterator<Item = Point>) -> Self {
-        const HOUR: i64 = 3_600_000;
+    /// From values by hour, in order of time. An hour that a clock shows twice has the mean of both.
+    pub fn of(clock: Clock, hours: impl IntoIterator<Item = Point>) -> Self {
         let mut days: Vec<(i64, [Option<f64>; 24])> = Vec::new();
+        let mut last: Option<(i64, usize, u32)> = None;
         for point in hours {
-            let day = point.at.div_euclid(24 * HOUR) * 24 * HOUR;
-            let hour = usize::try_from((point.at - day) / HOUR).unwrap_or(0).min(23);
-            match days.last_mut() {
-                Some((last, hours)) if *last == day => hours[hour] = Some(point.value),
-                _ => {
-                    let mut hours = [None; 24];
-                    hours[hour] = Some(point.value);
-                    days.push((day, hours));
+            let wall = point.at + zone_offset(clock, point.at);
+            let day = wall.div_euclid(DAY);
+            let hour = usize::try_from(wall.rem_euclid(DAY) / HOUR).unwrap_or(0);
+            match days.last().map(|(day, _)| *day) {
+                Some(before) if before == day => {}
+                Some(before) if (1..=MAX_BLANK_DAYS).contains(&(day - before)) => {
+                    days.extend((before + 1..=day).map(|day| (day, [None; 24])));
                 }
+                _ => days.push((day, [None; 24])),
+            }
+            let count = match last {
+                Some((known, same, count)) if (known, same) == (day, hour) => count + 1,
+                _ => 1,
+            };
+            last = Some((day, hour, count));
+            if let Some((_, hours)) = days.last_mut() {
+                let before = hours[hour].unwrap_or(point.value);
+                hours[hour] = Some(before + (point.value - before) / f64::from(count));
             }
         }
-        Self { title, days }
+        Self { days, clock, ..Self::default() }
     }
 
     pub fn bounds(&self) -> Option<(f64, f64)> {
@@ -130,25 +171,39 @@ impl HeatMap {
             Some((low, high)) => Some((value.min(low), value.max(high))),
         })
     }
+
+    /// Of what, and in which zone its days are.
+    pub fn subtitle(&self) -> String {
+        subtitle(&self.subject, self.clock, self.days.last().map_or(0, |(day, _)| day * DAY))
+    }
+
+    /// The date of a row.
+    fn day(day: i64) -> String {
+        Clock::Utc.format(day.saturating_mul(DAY), "%Y-%m-%d")
+    }
 }
 
-/// A moment as an axis shows it: the shorter the axis, the finer. `shown` is the axis' length in milliseconds.
-fn moment(at: i64, shown: i64, clock: Clock) -> String {
-    const DAY: i64 = 86_400_000;
-    let pattern = if shown <= DAY {
-        "%H:%M"
-    } else if shown <= 15 * DAY {
-        "%m-%d %H:%M"
-    } else {
-        "%Y-%m-%d"
-    };
-    clock.format(at, pattern)
+fn subtitle(subject: &str, clock: Clock, at: i64) -> String {
+    let zone = zone_name(clock, at);
+    if subject.is_empty() { zone } else { format!("{subject} · {zone}") }
 }
 
-/// A value as an axis shows it.
-fn value(value: f64, shown: f64) -> String {
-    let decimals = (2.0 - shown.abs().max(1e-12).log10().floor()).clamp(0.0, 6.0) as usize;
-    format!("{value:.decimals$}")
+/// The milliseconds that the zone adds to UTC at a moment. All axes ask for the zone here.
+fn zone_offset(clock: Clock, at: i64) -> i64 {
+    match (clock, DateTime::from_timestamp_millis(at)) {
+        (Clock::Local, Some(moment)) => {
+            i64::from(moment.with_timezone(&Local).offset().fix().local_minus_utc()) * 1_000
+        }
+        _ => 0,
+    }
+}
+
+/// The zone's name in a picture whose last moment is `at`.
+fn zone_name(clock: Clock, at: i64) -> String {
+    match clock {
+        Clock::Utc => "UTC".to_owned(),
+        Clock::Local => format!("local time ({})", ticks::offset_text(zone_offset(clock, at))),
+    }
 }
 
 #[cfg(test)]
@@ -175,12 +230,25 @@ mod tests {
     }
 
     #[test]
-    fn hours_are_grouped_by_day() {
-        let point = |hour: i64| Point { at: hour * 3_600_000, value: hour as f64 };
-        let map = HeatMap::of(String::new(), [point(1), point(23), point(24)]);
-        assert_eq!(map.days.len(), 2);
-        assert_eq!((map.days[0].1[23], map.days[0].1[2], map.days[1].1[0]), (Some(23.0), None, Some(24.0)));
-        assert_eq!(map.bounds(), Some((1.0, 24.0)));
+    fn a_single_value_stands_in_the_middle_and_the_widest_range_is_finite() {
+        let of = |values: &[f64]| {
+            let points = values.iter().map(|&value| Point { at: 90_000, value }).collect();
+            Chart { series: vec![Series { name: String::new(), points }], ..Chart::default() }.bounds()
+        };
+        assert_eq!(of(&[0.0]), Some(((60_000, 120_000), (-0.05, 0.05))));
+        assert!(
+            of(&[f64::MIN, f64::MAX]).is_some_and(|(_, (low, high))| low.is_finite() && high.is_finite())
+        );
+    }
+
+    #[test]
+    fn hours_are_grouped_by_day_and_a_day_without_values_is_blank() {
+        let point = |hour: i64| Point { at: hour * HOUR, value: hour as f64 };
+        let map = HeatMap::of(Clock::Utc, [point(1), point(23), point(72)]);
+        assert_eq!(map.days.iter().map(|(day, _)| *day).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!((map.days[0].1[23], map.days[0].1[2], map.days[3].1[0]), (Some(23.0), None, Some(72.0)));
+        assert_eq!(map.days[1].1, [None; 24]);
+        assert_eq!(map.bounds(), Some((1.0, 72.0)));
     }
 
     #[test]
@@ -188,12 +256,5 @@ mod tests {
         assert_eq!("-".parse(), Ok(Target::Terminal));
         assert_eq!("a/b.PNG".parse(), Ok(Target::File("a/b.PNG".into())));
         assert!("picture.gif".parse::<Target>().unwrap_err().contains(".svg"));
-    }
-
-    #[test]
-    fn axes_show_as_many_digits_as_their_length_needs() {
-        assert_eq!((value(20.126, 5.0), value(1013.0, 400.0)), ("20.13".into(), "1013".into()));
-        let shown = |at, shown| moment(at, shown, Clock::Utc);
-        assert_eq!((shown(3_600_000, 10_000), shown(0, i64::MAX)), ("01:00".into(), "1970-01-01".into()));
     }
 }

@@ -6,8 +6,9 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::Marker;
 use ratatui::widgets::{Axis, Chart as Widget, Dataset, GraphType, Widget as _};
 
-use super::{Chart, HeatMap, moment, value};
-use crate::output::record::Clock;
+use super::text::clean;
+use super::ticks::{self, Tick};
+use super::{Chart, HeatMap, zone_offset};
 
 const COLORS: [Color; 8] = [
     Color::Cyan,
@@ -108,26 +109,102 @@ pub fn chart(chart: &Chart, size: Size, color: bool) -> Option<String> {
         Dataset::default().data(&marks).marker(Marker::Dot).graph_type(GraphType::Scatter).style(marked),
     );
 
-    let shown = to - from;
-    let times = [from, from + shown / 2, to].map(|at| moment(at, shown, chart.clock));
-    let values = (0..5).map(|index| value(low + (high - low) * f64::from(index) / 4.0, high - low));
+    let values = (0..5).map(|index| low + (high - low) * f64::from(index) / 4.0);
+    let values = values.map(|value| ticks::figure(value, (high - low) / 100.0));
+    // Blank labels of time: they are written below, where round instants are.
     let widget = Widget::new(sets)
-        .x_axis(Axis::default().bounds([0.0, x(to)]).labels(times).style(dim))
+        .x_axis(Axis::default().bounds([0.0, x(to)]).labels([" ", " "]).style(dim))
         .y_axis(Axis::default().bounds([low, high]).labels(values).style(dim))
         .legend_position(None);
-    let area = Rect::new(0, 0, size.width, size.height);
-    let mut buffer = Buffer::empty(area);
-    widget.render(area, &mut buffer);
-    let mut text = format!("{}\n{}", chart.title, to_text(&buffer, color));
-    if chart.series.len() > 1 {
-        for ((index, series), line) in chart.series.iter().enumerate().zip(COLORS.into_iter().cycle()) {
-            text += &paint(&format!("─{}─ ", letter(index)), &Style::default().fg(line), color);
-            text += &series.name;
-            text += "  ";
-        }
-        text.push('\n');
-    }
+    let mut buffer = Buffer::empty(Rect::new(0, 0, size.width, size.height));
+    // One line is for the dates.
+    widget.render(Rect::new(0, 0, size.width, size.height.saturating_sub(1)), &mut buffer);
+    label_times(&mut buffer, chart, (from, to), dim);
+    let mut text = heading(&chart.title, &chart.subtitle(), size.width);
+    text += &to_text(&buffer, color);
+    text += &legend(chart, size.width, color);
     Some(text)
+}
+
+/// What is drawn, then of what and in which zone; on one line if both fit.
+fn heading(title: &str, subtitle: &str, width: u16) -> String {
+    let (title, subtitle) = (clean(title), clean(subtitle));
+    let width = usize::from(width);
+    let one = format!("{title} · {subtitle}");
+    if one.chars().count() <= width {
+        return one + "\n";
+    }
+    let cut = |text: String| text.chars().take(width).collect::<String>();
+    format!("{}\n{}\n", cut(title), cut(subtitle))
+}
+
+/// Writes times below the axis and dates below the times, each at its moment; those that would overlap are left out.
+fn label_times(buffer: &mut Buffer, chart: &Chart, (from, to): (i64, i64), style: Style) {
+    let Rect { width, height, .. } = buffer.area;
+    let axis = height.saturating_sub(3);
+    // The axis begins at its corner.
+    let Some(left) = (0..width).find(|&column| buffer[(column, axis)].symbol() == "└") else { return };
+    let columns = width.saturating_sub(left + 1).max(2) - 1;
+    let most = usize::from(columns / 11).max(1);
+    let mut free = [0; 2];
+    for Tick { at, label, under } in ticks::times(from, to, most, |at| zone_offset(chart.clock, at)) {
+        let share = (at - from) as f64 / (to - from) as f64;
+        let column = left + 1 + (share * f64::from(columns)).round() as u16;
+        buffer.set_string(column, axis, "┬", style);
+        for (row, text) in [Some(label), under].into_iter().enumerate() {
+            let Some(text) = text else { continue };
+            let length = text.chars().count() as u16;
+            // In the middle below its tick, and within the picture.
+            let start = column.saturating_sub(length / 2).min(width.saturating_sub(length));
+            if start >= free[row] {
+                buffer.set_string(start, axis + 1 + row as u16, &text, style);
+                free[row] = start + length + 1;
+            }
+        }
+    }
+}
+
+/// Explains every line and mark, in as many lines of text as it needs; nothing where there is one line alone.
+fn legend(chart: &Chart, width: u16, color: bool) -> String {
+    let is_single = chart.series.len() == 1;
+    let mut entries: Vec<(String, Style, &str)> = Vec::new();
+    for ((index, series), line) in chart.series.iter().enumerate().zip(COLORS.into_iter().cycle()) {
+        let sample = if is_single { "──".to_owned() } else { format!("─{}─", letter(index)) };
+        entries.push((sample, Style::default().fg(line), &series.name));
+    }
+    if !chart.band.is_empty() {
+        entries.push(("⠒⠒".to_owned(), Style::default().fg(Color::DarkGray), &chart.band_name));
+    }
+    let red = Style::default().fg(Color::Red);
+    if !chart.marks.is_empty() {
+        entries.push(("•".to_owned(), red, &chart.marks_name));
+    }
+    let limit = chart.limit.map(|limit| format!("limit {limit}"));
+    if let Some(limit) = &limit {
+        entries.push(("──".to_owned(), red, limit));
+    }
+    if entries.len() == 1 && is_single {
+        return String::new();
+    }
+    let (mut text, mut used) = (String::new(), 0);
+    for (sample, style, name) in entries {
+        let name: String = clean(name).chars().take(usize::from(width).saturating_sub(6)).collect();
+        let length = sample.chars().count() + 1 + name.chars().count();
+        if used > 0 && used + 2 + length > usize::from(width) {
+            text.push('\n');
+            used = 0;
+        }
+        if used > 0 {
+            text += "  ";
+            used += 2;
+        }
+        text += &paint(&sample, &style, color);
+        text.push(' ');
+        text += &name;
+        used += length;
+    }
+    text.push('\n');
+    text
 }
 
 /// A, B, … Z, and again.
@@ -156,13 +233,13 @@ pub fn heat_map(map: &HeatMap, color: bool) -> Option<String> {
             format!("{shade}{shade}")
         }
     };
-    let mut text = format!("{}\n           ", map.title);
+    let mut text = heading(&map.title, &map.subtitle(), 80) + "           ";
     for hour in (0..24).step_by(6) {
         text += &format!("{hour:02}          ");
     }
     text = text.trim_end().to_owned() + "\n";
     for (day, hours) in &map.days {
-        text += &moment(*day, i64::MAX, Clock::Utc);
+        text += &HeatMap::day(*day);
         text.push(' ');
         for hour in hours {
             text += &hour.map_or_else(|| "  ".to_owned(), cell);
@@ -173,9 +250,9 @@ pub fn heat_map(map: &HeatMap, color: bool) -> Option<String> {
     let legend = (0..steps).map(|step| cell(low + (high - low) * (step as f64 + 0.5) / steps as f64));
     text += &format!(
         "           {} {} {}   blank: nothing measured\n",
-        value(low, high - low),
+        ticks::figure(low, (high - low).abs() / 100.0),
         legend.collect::<String>(),
-        value(high, high - low)
+        ticks::figure(high, (high - low).abs() / 100.0)
     );
     Some(text)
 }
@@ -221,6 +298,7 @@ fn paint(text: &str, style: &Style, color: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::record::Clock;
     use crate::plot::Series;
     use crate::series::Point;
 
@@ -231,6 +309,7 @@ mod tests {
             title: "temperature (°C)".into(),
             series: vec![Series { name: "a".into(), points }],
             marks: vec![Point { at: 6_000_000, value: 21.0 }],
+            marks_name: "highest".into(),
             limit: Some(20.5),
             ..Chart::default()
         }
@@ -240,8 +319,8 @@ mod tests {
     fn a_line_has_axes_units_and_marks_and_colour_only_on_request() {
         let size = Size { width: 80, height: 16 };
         let text = chart(&wave(), size, false).unwrap();
-        assert!(text.starts_with("temperature (°C)\n"), "{text}");
-        for expected in ["00:00", "03:19", "20.55", "•"] {
+        assert!(text.starts_with("temperature (°C) · UTC\n"), "{text}");
+        for expected in ["00:00", "03:00", "1970-01-01", "20.55", "•", "• highest", "── limit 20.5"] {
             assert!(text.contains(expected), "no {expected} in\n{text}");
         }
         assert!(text.chars().any(|char| ('\u{2801}'..='\u{28ff}').contains(&char)), "{text}");
@@ -266,10 +345,24 @@ mod tests {
     }
 
     #[test]
+    fn times_stand_below_the_axis_at_their_moments_and_none_is_cut() {
+        for width in [40, 61, 80, 120] {
+            let text = chart(&wave(), Size { width, height: 14 }, false).unwrap();
+            let lines: Vec<Vec<char>> = text.lines().map(|line| line.chars().collect()).collect();
+            let axis = lines.iter().position(|line| line.contains(&'└')).unwrap();
+            let times: String = lines[axis + 1].iter().collect();
+            let ticks = lines[axis].iter().filter(|char| **char == '┬').count();
+            assert_eq!(times.split_whitespace().count(), ticks, "{text}");
+            assert!(times.split_whitespace().all(|time| time.len() == 5 && time.ends_with("0")), "{text}");
+            assert!(lines.iter().all(|line| line.len() <= width.into()), "{text}");
+        }
+    }
+
+    #[test]
     fn a_map_has_a_line_per_day_and_a_legend() {
         let hours =
             (0..48).filter(|hour| *hour != 30).map(|hour| Point { at: hour * 3_600_000, value: hour as f64 });
-        let map = HeatMap::of("rpm".into(), hours);
+        let map = HeatMap { title: "rpm".into(), ..HeatMap::of(Clock::Utc, hours) };
         let text = heat_map(&map, false).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 5, "{text}");

@@ -76,6 +76,7 @@ fn each_verb_draws_files_that_can_be_opened() -> anyhow::Result<()> {
         ensure!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{name}: no SVG");
         ensure!(svg.matches('<').count() == svg.matches('>').count(), "{name}: unbalanced");
         ensure!(svg.contains("temperature (°C)"), "{name}: no title with its unit");
+        ensure!(svg.contains("UTC") && svg.contains("2026"), "{name}: no zone or date");
         ensure!(!svg.contains("NaN") && !svg.contains("inf"), "{name}: a coordinate is no number");
         ensure!(
             svg.matches("<polyline").count() + svg.matches("<rect").count() > 1,
@@ -99,12 +100,20 @@ fn each_verb_draws_files_that_can_be_opened() -> anyhow::Result<()> {
             "{name}: the page needs others"
         );
     }
-    // The forecast's interval and the values far out are there.
+    // The forecast's interval and the values far out are there, and explained.
     let svg = |name: &str| -> anyhow::Result<String> {
         Ok(String::from_utf8(read(&folder.path().join(format!("{name}.svg")))?)?)
     };
-    ensure!(svg("forecast")?.contains("<polygon"), "no band");
-    ensure!(svg("anomalies")?.contains("<circle"), "no mark");
+    let forecast = svg("forecast")?;
+    ensure!(forecast.contains("<polygon") && forecast.contains("95 % interval"), "no band");
+    // Both lines meet: the first point of the forecast is the last of the measured line.
+    let lines: Vec<&str> = forecast.lines().filter(|line| line.starts_with("<polyline")).collect();
+    let points = |line: &str| line.split('"').nth(5).unwrap_or_default().to_owned();
+    let (measured, next) = (points(lines[lines.len() - 2]), points(lines[lines.len() - 1]));
+    ensure!(measured.rsplit(' ').next() == next.split(' ').next(), "a gap: {measured} and {next}");
+    let anomalies = svg("anomalies")?;
+    ensure!(anomalies.contains("<circle") && anomalies.contains("most unusual value"), "no mark");
+    ensure!(svg("heat-map")?.contains("linearGradient"), "no colour bar");
     let wrong =
         lab.run(&["-q", "query", "--location", "plant-1", "--device-type", "thermostat", "--plot", "a.bmp"])?;
     ensure!(wrong.code == Some(2) && wrong.stderr.contains("FILE.svg"), "{wrong:#?}");
@@ -129,25 +138,38 @@ fn a_terminal_gets_text_that_fits_it() -> anyhow::Result<()> {
 fn axes_show_the_time_that_was_asked_for() -> anyhow::Result<()> {
     let mut lab = lab("plot_clock")?;
     lab.set("TZ", "JST-9");
-    let range = ["--from", "2026-11-01T00:00:00Z", "--to", "2026-11-15T00:00:00Z"];
+    let range = ["--from", "2026-11-01T00:00:00Z", "--to", "2026-11-01T08:00:00Z"];
     let group = ["--location", "plant-1", "--device-type", "thermostat"];
     let metric = ["--metric", "temperature"];
     let sensor = uuid::Uuid::from_u128(1).to_string();
-    for verb in [
-        [&["query"], &group[..], &range[..]].concat(),
-        [&["stats", "--by", "hour"], &metric[..], &range[..]].concat(),
-        [&["anomalies", "--sensor", &sensor], &metric[..], &range[..]].concat(),
+    for (verb, subject) in [
+        ([&["query"], &group[..], &range[..]].concat(), "thermostat at plant-1"),
+        ([&["stats", "--by", "hour"], &metric[..], &range[..]].concat(), "all sensors"),
+        ([&["anomalies", "--sensor", &sensor], &metric[..], &range[..]].concat(), sensor.as_str()),
     ] {
         let drawn = |more: &[&str]| lab.ok(&[&["-q"], &verb[..], more].concat());
-        ensure!(drawn(&["--plot"])?.contains("11-01 00:00"), "{verb:?}");
+        let utc = drawn(&["--plot"])?;
+        ensure!(utc.contains("00:00") && utc.contains(" UTC") && utc.contains(subject), "{verb:?}\n{utc}");
         let local = drawn(&["--plot", "--local"])?;
-        ensure!(local.contains("11-01 09:00") && !local.contains("11-01 00:00"), "{verb:?}\n{local}");
+        ensure!(local.contains("12:00") && local.contains("2026-11-01"), "{verb:?}\n{local}");
+        ensure!(local.contains("(+09:00)") && !local.contains("00:00 "), "{verb:?}\n{local}");
     }
+    // Days and hours of a heat map too: the first value is at 09:00 in Tokyo.
+    let map = ["-q", "stats", "--by", "hour", "--heat-map", "--plot", "--metric", "temperature"];
+    let first_row = |more: &[&str]| -> anyhow::Result<String> {
+        let text = lab.ok(&[&map[..], &range[..], more].concat())?;
+        Ok(text.lines().find(|line| line.starts_with("2026-11-01")).context(text.clone())?.to_owned())
+    };
+    ensure!(!first_row(&[])?.starts_with("2026-11-01  "), "no value at 00:00");
+    ensure!(
+        first_row(&["--local"])?.starts_with(&format!("2026-11-01 {}", "  ".repeat(9))),
+        "a value before 09:00"
+    );
     let forecast =
         [&["-q", "forecast", "--at=2026-11-15T00:00:00Z", "--history", "14d"], &metric[..], &group[..]];
     let forecast = forecast.concat();
-    let ends = |more: &[&str]| lab.ok(&[&forecast[..], more].concat());
-    ensure!(ends(&["--plot"])?.contains("11-15 23:00"));
-    ensure!(ends(&["--plot", "--local"])?.contains("11-16 08:00"));
+    let zone = |more: &[&str]| lab.ok(&[&forecast[..], more].concat());
+    ensure!(zone(&["--plot"])?.contains("thermostat at plant-1 · UTC"));
+    ensure!(zone(&["--plot", "--local"])?.contains("thermostat at plant-1 · local time (+09:00)"));
     Ok(())
 }

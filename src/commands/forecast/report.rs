@@ -1,6 +1,6 @@
 //! A forecast and its back-tests as tables, JSON and pictures.
 
-use crate::commands::support::{plot_title, rounded};
+use crate::commands::support::{plot_subject, plot_title, rounded};
 use crate::forecasts::backtest::Backtest;
 use crate::forecasts::{Crossing, Direction, Forecast, Model};
 use crate::output::record::{Cell, Clock, Heading};
@@ -27,12 +27,23 @@ pub(super) fn picture(
 ) -> Picture {
     let from = series.len().saturating_sub(3 * found.steps.len());
     let past = (from..series.len()).map(|index| Point { at: series.at(index), value: series.values[index] });
-    let next = found.steps.iter().map(|step| Point { at: step.at, value: step.value });
+    let past: Vec<Point> = past.collect();
+    let mut next: Vec<Point> =
+        found.steps.iter().map(|step| Point { at: step.at, value: step.value }).collect();
+    let mut band: Vec<Range> =
+        found.steps.iter().map(|step| Range { at: step.at, low: step.low, high: step.high }).collect();
+    // The forecast starts where the measured line ends: both would seem to have a gap between them otherwise.
+    if let Some(&Point { at, value }) = past.iter().rfind(|point| point.value.is_finite()) {
+        next.insert(0, Point { at, value });
+        band.insert(0, Range { at, low: value, high: value });
+    }
     let line = |name: &str, points: Vec<Point>| Series { name: name.to_owned(), points };
     Picture::Chart(Chart {
         title: format!("{}, forecast by {}", plot_title(metric), found.model.name()),
-        series: vec![line("measured", past.collect()), line("forecast", next.collect())],
-        band: found.steps.iter().map(|step| Range { at: step.at, low: step.low, high: step.high }).collect(),
+        subject: plot_subject(&args.selection),
+        series: vec![line("measured", past), line("forecast", next)],
+        band,
+        band_name: format!("{} % interval", rounded(args.level * 100.0)),
         limit: args.limit().map(|(limit, _)| limit),
         clock,
         ..Chart::default()
