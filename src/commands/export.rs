@@ -96,6 +96,7 @@ pub async fn run(args: ExportArgs, context: Context) -> anyhow::Result<()> {
         to: args.time.to.clone(),
         last: args.time.last.clone(),
         local: args.time.zone.local,
+        time_zone: args.time.zone.time_zone.map(|zone| zone.name().to_owned()),
     };
     // Problems with the folder are reported before the servers are asked.
     if let Destination::Folder(folder) = &destination {
