@@ -26,9 +26,9 @@ pub enum TimeError {
     #[error("{text:?} is not a time zone ({remedy})")]
     NoZone { text: String, remedy: String },
     #[error(
-        "{source} is not a time zone (set TZ to a name such as Europe/Berlin, or give --time-zone NAME instead of --local)"
+        "{place} is not a time zone (set TZ to a name such as Europe/Berlin, or give --time-zone NAME instead of --local)"
     )]
-    NoMachineZone { source: String },
+    NoMachineZone { place: String },
     #[error("the range ends at {to}, not after its start at {from} (swap --from and --to)")]
     Inverted { from: String, to: String },
 }

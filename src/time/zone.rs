@@ -54,14 +54,14 @@ impl Zone {
     /// [`TimeError::NoMachineZone`] if TZ or /etc/localtime names no zone.
     pub fn of_machine() -> Result<Self, TimeError> {
         let variable = std::env::var_os("TZ").map(|text| text.to_string_lossy().into_owned());
-        let source = match &variable {
+        let place = match &variable {
             Some(text) => format!("TZ={text:?}"),
             None => "/etc/localtime".to_owned(),
         };
         match TimeZone::try_system() {
             Ok(rules) => Ok(Self::of(rules, variable.as_deref().unwrap_or("local time"))),
-            Err(_) if variable.is_none() && std::fs::symlink_metadata(&source).is_err() => Ok(Self::Utc),
-            Err(_) => Err(TimeError::NoMachineZone { source }),
+            Err(_) if variable.is_none() && std::fs::symlink_metadata(&place).is_err() => Ok(Self::Utc),
+            Err(_) => Err(TimeError::NoMachineZone { place }),
         }
     }
 
@@ -221,6 +221,8 @@ fn millis(offset: Offset) -> i64 {
 /// What to write instead of a name that no zone has.
 fn remedy(name: &str) -> String {
     const LEAST_SIMILARITY: f64 = 0.85;
+    /// Longer than any name.
+    const LONGEST: usize = 64;
     let lower = name.to_ascii_lowercase();
     // Berlin stands for Europe/Berlin.
     let similarity = |zone: &str| {
@@ -230,7 +232,9 @@ fn remedy(name: &str) -> String {
     };
     // Backwards, so that of equally similar names the first one is taken.
     let all = Zone::names().into_iter().rev().map(|zone| (similarity(&zone), zone));
-    match all.max_by(|(left, _), (right, _)| left.total_cmp(right)) {
+    let most_similar =
+        (name.len() <= LONGEST).then(|| all.max_by(|(left, _), (right, _)| left.total_cmp(right))).flatten();
+    match most_similar {
         Some((similarity, zone)) if similarity >= LEAST_SIMILARITY => format!("did you mean {zone}?"),
         _ => "write a name of the IANA database, such as Europe/Berlin or Asia/Kolkata".to_owned(),
     }
