@@ -55,7 +55,8 @@ pub fn time_range(text: &str) -> bool {
     let _ = text.parse::<TimeShift>();
     let _ = time::recorded(text);
     let mut understood = false;
-    for zone in [Zone::Utc, Zone::Local] {
+    let zones = ["UTC", "Europe/Berlin", "America/St_Johns", text];
+    for zone in zones.into_iter().filter_map(|name| Zone::named(name).ok()) {
         for range in [
             TimeRange::parse(Some(text), None, None, zone, NOW),
             TimeRange::parse(None, Some(text), None, zone, NOW),

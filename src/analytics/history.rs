@@ -17,8 +17,7 @@ use crate::reading::Metric;
 use crate::series::regular::{MOST_STEPS, TooManySteps};
 use crate::series::{Mean, Regular};
 use crate::store::rollups::Detail;
-use crate::time::HOUR;
-use crate::time::TimeRange;
+use crate::time::{HOUR, TimeRange, Zone};
 
 /// The series to read.
 #[derive(Debug, Clone)]
@@ -55,6 +54,7 @@ impl History {
             metric: self.metric.clone(),
             range: self.range,
             by: By::Hour,
+            zone: Zone::Utc,
             detail: Detail::WithoutSketch,
             max_resolution: MaxResolution::Day,
         };

@@ -8,15 +8,14 @@ use uuid::Uuid;
 
 use super::scan::Question;
 use super::{Order, Scan};
-use crate::analytics::sources::{MaxResolution, Plan};
+use crate::analytics::sources::{Division, MaxResolution, Plan};
 use crate::cassandra::{Error, Session};
 use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::Summary;
 use crate::series::exact::ExactQuantiles;
 use crate::store::rollups::{self, Detail, Table};
-use crate::time::TimeRange;
-use crate::time::{day_of, hour_of};
+use crate::time::{Periods, TimeRange, Zone, day_of};
 
 /// Groups that are planned, and partitions of rollups that are read, at once.
 const IN_FLIGHT: usize = 24;
@@ -95,6 +94,8 @@ pub struct StatsQuery {
     pub metric: Metric,
     pub range: TimeRange,
     pub by: By,
+    /// Whose hours and days they are.
+    pub zone: Zone,
     /// Percentiles need the sketches, which are most of the bytes of a rollup; other statistics do not.
     pub detail: Detail,
     pub max_resolution: MaxResolution,
@@ -132,13 +133,20 @@ impl StatsQuery {
         self.by == By::Sensor || self.sensor.is_some()
     }
 
-    fn key(&self, group: &Group, sensor: Uuid, at: i64) -> Key {
+    fn periods(&self) -> Periods {
+        match self.by {
+            By::Hour => Periods::Hours(self.zone),
+            By::Day => Periods::Days(self.zone),
+            By::Sensor | By::Location | By::DeviceType | By::Everything => Periods::All,
+        }
+    }
+
+    fn key(&self, group: &Group, sensor: Uuid, period: TimeRange) -> Key {
         match self.by {
             By::Sensor => Key::Sensor(sensor),
             By::Location => Key::Name(group.location.clone()),
             By::DeviceType => Key::Name(group.device_type.clone()),
-            By::Hour => Key::Moment(hour_of(at)),
-            By::Day => Key::Moment(day_of(at)),
+            By::Hour | By::Day => Key::Moment(period.from),
             By::Everything => Key::Everything,
         }
     }
@@ -201,15 +209,11 @@ impl StatsQuery {
         progress: &impl Fn(Sources),
         mut each: impl FnMut(&Key, f64) -> Result<(), E>,
     ) -> Result<Lines, E> {
-        // The daily rollup of a sensor does not have its hours.
-        let max_resolution = match (self.max_resolution, self.by) {
-            (MaxResolution::Day, By::Hour) if self.is_of_sensors() => MaxResolution::Hour,
-            (max_resolution, _) => max_resolution,
-        };
+        let division = Division { periods: self.periods(), days_have_hours: !self.is_of_sensors() };
         // Owned groups: a stream of borrowed ones makes this future not `Send` (rust-lang/rust#102211).
         let plans: Vec<(Arc<Group>, Plan)> = stream::iter(self.groups.clone())
             .map(|group| async move {
-                let plan = Plan::make(session, &group, self.range, max_resolution).await?;
+                let plan = Plan::make(session, &group, self.range, self.max_resolution, division).await?;
                 Ok::<_, Error>((group, plan))
             })
             .buffer_unordered(IN_FLIGHT)
@@ -249,18 +253,20 @@ impl StatsQuery {
             rollups::summaries(session, table, &group, start, Some(&self.metric), sensor, self.detail)
                 .await?;
         let mut found = Vec::new();
+        let mut periods = self.periods().cursor();
         if table == Table::Group {
             while let Some(page) = pages.next::<i64>().await? {
                 let query = page.into_iter().filter(|stored| hours.is_empty() || hours.contains(&stored.key));
                 found.extend(query.map(|stored| {
-                    (self.key(&group, Uuid::nil(), stored.key), group.clone(), stored.summary)
+                    (self.key(&group, Uuid::nil(), periods.of(stored.key)), group.clone(), stored.summary)
                 }));
             }
         } else {
+            let period = periods.of(start);
             while let Some(page) = pages.next::<Uuid>().await? {
                 found.extend(
                     page.into_iter()
-                        .map(|stored| (self.key(&group, stored.key, start), group.clone(), stored.summary)),
+                        .map(|stored| (self.key(&group, stored.key, period), group.clone(), stored.summary)),
                 );
             }
         }
@@ -284,13 +290,14 @@ impl StatsQuery {
             order: Order::Asc,
         };
         let mut scan = Scan::start(session, question).await?;
+        let mut periods = self.periods().cursor();
         while let Some(chunk) = scan.next().await? {
             lines.sources.readings += chunk.len() as u64;
             progress(lines.sources);
             for reading in &chunk {
                 let Some(value) = reading.value(&self.metric) else { continue };
                 let at = reading.recorded_at;
-                let key = self.key(group, reading.sensor, at);
+                let key = self.key(group, reading.sensor, periods.of(at));
                 each(&key, value)?;
                 lines.add(key, group, value, at);
             }
@@ -341,6 +348,7 @@ mod tests {
             metric: Metric::Temperature,
             range: TimeRange::ALL,
             by,
+            zone: Zone::Utc,
             detail: Detail::Whole,
             max_resolution: MaxResolution::Day,
         }

@@ -94,7 +94,7 @@ pub async fn run(args: AlertsArgs, context: Context) -> anyhow::Result<()> {
     let runtime = Handle::current();
     // Reading blocks; the runtime's other threads go on with what signals and clients need.
     let work = move || {
-        let records = context.output.records(args.format, args.time.clock(), headings)?;
+        let records = context.output.records(args.format, args.time.zone()?, headings)?;
         let printer = Printer {
             records,
             range,

@@ -206,7 +206,7 @@ fn print(
         output.note(format!("showing the {top} most unusual (--top 0 for all)"));
     }
     result.keep_most_unusual(top);
-    let mut records = output.records(args.format, args.time.clock(), headings(metric, args.format))?;
+    let mut records = output.records(args.format, args.time.zone()?, headings(metric, args.format))?;
     for found in &result.anomalies {
         records.write(&cells(found, search, metric, args.format))?;
     }
@@ -249,7 +249,7 @@ async fn picture(
         marks,
         marks_name: "most unusual value of each anomaly".to_owned(),
         limit: args.above.or(args.below),
-        clock: args.time.clock(),
+        zone: args.time.zone()?,
         ..Chart::default()
     }))
 }
@@ -278,7 +278,7 @@ fn print_score(
         Heading::right("recall"),
         Heading::right("f1").titled("F1"),
     ];
-    let mut records = output.records(args.format, args.time.clock(), headings)?;
+    let mut records = output.records(args.format, args.time.zone()?, headings)?;
     let share = |share: Option<f64>| share.map_or(Cell::Missing, |share| Cell::Number(rounded(share)));
     let knows_sensitivity = search.method != Method::Threshold;
     records.write(&[

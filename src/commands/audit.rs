@@ -211,7 +211,7 @@ fn print_examples(report: &Report, format: Format, time: &TimeArgs, output: &Out
         Heading::right("partition"),
         Heading::right("offset"),
     ];
-    let mut records = output.records(format, time.clock(), headings)?;
+    let mut records = output.records(format, time.zone()?, headings)?;
     let number = |number: Option<i64>| {
         number.and_then(|number| u64::try_from(number).ok()).map_or(Cell::Missing, Cell::Count)
     };

@@ -10,7 +10,8 @@ use super::Context;
 use super::flags::TimeArgs;
 use crate::error::UsageError;
 use crate::output::Format;
-use crate::output::record::{Cell, Clock, Heading};
+use crate::output::record::{Cell, Heading};
+use crate::time::Zone;
 use crate::transfer::spark::{self, JOBS, Run};
 
 #[derive(Debug, Subcommand)]
@@ -69,7 +70,7 @@ pub async fn run(command: BatchCommand, context: Context) -> anyhow::Result<()> 
 
 fn list(args: &ListArgs, context: &Context) -> anyhow::Result<()> {
     let headings = vec![Heading::left("name"), Heading::left("about")];
-    let mut records = context.output.records(args.format, Clock::Utc, headings)?;
+    let mut records = context.output.records(args.format, Zone::Utc, headings)?;
     for job in JOBS {
         records.write(&[Cell::Text(job.name), Cell::Text(job.about)])?;
     }

@@ -181,8 +181,7 @@ fn list(letters: &LetterBox, filter: Filter, format: Format, context: &Context) 
         Heading::right("bytes"),
         Heading::left("replayed"),
     ];
-    let clock = filter.args.time.clock();
-    let mut records = context.output.records(format, clock, headings)?;
+    let mut records = context.output.records(format, filter.args.time.zone()?, headings)?;
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     each(letters, filter, &context.shutdown, |letter, standing| {
         *reasons.entry(letter.reason.clone()).or_default() += 1;

@@ -33,7 +33,7 @@ use crate::transfer::{FileFormat, FolderKey};
   iotctl export --format csv --device-type thermostat --from 2026-01-01 --to 2026-02-01 --output january.csv
   iotctl export --format ndjson --sensor 5f0c1c9e-8b7b-5d3c-9d55-0b8b2f7e6a11 --output - | gzip > sensor.ndjson.gz
 
-Folders are named location=plant-1/device_type=thermostat/day=2026-01-31 (the day in UTC, names percent-encoded).
+Folders are named location=plant-1/device_type=thermostat/day=2026-01-31 (names percent-encoded).
 DuckDB:  select * from read_parquet('lake/**/*.parquet', hive_partitioning = true)
 pandas:  pandas.read_parquet('lake')")]
 pub struct ExportArgs {
@@ -96,6 +96,7 @@ pub async fn run(args: ExportArgs, context: Context) -> anyhow::Result<()> {
         to: args.time.to.clone(),
         last: args.time.last.clone(),
         local: args.time.zone.local,
+        time_zone: args.time.zone.time_zone.map(|zone| zone.name().to_owned()),
     };
     // Problems with the folder are reported before the servers are asked.
     if let Destination::Folder(folder) = &destination {
@@ -109,6 +110,7 @@ pub async fn run(args: ExportArgs, context: Context) -> anyhow::Result<()> {
         format,
         keys: args.partition_by.clone(),
         sensor: *sensor,
+        zone: args.time.zone()?,
         parallel: args.parallel.into(),
         progress: progress.clone(),
         shutdown: context.shutdown.clone(),

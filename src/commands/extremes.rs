@@ -106,7 +106,7 @@ pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
         known_or_refused(metric, &names, groups.len())?;
     }
 
-    let mut records = output.records(args.format, args.time.clock(), headings(metric, args.format))?;
+    let mut records = output.records(args.format, args.time.zone()?, headings(metric, args.format))?;
     for &side in args.sides() {
         let ranked =
             until_stopped(shutdown, extremes::rank(&session, &found, metric, range, side, &limits)).await?;

@@ -12,7 +12,6 @@ use crate::analytics::groups::Selection;
 use crate::cassandra::Session;
 use crate::config::LocalConfig;
 use crate::error::UsageError;
-use crate::output::record::Clock;
 use crate::plot::Target;
 use crate::reading::{Group, Metric};
 use crate::time::{TimeRange, Zone};
@@ -66,18 +65,23 @@ impl SelectionArgs {
 /// The zone that times are read and printed in.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ZoneArgs {
-    /// Read and print times in local time instead of UTC
+    /// Hours, days and times of this machine's time zone instead of UTC
     #[arg(long)]
     pub local: bool,
+    /// Hours, days and times of this time zone, such as Europe/Berlin
+    #[arg(long, value_name = "NAME", conflicts_with = "local", value_parser = Zone::named)]
+    pub time_zone: Option<Zone>,
 }
 
 impl ZoneArgs {
-    pub fn zone(&self) -> Zone {
-        if self.local { Zone::Local } else { Zone::Utc }
-    }
-
-    pub fn clock(&self) -> Clock {
-        if self.local { Clock::Local } else { Clock::Utc }
+    /// # Errors
+    /// `--local` on a machine whose zone is unknown.
+    pub fn zone(&self) -> Result<Zone, UsageError> {
+        match self.time_zone {
+            Some(zone) => Ok(zone),
+            None if self.local => Zone::of_machine().map_err(|error| UsageError::new(error.to_string())),
+            None => Ok(Zone::Utc),
+        }
     }
 }
 
@@ -100,16 +104,15 @@ pub struct TimeArgs {
 impl TimeArgs {
     /// `now` is in milliseconds since the epoch.
     pub fn range(&self, now: i64) -> Result<TimeRange, UsageError> {
-        TimeRange::parse(self.from.as_deref(), self.to.as_deref(), self.last.as_deref(), self.zone(), now)
+        let zone = self.zone()?;
+        TimeRange::parse(self.from.as_deref(), self.to.as_deref(), self.last.as_deref(), zone, now)
             .map_err(|error| UsageError::new(error.to_string()))
     }
 
-    pub fn zone(&self) -> Zone {
+    /// # Errors
+    /// `--local` on a machine whose zone is unknown.
+    pub fn zone(&self) -> Result<Zone, UsageError> {
         self.zone.zone()
-    }
-
-    pub fn clock(&self) -> Clock {
-        self.zone.clock()
     }
 }
 

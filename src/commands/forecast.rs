@@ -166,10 +166,12 @@ struct Made {
 pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
     let output = &context.output;
     let now = Utc::now().timestamp_millis();
+    let zone = args.zone.zone()?;
     let at = match &args.at {
         None => now,
-        Some(text) => time::moment(text, args.zone.zone(), now)
-            .map_err(|error| UsageError::new(format!("--at: {error}")))?,
+        Some(text) => {
+            time::moment(text, zone, now).map_err(|error| UsageError::new(format!("--at: {error}")))?
+        }
     };
     let question = Question { plan: args.plan()?, args };
     let session = Session::connect(&context.config.cassandra).await?;
@@ -178,22 +180,22 @@ pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
     spinner.finish_and_clear();
     let made = made?;
     let args = &question.args;
-    let (metric, clock) = (&args.metric, args.zone.clock());
+    let metric = &args.metric;
     if let Some(address) = args.metrics_addr {
         return question.export(&session, address, made, &context).await;
     }
     if args.backtest {
         report::print_backtests(&made.found.backtests, args, output)?;
     } else if args.plot.plot.is_some() {
-        args.plot.show(&report::picture(&made.found, &made.series, args, metric, clock), output)?;
+        args.plot.show(&report::picture(&made.found, &made.series, args, metric, zone), output)?;
     } else {
-        report::print(&made.found, args, metric, clock, output)?;
+        report::print(&made.found, args, metric, zone, output)?;
     }
     if args.store {
         question.store(&session, &made, &context).await?;
         output.note("stored in iot_forecasts");
     }
-    report::remark(&made.found, &made.series, args, made.to, clock, output);
+    report::remark(&made.found, &made.series, args, made.to, zone, output);
     Ok(())
 }
 

@@ -65,7 +65,7 @@ struct Selected {
 
 pub async fn run(args: PurgeArgs, context: Context) -> anyhow::Result<()> {
     let now = Utc::now().timestamp_millis();
-    let before = time::moment(&args.before, args.zone.zone(), now)
+    let before = time::moment(&args.before, args.zone.zone()?, now)
         .map_err(|error| UsageError::new(format!("--before: {error}")))?;
     if args.group.location.is_none() {
         return Err(UsageError::new("--location is required (there is no purge of all locations)").into());

@@ -25,7 +25,7 @@ use crate::series::Downsampler;
 use crate::series::Point;
 use crate::shutdown::Shutdown;
 use crate::store::readings::{self, Names, StoredReading};
-use crate::time;
+use crate::time::Zone;
 
 /// Rows of a table without --limit: about what a person looks at.
 const TABLE_LIMIT: u64 = 100;
@@ -49,7 +49,8 @@ const TABLE_LIMIT: u64 = 100;
 A condition compares columns or names of other metrics with =, !=, <, <=, >, >= and joins with and, or, not, ( );
 `humidity is missing` and `humidity is not missing` ask for what was not measured, which no comparison finds.
 A name with blanks or quotes stands in quotes, and the same quote inside is written twice: '\"5\"\" pipe\" > 3'.
-Moments: 2026-01-31, '2026-01-31 12:00', 2026-01-31T12:00:00Z, now, -2h, '2h ago'; UTC where no zone is given.")]
+Moments: 2026-01-31, '2026-01-31 12:00', 2026-01-31T12:00:00Z, now, -2h, '2h ago'; UTC without --local, --time-zone
+or an offset.")]
 pub struct QueryArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
@@ -82,11 +83,12 @@ pub struct QueryArgs {
 
 pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
     let now = Utc::now().timestamp_millis();
+    let zone = args.time.zone()?;
     let range = args.time.range(now)?;
     let filter = args
         .condition
         .as_deref()
-        .map(|condition| Filter::parse(condition, args.time.zone(), now))
+        .map(|condition| Filter::parse(condition, zone, now))
         .transpose()
         .map_err(|error| UsageError::new(error.to_string()))?;
     let columns = columns(&args)?;
@@ -114,7 +116,7 @@ pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
     };
     let headings = columns.iter().map(heading).collect();
     let printer = Printer {
-        records: context.output.records(args.format, args.time.clock(), headings)?,
+        records: context.output.records(args.format, zone, headings)?,
         columns: &columns,
         fill_defaults: args.fill_defaults,
         limit,
@@ -126,7 +128,7 @@ pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
     if answer.rows == 0 && sensor.is_none() {
         selection.explain_absence(&session).await?;
     }
-    remark(&answer, &args, &question, &columns, &context.output);
+    remark(&answer, &args, zone, &question, &columns, &context.output);
     Ok(())
 }
 
@@ -171,7 +173,7 @@ async fn draw(
         subject: support::plot_subject(&args.selection),
         series: series.collect(),
         marks_name: "highest and lowest value".to_owned(),
-        clock: args.time.clock(),
+        zone: args.time.zone()?,
         ..Chart::default()
     };
     support::keep_distinguishable(&mut chart.series, sensors.len(), &context.output);
@@ -306,7 +308,14 @@ fn heading(column: &Column) -> Heading {
 }
 
 /// Remarks about the answer, on stderr.
-fn remark(answer: &Answer, args: &QueryArgs, question: &Question, columns: &[Column], output: &Output) {
+fn remark(
+    answer: &Answer,
+    args: &QueryArgs,
+    zone: Zone,
+    question: &Question,
+    columns: &[Column],
+    output: &Output,
+) {
     if answer.cut && args.limit.is_none() {
         let which = match (args.latest, args.order) {
             (true, _) => "first",
@@ -316,7 +325,7 @@ fn remark(answer: &Answer, args: &QueryArgs, question: &Question, columns: &[Col
         output.note(format!("showing the {which} {} (--limit 0 for all)", answer.rows));
     }
     if answer.rows == 0 {
-        output.note(no_rows(question));
+        output.note(no_rows(question, zone));
     }
     let conditions = question.filter.iter().flat_map(Filter::columns);
     for column in columns.iter().chain(conditions).collect::<std::collections::HashSet<_>>() {
@@ -330,14 +339,14 @@ fn remark(answer: &Answer, args: &QueryArgs, question: &Question, columns: &[Col
     }
 }
 
-fn no_rows(question: &Question) -> String {
+fn no_rows(question: &Question, zone: Zone) -> String {
     let mut text = "no readings".to_owned();
     if !question.range.is_everything() {
         if question.range.from > i64::MIN {
-            text += &format!(" from {}", time::display(question.range.from));
+            text += &format!(" from {}", zone.show(question.range.from));
         }
         if question.range.to < i64::MAX {
-            text += &format!(" up to {}", time::display(question.range.to));
+            text += &format!(" up to {}", zone.show(question.range.to));
         }
     }
     if question.filter.is_some() {

@@ -13,6 +13,7 @@ use crate::output::{Format, Output};
 use crate::reading::Metric;
 use crate::store::groups;
 use crate::store::readings::{self, Names, StoredReading};
+use crate::time::Zone;
 
 /// Groups that are counted at the same time.
 const IN_FLIGHT: usize = 16;
@@ -41,14 +42,20 @@ pub struct SensorsArgs {
 }
 
 pub async fn run(args: SensorsArgs, context: Context) -> anyhow::Result<()> {
+    let zone = args.zone.zone()?;
     let session = Session::connect(&context.config.cassandra).await?;
     match args.groups {
-        true => list_groups(&session, &args, &context).await,
-        false => list_sensors(&session, &args, &context).await,
+        true => list_groups(&session, &args, zone, &context).await,
+        false => list_sensors(&session, &args, zone, &context).await,
     }
 }
 
-async fn list_groups(session: &Session, args: &SensorsArgs, context: &Context) -> anyhow::Result<()> {
+async fn list_groups(
+    session: &Session,
+    args: &SensorsArgs,
+    zone: Zone,
+    context: &Context,
+) -> anyhow::Result<()> {
     let matching = until_stopped(&context.shutdown, args.group.selection().resolve(session)).await?;
     let now = Utc::now().timestamp_millis();
     let headings = vec![
@@ -58,7 +65,7 @@ async fn list_groups(session: &Session, args: &SensorsArgs, context: &Context) -
         Heading::left("recorded_timestamp").titled("newest reading"),
         Heading::right("age_seconds").titled("age"),
     ];
-    let mut records = context.output.records(args.format, args.zone.clock(), headings)?;
+    let mut records = context.output.records(args.format, zone, headings)?;
     let mut summaries = stream::iter(matching)
         .map(|group| async move { Ok::<_, Error>((groups::summary(session, &group).await?, group)) })
         .buffered(IN_FLIGHT);
@@ -80,10 +87,15 @@ async fn list_groups(session: &Session, args: &SensorsArgs, context: &Context) -
 }
 
 /// `iot_latest` has a row for each sensor, written together with its entry in the registry.
-async fn list_sensors(session: &Session, args: &SensorsArgs, context: &Context) -> anyhow::Result<()> {
+async fn list_sensors(
+    session: &Session,
+    args: &SensorsArgs,
+    zone: Zone,
+    context: &Context,
+) -> anyhow::Result<()> {
     let matching = until_stopped(&context.shutdown, args.group.selection().resolve(session)).await?;
     let now = Utc::now().timestamp_millis();
-    let mut records = context.output.records(args.format, args.zone.clock(), sensor_headings())?;
+    let mut records = context.output.records(args.format, zone, sensor_headings())?;
     let mut names = Names::default();
     for group in &matching {
         let mut pages = until_stopped(&context.shutdown, readings::latest(session, group, None)).await?;

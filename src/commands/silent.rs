@@ -37,6 +37,7 @@ pub struct SilentArgs {
 
 pub async fn run(args: SilentArgs, context: Context) -> anyhow::Result<()> {
     let longest = time::length(&args.longer_than).map_err(|error| UsageError::new(error.to_string()))?;
+    let zone = args.zone.zone()?;
     let session = Session::connect(&context.config.cassandra).await?;
     let groups = until_stopped(&context.shutdown, args.group.selection().resolve(&session)).await?;
     let now = Utc::now().timestamp_millis();
@@ -49,7 +50,7 @@ pub async fn run(args: SilentArgs, context: Context) -> anyhow::Result<()> {
         Heading::left("recorded_timestamp").titled("last reading"),
         Heading::right("age_seconds").titled("silent for"),
     ];
-    let mut records = context.output.records(args.format, args.zone.clock(), headings)?;
+    let mut records = context.output.records(args.format, zone, headings)?;
     for silent in &found.silent {
         let age: Age = age(now, silent.last_at, args.format);
         records.write(&[

@@ -22,14 +22,17 @@ use crate::plot::{Chart, HeatMap, Range, Series};
 use crate::reading::Metric;
 use crate::series::Point;
 use crate::store::rollups::Detail;
-use crate::time::{DAY, HOUR};
+use crate::time::{Periods, Zone};
 
 /// Statistics of a metric: by sensor, location, device type, hour or day.
 ///
 /// The answer is that of a scan over all readings: from rollups where hours and days have them (`iotctl rollup`), from the
 /// raw rows elsewhere. Percentiles are within 0.4 % of the range of the values (of the value times its octaves, if the values
-/// span several); --raw makes them exact. All else is exact. Hours and days are those of UTC. The deviation is that of the
-/// values themselves (divided by their number).
+/// span several); --raw makes them exact. All else is exact. The deviation is that of the values themselves (divided by their
+/// number).
+///
+/// Hours and days are those of UTC, or of the zone of --local or --time-zone: such a day has 23, 24 or 25 hours, and an hour
+/// that comes twice is two lines. In zones with half hours, --by hour reads all raw rows.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl stats --metric temperature --by location --last 30d
@@ -37,6 +40,7 @@ use crate::time::{DAY, HOUR};
   iotctl stats --metric rpm --by sensor --agg avg,p95,p99 --rate --format csv
   iotctl stats --metric temperature --by hour --last 14d --plot --heat-map
   iotctl stats --metric temperature --by day --sensor 5f0c1c9e-8b7b-5d3c-9d55-0b8b2f7e6a11
+  iotctl stats --metric temperature --by day --last 30d --time-zone Europe/Berlin
 
 Metrics: temperature (°C), humidity (%RH), pressure (hPa), light_level (lux), gas_concentration (ppm), and any name
 in other_metrics. A value that was not measured never counts.")]
@@ -213,40 +217,40 @@ impl StatsArgs {
 }
 
 /// Averages between the lowest and the highest value, or as a map of days by hours.
-fn picture(args: &StatsArgs, metric: &Metric, lines: &BTreeMap<Key, Line>) -> Picture {
+fn picture(args: &StatsArgs, metric: &Metric, zone: Zone, lines: &BTreeMap<Key, Line>) -> Picture {
     let moments = || {
         lines.iter().filter_map(|(key, line)| match key {
             Key::Moment(at) => Some((*at, &line.summary)),
             _ => None,
         })
     };
-    let step = if args.by == Some(ByArg::Day) { DAY } else { HOUR };
+    let periods = if args.by == Some(ByArg::Day) { Periods::Days(zone) } else { Periods::Hours(zone) };
     let mut points: Vec<Point> = Vec::new();
     let mut band: Vec<Range> = Vec::new();
     for (at, summary) in moments() {
         // A gap in the data is a gap in the line.
-        if let Some(last) =
-            points.last().map(|last| last.at).filter(|last| at - last > step && !args.heat_map)
-        {
-            points.push(Point { at: last + step, value: f64::NAN });
-            band.push(Range { at: last + step, low: f64::NAN, high: f64::NAN });
+        let end = points.last().map(|last| periods.of(last.at).to);
+        if let Some(end) = end.filter(|end| at > *end && !args.heat_map) {
+            points.push(Point { at: end, value: f64::NAN });
+            band.push(Range { at: end, low: f64::NAN, high: f64::NAN });
         }
         points.push(Point { at, value: summary.mean() });
         let (low, high) = (summary.lowest.value, summary.highest.value);
         band.push(Range { at, low, high });
     }
     let title = format!("average {}", support::plot_title(metric));
-    let (subject, clock) = (support::plot_subject(&args.selection), args.time.clock());
+    let subject = support::plot_subject(&args.selection);
     if args.heat_map {
         let title = format!("{title} by day and hour");
-        return Picture::HeatMap(HeatMap { title, subject, ..HeatMap::of(clock, points) });
+        return Picture::HeatMap(HeatMap { title, subject, ..HeatMap::of(zone, points) });
     }
     let series = vec![Series { name: "average".to_owned(), points }];
     let band_name = "lowest to highest value".to_owned();
-    Picture::Chart(Chart { title, subject, series, band, band_name, clock, ..Chart::default() })
+    Picture::Chart(Chart { title, subject, series, band, band_name, zone, ..Chart::default() })
 }
 
 pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
+    let zone = args.time.zone()?;
     let range = args.time.range(Utc::now().timestamp_millis())?;
     if args.rate && args.by != Some(ByArg::Sensor) && args.selection.sensor.is_none() {
         let message = "--rate needs single sensors: a group has no first and last value \
@@ -268,6 +272,7 @@ pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
         metric: args.metric.clone(),
         range,
         by: args.by(),
+        zone,
         detail: args.detail(),
         max_resolution: if args.raw { MaxResolution::Raw } else { MaxResolution::Day },
     };
@@ -288,9 +293,9 @@ pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
         known_or_refused(metric, &names, query.groups.len())?;
     }
     if args.plot.plot.is_some() {
-        return args.plot.show(&picture(&args, metric, &found.lines), output);
+        return args.plot.show(&picture(&args, metric, zone, &found.lines), output);
     }
-    let mut records = output.records(args.format, args.time.clock(), args.headings(metric))?;
+    let mut records = output.records(args.format, zone, args.headings(metric))?;
     for (key, line) in &found.lines {
         records.write(&args.cells(metric, key, line)).context("cannot print a line")?;
     }

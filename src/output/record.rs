@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use std::io::{BufWriter, StdoutLock, Write};
 use std::sync::Arc;
 
-use chrono::{DateTime, Local, SecondsFormat, Utc};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle, Width};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Format, Output, closed};
+use crate::time::Zone;
 
 /// Rows of a table that are held until they are laid out.
 const BLOCK: usize = 1_000;
@@ -67,39 +67,12 @@ pub enum Cell<'a> {
     States(&'a [(Arc<str>, Arc<str>)]),
 }
 
-/// The zone that moments are printed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Clock {
-    #[default]
-    Utc,
-    Local,
-}
-
-impl Clock {
-    /// RFC 3339 with milliseconds; the bare number where the calendar ends.
-    pub fn show(self, at: i64) -> String {
-        let Some(moment) = DateTime::<Utc>::from_timestamp_millis(at) else { return at.to_string() };
-        match self {
-            Clock::Utc => moment.to_rfc3339_opts(SecondsFormat::Millis, true),
-            Clock::Local => moment.with_timezone(&Local).to_rfc3339_opts(SecondsFormat::Millis, false),
-        }
-    }
-
-    /// By a pattern of chrono's; the bare number where the calendar ends.
-    pub fn format(self, at: i64, pattern: &str) -> String {
-        let Some(moment) = DateTime::<Utc>::from_timestamp_millis(at) else { return at.to_string() };
-        match self {
-            Clock::Utc => moment.format(pattern).to_string(),
-            Clock::Local => moment.with_timezone(&Local).format(pattern).to_string(),
-        }
-    }
-}
-
 /// Prints rows under the same headings. Call [`Records::finish`] after the last.
 pub struct Records<W: Write> {
     writer: W,
     format: Format,
-    clock: Clock,
+    /// Of the times that are printed.
+    zone: Zone,
     headings: Vec<Heading>,
     /// Reused for each line.
     line: Vec<u8>,
@@ -117,11 +90,11 @@ impl Output {
     pub fn records(
         &self,
         format: Format,
-        clock: Clock,
+        zone: Zone,
         headings: Vec<Heading>,
     ) -> anyhow::Result<Records<BufWriter<StdoutLock<'static>>>> {
         let terminal_width = if self.stdout_is_terminal { Table::new().width() } else { None };
-        Records::new(self.stream(), format, clock, headings, terminal_width)
+        Records::new(self.stream(), format, zone, headings, terminal_width)
     }
 }
 
@@ -129,7 +102,7 @@ impl<W: Write> Records<W> {
     fn new(
         writer: W,
         format: Format,
-        clock: Clock,
+        zone: Zone,
         headings: Vec<Heading>,
         terminal_width: Option<u16>,
     ) -> anyhow::Result<Self> {
@@ -138,7 +111,7 @@ impl<W: Write> Records<W> {
         let mut records = Self {
             writer,
             format,
-            clock,
+            zone,
             headings,
             line: Vec::new(),
             keys,
@@ -166,12 +139,13 @@ impl<W: Write> Records<W> {
         self.rows += 1;
         match self.format {
             Format::Table => {
+                self.name_zone(cells);
                 self.block.push(cells.iter().map(|cell| self.table_text(cell)).collect());
                 if self.block.len() >= BLOCK { self.write_block() } else { Ok(()) }
             }
             Format::Csv => {
-                let clock = self.clock;
-                csv_line(&mut self.line, cells.iter().map(|cell| plain_text(cell, clock)));
+                let zone = self.zone;
+                csv_line(&mut self.line, cells.iter().map(|cell| plain_text(cell, zone)));
                 self.write_line()
             }
             Format::Ndjson => {
@@ -183,6 +157,19 @@ impl<W: Write> Records<W> {
                 self.line.extend_from_slice(if self.rows == 1 { b"[\n  " } else { b",\n  " });
                 self.json_object(cells)?;
                 self.write_line()
+            }
+        }
+    }
+
+    /// In a table, the headings of times name the zone unless it is UTC.
+    fn name_zone(&mut self, cells: &[Cell<'_>]) {
+        if self.zone == Zone::Utc || self.widths.is_some() {
+            return;
+        }
+        let zone = format!(" ({})", self.zone.name());
+        for (heading, cell) in self.headings.iter_mut().zip(cells) {
+            if matches!(cell, Cell::Moment(_)) && !heading.title.ends_with(&zone) {
+                heading.title += &zone;
             }
         }
     }
@@ -231,7 +218,7 @@ impl<W: Write> Records<W> {
             first = false;
             self.line.extend_from_slice(key.as_bytes());
             self.line.push(b':');
-            json_value(&mut self.line, cell, self.clock)?;
+            json_value(&mut self.line, cell, self.zone)?;
         }
         self.line.push(b'}');
         Ok(())
@@ -282,7 +269,7 @@ impl<W: Write> Records<W> {
                 let states: Vec<_> = states.iter().map(|(name, text)| format!("{name}={text}")).collect();
                 Cow::Owned(states.join(" "))
             }
-            other => plain_text(other, self.clock),
+            other => plain_text(other, self.zone),
         };
         text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
     }
@@ -311,7 +298,7 @@ fn nine_digits(number: f64) -> String {
     }
 }
 
-fn plain_text<'a>(cell: &Cell<'a>, clock: Clock) -> Cow<'a, str> {
+fn plain_text<'a>(cell: &Cell<'a>, zone: Zone) -> Cow<'a, str> {
     match *cell {
         Cell::Missing => Cow::Borrowed(""),
         Cell::Text(text) => Cow::Borrowed(text),
@@ -321,17 +308,17 @@ fn plain_text<'a>(cell: &Cell<'a>, clock: Clock) -> Cow<'a, str> {
         Cell::Double(number) => Cow::Owned(nine_digits(number)),
         Cell::Boolean(true) => Cow::Borrowed("true"),
         Cell::Boolean(false) => Cow::Borrowed("false"),
-        Cell::Moment(at) => Cow::Owned(clock.show(at)),
+        Cell::Moment(at) => Cow::Owned(zone.show(at)),
         Cell::Metrics(_) | Cell::States(_) => {
             let mut json = Vec::new();
             // Writing to memory cannot fail, and numbers and names always have a JSON form.
-            let _ = json_value(&mut json, cell, clock);
+            let _ = json_value(&mut json, cell, zone);
             Cow::Owned(String::from_utf8(json).unwrap_or_default())
         }
     }
 }
 
-fn json_value(line: &mut Vec<u8>, cell: &Cell<'_>, clock: Clock) -> serde_json::Result<()> {
+fn json_value(line: &mut Vec<u8>, cell: &Cell<'_>, zone: Zone) -> serde_json::Result<()> {
     match *cell {
         Cell::Missing => serde_json::to_writer(line, &()),
         Cell::Text(text) => serde_json::to_writer(line, text),
@@ -340,7 +327,7 @@ fn json_value(line: &mut Vec<u8>, cell: &Cell<'_>, clock: Clock) -> serde_json::
         Cell::Number(number) => serde_json::to_writer(line, &number),
         Cell::Double(number) => serde_json::to_writer(line, &number),
         Cell::Boolean(boolean) => serde_json::to_writer(line, &boolean),
-        Cell::Moment(at) => serde_json::to_writer(line, &clock.show(at)),
+        Cell::Moment(at) => serde_json::to_writer(line, &zone.show(at)),
         Cell::Metrics(metrics) => json_map(line, metrics.iter().map(|(name, value)| (&**name, value))),
         Cell::States(states) => json_map(line, states.iter().map(|(name, text)| (&**name, &**text))),
     }
@@ -394,7 +381,7 @@ mod tests {
 
     fn printed(format: Format, terminal_width: Option<u16>, rows: &[[Cell<'_>; 3]]) -> String {
         let mut bytes = Vec::new();
-        let mut records = Records::new(&mut bytes, format, Clock::Utc, headings(), terminal_width).unwrap();
+        let mut records = Records::new(&mut bytes, format, Zone::Utc, headings(), terminal_width).unwrap();
         for row in rows {
             records.write(row).unwrap();
         }
@@ -404,6 +391,25 @@ mod tests {
 
     fn metrics() -> [(Arc<str>, f64); 2] {
         [("fan \"1\"".into(), 0.1), ("rpm".into(), 1500.0)]
+    }
+
+    #[test]
+    fn times_have_the_offset_of_the_zone_and_a_table_names_it() {
+        let rows = [[Cell::Moment(1_769_860_800_000), Cell::Number(21.3), Cell::Missing]];
+        let printed = |format| {
+            let mut bytes = Vec::new();
+            let zone = Zone::named("Asia/Kathmandu").unwrap();
+            let mut records = Records::new(&mut bytes, format, zone, headings(), None).unwrap();
+            rows.iter().for_each(|row| records.write(row).unwrap());
+            records.finish().unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        for format in [Format::Table, Format::Csv, Format::Json, Format::Ndjson] {
+            assert!(printed(format).contains("2026-01-31T17:45:00.000+05:45"), "{}", printed(format));
+        }
+        let named = "recorded_timestamp (Asia/Kathmandu)";
+        assert_eq!(printed(Format::Table).matches("Asia/Kathmandu").count(), 1);
+        assert!(printed(Format::Table).starts_with(named) && !printed(Format::Csv).contains(named));
     }
 
     #[test]
@@ -476,7 +482,7 @@ mod tests {
     fn rows_that_come_slowly_are_shown_as_they_come() {
         let mut shown = Vec::new();
         let headings = vec![Heading::left("name")];
-        let mut records = Records::new(&mut shown, Format::Table, Clock::Utc, headings, None).unwrap();
+        let mut records = Records::new(&mut shown, Format::Table, Zone::Utc, headings, None).unwrap();
         records.show().unwrap();
         records.write(&[Cell::Text("first")]).unwrap();
         records.show().unwrap();

@@ -6,11 +6,8 @@
 
 use std::path::PathBuf;
 
-use chrono::{DateTime, Local, Offset as _};
-
-use crate::output::record::Clock;
 use crate::series::Point;
-use crate::time::{DAY, HOUR};
+use crate::time::{DAY, HOUR, Zone};
 
 pub mod files;
 mod svg;
@@ -76,7 +73,7 @@ pub struct Chart {
     pub marks_name: String,
     pub limit: Option<f64>,
     /// The zone of the time axis.
-    pub clock: Clock,
+    pub zone: Zone,
 }
 
 /// Maximum number of lines in a chart: more cannot be distinguished.
@@ -115,7 +112,7 @@ impl Chart {
     /// Of what, and in which zone its times are.
     pub fn subtitle(&self) -> String {
         let at = self.bounds().map_or(0, |((_, to), _)| to);
-        subtitle(&self.subject, self.clock, at)
+        subtitle(&self.subject, self.zone, at)
     }
 }
 
@@ -129,7 +126,7 @@ pub struct HeatMap {
     /// The day, counted from 1970-01-01, and its hours, both as a clock in the zone shows them.
     pub days: Vec<(i64, [Option<f64>; 24])>,
     /// The zone of days and hours.
-    pub clock: Clock,
+    pub zone: Zone,
 }
 
 /// A pause longer than this is not drawn as blank rows.
@@ -137,11 +134,11 @@ const MAX_BLANK_DAYS: i64 = 366;
 
 impl HeatMap {
     /// From values by hour, in order of time. An hour that a clock shows twice has the mean of both.
-    pub fn of(clock: Clock, hours: impl IntoIterator<Item = Point>) -> Self {
+    pub fn of(zone: Zone, hours: impl IntoIterator<Item = Point>) -> Self {
         let mut days: Vec<(i64, [Option<f64>; 24])> = Vec::new();
         let mut last: Option<(i64, usize, u32)> = None;
         for point in hours {
-            let wall = point.at + zone_offset(clock, point.at);
+            let wall = point.at + zone.offset(point.at);
             let day = wall.div_euclid(DAY);
             let hour = usize::try_from(wall.rem_euclid(DAY) / HOUR).unwrap_or(0);
             match days.last().map(|(day, _)| *day) {
@@ -161,7 +158,7 @@ impl HeatMap {
                 hours[hour] = Some(before + (point.value - before) / f64::from(count));
             }
         }
-        Self { days, clock, ..Self::default() }
+        Self { days, zone, ..Self::default() }
     }
 
     pub fn bounds(&self) -> Option<(f64, f64)> {
@@ -174,35 +171,25 @@ impl HeatMap {
 
     /// Of what, and in which zone its days are.
     pub fn subtitle(&self) -> String {
-        subtitle(&self.subject, self.clock, self.days.last().map_or(0, |(day, _)| day * DAY))
+        subtitle(&self.subject, self.zone, self.days.last().map_or(0, |(day, _)| day * DAY))
     }
 
     /// The date of a row.
     fn day(day: i64) -> String {
-        Clock::Utc.format(day.saturating_mul(DAY), "%Y-%m-%d")
+        Zone::Utc.format(day.saturating_mul(DAY), "%Y-%m-%d")
     }
 }
 
-fn subtitle(subject: &str, clock: Clock, at: i64) -> String {
-    let zone = zone_name(clock, at);
+fn subtitle(subject: &str, zone: Zone, at: i64) -> String {
+    let zone = zone_name(zone, at);
     if subject.is_empty() { zone } else { format!("{subject} · {zone}") }
 }
 
-/// The milliseconds that the zone adds to UTC at a moment. All axes ask for the zone here.
-fn zone_offset(clock: Clock, at: i64) -> i64 {
-    match (clock, DateTime::from_timestamp_millis(at)) {
-        (Clock::Local, Some(moment)) => {
-            i64::from(moment.with_timezone(&Local).offset().fix().local_minus_utc()) * 1_000
-        }
-        _ => 0,
-    }
-}
-
-/// The zone's name in a picture whose last moment is `at`.
-fn zone_name(clock: Clock, at: i64) -> String {
-    match clock {
-        Clock::Utc => "UTC".to_owned(),
-        Clock::Local => format!("local time ({})", ticks::offset_text(zone_offset(clock, at))),
+/// The zone's name and its offset at the last moment of a picture.
+fn zone_name(zone: Zone, at: i64) -> String {
+    match zone {
+        Zone::Utc => "UTC".to_owned(),
+        Zone::Named(_) => format!("{} ({})", zone.name(), ticks::offset_text(zone.offset(at))),
     }
 }
 
@@ -244,11 +231,36 @@ mod tests {
     #[test]
     fn hours_are_grouped_by_day_and_a_day_without_values_is_blank() {
         let point = |hour: i64| Point { at: hour * HOUR, value: hour as f64 };
-        let map = HeatMap::of(Clock::Utc, [point(1), point(23), point(72)]);
+        let map = HeatMap::of(Zone::Utc, [point(1), point(23), point(72)]);
         assert_eq!(map.days.iter().map(|(day, _)| *day).collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert_eq!((map.days[0].1[23], map.days[0].1[2], map.days[3].1[0]), (Some(23.0), None, Some(72.0)));
         assert_eq!(map.days[1].1, [None; 24]);
         assert_eq!(map.bounds(), Some((1.0, 72.0)));
+    }
+
+    #[test]
+    fn a_heat_map_has_the_days_and_hours_of_the_zone() {
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        // The hours of 2026-03-29 (Berlin skips 02:00) and 2026-10-25 (02:00 comes twice there), from local midnight.
+        let map = |from: &str, hours: i64| {
+            let from = crate::time::rfc3339(from).unwrap();
+            let points = (0..hours).map(|hour| Point { at: from + hour * HOUR, value: hour as f64 });
+            let map = HeatMap::of(berlin, points);
+            assert_eq!(map.days.len(), 1, "{map:?}");
+            (HeatMap::day(map.days[0].0), map.days[0].1)
+        };
+        let (day, hours) = map("2026-03-28T23:00:00Z", 23);
+        assert_eq!((day.as_str(), hours[1], hours[2], hours[3]), ("2026-03-29", Some(1.0), None, Some(2.0)));
+        let (day, hours) = map("2026-10-24T22:00:00Z", 25);
+        assert_eq!(
+            (day.as_str(), hours[2], hours[3], hours[23]),
+            ("2026-10-25", Some(2.5), Some(4.0), Some(24.0))
+        );
+        let kolkata = Zone::named("Asia/Kolkata").unwrap();
+        let midnight = Point { at: crate::time::rfc3339("2026-07-01T18:30:00Z").unwrap(), value: 1.0 };
+        let map = HeatMap::of(kolkata, [midnight]);
+        assert_eq!((HeatMap::day(map.days[0].0).as_str(), map.days[0].1[0]), ("2026-07-02", Some(1.0)));
+        assert!(map.subtitle().contains("Asia/Kolkata (+05:30)"), "{}", map.subtitle());
     }
 
     #[test]

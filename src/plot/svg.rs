@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::text::{escape, fitting, width};
 use super::ticks::{self, Tick};
-use super::{Chart, HeatMap, Range, zone_offset};
+use super::{Chart, HeatMap, Range};
 use crate::series::Point;
 
 /// Of a picture, in the unit of the SVG.
@@ -85,7 +85,7 @@ pub(super) fn chart(chart: &Chart) -> Option<(String, Frame)> {
         text(&mut svg, (left - 8.0, y + SMALL * 0.35), "end", SMALL, TEXT, label);
     }
     let most = ((right - left) / 110.0) as usize;
-    let ticks = ticks::times(times.0, times.1, most, |at| zone_offset(chart.clock, at));
+    let ticks = ticks::times(times.0, times.1, most, |at| chart.zone.offset(at));
     for Tick { at, label, under } in &ticks {
         let x = frame.x(*at);
         line(&mut svg, (x, top), (x, bottom), GRID, "");

@@ -8,7 +8,7 @@ use ratatui::widgets::{Axis, Chart as Widget, Dataset, GraphType, Widget as _};
 
 use super::text::clean;
 use super::ticks::{self, Tick};
-use super::{Chart, HeatMap, zone_offset};
+use super::{Chart, HeatMap};
 
 const COLORS: [Color; 8] = [
     Color::Cyan,
@@ -147,7 +147,7 @@ fn label_times(buffer: &mut Buffer, chart: &Chart, (from, to): (i64, i64), style
     let columns = width.saturating_sub(left + 1).max(2) - 1;
     let most = usize::from(columns / 11).max(1);
     let mut free = [0; 2];
-    for Tick { at, label, under } in ticks::times(from, to, most, |at| zone_offset(chart.clock, at)) {
+    for Tick { at, label, under } in ticks::times(from, to, most, |at| chart.zone.offset(at)) {
         let share = (at - from) as f64 / (to - from) as f64;
         let column = left + 1 + (share * f64::from(columns)).round() as u16;
         buffer.set_string(column, axis, "┬", style);
@@ -298,9 +298,9 @@ fn paint(text: &str, style: &Style, color: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::record::Clock;
     use crate::plot::Series;
     use crate::series::Point;
+    use crate::time::Zone;
 
     fn wave() -> Chart {
         let points =
@@ -362,7 +362,7 @@ mod tests {
     fn a_map_has_a_line_per_day_and_a_legend() {
         let hours =
             (0..48).filter(|hour| *hour != 30).map(|hour| Point { at: hour * 3_600_000, value: hour as f64 });
-        let map = HeatMap { title: "rpm".into(), ..HeatMap::of(Clock::Utc, hours) };
+        let map = HeatMap { title: "rpm".into(), ..HeatMap::of(Zone::Utc, hours) };
         let text = heat_map(&map, false).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 5, "{text}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::analytics::scan::Question;
-use crate::analytics::sources::{MaxResolution, Plan};
+use crate::analytics::sources::{Division, MaxResolution, Plan};
 use crate::analytics::{Order, Scan};
 use crate::cassandra::{Error, Session};
 use crate::reading::Group;
@@ -60,7 +60,7 @@ pub async fn verify(
     oldest_row: i64,
     verified: &mut Verified,
 ) -> Result<(), Error> {
-    let mut hours = Plan::make(session, group, range, MaxResolution::Hour).await?.hours;
+    let mut hours = Plan::make(session, group, range, MaxResolution::Hour, Division::NONE).await?.hours;
     let rolled_up = hours.len();
     hours.retain(|&hour| hour >= oldest_row);
     verified.expired += (rolled_up - hours.len()) as u64;
@@ -95,7 +95,7 @@ pub async fn verify(
             hour += HOUR;
         }
     }
-    for day in Plan::make(session, group, range, MaxResolution::Day).await?.days {
+    for day in Plan::make(session, group, range, MaxResolution::Day, Division::NONE).await?.days {
         let stored = stored_day(session, group, day).await?;
         let mut merged = Summaries::new();
         for hour in (0..24).map(|hour| day + hour * HOUR) {

@@ -4,15 +4,10 @@
 //! wrote: columns of files, labels. Both understand the same dates and times; people may also count back from now, and
 //! programs may count from the epoch.
 
-use chrono::{DateTime, Datelike, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime};
 
-/// The time zone of a moment that is written without one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Zone {
-    #[default]
-    Utc,
-    Local,
-}
+use super::calendar::DAY;
+use super::zone::{Fold, Zone};
 
 /// Why a moment or a range cannot be used; the message holds the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,9 +19,16 @@ pub enum TimeError {
     #[error("{text:?} is not a duration (write 24h, 30m or 7d)")]
     NoLength { text: String },
     #[error(
-        "{text:?} does not exist in local time, because clocks were set forward (give an offset, such as 2026-03-29T02:30:00+01:00)"
+        "{text:?} does not exist in {zone}, because clocks were set forward (write {instead}, or another time with its \
+         offset)"
     )]
-    Skipped { text: String },
+    Skipped { text: String, zone: &'static str, instead: String },
+    #[error("{text:?} is not a time zone ({remedy})")]
+    NoZone { text: String, remedy: String },
+    #[error(
+        "{place} is not a time zone (set TZ to a name such as Europe/Berlin, or give --time-zone NAME instead of --local)"
+    )]
+    NoMachineZone { place: String },
     #[error("the range ends at {to}, not after its start at {from} (swap --from and --to)")]
     Inverted { from: String, to: String },
 }
@@ -35,12 +37,25 @@ pub enum TimeError {
 enum Written {
     /// With an offset: milliseconds since the epoch.
     At(i64),
-    /// Without one: the time that a clock on the wall shows. A date alone is its midnight.
+    /// Without one: the time that a clock on the wall shows.
     Wall(NaiveDateTime),
+    /// A date alone: the start of the day.
+    Date(NaiveDate),
 }
 
 /// A moment in milliseconds since the epoch: RFC 3339, a date with or without a time, `now`, `-2h`, `2h ago`.
+///
+/// Where the clock was set back, a time that came twice is the earlier one: a range that starts there misses nothing.
 pub fn moment(text: &str, zone: Zone, now: i64) -> Result<i64, TimeError> {
+    read(text, zone, now, Fold::Earlier)
+}
+
+/// Like [`moment()`], but of a time that came twice the later one: a range that ends there misses nothing.
+pub fn last_moment(text: &str, zone: Zone, now: i64) -> Result<i64, TimeError> {
+    read(text, zone, now, Fold::Later)
+}
+
+fn read(text: &str, zone: Zone, now: i64, fold: Fold) -> Result<i64, TimeError> {
     let trimmed = text.trim();
     if trimmed.eq_ignore_ascii_case("now") {
         return Ok(now);
@@ -49,14 +64,14 @@ pub fn moment(text: &str, zone: Zone, now: i64) -> Result<i64, TimeError> {
     if let Some(ago) = ago {
         return Ok(now.saturating_sub(length(ago).map_err(|_| no_moment(text))?));
     }
-    match (written(trimmed).ok_or_else(|| no_moment(text))?, zone) {
-        (Written::At(at), _) => Ok(at),
-        (Written::Wall(wall), Zone::Utc) => Ok(wall.and_utc().timestamp_millis()),
-        // Where the clock was set back, the earlier of both: a range then misses nothing at its start.
-        (Written::Wall(wall), Zone::Local) => match Local.from_local_datetime(&wall).earliest() {
-            Some(moment) => Ok(moment.timestamp_millis()),
-            None => Err(TimeError::Skipped { text: text.to_owned() }),
-        },
+    match written(trimmed).ok_or_else(|| no_moment(text))? {
+        Written::At(at) => Ok(at),
+        Written::Date(date) => {
+            Ok(zone.start_of(date.and_time(NaiveTime::MIN).and_utc().timestamp_millis() / DAY))
+        }
+        Written::Wall(wall) => zone.moment_of(wall.and_utc().timestamp_millis(), fold).map_err(|instead| {
+            TimeError::Skipped { text: text.to_owned(), zone: zone.name(), instead: zone.show(instead) }
+        }),
     }
 }
 
@@ -71,6 +86,7 @@ pub fn recorded(text: &str) -> Option<i64> {
     let at = match written(text) {
         Some(Written::At(at)) => at,
         Some(Written::Wall(wall)) => wall.and_utc().timestamp_millis(),
+        Some(Written::Date(date)) => date.and_time(NaiveTime::MIN).and_utc().timestamp_millis(),
         None if spelled_date(text).is_some() => return None,
         None => {
             let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
@@ -112,7 +128,7 @@ fn written(text: &str) -> Option<Written> {
         return Some(Written::At(at));
     }
     if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        return Some(Written::Wall(date.and_time(NaiveTime::MIN)));
+        return Some(Written::Date(date));
     }
     if let Some(wall) = WALL.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok()) {
         return Some(Written::Wall(wall));
@@ -121,12 +137,9 @@ fn written(text: &str) -> Option<Written> {
     Some(Written::At(moment.timestamp_millis()))
 }
 
-/// A moment as results print it: RFC 3339 in milliseconds.
+/// A moment as results print it in UTC: RFC 3339 in milliseconds.
 pub fn display(at: i64) -> String {
-    match DateTime::<Utc>::from_timestamp_millis(at) {
-        Some(moment) => moment.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-        None => at.to_string(),
-    }
+    Zone::Utc.show(at)
 }
 
 /// A duration in milliseconds: 24h, 30m, 7d.
@@ -180,6 +193,35 @@ mod tests {
         assert!(range("-2h", "-1h").is_ok());
         for error in [range("-1h", "-2h").unwrap_err(), range("now", "now").unwrap_err()] {
             assert!(error.to_string().contains("swap --from and --to"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_range_over_an_hour_that_came_twice_covers_both() {
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        let range = |from, to| TimeRange::parse(Some(from), Some(to), None, berlin, NOW).unwrap();
+        let hours = |range: TimeRange| (range.to - range.from) as f64 / 3_600_000.0;
+        // 02:00 to 03:00 came twice.
+        let both = range("2026-10-25 02:00", "2026-10-25 03:00");
+        assert_eq!((display(both.from).as_str(), hours(both)), ("2026-10-25T00:00:00.000Z", 2.0));
+        assert_eq!(hours(range("2026-10-25 02:30", "2026-10-25 02:30")), 1.0);
+        assert_eq!(hours(range("2026-10-25", "2026-10-26")), 25.0);
+        assert_eq!(hours(range("2026-03-29", "2026-03-30")), 23.0);
+        assert_eq!(hours(range("2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00")), 1.0);
+        let kathmandu = Zone::named("Asia/Kathmandu").unwrap();
+        assert_eq!(moment("2026-07-01 05:45", kathmandu, NOW), Ok(at("2026-07-01")));
+    }
+
+    #[test]
+    fn a_time_that_was_skipped_is_refused_with_the_one_to_write_and_a_date_never_is() {
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        for read in [moment, last_moment] {
+            let error = read("2026-03-29 02:30", berlin, NOW).unwrap_err().to_string();
+            assert!(error.contains("does not exist in Europe/Berlin"), "{error}");
+            assert!(error.contains("write 2026-03-29T03:30:00.000+02:00"), "{error}");
+            // Midnight was skipped there.
+            let santiago = Zone::named("America/Santiago").unwrap();
+            assert_eq!(read("2026-09-06", santiago, NOW), Ok(at("2026-09-06T04:00:00Z")));
         }
     }
 
@@ -240,7 +282,7 @@ mod tests {
         fn no_text_makes_the_parser_panic(text in "\\PC{0,40}", digits in "[-0-9hmdags :TZ+.]{0,30}") {
             for text in [text, digits] {
                 let _ = moment(&text, Zone::Utc, NOW);
-                let _ = moment(&text, Zone::Local, NOW);
+                let _ = moment(&text, Zone::named("America/St_Johns").unwrap(), NOW);
                 let _ = TimeRange::parse(None, None, Some(&text), Zone::Utc, NOW);
             }
         }

@@ -1,6 +1,7 @@
 //! Ranges of time, from `--from`, `--to` and `--last`.
 
-use super::moment::{TimeError, Zone, display, length, moment};
+use super::moment::{TimeError, last_moment, length, moment};
+use super::zone::Zone;
 
 /// Moments in `[from, to)`, in milliseconds since the epoch; an open end is the end of `i64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +31,10 @@ impl TimeRange {
             range.from = moment(from, zone, now)?;
         }
         if let Some(to) = to {
-            range.to = moment(to, zone, now)?;
+            range.to = last_moment(to, zone, now)?;
         }
         if range.from >= range.to {
-            return Err(TimeError::Inverted { from: display(range.from), to: display(range.to) });
+            return Err(TimeError::Inverted { from: zone.show(range.from), to: zone.show(range.to) });
         }
         Ok(range)
     }

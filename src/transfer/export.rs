@@ -24,7 +24,7 @@ use crate::reading::{Group, Partition};
 use crate::shutdown::Shutdown;
 use crate::store::groups;
 use crate::store::readings::{self, Slice};
-use crate::time::TimeRange;
+use crate::time::{TimeRange, Zone};
 
 /// Blocks that wait for a file's thread.
 const QUEUE: usize = 2;
@@ -38,6 +38,8 @@ pub struct Export {
     pub format: FileFormat,
     pub keys: Vec<FolderKey>,
     pub sensor: Option<Uuid>,
+    /// Whose days folders are named after.
+    pub zone: Zone,
     /// Partitions that are read at once.
     pub parallel: usize,
     pub progress: Arc<Progress>,
@@ -65,12 +67,12 @@ pub enum Target {
 impl Export {
     /// The pieces of the groups' readings in a range.
     pub async fn pieces(&self, groups: &[Arc<Group>], range: TimeRange) -> anyhow::Result<Vec<Piece>> {
-        let by_day = self.keys.contains(&FolderKey::Day);
+        let days = self.keys.contains(&FolderKey::Day).then_some(self.zone);
         let pieces = stream::iter(groups)
             .map(async |group| {
                 let partitions = groups::partitions(&self.session, group, range.from, range.to).await?;
                 let slices = slice::slices(partitions, range);
-                let pieces = slices.iter().flat_map(|slice| plan::pieces(group, slice, by_day));
+                let pieces = slices.iter().flat_map(|slice| plan::pieces(group, slice, days));
                 Ok::<Vec<Piece>, crate::cassandra::Error>(pieces.collect())
             })
             .buffered(PLANNING)
@@ -92,7 +94,8 @@ impl Export {
         match Journal::open(folder, &asked)? {
             Some(journal) => Ok(journal),
             None => {
-                let files = plan::files(self.pieces(groups, range).await?, &self.keys, self.format);
+                let files =
+                    plan::files(self.pieces(groups, range).await?, &self.keys, self.zone, self.format);
                 Journal::begin(folder, asked, range, files)
             }
         }

@@ -32,6 +32,9 @@ pub struct Asked {
     pub to: Option<String>,
     pub last: Option<String>,
     pub local: bool,
+    /// Journals of older versions do not have it.
+    #[serde(default)]
+    pub time_zone: Option<String>,
 }
 
 impl Asked {
@@ -51,6 +54,7 @@ impl Asked {
                 ("--to", text(&asked.to)),
                 ("--last", text(&asked.last)),
                 ("--local", asked.local.to_string()),
+                ("--time-zone", text(&asked.time_zone)),
             ]
         };
         let mut pairs = show(self).into_iter().zip(show(other));
@@ -258,6 +262,7 @@ mod tests {
             to: None,
             last: Some("1d".into()),
             local: false,
+            time_zone: None,
         }
     }
 

@@ -51,6 +51,6 @@ pub enum FolderKey {
     Location,
     #[value(name = "device_type", alias = "device-type")]
     DeviceType,
-    /// The day in UTC.
+    /// The day in UTC, or in the zone of --local or --time-zone
     Day,
 }

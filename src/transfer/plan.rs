@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
 use super::{FileFormat, FolderKey};
 use crate::analytics::slice::TimeSlice;
 use crate::reading::Bucket;
 use crate::reading::{Group, Partition};
-use crate::time::TimeRange;
+use crate::time::{TimeRange, Zone};
 
-const DAY: i64 = 86_400_000;
 /// Target number of files: enough to read in parallel, and to lose little when the export is stopped.
 const FILES: usize = 32;
 /// Minimum and maximum number of buckets per file: no tiny files, and none that takes an hour.
@@ -59,13 +57,12 @@ impl PlannedFile {
     }
 }
 
-/// A group's slice as pieces, split at midnight (UTC) if folders are named after days.
-pub fn pieces(group: &Group, slice: &TimeSlice, by_day: bool) -> Vec<Piece> {
+/// A group's slice as pieces, split at the midnights of `days` if folders are named after days.
+pub fn pieces(group: &Group, slice: &TimeSlice, days: Option<Zone>) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut from = slice.from;
     while from < slice.to {
-        let midnight = from.div_euclid(DAY).saturating_add(1).saturating_mul(DAY);
-        let to = if by_day { slice.to.min(midnight) } else { slice.to };
+        let to = days.map_or(slice.to, |zone| slice.to.min(zone.day(from).to));
         let reaches = |bucket: &Bucket| bucket.start < to && from < bucket.end();
         let buckets = slice.partitions.iter().map(|partition| partition.bucket).filter(reaches);
         pieces.push(Piece {
@@ -80,13 +77,13 @@ pub fn pieces(group: &Group, slice: &TimeSlice, by_day: bool) -> Vec<Piece> {
     pieces
 }
 
-/// Pieces as files in folders named after `keys`.
-pub fn files(pieces: Vec<Piece>, keys: &[FolderKey], format: FileFormat) -> Vec<PlannedFile> {
+/// Pieces as files in folders named after `keys`; days are those of `zone`.
+pub fn files(pieces: Vec<Piece>, keys: &[FolderKey], zone: Zone, format: FileFormat) -> Vec<PlannedFile> {
     let total: usize = pieces.iter().map(|piece| piece.buckets.len()).sum();
     let most = (total / FILES).clamp(BUCKETS.0, BUCKETS.1);
     let mut folders: BTreeMap<String, Vec<Piece>> = BTreeMap::new();
     for piece in pieces {
-        folders.entry(folder(&piece, keys)).or_default().push(piece);
+        folders.entry(folder(&piece, keys, zone)).or_default().push(piece);
     }
     let mut files = Vec::new();
     for (folder, mut pieces) in folders {
@@ -117,25 +114,17 @@ pub fn files(pieces: Vec<Piece>, keys: &[FolderKey], format: FileFormat) -> Vec<
     files
 }
 
-fn folder(piece: &Piece, keys: &[FolderKey]) -> String {
+fn folder(piece: &Piece, keys: &[FolderKey], zone: Zone) -> String {
     let mut folder = String::new();
     for key in keys {
         // Writing to a string cannot fail.
         let _ = match key {
             FolderKey::Location => write!(folder, "location={}/", escape(&piece.location)),
             FolderKey::DeviceType => write!(folder, "device_type={}/", escape(&piece.device_type)),
-            FolderKey::Day => write!(folder, "day={}/", day(piece.from)),
+            FolderKey::Day => write!(folder, "day={}/", zone.format(zone.day(piece.from).from, "%Y-%m-%d")),
         };
     }
     folder
-}
-
-/// The day in UTC; the number of days since 1970 if it is beyond the calendar.
-fn day(at: i64) -> String {
-    match DateTime::from_timestamp_millis(at) {
-        Some(at) => at.format("%Y-%m-%d").to_string(),
-        None => at.div_euclid(DAY).to_string(),
-    }
 }
 
 /// Percent-encodes all but letters, digits, `-`, `_` and `.` (RFC 3986's unreserved without `~`): no name can leave its
@@ -183,7 +172,7 @@ mod tests {
         Arc::new(Group { location: location.into(), device_type: "b".into() })
     }
 
-    fn planned(buckets: &[(i64, i32)], by_day: bool) -> Vec<Piece> {
+    fn planned(buckets: &[(i64, i32)], days: Option<Zone>) -> Vec<Piece> {
         let group = group("a");
         let partition = |&(start, seconds): &(i64, i32)| Partition {
             group: group.clone(),
@@ -191,22 +180,33 @@ mod tests {
         };
         slices(buckets.iter().map(partition).collect(), TimeRange::ALL)
             .iter()
-            .flat_map(|slice| pieces(&group, slice, by_day))
+            .flat_map(|slice| pieces(&group, slice, days))
             .collect()
     }
 
     #[test]
     fn a_bucket_over_midnight_is_two_pieces_of_the_same_bucket() {
-        let pieces = planned(&[(22 * HOUR, 4 * 3600), (26 * HOUR, 3600)], true);
+        let pieces = planned(&[(22 * HOUR, 4 * 3600), (26 * HOUR, 3600)], Some(Zone::Utc));
         let spans: Vec<_> = pieces.iter().map(|piece| (piece.from, piece.to)).collect();
         assert_eq!(spans, [(22 * HOUR, 24 * HOUR), (24 * HOUR, 26 * HOUR), (26 * HOUR, 27 * HOUR)]);
         assert_eq!(pieces[0].buckets, pieces[1].buckets);
-        let files = files(pieces, &[FolderKey::Location, FolderKey::Day], FileFormat::Parquet);
+        let files = files(pieces, &[FolderKey::Location, FolderKey::Day], Zone::Utc, FileFormat::Parquet);
         let paths: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(
             paths,
             ["location=a/day=1970-01-01/part-00000.parquet", "location=a/day=1970-01-02/part-00000.parquet"]
         );
+    }
+
+    #[test]
+    fn folders_are_named_after_the_days_of_the_zone() {
+        let kolkata = Zone::named("Asia/Kolkata").unwrap();
+        let pieces = planned(&[(18 * HOUR, 3600)], Some(kolkata));
+        let spans: Vec<_> = pieces.iter().map(|piece| (piece.from, piece.to)).collect();
+        assert_eq!(spans, [(18 * HOUR, 18 * HOUR + HOUR / 2), (18 * HOUR + HOUR / 2, 19 * HOUR)]);
+        let files = files(pieces, &[FolderKey::Day], kolkata, FileFormat::Csv);
+        let paths: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["day=1970-01-01/part-00000.csv", "day=1970-01-02/part-00000.csv"]);
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
         #[test]
         fn every_moment_of_a_bucket_is_in_one_piece_that_names_the_bucket(
             buckets in prop::collection::vec((0i64..100, prop::sample::select(vec![1i64, 2, 24, 72])), 1..20),
-            by_day in any::<bool>(), probe in 0.0f64..1.0, pick in any::<prop::sample::Index>(),
+            days in prop::sample::select(vec![None, Some("UTC"), Some("Asia/Kathmandu")]), probe in 0.0f64..1.0, pick in any::<prop::sample::Index>(),
         ) {
             let buckets: Vec<(i64, i32)> = buckets
                 .into_iter()
@@ -236,8 +236,10 @@ mod tests {
                 .collect();
             let (start, seconds) = buckets[pick.index(buckets.len())];
             let at = start + (probe * f64::from(seconds) * 1000.0) as i64;
-            let keys = if by_day { vec![FolderKey::Day] } else { vec![] };
-            let files = files(planned(&buckets, by_day), &keys, FileFormat::Csv);
+            let days = days.map(|name| Zone::named(name).unwrap());
+            let keys = if days.is_some() { vec![FolderKey::Day] } else { vec![] };
+            let planned = planned(&buckets, days);
+            let files = files(planned, &keys, days.unwrap_or_default(), FileFormat::Csv);
             let holding: Vec<_> = files
                 .iter()
                 .flat_map(|file| &file.pieces)

@@ -38,6 +38,7 @@ mod status;
 #[path = "../support/mod.rs"]
 mod support;
 mod tutorial;
+mod zones;
 
 pub(crate) use support::trials;
 
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         simulation::trials(),
         status::trials(),
         tutorial::trials(),
+        zones::trials(),
     ]
     .into_iter()
     .flatten()

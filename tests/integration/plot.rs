@@ -170,6 +170,6 @@ fn axes_show_the_time_that_was_asked_for() -> anyhow::Result<()> {
     let forecast = forecast.concat();
     let zone = |more: &[&str]| lab.ok(&[&forecast[..], more].concat());
     ensure!(zone(&["--plot"])?.contains("thermostat at plant-1 · UTC"));
-    ensure!(zone(&["--plot", "--local"])?.contains("thermostat at plant-1 · local time (+09:00)"));
+    ensure!(zone(&["--plot", "--local"])?.contains("thermostat at plant-1 · JST-9 (+09:00)"));
     Ok(())
 }

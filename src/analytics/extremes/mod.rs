@@ -14,7 +14,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::analytics::sources::{MaxResolution, Plan};
+use crate::analytics::sources::{Division, MaxResolution, Plan};
 use crate::cassandra::{Error, Session};
 use crate::reading::{Group, Metric, Partition};
 use crate::series::summary::Measured;
@@ -77,7 +77,7 @@ pub async fn find(
     // Owned groups: a stream of borrowed ones makes this future not `Send` (rust-lang/rust#102211).
     let parts = stream::iter(groups.to_vec())
         .map(|group| async move {
-            let plan = Plan::make(session, &group, range, max_resolution).await?;
+            let plan = Plan::make(session, &group, range, max_resolution, Division::NONE).await?;
             Ok::<_, Error>((group, plan))
         })
         .buffer_unordered(IN_FLIGHT)

@@ -169,7 +169,7 @@ impl<'a> Parser<'a> {
                 _ => return expected("a UUID in quotes"),
             },
             Column::RecordedAt => match &token.kind {
-                Kind::Quoted(text) => match time::moment(text, self.zone, self.now) {
+                Kind::Quoted(text) => match self.moment(operator, text) {
                     Ok(moment) => Literal::Moment(moment),
                     Err(error) => return Err(self.error(token.at, &error.to_string())),
                 },
@@ -185,6 +185,14 @@ impl<'a> Parser<'a> {
             }
         };
         Ok(Node::Compare(column, operator, literal))
+    }
+
+    /// Of a time that came twice, because clocks were set back, the one with which the comparison holds for more moments.
+    fn moment(&self, operator: Operator, text: &str) -> Result<i64, time::TimeError> {
+        match operator {
+            Operator::Less | Operator::LessOrEqual => time::last_moment(text, self.zone, self.now),
+            _ => time::moment(text, self.zone, self.now),
+        }
     }
 
     fn number(&self, at: usize, text: &str) -> Result<Literal, FilterError> {

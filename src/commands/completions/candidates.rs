@@ -17,6 +17,7 @@ use crate::config::{Loaded, Sources};
 use crate::reading::{Group, Metric, Rejection};
 use crate::simulation::signals::DEVICE_TYPES;
 use crate::store::groups;
+use crate::time::Zone;
 use crate::transfer::spark::JOBS;
 
 /// How long a person waits for a completion. What is not known by then is left out.
@@ -42,6 +43,7 @@ fn complete(arg: Arg) -> Arg {
         "device_types" => with(arg, || DEVICE_TYPES.iter().map(|device| device.name.to_owned()).collect()),
         "reason" => with(arg, || Rejection::REASONS.map(str::to_owned).to_vec()),
         "options" => with(arg, settings),
+        "time_zone" => with(arg, Zone::names),
         _ => arg,
     }
 }
@@ -144,9 +146,18 @@ mod tests {
         }
         let mut found = BTreeSet::new();
         ids(&Cli::command(), &mut found);
-        for id in
-            ["location", "device_type", "metric", "columns", "device_types", "reason", "options", "name"]
-        {
+        let ids = [
+            "location",
+            "device_type",
+            "metric",
+            "columns",
+            "device_types",
+            "reason",
+            "options",
+            "time_zone",
+            "name",
+        ];
+        for id in ids {
             assert!(found.contains(id), "{id}");
         }
     }

@@ -3,13 +3,13 @@
 use crate::commands::support::{plot_subject, plot_title, rounded};
 use crate::forecasts::backtest::Backtest;
 use crate::forecasts::{Crossing, Direction, Forecast, Model};
-use crate::output::record::{Cell, Clock, Heading};
+use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, Range, Series};
 use crate::reading::Metric;
 use crate::series::{Point, Regular};
-use crate::time::HOUR;
+use crate::time::{HOUR, Zone};
 use serde_json::json;
 
 use super::ForecastArgs;
@@ -23,7 +23,7 @@ pub(super) fn picture(
     series: &Regular,
     args: &ForecastArgs,
     metric: &Metric,
-    clock: Clock,
+    zone: Zone,
 ) -> Picture {
     let from = series.len().saturating_sub(3 * found.steps.len());
     let past = (from..series.len()).map(|index| Point { at: series.at(index), value: series.values[index] });
@@ -45,7 +45,7 @@ pub(super) fn picture(
         band,
         band_name: format!("{} % interval", rounded(args.level * 100.0)),
         limit: args.limit().map(|(limit, _)| limit),
-        clock,
+        zone,
         ..Chart::default()
     })
 }
@@ -54,11 +54,11 @@ pub(super) fn print(
     found: &Forecast,
     args: &ForecastArgs,
     metric: &Metric,
-    clock: Clock,
+    zone: Zone,
     output: &Output,
 ) -> anyhow::Result<()> {
     if args.format == Format::Json {
-        return output.json(&json(found, args, metric, clock));
+        return output.json(&json(found, args, metric, zone));
     }
     let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
     let percent = format!("{}%", args.level * 100.0);
@@ -69,7 +69,7 @@ pub(super) fn print(
         Heading::right("high").titled(format!("high {percent}")),
         Heading::left("model"),
     ];
-    let mut records = output.records(args.format, clock, headings)?;
+    let mut records = output.records(args.format, zone, headings)?;
     let shown = if args.format == Format::Table { TABLE_STEPS } else { usize::MAX };
     for step in found.steps.iter().take(shown) {
         records.write(&[
@@ -88,15 +88,15 @@ pub(super) fn print(
 }
 
 /// One object: the forecast, how it was chosen, and when it crosses a limit.
-fn json(found: &Forecast, args: &ForecastArgs, metric: &Metric, clock: Clock) -> serde_json::Value {
+fn json(found: &Forecast, args: &ForecastArgs, metric: &Metric, zone: Zone) -> serde_json::Value {
     let steps: Vec<_> = found
         .steps
         .iter()
-        .map(|step| json!({ "at": clock.show(step.at), "value": step.value, "low": step.low, "high": step.high }))
+        .map(|step| json!({ "at": zone.show(step.at), "value": step.value, "low": step.low, "high": step.high }))
         .collect();
     let crossing = args.limit().map(|(limit, direction)| {
         let Crossing { likely, earliest, latest } = Crossing::of(&found.steps, limit, direction);
-        let show = |at: Option<i64>| at.map(|at| clock.show(at));
+        let show = |at: Option<i64>| at.map(|at| zone.show(at));
         json!({ direction.name(): limit, "likely": show(likely), "earliest": show(earliest), "latest": show(latest) })
     });
     let backtests: Vec<_> = found
@@ -140,7 +140,7 @@ pub(super) fn print_backtests(
         Heading::right("against_naive").titled("MAE / seasonal-naive"),
         Heading::right("coverage").titled(format!("coverage (of {}%)", args.level * 100.0)),
     ];
-    let mut records = output.records(args.format, Clock::Utc, headings)?;
+    let mut records = output.records(args.format, Zone::Utc, headings)?;
     for test in backtests {
         let against = naive.map(|naive| test.mean_absolute_error / naive.mean_absolute_error);
         let number =
@@ -163,7 +163,7 @@ pub(super) fn remark(
     series: &Regular,
     args: &ForecastArgs,
     to: i64,
-    clock: Clock,
+    zone: Zone,
     output: &Output,
 ) {
     let last = series.at(series.len());
@@ -193,7 +193,7 @@ pub(super) fn remark(
         output.note(format!("{} of {} steps had no value and were interpolated", found.filled, series.len()));
     }
     if to - last >= args.step.max(HOUR) {
-        output.note(format!("the newest value is from {}: the forecast starts there", clock.show(last)));
+        output.note(format!("the newest value is from {}: the forecast starts there", zone.show(last)));
     }
 }
 

@@ -1,10 +1,10 @@
 //! Files compared with their data, pixel by pixel.
 
 use super::*;
-use crate::output::record::Clock;
 use crate::plot::{Range, Series};
 use crate::series::Point;
 use crate::time::HOUR;
+use crate::time::Zone;
 
 /// 2026-11-23T00:00:00Z.
 const START: i64 = 1_795_392_000_000;
@@ -147,15 +147,19 @@ fn every_mark_is_explained_and_the_title_names_subject_unit_and_zone() {
         assert!(svg.contains(name), "no {name} in\n{svg}");
     }
     let Picture::Chart(inner) = chart() else { panic!("not a chart") };
-    let local = Chart { subject: "thermostat at plant-1".into(), clock: Clock::Local, ..inner };
+    let local = Chart {
+        subject: "thermostat at plant-1".into(),
+        zone: Zone::named("Asia/Kathmandu").unwrap(),
+        ..inner
+    };
     let svg = svg::chart(&local).unwrap().0;
-    assert!(svg.contains("thermostat at plant-1 · local time ("), "{svg}");
+    assert!(svg.contains("thermostat at plant-1 · Asia/Kathmandu (+05:45)"), "{svg}");
 }
 
 #[test]
 fn a_heat_map_has_a_colour_for_each_value_and_a_bar_that_explains_it() {
     let hours = (0..72).filter(|hour| *hour != 30).map(|hour| Point { at: hour * HOUR, value: hour as f64 });
-    let map = HeatMap { title: "rpm".into(), ..HeatMap::of(Clock::Utc, hours) };
+    let map = HeatMap { title: "rpm".into(), ..HeatMap::of(Zone::Utc, hours) };
     let svg = svg::heat_map(&map).unwrap();
     assert_eq!(svg.matches(&svg::ramp(0.0)).count(), 2, "the lowest: a cell and the bar");
     assert_eq!(svg.matches(&svg::ramp(1.0)).count(), 2, "the highest: a cell and the bar");
@@ -169,7 +173,7 @@ fn a_heat_map_has_a_colour_for_each_value_and_a_bar_that_explains_it() {
 fn each_file_has_the_format_of_its_ending() {
     let folder = tempfile::tempdir().unwrap();
     let hours = (0..72).map(|hour| Point { at: hour * HOUR, value: hour as f64 });
-    for picture in [chart(), Picture::HeatMap(HeatMap::of(Clock::Utc, hours))] {
+    for picture in [chart(), Picture::HeatMap(HeatMap::of(Zone::Utc, hours))] {
         let write = |name: &str| {
             let path = folder.path().join(name);
             write(&picture, &path).unwrap();
