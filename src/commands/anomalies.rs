@@ -293,14 +293,14 @@ fn headings(metric: &Metric, format: Format) -> Vec<Heading> {
     let mut headings = vec![
         Heading::left("from"),
         Heading::left("to"),
-        Heading::right("points"),
-        Heading::left("worst"),
+        Heading::right("points").rank(2),
+        Heading::left("worst").rank(3),
         Heading::right("value").titled(format!("{metric}{unit}")),
-        Heading::right("expected"),
-        Heading::right("score"),
+        Heading::right("expected").rank(1),
+        Heading::right("score").rank(1),
         Heading::left("iot_sensor_id"),
-        Heading::left("location"),
-        Heading::left("device_type"),
+        Heading::left("location").rank(2),
+        Heading::left("device_type").rank(2),
     ];
     if format != Format::Table {
         headings.extend([Heading::left("method"), Heading::left("metric"), Heading::left("unit")]);

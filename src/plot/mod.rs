@@ -147,6 +147,10 @@ fn moment(at: i64, shown: i64, clock: Clock) -> String {
 
 /// A value as an axis shows it.
 fn value(value: f64, shown: f64) -> String {
+    const PLAIN: std::ops::Range<f64> = 1e-5..1e15;
+    if shown != 0.0 && !PLAIN.contains(&shown.abs()) {
+        return format!("{value:.2e}");
+    }
     let decimals = (2.0 - shown.abs().max(1e-12).log10().floor()).clamp(0.0, 6.0) as usize;
     format!("{value:.decimals$}")
 }
