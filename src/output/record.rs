@@ -447,7 +447,7 @@ mod tests {
         let (text, note) = sensors(Some(60), 1);
         assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
         assert!(text.contains("2026-01-31T12:00:00Z"), "{text}");
-        assert!(note.unwrap().contains("no room for pressure (hPa)"), "{text}");
+        assert!(note.unwrap().contains("no room for temperature (°C), pressure (hPa)"), "{text}");
     }
 
     #[test]

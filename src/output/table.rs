@@ -94,12 +94,18 @@ pub(super) fn lines<'a>(
     for row in rows {
         table.add_row(row);
     }
-    let widths = || layout.columns.iter().map(|(_, width)| width.saturating_add(padding).max(1));
+    // The line below the headings ends with the last column.
+    let last = layout.columns.len().saturating_sub(1);
+    let padding = |at: usize| if at < last { padding } else { 0 };
+    let widths = || {
+        let columns = layout.columns.iter().enumerate();
+        columns.map(|(at, (_, width))| width.saturating_add(padding(at)).max(1))
+    };
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(widths().fold(0, |total, width| total.saturating_add(width).saturating_add(junction)));
     table.set_constraints(widths().map(|width| ColumnConstraint::Absolute(Width::Fixed(width))));
-    for (column, (index, _)) in table.column_iter_mut().zip(&layout.columns) {
-        column.set_padding((0, padding));
+    for (at, (column, (index, _))) in table.column_iter_mut().zip(&layout.columns).enumerate() {
+        column.set_padding((0, padding(at)));
         if is_right(*index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
