@@ -55,7 +55,7 @@ async fn list_groups(session: &Session, args: &SensorsArgs, context: &Context) -
         Heading::left("location"),
         Heading::left("device_type"),
         Heading::right("sensors"),
-        Heading::left("recorded_timestamp").titled("newest reading"),
+        Heading::left("recorded_timestamp").titled("newest reading").rank(1),
         Heading::right("age_seconds").titled("age"),
     ];
     let mut records = context.output.records(args.format, args.zone.clock(), headings)?;

@@ -4,8 +4,8 @@
 
 use super::table::width;
 
-/// A word of text is not broken up to this length: an id, a time or an address fits.
-const LEAST_TEXT: u16 = 40;
+/// In a table whose rows must fit, a word of text is not broken up to this length: an id, a time or an address fits.
+pub(super) const LEAST_TEXT: u16 = 40;
 
 /// Text up to this length stays on one line, such as `12days 4h`.
 const SHORT_TEXT: u16 = 12;
@@ -40,7 +40,7 @@ pub(super) struct Needs {
     pub heading_word: u16,
     /// The widest cell at each level of shortening.
     pub content: [u16; 3],
-    /// The longest word, where all cells are text that may be wrapped.
+    /// The longest word that is not broken, where all cells are text that may be wrapped.
     pub word: Option<u16>,
     /// Whether no row has a value.
     pub is_empty: bool,
@@ -57,7 +57,7 @@ impl Needs {
     fn width(&self, level: usize) -> (u16, u16) {
         let content = self.content[level];
         let least = match self.word {
-            Some(word) if content > SHORT_TEXT => content.min(word.clamp(SHORT_TEXT, LEAST_TEXT)),
+            Some(word) if content > SHORT_TEXT => content.min(word.max(SHORT_TEXT)),
             _ => content,
         };
         (content.max(self.heading_word), least.max(self.heading_word))
@@ -95,8 +95,14 @@ pub(super) fn fit_all(needs: &[Needs], terminal: Option<u16>) -> Layout {
     let columns = match terminal {
         None => natural(),
         Some(terminal) if total(&natural(), GAP) <= u32::from(terminal) => natural(),
-        Some(terminal) => narrowed(needs, &all, 0, GAP, terminal)
-            .unwrap_or_else(|| needs.iter().map(|needs| needs.width(0).1).enumerate().collect()),
+        Some(terminal) => match narrowed(needs, &all, 0, GAP, terminal) {
+            Some(columns) => columns,
+            None => {
+                let columns = narrowed(needs, &all, 0, 1, terminal)
+                    .unwrap_or_else(|| needs.iter().map(|needs| needs.width(0).1).enumerate().collect());
+                return Layout { columns, level: 0, gap: 1 };
+            }
+        },
     };
     Layout { columns, level: 0, gap: GAP }
 }
