@@ -7,7 +7,7 @@ use std::io::{BufWriter, StdoutLock, Write};
 
 use super::cell::{json_value, plain_text};
 use super::ids::Abbreviation;
-use super::layout::{self, Layout, Needs, Versions};
+use super::layout::{self, LEAST_TEXT, Layout, Needs, Versions};
 use super::table::{self, longest_word, width};
 use super::{Format, Output, closed};
 
@@ -257,7 +257,7 @@ impl<W: Write> Records<W> {
                 heading_word: layout::longest_part(&heading.title),
                 content: [widest(0), widest(1), widest(2)],
                 word: (!contents.has_number)
-                    .then(|| cells().map(|cell| longest_word(&cell.full)).max().unwrap_or(0)),
+                    .then(|| cells().map(|cell| longest_word(&cell.full)).max().unwrap_or(0).min(LEAST_TEXT)),
                 is_empty: !contents.has_value,
                 rank: heading.rank,
             }

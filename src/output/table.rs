@@ -158,6 +158,14 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_not_broken_even_if_the_row_is_wider_than_the_terminal() {
+        let path = "/var/lib/iotctl/a-folder-with-a-long-name/logs/cassandra-1.log";
+        let mut table = table(&["server", "state", "log"], &[]);
+        table.add_row(["cassandra-1", "running", path]);
+        assert_eq!(table.fitted(Some(60)).matches(path).count(), 1);
+    }
+
+    #[test]
     fn cells_cannot_steer_the_terminal() {
         let mut table = table(&["topic"], &[]);
         table.add_row(["x\u{1b}[31m\u{202e}"]);
