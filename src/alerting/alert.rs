@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::episode::Transition;
 use super::rules::{Rule, Severity};
 use super::verdict::Verdict;
+use crate::output::number;
 use crate::reading::Reading;
 
 /// The UUID namespace of alert ids.
@@ -72,7 +73,7 @@ impl Alert {
         };
         let name = format!("{}\0{}\0{}\0{}", rule.name, reading.sensor, reading.recorded_at, state.name());
         let (value_shown, unit) =
-            (value, rule.metric.unit().map(|unit| format!(" {unit}")).unwrap_or_default());
+            (number::exact(value), rule.metric.unit().map(|unit| format!(" {unit}")).unwrap_or_default());
         let message = match state {
             State::Firing => {
                 format!(

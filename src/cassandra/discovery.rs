@@ -159,7 +159,7 @@ fn install(pool: &Pool, view: View) {
                 info!(node = %info.address, "a node is new");
                 let node = Node::new(info, pool.config.connections_per_node);
                 if current.is_local(&node) {
-                    node.keep(pool.connector.clone());
+                    node.start_keeper(pool.connector.clone());
                 }
                 node
             }

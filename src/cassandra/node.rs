@@ -61,7 +61,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// A node with no connection yet; [`Node::keep`] opens them.
+    /// A node with no connection yet; [`Node::start_keeper`] opens them.
     pub(super) fn new(info: NodeInfo, connections: usize) -> Arc<Self> {
         Arc::new(Self {
             info,
@@ -75,7 +75,7 @@ impl Node {
     }
 
     /// Starts the keeper; it ends when the node is dropped or [`Node::forget`] is called.
-    pub(super) fn keep(self: &Arc<Self>, connector: Arc<Connector>) {
+    pub(super) fn start_keeper(self: &Arc<Self>, connector: Arc<Connector>) {
         let node = Arc::downgrade(self);
         let task = tokio::spawn(async move {
             let mut delays = RECONNECT.delays();

@@ -74,7 +74,7 @@ impl Session {
         }
         let topology = Topology::new(nodes, replication, datacenter);
         for node in topology.nodes.iter().filter(|node| topology.is_local(node)) {
-            node.keep(connector.clone());
+            node.start_keeper(connector.clone());
         }
         let pool = Arc::new(Pool::new(config.clone(), connector, topology, cluster_name));
         pool.note_schema_version(schema_version);

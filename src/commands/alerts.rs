@@ -70,7 +70,7 @@ pub async fn run(args: AlertsArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
     let headings = vec![
         Heading::left("recorded_timestamp").titled("recorded"),
-        Heading::left("severity"),
+        Heading::left("severity").rank(1),
         Heading::left("rule"),
         Heading::left("state"),
         Heading::left("location"),

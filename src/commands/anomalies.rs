@@ -300,15 +300,15 @@ fn headings(metric: &Metric, format: Format) -> Vec<Heading> {
     let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
     let mut headings = vec![
         Heading::left("from"),
-        Heading::left("to"),
-        Heading::right("points"),
-        Heading::left("worst"),
+        Heading::left("to").rank(2),
+        Heading::right("points").rank(3),
+        Heading::left("worst").rank(4),
         Heading::right("value").titled(format!("{metric}{unit}")),
-        Heading::right("expected"),
-        Heading::right("score"),
+        Heading::right("expected").rank(1),
+        Heading::right("score").rank(1),
         Heading::left("iot_sensor_id"),
-        Heading::left("location"),
-        Heading::left("device_type"),
+        Heading::left("location").rank(3),
+        Heading::left("device_type").rank(3),
     ];
     if format != Format::Table {
         headings.extend([Heading::left("method"), Heading::left("metric"), Heading::left("unit")]);

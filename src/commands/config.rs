@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use comfy_table::presets;
 use toml::Value;
 
 use crate::config::show::Effective;
@@ -93,8 +92,6 @@ fn init(args: &InitArgs, output: &Output) -> anyhow::Result<()> {
 /// One line per setting.
 pub(crate) fn as_table(effective: &[Effective]) -> String {
     let mut table = table(&["key", "value", "origin"], &[]);
-    // Many short rows: no lines between them.
-    table.load_style(presets::NOTHING);
     for setting in effective {
         let value = match &setting.value {
             None => "-".to_owned(),

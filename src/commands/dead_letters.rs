@@ -20,6 +20,7 @@ use crate::kafka::dead_letters::{LetterBox, Standing, StoredLetter};
 use crate::kafka::producer::Position;
 use crate::kafka::replay::Replayer;
 use crate::output::record::{Cell, Heading};
+use crate::output::text::visible_lines;
 use crate::output::{Format, closed, table};
 use crate::reading::decode;
 use crate::shutdown::Shutdown;
@@ -185,11 +186,11 @@ fn list(letters: &LetterBox, filter: Filter, format: Format, context: &Context) 
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     each(letters, filter, &context.shutdown, |letter, standing| {
         *reasons.entry(letter.reason.clone()).or_default() += 1;
-        let (id, error) = (letter.id.to_string(), printable(&letter.error));
+        let id = letter.id.to_string();
         records.write(&[
             Cell::Text(&id),
-            Cell::Text(&printable(&letter.reason)),
-            Cell::Text(&error),
+            Cell::Text(&letter.reason),
+            Cell::Text(&letter.error),
             Cell::Count(u64::try_from(letter.source.partition).unwrap_or(0)),
             Cell::Count(u64::try_from(letter.source.offset).unwrap_or(0)),
             Cell::Moment(letter.timestamp),
@@ -198,10 +199,8 @@ fn list(letters: &LetterBox, filter: Filter, format: Format, context: &Context) 
         ])
     })?;
     records.finish()?;
-    let counts: Vec<_> = reasons
-        .iter()
-        .map(|(reason, count)| format!("{} {}", HumanCount(*count), printable(reason)))
-        .collect();
+    let counts: Vec<_> =
+        reasons.iter().map(|(reason, count)| format!("{} {reason}", HumanCount(*count))).collect();
     context.output.note(match counts.is_empty() {
         true => "no dead letters".to_owned(),
         false => counts.join(", "),
@@ -223,17 +222,17 @@ fn show(letters: &LetterBox, id: Position, format: Format, context: &Context) ->
     }
     let payload = match serde_json::from_slice::<Value>(letter.bytes()) {
         Ok(value) => serde_json::to_string_pretty(&value)?,
-        Err(_) => printable(&String::from_utf8_lossy(letter.bytes())),
+        Err(_) => visible_lines(&String::from_utf8_lossy(letter.bytes())).into_owned(),
     };
     let text = |bytes: &Option<Vec<u8>>| match bytes {
-        Some(bytes) => printable(&String::from_utf8_lossy(bytes)),
+        Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         None => "null".to_owned(),
     };
     let mut rows = vec![
         ("id", letter.id.to_string()),
-        ("reason", printable(&letter.reason)),
-        ("error", printable(&letter.error)),
-        ("topic", printable(&letter.topic)),
+        ("reason", letter.reason.clone()),
+        ("error", letter.error.clone()),
+        ("topic", letter.topic.clone()),
         ("partition:offset", letter.source.to_string()),
         ("key", text(&letter.key)),
         ("bytes", letter.bytes().len().to_string()),
@@ -241,10 +240,7 @@ fn show(letters: &LetterBox, id: Position, format: Format, context: &Context) ->
     ];
     rows.extend(letter.missing.iter().map(|missing| ("not whole", missing.to_string())));
     rows.extend(
-        letter
-            .headers
-            .iter()
-            .map(|header| ("header", format!("{} = {}", printable(&header.name), text(&header.value)))),
+        letter.headers.iter().map(|header| ("header", format!("{} = {}", header.name, text(&header.value)))),
     );
     context.output.print(format!("{}\n\n{payload}", table::report(rows)))
 }
@@ -358,14 +354,4 @@ fn set_bytes(document: &mut Value, name: &str, bytes: &[u8]) {
             document[format!("{name}_hex")] = hex.into();
         }
     }
-}
-
-/// Without what could move a terminal's cursor: the bytes come from whoever may send.
-fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|char| match char.is_control() && char != '\n' && char != '\t' {
-            true => char.escape_default().collect::<Vec<_>>(),
-            false => vec![char],
-        })
-        .collect()
 }

@@ -76,7 +76,7 @@ pub fn choose(context: &mut Context) {
 /// at another address and does not run is not replaced by whatever listens at the default one.
 pub fn choose_for_deletion(context: &mut Context) -> Result<(), UsageError> {
     if let Some(local) = resolve(&mut context.config, &context.given) {
-        context.output.announce(local.to_string());
+        context.output.print_remark(local.to_string());
     }
     let (default, local) = (CassandraConfig::default().contact_points, first_node(&context.config.local));
     let is_default = context.config.cassandra.contact_points == default;

@@ -8,6 +8,7 @@ use super::flags::PlaceArgs;
 use super::support;
 use crate::error::Interrupted;
 use crate::observe::doctor::{self, Check, Verdict};
+use crate::output::text::visible;
 use crate::output::{Output, Paint, ReportFormat};
 
 /// Check the installation and say how to fix it.
@@ -77,9 +78,9 @@ fn list(checks: &[Check], output: &Output) -> String {
             Verdict::Failed => Paint::Red,
         };
         let verdict = output.paint(paint, &format!("{:<7}", check.verdict.name()));
-        lines.push(format!("  {verdict}  {:<width$}  {}", check.name, check.found));
+        lines.push(format!("  {verdict}  {:<width$}  {}", check.name, visible(&check.found)));
         if let Some(remedy) = &check.remedy {
-            lines.push(format!("{:indent$}→ {remedy}", "", indent = width + 13));
+            lines.push(format!("{:indent$}→ {}", "", visible(remedy), indent = width + 13));
         }
     }
     lines.join("\n")

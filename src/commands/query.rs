@@ -63,6 +63,9 @@ pub struct QueryArgs {
     #[arg(long, conflicts_with = "order")]
     pub latest: bool,
     /// Only readings that match this condition
+    ///
+    /// Compare columns and other metrics with numbers, true, false or text in quotes, and combine that with and, or, not
+    /// and parentheses. Put an unusual name in quotes, and write a quote inside it twice: --where '"5"" pipe" > 3'.
     #[arg(long = "where", value_name = "CONDITION")]
     pub condition: Option<String>,
     /// Columns to print; other metrics by their names

@@ -12,6 +12,7 @@ use super::Context;
 use super::flags::{GroupArgs, TimeArgs};
 use super::support::until_stopped;
 use crate::cassandra::Session;
+use crate::output::text::visible;
 use crate::output::{ReportFormat, table};
 use crate::reading::Group;
 use crate::rollups::due::{Due, Scope};
@@ -305,7 +306,10 @@ async fn check(
         for found in differences.iter().take(MOST_LISTED).map(Listed::of) {
             let Listed { location, device_type, period, start, metric, iot_sensor_id, what } = found;
             context.output.print(format!(
-                "{period} {start}, {location}, {device_type}, {metric}, sensor {iot_sensor_id}: {what}"
+                "{period} {start}, {}, {}, {}, sensor {iot_sensor_id}: {what}",
+                visible(location),
+                visible(device_type),
+                visible(metric)
             ))?;
         }
     }

@@ -62,7 +62,7 @@ async fn list_groups(
         Heading::left("location"),
         Heading::left("device_type"),
         Heading::right("sensors"),
-        Heading::left("recorded_timestamp").titled("newest reading"),
+        Heading::left("recorded_timestamp").titled("newest reading").rank(1),
         Heading::right("age_seconds").titled("age"),
     ];
     let mut records = context.output.records(args.format, zone, headings)?;
@@ -117,7 +117,8 @@ fn sensor_headings() -> Vec<Heading> {
         Heading::left("location"),
         Heading::left("device_type"),
         Heading::left("iot_sensor_id"),
-        Heading::left("recorded_timestamp").titled("last reading"),
+        // The age says it more shortly.
+        Heading::left("recorded_timestamp").titled("last reading").rank(1),
         Heading::right("age_seconds").titled("age"),
     ];
     headings.extend(Metric::COLUMNS.iter().map(|metric| {

@@ -47,7 +47,7 @@ pub async fn run(args: SilentArgs, context: Context) -> anyhow::Result<()> {
         Heading::left("location"),
         Heading::left("device_type"),
         Heading::left("iot_sensor_id"),
-        Heading::left("recorded_timestamp").titled("last reading"),
+        Heading::left("recorded_timestamp").titled("last reading").rank(1),
         Heading::right("age_seconds").titled("silent for"),
     ];
     let mut records = context.output.records(args.format, zone, headings)?;

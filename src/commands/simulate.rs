@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use comfy_table::Table;
 
 use super::Context;
 use super::support::decode_limits;
 use crate::config::Config;
 use crate::error::{Interrupted, UsageError};
-use crate::output::{Output, ReportFormat, table};
+use crate::output::table::{self, Table};
+use crate::output::{Output, ReportFormat};
 use crate::simulation::clock::Clock;
 use crate::simulation::columns::Mapping;
 use crate::simulation::deliveries::Tally;

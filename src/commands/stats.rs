@@ -167,7 +167,12 @@ impl StatsArgs {
     /// For programs, every line names the metric.
     fn headings(&self, metric: &Metric) -> Vec<Heading> {
         let mut headings = match self.by {
-            Some(ByArg::Sensor) => ["iot_sensor_id", "location", "device_type"].map(Heading::left).to_vec(),
+            // Where there is no room for all, the id names the sensor, and the values are the answer.
+            Some(ByArg::Sensor) => vec![
+                Heading::left("iot_sensor_id"),
+                Heading::left("location").rank(1),
+                Heading::left("device_type").rank(1),
+            ],
             Some(ByArg::Location) => vec![Heading::left("location")],
             Some(ByArg::DeviceType) => vec![Heading::left("device_type")],
             Some(ByArg::Hour) => vec![Heading::left("hour")],

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::Table;
 
 use super::Context;
 use super::flags::PlaceArgs;
@@ -11,7 +10,8 @@ use super::support::{self, size};
 use crate::error::UsageError;
 use crate::observe::status::kafka::{Topic, age};
 use crate::observe::status::{Cassandra, Kafka, Schema, Section, Status};
-use crate::output::{self, Output, Paint, ReportFormat};
+use crate::output::table::{self, Table};
+use crate::output::{Output, Paint, ReportFormat};
 use crate::servers::local;
 
 /// Show servers, schema, lag and disk on one screen.
@@ -155,7 +155,7 @@ fn section<T>(
 
 fn cassandra(cassandra: &Cassandra) -> (String, Option<Table>) {
     let headings = ["node", "state", "heard by", "load", "datacenter", "rack", "version"];
-    let mut table = output::table::table(&headings, &[2, 3]);
+    let mut table = table::table(&headings, &[2, 3]);
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
     for node in &cassandra.nodes {
         let state = match (node.answers, node.state) {
@@ -187,7 +187,7 @@ fn schema(schema: &Schema) -> (String, Option<Table>) {
 
 fn kafka(kafka: &Kafka) -> (String, Option<Table>) {
     let headings = ["topic", "partitions", "replicas", "out of sync", "no leader", "messages kept"];
-    let mut table = output::table::table(&headings, &[1, 2, 3, 4, 5]);
+    let mut table = table::table(&headings, &[1, 2, 3, 4, 5]);
     for topic in [&kafka.topic, &kafka.dead_letters] {
         table.add_row(topic_row(topic));
     }

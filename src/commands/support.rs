@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytesize::ByteSize;
-use comfy_table::Table;
 use tokio::time::timeout;
 
 use super::Context;
@@ -19,7 +18,8 @@ use crate::error::{Interrupted, UsageError};
 use crate::observe::status::Servers;
 use crate::observe::status::kafka::age as short_age;
 use crate::output::record::Cell;
-use crate::output::{Format, Output, table};
+use crate::output::table::{self, Table};
+use crate::output::{Format, Output, text};
 use crate::plot::files::{self, Picture};
 use crate::plot::terminal::{self, Size};
 use crate::plot::{MOST_SERIES, Series, Target};
@@ -188,7 +188,7 @@ pub fn server_table(servers: &[ServerStatus]) -> Table {
 /// A plot's name of a metric, such as `temperature (°C)`.
 pub fn plot_title(metric: &Metric) -> String {
     let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
-    format!("{metric}{unit}")
+    format!("{}{unit}", text::visible(metric.name()))
 }
 
 /// Of what a plot is: a sensor, a group, or the groups that a selection leaves.

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_subscriber::EnvFilter;
 
+use super::text;
+
 /// Whether a full-screen view has the terminal, which lines of a log would disturb.
 static IS_HELD: AtomicBool = AtomicBool::new(false);
 
@@ -28,7 +30,22 @@ impl Drop for Hold {
 fn writer() -> Box<dyn Write> {
     match IS_HELD.load(Ordering::Relaxed) {
         true => Box::new(io::sink()),
-        false => Box::new(io::stderr()),
+        false => Box::new(Visible(io::stderr())),
+    }
+}
+
+/// Escapes what reorders text. `tracing` writes an event as a whole and escapes control characters by itself; the escape
+/// sequences that are left are its colours.
+struct Visible<W>(W);
+
+impl<W: Write> Write for Visible<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(text::visible_colored(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -49,4 +66,44 @@ pub fn init(verbose: u8) {
         .with_ansi(is_colored)
         .with_target(false)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_logged_name_can_neither_steer_the_terminal_nor_reorder_the_line() {
+        for is_colored in [true, false] {
+            let written = Shared::default();
+            let target = written.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_writer(move || Visible(target.clone()))
+                .with_ansi(is_colored)
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::warn!(location = "plant\u{202e}1", "group \u{2066}x\u{1b}[2J");
+            });
+            let line = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            assert!(line.contains("plant\\u{202e}1") && line.contains("group \\u{2066}x"), "{line:?}");
+            assert!(!line.contains("\u{1b}[2J") && line.contains("[2J"), "{line:?}");
+            assert_eq!(line.contains('\u{1b}'), is_colored, "{line:?}");
+            assert!(line.ends_with('\n'), "{line:?}");
+        }
+    }
 }

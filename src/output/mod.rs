@@ -6,10 +6,15 @@ use clap::ValueEnum;
 
 use crate::error::{OutputClosed, UsageError};
 
+pub mod cell;
+mod ids;
+mod layout;
 pub mod log;
+pub mod number;
 pub mod progress;
 pub mod record;
 pub mod table;
+pub mod text;
 
 /// How a result is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -123,17 +128,17 @@ impl Output {
         self.paint(Paint::Bold, text)
     }
 
-    /// A remark for people, on stderr; silenced by `--quiet`.
+    /// A remark for people, on stderr; silenced by `--quiet`. What it quotes from outside cannot steer the terminal.
     pub fn note(&self, text: impl AsRef<str>) {
         if !self.quiet {
-            self.announce(text);
+            self.print_remark(text);
         }
     }
 
     /// A line on stderr that is printed even with `--quiet`.
-    pub fn announce(&self, text: impl AsRef<str>) {
+    pub fn print_remark(&self, text: impl AsRef<str>) {
         // A closed stderr must not end the work.
-        let _ = writeln!(io::stderr(), "{}", text.as_ref());
+        let _ = writeln!(io::stderr(), "{}", text::visible_lines(text.as_ref()));
     }
 
     /// Asks on stderr, even with `--quiet`, whether to do `what`. Only `y` and `yes` confirm it.
@@ -149,7 +154,7 @@ impl Output {
             .into());
         }
         let mut stderr = io::stderr();
-        let _ = write!(stderr, "{what}? [y/N] ").and_then(|()| stderr.flush());
+        let _ = write!(stderr, "{}? [y/N] ", text::visible(what)).and_then(|()| stderr.flush());
         let mut answer = String::new();
         stdin.lock().read_line(&mut answer)?;
         Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
@@ -157,7 +162,7 @@ impl Output {
 
     /// The one line that ends a failed command, on stderr.
     pub fn failure(&self, error: &anyhow::Error) {
-        let _ = writeln!(io::stderr(), "error: {error:#}");
+        let _ = writeln!(io::stderr(), "error: {}", text::visible_lines(&format!("{error:#}")));
     }
 }
 

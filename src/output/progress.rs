@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Output;
+use super::{Output, text};
 
 impl Output {
     /// A live line that is redrawn in place; hidden where stderr is not a terminal or with `--quiet`.
@@ -29,7 +29,7 @@ impl Output {
     /// A spinner for a step of unknown length; call `finish_with_message` when it is done.
     pub fn spinner(&self, what: impl Into<String>) -> ProgressBar {
         let bar = self.live_line();
-        bar.set_message(what.into());
+        bar.set_message(text::visible(&what.into()).into_owned());
         bar.enable_steady_tick(std::time::Duration::from_millis(120));
         bar
     }

@@ -2,70 +2,20 @@
 //! with the number of rows: a table takes its columns' widths from its first [`BLOCK`] rows and keeps them.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 use std::io::{BufWriter, StdoutLock, Write};
-use std::sync::Arc;
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle, Width};
-use serde::Serialize;
-use uuid::Uuid;
-
+use super::cell::{json_value, plain_text};
+use super::ids::Abbreviation;
+use super::layout::{self, LEAST_TEXT, Layout, Needs, Versions};
+use super::table::{self, longest_word, width};
 use super::{Format, Output, closed};
 use crate::time::Zone;
 
+pub use super::cell::{Cell, Heading};
+
 /// Rows of a table that are held until they are laid out.
 const BLOCK: usize = 1_000;
-/// A column is not narrowed below this, whatever the terminal's width.
-const NARROWEST: u16 = 8;
-/// A blank after each cell; comfy-table puts another one between columns.
-const PADDING: u16 = 1;
-const JUNCTION: u16 = 1;
-
-/// A column of a result.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heading {
-    /// The key in JSON and the heading in CSV.
-    pub name: String,
-    /// The heading in a table, with its unit.
-    pub title: String,
-    /// Numbers stand to the right in a table.
-    pub align_right: bool,
-}
-
-impl Heading {
-    pub fn left(name: impl Into<String>) -> Self {
-        let name = name.into();
-        Self { title: name.clone(), name, align_right: false }
-    }
-
-    pub fn right(name: impl Into<String>) -> Self {
-        Self { align_right: true, ..Self::left(name) }
-    }
-
-    /// With another text in tables.
-    pub fn titled(self, title: impl Into<String>) -> Self {
-        Self { title: title.into(), ..self }
-    }
-}
-
-/// One cell of a row.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Cell<'a> {
-    /// Empty in tables and CSV, left out of JSON objects.
-    Missing,
-    Text(&'a str),
-    Uuid(Uuid),
-    Count(u64),
-    /// As it was sent or stored: all its digits.
-    Number(f64),
-    /// Computed, so that its last digits say nothing: people see nine of them, JSON has all.
-    Double(f64),
-    Boolean(bool),
-    /// Milliseconds since the epoch.
-    Moment(i64),
-    Metrics(&'a [(Arc<str>, f64)]),
-    States(&'a [(Arc<str>, Arc<str>)]),
-}
 
 /// Prints rows under the same headings. Call [`Records::finish`] after the last.
 pub struct Records<W: Write> {
@@ -78,11 +28,25 @@ pub struct Records<W: Write> {
     line: Vec<u8>,
     /// JSON keys, quoted.
     keys: Vec<String>,
-    block: Vec<Vec<String>>,
-    /// The columns' widths once the first block is laid out.
-    widths: Option<Vec<u16>>,
+    block: Vec<Vec<Versions>>,
+    /// What each column has had so far.
+    contents: Vec<Contents>,
+    /// The columns once the first block is laid out.
+    layout: Option<Layout>,
     terminal_width: Option<u16>,
+    /// Where it is said what a narrow terminal has no room for.
+    output: Option<Output>,
     rows: u64,
+}
+
+/// What the cells of a column have been.
+#[derive(Debug, Clone, Copy, Default)]
+struct Contents {
+    has_value: bool,
+    /// Besides text: it must not be broken over lines.
+    has_number: bool,
+    has_id: bool,
+    abbreviation: Option<Abbreviation>,
 }
 
 impl Output {
@@ -93,8 +57,10 @@ impl Output {
         zone: Zone,
         headings: Vec<Heading>,
     ) -> anyhow::Result<Records<BufWriter<StdoutLock<'static>>>> {
-        let terminal_width = if self.stdout_is_terminal { Table::new().width() } else { None };
-        Records::new(self.stream(), format, zone, headings, terminal_width)
+        let terminal_width = if self.stdout_is_terminal { comfy_table::Table::new().width() } else { None };
+        let mut records = Records::new(self.stream(), format, zone, headings, terminal_width)?;
+        records.output = Some(*self);
+        Ok(records)
     }
 }
 
@@ -116,8 +82,10 @@ impl<W: Write> Records<W> {
             line: Vec::new(),
             keys,
             block: Vec::new(),
-            widths: None,
+            contents: Vec::new(),
+            layout: None,
             terminal_width,
+            output: None,
             rows: 0,
         };
         if format == Format::Csv {
@@ -140,7 +108,14 @@ impl<W: Write> Records<W> {
         match self.format {
             Format::Table => {
                 self.name_zone(cells);
-                self.block.push(cells.iter().map(|cell| self.table_text(cell)).collect());
+                self.contents.resize(cells.len(), Contents::default());
+                for (contents, cell) in self.contents.iter_mut().zip(cells) {
+                    contents.has_value |= !cell.is_missing();
+                    contents.has_number |= !cell.is_text();
+                    contents.has_id |= matches!(cell, Cell::Uuid(_));
+                }
+                let zone = self.zone;
+                self.block.push(cells.iter().map(|cell| cell.versions(zone)).collect());
                 if self.block.len() >= BLOCK { self.write_block() } else { Ok(()) }
             }
             Format::Csv => {
@@ -163,7 +138,7 @@ impl<W: Write> Records<W> {
 
     /// In a table, the headings of times name the zone unless it is UTC.
     fn name_zone(&mut self, cells: &[Cell<'_>]) {
-        if self.zone == Zone::Utc || self.widths.is_some() {
+        if self.zone == Zone::Utc || self.layout.is_some() {
             return;
         }
         let zone = format!(" ({})", self.zone.name());
@@ -196,7 +171,28 @@ impl<W: Write> Records<W> {
             Format::Table | Format::Csv | Format::Ndjson => {}
         }
         self.flush()?;
+        if let (Some(output), Some(note)) = (&self.output, self.narrow_note()) {
+            output.note(note);
+        }
         Ok(self.rows)
+    }
+
+    /// What a narrow terminal had no room for.
+    fn narrow_note(&self) -> Option<String> {
+        let layout = self.layout.as_ref()?;
+        let is_shown = |index| layout.columns.iter().any(|(shown, _)| *shown == index);
+        let columns = self.headings.iter().zip(&self.contents).enumerate();
+        let left_out = columns.filter(|(index, (_, contents))| contents.has_value && !is_shown(*index));
+        let names: Vec<_> = left_out.map(|(_, (heading, _))| heading.name.as_str()).collect();
+        let is_short =
+            layout.level == 2 && layout.columns.iter().any(|(index, _)| self.contents[*index].has_id);
+        let what = match (names.is_empty(), is_short) {
+            (true, false) => return None,
+            (true, true) => "ids are shortened".to_owned(),
+            (false, false) => format!("no room for {}", names.join(", ")),
+            (false, true) => format!("ids are shortened, no room for {}", names.join(", ")),
+        };
+        Some(format!("{what} (in full: --format csv, or pipe the table into `less -S`)"))
     }
 
     fn write_line(&mut self) -> anyhow::Result<()> {
@@ -209,7 +205,7 @@ impl<W: Write> Records<W> {
         self.line.push(b'{');
         let mut first = true;
         for (key, cell) in self.keys.iter().zip(cells) {
-            if *cell == Cell::Missing {
+            if cell.is_missing() {
                 continue;
             }
             if !first {
@@ -224,133 +220,69 @@ impl<W: Write> Records<W> {
         Ok(())
     }
 
-    /// Lays the held rows out. The first block fixes the widths; later ones wrap longer cells within them.
+    /// Lays the held rows out. The first block fixes the columns; later ones wrap longer text within them, and widen a
+    /// column rather than break an id, a time or a number.
     fn write_block(&mut self) -> anyhow::Result<()> {
-        let is_first = self.widths.is_none();
-        let mut table = Table::new();
-        table.force_no_tty();
-        table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
-        if is_first {
-            table.set_header(self.headings.iter().map(|heading| heading.title.as_str()));
-        }
-        table.add_rows(self.block.drain(..));
-        let widths = match self.widths.take() {
-            Some(widths) => widths,
-            None => fitted(table.column_max_content_widths(), self.terminal_width),
+        self.abbreviate_ids();
+        let needs = self.needs();
+        let is_first = self.layout.is_none();
+        let layout = match self.layout.take() {
+            None => layout::fit(&needs, self.terminal_width),
+            Some(layout) => layout.widened(&needs),
         };
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_width(widths.iter().fold(0, |total, width| total.saturating_add(width + JUNCTION)));
-        table.set_constraints(widths.iter().map(|&width| ColumnConstraint::Absolute(Width::Fixed(width))));
-        for (column, heading) in table.column_iter_mut().zip(&self.headings) {
-            column.set_padding((0, PADDING));
-            if heading.align_right {
-                column.set_cell_alignment(CellAlignment::Right);
+        let block = std::mem::take(&mut self.block);
+        let rows = block
+            .iter()
+            .map(|row| layout.columns.iter().map(|(index, _)| row[*index].at(layout.level)).collect());
+        let titles: Vec<String> = layout
+            .columns
+            .iter()
+            .map(|(index, width)| layout::broken(&self.headings[*index].title, *width))
+            .collect();
+        let titles = is_first.then(|| titles.iter().map(String::as_str).collect());
+        let is_right = |index: usize| self.headings[index].align_right;
+        let lines = table::lines(titles, rows, &layout, is_right);
+        self.layout = Some(layout);
+        lines.iter().try_for_each(|line| closed(writeln!(self.writer, "{line}")))
+    }
+
+    /// Abbreviates the ids of the held rows, so that those of one column stay distinct.
+    fn abbreviate_ids(&mut self) {
+        for (index, contents) in self.contents.iter_mut().enumerate().filter(|(_, contents)| contents.has_id)
+        {
+            let ids: BTreeSet<&str> = self.block.iter().map(|row| row[index].full.as_str()).collect();
+            let abbreviation = match contents.abbreviation {
+                None => Abbreviation::of(&ids),
+                Some(before) => before.extended(&ids),
+            };
+            contents.abbreviation = Some(abbreviation);
+            for row in &mut self.block {
+                row[index].shortest = Some(abbreviation.apply(&row[index].full));
             }
         }
-        self.widths = Some(widths);
-        for line in table.lines() {
-            closed(writeln!(self.writer, "{}", line.trim_end()))?;
-        }
-        Ok(())
     }
 
-    /// A cell as people read it. Control characters could steer the terminal.
-    fn table_text(&self, cell: &Cell<'_>) -> String {
-        let text = match cell {
-            Cell::Metrics(metrics) => {
-                let mut text = String::new();
-                for (index, (name, value)) in metrics.iter().enumerate() {
-                    let blank = if index == 0 { "" } else { " " };
-                    let _ = write!(text, "{blank}{name}={value}");
-                }
-                Cow::Owned(text)
+    /// What the held rows need in each column.
+    fn needs(&self) -> Vec<Needs> {
+        let columns = self.headings.iter().zip(&self.contents).enumerate();
+        let needs = columns.map(|(index, (heading, contents))| {
+            let cells = || self.block.iter().map(|row| &row[index]);
+            let widest = |level| cells().map(|cell| width(cell.at(level))).max().unwrap_or(0);
+            Needs {
+                heading: width(&heading.title),
+                heading_word: layout::longest_part(&heading.title),
+                content: [widest(0), widest(1), widest(2)],
+                word: (!contents.has_number)
+                    .then(|| cells().map(|cell| longest_word(&cell.full)).max().unwrap_or(0).min(LEAST_TEXT)),
+                is_empty: !contents.has_value,
+                rank: heading.rank,
             }
-            Cell::States(states) => {
-                let states: Vec<_> = states.iter().map(|(name, text)| format!("{name}={text}")).collect();
-                Cow::Owned(states.join(" "))
-            }
-            other => plain_text(other, self.zone),
-        };
-        text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
-    }
-}
-
-/// Column widths with padding that fit the terminal: the widest give way first.
-fn fitted(content: Vec<u16>, terminal_width: Option<u16>) -> Vec<u16> {
-    let mut widths: Vec<u16> = content.into_iter().map(|width| width.min(u16::MAX / 2) + PADDING).collect();
-    let Some(terminal_width) = terminal_width else { return widths };
-    let total: u32 = widths.iter().map(|&width| u32::from(width + JUNCTION)).sum();
-    let mut excess = total.saturating_sub(terminal_width.into());
-    while excess > 0 {
-        let Some(widest) = widths.iter_mut().max().filter(|width| **width > NARROWEST) else { break };
-        *widest -= 1;
-        excess -= 1;
-    }
-    widths
-}
-
-/// Up to nine significant digits, without an exponent where that is readable.
-fn nine_digits(number: f64) -> String {
-    let rounded: f64 = format!("{number:.8e}").parse().unwrap_or(number);
-    match rounded.abs() {
-        0.0 | 1e-5..1e15 => rounded.to_string(),
-        _ => format!("{rounded:e}"),
-    }
-}
-
-fn plain_text<'a>(cell: &Cell<'a>, zone: Zone) -> Cow<'a, str> {
-    match *cell {
-        Cell::Missing => Cow::Borrowed(""),
-        Cell::Text(text) => Cow::Borrowed(text),
-        Cell::Uuid(uuid) => Cow::Owned(uuid.to_string()),
-        Cell::Count(count) => Cow::Owned(count.to_string()),
-        Cell::Number(number) => Cow::Owned(number.to_string()),
-        Cell::Double(number) => Cow::Owned(nine_digits(number)),
-        Cell::Boolean(true) => Cow::Borrowed("true"),
-        Cell::Boolean(false) => Cow::Borrowed("false"),
-        Cell::Moment(at) => Cow::Owned(zone.show(at)),
-        Cell::Metrics(_) | Cell::States(_) => {
-            let mut json = Vec::new();
-            // Writing to memory cannot fail, and numbers and names always have a JSON form.
-            let _ = json_value(&mut json, cell, zone);
-            Cow::Owned(String::from_utf8(json).unwrap_or_default())
-        }
-    }
-}
-
-fn json_value(line: &mut Vec<u8>, cell: &Cell<'_>, zone: Zone) -> serde_json::Result<()> {
-    match *cell {
-        Cell::Missing => serde_json::to_writer(line, &()),
-        Cell::Text(text) => serde_json::to_writer(line, text),
-        Cell::Uuid(uuid) => serde_json::to_writer(line, &uuid),
-        Cell::Count(count) => serde_json::to_writer(line, &count),
-        Cell::Number(number) => serde_json::to_writer(line, &number),
-        Cell::Double(number) => serde_json::to_writer(line, &number),
-        Cell::Boolean(boolean) => serde_json::to_writer(line, &boolean),
-        Cell::Moment(at) => serde_json::to_writer(line, &zone.show(at)),
-        Cell::Metrics(metrics) => json_map(line, metrics.iter().map(|(name, value)| (&**name, value))),
-        Cell::States(states) => json_map(line, states.iter().map(|(name, text)| (&**name, &**text))),
+        });
+        needs.collect()
     }
 }
 
 /// A line of RFC 4180: quotes where a field holds a comma, a quote or a line end.
-fn json_map<'a, V: Serialize>(
-    line: &mut Vec<u8>,
-    entries: impl Iterator<Item = (&'a str, V)>,
-) -> serde_json::Result<()> {
-    line.push(b'{');
-    for (index, (name, value)) in entries.enumerate() {
-        if index > 0 {
-            line.push(b',');
-        }
-        serde_json::to_writer(&mut *line, name)?;
-        line.push(b':');
-        serde_json::to_writer(&mut *line, &value)?;
-    }
-    line.push(b'}');
-    Ok(())
-}
-
 fn csv_line<'a>(line: &mut Vec<u8>, fields: impl Iterator<Item = Cow<'a, str>>) {
     for (index, field) in fields.enumerate() {
         if index > 0 {
@@ -369,6 +301,10 @@ fn csv_line<'a>(line: &mut Vec<u8>, fields: impl Iterator<Item = Cow<'a, str>>) 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use uuid::Uuid;
+
     use super::*;
 
     fn headings() -> Vec<Heading> {
@@ -491,7 +427,101 @@ mod tests {
         assert_eq!(records.finish().unwrap(), 2);
         let shown = String::from_utf8(shown).unwrap();
         assert_eq!(shown.matches("name").count(), 1, "{shown}");
-        assert!(shown.contains("first") && shown.contains("secon"), "{shown}");
+        assert!(shown.contains("first") && shown.contains("second"), "{shown}");
+    }
+
+    const ID: Uuid = Uuid::from_u128(0x5f0c_1c9e_8b7b_5d3c_9d55_0b8b_2f7e_6a11);
+
+    /// The columns of `iotctl sensors`.
+    fn sensors(terminal_width: Option<u16>, rows: usize) -> (String, Option<String>) {
+        let names = ["location", "device_type", "iot_sensor_id", "last reading", "age"].map(Heading::left);
+        let metrics = ["temperature (°C)", "humidity (%RH)", "pressure (hPa)", "light_level (lux)"];
+        let headings = names.into_iter().chain(metrics.map(Heading::right)).collect();
+        let mut bytes = Vec::new();
+        let mut records =
+            Records::new(&mut bytes, Format::Table, Zone::Utc, headings, terminal_width).unwrap();
+        for row in 0..rows {
+            let moment = 1_769_860_800_000 + row as i64;
+            let cells =
+                [Cell::Text("plant-1"), Cell::Text("thermostat"), Cell::Uuid(ID), Cell::Moment(moment)];
+            let values = [
+                Cell::Text("3m 20s"),
+                Cell::Number(21.25),
+                Cell::Missing,
+                Cell::Number(1013.2),
+                Cell::Missing,
+            ];
+            records.write(&[&cells[..], &values].concat()).unwrap();
+        }
+        records.write_block().unwrap();
+        let note = records.narrow_note();
+        records.finish().unwrap();
+        (String::from_utf8(bytes).unwrap(), note)
+    }
+
+    #[test]
+    fn at_80_columns_a_row_is_one_line_with_whole_times_and_short_ids() {
+        let (text, note) = sensors(Some(80), 3);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{text}");
+        let rows: Vec<_> = lines.iter().filter(|line| line.starts_with("plant-1")).collect();
+        assert_eq!(rows.len(), 3, "{text}");
+        for row in rows {
+            assert!(row.contains(" 5f0c1c9e… 2026-01-31T12:00:00Z "), "{text}");
+            assert!(row.contains("3m 20s") && row.contains("21.25") && row.ends_with("1013.2"), "{text}");
+        }
+        assert!(!text.contains("humidity"), "an empty column takes no room: {text}");
+        assert_eq!(
+            note.as_deref(),
+            Some("ids are shortened (in full: --format csv, or pipe the table into `less -S`)")
+        );
+    }
+
+    #[test]
+    fn a_column_without_room_is_named_and_the_others_stay_whole() {
+        let (text, note) = sensors(Some(60), 1);
+        assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
+        assert!(text.contains("2026-01-31T12:00:00Z"), "{text}");
+        assert!(note.unwrap().contains("no room for temperature (°C), pressure (hPa)"), "{text}");
+    }
+
+    #[test]
+    fn without_a_terminal_ids_and_times_are_whole() {
+        let (text, note) = sensors(None, 1);
+        assert!(text.contains(&ID.to_string()) && text.contains("2026-01-31T12:00:00.000Z"), "{text}");
+        assert!(text.contains("humidity (%RH)") && note.is_none(), "{text}");
+    }
+
+    #[test]
+    fn a_later_block_is_not_broken_either() {
+        let mut bytes = Vec::new();
+        let headings = vec![Heading::right("value"), Heading::left("name")];
+        let mut records = Records::new(&mut bytes, Format::Table, Zone::Utc, headings, Some(30)).unwrap();
+        for number in [1.5, 123_456.79] {
+            records.write(&[Cell::Number(number), Cell::Text("x")]).unwrap();
+            records.show().unwrap();
+        }
+        records.finish().unwrap();
+        assert!(String::from_utf8(bytes).unwrap().contains("123456.79"));
+    }
+
+    #[test]
+    fn names_that_reorder_text_are_escaped_in_tables_and_kept_in_json() {
+        let metrics: [(Arc<str>, f64); 1] = [("x\u{202e}y".into(), 3e38)];
+        let rows = [[Cell::Moment(0), Cell::Number(3e38), Cell::Metrics(&metrics)]];
+        let text = printed(Format::Table, None, &rows);
+        assert!(text.contains("x\\u{202e}y=3e38") && text.contains(" 3e38 "), "{text}");
+        assert!(!text.contains('\u{202e}') && !text.contains("0000000000000"), "{text}");
+        assert!(printed(Format::Ndjson, None, &rows).contains("x\u{202e}y"));
+        assert!(printed(Format::Csv, None, &rows).contains(",3e38,"));
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_no_value() {
+        let rows = [[Cell::Moment(0), Cell::Number(f64::NAN), Cell::Double(f64::INFINITY)]];
+        assert!(!printed(Format::Table, None, &rows).contains("NaN"));
+        assert_eq!(printed(Format::Csv, None, &rows).lines().nth(1), Some("1970-01-01T00:00:00.000Z,,"));
+        assert!(!printed(Format::Ndjson, None, &rows).contains("null"));
     }
 
     #[test]

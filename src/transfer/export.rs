@@ -129,7 +129,7 @@ impl Export {
                 let Some(sink) = write_blocks(BlockWriter::new(sink, format, &[])?, receiver)? else {
                     return Ok(());
                 };
-                progress.bytes.fetch_add(draft.keep(sink)?, Ordering::Relaxed);
+                progress.bytes.fetch_add(draft.persist(sink)?, Ordering::Relaxed);
                 Ok(())
             }
             Target::Stdout(output) => {
@@ -184,7 +184,7 @@ impl Export {
             let mut writer = BlockWriter::new(sink, format, &keys)?;
             writer.write(&first)?;
             match write_blocks(writer, receiver)? {
-                Some(sink) => draft.keep(sink).map(Some),
+                Some(sink) => draft.persist(sink).map(Some),
                 None => Ok(None),
             }
         });

@@ -90,7 +90,7 @@ impl Draft {
     }
 
     /// Syncs the file to disk and gives it its name. Returns its size in bytes.
-    pub fn keep(mut self, file: BufWriter<File>) -> anyhow::Result<u64> {
+    pub fn persist(mut self, file: BufWriter<File>) -> anyhow::Result<u64> {
         let named = || -> io::Result<u64> {
             let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
             file.sync_all()?;

@@ -143,7 +143,7 @@ impl Journal {
             line(&Line::File(file.clone()))?;
         }
         line(&Line::Planned { files: count })?;
-        draft.keep(writer)?;
+        draft.persist(writer)?;
         let file = OpenOptions::new().read(true).append(true).open(&path)?;
         lock(&file, folder)?;
         Ok(Self { file, files, done: HashMap::new() })

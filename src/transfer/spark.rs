@@ -15,7 +15,7 @@ use crate::output::Output;
 use crate::servers::local::jars::SPARK_CASSANDRA;
 use crate::servers::local::java::{self, Places};
 use crate::servers::local::layout::cache_dir;
-use crate::servers::local::progress::Board;
+use crate::servers::local::progress::ProgressLines;
 use crate::shutdown::Shutdown;
 
 const INSTALL: &str = "install Spark 3.5, for example with `python3 -m venv spark && spark/bin/pip install 'pyspark==3.5.*'`, and \
@@ -86,7 +86,7 @@ pub async fn run(
     check_tls(&config.cassandra, &run.extra)?;
     let submit = find_submit(&Surroundings::of_this_process())?;
     let java = java::find(&Places::of_this_machine()).await?;
-    let board = Board::new(output);
+    let board = ProgressLines::new(output);
     let jars = SPARK_CASSANDRA.fetch(&cache_dir(&config.local)?, &java, &board, shutdown).await?;
     let folder = tempfile::Builder::new().prefix("iotctl-spark-").tempdir()?;
     let script = folder.path().join(format!("{}.py", job.name));

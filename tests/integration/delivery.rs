@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use scylla::value::CqlTimestamp;
 
-use crate::support::{KAFKA, Lab, eventually};
+use crate::support::{KAFKA, Lab, eventually, sample};
 
 crate::trials!(
     a_commit_never_passes_a_reading_that_is_not_stored,
@@ -97,15 +97,27 @@ fn a_commit_never_passes_a_reading_that_is_not_stored() -> anyhow::Result<()> {
 
 fn two_ingests_share_the_work_and_lose_nothing_when_one_leaves() -> anyhow::Result<()> {
     let lab = Lab::new("rebalance")?;
-    let mut first = lab.spawn(&["-q", "ingest"])?;
-    let mut simulation = lab.spawn("-q simulate --rate 2000 --duration 12s --sensors 200")?;
-    std::thread::sleep(Duration::from_secs(3));
-    let mut second = lab.spawn(&["-q", "ingest"])?;
-    std::thread::sleep(Duration::from_secs(4));
+    let addresses = ["127.0.42.1:19474", "127.0.42.1:19475"];
+    let start = |address: &str| lab.spawn(&format!("-q ingest --metrics-addr {address}"));
+    let mut first = start(addresses[0])?;
+    let mut simulation = lab.spawn("-q simulate --rate 2000 --duration 20s --sensors 200")?;
+    let is_positive = |address, name| sample(address, name).is_some_and(|value| value > 0.0);
+    eventually("the first ingest stores rows", Duration::from_secs(10), || {
+        Ok(is_positive(addresses[0], "iotctl_ingest_rows_total"))
+    })?;
+    let mut second = start(addresses[1])?;
+    eventually("both have partitions and store rows", Duration::from_secs(15), || {
+        let works = |address| {
+            is_positive(address, "iotctl_ingest_assigned_partitions")
+                && is_positive(address, "iotctl_ingest_rows_total")
+        };
+        Ok(addresses.into_iter().all(works))
+    })?;
+    ensure!(simulation.is_running()?, "the simulation ended before the first ingest left");
     ensure!(first.terminate()? == Some(0), "the first ingest did not end well");
     eventually("the simulation ends", Duration::from_secs(30), || Ok(!simulation.is_running()?))?;
     let sent: i64 = lab.block_on(topics::end_offsets(&lab.kafka(), &lab.name))?.iter().sum();
-    ensure!(sent == 24_000, "{sent} messages in the topic");
+    ensure!(sent == 40_000, "{sent} messages in the topic");
     eventually("the second ingest stores the rest", Duration::from_secs(40), || {
         let committed: i64 = committed(&lab)?.values().sum();
         Ok(committed == sent)

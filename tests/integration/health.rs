@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-use crate::support::{Lab, Running, eventually, get, message};
+use crate::support::{Lab, Running, eventually, get, message, sample};
 
 crate::trials!(
     half_open_connections_do_not_stop_the_pipeline,
@@ -63,8 +63,8 @@ fn a_surplus_member_of_the_group_is_ready_and_its_lag_is_unknown() -> anyhow::Re
     }
     let mut partitions = Vec::new();
     eventually("one of the two has the partition", Duration::from_secs(30), || {
-        partitions = addresses.map(|address| value(address, "iotctl_ingest_assigned_partitions")).to_vec();
-        let lags = addresses.map(|address| value(address, "iotctl_ingest_lag_seconds"));
+        partitions = addresses.map(|address| sample(address, "iotctl_ingest_assigned_partitions")).to_vec();
+        let lags = addresses.map(|address| sample(address, "iotctl_ingest_lag_seconds"));
         let expected = partitions.iter().map(|partitions| (*partitions == Some(1.0)).then_some(0.0));
         Ok(partitions.iter().flatten().sum::<f64>() == 1.0 && lags.into_iter().eq(expected))
     })?;
@@ -73,15 +73,9 @@ fn a_surplus_member_of_the_group_is_ready_and_its_lag_is_unknown() -> anyhow::Re
     ensure!(members[owner].terminate()? == Some(0));
     let heir = addresses[1 - owner];
     eventually("the other member takes over", Duration::from_secs(30), || {
-        Ok(value(heir, "iotctl_ingest_assigned_partitions") == Some(1.0) && is_ready(heir)?)
+        Ok(sample(heir, "iotctl_ingest_assigned_partitions") == Some(1.0) && is_ready(heir)?)
     })?;
     Ok(())
-}
-
-/// The value of a metric without labels; `None` if it has no sample.
-fn value(address: &str, name: &str) -> Option<f64> {
-    let text = get(address, "/metrics").ok()?;
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
 fn an_ingest_that_cannot_store_is_not_ready() -> anyhow::Result<()> {

@@ -22,7 +22,7 @@ use iotctl::servers::local::java::{self, Java};
 use iotctl::servers::local::kafka::Broker;
 use iotctl::servers::local::layout::{Layout, cache_dir};
 use iotctl::servers::local::process::{self, Process};
-use iotctl::servers::local::progress::Board;
+use iotctl::servers::local::progress::ProgressLines;
 use iotctl::servers::local::{KafkaMode, Kind, jars};
 use iotctl::shutdown::Shutdown;
 
@@ -478,7 +478,7 @@ fn docs_commands(tool: &str) -> anyhow::Result<Vec<Vec<String>>> {
 
 async fn fetch(java: &Java, jars: &jars::Jars) -> anyhow::Result<PathBuf> {
     let cache = cache_dir(&LocalConfig::default())?;
-    let board = Board::new(Output::new(ColorChoice::Never, true));
+    let board = ProgressLines::new(Output::new(ColorChoice::Never, true));
     jars.fetch(&cache, java, &board, &Shutdown::new()).await
 }
 

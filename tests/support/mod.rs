@@ -72,6 +72,12 @@ pub fn get(address: &str, path: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// The value of a metric without labels; `None` if it has no sample.
+pub fn sample(address: &str, name: &str) -> Option<f64> {
+    let text = get(address, "/metrics").ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
 /// A line on stderr: what a suite measured, or why it cannot begin.
 pub fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::window;
 use crate::anomalies::Sensitivity;
+use crate::output::number;
 use crate::reading::{Metric, Reading};
 
 pub use file::RulesError;
@@ -111,15 +112,16 @@ impl Rule {
         let expected = expected.unwrap_or_default();
         let what = match &self.condition {
             Condition::Threshold(Threshold { above, .. }) if *above == Some(expected) => {
-                format!("above {expected}")
+                format!("above {}", number::exact(expected))
             }
-            Condition::Threshold(_) => format!("below {expected}"),
+            Condition::Threshold(_) => format!("below {}", number::exact(expected)),
             Condition::RobustZ(_) => {
-                format!("{:.1} robust deviations from the median {expected:.2}", score.unwrap_or_default())
+                let (score, median) = (score.unwrap_or_default(), number::fixed(expected, 2));
+                format!("{} robust deviations from the median {median}", number::fixed(score, 1))
             }
             Condition::Change(change) => {
                 let within = humantime::format_duration(millis(change.within));
-                format!("it was {expected} within {within}")
+                format!("it was {} within {within}", number::exact(expected))
             }
         };
         match self.hold {

@@ -9,9 +9,9 @@
 //!            | column                            (motion_detected alone: is it true)
 //! ```
 //! A column is a name or a quoted name; a literal is a number, `true`, `false` or quoted text (a time in quotes for
-//! recorded_timestamp). Inside quotes, single or double, the same quote is written twice: `"5"" pipe"` is `5" pipe`. Numbers are compared as 32-bit floats, as they are stored, so that
-//! `temperature = 21.3` finds what was sent as 21.3. A missing value satisfies no comparison, nor its negation
-//! (SQL's three-valued logic); `is missing` asks for it.
+//! recorded_timestamp). Inside quotes, single or double, the same quote is written twice: `"5"" pipe"` is `5" pipe`.
+//! Numbers are compared as the decimals that they were sent as, so that `temperature = 21.3` finds what was sent as 21.3.
+//! A missing value satisfies no comparison, nor its negation (SQL's three-valued logic); `is missing` asks for it.
 
 mod parse;
 

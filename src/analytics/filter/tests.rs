@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::reading::Group;
+use crate::reading::{Group, Metric};
 
 const NOW: i64 = 1_769_860_800_000; // 2026-01-31T12:00:00Z
 
@@ -137,6 +137,21 @@ proptest! {
                 Ok(filter) => { filter.accepts(&reading()); }
                 Err(error) => prop_assert!(error.column <= text.chars().count()),
             }
+        }
+    }
+
+    #[test]
+    fn any_metric_name_can_be_written_in_either_quotes(name in "\\PC{1,40}|['\"\\x00-\\x1f\\u{202e}a]{1,20}") {
+        prop_assume!(matches!(Column::named(&name), Column::Metric(Metric::Other(_))));
+        let reading = StoredReading { other_metrics: Box::new([(name.as_str().into(), 7.0)]), ..reading() };
+        for quote in ['"', '\''] {
+            let doubled = name.replace(quote, &format!("{quote}{quote}"));
+            let text = format!("{quote}{doubled}{quote} = 7 and temperature > 0");
+            let filter = Filter::parse(&text, Zone::Utc, NOW);
+            prop_assert!(filter.is_ok(), "{text:?}: {filter:?}");
+            let filter = filter.unwrap();
+            prop_assert_eq!(filter.columns()[0], &Column::Metric(Metric::Other(name.clone())));
+            prop_assert!(filter.accepts(&reading), "{text:?}");
         }
     }
 

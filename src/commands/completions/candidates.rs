@@ -1,5 +1,6 @@
 //! Values of flags that a shell can complete: from this program's own lists, from the configuration, and from Cassandra.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::cassandra::Session;
 use crate::cli::{Cli, GlobalArgs};
 use crate::commands::destination;
 use crate::config::{Loaded, Sources};
+use crate::output::text::visible;
 use crate::reading::{Group, Metric, Rejection};
 use crate::simulation::signals::DEVICE_TYPES;
 use crate::store::groups;
@@ -57,7 +59,9 @@ fn with(arg: Arg, values: fn() -> Vec<String>) -> Arg {
 }
 
 fn beginning_with(typed: &str, values: Vec<String>) -> BTreeSet<String> {
-    values.into_iter().filter(|value| value.starts_with(typed)).collect()
+    // A shell prints the values: those that would steer the terminal are not offered.
+    let is_safe = |value: &String| matches!(visible(value), Cow::Borrowed(_));
+    values.into_iter().filter(|value| value.starts_with(typed) && is_safe(value)).collect()
 }
 
 fn names_of_groups(name: fn(&Group) -> &String) -> Vec<String> {
@@ -134,7 +138,7 @@ mod tests {
 
     #[test]
     fn only_what_begins_as_typed_is_offered() {
-        let values = ["humidity", "temperature", "humour"].map(str::to_owned).to_vec();
+        let values = ["humidity", "temperature", "humour", "hum\u{1b}[2J"].map(str::to_owned).to_vec();
         assert_eq!(beginning_with("hum", values).into_iter().collect::<Vec<_>>(), ["humidity", "humour"]);
     }
 

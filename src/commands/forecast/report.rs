@@ -4,7 +4,7 @@ use crate::commands::support::{plot_subject, plot_title, rounded};
 use crate::forecasts::backtest::Backtest;
 use crate::forecasts::{Crossing, Direction, Forecast, Model};
 use crate::output::record::{Cell, Heading};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, number};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, Range, Series};
 use crate::reading::Metric;
@@ -187,7 +187,7 @@ pub(super) fn remark(
     if let Some((limit, direction)) = args.limit() {
         let word = if direction == Direction::Above { "rises above" } else { "falls below" };
         let crossing = Crossing::of(&found.steps, limit, direction);
-        output.note(format!("{word} {limit}: {}", describe(crossing, last)));
+        output.note(format!("{word} {}: {}", number::exact(limit), describe(crossing, last)));
     }
     if found.filled > 0 {
         output.note(format!("{} of {} steps had no value and were interpolated", found.filled, series.len()));
@@ -199,7 +199,7 @@ pub(super) fn remark(
 
 /// A figure of a back-test; `-` where it has none.
 fn or_dash(value: f64) -> String {
-    if value.is_finite() { rounded(value).to_string() } else { "-".to_owned() }
+    if value.is_finite() { number::exact(rounded(value)) } else { "-".to_owned() }
 }
 
 /// `in about 5h (from 3h to 9h)`.

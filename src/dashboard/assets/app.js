@@ -27,23 +27,31 @@ const state = {
 
 /* ---- small helpers ---- */
 
+// Characters that reorder or hide text (the same as in src/output/text.rs).
+const HIDDEN = /[\p{Cc}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+
+/** The text with such characters as visible escapes: names come from whoever may send. */
+const visible = (text) => String(text).replace(HIDDEN, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
+
 function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (value === undefined || value === null) continue;
     if (name === "class") node.className = value;
-    else if (name === "text") node.textContent = value;
+    else if (name === "text") node.textContent = visible(value);
+    else if (name === "title" || name === "aria-label") node.setAttribute(name, visible(value));
     else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value);
   }
-  node.append(...children.filter((child) => child !== null && child !== undefined));
+  const parts = children.filter((child) => child !== null && child !== undefined);
+  node.append(...parts.map((part) => (typeof part === "string" ? visible(part) : part)));
   return node;
 }
 
 function shape(tag, attributes = {}, text) {
   const node = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  if (text !== undefined) node.textContent = text;
+  if (text !== undefined) node.textContent = visible(text);
   return node;
 }
 
@@ -79,7 +87,7 @@ const SECOND = dateFormat({ hour: "2-digit", minute: "2-digit", second: "2-digit
 const DAY = dateFormat({ day: "numeric", month: "short" });
 
 function say(node, text, kind) {
-  node.textContent = text;
+  node.textContent = visible(text);
   node.classList.remove("is-bad", "is-warn", "is-good");
   if (kind) node.classList.add(`is-${kind}`);
 }

@@ -11,7 +11,7 @@ use super::Compose;
 use super::container::{Container, Readiness};
 use crate::error::Interrupted;
 use crate::output::Output;
-use crate::servers::local::progress::Board;
+use crate::servers::local::progress::ProgressLines;
 use crate::shutdown::Shutdown;
 
 const POLL: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ pub async fn up(compose: &Compose, output: Output, shutdown: &Shutdown) -> anyho
         status.success(),
         "docker compose up failed (what it printed says why; `docker compose logs` has more)"
     );
-    let board = Board::new(output);
+    let board = ProgressLines::new(output);
     let started = Instant::now();
     let mut steps = BTreeMap::new();
     loop {

@@ -19,7 +19,7 @@ use super::layout::{Layout, cache_dir};
 use super::memory::{self, Heaps};
 use super::monitoring::Watchers;
 use super::process::{self, Process};
-use super::progress::{Board, Step};
+use super::progress::{ProgressLines, Step};
 use super::up::Unfinished;
 use super::{Kind, jars, ports, ready, tail};
 use crate::config::LocalConfig;
@@ -37,7 +37,7 @@ const UNFINISHED_RING_DEADLINE: Duration = Duration::from_secs(30);
 pub(super) struct Site<'a> {
     config: &'a LocalConfig,
     layout: &'a Layout,
-    board: &'a Board,
+    board: &'a ProgressLines,
     cluster: Cluster,
     unfinished: Option<&'a Unfinished>,
     java: Java,
@@ -58,7 +58,7 @@ impl<'a> Site<'a> {
         cluster: &Cluster,
         unfinished: Option<&'a Unfinished>,
         missing: &[&Server],
-        board: &'a Board,
+        board: &'a ProgressLines,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
         ports::check(&ports::needed(config, cluster, missing))?;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use uuid::Uuid;
 
 use super::java::Java;
-use super::progress::{Board, Step};
+use super::progress::{ProgressLines, Step};
 use crate::error::Interrupted;
 use crate::shutdown::Shutdown;
 
@@ -63,7 +63,7 @@ impl Jars {
         &self,
         cache: &Path,
         java: &Java,
-        board: &Board,
+        board: &ProgressLines,
         shutdown: &Shutdown,
     ) -> anyhow::Result<PathBuf> {
         let folder = self.folder(cache);

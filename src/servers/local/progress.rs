@@ -8,7 +8,7 @@ use crate::output::Output;
 
 /// The lines of one `up` or `down`.
 #[derive(Debug)]
-pub struct Board {
+pub struct ProgressLines {
     output: Output,
     bars: MultiProgress,
 }
@@ -22,7 +22,7 @@ pub struct Step {
     started: Instant,
 }
 
-impl Board {
+impl ProgressLines {
     pub fn new(output: Output) -> Self {
         Self { output, bars: MultiProgress::with_draw_target(output.draw_target()) }
     }

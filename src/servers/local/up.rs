@@ -11,7 +11,7 @@ use super::cluster::{Cluster, KafkaMode, MAX_NODES, Server};
 use super::layout::Layout;
 use super::monitoring;
 use super::process::Process;
-use super::progress::Board;
+use super::progress::ProgressLines;
 use super::status::{ServerStatus, status};
 use crate::config::LocalConfig;
 use crate::error::UsageError;
@@ -95,7 +95,7 @@ pub async fn up(
         servers.iter().filter(|server| alive.iter().all(|process| process.name != server.name)).collect();
     let already_running = missing.is_empty() && cluster.is_complete;
     if !already_running {
-        let board = Board::new(*output);
+        let board = ProgressLines::new(*output);
         let site = Site::prepare(config, &layout, &cluster, unfinished, &missing, &board, shutdown).await?;
         for process in gone {
             process.forget(&layout)?;

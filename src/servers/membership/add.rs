@@ -16,7 +16,7 @@ use super::sample;
 use super::streaming::{Direction, Progress};
 use super::view::{self, State, View};
 use crate::config::Consistency;
-use crate::servers::local::progress::Board;
+use crate::servers::local::progress::ProgressLines;
 use crate::servers::local::{Kind, ready};
 
 /// How long the others may remember an attempt to join that failed.
@@ -200,7 +200,7 @@ async fn await_forgotten(operator: &Operator, ip: IpAddr) -> anyhow::Result<()> 
 /// Shows the streaming until the node is normal and answers.
 async fn watch(operator: &Operator, runtime: &Runtime, journal: &Journal, node: &Node) -> anyhow::Result<()> {
     let since = journal.record.node_started_at.unwrap_or(journal.record.started_at).timestamp_millis();
-    let board = Board::new(operator.output);
+    let board = ProgressLines::new(operator.output);
     let step = board.step(&node.name, "starting");
     let (mut progress, mut moved) = (Progress::default(), Instant::now());
     let started = Instant::now();

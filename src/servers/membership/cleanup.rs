@@ -13,7 +13,7 @@ use super::operator::Operator;
 use super::runtime::Runtime;
 use super::view::View;
 use crate::error::Interrupted;
-use crate::servers::local::progress::Board;
+use crate::servers::local::progress::ProgressLines;
 
 /// The names of the nodes that hold data which they no longer own.
 pub fn due(journals: &[Journal]) -> Vec<String> {
@@ -28,7 +28,7 @@ pub fn due(journals: &[Journal]) -> Vec<String> {
 pub async fn cleanup(operator: &Operator, runtime: &Runtime) -> anyhow::Result<Vec<String>> {
     let mut journals = Journal::all(&operator.journals)?;
     let names = due(&journals);
-    let board = Board::new(operator.output);
+    let board = ProgressLines::new(operator.output);
     for name in &names {
         let view = View::read(&operator.session).await?;
         Refused::unless_none(format!("cleanup of {name}"), checks::all_is_quiet(&view, None))?;

@@ -20,7 +20,7 @@ use super::streaming::{Direction, Progress};
 use super::view::{State, View};
 use crate::cassandra::system;
 use crate::config::Consistency;
-use crate::servers::local::progress::Board;
+use crate::servers::local::progress::ProgressLines;
 
 /// What is requested.
 #[derive(Debug, Clone, Copy, Default)]
@@ -191,7 +191,7 @@ async fn watch(
     is_new: bool,
 ) -> anyhow::Result<()> {
     let (ip, since) = (node.ip(), journal.record.started_at.timestamp_millis());
-    let board = Board::new(operator.output);
+    let board = ProgressLines::new(operator.output);
     let step = board.step(&node.name, "leaving");
     let (started, begun) = (Instant::now(), Utc::now());
     let (mut seen, mut moved) = (Progress::default(), Instant::now());

@@ -69,7 +69,7 @@ impl State {
 
 /// A node in another's eyes, or in its own.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
+pub struct GossipEntry {
     pub host_id: Option<Uuid>,
     pub state: State,
     heartbeat: i32,
@@ -128,7 +128,7 @@ pub struct View {
     pub disagreements: Vec<String>,
 }
 
-type Gossip = BTreeMap<IpAddr, Seen>;
+type Gossip = BTreeMap<IpAddr, GossipEntry>;
 
 impl View {
     /// Asks every node, and again until each heartbeat that rises has risen.
@@ -168,7 +168,7 @@ impl View {
         let mut members = Vec::new();
         let mut disagreements = Vec::new();
         for ip in ips {
-            let seen: Vec<(&SocketAddr, &Seen)> =
+            let seen: Vec<(&SocketAddr, &GossipEntry)> =
                 views.iter().filter_map(|(node, gossip)| Some((node, gossip.get(&ip)?))).collect();
             let own = seen.iter().find(|(node, _)| node.ip() == ip);
             let state = own.map_or_else(|| commonest(&seen), |(_, seen)| seen.state);
@@ -216,7 +216,7 @@ impl View {
     }
 }
 
-fn commonest(seen: &[(&SocketAddr, &Seen)]) -> State {
+fn commonest(seen: &[(&SocketAddr, &GossipEntry)]) -> State {
     let count = |state| seen.iter().filter(|(_, seen)| seen.state == state).count();
     seen.iter().map(|(_, seen)| seen.state).max_by_key(|state| count(*state)).unwrap_or(State::Unknown)
 }
@@ -271,8 +271,8 @@ async fn look(session: &Session) -> Result<BTreeMap<SocketAddr, Gossip>, Error> 
     }
 }
 
-fn seen(member: GossipState) -> (IpAddr, Seen) {
-    let seen = Seen {
+fn seen(member: GossipState) -> (IpAddr, GossipEntry) {
+    let seen = GossipEntry {
         host_id: member.host_id,
         state: State::parse(member.status.as_deref()),
         heartbeat: member.heartbeat.unwrap_or(0),
@@ -323,8 +323,8 @@ pub mod tests {
         SocketAddr::new(ip(last), 9042)
     }
 
-    fn seen_as(state: State, is_alive: bool) -> Seen {
-        Seen {
+    fn seen_as(state: State, is_alive: bool) -> GossipEntry {
+        GossipEntry {
             host_id: None,
             state,
             heartbeat: 1,

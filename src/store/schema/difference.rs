@@ -52,7 +52,7 @@ pub enum State {
 
 /// Compares a definition with what is there.
 pub(super) fn compare(definition: &Definition, live: &Live, settings: &Settings) -> State {
-    let mut found = Found { object: definition.qualified_name(), differences: Vec::new() };
+    let mut found = ObjectDifferences { object: definition.qualified_name(), differences: Vec::new() };
     match &definition.object {
         Object::Keyspace => match &live.replication {
             None => return State::Missing,
@@ -75,12 +75,12 @@ pub(super) fn compare(definition: &Definition, live: &Live, settings: &Settings)
     }
 }
 
-struct Found {
+struct ObjectDifferences {
     object: String,
     differences: Vec<Difference>,
 }
 
-impl Found {
+impl ObjectDifferences {
     fn add(&mut self, message: String, remedy: Remedy) {
         self.differences.push(Difference { object: self.object.clone(), message, remedy });
     }

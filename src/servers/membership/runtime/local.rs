@@ -19,7 +19,7 @@ use crate::servers::local::java::{self, Java};
 use crate::servers::local::layout::{Layout, Lock, cache_dir};
 use crate::servers::local::monitoring::Watchers;
 use crate::servers::local::process::{self, Process};
-use crate::servers::local::progress::Board;
+use crate::servers::local::progress::ProgressLines;
 use crate::servers::local::{Kind, boot, disk, jars, memory, ports};
 use crate::servers::membership::view::View;
 use crate::shutdown::Shutdown;
@@ -54,7 +54,7 @@ impl Local {
         };
         let lock = layout.lock()?;
         let java = java::find(&java::Places::of_this_machine()).await?;
-        let (cache, board) = (cache_dir(config)?, Board::new(output));
+        let (cache, board) = (cache_dir(config)?, ProgressLines::new(output));
         let jars = jars::CASSANDRA.fetch(&cache, &java, &board, shutdown).await?;
         let agent_jars = match cluster.monitoring {
             Some(_) => Some(jars::JMX_EXPORTER.fetch(&cache, &java, &board, shutdown).await?),

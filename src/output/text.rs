@@ -1,0 +1,75 @@
+//! Text from outside, made safe to print: names of locations and metrics, payloads, topics and messages of servers may hold
+//! characters that steer a terminal or reorder what stands beside them.
+
+use std::borrow::Cow;
+
+/// The text with such characters as visible escapes: `\u{202e}` for a right-to-left override, `\u{1b}` for an escape.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    escaped(text, is_hidden)
+}
+
+/// Like [`visible`], for text of several lines: line ends and tabs stay.
+pub fn visible_lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |char| is_hidden(char) && char != '\n' && char != '\t')
+}
+
+/// Like [`visible`], for text that holds control characters on purpose, such as colours.
+pub(super) fn visible_colored(text: &str) -> Cow<'_, str> {
+    escaped(text, |char| is_hidden(char) && !char.is_control())
+}
+
+fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for char in text.chars() {
+        match is_hidden(char) {
+            true => shown.extend(char.escape_default()),
+            false => shown.push(char),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Control characters; marks, embeddings, overrides and isolates of the bidirectional algorithm (Unicode UAX #9); line
+/// separators; and characters without a width, which make two names look the same. The two joiners stay: Persian, Hindi and
+/// emoji need them.
+fn is_hidden(char: char) -> bool {
+    char.is_control()
+        || matches!(char,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn characters_that_steer_a_terminal_or_reorder_text_are_escaped() {
+        assert_eq!(visible("plant\u{202e}1-tnalp"), "plant\\u{202e}1-tnalp");
+        assert_eq!(visible("\u{1b}[31mred\u{7f}\u{9b}0m"), "\\u{1b}[31mred\\u{7f}\\u{9b}0m");
+        assert_eq!(visible("a\nb\tc\r"), "a\\nb\\tc\\r");
+        assert_eq!(visible("zero\u{200b}width\u{feff}"), "zero\\u{200b}width\\u{feff}");
+        assert_eq!(visible_lines("a\nb\tc\r\u{2066}"), "a\nb\tc\\r\\u{2066}");
+    }
+
+    #[test]
+    fn ordinary_text_of_any_script_stays_as_it_is() {
+        for text in ["plant-1", "Kühlhaus 3 °C", "مصنع", "工厂", "می‌خواهم", "👨‍🔧", "a'b\"c\\d"]
+        {
+            assert!(matches!(visible(text), Cow::Borrowed(same) if same == text), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_hidden_is_left_in_any_text(text in "\\PC*|.*|[\u{200b}-\u{206f}]*") {
+            prop_assert!(!visible(&text).contains(is_hidden));
+            prop_assert!(!visible_lines(&text).contains(|char| is_hidden(char) && char != '\n' && char != '\t'));
+        }
+    }
+}
