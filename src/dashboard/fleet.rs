@@ -1,6 +1,6 @@
 //! Each sensor's newest reading, read once for all open pages.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ const MAX_HELD: usize = 50_000;
 pub(super) const MAX_LISTED: usize = 1_000;
 /// Names in other_metrics that are listed.
 const MAX_NAMES: usize = 200;
+/// Clocks differ a little: a reading that is ahead of ours by less, in milliseconds, is not from a clock that is ahead.
+const AHEAD: i64 = 5_000;
 /// Readings in one event. When more have changed, the page asks for those that it shows.
 const MAX_CHANGED: usize = 500;
 
@@ -33,6 +35,8 @@ pub(super) struct Snapshot {
     /// Milliseconds since the epoch.
     pub at: i64,
     pub groups: Vec<GroupSnapshot>,
+    /// Columns that a sensor has ever measured.
+    pub columns: Vec<Metric>,
     pub other_metrics: BTreeSet<Arc<str>>,
 }
 
@@ -41,7 +45,10 @@ pub(super) struct GroupSnapshot {
     pub group: Arc<Group>,
     pub sensors: u64,
     pub silent: u64,
+    /// The newest moment that is not ahead of our clock.
     pub last_at: Option<i64>,
+    /// The newest moment that is ahead of it.
+    pub ahead_at: Option<i64>,
     /// The first [`MAX_LISTED`] by id.
     pub readings: Vec<StoredReading>,
 }
@@ -102,10 +109,16 @@ pub(super) struct FleetBody<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct MetricBody<'a> {
+pub(super) struct MetricBody<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<&'static str>,
+}
+
+impl<'a> From<&'a Metric> for MetricBody<'a> {
+    fn from(metric: &'a Metric) -> Self {
+        Self { name: metric.name(), unit: metric.unit() }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -116,6 +129,8 @@ struct GroupBody<'a> {
     silent: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     recorded_timestamp: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ahead_timestamp: Option<String>,
 }
 
 /// The event `readings`: newest readings that have changed.
@@ -138,21 +153,23 @@ impl Snapshot {
             .map(|(index, group)| {
                 // Groups beyond the limit are only counted.
                 let listed = if index < MAX_HELD { listed } else { 0 };
-                read_group(session, group, since, listed)
+                read_group(session, group, (since, at + AHEAD), listed)
             })
             .buffered(IN_FLIGHT);
         let mut snapshot = Self { at, ..Self::default() };
+        let mut columns = HashSet::new();
         while let Some((group, names)) = snapshots.try_next().await? {
             let room = MAX_NAMES.saturating_sub(snapshot.other_metrics.len());
             snapshot.other_metrics.extend(names.iter().take(room).cloned());
+            columns.extend(names.columns());
             snapshot.groups.push(group);
         }
+        snapshot.columns = Metric::COLUMNS.into_iter().filter(|column| columns.contains(column)).collect();
         Ok(snapshot)
     }
 
     pub(super) fn body(&self, silent_after: Duration) -> FleetBody<'_> {
-        let columns = Metric::COLUMNS.iter().filter(|metric| self.has(metric));
-        let columns = columns.map(|metric| MetricBody { name: metric.name(), unit: metric.unit() });
+        let columns = self.columns.iter().map(MetricBody::from);
         let others = self.other_metrics.iter().map(|name| MetricBody { name, unit: None });
         FleetBody {
             at: display(self.at),
@@ -169,13 +186,10 @@ impl Snapshot {
                     sensors: group.sensors,
                     silent: group.silent,
                     recorded_timestamp: group.last_at.map(display),
+                    ahead_timestamp: group.ahead_at.map(display),
                 })
                 .collect(),
         }
-    }
-
-    fn has(&self, metric: &Metric) -> bool {
-        self.readings().any(|reading| reading.value(metric).is_some())
     }
 
     fn readings(&self) -> impl Iterator<Item = &StoredReading> {
@@ -198,17 +212,25 @@ impl Snapshot {
 async fn read_group(
     session: &Session,
     group: Arc<Group>,
-    since: i64,
+    (since, ahead): (i64, i64),
     listed: usize,
 ) -> Result<(GroupSnapshot, Names), Error> {
     let mut names = Names::default();
-    let mut found =
-        GroupSnapshot { group: group.clone(), sensors: 0, silent: 0, last_at: None, readings: Vec::new() };
+    let mut found = GroupSnapshot {
+        group: group.clone(),
+        sensors: 0,
+        silent: 0,
+        last_at: None,
+        ahead_at: None,
+        readings: Vec::new(),
+    };
     let mut pages = readings::latest(session, &group, None).await?;
     while let Some(page) = pages.next(&mut names).await? {
         found.sensors += page.len() as u64;
         found.silent += page.iter().filter(|reading| reading.recorded_at < since).count() as u64;
-        found.last_at = found.last_at.max(page.iter().map(|reading| reading.recorded_at).max());
+        let moments = || page.iter().map(|reading| reading.recorded_at);
+        found.last_at = found.last_at.max(moments().filter(|at| *at <= ahead).max());
+        found.ahead_at = found.ahead_at.max(moments().filter(|at| *at > ahead).max());
         let room = listed.saturating_sub(found.readings.len());
         found.readings.extend(page.into_iter().take(room));
     }
@@ -240,8 +262,9 @@ mod tests {
     fn snapshot(readings: &[(u128, i64)]) -> Snapshot {
         let group = Arc::new(Group { location: "plant-1".into(), device_type: "thermostat".into() });
         let readings = readings.iter().map(|(sensor, at)| reading(&group, *sensor, *at)).collect();
-        let group = GroupSnapshot { group, sensors: 1, silent: 0, last_at: None, readings };
-        Snapshot { at: 0, groups: vec![group], other_metrics: BTreeSet::new() }
+        let group =
+            GroupSnapshot { group, sensors: 1, silent: 0, last_at: None, ahead_at: Some(20), readings };
+        Snapshot { groups: vec![group], columns: vec![Metric::Temperature], ..Snapshot::default() }
     }
 
     #[test]
@@ -262,14 +285,11 @@ mod tests {
     }
 
     #[test]
-    fn metrics_that_no_sensor_has_are_not_listed() {
+    fn metrics_that_no_sensor_has_are_not_listed_and_a_clock_that_is_ahead_is_apart() {
         let snapshot = snapshot(&[(1, 10)]);
-        let names: Vec<_> = snapshot
-            .body(Duration::from_secs(1))
-            .metrics
-            .iter()
-            .map(|metric| metric.name.to_owned())
-            .collect();
-        assert_eq!(names, ["temperature"]);
+        let body = serde_json::to_value(snapshot.body(Duration::from_secs(1))).unwrap();
+        assert_eq!(body["metrics"], serde_json::json!([{ "name": "temperature", "unit": "°C" }]));
+        assert_eq!(body["groups"][0]["ahead_timestamp"], "1970-01-01T00:00:00.020Z");
+        assert_eq!(body["groups"][0].get("recorded_timestamp"), None);
     }
 }

@@ -41,9 +41,14 @@ struct Asset {
     text: &'static str,
 }
 
-static ASSETS: [Asset; 4] = [
+static ASSETS: [Asset; 5] = [
     Asset { path: "/", kind: "text/html; charset=utf-8", text: include_str!("assets/index.html") },
     Asset { path: "/app.js", kind: "text/javascript; charset=utf-8", text: include_str!("assets/app.js") },
+    Asset {
+        path: "/scale.js",
+        kind: "text/javascript; charset=utf-8",
+        text: include_str!("assets/scale.js"),
+    },
     Asset { path: "/app.css", kind: "text/css; charset=utf-8", text: include_str!("assets/app.css") },
     Asset { path: "/icon.svg", kind: "image/svg+xml", text: include_str!("assets/icon.svg") },
 ];
@@ -141,12 +146,12 @@ mod tests {
 
     #[test]
     fn the_page_holds_nothing_that_its_content_security_policy_forbids() {
-        let [page, script, ..] = &ASSETS;
+        let [page, scripts @ .., _, _] = &ASSETS;
         for forbidden in ["<style", " style=", " onclick", " onload", "javascript:", "http://", "https://"] {
             assert!(!page.text.contains(forbidden), "{forbidden}");
         }
         for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
-            assert!(!script.text.contains(markup), "{markup}");
+            assert!(scripts.iter().all(|script| !script.text.contains(markup)), "{markup}");
         }
     }
 

@@ -130,6 +130,8 @@ impl StoredReading {
 pub struct Names {
     texts: HashSet<Arc<str>>,
     metrics: HashSet<Arc<str>>,
+    /// Of [`Metric::COLUMNS`]: whether a newest-reading row has a value, of whatever age.
+    columns: [bool; Metric::COLUMNS.len()],
 }
 
 impl Names {
@@ -141,7 +143,16 @@ impl Names {
         intern(&mut self.metrics, name)
     }
 
-    /// The names of other metrics that were read.
+    /// The columns that a sensor has ever measured: its row in the table of newest readings keeps the cells of older
+    /// readings where the newest has none. Empty after reading raw rows.
+    pub fn columns(&self) -> impl Iterator<Item = Metric> {
+        Metric::COLUMNS
+            .into_iter()
+            .zip(self.columns)
+            .filter_map(|(column, is_known)| is_known.then_some(column))
+    }
+
+    /// The names of other metrics that were read, in newest-reading rows also those of older readings.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
         self.metrics.iter()
     }
@@ -311,6 +322,9 @@ impl LatestPages {
                 continue;
             }
             let mut reading = decode(row, self.shape, &self.group, 0, names)?;
+            for (known, column) in names.columns.iter_mut().zip(&Metric::COLUMNS) {
+                *known |= reading.column(column).is_some();
+            }
             self.forget_older_cells(row, &mut reading, names)?;
             readings.push(reading);
         }

@@ -48,9 +48,9 @@ const surface = async () => {
   return box;
 };
 /** A reading sent as any client would. */
-function send(location, sensor, temperature) {
+function send(location, sensor, temperature, more = {}) {
   const file = join(profile, "reading.ndjson");
-  const reading = { location, device_type: "thermostat", iot_sensor_id: sensor, recorded_timestamp: new Date().toISOString(), temperature };
+  const reading = { location, device_type: "thermostat", iot_sensor_id: sensor, recorded_timestamp: new Date().toISOString(), temperature, ...more };
   writeFileSync(file, `${JSON.stringify(reading)}\n`);
   execFileSync(process.env.IOTCTL, ["-q", "simulate", "--replay", file, "--format", "json"]);
 }
@@ -144,6 +144,36 @@ const steps = {
     await until("its next value", async () => (await row.innerText()).includes("24.13"));
     assert.equal(await page.evaluate(() => globalThis.sameDocument), true);
     assert.ok(silent);
+  },
+
+  async "a reading without the chosen metric changes neither the line nor its unit"() {
+    const sensor = "00000000-0000-4000-8000-0000000000cc";
+    send("plant-1", sensor, 21, { humidity: 40 });
+    const row = page.locator(`.fleet tr[data-sensor="${sensor}"]`);
+    await row.waitFor();
+    await row.locator("button").click();
+    await until("its metrics", async () => (await page.locator("#metric option").allInnerTexts()).length === 2);
+    await page.locator("#metric").selectOption("humidity");
+    await until("humidity", async () => (await text("#stats")).includes("%RH"));
+    send("plant-1", sensor, 22);
+    await until("the reading", async () => (await row.innerText()).includes("22"));
+    await new Promise((done) => setTimeout(done, 4000));
+    assert.equal(await page.locator("#metric").inputValue(), "humidity");
+    assert.match(await text("#stats"), /%RH/);
+    assert.doesNotMatch(await text("#stats"), /°C/);
+    await page.locator("#metric").selectOption("temperature");
+    await until("temperature", async () => (await text("#stats")).includes("°C"));
+  },
+
+  async "an unknown sensor is an error, and nothing of the sensor before it stays"() {
+    const unknown = "00000000-0000-4000-8000-00000000ffff";
+    await page.locator("#find").fill(unknown);
+    await page.locator("#find").press("Enter");
+    await until("the error", async () => (await text("#chart-note")).includes("no readings of sensor"));
+    assert.match(await text("#chart"), /no readings of sensor/);
+    assert.equal((await text("#stats")).trim(), "");
+    assert.equal(await page.locator("#anomalies tr").count(), 0);
+    await page.locator("#find").fill("");
   },
 
   async "a hostile name is text"() {

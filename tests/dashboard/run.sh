@@ -14,6 +14,8 @@ fi
 for tool in node npm chromium; do
     command -v "$tool" >/dev/null || { echo "$tool is missing (Debian: apt-get install -y nodejs npm chromium)" >&2; exit 1; }
 done
+# What needs no browser, first.
+node --test "$here/scale.test.mjs"
 . "$here/../servers.sh"
 cp "$here"/package.json "$here"/package-lock.json "$here"/page.mjs "$work/"
 npm ci --prefix "$work" --no-audit --no-fund --loglevel=error

@@ -15,6 +15,8 @@ crate::trials!(
     answers_equal_those_of_the_commands,
     every_documented_path_answers_as_it_is_described,
     a_forecast_equals_that_of_the_command,
+    a_sensor_keeps_the_metrics_that_its_newest_reading_lacks,
+    a_clock_that_is_ahead_does_not_make_the_fleet_look_fresh,
     a_bad_request_is_a_problem_with_its_remedy,
     a_name_that_was_made_to_resolve_here_is_refused,
     a_listener_receives_a_new_reading_and_a_signal_ends_it,
@@ -406,6 +408,64 @@ fn every_documented_path_answers_as_it_is_described() -> anyhow::Result<()> {
             ensure!(!answer.body.contains("unknown field"), "{path}: {name}: {}", answer.body);
         }
     }
+    Ok(())
+}
+
+fn a_sensor_keeps_the_metrics_that_its_newest_reading_lacks() -> anyhow::Result<()> {
+    let lab = Lab::new("dash_metrics")?;
+    let now = chrono::Utc::now().timestamp_millis();
+    let minute = |ago: i64| now - ago * 60_000;
+    let sensor = uuid::Uuid::from_u128(1).to_string();
+    let steady =
+        (10..190).map(|ago| message("plant-1", 1, minute(ago), r#","temperature":21.3,"humidity":0.1"#));
+    lab.send(steady.chain([
+        message("plant-1", 1, minute(3), r#","temperature":21.3,"other_metrics":{"rpm":900.5}"#),
+        message("plant-1", 1, minute(2), r#","temperature":21.3,"other_metrics":{"charge":3}"#),
+        message("plant-1", 1, minute(1), r#","temperature":21.3"#),
+    ]))?;
+    lab.ingest()?;
+    let dashboard = Dashboard::start(&lab)?;
+    let names = |body: &Value| -> Vec<String> {
+        let metrics = body["metrics"].as_array().into_iter().flatten();
+        metrics.filter_map(|metric| metric["name"].as_str()).map(str::to_owned).collect()
+    };
+    let answer = dashboard.json(&format!("/api/sensors/{sensor}"))?;
+    ensure!(names(&answer) == ["temperature", "humidity", "charge", "rpm"], "{answer}");
+    ensure!(
+        answer["readings"][0].get("humidity").is_none(),
+        "an older value is shown as the newest: {answer}"
+    );
+    // The fleet's list is not that of the newest readings either.
+    let fleet = dashboard.json("/api/fleet")?;
+    ensure!(names(&fleet)[..2] == ["temperature", "humidity"], "{fleet}");
+    // 32-bit values whose sum is rounded: the mean of equal values is that value, as it was sent.
+    for (metric, value) in [("temperature", 21.3), ("humidity", 0.1)] {
+        let series = dashboard.json(&format!("/api/series?sensor={sensor}&metric={metric}&last=6h"))?;
+        for name in ["lowest", "mean", "highest"] {
+            ensure!(series[name].as_f64() == Some(value), "{metric} {name}: {}", series[name]);
+        }
+    }
+    let unknown = dashboard.get("/api/sensors/00000000-0000-4000-8000-00000000ffff")?;
+    ensure!(unknown.status == 404 && unknown.body.contains("no readings of sensor"), "{}", unknown.body);
+    Ok(())
+}
+
+fn a_clock_that_is_ahead_does_not_make_the_fleet_look_fresh() -> anyhow::Result<()> {
+    let lab = Lab::new("dash_ahead")?;
+    let now = chrono::Utc::now().timestamp_millis();
+    lab.send([
+        message("plant-1", 1, now - 600_000, r#","temperature":20"#),
+        message("plant-1", 2, now + 1_800_000, r#","temperature":20"#),
+    ])?;
+    lab.ingest()?;
+    let dashboard = Dashboard::start(&lab)?;
+    let fleet = dashboard.json("/api/fleet")?;
+    let at = |name: &str| -> anyhow::Result<i64> {
+        let text = fleet["groups"][0][name].as_str().with_context(|| format!("no {name}: {fleet}"))?;
+        Ok(chrono::DateTime::parse_from_rfc3339(text)?.timestamp_millis())
+    };
+    ensure!(at("recorded_timestamp")? == now - 600_000, "{fleet}");
+    ensure!(at("ahead_timestamp")? == now + 1_800_000, "{fleet}");
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 // The fleet in a browser, without a library and without anything from another origin. Names come from sensors: text goes
 // into the page by textContent only, never as markup.
 
+import { COLUMNS, age, ago, figure, keptMetric, metricsOf, newestTile, timeTicks, valueTicks, withReading } from "./scale.js";
+
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const RANGES = { "1h": 3600e3, "6h": 6 * 3600e3, "24h": 24 * 3600e3, "7d": 7 * 86400e3, "30d": 30 * 86400e3 };
-const COLUMNS = ["temperature", "humidity", "pressure", "light_level", "gas_concentration"];
 
 const state = {
   fleet: null,
@@ -13,13 +14,14 @@ const state = {
   readings: new Map(), // key -> newest reading
   rows: new Map(), // key -> its row in the table
   locations: new Map(), // name -> its section of the page
-  chosen: null, // {id, reading}
+  chosen: null, // {id, reading, metrics}: metrics are all that it has ever measured, null until they are known
   metric: null,
   last: "24h",
   side: "highest",
   zoom: null, // {from, to}
-  series: null,
+  series: null, // with its own metric: what is drawn is never labelled by what is chosen
   anomalies: [],
+  anomaliesOf: null,
   forecast: [], // {at, value, low, high}
   forecastOf: null,
   cursor: null,
@@ -62,29 +64,12 @@ const plural = (number, one, many = `${one}s`) => `${count(number)} ${number ===
 const title = (name) => name.replaceAll("_", " ");
 const unit = (name) => state.units.get(name) ?? "";
 
-function figure(value) {
-  if (!Number.isFinite(value)) return "–";
-  const size = Math.abs(value);
-  if (size !== 0 && (size >= 1e7 || size < 1e-3)) return value.toExponential(2);
-  return value.toLocaleString("en", { maximumFractionDigits: size < 1 ? 3 : size < 1000 ? 2 : 1 });
-}
-
 const measured = (value, name) => (unit(name) ? `${figure(value)} ${unit(name)}` : figure(value));
-
-function age(at) {
-  const seconds = Math.max(0, Math.floor((Date.now() - at) / 1000));
-  if (seconds < 60) return `${seconds} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
-  return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
-}
 
 const dateFormat = (options) => new Intl.DateTimeFormat("en-GB", { hourCycle: "h23", ...options });
 const FULL = dateFormat({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const SHORT = dateFormat({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
-const CLOCK = dateFormat({ hour: "2-digit", minute: "2-digit" });
 const SECOND = dateFormat({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const DAY = dateFormat({ day: "numeric", month: "short" });
 
 function say(node, text, kind) {
   node.textContent = visible(text);
@@ -185,7 +170,11 @@ function showLive() {
   if (live.dataset.state === is) return;
   live.dataset.state = is;
   live.lastElementChild.textContent = text;
+  if (state.fleet) showTiles();
 }
+
+/** Why what is shown may be old; null while it is live. */
+const staleness = () => (Date.now() - heard > 25e3 ? "the dashboard does not answer" : trouble ? "Cassandra does not answer" : null);
 
 /* ---- the fleet ---- */
 
@@ -223,13 +212,13 @@ function takeFleet(fleet) {
 function showTiles() {
   const { fleet } = state;
   const locations = new Set(fleet.groups.map((group) => group.location)).size;
-  const newest = Math.max(...fleet.groups.map((group) => time(group.recorded_timestamp ?? "")).filter(Number.isFinite));
   say($("tile-sensors"), count(fleet.sensors));
   say($("tile-groups"), `at ${plural(locations, "location")}`);
   say($("tile-silent"), count(fleet.silent), fleet.silent ? "bad" : "good");
   say($("tile-silent-note"), `for longer than ${length(fleet.silent_after_seconds)}`);
-  say($("tile-newest"), Number.isFinite(newest) ? age(newest) : "none");
-  say($("tile-newest-note"), Number.isFinite(newest) ? `ago, at ${SECOND.format(newest)}` : "nothing is stored yet");
+  const { text, note, kind } = newestTile(fleet.groups, Date.now(), staleness(), (at) => SECOND.format(at));
+  say($("tile-newest"), text, kind);
+  say($("tile-newest-note"), note);
 }
 
 function length(seconds) {
@@ -318,12 +307,8 @@ async function loadLocation(name) {
 const isSilent = (reading) =>
   Date.now() - time(reading.recorded_timestamp) > (state.fleet?.silent_after_seconds ?? Infinity) * 1000;
 
-function metricsOf(readings) {
-  const names = COLUMNS.filter((name) => readings.some((reading) => reading[name] !== undefined));
-  const others = new Set(readings.flatMap((reading) => Object.keys(reading.other_metrics ?? {})));
-  return [...names, ...[...others].sort().slice(0, 6)];
-}
-
+/** Other metrics that a table has columns for. */
+const MOST_OTHERS = 6;
 const valueOf = (reading, name) => (COLUMNS.includes(name) ? reading[name] : reading.other_metrics?.[name]);
 
 function showLocation(name, outOf) {
@@ -333,7 +318,7 @@ function showLocation(name, outOf) {
   for (const type of shown.types) {
     const own = readings.filter((reading) => reading.device_type === type);
     if (!own.length) continue;
-    const names = metricsOf(own);
+    const names = metricsOf(own, MOST_OTHERS);
     const hasMotion = own.some((reading) => reading.motion_detected !== undefined);
     const head = el("tr", {}, el("th", { scope: "col", text: "sensor" }), el("th", { scope: "col", class: "n", text: "age" }));
     for (const metric of names) head.append(el("th", { scope: "col", class: "n two" }, title(metric), el("span", { text: unit(metric) || "\u00a0" })));
@@ -401,12 +386,14 @@ function takeReadings(changes) {
     if (shown?.isOpen) {
       state.readings.set(key, reading);
       const row = state.rows.get(key);
-      const isNewColumn = row && metricsOf([reading]).some((name) => !row.cells.has(name));
+      const isNewColumn = row && metricsOf([reading], MOST_OTHERS).some((name) => !row.cells.has(name));
       if (row && !isNewColumn) fill(row, reading, true);
       else stale.add(reading.location);
     }
     if (state.chosen?.id === reading.iot_sensor_id) {
       state.chosen.reading = reading;
+      if (state.chosen.metrics) state.chosen.metrics = withReading(state.chosen.metrics, reading);
+      showMetrics();
       showChosen();
       if (!state.zoom) follow();
     }
@@ -465,29 +452,47 @@ function remember() {
 }
 
 async function choose(id, reading) {
-  state.chosen = { id, reading };
+  state.chosen = { id, reading, metrics: null };
   state.zoom = null;
-  state.cursor = null;
   for (const row of state.rows.values()) row.node.classList.toggle("chosen", row.id === id);
-  if (!reading) {
-    try {
-      const answer = await ask("sensor", `/api/sensors/${encodeURIComponent(id)}`);
-      if (!answer || state.chosen?.id !== id) return;
-      state.chosen.reading = answer.readings[0];
-      const shown = state.locations.get(answer.readings[0]?.location);
-      if (shown && !shown.isOpen) openLocation(answer.readings[0].location, true);
-    } catch (error) {
-      say($("chart-title"), `Sensor ${id.slice(0, 8)}`);
-      say($("chart-note"), error.message, "warn");
-      state.series = null;
-      return draw();
-    }
+  forgetSeries();
+  say($("chart-title"), reading ? `${reading.device_type} at ${reading.location}` : `Sensor ${id.slice(0, 8)}`);
+  say($("chart-note"), id);
+  try {
+    // Asked for the metrics that it has ever measured: its newest reading may lack some.
+    const answer = await ask("sensor", `/api/sensors/${encodeURIComponent(id)}`);
+    if (!answer || state.chosen?.id !== id) return;
+    state.chosen.reading = answer.readings[0];
+    state.chosen.metrics = answer.metrics.map((metric) => metric.name);
+    const shown = state.locations.get(answer.readings[0]?.location);
+    if (!reading && shown && !shown.isOpen) openLocation(answer.readings[0].location, true);
+  } catch (error) {
+    if (state.chosen?.id !== id) return;
+    say($("chart-note"), error.message, "warn");
+    say($("anomalies-note"), "\u00a0");
+    return draw(error.message);
   }
-  showMetrics();
+  showMetrics(false);
   showChosen();
   remember();
   loadSeries();
   loadAnomalies();
+}
+
+/** Clears what belongs to another sensor or metric: its line, its statistics, its anomalies and its forecast. */
+function forgetSeries() {
+  for (const kind of ["series", "anomalies", "forecast"]) asking.get(kind)?.abort();
+  state.series = null;
+  state.cursor = null;
+  state.anomalies = [];
+  state.anomaliesOf = null;
+  state.forecast = [];
+  state.forecastOf = null;
+  $("stats").textContent = "\u00a0";
+  $("reset").hidden = true;
+  $("anomalies").replaceChildren();
+  isDragging = false;
+  draw();
 }
 
 function showChosen() {
@@ -495,24 +500,25 @@ function showChosen() {
   if (!reading) return;
   say($("chart-title"), `${reading.device_type} at ${reading.location}`);
   const seen = time(reading.recorded_timestamp);
-  const silent = isSilent(reading) ? `silent for ${age(seen)}` : `last reading ${age(seen)} ago`;
+  const silent = isSilent(reading) ? `silent for ${age(seen)}` : `last reading ${ago(seen)}`;
   say($("chart-note"), `${id} · ${silent}`, isSilent(reading) ? "bad" : undefined);
 }
 
-function showMetrics() {
+/** Fills the selector. Where the chosen metric is not there, another one is chosen, and its line is loaded if `reload`. */
+function showMetrics(reload = true) {
+  if (state.chosen && !state.chosen.metrics) return;
   const select = $("metric");
-  const own = state.chosen?.reading ? metricsOf([state.chosen.reading]) : [];
-  const names = own.length ? own : [...state.units.keys()];
-  if (!names.includes(state.metric)) {
-    const before = state.metric;
-    state.metric = names[0] ?? null;
-    if (before && state.metric && before !== state.metric) loadExtremes();
-  }
+  const names = state.chosen?.metrics.length ? state.chosen.metrics : [...state.units.keys()];
+  const before = state.metric;
+  state.metric = keptMetric(before, names);
   const known = [...select.options].map((option) => option.value);
   if (known.join("\n") !== names.join("\n")) {
     select.replaceChildren(...names.map((name) => el("option", { value: name, text: unit(name) ? `${title(name)} (${unit(name)})` : title(name) })));
   }
   if (state.metric) select.value = state.metric;
+  if (!before || before === state.metric) return;
+  if (reload) changed(true);
+  else loadExtremes();
 }
 
 function buttons(parent, names, label, chosen, act) {
@@ -534,8 +540,10 @@ function showRanges() {
   });
 }
 
-function changed() {
+/** After another metric was chosen (`isOther`), or another range. */
+function changed(isOther = false) {
   remember();
+  if (isOther) forgetSeries();
   if (state.chosen) {
     loadSeries();
     loadAnomalies();
@@ -551,11 +559,12 @@ async function loadSeries() {
   const { zoom } = state;
   const span = zoom ? { from: iso(zoom.from), to: iso(zoom.to) } : range(newest());
   const columns = Math.min(2000, Math.max(50, Math.floor($("chart").clientWidth - 70)));
-  const parameters = { sensor: state.chosen.id, metric: state.metric, columns, ...span };
+  const { id } = state.chosen;
+  const parameters = { sensor: id, metric: state.metric, columns, ...span };
   $("chart").setAttribute("aria-busy", "true");
   try {
     const series = await ask("series", "/api/series", parameters);
-    if (!series) return;
+    if (!series || id !== state.chosen?.id || series.metric !== state.metric) return;
     const points = series.points.map((point) => ({ at: time(point.time), value: point.value }));
     const cursorAt = state.series?.points[state.cursor]?.at;
     state.series = { ...series, from: time(series.from), to: time(series.to), points };
@@ -566,6 +575,7 @@ async function loadSeries() {
     loadForecast();
   } catch (error) {
     state.series = null;
+    showStats();
     draw(error.message);
   } finally {
     $("chart").removeAttribute("aria-busy");
@@ -589,9 +599,9 @@ const follow = throttled(3000, () => !state.zoom && loadSeries());
 
 function showStats() {
   const { series } = state;
-  const name = state.metric;
+  const name = series?.metric;
   $("reset").hidden = !state.zoom;
-  const text = series.values
+  const text = series?.values
     ? `lowest ${measured(series.lowest, name)} · mean ${measured(series.mean, name)} · highest ${measured(series.highest, name)} · ${plural(series.values, "value")}`
     : "\u00a0";
   if ($("stats").textContent !== text) $("stats").textContent = text;
@@ -599,26 +609,8 @@ function showStats() {
 
 /* ---- the chart ---- */
 
+/** The left margin grows with the labels of values. */
 const MARGIN = { left: 56, right: 14, top: 12, bottom: 26 };
-
-function niceTicks(low, high, most) {
-  const rough = (high - low) / most || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough);
-  const ticks = [];
-  for (let tick = Math.ceil(low / step) * step; tick <= high + step / 1e6; tick += step) ticks.push(Math.abs(tick) < step / 1e6 ? 0 : tick);
-  return ticks;
-}
-
-function timeTicks(from, to, most) {
-  const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 345600, 604800, 1209600, 2592000, 7776000, 31536000];
-  const step = (steps.find((seconds) => (to - from) / (seconds * 1000) <= most) ?? steps.at(-1)) * 1000;
-  const shift = new Date(from).getTimezoneOffset() * 60e3;
-  const ticks = [];
-  for (let tick = Math.ceil((from - shift) / step) * step + shift; tick <= to; tick += step) ticks.push(tick);
-  const format = step >= 86400e3 ? DAY : to - from > 36 * 3600e3 ? SHORT : step < 60e3 ? SECOND : CLOCK;
-  return ticks.map((at) => [at, format.format(at)]);
-}
 
 /** The line breaks where nothing was measured. */
 function segments(points, span, columns) {
@@ -662,25 +654,26 @@ function draw(trouble) {
   const room = (high - low) * 0.06 || Math.abs(high) * 0.02 || 1;
   low -= room;
   high += room;
+  const ticks = valueTicks(low, high, Math.max(3, Math.floor(height / 60)));
+  const left = Math.max(MARGIN.left, 16 + 7 * Math.max(0, ...ticks.map(([, text]) => text.length)));
   const right = width - MARGIN.right;
   const bottom = height - MARGIN.bottom;
-  const x = (at) => MARGIN.left + ((at - from) / (to - from)) * (right - MARGIN.left);
+  const x = (at) => left + ((at - from) / (to - from)) * (right - left);
   const y = (value) => bottom - ((value - low) / (high - low)) * (bottom - MARGIN.top);
-  const at = (px) => from + ((px - MARGIN.left) / (right - MARGIN.left)) * (to - from);
+  const at = (px) => from + ((px - left) / (right - left)) * (to - from);
 
-  const name = `${title(state.metric)}${unit(state.metric) ? ` in ${unit(state.metric)}` : ""}`;
-  const label = `${name} from ${FULL.format(from)} to ${FULL.format(to)}, lowest ${measured(series.lowest, state.metric)}, highest ${measured(series.highest, state.metric)}. Arrow keys read values, plus and minus zoom, Escape resets.`;
+  const { metric } = series;
+  const name = `${title(metric)}${unit(metric) ? ` in ${unit(metric)}` : ""}`;
+  const label = `${name} from ${FULL.format(from)} to ${FULL.format(to)}, lowest ${measured(series.lowest, metric)}, highest ${measured(series.highest, metric)}. Arrow keys read values, plus and minus zoom, Escape resets.`;
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, tabindex: "0", role: "application", "aria-roledescription": "chart", "aria-label": label });
-  const ticks = niceTicks(low, high, Math.max(3, Math.floor(height / 60)));
-  const decimals = Math.max(0, ...ticks.slice(0, 2).map((tick) => (figure(tick).split(".")[1] ?? "").length));
-  for (const tick of ticks) {
-    svg.append(shape("line", { class: "grid", x1: MARGIN.left, x2: right, y1: y(tick), y2: y(tick) }));
-    const text = Math.abs(tick) < 1e6 ? tick.toLocaleString("en", { minimumFractionDigits: Math.min(decimals, 3), maximumFractionDigits: 3 }) : figure(tick);
-    svg.append(shape("text", { x: MARGIN.left - 8, y: y(tick) + 4, "text-anchor": "end" }, text));
+  for (const [tick, text] of ticks) {
+    svg.append(shape("line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) }));
+    svg.append(shape("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end" }, text));
   }
   for (const [tick, text] of timeTicks(from, to, Math.max(2, Math.floor(width / 110)))) {
     svg.append(shape("line", { class: "grid", x1: x(tick), x2: x(tick), y1: MARGIN.top, y2: bottom }));
-    const px = Math.min(Math.max(x(tick), MARGIN.left + 14), right - 18);
+    const half = 3.4 * text.length;
+    const px = Math.min(Math.max(x(tick), left + half - 20), width - half);
     svg.append(shape("text", { x: px, y: height - 7, "text-anchor": "middle" }, text));
   }
   const line = (list, of) => list.map((point, index) => `${index ? "L" : "M"}${x(point.at).toFixed(1)} ${y(of(point)).toFixed(1)}`).join("");
@@ -695,20 +688,20 @@ function draw(trouble) {
   }
   // A single value is a dot: a line of length 0 with round ends.
   svg.append(shape("path", { class: "curve", d: parts.map((part) => line(part, value) + (part.length === 1 ? "h0.01" : "")).join("") }));
-  for (const anomaly of state.anomalies) {
+  for (const anomaly of state.anomaliesOf === metric ? state.anomalies : []) {
     const px = x(time(anomaly.worst));
-    if (px < MARGIN.left || px > right || anomaly.value < low || anomaly.value > high) continue;
+    if (px < left || px > right || anomaly.value < low || anomaly.value > high) continue;
     svg.append(shape("circle", { class: "odd", cx: px, cy: y(anomaly.value), r: 4.5 }));
   }
   const select = shape("rect", { class: "select", y: MARGIN.top, height: bottom - MARGIN.top, x: 0, width: 0 });
   const cross = shape("line", { class: "cross", y1: MARGIN.top, y2: bottom, visibility: "hidden" });
   const dot = shape("circle", { class: "dot", r: 5, visibility: "hidden" });
-  const surface = shape("rect", { class: "surface", x: MARGIN.left, y: MARGIN.top, width: right - MARGIN.left, height: bottom - MARGIN.top });
+  const surface = shape("rect", { class: "surface", x: left, y: MARGIN.top, width: right - left, height: bottom - MARGIN.top });
   svg.append(select, cross, dot, surface);
   const tip = el("div", { class: "tip", role: "status", hidden: "" });
   const hadFocus = parent.contains(document.activeElement);
   parent.replaceChildren(svg, tip);
-  view = { svg, select, cross, dot, tip, x, y, at, left: MARGIN.left, right, width };
+  view = { svg, select, cross, dot, tip, x, y, at, left, right, width };
   if (hadFocus) svg.focus({ preventScroll: true });
   listenToChart(svg, surface);
   // The value that the user is reading stays.
@@ -737,7 +730,7 @@ function showCursor(index) {
   view.dot.setAttribute("cx", px);
   view.dot.setAttribute("cy", view.y(point.value));
   for (const node of [view.cross, view.dot]) node.setAttribute("visibility", "visible");
-  view.tip.replaceChildren(el("strong", { text: measured(point.value, state.metric) }), FULL.format(point.at));
+  view.tip.replaceChildren(el("strong", { text: measured(point.value, state.series.metric) }), FULL.format(point.at));
   view.tip.hidden = false;
   const room = view.tip.offsetWidth;
   view.tip.style.left = `${px + room + 18 > view.width ? px - room - 12 : px + 12}px`;
@@ -843,9 +836,12 @@ function show(id) {
 async function loadAnomalies() {
   if (!state.chosen || !state.metric) return;
   try {
-    const answer = await ask("anomalies", "/api/anomalies", { sensor: state.chosen.id, metric: state.metric, ...range(newest()) });
-    if (!answer) return;
+    const { id } = state.chosen;
+    const { metric } = state;
+    const answer = await ask("anomalies", "/api/anomalies", { sensor: id, metric, ...range(newest()) });
+    if (!answer || id !== state.chosen?.id || metric !== state.metric) return;
     state.anomalies = answer.anomalies;
+    state.anomaliesOf = metric;
     const many = answer.found > answer.anomalies.length ? `, the ${answer.anomalies.length} most unusual` : "";
     say($("anomalies-note"), `${plural(answer.found, "anomaly", "anomalies")} in ${plural(answer.values, "value")}, far from the sensor's median${many}`);
     const rows = [...answer.anomalies].sort((a, b) => Math.abs(b.score ?? 0) - Math.abs(a.score ?? 0)).slice(0, 6).map((anomaly) => {
@@ -855,7 +851,7 @@ async function loadAnomalies() {
       };
       const button = el("button", { type: "button", class: "link", text: FULL.format(time(anomaly.worst)), title: "Zoom in" });
       const cell = (text) => el("td", { class: "n", text });
-      return el("tr", { class: "row", onclick: zoom }, el("td", {}, button), cell(measured(anomaly.value, state.metric)), cell(figure(anomaly.expected)), cell(anomaly.score === undefined ? "–" : figure(anomaly.score)));
+      return el("tr", { class: "row", onclick: zoom }, el("td", {}, button), cell(measured(anomaly.value, metric)), cell(figure(anomaly.expected)), cell(anomaly.score === undefined ? "–" : figure(anomaly.score)));
     });
     const content = rows.length
       ? table("Anomalies", [["worst at"], ["value", "n"], ["expected", "n"], ["robust deviations", "n"]], rows)
@@ -874,7 +870,8 @@ async function loadExtremes() {
   const moments = state.fleet.groups.map((group) => time(group.recorded_timestamp ?? "")).filter(Number.isFinite);
   try {
     const span = range(Math.max(...moments));
-    const answer = await ask("extremes", "/api/extremes", { metric: state.metric, side: state.side, top: 8, ...span });
+    const { metric, side } = state;
+    const answer = await ask("extremes", "/api/extremes", { metric, side, top: 8, ...span });
     if (!answer) return;
     const rows = answer.extremes.map((extreme) =>
       sensorRow(
@@ -885,8 +882,8 @@ async function loadExtremes() {
         el("td", { class: "n", text: SHORT.format(time(extreme.recorded_timestamp)) }),
       ),
     );
-    const name = unit(state.metric) ? `${title(state.metric)} (${unit(state.metric)})` : title(state.metric);
-    say($("extremes-note"), `${state.side === "highest" ? "Highest" : "Lowest"} ${name} of each of ${plural(answer.sensors, "sensor")}, ${state.last}`);
+    const name = unit(metric) ? `${title(metric)} (${unit(metric)})` : title(metric);
+    say($("extremes-note"), `${side === "highest" ? "Highest" : "Lowest"} ${name} of each of ${plural(answer.sensors, "sensor")}, ${state.last}`);
     $("extremes").replaceChildren(rows.length ? table("Extremes", [["sensor"], ["value", "n"], ["location"], ["at", "n"]], rows) : el("p", { class: "small", text: "No values in this range of time." }));
   } catch (error) {
     say($("extremes-note"), error.message, "warn");
@@ -999,7 +996,7 @@ $("reset").addEventListener("click", resetZoom);
 $("metric").addEventListener("change", () => {
   state.metric = $("metric").value;
   state.zoom = null;
-  changed();
+  changed(true);
 });
 buttons($("sides"), ["highest", "lowest"], (name) => name, () => state.side, (name) => {
   state.side = name;
@@ -1012,6 +1009,7 @@ setInterval(() => {
   if (document.hidden || !state.fleet) return;
   showTiles();
   for (const [key, row] of state.rows) if (state.readings.has(key)) showAge(row, state.readings.get(key));
+  if (state.chosen) showChosen();
 }, 1000);
 setInterval(() => !document.hidden && state.fleet && (loadExtremes(), loadSilent()), 60e3);
 connect();

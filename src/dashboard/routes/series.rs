@@ -75,7 +75,6 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
             }
         }
         let drawn = sampler.extremes();
-        // Values are stored as 32-bit floats, so that nothing is lost.
         let points = drawn.points.iter();
         json(&Body {
             iot_sensor_id: asked.sensor,
