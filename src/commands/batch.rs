@@ -19,7 +19,7 @@ pub enum BatchCommand {
     /// List the jobs
     List(ListArgs),
     /// Run a job with spark-submit
-    Run(RunArgs),
+    Run(Box<RunArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -64,7 +64,7 @@ pub struct RunArgs {
 pub async fn run(command: BatchCommand, context: Context) -> anyhow::Result<()> {
     match command {
         BatchCommand::List(args) => list(&args, &context),
-        BatchCommand::Run(args) => run_job(args, context).await,
+        BatchCommand::Run(args) => run_job(*args, context).await,
     }
 }
 
