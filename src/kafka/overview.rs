@@ -1,7 +1,7 @@
 //! Kafka as a whole: brokers, every topic's partitions, every consumer group. For monitoring.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::Producer as _;
@@ -154,7 +154,11 @@ fn offsets<'a>(probe: &Probe, metadata: &'a Metadata) -> Result<HashMap<Key<'a>,
             by_leader.entry(partition.leader()).or_default().push((topic.name(), partition.id()));
         }
     }
-    // The other half is for what is read after this.
+    // Of many topics, the configured one is the most wanted if time runs out.
+    for keys in by_leader.values_mut() {
+        keys.sort_by_key(|(topic, _)| !probe.is_configured(topic));
+    }
+    // For one answer. The other half is for what is read after a leader that is silent.
     let within = probe.remaining() / 2;
     let answers = std::thread::scope(|scope| {
         let leaders = by_leader.values();
@@ -166,16 +170,15 @@ fn offsets<'a>(probe: &Probe, metadata: &'a Metadata) -> Result<HashMap<Key<'a>,
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// Asks one leader, until it does not answer within the time.
+/// Asks one leader, until it does not answer one question within the time.
 fn offsets_at<'a>(
     probe: &Probe,
     keys: &[Key<'a>],
     within: Duration,
 ) -> Result<Vec<(Key<'a>, Offsets)>, Error> {
-    let end = Instant::now() + within;
     let mut found = Vec::with_capacity(keys.len());
     for &(topic, partition) in keys {
-        match probe.watermarks_within(topic, partition, end.saturating_duration_since(Instant::now())) {
+        match probe.watermarks_within(topic, partition, within) {
             Ok(offsets) => found.push(((topic, partition), offsets)),
             Err(Error::Unreachable { .. } | Error::Silent { .. }) => {
                 tracing::debug!(topic, partition, "the leader does not answer");

@@ -317,6 +317,11 @@ impl Probe {
         Ok(metadata)
     }
 
+    /// Whether the topic is that of the readings, or of their dead letters.
+    pub(super) fn is_configured(&self, topic: &str) -> bool {
+        topic == self.config.topic || topic == self.config.dead_letter_topic()
+    }
+
     pub(super) fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }

@@ -186,7 +186,8 @@ pub async fn look(config: &KafkaConfig, timeout: Duration) -> Section<Kafka> {
     }
     if kafka.group.lag_messages.is_none() && kafka.topic.exists {
         let group = &kafka.group.name;
-        let failure = watch.failure_of(group).unwrap_or("its partitions have no leader");
+        let failure =
+            watch.failure_of(group).unwrap_or("the leaders of its partitions did not answer in time");
         kafka.remarks.push(format!("the lag of group {group} is unknown: {failure}"));
     }
     Section::Known(kafka)
