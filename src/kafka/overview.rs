@@ -121,6 +121,8 @@ fn read(probe: &Probe) -> Result<Overview, Error> {
         .iter()
         .map(|broker| Broker { id: broker.id(), address: format!("{}:{}", broker.host(), broker.port()) })
         .collect();
+    // First: with many topics, the offsets may take all of the time.
+    let consumer_groups = consumer_groups(probe);
     let offsets = offsets(probe, &metadata)?;
     let mut topics = Vec::new();
     for topic in metadata.topics().iter().filter(|topic| !topic.name().starts_with("__")) {
@@ -137,7 +139,7 @@ fn read(probe: &Probe) -> Result<Overview, Error> {
         partitions.sort_by_key(|partition| partition.id);
         topics.push(Topic { name: topic.name().to_owned(), partitions });
     }
-    Ok(Overview { brokers, topics, consumer_groups: consumer_groups(probe) })
+    Ok(Overview { brokers, topics, consumer_groups })
 }
 
 /// A partition: topic and number.
@@ -192,7 +194,7 @@ fn offsets_at<'a>(
 
 /// Consumer groups need a permission of their own; without it the rest is still of use.
 fn consumer_groups(probe: &Probe) -> Option<Vec<ConsumerGroup>> {
-    match probe.client.client().fetch_group_list(None, probe.remaining()) {
+    match probe.client.client().fetch_group_list(None, probe.remaining() / 2) {
         Ok(list) => Some(list.groups().iter().map(ConsumerGroup::of).collect()),
         Err(error) => {
             tracing::debug!(%error, "cannot list the consumer groups");

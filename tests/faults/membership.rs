@@ -148,7 +148,7 @@ fn a_node_that_cannot_start_stops_no_node_that_answers() -> anyhow::Result<()> {
     let node = second()?;
     servers().ok("-q down")?;
     // Cassandra ends when its commit log is no directory.
-    let log = servers().dir(&node).join("data/commitlog");
+    let log = servers().dir(&node).join("commitlog");
     ensure!(log.is_dir(), "{} is not a directory", log.display());
     let aside = log.with_extension("aside");
     std::fs::rename(&log, &aside)?;
