@@ -153,7 +153,7 @@ fn every_mark_is_explained_and_the_title_names_subject_unit_and_zone() {
         ..inner
     };
     let svg = svg::chart(&local).unwrap().0;
-    assert!(svg.contains("thermostat at plant-1 · Asia/Kathmandu (+05:45)"), "{svg}");
+    assert!(svg.contains("thermostat at plant-1 · Asia/Kathmandu (+05:30)"), "the offset of 1970: {svg}");
 }
 
 #[test]
