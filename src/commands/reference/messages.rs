@@ -188,7 +188,8 @@ mod tests {
     fn the_page_names_every_field_with_its_unit() {
         let page = page().unwrap();
         for metric in Metric::COLUMNS {
-            let row = format!("| `{}` | number | no | In {}", metric.name(), metric.unit().unwrap());
+            let unit = metric.unit().unwrap();
+            let row = format!("| `{}` | number | no | In {unit}, as a 32-bit float |", metric.name());
             assert!(page.contains(&row), "no {row:?}");
         }
         assert!(page.contains("-999.0") && page.contains("\"state\": \"firing\""), "{page}");
