@@ -30,7 +30,7 @@ enum Step {
     Months(i64),
 }
 
-const STEPS: [Step; 41] = [
+const STEPS: [Step; 46] = [
     Step::Clock(1),
     Step::Clock(2),
     Step::Clock(5),
@@ -72,6 +72,11 @@ const STEPS: [Step; 41] = [
     Step::Months(600),
     Step::Months(1_200),
     Step::Months(12_000),
+    Step::Months(24_000),
+    Step::Months(60_000),
+    Step::Months(120_000),
+    Step::Months(600_000),
+    Step::Months(6_000_000),
 ];
 
 impl Step {
@@ -373,7 +378,7 @@ mod tests {
             prop_assert!(ticks.len() <= most + 1, "{ticks:?}");
             prop_assert!(ticks.windows(2).all(|pair| pair[0].at < pair[1].at));
             prop_assert!(ticks.iter().all(|tick| (from..=from + shown).contains(&tick.at)));
-            prop_assert!(ticks.first().is_none_or(|tick| tick.under.is_some() || tick.label.len() == 4));
+            prop_assert!(ticks.first().is_none_or(|tick| tick.under.is_some() || tick.label.len() >= 4));
         }
 
         #[test]
