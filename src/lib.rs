@@ -10,6 +10,7 @@
 //! - [`retry`]: the one retry policy, and how long errors for the operator are tolerated.
 //! - [`tls`]: PEM files, and refused handshakes in words. [`time`]: moments, ranges, hours and days.
 //! - [`output`]: the only writer to stdout. [`reading`]: a reading, its group, wire format, metrics and time bucket.
+//! - [`mapping`]: from any message to readings, by a mapping file.
 //! - [`series`]: values over time, summaries and sketches. [`http`]: the one way to serve HTTP, with its limits.
 //! - [`metrics`]: the Prometheus endpoint, and what /readyz and /healthz answer.
 //!
@@ -66,6 +67,7 @@ pub mod fuzzing;
 pub mod http;
 pub mod ingestion;
 pub mod kafka;
+pub mod mapping;
 pub mod metrics;
 pub mod observe;
 pub mod output;

@@ -122,6 +122,7 @@ mod tests {
             location: "plant-1".into(),
             device_type: "thermostat".into(),
             sensor: Uuid::from_u128(sensor),
+            sensor_name: None,
             recorded_at: minute * MINUTE,
             temperature: Some(temperature),
             humidity: None,

@@ -323,6 +323,7 @@ pub mod tests {
                 location: "a".into(),
                 device_type: "b".into(),
                 sensor: Uuid::nil(),
+                sensor_name: None,
                 recorded_at: 0,
                 temperature: None,
                 humidity: None,

@@ -201,6 +201,7 @@ mod tests {
             location: location.into(),
             device_type: "thermostat".into(),
             sensor: uuid::Uuid::from_u128(1),
+            sensor_name: None,
             recorded_at,
             temperature: Some(21.5),
             humidity: None,

@@ -79,6 +79,7 @@ struct Fields<'a> {
     location: Option<Cow<'a, str>>,
     device_type: Option<Cow<'a, str>>,
     sensor: Option<Uuid>,
+    sensor_name: Option<Cow<'a, str>>,
     recorded_at: Option<i64>,
     columns: [Option<f32>; 5],
     motion_detected: Option<bool>,
@@ -106,6 +107,7 @@ impl<'a> Fields<'a> {
             location: self.location.ok_or(Rejection::MissingField("location"))?,
             device_type: self.device_type.ok_or(Rejection::MissingField("device_type"))?,
             sensor: self.sensor.ok_or(Rejection::MissingField("iot_sensor_id"))?,
+            sensor_name: self.sensor_name,
             recorded_at,
             temperature,
             humidity,
@@ -305,7 +307,8 @@ fn check_name(place: Place, field: &str) -> Result<(), Rejection> {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a text can be a location, a device type, a sensor's name or a metric's.
+pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.chars().any(char::is_control)
 }
 
@@ -439,6 +442,8 @@ impl<'a> Visitor<'a> for Nested<'_, 'a> {
         Ok(())
     }
 }
+
+pub mod build;
 
 #[cfg(test)]
 mod tests;

@@ -203,7 +203,7 @@ mod tests {
             let [temperature, humidity, pressure, light_level, gas_concentration] = columns;
             Reading {
                 location: location.into(), device_type: device_type.into(), sensor: Uuid::from_u128(id),
-                recorded_at, temperature, humidity, pressure, motion_detected, light_level, gas_concentration,
+                sensor_name: None,                recorded_at, temperature, humidity, pressure, motion_detected, light_level, gas_concentration,
                 other_metrics: others.into_iter().map(|(name, value)| (name.into(), value)).collect(),
                 states: states.into_iter().map(|(name, text)| (name.into(), text.into())).collect(),
             }
@@ -283,6 +283,7 @@ mod tests {
             location: "plant-1".into(),
             device_type: "thermostat".into(),
             sensor: Uuid::nil(),
+            sensor_name: None,
             recorded_at: 1_386_018_900_007,
             temperature: Some(23.32),
             humidity: None,

@@ -1,6 +1,6 @@
 //! What a reading is. [`decode`] is the only way from bytes to a reading (`reason`: why there is none), [`encode`] the only
 //! way back; [`metric`] names the metrics and their units, [`decimal`] says what a stored 32-bit float stands for,
-//! [`bucket`] is the time bucket that a reading is stored in, and [`delimited`] reads the dialects of CSV. What may not
+//! [`sensor`] makes ids of names, [`bucket`] is the time bucket that a reading is stored in, and [`delimited`] reads the dialects of CSV. What may not
 //! live here: Kafka and CQL.
 
 use std::borrow::Cow;
@@ -16,10 +16,11 @@ pub mod group;
 pub mod metric;
 mod reason;
 mod scalar;
+pub mod sensor;
 
 pub use bucket::Bucket;
 pub use decimal::widen;
-pub use decode::DecodeLimits;
+pub use decode::{DecodeLimits, is_name};
 pub use group::{Group, Partition};
 pub use metric::Metric;
 pub use reason::{Rejection, shown};
@@ -35,6 +36,8 @@ pub struct Reading<'a> {
     pub location: Cow<'a, str>,
     pub device_type: Cow<'a, str>,
     pub sensor: Uuid,
+    /// What people call the sensor, where its id is made of that ([`sensor`]).
+    pub sensor_name: Option<Cow<'a, str>>,
     /// Milliseconds since the Unix epoch.
     pub recorded_at: i64,
     pub temperature: Option<f32>,
@@ -85,6 +88,7 @@ impl Reading<'_> {
         Reading {
             location: Cow::Owned(self.location.into_owned()),
             device_type: Cow::Owned(self.device_type.into_owned()),
+            sensor_name: self.sensor_name.map(|name| Cow::Owned(name.into_owned())),
             other_metrics: self
                 .other_metrics
                 .into_iter()

@@ -42,11 +42,24 @@ pub enum Rejection {
          other_metrics)"
     )]
     NothingUnderstood { fields: String },
+    /// Of a mapping: the payload is not in the format that its source states.
+    #[error("not {format}: {problem}")]
+    NotInFormat { format: &'static str, problem: String },
+    #[error(
+        "no source of the mapping is for the topic {topic:?} and this key (add a [[source]], with drop = true to skip it)"
+    )]
+    NoSource { topic: String },
+    /// `key` is that of the mapping file.
+    #[error("mapping: {key}: {problem}")]
+    Unmapped { key: String, problem: String },
+    /// Of a message with many readings; the others are stored.
+    #[error("element {index} of {count}: {cause}")]
+    Element { index: usize, count: usize, cause: Box<Rejection> },
 }
 
 impl Rejection {
     /// Every label of [`Rejection::reason`], in the order of [`Rejection::examples`].
-    pub const REASONS: [&str; 10] = [
+    pub const REASONS: [&str; 13] = [
         "not_json",
         "not_plain_json",
         "too_large",
@@ -57,6 +70,9 @@ impl Rejection {
         "bad_name",
         "too_many_metrics",
         "nothing_understood",
+        "not_in_format",
+        "no_source",
+        "unmapped",
     ];
 
     /// One of each, for the reference.
@@ -72,7 +88,15 @@ impl Rejection {
             Self::BadName { field: "location".to_owned() },
             Self::TooManyMetrics,
             nothing_understood(&["readings".into()]),
+            Self::NotInFormat { format: "line-protocol", problem: "line 2: no fields".to_owned() },
+            Self::NoSource { topic: "plant".to_owned() },
+            Self::Unmapped { key: "sensor".to_owned(), problem: "value.id is missing".to_owned() },
         ]
+    }
+
+    /// For bytes that are no JSON: what they are, where their beginning tells.
+    pub fn not_json(message: &[u8], error: &serde_json::Error) -> Self {
+        not_json(message, error)
     }
 
     /// A short label for counting: one of a fixed few.
@@ -88,6 +112,10 @@ impl Rejection {
             Self::BadName { .. } => "bad_name",
             Self::TooManyMetrics => "too_many_metrics",
             Self::NothingUnderstood { .. } => "nothing_understood",
+            Self::NotInFormat { .. } => "not_in_format",
+            Self::NoSource { .. } => "no_source",
+            Self::Unmapped { .. } => "unmapped",
+            Self::Element { cause, .. } => cause.reason(),
         }
     }
 }

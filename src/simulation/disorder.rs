@@ -161,6 +161,7 @@ mod tests {
             location: "plant-1".into(),
             device_type: "thermostat".into(),
             sensor: Uuid::from_u128(7),
+            sensor_name: None,
             recorded_at: 1_700_000_000_000,
             temperature: Some(21.5),
             humidity: Some(40.0),

@@ -170,6 +170,7 @@ pub fn blank<'n>() -> Reading<'n> {
         location: "".into(),
         device_type: "".into(),
         sensor: Uuid::nil(),
+        sensor_name: None,
         recorded_at: 0,
         temperature: None,
         humidity: None,

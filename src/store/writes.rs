@@ -181,6 +181,7 @@ mod tests {
             location: "a".into(),
             device_type: "b".into(),
             sensor: Uuid::nil(),
+            sensor_name: None,
             recorded_at: 1_700_000_000_123,
             temperature: Some(1.0),
             humidity: None,

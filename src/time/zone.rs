@@ -175,6 +175,12 @@ impl Zone {
         }
     }
 
+    /// The first moment at which a clock in the zone shows `wall`, in milliseconds since 1970-01-01 00:00 on that clock. For
+    /// a time that the clock is set forward over, the moment that it would be had it not been.
+    pub fn earliest(self, wall: i64) -> i64 {
+        self.moment_of(wall, Fold::Earlier).unwrap_or_else(|skipped| skipped)
+    }
+
     fn offsets_of(self, wall: i64) -> AmbiguousOffset {
         match (self, Timestamp::from_millisecond(wall)) {
             (Self::Named(zone), Ok(wall)) => {

@@ -333,6 +333,7 @@ mod tests {
             location: location.into(),
             device_type: "t".into(),
             sensor: Uuid::nil(),
+            sensor_name: None,
             recorded_at: 1_700_000_000_123,
             temperature,
             humidity: None,

@@ -178,6 +178,7 @@ mod tests {
             location: "a".into(),
             device_type: "t".into(),
             sensor: Uuid::nil(),
+            sensor_name: None,
             recorded_at: 1_700_000_000_123,
             temperature: Some(21.3),
             humidity: None,

@@ -1,0 +1,255 @@
+//! Mapping files as they are written: TOML, with unknown keys refused.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use regex::Regex;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use toml::Spanned;
+
+use super::moment::TimestampFormat;
+use super::path::Path;
+use super::payload::{CsvShape, PayloadFormat};
+
+/// A whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileShape {
+    pub(super) source: Vec<Spanned<SourceShape>>,
+}
+
+/// One `[[source]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceShape {
+    pub(super) name: Option<String>,
+    /// What the source is, for people.
+    #[serde(default)]
+    pub(super) description: Option<String>,
+    #[serde(default)]
+    pub(super) topics: Vec<String>,
+    pub(super) topic_pattern: Option<Pattern>,
+    pub(super) key_pattern: Option<Pattern>,
+    #[serde(default)]
+    pub(super) format: PayloadFormat,
+    #[serde(default)]
+    pub(super) csv: CsvShape,
+    /// Messages of this source are skipped.
+    #[serde(default)]
+    pub(super) drop: bool,
+    /// In jq; other messages are skipped.
+    pub(super) only: Option<String>,
+    /// In jq; its output stands for the payload.
+    pub(super) transform: Option<String>,
+    /// An array or object whose elements hold readings.
+    pub(super) each: Option<Path>,
+    pub(super) location: Option<Target>,
+    pub(super) device_type: Option<Target>,
+    pub(super) sensor: Option<Target>,
+    pub(super) recorded_timestamp: Option<TimestampShape>,
+    #[serde(default)]
+    pub(super) metrics: BTreeMap<String, MetricShape>,
+    #[serde(default)]
+    pub(super) fields: Vec<FieldsShape>,
+}
+
+/// A regular expression.
+#[derive(Debug, Clone)]
+pub(super) struct Pattern(pub(super) Regex);
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // The last line of a regex's error is what is wrong; those before it draw where.
+        let problem = |error: regex::Error| {
+            let text = error.to_string();
+            text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        };
+        Regex::new(&text).map(Self).map_err(|error| {
+            serde::de::Error::custom(format!("{text:?} is no regular expression: {}", problem(error)))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Path {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Path::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for TimestampFormat {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where a location, device type or sensor comes from: a path, or a table.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TargetShape {
+    /// Several are joined.
+    pub(super) from: Paths,
+    pub(super) join: Option<String>,
+    /// Its first group (or the whole match) is taken.
+    pub(super) pattern: Option<Pattern>,
+    pub(super) constant: Option<String>,
+    pub(super) default: Option<String>,
+    pub(super) normalise: Option<Normalise>,
+}
+
+/// How spellings of one name are folded into one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Normalise {
+    Lower,
+    Upper,
+    /// Lower-case letters and digits alone: for MAC addresses and EUI-64 in any punctuation.
+    Hex,
+}
+
+impl Normalise {
+    pub(super) fn apply(self, text: &str) -> String {
+        match self {
+            Self::Lower => text.to_lowercase(),
+            Self::Upper => text.to_uppercase(),
+            Self::Hex => {
+                text.chars().filter(char::is_ascii_alphanumeric).map(|it| it.to_ascii_lowercase()).collect()
+            }
+        }
+    }
+}
+
+/// `recorded_timestamp`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct MomentShape {
+    /// Several are joined with a blank, such as a date and a time.
+    pub(super) from: Paths,
+    pub(super) format: Option<TimestampFormat>,
+    pub(super) time_zone: Option<String>,
+    /// Where the value is missing; `timestamp` is the record's own.
+    pub(super) default: Option<Path>,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ValueShape {
+    pub(super) from: Paths,
+    pub(super) unit: Option<String>,
+    pub(super) to: Option<String>,
+    pub(super) decimal_comma: bool,
+    pub(super) null: Vec<String>,
+    pub(super) default: Option<Value>,
+}
+
+/// Many metrics: the members of an object, or pairs of a name and a value.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct FieldsShape {
+    /// Ends with `.*` or `.**`.
+    pub(super) from: Option<Path>,
+    /// The name and the value of a pair.
+    pub(super) name: Option<Path>,
+    pub(super) value: Option<Path>,
+    /// Where the message itself states the unit.
+    pub(super) unit: Option<Path>,
+    pub(super) prefix: String,
+    pub(super) rename: BTreeMap<String, String>,
+    /// Names as they are in the message; `*` stands for any text.
+    pub(super) keep: Vec<String>,
+    pub(super) drop: Vec<String>,
+    /// Units by the metrics' names as they are in the message.
+    pub(super) units: BTreeMap<String, String>,
+    pub(super) decimal_comma: bool,
+    pub(super) null: Vec<String>,
+}
+
+/// One path or several.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Paths(pub(super) Vec<Path>);
+
+/// A path alone, or a table with it. serde's untagged enums would lose what is wrong, and where.
+#[derive(Debug, Clone)]
+pub(super) struct PathOr<T>(pub(super) T);
+
+pub(super) type Target = PathOr<TargetShape>;
+pub(super) type TimestampShape = PathOr<MomentShape>;
+pub(super) type MetricShape = PathOr<ValueShape>;
+
+/// What a path alone stands for.
+pub(super) trait OfPath {
+    fn of_path(path: Path) -> Self;
+}
+
+impl OfPath for TargetShape {
+    fn of_path(path: Path) -> Self {
+        Self { from: Paths(vec![path]), ..Self::default() }
+    }
+}
+
+impl OfPath for MomentShape {
+    fn of_path(path: Path) -> Self {
+        Self { from: Paths(vec![path]), ..Self::default() }
+    }
+}
+
+impl OfPath for ValueShape {
+    fn of_path(path: Path) -> Self {
+        Self { from: Paths(vec![path]), ..Self::default() }
+    }
+}
+
+impl<'de, T: OfPath + Deserialize<'de>> Deserialize<'de> for PathOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+        impl<'de, T: OfPath + Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = T;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a path, or a table such as { from = \"value.x\" }")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+                Path::parse(text).map(T::of_path).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_any(Either(PhantomData)).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Paths;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a path, or a list of paths")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Paths, E> {
+                Path::parse(text).map(|path| Paths(vec![path])).map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Paths, A::Error> {
+                let mut paths = Vec::new();
+                while let Some(path) = sequence.next_element()? {
+                    paths.push(path);
+                }
+                Ok(Paths(paths))
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
+}

@@ -1,0 +1,133 @@
+//! From any message to readings, by a mapping file: [`Mapping`] is the file, checked and compiled; `source` turns a message
+//! into readings; `payload` reads the formats, `path` finds values, `moment` and `units` convert them, `jq` runs conditions
+//! and transformations. [`presets`] come with the program.
+//!
+//! The built-in wire format needs no mapping; see [`crate::reading::decode`], whose rule for values holds here too. What may
+//! not live here: Kafka and CQL.
+
+use std::path::Path as FilePath;
+
+use toml::Spanned;
+
+mod file;
+mod jq;
+mod moment;
+mod path;
+mod payload;
+pub mod presets;
+mod source;
+pub mod units;
+
+use crate::error::UsageError;
+use crate::reading::decode::Decoded;
+use crate::reading::{DecodeLimits, Rejection};
+use file::FileShape;
+use source::Source;
+
+/// A message, wherever it comes from.
+pub struct Record<'a> {
+    pub topic: &'a str,
+    pub key: Option<&'a [u8]>,
+    /// The text of a header by its name.
+    pub header: &'a dyn Fn(&str) -> Option<String>,
+    /// The record's own, in milliseconds since the epoch.
+    pub timestamp: i64,
+    pub payload: &'a [u8],
+}
+
+/// What became of a message.
+#[derive(Debug, Default, PartialEq)]
+pub struct Mapped {
+    pub readings: Vec<Decoded<'static>>,
+    /// Elements that hold no reading.
+    pub faults: Vec<Rejection>,
+    /// The mapping says that the message holds none.
+    pub is_skipped: bool,
+}
+
+impl Mapped {
+    fn skipped() -> Self {
+        Self { is_skipped: true, ..Self::default() }
+    }
+}
+
+/// A mapping file, or a preset.
+#[derive(Debug)]
+pub struct Mapping {
+    /// The path, or the preset's name.
+    pub place: String,
+    /// Of the text, as 12 hexadecimal digits: the same text maps the same way.
+    pub fingerprint: String,
+    sources: Vec<Source>,
+}
+
+impl Mapping {
+    /// A file by its path, or a preset by its name.
+    ///
+    /// # Errors
+    /// What is wrong, with the line, and how to write it.
+    pub fn load(place: &str) -> Result<Self, UsageError> {
+        if let Some(preset) = presets::find(place) {
+            return Self::parse(place, preset.text);
+        }
+        let text = std::fs::read_to_string(FilePath::new(place)).map_err(|error| {
+            let names: Vec<_> = presets::ALL.iter().map(|preset| preset.name).collect();
+            UsageError::new(format!(
+                "mapping {place}: {error} (give a file, or one of the presets: {})",
+                names.join(", ")
+            ))
+        })?;
+        Self::parse(place, &text)
+    }
+
+    /// # Errors
+    /// What is wrong, with the line, and how to write it.
+    pub fn parse(place: &str, text: &str) -> Result<Self, UsageError> {
+        let refuse = |problem: String| UsageError::new(format!("mapping {place}: {problem}"));
+        let shape: FileShape =
+            toml::from_str(text).map_err(|error| refuse(error.to_string().trim_end().to_owned()))?;
+        if shape.source.is_empty() {
+            return Err(refuse("no [[source]]".to_owned()));
+        }
+        let mut sources = Vec::new();
+        for (index, spanned) in shape.source.into_iter().enumerate() {
+            let line = line_of(text, &spanned);
+            let shape = spanned.into_inner();
+            let name = shape.name.clone().unwrap_or_else(|| (index + 1).to_string());
+            let source = Source::compile(shape, index + 1)
+                .map_err(|problem| refuse(format!("line {line}: source {name}: {problem}")))?;
+            sources.push(source);
+        }
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        let fingerprint = digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { place: place.to_owned(), fingerprint, sources })
+    }
+
+    /// The names of the sources.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().map(|source| source.name.as_str())
+    }
+
+    /// The readings of a message, by the first source that it is of.
+    ///
+    /// # Errors
+    /// Why the message holds no reading at all.
+    pub fn read(&self, record: &Record<'_>, limits: &DecodeLimits, now: i64) -> Result<Mapped, Rejection> {
+        if record.payload.len() > limits.max_message_bytes {
+            return Err(Rejection::TooLarge { bytes: record.payload.len(), limit: limits.max_message_bytes });
+        }
+        for source in &self.sources {
+            if let Some(captures) = source.matches(record) {
+                return source.read(record, &captures, limits, now);
+            }
+        }
+        Err(Rejection::NoSource { topic: record.topic.to_owned() })
+    }
+}
+
+fn line_of<T>(text: &str, spanned: &Spanned<T>) -> usize {
+    text.get(..spanned.span().start).map_or(1, |before| before.lines().count().max(1))
+}
+
+#[cfg(test)]
+mod tests;

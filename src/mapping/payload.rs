@@ -1,0 +1,266 @@
+//! From a payload's bytes to one JSON value, whatever the format: formats of many records (SenML, line protocol, CSV)
+//! become an array of objects.
+
+use influxdb_line_protocol::{FieldValue, ParsedLine, parse_lines};
+use serde::Deserialize;
+use serde_json::{Map, Number, Value};
+
+use crate::reading::Rejection;
+
+/// How payloads are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum PayloadFormat {
+    #[default]
+    Json,
+    /// RFC 8428, as JSON.
+    Senml,
+    /// Of InfluxDB.
+    LineProtocol,
+    Csv,
+    MessagePack,
+    Cbor,
+}
+
+/// Of CSV.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct CsvShape {
+    pub(super) delimiter: Option<char>,
+    /// Instead of a heading line in each message.
+    pub(super) columns: Vec<String>,
+}
+
+impl PayloadFormat {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Senml => "senml",
+            Self::LineProtocol => "line-protocol",
+            Self::Csv => "csv",
+            Self::MessagePack => "message-pack",
+            Self::Cbor => "cbor",
+        }
+    }
+
+    /// Whether a payload is an array of records.
+    pub(super) fn is_list(self) -> bool {
+        matches!(self, Self::Senml | Self::LineProtocol | Self::Csv)
+    }
+
+    /// `timestamp` is the record's own, in milliseconds.
+    pub(super) fn parse(self, bytes: &[u8], csv: &CsvShape, timestamp: i64) -> Result<Value, Rejection> {
+        let refuse = |problem: String| Rejection::NotInFormat { format: self.name(), problem };
+        match self {
+            Self::Json => serde_json::from_slice(bytes).map_err(|error| Rejection::not_json(bytes, &error)),
+            Self::Senml => {
+                let records =
+                    serde_json::from_slice(bytes).map_err(|error| Rejection::not_json(bytes, &error))?;
+                senml(records, timestamp).map_err(refuse)
+            }
+            Self::LineProtocol => line_protocol(text(bytes).map_err(refuse)?).map_err(refuse),
+            Self::Csv => csv_rows(text(bytes).map_err(refuse)?, csv).map_err(refuse),
+            Self::MessagePack => {
+                let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+                reader.set_max_depth(128);
+                Value::deserialize(&mut reader).map_err(|error| refuse(error.to_string()))
+            }
+            Self::Cbor => ciborium::de::from_reader_with_recursion_limit(bytes, 128)
+                .map_err(|error| refuse(error.to_string())),
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())
+}
+
+/// RFC 8428: base values are resolved, times are absolute. A record has `bn`, `n` and both joined as `name`; `u`; `t` in
+/// seconds since 1970; and `value`, which is `v`, `vb`, `vs` or `vd`.
+fn senml(records: Value, timestamp: i64) -> Result<Value, String> {
+    /// RFC 8428, 4.5.3: smaller times are relative to now, which for a record is its own timestamp.
+    const RELATIVE: f64 = 268_435_456.0;
+    let Value::Array(records) = records else { return Err("not an array of records".to_owned()) };
+    let (mut base_name, mut base_unit) = (String::new(), None);
+    let (mut base_time, mut base_value) = (0.0, 0.0);
+    let mut resolved = Vec::with_capacity(records.len());
+    for (index, record) in records.into_iter().enumerate() {
+        let Value::Object(mut record) = record else { return Err(format!("record {index} is no object")) };
+        let number = |record: &Map<String, Value>, name: &str| match record.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                value.as_f64().map(Some).ok_or_else(|| format!("record {index}: {name} is no number"))
+            }
+        };
+        if let Some(Value::String(name)) = record.get("bn") {
+            base_name = name.clone();
+        }
+        if let Some(unit @ Value::String(_)) = record.get("bu") {
+            base_unit = Some(unit.clone());
+        }
+        base_time = number(&record, "bt")?.unwrap_or(base_time);
+        base_value = number(&record, "bv")?.unwrap_or(base_value);
+        let mut time = base_time + number(&record, "t")?.unwrap_or(0.0);
+        if time.abs() < RELATIVE {
+            time += timestamp as f64 / 1000.0;
+        }
+        let value = match (record.get("v"), ["vb", "vs", "vd"].into_iter().find_map(|name| record.get(name)))
+        {
+            (Some(value), _) if base_value == 0.0 => value.clone(),
+            (Some(value), _) => match value.as_f64().and_then(|value| Number::from_f64(value + base_value)) {
+                Some(sum) => Value::Number(sum),
+                None => return Err(format!("record {index}: v is no number")),
+            },
+            (None, Some(other)) => other.clone(),
+            // Base values alone, or a sum without a value.
+            (None, None) => continue,
+        };
+        let own_name = record.get("n").and_then(Value::as_str).unwrap_or_default().to_owned();
+        record.insert("name".to_owned(), format!("{base_name}{own_name}").into());
+        record.insert("bn".to_owned(), base_name.clone().into());
+        record.insert("n".to_owned(), own_name.into());
+        if let (None, Some(unit)) = (record.get("u"), &base_unit) {
+            record.insert("u".to_owned(), unit.clone());
+        }
+        // To the microsecond: the sum of two floats has digits that neither had.
+        record.insert(
+            "t".to_owned(),
+            Number::from_f64((time * 1e6).round() / 1e6).map_or(Value::Null, Value::Number),
+        );
+        record.insert("value".to_owned(), value);
+        resolved.push(Value::Object(record));
+    }
+    Ok(Value::Array(resolved))
+}
+
+/// A record has `measurement`, `tags`, `fields` and `time`, a count since 1970 (absent if the line has none).
+fn line_protocol(text: &str) -> Result<Value, String> {
+    let mut records = Vec::new();
+    for (index, line) in parse_lines(text).enumerate() {
+        let line = line.map_err(|error| format!("line {}: {error}", index + 1))?;
+        records.push(line_record(&line).map_err(|problem| format!("line {}: {problem}", index + 1))?);
+    }
+    Ok(Value::Array(records))
+}
+
+fn line_record(line: &ParsedLine<'_>) -> Result<Value, String> {
+    let tags = line.series.tag_set.iter().flatten();
+    let tags: Map<_, _> = tags.map(|(name, value)| (name.to_string(), value.to_string().into())).collect();
+    let mut fields = Map::new();
+    for (name, value) in &line.field_set {
+        let value = match value {
+            FieldValue::I64(value) => (*value).into(),
+            FieldValue::U64(value) => (*value).into(),
+            FieldValue::F64(value) => Value::Number(
+                Number::from_f64(*value).ok_or_else(|| format!("field {name}: {value} is no number"))?,
+            ),
+            FieldValue::String(text) => text.to_string().into(),
+            FieldValue::Boolean(value) => (*value).into(),
+        };
+        fields.insert(name.to_string(), value);
+    }
+    let mut record = Map::new();
+    record.insert("measurement".to_owned(), line.series.measurement.to_string().into());
+    record.insert("tags".to_owned(), Value::Object(tags));
+    record.insert("fields".to_owned(), Value::Object(fields));
+    if let Some(time) = line.timestamp {
+        record.insert("time".to_owned(), time.into());
+    }
+    Ok(Value::Object(record))
+}
+
+/// A row is an object of text by column; empty cells are null.
+fn csv_rows(text: &str, shape: &CsvShape) -> Result<Value, String> {
+    let delimiter = u8::try_from(shape.delimiter.unwrap_or(',')).unwrap_or(b',');
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .has_headers(shape.columns.is_empty())
+        .trim(csv::Trim::All)
+        .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+    let columns = match shape.columns.is_empty() {
+        true => reader.headers().map_err(|error| error.to_string())?.iter().map(str::to_owned).collect(),
+        false => shape.columns.clone(),
+    };
+    let mut rows = Vec::new();
+    for row in reader.records() {
+        let row = row.map_err(|error| error.to_string())?;
+        if row.len() != columns.len() {
+            return Err(format!("row {}: {} cells for {} columns", rows.len() + 1, row.len(), columns.len()));
+        }
+        let cell = |cell: &str| if cell.is_empty() { Value::Null } else { cell.into() };
+        rows.push(Value::Object(columns.iter().cloned().zip(row.iter().map(cell)).collect()));
+    }
+    Ok(Value::Array(rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(format: PayloadFormat, bytes: &[u8]) -> Result<Value, Rejection> {
+        format.parse(bytes, &CsvShape::default(), 1_795_600_000_000)
+    }
+
+    #[test]
+    fn base_values_of_senml_are_resolved() {
+        let pack = json!([
+            {"bn": "urn:dev:1/", "bt": 1_795_600_000, "bu": "Cel", "bv": 20, "n": "a", "v": 3.5},
+            {"n": "b", "u": "%RH", "t": -60.5, "vs": "x"},
+            {"s": 4},
+            {"bn": "urn:dev:2/", "bt": 0, "n": "c", "vb": true},
+        ]);
+        let parsed = parse(PayloadFormat::Senml, pack.to_string().as_bytes()).unwrap();
+        let shown: Vec<_> = parsed
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| json!([it["name"], it["bn"], it["n"], it["u"], it["t"], it["value"]]))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                json!(["urn:dev:1/a", "urn:dev:1/", "a", "Cel", 1_795_600_000.0, 23.5]),
+                json!(["urn:dev:1/b", "urn:dev:1/", "b", "%RH", 1_795_599_939.5, "x"]),
+                json!(["urn:dev:2/c", "urn:dev:2/", "c", "Cel", 1_795_600_000.0, true]),
+            ]
+        );
+        assert!(parse(PayloadFormat::Senml, b"{}").is_err() && parse(PayloadFormat::Senml, b"[1]").is_err());
+    }
+
+    #[test]
+    fn lines_have_tags_fields_and_a_time() {
+        let text = b"env,id=A\\,8,site=plant\\ 9 co2=498u,n=-3i,open=t,note=\"filter, \\\"new\\\"\" 1795600000500000000\nenv,id=B x=1.5";
+        let parsed = parse(PayloadFormat::LineProtocol, text).unwrap();
+        assert_eq!(
+            parsed,
+            json!([
+                {"measurement": "env", "tags": {"id": "A,8", "site": "plant 9"},
+                 "fields": {"co2": 498, "n": -3, "open": true, "note": "filter, \"new\""}, "time": 1_795_600_000_500_000_000i64},
+                {"measurement": "env", "tags": {"id": "B"}, "fields": {"x": 1.5}},
+            ])
+        );
+        let error = parse(PayloadFormat::LineProtocol, b"env,id=B x=1.5\nenv").unwrap_err();
+        assert!(error.to_string().contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn rows_of_csv_are_objects() {
+        let parsed = parse(PayloadFormat::Csv, b"\xef\xbb\xbfid,t\n a ,1\nb,\n").unwrap();
+        assert_eq!(parsed, json!([{"id": "a", "t": "1"}, {"id": "b", "t": null}]));
+        assert!(parse(PayloadFormat::Csv, b"id,t\na\n").is_err());
+    }
+
+    #[test]
+    fn binary_forms_of_json_are_read() {
+        let value = json!({"a": [1, 2.5, "x", null, true]});
+        assert_eq!(parse(PayloadFormat::MessagePack, &rmp_serde::to_vec(&value).unwrap()).unwrap(), value);
+        let mut cbor = Vec::new();
+        ciborium::into_writer(&value, &mut cbor).unwrap();
+        assert_eq!(parse(PayloadFormat::Cbor, &cbor).unwrap(), value);
+        // Arrays in arrays without end.
+        assert!(parse(PayloadFormat::MessagePack, &[0x91; 10_000]).is_err());
+        assert!(parse(PayloadFormat::Cbor, &[0x81; 10_000]).is_err());
+    }
+}

@@ -1,0 +1,545 @@
+//! One `[[source]]`, checked and compiled, and how it turns a message into readings.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use regex::{Captures, Regex};
+use serde_json::{Map, Value, json};
+
+use super::file::{FieldsShape, MomentShape, Paths, SourceShape, TargetShape, ValueShape};
+use super::jq::Program;
+use super::moment::{TimestampFormat, moment};
+use super::path::{Path, Root, scalars};
+use super::payload::{CsvShape, PayloadFormat};
+use super::units::Conversion;
+use super::{Mapped, Record};
+use crate::reading::decode::build::ReadingBuilder;
+use crate::reading::delimited::Dialect;
+use crate::reading::{DecodeLimits, LEGACY_MISSING, Rejection, sensor};
+use crate::time::Zone;
+
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) name: String,
+    topics: Vec<String>,
+    topic_pattern: Option<Regex>,
+    key_pattern: Option<Regex>,
+    format: PayloadFormat,
+    csv: CsvShape,
+    is_dropped: bool,
+    only: Option<Program>,
+    transform: Option<Program>,
+    each: Option<Path>,
+    location: TargetShape,
+    device_type: TargetShape,
+    sensor: TargetShape,
+    recorded_timestamp: MomentShape,
+    zone: Option<Zone>,
+    metrics: Vec<(String, ValueShape, Option<Conversion>)>,
+    fields: Vec<(FieldsShape, HashMap<String, Option<Conversion>>)>,
+}
+
+/// What identifies a reading in a message.
+type Identity = (String, String, uuid::Uuid, i64);
+
+impl Source {
+    /// # Errors
+    /// What is wrong, and what to write.
+    pub(super) fn compile(shape: SourceShape, number: usize) -> Result<Self, String> {
+        let program = |key: &str, text: Option<String>| {
+            text.map(|text| Program::parse(&text).map_err(|error| format!("{key}: {error}"))).transpose()
+        };
+        let required = |target: Option<super::file::Target>, key: &str, example: &str| match target {
+            Some(target) => check_target(target.0, key),
+            None if shape.drop => Ok(TargetShape::default()),
+            None => Err(format!("{key} is missing (such as {key} = {example})")),
+        };
+        let moments = shape.recorded_timestamp.map(|moment| moment.0).unwrap_or_default();
+        let zone = moments.time_zone.as_deref().map(Zone::named).transpose();
+        let zone = zone.map_err(|error| format!("recorded_timestamp: {error}"))?;
+        if shape.metrics.is_empty() && shape.fields.is_empty() && !shape.drop {
+            return Err("no metrics (write [source.metrics] with temperature = \"value.temperature\", or \
+                        [[source.fields]] with from = \"value.*\")"
+                .to_owned());
+        }
+        let mut metrics = Vec::new();
+        for (name, metric) in shape.metrics {
+            let conversion = conversion(&name, metric.0.unit.as_deref(), metric.0.to.as_deref())
+                .map_err(|problem| format!("metrics.{name}: {problem}"))?;
+            if metric.0.from.0.len() != 1 || metric.0.from.0[0].wildcard.is_some() {
+                return Err(format!("metrics.{name}: from must be one path without a wildcard"));
+            }
+            metrics.push((name, metric.0, conversion));
+        }
+        let mut fields = Vec::new();
+        for field in shape.fields {
+            let units = check_fields(&field).map_err(|problem| format!("fields: {problem}"))?;
+            fields.push((field, units));
+        }
+        let each = match shape.each {
+            Some(each) if each.wildcard.is_some() || each.root != Root::Value => {
+                return Err(format!("each: {each} must be a path into value, without a wildcard"));
+            }
+            None if shape.format.is_list() => Some(Path::parse("value")?),
+            each => each,
+        };
+        Ok(Self {
+            name: shape.name.unwrap_or_else(|| number.to_string()),
+            topics: shape.topics,
+            topic_pattern: shape.topic_pattern.map(|pattern| pattern.0),
+            key_pattern: shape.key_pattern.map(|pattern| pattern.0),
+            format: shape.format,
+            csv: shape.csv,
+            is_dropped: shape.drop,
+            only: program("only", shape.only)?,
+            transform: program("transform", shape.transform)?,
+            each,
+            location: required(shape.location, "location", "\"value.site\" or { constant = \"plant-1\" }")?,
+            device_type: required(shape.device_type, "device_type", "{ constant = \"thermostat\" }")?,
+            sensor: required(shape.sensor, "sensor", "\"value.id\"")?,
+            recorded_timestamp: moments,
+            zone,
+            metrics,
+            fields,
+        })
+    }
+
+    /// Whether a message is of this source, by its topic and its key; with what the named groups matched.
+    pub(super) fn matches(&self, record: &Record<'_>) -> Option<HashMap<String, String>> {
+        let mut captures = HashMap::new();
+        let mut take = |pattern: &Regex, found: &Captures<'_>| {
+            for name in pattern.capture_names().flatten() {
+                if let Some(text) = found.name(name) {
+                    captures.insert(name.to_owned(), text.as_str().to_owned());
+                }
+            }
+        };
+        let is_named = self.topics.iter().any(|topic| topic == record.topic);
+        match &self.topic_pattern {
+            Some(pattern) => match pattern.captures(record.topic) {
+                Some(found) => take(pattern, &found),
+                None if !is_named => return None,
+                None => {}
+            },
+            None if !self.topics.is_empty() && !is_named => return None,
+            None => {}
+        }
+        if let Some(pattern) = &self.key_pattern {
+            let key = std::str::from_utf8(record.key?).ok()?;
+            take(pattern, &pattern.captures(key)?);
+        }
+        Some(captures)
+    }
+
+    pub(super) fn read(
+        &self,
+        record: &Record<'_>,
+        captures: &HashMap<String, String>,
+        limits: &DecodeLimits,
+        now: i64,
+    ) -> Result<Mapped, Rejection> {
+        if self.is_dropped {
+            return Ok(Mapped::skipped());
+        }
+        let mut message = Message {
+            record,
+            captures,
+            value: self.format.parse(record.payload, &self.csv, record.timestamp)?,
+            key: None,
+            each: None,
+        };
+        if self.key_paths() {
+            message.key = record.key.and_then(|key| serde_json::from_slice(key).ok());
+        }
+        if let Some(only) = &self.only {
+            let holds = only.holds(message.to_json());
+            if !holds.map_err(|problem| unmapped("only", problem))? {
+                return Ok(Mapped::skipped());
+            }
+        }
+        if let Some(transform) = &self.transform {
+            message.value =
+                transform.run(message.to_json()).map_err(|problem| unmapped("transform", problem))?;
+        }
+        let Some(each) = &self.each else {
+            let (identity, name, builder) = self.element(&message)?;
+            let reading = builder.finish(identity, name, limits, now)?;
+            return Ok(Mapped { readings: vec![reading], ..Mapped::default() });
+        };
+        self.elements(message, each, limits, now)
+    }
+
+    /// Elements of one sensor and moment are one reading.
+    fn elements(
+        &self,
+        mut message: Message<'_, '_>,
+        each: &Path,
+        limits: &DecodeLimits,
+        now: i64,
+    ) -> Result<Mapped, Rejection> {
+        let value = std::mem::take(&mut message.value);
+        let elements: Vec<(String, &Value)> = match each.follow(&value) {
+            Some(Value::Array(elements)) => {
+                elements.iter().enumerate().map(|(index, element)| (index.to_string(), element)).collect()
+            }
+            Some(Value::Object(members)) => {
+                members.iter().map(|(name, element)| (name.clone(), element)).collect()
+            }
+            _ => return Err(unmapped("each", format!("{each} is no array or object"))),
+        };
+        let count = elements.len();
+        let mut mapped = Mapped::default();
+        let mut groups: Vec<(Identity, Option<String>, ReadingBuilder)> = Vec::new();
+        let mut places: HashMap<Identity, usize> = HashMap::new();
+        for (index, (name, element)) in elements.into_iter().enumerate() {
+            let fault = |cause: Rejection| Rejection::Element { index, count, cause: Box::new(cause) };
+            let message = Message {
+                value: Value::Null,
+                each: Some((&value, name, element)),
+                key: message.key.clone(),
+                ..message
+            };
+            match self.element(&message) {
+                Ok((identity, sensor_name, builder)) => match places.get(&identity) {
+                    Some(&place) => {
+                        if let Err(cause) = groups[place].2.merge(builder) {
+                            mapped.faults.push(fault(cause));
+                        }
+                    }
+                    None => {
+                        places.insert(identity.clone(), groups.len());
+                        groups.push((identity, sensor_name, builder));
+                    }
+                },
+                Err(cause) => mapped.faults.push(fault(cause)),
+            }
+        }
+        for (index, (identity, name, builder)) in groups.into_iter().enumerate() {
+            match builder.finish(identity, name, limits, now) {
+                Ok(reading) => mapped.readings.push(reading),
+                Err(cause) => mapped.faults.push(Rejection::Element { index, count, cause: Box::new(cause) }),
+            }
+        }
+        Ok(mapped)
+    }
+
+    fn element(
+        &self,
+        message: &Message<'_, '_>,
+    ) -> Result<(Identity, Option<String>, ReadingBuilder), Rejection> {
+        let location = message.name("location", &self.location)?;
+        let device_type = message.name("device_type", &self.device_type)?;
+        let (id, name) = sensor::identify(message.name("sensor", &self.sensor)?);
+        let recorded_at = self.moment(message)?;
+        let mut builder = ReadingBuilder::default();
+        let mut is_any_there = false;
+        for (name, metric, conversion) in &self.metrics {
+            let found = message.get(&metric.from.0[0]).or_else(|| metric.default.as_ref().map(Cow::Borrowed));
+            let Some(found) = found else { continue };
+            is_any_there = true;
+            builder.set(name, &converted(found, metric.decimal_comma, &metric.null, *conversion))?;
+        }
+        for (fields, units) in &self.fields {
+            self.fields(message, fields, units, &mut builder, &mut is_any_there)?;
+        }
+        match is_any_there {
+            true => Ok(((location, device_type, id, recorded_at), name, builder)),
+            false => Err(unmapped("metrics", "no metric of the mapping is in the message".to_owned())),
+        }
+    }
+
+    fn fields(
+        &self,
+        message: &Message<'_, '_>,
+        fields: &FieldsShape,
+        units: &HashMap<String, Option<Conversion>>,
+        builder: &mut ReadingBuilder,
+        is_any_there: &mut bool,
+    ) -> Result<(), Rejection> {
+        let mut failure = None;
+        let stated = fields
+            .unit
+            .as_ref()
+            .and_then(|unit| message.get(unit))
+            .and_then(|unit| unit.as_str().map(str::to_owned));
+        let mut take = |name: &str, value: &Value| {
+            let is_kept = fields.keep.is_empty() || fields.keep.iter().any(|pattern| fits(pattern, name));
+            if !is_kept || fields.drop.iter().any(|pattern| fits(pattern, name)) || failure.is_some() {
+                return;
+            }
+            *is_any_there = true;
+            let target = match fields.rename.get(name) {
+                Some(target) => target.clone(),
+                None => [&fields.prefix, name].concat(),
+            };
+            let conversion = match (units.get(name), &stated) {
+                (Some(conversion), _) => Ok(*conversion),
+                (None, Some(unit)) => Conversion::to_column(&target, unit),
+                (None, None) => Ok(None),
+            };
+            let set = conversion.map_err(|problem| unmapped(name, problem)).and_then(|conversion| {
+                let value = converted(Cow::Borrowed(value), fields.decimal_comma, &fields.null, conversion);
+                builder.set(&target, &value)
+            });
+            failure = set.err();
+        };
+        if let Some((path, wildcard)) = fields.from.as_ref().and_then(|path| Some((path, path.wildcard?))) {
+            if let Some(value) = message.get(path) {
+                scalars(&value, wildcard, &mut take);
+            }
+        } else if let (Some(name_path), Some(value)) = (&fields.name, &fields.value) {
+            let Some(found) = message.get(name_path) else {
+                return Err(unmapped("fields.name", format!("{name_path} is missing")));
+            };
+            let Some(name) = text_of(&found) else {
+                return Err(unmapped("fields.name", format!("{name_path} is neither text nor a number")));
+            };
+            if let Some(value) = message.get(value) {
+                take(&name, &value);
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn moment(&self, message: &Message<'_, '_>) -> Result<i64, Rejection> {
+        let shape = &self.recorded_timestamp;
+        let paths = &shape.from.0;
+        if paths.is_empty() {
+            return Ok(message.record.timestamp);
+        }
+        let found: Option<Vec<_>> =
+            paths.iter().map(|path| message.get(path).filter(|value| !is_missing(value))).collect();
+        let value = match found.as_deref() {
+            Some([one]) => one.clone().into_owned(),
+            Some(many) => many.iter().filter_map(|part| text_of(part)).collect::<Vec<_>>().join(" ").into(),
+            None => match &shape.default {
+                Some(path) if path.root == Root::Timestamp => return Ok(message.record.timestamp),
+                Some(path) => match message.get(path) {
+                    Some(value) => value.into_owned(),
+                    None => return Err(missing("recorded_timestamp", &shape.from)),
+                },
+                None => return Err(missing("recorded_timestamp", &shape.from)),
+            },
+        };
+        let format = match (&shape.format, paths[0].root) {
+            (Some(format), _) => format,
+            (None, Root::Timestamp) => return Ok(message.record.timestamp),
+            (None, _) => &TimestampFormat::Rfc3339,
+        };
+        moment(&value, format, self.zone).map_err(|problem| unmapped("recorded_timestamp", problem))
+    }
+
+    /// Whether any path goes into the key as JSON.
+    fn key_paths(&self) -> bool {
+        let is_in_key =
+            |path: &Path| path.root == Root::Key && (!path.steps.is_empty() || path.wildcard.is_some());
+        let targets = [&self.location, &self.device_type, &self.sensor];
+        targets.iter().flat_map(|target| &target.from.0).any(is_in_key)
+            || self.recorded_timestamp.from.0.iter().any(is_in_key)
+            || self.metrics.iter().flat_map(|(_, metric, _)| &metric.from.0).any(is_in_key)
+            || self
+                .fields
+                .iter()
+                .flat_map(|(fields, _)| [&fields.from, &fields.name, &fields.value])
+                .flatten()
+                .any(is_in_key)
+    }
+}
+
+/// A message while it is read.
+#[derive(Clone)]
+struct Message<'m, 'r> {
+    record: &'m Record<'r>,
+    captures: &'m HashMap<String, String>,
+    value: Value,
+    key: Option<Value>,
+    /// The whole payload, and the element's name and value.
+    each: Option<(&'m Value, String, &'m Value)>,
+}
+
+impl Message<'_, '_> {
+    fn get(&self, path: &Path) -> Option<Cow<'_, Value>> {
+        let text = |text: &str| Some(Cow::Owned(Value::from(text)));
+        match path.root {
+            Root::Value => {
+                path.follow(self.each.as_ref().map_or(&self.value, |each| each.0)).map(Cow::Borrowed)
+            }
+            Root::Each => path.follow(self.each.as_ref()?.2).map(Cow::Borrowed),
+            Root::EachName => text(&self.each.as_ref()?.1),
+            Root::Key if path.steps.is_empty() && path.wildcard.is_none() => {
+                text(std::str::from_utf8(self.record.key?).ok()?)
+            }
+            Root::Key => path.follow(self.key.as_ref()?).map(Cow::Borrowed),
+            Root::Header => text(&(self.record.header)(path.first_name())?),
+            Root::Topic => text(self.record.topic),
+            Root::Timestamp => Some(Cow::Owned(self.record.timestamp.into())),
+            Root::Capture => text(self.captures.get(path.first_name())?),
+        }
+    }
+
+    /// A location, device type or sensor.
+    fn name(&self, key: &'static str, target: &TargetShape) -> Result<String, Rejection> {
+        if let Some(constant) = &target.constant {
+            return Ok(constant.clone());
+        }
+        let parts: Option<Vec<String>> = target
+            .from
+            .0
+            .iter()
+            .map(|path| self.get(path).filter(|value| !is_missing(value)).and_then(|value| text_of(&value)))
+            .collect();
+        let Some(parts) = parts else {
+            return target.default.clone().ok_or_else(|| missing(key, &target.from));
+        };
+        let mut text = parts.join(target.join.as_deref().unwrap_or("/"));
+        if let Some(pattern) = &target.pattern {
+            text = match pattern.0.captures(&text) {
+                Some(found) => found.get(1).or_else(|| found.get(0)).map_or("", |it| it.as_str()).to_owned(),
+                None => match &target.default {
+                    Some(default) => return Ok(default.clone()),
+                    None => {
+                        let shown = crate::reading::shown(&text);
+                        return Err(unmapped(
+                            key,
+                            format!("\"{shown}\" does not fit the pattern {}", pattern.0),
+                        ));
+                    }
+                },
+            };
+        }
+        match crate::reading::is_name(&text) {
+            true => Ok(target.normalise.map_or_else(|| text.clone(), |normalise| normalise.apply(&text))),
+            false => Err(Rejection::BadName { field: key.to_owned() }),
+        }
+    }
+
+    /// What a jq program is given.
+    fn to_json(&self) -> Value {
+        let key = self.record.key.map(String::from_utf8_lossy);
+        let captures: Map<_, _> =
+            self.captures.iter().map(|(name, text)| (name.clone(), text.as_str().into())).collect();
+        json!({
+            "value": self.value,
+            "key": key,
+            "topic": self.record.topic,
+            "timestamp": self.record.timestamp,
+            "capture": captures,
+        })
+    }
+}
+
+fn check_target(target: TargetShape, key: &str) -> Result<TargetShape, String> {
+    match (target.from.0.is_empty(), &target.constant) {
+        (true, None) => Err(format!("{key}: a path (from) or a constant is missing")),
+        (false, Some(_)) => Err(format!("{key}: from and constant are both there")),
+        _ if target.from.0.iter().any(|path| path.wildcard.is_some()) => {
+            Err(format!("{key}: a wildcard is no name"))
+        }
+        (true, Some(constant)) if !crate::reading::is_name(constant) => {
+            Err(format!("{key}: the constant must have 1 to 256 bytes and no control characters"))
+        }
+        _ => Ok(target),
+    }
+}
+
+fn check_fields(fields: &FieldsShape) -> Result<HashMap<String, Option<Conversion>>, String> {
+    match (&fields.from, &fields.name, &fields.value) {
+        (Some(from), None, None) if from.wildcard.is_some() => {}
+        (Some(from), None, None) => {
+            return Err(format!("{from} must end with .* (its members) or .** (nested ones too)"));
+        }
+        (None, Some(name), Some(value)) if name.wildcard.is_none() && value.wildcard.is_none() => {}
+        _ => return Err("either from (with a wildcard), or name and value".to_owned()),
+    }
+    let mut units = HashMap::new();
+    for (name, unit) in &fields.units {
+        let target = fields.rename.get(name).unwrap_or(name);
+        units.insert(name.clone(), conversion(target, Some(unit), None)?);
+    }
+    Ok(units)
+}
+
+fn conversion(metric: &str, unit: Option<&str>, to: Option<&str>) -> Result<Option<Conversion>, String> {
+    match (unit, to) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err("to needs unit".to_owned()),
+        (Some(unit), Some(to)) => Conversion::between(unit, to).map(Some),
+        (Some(unit), None) => match Conversion::to_column(metric, unit)? {
+            Some(conversion) => Ok(Some(conversion)),
+            None => Err(format!(
+                "{metric} is stored without a unit of its own: say which (unit = {unit:?}, to = …)"
+            )),
+        },
+    }
+}
+
+/// `*` stands for any text.
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| match after.contains('*') {
+            false => rest.ends_with(after),
+            true => {
+                (0..=rest.len()).filter(|at| rest.is_char_boundary(*at)).any(|at| fits(after, &rest[at..]))
+            }
+        }),
+    }
+}
+
+/// Null words, decimal commas and units.
+fn converted<'v>(
+    value: Cow<'v, Value>,
+    decimal_comma: bool,
+    null: &[String],
+    conversion: Option<Conversion>,
+) -> Cow<'v, Value> {
+    const COMMA: Dialect = Dialect { delimiter: b';', has_decimal_comma: true };
+    let mut value = value;
+    if let Value::String(text) = &*value {
+        let trimmed = text.trim();
+        if null.iter().any(|word| word == trimmed) {
+            return Cow::Owned(Value::Null);
+        }
+        if decimal_comma && let Some(number) = COMMA.number(trimmed) {
+            value = Cow::Owned(number.into());
+        }
+    }
+    let Some(conversion) = conversion else { return value };
+    let number = match &*value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    match number {
+        // The sentinel means "missing" in any unit.
+        Some(number) if number != LEGACY_MISSING && number.is_finite() => {
+            Cow::Owned(conversion.convert(number).into())
+        }
+        _ => value,
+    }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn is_missing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.trim().is_empty(),
+        _ => false,
+    }
+}
+
+fn missing(key: &str, from: &Paths) -> Rejection {
+    let paths: Vec<_> = from.0.iter().map(ToString::to_string).collect();
+    unmapped(key, format!("{} is missing (set a default, or skip such messages with only)", paths.join(", ")))
+}
+
+fn unmapped(key: &str, problem: String) -> Rejection {
+    Rejection::Unmapped { key: crate::reading::shown(key), problem }
+}

@@ -1,0 +1,285 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::reading::{Metric, sensor};
+use crate::time;
+
+const LIMITS: DecodeLimits =
+    DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: std::time::Duration::from_secs(3600) };
+/// 2026-11-26.
+const NOW: i64 = 1_795_650_000_000;
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn map(mapping: &Mapping, message: &Value) -> Result<Mapped, Rejection> {
+    let payload = match &message["value"] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let header = |name: &str| message["headers"][name].as_str().map(str::to_owned);
+    let record = Record {
+        topic: message["topic"].as_str().unwrap_or("t"),
+        key: message["key"].as_str().map(str::as_bytes),
+        header: &header,
+        timestamp: message["timestamp"].as_i64().unwrap_or(NOW),
+        payload: payload.as_bytes(),
+    };
+    mapping.read(&record, &LIMITS, NOW)
+}
+
+/// A reading in the form of readings.ndjson, by what identifies it.
+fn shown(reading: &crate::reading::Reading<'_>) -> (String, Value) {
+    let mut metrics = BTreeMap::new();
+    for metric in Metric::COLUMNS {
+        if let Some(value) = reading.value(&metric) {
+            metrics.insert(metric.name().to_owned(), value);
+        }
+    }
+    if let Some(moves) = reading.motion_detected {
+        metrics.insert("motion_detected".to_owned(), f64::from(u8::from(moves)));
+    }
+    metrics.extend(reading.other_metrics.iter().map(|(name, value)| (name.to_string(), *value)));
+    let states: BTreeMap<_, _> = reading.states.iter().cloned().collect();
+    let name = reading.sensor_name.clone().unwrap_or_default();
+    assert_eq!(reading.sensor, sensor::id(&name));
+    let key =
+        format!("{} {} {name} {}", reading.location, reading.device_type, time::display(reading.recorded_at));
+    (key, json!({"metrics": metrics, "states": states}))
+}
+
+fn assert_same(found: &Value, expected: &Value) {
+    assert_eq!(found["states"], expected["states"]);
+    let (found, expected) = (found["metrics"].as_object().unwrap(), expected["metrics"].as_object().unwrap());
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, value) in found {
+        let (value, wanted) = (value.as_f64().unwrap(), expected[name].as_f64().unwrap());
+        assert!((value - wanted).abs() <= 1e-4, "{name}: {value} and not {wanted}");
+    }
+}
+
+/// Every message of a family is mapped to exactly the readings that it means.
+fn family(mapping: &str, messages: &str, readings: &str) {
+    let mapping = match presets::find(mapping) {
+        Some(preset) => Mapping::parse(preset.name, preset.text).unwrap(),
+        None => Mapping::parse("mapping.toml", mapping).unwrap(),
+    };
+    let mut found = Vec::new();
+    for message in lines(messages) {
+        let mapped = map(&mapping, &message).unwrap();
+        assert_eq!(mapped.faults, []);
+        found.extend(mapped.readings.iter().map(|decoded| shown(&decoded.reading)));
+    }
+    let expected = lines(readings);
+    assert_eq!(found.len(), expected.len());
+    for ((key, found), expected) in found.iter().zip(&expected) {
+        let text = |name: &str| expected[name].as_str().unwrap().to_owned();
+        let at = time::display(time::rfc3339(&text("recorded_timestamp")).unwrap());
+        assert_eq!(*key, format!("{} {} {} {at}", text("location"), text("device_type"), text("sensor")));
+        assert_same(found, expected);
+    }
+}
+
+macro_rules! families {
+    ($($test:ident: $folder:literal by $mapping:expr;)*) => {$(
+        #[test]
+        fn $test() {
+            family(
+                $mapping,
+                include_str!(concat!("../../tests/payloads/", $folder, "/messages.ndjson")),
+                include_str!(concat!("../../tests/payloads/", $folder, "/readings.ndjson")),
+            );
+        }
+    )*};
+}
+
+families! {
+    zigbee2mqtt_messages_are_readings: "zigbee2mqtt" by "zigbee2mqtt";
+    uplinks_are_readings: "ttn-v3" by "ttn-v3";
+    telegraf_metrics_are_readings: "telegraf-json" by "telegraf-json";
+    lines_are_readings: "line-protocol" by "line-protocol";
+    packs_are_readings: "senml" by "senml";
+    a_batch_is_readings: "gateway-batch" by include_str!("../../tests/payloads/gateway-batch/mapping.toml");
+}
+
+fn parsed(text: &str) -> Mapping {
+    Mapping::parse("m.toml", text).unwrap()
+}
+
+fn refusal(text: &str) -> String {
+    Mapping::parse("m.toml", text).unwrap_err().to_string()
+}
+
+const PLAIN: &str = r#"
+[[source]]
+location = "value.site"
+device_type = { constant = "meter" }
+sensor = { from = "value.mac", normalise = "hex" }
+recorded_timestamp = { from = ["value.date", "value.time"], format = "%d.%m.%Y %H:%M:%S", time_zone = "Europe/Berlin" }
+[source.metrics]
+temperature = { from = "value.t", unit = "°F" }
+voltage = { from = "value.mv", unit = "mV", to = "V" }
+"#;
+
+#[test]
+fn dates_units_and_spellings_are_those_of_the_mapping() {
+    let mapping = parsed(PLAIN);
+    let message = |mac: &str| json!({"value": {"site": 7, "mac": mac, "date": "25.10.2026", "time": "12:00:00", "t": "50", "mv": 3300}});
+    let read = |mac: &str| map(&mapping, &message(mac)).unwrap().readings.remove(0).reading;
+    let reading = read("AA:BB:CC:00:11:22");
+    assert_eq!((&*reading.location, reading.sensor_name.as_deref()), ("7", Some("aabbcc001122")));
+    assert_eq!(time::display(reading.recorded_at), "2026-10-25T11:00:00.000Z");
+    assert_eq!(reading.temperature, Some(10.0));
+    assert_eq!(reading.other_metrics, [("voltage".into(), 3.3)]);
+    assert_eq!(read("aa-bb-cc-00-11-22").sensor, reading.sensor);
+}
+
+#[test]
+fn an_element_at_fault_leaves_the_others() {
+    let mapping = parsed(include_str!("../../tests/payloads/gateway-batch/mapping.toml"));
+    let message = json!({"topic": "batch", "headers": {"site": "x"}, "timestamp": NOW, "value": {"ts": NOW, "readings": [
+        {"id": "a", "name": "humidity", "value": 1},
+        {"name": "humidity", "value": 2},
+        {"id": "b", "name": "humidity", "value": 1e300},
+        {"id": "c", "name": "humidity", "value": 3},
+    ]}});
+    let mapped = map(&mapping, &message).unwrap();
+    let names: Vec<_> = mapped.readings.iter().map(|it| it.reading.sensor_name.as_deref().unwrap()).collect();
+    assert_eq!(names, ["a", "c"]);
+    let faults: Vec<_> = mapped.faults.iter().map(|fault| (fault.reason(), fault.to_string())).collect();
+    assert_eq!(faults.len(), 2);
+    assert!(faults[0].1.starts_with("element 1 of 4: mapping: sensor: each.id is missing"), "{faults:?}");
+    assert_eq!(faults[0].0, "unmapped");
+    assert!(faults[1].1.starts_with("element 2 of 4:") && faults[1].0 == "number_out_of_range", "{faults:?}");
+}
+
+#[test]
+fn what_no_source_takes_is_refused_and_what_is_dropped_is_skipped() {
+    let mapping = parsed(presets::find("zigbee2mqtt").unwrap().text);
+    let dropped =
+        map(&mapping, &json!({"key": "zigbee2mqtt/bridge/state", "value": {"state": "online"}})).unwrap();
+    assert!(dropped.is_skipped && dropped.readings.is_empty());
+    let error = map(&mapping, &json!({"topic": "z", "key": "tele/x/SENSOR", "value": {}})).unwrap_err();
+    assert_eq!((error.reason(), error.to_string().contains("[[source]]")), ("no_source", true));
+    // Of a source, but without a metric.
+    let error = map(
+        &parsed(PLAIN),
+        &json!({"value": {"site": "a", "mac": "b", "date": "25.10.2026", "time": "12:00:00"}}),
+    );
+    assert!(error.unwrap_err().to_string().contains("no metric of the mapping"));
+}
+
+#[test]
+fn a_topic_pattern_gives_names() {
+    let mapping = parsed(
+        "[[source]]\ntopic_pattern = '^plant\\.(?<site>[^.]+)$'\nlocation = \"capture.site\"\n\
+         device_type = { constant = \"d\" }\nsensor = { from = [\"key.line\", \"each-name\"], join = \"-\" }\neach = \"value\"\n\
+         [source.metrics]\ntemperature = \"each\"\n",
+    );
+    let message = json!({"topic": "plant.north", "key": "{\"line\": 4}", "timestamp": 1_795_600_000_000i64, "value": {"p1": 20.5, "p2": 21}});
+    let mapped = map(&mapping, &message).unwrap();
+    let names: Vec<_> = mapped
+        .readings
+        .iter()
+        .map(|it| (&*it.reading.location, it.reading.sensor_name.clone().unwrap(), it.reading.temperature))
+        .map(|(location, name, value)| format!("{location} {name} {value:?}"))
+        .collect();
+    assert_eq!(names, ["north 4-p1 Some(20.5)", "north 4-p2 Some(21.0)"]);
+    assert!(map(&mapping, &json!({"topic": "plant", "value": {}})).is_err());
+}
+
+#[test]
+fn a_wrong_file_is_refused_with_line_key_and_remedy() {
+    let with = |line: &str| PLAIN.replacen("[[source]]", &format!("[[source]]\n{line}"), 1);
+    for (text, words) in [
+        (String::new(), vec!["missing field `source`"]),
+        (with("topic = \"x\""), vec!["line 3", "unknown field `topic`", "topics"]),
+        (with("each = \"values\""), vec!["line 3", "is no root", "value.temperature"]),
+        (with("format = \"xml\""), vec!["line 3", "line-protocol"]),
+        (with("key_pattern = '('"), vec!["line 3", "regular expression"]),
+        (with("only = '.a |'"), vec!["line 2", "only", "jq"]),
+        (PLAIN.replace("Europe/Berlin", "Europe/Berlim"), vec!["Europe/Berlin"]),
+        (PLAIN.replace("°F", "psi"), vec!["metrics.temperature", "fahrenheit"]),
+        (PLAIN.replace(", to = \"V\"", ""), vec!["metrics.voltage", "to ="]),
+        (PLAIN.replace("%d.%m.%Y %H:%M:%S", "german"), vec!["rfc3339", "line 6"]),
+        (PLAIN.replace("location = \"value.site\"\n", ""), vec!["line 2", "location is missing"]),
+        (PLAIN.replace("value.site", "value.*"), vec!["location", "wildcard"]),
+        (PLAIN.split("[source.metrics]").next().unwrap().to_owned(), vec!["no metrics", "[source.metrics]"]),
+        (format!("{PLAIN}\n[[source.fields]]\nfrom = \"value.data\"\n"), vec!["fields", ".**"]),
+    ] {
+        let error = refusal(&text);
+        assert!(words.iter().all(|word| error.contains(word)), "{words:?}: {error}");
+        assert!(error.starts_with("mapping m.toml: "), "{error}");
+    }
+}
+
+#[test]
+fn every_preset_is_a_mapping() {
+    for preset in presets::ALL {
+        let mapping = Mapping::load(preset.name).unwrap();
+        assert!(mapping.sources().count() > 0 && mapping.fingerprint.len() == 12, "{}", preset.name);
+    }
+    assert!(Mapping::load("no-such-preset").unwrap_err().to_string().contains("ttn-v3"));
+    assert_ne!(Mapping::load("senml").unwrap().fingerprint, Mapping::load("ttn-v3").unwrap().fingerprint);
+}
+
+/// Messages as the makers document them; the values are made up.
+#[test]
+fn presets_read_what_the_field_sends() {
+    let at = 1_795_600_000_000i64;
+    for (preset, message, key, found) in [
+        (
+            "tasmota",
+            json!({"key": "tele/plug-1/SENSOR", "value": {"Time": "2026-11-25T09:46:40", "AM2301": {"Temperature": 21.3, "Humidity": 40}, "TempUnit": "C"}}),
+            "home tasmota plug-1",
+            json!({"metrics": {"AM2301.Humidity": 40, "AM2301.Temperature": 21.3}, "states": {}}),
+        ),
+        (
+            "shelly",
+            json!({"value": {"src": "shellyhtg3-84fce63ad204", "dst": "x", "method": "NotifyFullStatus", "params": {
+                "ts": 1_795_600_000.25, "temperature:0": {"id": 0, "tC": 22.1, "tF": 71.8}, "humidity:0": {"id": 0, "rh": 45.2},
+                "devicepower:0": {"id": 0, "battery": {"V": 5.1, "percent": 90}}, "sys": {"uptime": 3}}}}),
+            "home shellyhtg3 shellyhtg3-84fce63ad204",
+            json!({"metrics": {"temperature": 22.1, "humidity": 45.2, "devicepower:0.battery.V": 5.1, "devicepower:0.battery.percent": 90}, "states": {}}),
+        ),
+        (
+            "chirpstack-v4",
+            json!({"value": {"time": "2026-11-25T09:46:40.123456+00:00", "deviceInfo": {"applicationName": "vineyard",
+                "deviceProfileName": "soil-probe", "devEui": "0101010101010101"}, "fPort": 2, "object": {"temperature": 9.5, "soil": {"vwc": 31}},
+                "rxInfo": [{"rssi": -60, "snr": 9.75}]}}),
+            "vineyard soil-probe 0101010101010101",
+            json!({"metrics": {"temperature": 9.5, "soil.vwc": 31, "rssi": -60, "snr": 9.75}, "states": {}}),
+        ),
+        (
+            "thingsboard-gateway",
+            json!({"value": {"Device A": [{"ts": at, "values": {"temperature": 42, "mode": "eco"}}]}}),
+            "gateway device Device A",
+            json!({"metrics": {"temperature": 42}, "states": {"mode": "eco"}}),
+        ),
+        (
+            "otlp-json",
+            json!({"value": {"resourceMetrics": [{"resource": {"attributes": [
+                {"key": "service.name", "value": {"stringValue": "gw"}}, {"key": "host.name", "value": {"stringValue": "h1"}}]},
+                "scopeMetrics": [{"metrics": [{"name": "cpu.temp", "unit": "Cel", "gauge": {"dataPoints": [
+                {"timeUnixNano": "1795600000500000000", "asDouble": 51.5}]}}]}]}]}}),
+            "unknown gw h1",
+            json!({"metrics": {"cpu.temp": 51.5}, "states": {}}),
+        ),
+        (
+            "telegraf-json",
+            json!({"value": {"metrics": [{"fields": {"x": 1}, "name": "n", "tags": {"host": "h"}, "timestamp": 1_795_600_000}]}}),
+            "unknown n h",
+            json!({"metrics": {"x": 1}, "states": {}}),
+        ),
+    ] {
+        let mapping = Mapping::load(preset).unwrap();
+        let mapped = map(&mapping, &message).unwrap();
+        assert_eq!((mapped.readings.len(), mapped.faults.len()), (1, 0), "{preset}");
+        let (identity, reading) = shown(&mapped.readings[0].reading);
+        assert!(identity.starts_with(key), "{preset}: {identity}");
+        assert_same(&reading, &found);
+    }
+}

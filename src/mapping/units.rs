@@ -1,0 +1,149 @@
+//! Units, and conversions between those of one quantity.
+
+use crate::reading::Metric;
+
+/// (quantity, names, scale, offset): `value * scale + offset` is in the quantity's first unit. Names are compared in any
+/// case, unless that would make two units one (mV and MV); UCUM and SenML names are among them.
+const UNITS: &[(&str, &[&str], f64, f64)] = &[
+    ("temperature", &["celsius", "°C", "C", "Cel", "degC"], 1.0, 0.0),
+    ("temperature", &["fahrenheit", "°F", "F", "degF", "[degF]"], 5.0 / 9.0, -160.0 / 9.0),
+    ("temperature", &["kelvin", "K"], 1.0, -273.15),
+    ("ratio", &["percent", "%", "%RH"], 1.0, 0.0),
+    ("ratio", &["fraction", "/", "1"], 100.0, 0.0),
+    ("ratio", &["permille", "‰"], 0.1, 0.0),
+    ("pressure", &["hPa", "mbar"], 1.0, 0.0),
+    ("pressure", &["Pa"], 0.01, 0.0),
+    ("pressure", &["kPa"], 10.0, 0.0),
+    ("pressure", &["MPa"], 10_000.0, 0.0),
+    ("pressure", &["bar"], 1000.0, 0.0),
+    ("pressure", &["psi"], 68.947_572_931_683_6, 0.0),
+    ("pressure", &["inHg"], 33.863_886_666_667, 0.0),
+    ("pressure", &["mmHg"], 1.333_223_874_15, 0.0),
+    ("illuminance", &["lux", "lx"], 1.0, 0.0),
+    ("illuminance", &["klux", "klx"], 1000.0, 0.0),
+    ("concentration", &["ppm"], 1.0, 0.0),
+    ("concentration", &["ppb"], 0.001, 0.0),
+    ("voltage", &["V"], 1.0, 0.0),
+    ("voltage", &["mV"], 0.001, 0.0),
+    ("voltage", &["kV"], 1000.0, 0.0),
+    ("current", &["A"], 1.0, 0.0),
+    ("current", &["mA"], 0.001, 0.0),
+    ("power", &["W"], 1.0, 0.0),
+    ("power", &["mW"], 0.001, 0.0),
+    ("power", &["kW"], 1000.0, 0.0),
+    ("energy", &["Wh"], 1.0, 0.0),
+    ("energy", &["kWh"], 1000.0, 0.0),
+    ("energy", &["J"], 1.0 / 3600.0, 0.0),
+    ("length", &["m"], 1.0, 0.0),
+    ("length", &["cm"], 0.01, 0.0),
+    ("length", &["mm"], 0.001, 0.0),
+    ("length", &["ft"], 0.3048, 0.0),
+    ("length", &["in"], 0.0254, 0.0),
+    ("time", &["s"], 1.0, 0.0),
+    ("time", &["ms"], 0.001, 0.0),
+    ("time", &["min"], 60.0, 0.0),
+    ("time", &["h"], 3600.0, 0.0),
+    ("speed", &["m/s"], 1.0, 0.0),
+    ("speed", &["km/h"], 1.0 / 3.6, 0.0),
+    ("speed", &["mph"], 0.44704, 0.0),
+    ("mass", &["kg"], 1.0, 0.0),
+    ("mass", &["g"], 0.001, 0.0),
+    ("mass", &["lb"], 0.453_592_37, 0.0),
+    ("volume", &["l"], 1.0, 0.0),
+    ("volume", &["m3"], 1000.0, 0.0),
+    ("volume", &["gal"], 3.785_411_784, 0.0),
+];
+
+/// A linear conversion: `value * scale + offset`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Conversion {
+    scale: f64,
+    offset: f64,
+}
+
+type Unit = &'static (&'static str, &'static [&'static str], f64, f64);
+
+fn unit(name: &str) -> Option<Unit> {
+    let exact = UNITS.iter().find(|(_, names, ..)| names.contains(&name));
+    exact.or_else(|| {
+        let mut alike =
+            UNITS.iter().filter(|(_, names, ..)| names.iter().any(|known| known.eq_ignore_ascii_case(name)));
+        alike.next().filter(|_| alike.next().is_none())
+    })
+}
+
+impl Conversion {
+    /// # Errors
+    /// What is wrong, with the units that are known.
+    pub fn between(from: &str, to: &str) -> Result<Self, String> {
+        let known =
+            |name: &str| unit(name).ok_or_else(|| format!("unit {name:?} is not known ({})", known(None)));
+        let (from_unit, to_unit) = (known(from)?, known(to)?);
+        if from_unit.0 != to_unit.0 {
+            return Err(format!("{from:?} is a unit of {}, and {to:?} one of {}", from_unit.0, to_unit.0));
+        }
+        Ok(Self { scale: from_unit.2 / to_unit.2, offset: (from_unit.3 - to_unit.3) / to_unit.2 })
+    }
+
+    /// From `unit` to the unit of the column that `metric` names. `None` for metrics without a column, which have no unit.
+    ///
+    /// # Errors
+    /// What is wrong, with the units of the column.
+    pub fn to_column(metric: &str, unit: &str) -> Result<Option<Self>, String> {
+        let Some(column) = Metric::named(metric).unit() else { return Ok(None) };
+        match Self::between(unit, column) {
+            Ok(conversion) => Ok(Some(conversion)),
+            Err(_) => Err(format!("{unit:?} is no unit of {metric} ({})", known(Some(column)))),
+        }
+    }
+
+    pub fn convert(self, value: f64) -> f64 {
+        // Exact where nothing is converted.
+        if self == (Self { scale: 1.0, offset: 0.0 }) { value } else { value * self.scale + self.offset }
+    }
+}
+
+/// The units that are known: those of a unit's quantity, or all.
+fn known(of: Option<&str>) -> String {
+    let quantity = of.and_then(unit).map(|unit| unit.0);
+    let names =
+        UNITS.iter().filter(|unit| quantity.is_none_or(|wanted| unit.0 == wanted)).map(|unit| unit.1[0]);
+    format!("known: {}", names.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_unit_converts_to_that_of_its_column() {
+        for (metric, unit, value, converted) in [
+            ("temperature", "°F", 212.0, 100.0),
+            ("temperature", "fahrenheit", 32.0, 0.0),
+            ("temperature", "K", 296.15, 23.0),
+            ("temperature", "Cel", 23.1, 23.1),
+            ("humidity", "/", 0.5, 50.0),
+            ("pressure", "psi", 14.503_773_773, 1000.0),
+            ("pressure", "kpa", 101.325, 1013.25),
+            ("pressure", "bar", 1.0, 1000.0),
+            ("light_level", "lx", 3.0, 3.0),
+            ("gas_concentration", "ppb", 415_000.0, 415.0),
+        ] {
+            let conversion = Conversion::to_column(metric, unit).unwrap().unwrap();
+            let difference = (conversion.convert(value) - converted).abs();
+            assert!(difference < 1e-6, "{metric} {unit}: {difference}");
+        }
+        assert_eq!(Conversion::to_column("voltage", "mV"), Ok(None));
+        assert_eq!(Conversion::between("mV", "V").unwrap().convert(3000.0), 3.0);
+        let exact = Conversion::between("K", "K").unwrap().convert(0.1);
+        assert!((exact - 0.1).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_wrong_unit_is_refused_with_the_known_ones() {
+        let error = Conversion::to_column("temperature", "psi").unwrap_err();
+        assert!(error.contains("fahrenheit") && !error.contains("hPa"), "{error}");
+        assert!(Conversion::between("V", "A").unwrap_err().contains("voltage"));
+        assert!(Conversion::between("furlong", "m").unwrap_err().contains("known: "));
+    }
+}
