@@ -28,8 +28,9 @@ use crate::kafka::dead_letters::Stored;
 use crate::kafka::positions::Positions;
 use crate::kafka::producer::Position;
 use crate::kafka::reader::{Span, Step, TopicReader};
-use crate::reading::Partition;
+use crate::mapping::{Mapped, Mapping};
 use crate::reading::decode::{self, DecodeLimits};
+use crate::reading::{Partition, Rejection};
 use crate::shutdown::Shutdown;
 use crate::store::groups;
 use crate::store::readings::{self, Names, Slice};
@@ -43,6 +44,8 @@ pub(super) const CHECK_INTERVAL: u64 = 4_096;
 /// What to compare.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// What turned the messages into readings; without it, they are in the built-in format.
+    pub mapping: Option<Arc<Mapping>>,
     pub ledger: Option<PathBuf>,
     /// Readings recorded outside this range are left out.
     pub range: TimeRange,
@@ -96,6 +99,12 @@ impl DeadLetters {
     pub(super) fn contains(&self, position: Position) -> bool {
         self.held.contains(position) || self.deleted.contains(&position)
     }
+}
+
+/// A message of the built-in format.
+fn one_reading<'a>(message: &'a [u8], limits: &DecodeLimits, now: i64) -> Result<Mapped<'a>, Rejection> {
+    let decoded = decode::decode(message, limits, now)?;
+    Ok(Mapped { readings: vec![decoded], ..Mapped::default() })
 }
 
 impl Collector {
@@ -178,6 +187,8 @@ impl Collector {
         // Messages that were stored under other limits must still be decoded.
         let limits = DecodeLimits { max_message_bytes: usize::MAX, max_future_skew: Duration::MAX };
         let kept_since = self.expired_before();
+        let mapping = self.options.mapping.clone();
+        let topic_name = topic.clone();
         self.read_topic(&topic, spans, Phase::Messages, |collector, message| {
             let position = Position { partition: message.partition(), offset: message.offset() };
             seen.insert(position);
@@ -192,7 +203,12 @@ impl Collector {
                 collector.topic.tombstones += 1;
                 return Ok(());
             }
-            let Ok(decoded) = decode::decode(message.payload(), &limits, collector.now) else {
+            let now = collector.now;
+            let mapped = match &mapping {
+                Some(mapping) => mapping.read(&message.record(&topic_name, message.payload()), &limits, now),
+                None => one_reading(message.payload(), &limits, now),
+            };
+            let Ok(mapped) = mapped else {
                 collector.topic.undecodable += 1;
                 if is_committed && !is_dead {
                     let evidence = Evidence {
@@ -206,20 +222,34 @@ impl Collector {
                 }
                 return Ok(());
             };
-            let reading = decoded.reading;
-            if !collector.options.range.contains(reading.recorded_at) {
-                return Ok(());
+            collector.topic.skipped += u64::from(mapped.is_skipped);
+            if is_committed && !is_dead && !mapped.faults.is_empty() {
+                let evidence = Evidence {
+                    sensor: None,
+                    recorded_at: None,
+                    group: 0,
+                    position: Some(position),
+                    index: 0,
+                };
+                collector.findings.note(Kind::NoDeadLetter, evidence);
             }
             let is_expired = message.timestamp() < kept_since;
-            let record = Record {
-                sensor: reading.sensor,
-                recorded_at: reading.recorded_at,
-                side: Side::Message { due: is_committed && !is_dead && !is_expired },
-                group: collector.names.note(&reading.location, &reading.device_type),
-                position,
-                cells: Cells::of_message(&reading),
-            };
-            Ok(collector.sorter.push(record)?)
+            // The readings of a message that is a dead letter for some of its parts are stored.
+            let is_due = is_committed && !is_expired && (!is_dead || !mapped.faults.is_empty());
+            for reading in mapped.readings.iter().map(|decoded| &decoded.reading) {
+                if !collector.options.range.contains(reading.recorded_at) {
+                    continue;
+                }
+                collector.sorter.push(Record {
+                    sensor: reading.sensor,
+                    recorded_at: reading.recorded_at,
+                    side: Side::Message { due: is_due },
+                    group: collector.names.note(&reading.location, &reading.device_type),
+                    position,
+                    cells: Cells::of_message(reading),
+                })?;
+            }
+            Ok(())
         })?;
         Ok(seen)
     }

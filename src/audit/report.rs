@@ -35,6 +35,8 @@ pub struct TopicSide {
     pub dead_letters: u64,
     /// Messages without a payload, which `ingest` skips.
     pub tombstones: u64,
+    /// Messages that the mapping says hold no reading.
+    pub skipped: u64,
     /// Messages that Kafka deleted before the group had read them: those that `ingest` noted, and those deleted since
     /// its last commit.
     pub deleted_unread: u64,

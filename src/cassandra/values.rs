@@ -134,6 +134,12 @@ impl Values {
         self.bytes[length_at..length_at + 4].copy_from_slice(&written);
     }
 
+    /// Adds a value that is not set.
+    pub fn unset(mut self) -> Self {
+        self.push_unset();
+        self
+    }
+
     pub fn push_unset(&mut self) {
         self.count += 1;
         self.bytes.extend_from_slice(&UNSET.to_be_bytes());

@@ -112,6 +112,8 @@ pub enum Command {
     Ingest(commands::ingest::IngestArgs),
     Import(commands::import::ImportArgs),
     #[command(subcommand)]
+    Mapping(commands::mapping::MappingCommand),
+    #[command(subcommand)]
     DeadLetters(commands::dead_letters::DeadLettersCommand),
     Monitor(commands::monitor::MonitorArgs),
     Query(commands::query::QueryArgs),

@@ -7,7 +7,7 @@ use chrono::Utc;
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar};
 
-use super::Context;
+use super::{Context, support};
 use super::flags::TimeArgs;
 use crate::audit::findings::Kind;
 use crate::audit::report::{Example, Trouble};
@@ -38,6 +38,9 @@ pub struct AuditArgs {
     /// Consumer group whose commits count [default: kafka.group]
     #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
+    /// The mapping of the ingest whose work is audited [default: ingest.mapping]
+    #[arg(long, value_name = "FILE|PRESET")]
+    pub mapping: Option<String>,
     /// Maximum number of examples of each kind of finding
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub examples: usize,
@@ -63,7 +66,11 @@ pub async fn run(args: AuditArgs, mut context: Context) -> anyhow::Result<()> {
     if let Some(group) = args.group {
         context.config.kafka.group = group;
     }
+    if args.mapping.is_some() {
+        context.config.ingest.mapping = args.mapping;
+    }
     let options = Options {
+        mapping: support::mapping(&context.config.ingest, &context.output)?.map(Arc::new),
         ledger: args.ledger,
         range,
         work_dir: args.work_dir.unwrap_or_else(std::env::temp_dir),
@@ -174,6 +181,7 @@ fn summary(report: &Report) -> Vec<(&'static str, String)> {
         ("  cannot be decoded", count(topic.undecodable)),
         ("  in the dead-letter topic", count(topic.dead_lettered)),
         ("  tombstones", count(topic.tombstones)),
+        ("  skipped by the mapping", count(topic.skipped)),
         ("deleted before they were read", count(topic.deleted_unread)),
         ("  sent again", count(compared.repeated_messages)),
         ("readings in them", count(compared.readings)),

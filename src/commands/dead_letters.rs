@@ -14,15 +14,16 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::flags::TimeArgs;
-use super::support::decode_limits;
+use super::support::{self, decode_limits};
 use crate::error::Interrupted;
 use crate::kafka::dead_letters::{LetterBox, Standing, StoredLetter};
 use crate::kafka::producer::Position;
 use crate::kafka::replay::Replayer;
+use crate::mapping::Mapping;
 use crate::output::record::{Cell, Heading};
 use crate::output::text::visible_lines;
 use crate::output::{Format, closed, table};
-use crate::reading::decode;
+use crate::reading::decode::{self, DecodeLimits};
 use crate::shutdown::Shutdown;
 use crate::time::TimeRange;
 
@@ -68,6 +69,9 @@ pub enum DeadLettersCommand {
         /// Include letters that were replayed before
         #[arg(long)]
         again: bool,
+        /// The mapping that they are to be accepted by [default: ingest.mapping]
+        #[arg(long, value_name = "FILE|PRESET")]
+        mapping: Option<String>,
         /// Send them; without this flag they are only counted
         #[arg(long)]
         yes: bool,
@@ -135,7 +139,11 @@ pub async fn run(command: DeadLettersCommand, context: Context) -> anyhow::Resul
     let work = move || match command {
         DeadLettersCommand::List { filter, format } => list(&letters, Filter::new(filter)?, format, &context),
         DeadLettersCommand::Show { id, format } => show(&letters, id, format, &context),
-        DeadLettersCommand::Replay { filter, all, again, yes } => {
+        DeadLettersCommand::Replay { filter, all, again, mapping, yes } => {
+            let mut context = context;
+            if mapping.is_some() {
+                context.config.ingest.mapping = mapping;
+            }
             replay(&letters, Filter::new(filter)?, Choice { all, again, yes }, &context)
         }
         DeadLettersCommand::Export { filter, output } => {
@@ -255,6 +263,7 @@ struct Choice {
 fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context) -> anyhow::Result<()> {
     let Context { config, output, shutdown, .. } = context;
     let limits = decode_limits(&config.ingest);
+    let mapping = support::mapping(&config.ingest, output)?;
     let now = Utc::now().timestamp_millis();
     let mut replayer = if choice.yes { Some(Replayer::new(&config.kafka)?) } else { None };
     let (mut sent, mut refused, mut before, mut partial) = (0u64, 0u64, 0u64, 0u64);
@@ -264,7 +273,7 @@ fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context
             before += 1;
         } else if letter.missing.is_some() {
             partial += 1;
-        } else if !choice.all && decode::decode(letter.bytes(), &limits, now).is_err() {
+        } else if !choice.all && !is_accepted(letter, mapping.as_ref(), &limits, now) {
             refused += 1;
         } else {
             if let Some(replayer) = &mut replayer {
@@ -291,6 +300,16 @@ fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context
         ])
         .to_string(),
     )
+}
+
+/// Whether every part of it would be stored.
+fn is_accepted(letter: &StoredLetter, mapping: Option<&Mapping>, limits: &DecodeLimits, now: i64) -> bool {
+    match mapping {
+        Some(mapping) => {
+            mapping.read(&letter.record(), limits, now).is_ok_and(|mapped| mapped.faults.is_empty())
+        }
+        None => decode::decode(letter.bytes(), limits, now).is_ok(),
+    }
 }
 
 fn export(letters: &LetterBox, filter: Filter, path: Option<&Path>, context: &Context) -> anyhow::Result<()> {

@@ -119,7 +119,7 @@ async fn step(context: &Context, arguments: &[&str]) -> anyhow::Result<()> {
 
 async fn ingest(context: &Context, session: Session) -> anyhow::Result<()> {
     show(context, "iotctl ingest --until-end")?;
-    let options = Options { until_end: true, rules: None };
+    let options = Options { until_end: true, ..Options::default() };
     let (report, ending) =
         super::ingest::ingest(context, session, options, IngestMetrics::new()?, Health::default()).await?;
     super::ingest::print(&report, crate::output::Format::Table, &context.output)?;

@@ -13,7 +13,7 @@ use crate::cassandra::Session;
 use crate::config::LocalConfig;
 use crate::error::UsageError;
 use crate::plot::Target;
-use crate::reading::{Group, Metric};
+use crate::reading::{self, Group, Metric};
 use crate::time::{TimeRange, Zone};
 
 /// Which groups.
@@ -38,8 +38,8 @@ impl GroupArgs {
 pub struct SelectionArgs {
     #[command(flatten)]
     pub group: GroupArgs,
-    /// Only this sensor
-    #[arg(long, value_name = "ID")]
+    /// Only this sensor, by its id or its name
+    #[arg(long, value_name = "ID|NAME", value_parser = sensor)]
     pub sensor: Option<Uuid>,
 }
 
@@ -138,6 +138,14 @@ pub struct PlotArgs {
     /// Draw a plot: in the terminal, or to FILE.svg, FILE.png or FILE.html
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub plot: Option<Target>,
+}
+
+/// The id of a sensor, from that or from its name.
+pub fn sensor(text: &str) -> Result<Uuid, String> {
+    match reading::is_name(text) {
+        true => Ok(reading::sensor::id(text)),
+        false => Err("a name has 1 to 256 bytes and no control characters".to_owned()),
+    }
 }
 
 /// The metric by its name; a column that holds no number is refused before a server is asked.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::flags::listen_address;
-use super::support::warn_if_public;
+use super::support::{self, warn_if_public};
 use crate::alerting::Rules;
 use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
@@ -30,6 +30,7 @@ use crate::output::{Format, Output, table};
   iotctl ingest --until-end                        # what the topic holds now, then stop
   iotctl ingest --metrics-addr 9464                # on 127.0.0.1, with /metrics, /healthz and /readyz
   iotctl ingest --group backfill --until-end       # from the beginning, as another consumer group
+  iotctl ingest --mapping zigbee2mqtt              # messages of other formats; see `iotctl mapping`
   iotctl ingest --detect rules.toml                # with alerts; see `iotctl alerts`
 
 Exit status:
@@ -67,6 +68,13 @@ pub struct IngestArgs {
     /// Stop when everything that the topic holds now is stored and committed
     #[arg(long)]
     pub until_end: bool,
+    /// Turn messages of other formats into readings by this mapping file or preset [default: ingest.mapping]
+    ///
+    /// A message may then hold several readings: its offset is committed when all of them are stored. Parts of a message
+    /// that hold no reading go to the dead-letter topic with the whole message; its other readings are stored.
+    /// `iotctl mapping list` shows the presets, and docs/mapping.md how to write a file.
+    #[arg(long, value_name = "FILE|PRESET")]
+    pub mapping: Option<String>,
     /// Serve Prometheus metrics at this address; a port alone means 127.0.0.1
     #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address)]
     pub metrics_addr: Option<SocketAddr>,
@@ -92,6 +100,8 @@ pub struct Report {
     pub dead_letter_reasons: BTreeMap<String, u64>,
     /// Messages without a payload, which are skipped.
     pub tombstones: u64,
+    /// Messages that the mapping skips.
+    pub skipped: u64,
     /// Messages that Kafka deleted before they were read.
     pub messages_lost: u64,
     pub alerts: u64,
@@ -108,6 +118,10 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
     if let Some(group) = args.group {
         context.config.kafka.group = group;
     }
+    if args.mapping.is_some() {
+        context.config.ingest.mapping = args.mapping;
+    }
+    let mapping = support::mapping(&context.config.ingest, &context.output)?;
     let rules = args.detect.as_deref().map(rules).transpose()?;
     let session = Session::connect(&context.config.cassandra).await?;
     let metrics = IngestMetrics::new()?;
@@ -124,7 +138,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
         let topic = context.config.kafka.alerts_topic();
         context.output.note(format!("detecting with {} rules, alerts go to the topic {topic}", rules.len()));
     }
-    let options = Options { until_end: args.until_end, rules };
+    let options = Options { until_end: args.until_end, rules, mapping };
     let (report, ending) = ingest(&context, session, options, metrics, health).await?;
     print(&report, args.format, &context.output)?;
     match ending {
@@ -171,6 +185,7 @@ pub async fn ingest(
         dead_letters: metrics.dead_letter_count(),
         dead_letter_reasons: metrics.dead_letter_reasons(),
         tombstones: metrics.tombstones.get(),
+        skipped: metrics.skipped.get(),
         messages_lost: metrics.messages_lost.get(),
         alerts: metrics.alert_count(),
         ignored_fields: metrics.ignored_fields(),
@@ -248,7 +263,7 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
         Format::Json => output.json(report),
         Format::Ndjson => output.print(serde_json::to_string(report)?),
         Format::Csv => output.print(format!(
-            "messages,rows,dead_letters,alerts,ignored_fields,retries,seconds,rows_per_second,complete,tombstones,messages_lost\n{},{},{},{},{},{},{:.3},{:.1},{},{},{}",
+            "messages,rows,dead_letters,alerts,ignored_fields,retries,seconds,rows_per_second,complete,tombstones,messages_lost,skipped\n{},{},{},{},{},{},{:.3},{:.1},{},{},{},{}",
             report.messages,
             report.rows,
             report.dead_letters,
@@ -259,7 +274,8 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
             report.rows_per_second,
             report.complete,
             report.tombstones,
-            report.messages_lost
+            report.messages_lost,
+            report.skipped
         )),
         Format::Table => {
             let count = |count: u64| indicatif::HumanCount(count).to_string();
@@ -269,6 +285,9 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
                 ("dead letters", count(report.dead_letters)),
             ];
             rows.extend(reasons(report).map(|(reason, number)| ("  of them", format!("{} {reason}", count(number)))));
+            if report.skipped > 0 {
+                rows.push(("skipped by the mapping", count(report.skipped)));
+            }
             if report.messages_lost > 0 {
                 rows.push(("deleted by Kafka before they were read", count(report.messages_lost)));
             }

@@ -31,6 +31,7 @@ pub mod healthcheck;
 pub mod import;
 pub mod ingest;
 pub mod man;
+pub mod mapping;
 pub mod monitor;
 pub mod node;
 pub mod purge;
@@ -65,6 +66,7 @@ pub async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Config(command) => return config::run(command, &sources, &output),
         Command::Completions(args) => return completions::run(args, &output),
         Command::Man(args) => return man::run(&args, &output),
+        Command::Mapping(command) => return mapping::run(command, &output),
         Command::Reference(args) => return reference::run(&args, &output),
         command => command,
     };
@@ -86,7 +88,11 @@ pub async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
 /// Runs a command in a context that is there already.
 async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
     match command {
-        Command::Config(_) | Command::Completions(_) | Command::Man(_) | Command::Reference(_) => {
+        Command::Config(_)
+        | Command::Completions(_)
+        | Command::Man(_)
+        | Command::Mapping(_)
+        | Command::Reference(_) => {
             anyhow::bail!("this command runs by itself, not as a step of another command")
         }
         Command::Demo(args) => demo::run(args, context).await,

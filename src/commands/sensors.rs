@@ -98,11 +98,13 @@ async fn list_sensors(
     let mut records = context.output.records(args.format, zone, sensor_headings())?;
     let mut names = Names::default();
     for group in &matching {
+        let sensor_names = until_stopped(&context.shutdown, groups::names(session, group)).await?;
         let mut pages = until_stopped(&context.shutdown, readings::latest(session, group, None)).await?;
         while let Some(page) = until_stopped(&context.shutdown, pages.next(&mut names)).await? {
             for reading in &page {
                 let age = age(now, reading.recorded_at, args.format);
-                records.write(&sensor_cells(reading, &age))?;
+                let name = sensor_names.get(&reading.sensor).map(String::as_str);
+                records.write(&sensor_cells(reading, name, &age))?;
             }
             records.flush()?;
         }
@@ -116,6 +118,7 @@ fn sensor_headings() -> Vec<Heading> {
     let mut headings = vec![
         Heading::left("location"),
         Heading::left("device_type"),
+        Heading::left("sensor_name").titled("name"),
         Heading::left("iot_sensor_id"),
         // The age says it more shortly.
         Heading::left("recorded_timestamp").titled("last reading").rank(1),
@@ -133,10 +136,11 @@ fn sensor_headings() -> Vec<Heading> {
     headings
 }
 
-fn sensor_cells<'a>(reading: &'a StoredReading, age: &'a Age) -> Vec<Cell<'a>> {
+fn sensor_cells<'a>(reading: &'a StoredReading, name: Option<&'a str>, age: &'a Age) -> Vec<Cell<'a>> {
     let mut cells = vec![
         Cell::Text(&reading.group.location),
         Cell::Text(&reading.group.device_type),
+        name.map_or(Cell::Missing, Cell::Text),
         Cell::Uuid(reading.sensor),
         Cell::Moment(reading.recorded_at),
         age.cell(),

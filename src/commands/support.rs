@@ -15,6 +15,7 @@ use super::destination;
 use super::flags::{PlaceArgs, PlotArgs, SelectionArgs, known_metrics};
 use crate::config::IngestConfig;
 use crate::error::{Interrupted, UsageError};
+use crate::mapping::Mapping;
 use crate::observe::status::Servers;
 use crate::observe::status::kafka::age as short_age;
 use crate::output::record::Cell;
@@ -94,6 +95,19 @@ pub fn known_or_refused(
         ))),
         _ => Ok(()),
     }
+}
+
+/// The mapping of the configuration, if there is one, with a note that names it.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn mapping(config: &IngestConfig, output: &Output) -> Result<Option<Mapping>, UsageError> {
+    let Some(place) = &config.mapping else { return Ok(None) };
+    let mapping = Mapping::load(place)?;
+    let sources: Vec<_> = mapping.sources().collect();
+    output.note(format!("mapping {place} ({}), sources: {}", mapping.fingerprint, sources.join(", ")));
+    tracing::info!(mapping = place, fingerprint = mapping.fingerprint, "messages are mapped");
+    Ok(Some(mapping))
 }
 
 /// The rules that a message is checked by, from the configuration.

@@ -54,6 +54,9 @@ section! {
         max_message_bytes: ByteSize = ByteSize::mib(1), size(ByteSize::kib(1), ByteSize::mib(100));
         /// Stop if more than this share of 1,000 messages cannot be stored. 100 never stops.
         max_dead_letter_percent: u8 = 80, whole(1, 100);
+        /// What turns messages into readings: a mapping file, or one of the presets of `iotctl mapping list`. Without it,
+        /// messages are in the built-in format.
+        mapping: Option<String>;
         /// What to do about messages that Kafka deleted before they were read: report them and continue, or stop and
         /// commit nothing beyond them.
         on_lost_messages: OnLostMessages = OnLostMessages::Continue;

@@ -90,7 +90,7 @@ impl<T> Batcher<T> {
         let bucket = Bucket::containing(reading.recorded_at, self.bucket);
         let group = self.catalog.group(&reading.location, &reading.device_type);
         writes::bind_reading(&mut self.bound, reading, bucket);
-        self.catalog.note_reading(group, reading.sensor, reading.recorded_at, &self.bound);
+        self.catalog.note_reading(group, reading, &self.bound);
         let key = (group, bucket);
         let open = match self.open.entry(key) {
             Entry::Occupied(open) => open.into_mut(),

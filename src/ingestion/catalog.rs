@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::dirty_marker::DirtyMarker;
 use crate::cassandra::{SealedBatch, Values};
 use crate::config::Consistency;
-use crate::reading::Bucket;
+use crate::reading::{Bucket, Reading};
 use crate::store::writes::{self, WriteStatements};
 use crate::time::{HOUR, hour_of};
 
@@ -47,7 +47,8 @@ pub(super) struct Catalog {
 struct Pending {
     groups: Vec<GroupId>,
     partitions: Vec<(GroupId, Bucket)>,
-    sensors: Vec<(GroupId, Uuid)>,
+    /// With their names, where they have one.
+    sensors: Vec<(GroupId, (Uuid, Option<Box<str>>))>,
     latest: HashMap<(GroupId, Uuid), Values>,
 }
 
@@ -100,8 +101,10 @@ impl Catalog {
         self.pending.partitions.iter().flat_map(hours).collect()
     }
 
-    /// Notes a reading of a sensor, bound as [`writes::bind_reading`] does.
-    pub(super) fn note_reading(&mut self, group: GroupId, sensor: Uuid, recorded_at: i64, bound: &Values) {
+    /// Notes a reading, bound as [`writes::bind_reading`] does.
+    pub(super) fn note_reading(&mut self, group: GroupId, reading: &Reading<'_>, bound: &Values) {
+        let Reading { sensor, sensor_name, recorded_at, .. } = reading;
+        let (sensor, recorded_at) = (*sensor, *recorded_at);
         match self.sensors.entry((group, sensor)) {
             std::collections::hash_map::Entry::Occupied(mut newest) if *newest.get() <= recorded_at => {
                 newest.insert(recorded_at);
@@ -109,7 +112,7 @@ impl Catalog {
             std::collections::hash_map::Entry::Occupied(_) => return,
             std::collections::hash_map::Entry::Vacant(new) => {
                 new.insert(recorded_at);
-                self.pending.sensors.push((group, sensor));
+                self.pending.sensors.push((group, (sensor, sensor_name.as_deref().map(Box::from))));
             }
         }
         self.pending.latest.insert((group, sensor), writes::latest_of(bound, recorded_at));
@@ -160,7 +163,9 @@ impl Catalog {
             sensors,
             &mut sealed,
             |group| statements.sensors_batch(&group.location, &group.device_type),
-            |group, sensor| writes::sensor_values(&group.location, &group.device_type, sensor),
+            |group, (sensor, name)| {
+                writes::sensor_values(&group.location, &group.device_type, sensor, name.as_deref())
+            },
             |batch| batch.seal(consistency, timestamp),
         );
         self.seal_by_group(
@@ -207,9 +212,10 @@ mod tests {
         let bound = |at: i64| Values::new().bigint(at).bigint(0);
         let sensor = Uuid::from_u128(1);
         for at in [10, 30, 20] {
-            catalog.note_reading(group, sensor, at, &bound(at));
+            let reading = Reading { sensor, recorded_at: at, ..Reading::sample() };
+            catalog.note_reading(group, &reading, &bound(at));
         }
-        assert_eq!(catalog.pending.sensors, [(group, sensor)]);
+        assert_eq!(catalog.pending.sensors, [(group, (sensor, None))]);
         assert_eq!(catalog.pending.latest[&(group, sensor)], writes::latest_of(&bound(30), 30));
     }
 

@@ -37,6 +37,8 @@ pub struct IngestMetrics {
     pub commit_failures: IntCounter,
     pub dead_letters: IntCounterVec,
     pub tombstones: IntCounter,
+    /// Messages that the mapping says hold no reading.
+    pub skipped: IntCounter,
     /// Messages that Kafka deleted before they were read.
     pub messages_lost: IntCounter,
     ignored_fields: IntCounterVec,
@@ -90,6 +92,10 @@ impl IngestMetrics {
                 &["reason"],
             )?,
             tombstones: counter("iotctl_ingest_tombstones_total", "Messages without a payload, skipped")?,
+            skipped: counter(
+                "iotctl_ingest_skipped_total",
+                "Messages that the mapping skips (drop, or only does not hold)",
+            )?,
             messages_lost: counter(
                 "iotctl_ingest_messages_lost_total",
                 "Messages that Kafka deleted before they were read",

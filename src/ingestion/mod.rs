@@ -30,6 +30,7 @@ use crate::cassandra::Session;
 use crate::config::Config;
 use crate::kafka::dead_letters::DeadLetterProducer;
 use crate::kafka::{consumer_groups, ends, retention, topics};
+use crate::mapping::Mapping;
 use crate::metrics::Health;
 use crate::retry::{RetryPolicy, Tolerance};
 use crate::rollups::background;
@@ -60,12 +61,14 @@ use storage::Storage;
 use writer::Writer;
 
 /// What a run may be given.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// Stop when everything that the topic held at the start is stored and committed.
     pub until_end: bool,
     /// Judge each reading by these.
     pub rules: Option<Rules>,
+    /// What turns messages into readings; without it, they are in the built-in format.
+    pub mapping: Option<Mapping>,
 }
 
 /// How a run ended.
@@ -135,7 +138,7 @@ pub async fn run(
         alert_policy: policy(),
     };
     let poll_loop = PollLoop {
-        pipeline: Arc::new(Mutex::new(Pipeline::new(config, detection, writer, completed))),
+        pipeline: Arc::new(Mutex::new(Pipeline::new(config, options.mapping, detection, writer, completed))),
         kafka: config.kafka.clone(),
         drain_timeout: config.ingest.drain_timeout,
         metrics,

@@ -18,11 +18,14 @@ use crate::config::{Config, OnLostMessages};
 use crate::ingestion::IngestMetrics;
 use crate::kafka::consumer::{GroupOffsets, Message};
 use crate::kafka::dead_letters::DeadLetter;
-use crate::reading::decode::{self, DecodeLimits};
+use crate::mapping::{Mapped, Mapping};
+use crate::reading::decode::{self, DecodeLimits, Decoded};
 use crate::reading::{Reading, Rejection};
 
 pub(super) struct Pipeline {
     limits: DecodeLimits,
+    /// Without one, messages are in the built-in format.
+    mapping: Option<Mapping>,
     batcher: Batcher<Ticket>,
     budget: Budget,
     commits: Commits,
@@ -50,6 +53,7 @@ pub(super) struct Detection {
 impl Pipeline {
     pub(super) fn new(
         config: &Config,
+        mapping: Option<Mapping>,
         detection: Option<Detection>,
         writer: Writer,
         completions: Receiver<Completion>,
@@ -61,6 +65,7 @@ impl Pipeline {
                 max_message_bytes: usize::try_from(ingest.max_message_bytes.as_u64()).unwrap_or(usize::MAX),
                 max_future_skew: ingest.max_future_skew,
             },
+            mapping,
             batcher: Batcher::new(config, storage.statements.clone(), storage.session.write_consistency()),
             budget: Budget::new(ingest),
             commits: Commits::new(ingest.commit_interval),
@@ -77,7 +82,8 @@ impl Pipeline {
         }
     }
 
-    /// Takes a message in. It is finished when its row is stored, it sits in the dead-letter topic, or it is a tombstone.
+    /// Takes a message in. It is finished when all of its rows are stored, it sits in the dead-letter topic (also for a
+    /// part of it), it is a tombstone, or the mapping skips it.
     pub(super) fn accept(&mut self, message: &Message<'_>) {
         if self.tripped.is_some() {
             return;
@@ -91,19 +97,51 @@ impl Pipeline {
         };
         self.metrics.bytes.inc_by(payload.len() as u64);
         let now = chrono::Utc::now().timestamp_millis();
-        match decode::decode(payload, &self.limits, now) {
-            Ok(decoded) => {
+        let Some(mapping) = &self.mapping else {
+            return match decode::decode(payload, &self.limits, now) {
+                Ok(decoded) => {
+                    let counted = self.breaker.accepted();
+                    self.release(counted);
+                    self.take(&decoded, message.partition(), ticket);
+                }
+                Err(rejection) => self.reject(message, payload, ticket, &rejection),
+            };
+        };
+        match mapping.read(&message.record(&self.topic, payload), &self.limits, now) {
+            Ok(mapped) => self.accept_mapped(message, payload, ticket, &mapped),
+            Err(rejection) => self.reject(message, payload, ticket, &rejection),
+        }
+    }
+
+    /// A message with any number of readings, and of parts that are none.
+    fn accept_mapped(&mut self, message: &Message<'_>, payload: &[u8], ticket: Ticket, mapped: &Mapped<'_>) {
+        let parts = mapped.readings.len() + usize::from(!mapped.faults.is_empty());
+        for _ in 1..parts {
+            self.commits.tracker.hold(ticket);
+        }
+        if parts == 0 {
+            self.metrics.skipped.inc();
+            self.tracker().finish(ticket);
+        }
+        for decoded in &mapped.readings {
+            self.take(decoded, message.partition(), ticket);
+        }
+        match mapped.faults.first() {
+            Some(fault) => self.reject(message, payload, ticket, fault),
+            None => {
                 let counted = self.breaker.accepted();
                 self.release(counted);
-                self.metrics.note_ignored(&decoded.left_out);
-                self.detect(&decoded.reading, message.partition(), ticket);
-                let (bytes, full) = self.batcher.push(&decoded.reading, ticket);
-                self.budget.add_bytes(bytes);
-                if let Some(batch) = full {
-                    self.store(batch);
-                }
             }
-            Err(rejection) => self.reject(message, payload, ticket, &rejection),
+        }
+    }
+
+    fn take(&mut self, decoded: &Decoded<'_>, partition: i32, ticket: Ticket) {
+        self.metrics.note_ignored(&decoded.left_out);
+        self.detect(&decoded.reading, partition, ticket);
+        let (bytes, full) = self.batcher.push(&decoded.reading, ticket);
+        self.budget.add_bytes(bytes);
+        if let Some(batch) = full {
+            self.store(batch);
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, OwnedHeaders};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionList};
 
@@ -23,6 +23,7 @@ use super::losses::LossNote;
 use super::overview::ConsumerGroup;
 use super::{Error, is_denial, is_refusal, refusal};
 use crate::config::KafkaConfig;
+use crate::mapping::{Headers, Record};
 use crate::retry::Tolerance;
 
 /// How long a request for offsets may hold up polling: it is repeated, and only a poll reports that the consumer group is
@@ -71,7 +72,7 @@ impl<'a> Message<'a> {
 
     /// Number of headers.
     pub fn header_count(&self) -> usize {
-        self.0.headers().map_or(0, Headers::count)
+        self.0.headers().map_or(0, |headers| headers.count())
     }
 
     /// A header; `None` beyond the last, or if its name is not UTF-8.
@@ -80,6 +81,11 @@ impl<'a> Message<'a> {
         // The library panics at such a name, and anyone who may write to the topic can send one.
         let header = std::panic::catch_unwind(AssertUnwindSafe(|| headers.try_get(index))).ok().flatten()?;
         Some(MessageHeader { name: header.key.to_owned(), value: header.value.map(<[u8]>::to_vec) })
+    }
+
+    /// As a mapping reads it.
+    pub fn record<'m>(&'m self, topic: &'m str, payload: &'m [u8]) -> Record<'m> {
+        Record { topic, key: self.key(), headers: self, timestamp: self.timestamp(), payload }
     }
 
     /// A copy of all headers, whatever their names; `None` if there are none.
@@ -95,6 +101,13 @@ impl<'a> Message<'a> {
     /// `None` for a tombstone.
     pub fn payload_or_null(&self) -> Option<&[u8]> {
         self.0.payload()
+    }
+}
+
+impl Headers for Message<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        let mut headers = (0..self.header_count()).rev().filter_map(|index| self.header(index));
+        String::from_utf8(headers.find(|header| header.name == name)?.value?).ok()
     }
 }
 

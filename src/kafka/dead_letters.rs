@@ -16,6 +16,7 @@ use super::reader::{Span, Step, TopicReader};
 use super::sender::Sender;
 use super::topics;
 use crate::config::KafkaConfig;
+use crate::mapping::{Headers, Record};
 
 /// A message on its way to the dead-letter topic.
 #[derive(Debug, Clone)]
@@ -192,6 +193,26 @@ impl StoredLetter {
     /// The payload; empty if it is null.
     pub fn bytes(&self) -> &[u8] {
         self.payload.as_deref().unwrap_or_default()
+    }
+}
+
+impl StoredLetter {
+    /// The message that it was, as a mapping reads it.
+    pub fn record(&self) -> Record<'_> {
+        Record {
+            topic: &self.topic,
+            key: self.key.as_deref(),
+            headers: self,
+            timestamp: self.timestamp,
+            payload: self.bytes(),
+        }
+    }
+}
+
+impl Headers for StoredLetter {
+    fn text(&self, name: &str) -> Option<String> {
+        let header = self.headers.iter().rev().find(|header| header.name == name)?;
+        String::from_utf8(header.value.clone()?).ok()
     }
 }
 

@@ -27,9 +27,6 @@ pub(super) struct FileShape {
 #[serde(deny_unknown_fields)]
 pub(super) struct SourceShape {
     pub(super) name: Option<String>,
-    /// What the source is, for people.
-    #[serde(default)]
-    pub(super) description: Option<String>,
     #[serde(default)]
     pub(super) topics: Vec<String>,
     pub(super) topic_pattern: Option<Pattern>,

@@ -28,24 +28,35 @@ use source::Source;
 pub struct Record<'a> {
     pub topic: &'a str,
     pub key: Option<&'a [u8]>,
-    /// The text of a header by its name.
-    pub header: &'a dyn Fn(&str) -> Option<String>,
+    pub headers: &'a dyn Headers,
     /// The record's own, in milliseconds since the epoch.
     pub timestamp: i64,
     pub payload: &'a [u8],
 }
 
+/// The headers of a message.
+pub trait Headers {
+    /// The text of the last one of that name.
+    fn text(&self, name: &str) -> Option<String>;
+}
+
+impl<F: Fn(&str) -> Option<String>> Headers for F {
+    fn text(&self, name: &str) -> Option<String> {
+        self(name)
+    }
+}
+
 /// What became of a message.
 #[derive(Debug, Default, PartialEq)]
-pub struct Mapped {
-    pub readings: Vec<Decoded<'static>>,
+pub struct Mapped<'a> {
+    pub readings: Vec<Decoded<'a>>,
     /// Elements that hold no reading.
     pub faults: Vec<Rejection>,
     /// The mapping says that the message holds none.
     pub is_skipped: bool,
 }
 
-impl Mapped {
+impl Mapped<'_> {
     fn skipped() -> Self {
         Self { is_skipped: true, ..Self::default() }
     }
@@ -112,7 +123,12 @@ impl Mapping {
     ///
     /// # Errors
     /// Why the message holds no reading at all.
-    pub fn read(&self, record: &Record<'_>, limits: &DecodeLimits, now: i64) -> Result<Mapped, Rejection> {
+    pub fn read(
+        &self,
+        record: &Record<'_>,
+        limits: &DecodeLimits,
+        now: i64,
+    ) -> Result<Mapped<'static>, Rejection> {
         if record.payload.len() > limits.max_message_bytes {
             return Err(Rejection::TooLarge { bytes: record.payload.len(), limit: limits.max_message_bytes });
         }

@@ -137,7 +137,7 @@ impl Source {
         captures: &HashMap<String, String>,
         limits: &DecodeLimits,
         now: i64,
-    ) -> Result<Mapped, Rejection> {
+    ) -> Result<Mapped<'static>, Rejection> {
         if self.is_dropped {
             return Ok(Mapped::skipped());
         }
@@ -176,7 +176,7 @@ impl Source {
         each: &Path,
         limits: &DecodeLimits,
         now: i64,
-    ) -> Result<Mapped, Rejection> {
+    ) -> Result<Mapped<'static>, Rejection> {
         let value = std::mem::take(&mut message.value);
         let elements: Vec<(String, &Value)> = match each.follow(&value) {
             Some(Value::Array(elements)) => {
@@ -370,7 +370,7 @@ impl Message<'_, '_> {
                 text(std::str::from_utf8(self.record.key?).ok()?)
             }
             Root::Key => path.follow(self.key.as_ref()?).map(Cow::Borrowed),
-            Root::Header => text(&(self.record.header)(path.first_name())?),
+            Root::Header => text(&self.record.headers.text(path.first_name())?),
             Root::Topic => text(self.record.topic),
             Root::Timestamp => Some(Cow::Owned(self.record.timestamp.into())),
             Root::Capture => text(self.captures.get(path.first_name())?),

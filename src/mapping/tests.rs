@@ -15,7 +15,7 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn map(mapping: &Mapping, message: &Value) -> Result<Mapped, Rejection> {
+fn map(mapping: &Mapping, message: &Value) -> Result<Mapped<'static>, Rejection> {
     let payload = match &message["value"] {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -24,7 +24,7 @@ fn map(mapping: &Mapping, message: &Value) -> Result<Mapped, Rejection> {
     let record = Record {
         topic: message["topic"].as_str().unwrap_or("t"),
         key: message["key"].as_str().map(str::as_bytes),
-        header: &header,
+        headers: &header,
         timestamp: message["timestamp"].as_i64().unwrap_or(NOW),
         payload: payload.as_bytes(),
     };

@@ -83,6 +83,26 @@ impl Reading<'_> {
             && self.states.is_empty()
     }
 
+    /// One in which nothing was measured.
+    #[cfg(test)]
+    pub fn sample() -> Reading<'static> {
+        Reading {
+            location: "plant-1".into(),
+            device_type: "thermostat".into(),
+            sensor: Uuid::nil(),
+            sensor_name: None,
+            recorded_at: 0,
+            temperature: None,
+            humidity: None,
+            pressure: None,
+            motion_detected: None,
+            light_level: None,
+            gas_concentration: None,
+            other_metrics: Vec::new(),
+            states: Vec::new(),
+        }
+    }
+
     /// The same reading, owning its names.
     pub fn into_owned(self) -> Reading<'static> {
         Reading {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::groups::{self, NAME, SENSORS};
 use super::readings::{LATEST, TABLE};
 use super::shape::{STATES, Shape};
 use crate::cassandra::{Batch, Error, Session, Statement, Values};
@@ -47,8 +48,9 @@ impl WriteStatements {
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
         );
         let sensor = format!(
-            "INSERT INTO {keyspace}.iot_sensors (location, device_type, iot_sensor_id) VALUES (?, ?, ?)"
+            "INSERT INTO {keyspace}.{SENSORS} (location, device_type, iot_sensor_id, {NAME}) VALUES (?, ?, ?, ?)"
         );
+        groups::check_names(session).await?;
         let partition = format!(
             "INSERT INTO {keyspace}.sensor_partitions (location, device_type, bucket, bucket_seconds) \
              VALUES (?, ?, ?, ?)"
@@ -151,8 +153,12 @@ pub fn latest_of(bound: &Values, recorded_at: i64) -> Values {
     values
 }
 
-pub fn sensor_values(location: &str, device_type: &str, sensor: Uuid) -> Values {
-    Values::new().text(location).text(device_type).uuid(sensor)
+pub fn sensor_values(location: &str, device_type: &str, sensor: Uuid, name: Option<&str>) -> Values {
+    let values = Values::new().text(location).text(device_type).uuid(sensor);
+    match name {
+        Some(name) => values.text(name),
+        None => values.unset(),
+    }
 }
 
 pub fn partition_values(location: &str, device_type: &str, bucket: Bucket) -> Values {

@@ -1,0 +1,331 @@
+//! `iotctl mapping`: mapping files and presets, tried on samples without a server.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+
+use crate::config::Config;
+use crate::mapping::{Mapping, Record, presets};
+use crate::output::record::{Cell, Heading};
+use crate::output::{Format, Output};
+use crate::reading::{Metric, Reading};
+use crate::time::{self, Zone};
+
+use super::support::decode_limits;
+
+/// Turn messages of other formats into readings, and try it on samples
+///
+/// `ingest`, `audit` and `dead-letters replay` take a mapping by --mapping or ingest.mapping. How to write one is in
+/// docs/mapping.md; a preset is a good start.
+#[derive(Debug, Subcommand)]
+pub enum MappingCommand {
+    /// List the presets that come with the program
+    #[command(after_help = "Examples:
+  iotctl mapping list")]
+    List {
+        /// Output format
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Print a preset, to begin a file of your own with
+    #[command(after_help = "Examples:
+  iotctl mapping show zigbee2mqtt > plant.toml")]
+    Show {
+        /// Its name
+        #[arg(value_name = "PRESET")]
+        name: String,
+    },
+    /// Show the readings that samples of messages become, and compare them with expected ones
+    ///
+    /// A sample is a line: an object with `value` (the payload) and, as far as the mapping needs them, `topic`, `key`,
+    /// `headers` and `timestamp` (ms); or the payload alone.
+    #[command(after_help = "Examples:
+  iotctl mapping test ttn-v3 --samples uplinks.ndjson
+  iotctl mapping test plant.toml --samples messages.ndjson --expect readings.ndjson
+  kcat -C -t plant -c 10 -e | iotctl mapping test plant.toml --samples -
+
+Exit status:
+  0  every message is mapped or skipped, and equals what was expected
+  1  a message is refused, or a reading differs
+
+An expected reading is a line with sensor, location, device_type, recorded_timestamp, metrics and states.")]
+    Test {
+        /// The mapping: a file, or the name of a preset
+        #[arg(value_name = "FILE|PRESET")]
+        mapping: String,
+        /// Messages, one a line; - for stdin
+        #[arg(long, value_name = "FILE")]
+        samples: PathBuf,
+        /// The readings that they are to become, one a line
+        #[arg(long, value_name = "FILE")]
+        expect: Option<PathBuf>,
+        /// Output format
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+pub fn run(command: MappingCommand, output: &Output) -> anyhow::Result<()> {
+    match command {
+        MappingCommand::List { format } => list(format, output),
+        MappingCommand::Show { name } => show(&name, output),
+        MappingCommand::Test { mapping, samples, expect, format } => {
+            test(&Mapping::load(&mapping)?, &samples, expect.as_deref(), format, output)
+        }
+    }
+}
+
+fn list(format: Format, output: &Output) -> anyhow::Result<()> {
+    let mut records = output.records(
+        format,
+        Zone::Utc,
+        vec![Heading::left("preset"), Heading::left("about").titled("for")],
+    )?;
+    for preset in presets::ALL {
+        records.write(&[Cell::Text(preset.name), Cell::Text(preset.about)])?;
+    }
+    records.finish()?;
+    Ok(())
+}
+
+fn show(name: &str, output: &Output) -> anyhow::Result<()> {
+    let preset = presets::find(name).with_context(|| {
+        let names: Vec<_> = presets::ALL.iter().map(|preset| preset.name).collect();
+        format!("no preset {name:?} (there are: {})", names.join(", "))
+    })?;
+    output.print(preset.text.trim_end())
+}
+
+/// Messages were refused, or readings differ; all of it has been printed.
+#[derive(Debug, thiserror::Error)]
+#[error("{refused} of {messages} messages refused, {different} readings differ from what was expected")]
+struct Different {
+    messages: usize,
+    refused: usize,
+    different: usize,
+}
+
+fn test(
+    mapping: &Mapping,
+    samples: &Path,
+    expect: Option<&Path>,
+    format: Format,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let text = read(samples)?;
+    let mut records = output.records(
+        format,
+        Zone::Utc,
+        vec![
+            Heading::right("message"),
+            Heading::left("location"),
+            Heading::left("device_type"),
+            Heading::left("sensor"),
+            Heading::left("recorded_timestamp"),
+            Heading::left("metrics"),
+            Heading::left("states"),
+        ],
+    )?;
+    let (mut found, mut refusals, mut messages, mut skipped) = (Vec::new(), Vec::new(), 0, 0);
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        messages += 1;
+        let number = index + 1;
+        let mapped = match sample(mapping, line) {
+            Ok(mapped) => mapped,
+            Err(rejection) => {
+                refusals.push(format!("line {number}: {rejection}"));
+                continue;
+            }
+        };
+        skipped += usize::from(mapped.is_skipped);
+        refusals.extend(mapped.faults.iter().map(|fault| format!("line {number}: {fault}")));
+        for decoded in &mapped.readings {
+            let shown = Shown::of(&decoded.reading);
+            records.write(&[
+                Cell::Count(number as u64),
+                Cell::Text(&shown.location),
+                Cell::Text(&shown.device_type),
+                Cell::Text(&shown.sensor),
+                Cell::Moment(decoded.reading.recorded_at),
+                Cell::Text(&listed(&shown.metrics)),
+                Cell::Text(&listed(&shown.states)),
+            ])?;
+            found.push(shown);
+        }
+    }
+    records.finish()?;
+    output.note(format!("{messages} messages, {} readings, {skipped} messages skipped", found.len()));
+    let differences = match expect {
+        Some(path) => differences(&found, &read(path)?)?,
+        None => Vec::new(),
+    };
+    for problem in refusals.iter().chain(&differences) {
+        output.print_remark(problem);
+    }
+    match refusals.is_empty() && differences.is_empty() {
+        true => Ok(()),
+        false => Err(Different { messages, refused: refusals.len(), different: differences.len() }.into()),
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("cannot read stdin")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn sample(
+    mapping: &Mapping,
+    line: &str,
+) -> Result<crate::mapping::Mapped<'static>, crate::reading::Rejection> {
+    let now = time::now();
+    let message = match serde_json::from_str::<Map<String, Value>>(line) {
+        Ok(message) if message.contains_key("value") => message,
+        // A payload that stands alone.
+        _ => Map::from_iter([("value".to_owned(), Value::String(line.to_owned()))]),
+    };
+    let payload = match &message["value"] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let headers = |name: &str| match message.get("headers")?.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    let key = match message.get("key") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(other) => Some(other.to_string()),
+    };
+    let record = Record {
+        topic: message.get("topic").and_then(Value::as_str).unwrap_or_default(),
+        key: key.as_deref().map(str::as_bytes),
+        headers: &headers,
+        timestamp: message.get("timestamp").and_then(Value::as_i64).unwrap_or(now),
+        payload: payload.as_bytes(),
+    };
+    mapping.read(&record, &decode_limits(&Config::default().ingest), now)
+}
+
+/// A reading as it is shown and compared.
+#[derive(Debug, Clone, PartialEq)]
+struct Shown {
+    location: String,
+    device_type: String,
+    sensor: String,
+    recorded_at: i64,
+    metrics: BTreeMap<String, Value>,
+    states: BTreeMap<String, Value>,
+}
+
+impl Shown {
+    fn of(reading: &Reading<'_>) -> Self {
+        let columns =
+            Metric::COLUMNS.iter().filter_map(|metric| Some((metric.name(), reading.value(metric)?)));
+        let mut metrics: BTreeMap<String, Value> =
+            columns.map(|(name, value)| (name.to_owned(), number(value))).collect();
+        if let Some(moves) = reading.motion_detected {
+            metrics.insert("motion_detected".to_owned(), u8::from(moves).into());
+        }
+        metrics.extend(reading.other_metrics.iter().map(|(name, value)| (name.to_string(), number(*value))));
+        Self {
+            location: reading.location.to_string(),
+            device_type: reading.device_type.to_string(),
+            sensor: reading.sensor_name.as_deref().map_or_else(|| reading.sensor.to_string(), str::to_owned),
+            recorded_at: reading.recorded_at,
+            metrics,
+            states: reading.states.iter().map(|(name, text)| (name.to_string(), (&**text).into())).collect(),
+        }
+    }
+
+    fn expected(line: &str) -> Option<Self> {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let text = |name: &str| line[name].as_str().map(str::to_owned);
+        let map = |name: &str| match &line[name] {
+            Value::Object(members) => Some(members.clone().into_iter().collect()),
+            Value::Null => Some(BTreeMap::new()),
+            _ => None,
+        };
+        Some(Self {
+            location: text("location")?,
+            device_type: text("device_type")?,
+            sensor: text("sensor")?,
+            recorded_at: time::rfc3339(&text("recorded_timestamp")?)?,
+            metrics: map("metrics")?,
+            states: map("states")?,
+        })
+    }
+
+    fn identity(&self) -> (&str, &str, &str, i64) {
+        (&self.location, &self.device_type, &self.sensor, self.recorded_at)
+    }
+
+    fn equals(&self, other: &Self) -> bool {
+        let same = |(left, right): (&Value, &Value)| match (left.as_f64(), right.as_f64()) {
+            // Conversions of units are not exact.
+            (Some(left), Some(right)) => (left - right).abs() <= 1e-4,
+            _ => left == right,
+        };
+        self.states == other.states
+            && self.metrics.keys().eq(other.metrics.keys())
+            && self.metrics.values().zip(other.metrics.values()).all(same)
+    }
+
+    fn text(&self) -> String {
+        let at = time::display(self.recorded_at);
+        let values = json!({"metrics": self.metrics, "states": self.states});
+        format!("{} {} {} {at} {values}", self.location, self.device_type, self.sensor)
+    }
+}
+
+/// Whole numbers without a fraction, as people write them.
+fn number(value: f64) -> Value {
+    match value.fract() == 0.0 && value.abs() < 1e15 {
+        true => (value as i64).into(),
+        false => value.into(),
+    }
+}
+
+fn listed(values: &BTreeMap<String, Value>) -> String {
+    let pairs = values.iter().map(|(name, value)| match value {
+        Value::String(text) => format!("{name}={text}"),
+        other => format!("{name}={other}"),
+    });
+    pairs.collect::<Vec<_>>().join(" ")
+}
+
+fn differences(found: &[Shown], expected: &str) -> anyhow::Result<Vec<String>> {
+    let mut left: Vec<&Shown> = found.iter().collect();
+    let mut differences = Vec::new();
+    for (index, line) in expected.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let number = index + 1;
+        let wanted = Shown::expected(line).with_context(|| {
+            format!(
+                "line {number} of the expected readings is none: an object with sensor, location, device_type, \
+                 recorded_timestamp (RFC 3339), metrics and states"
+            )
+        })?;
+        match left.iter().position(|it| it.identity() == wanted.identity()) {
+            Some(at) => {
+                let found = left.remove(at);
+                if !found.equals(&wanted) {
+                    differences.push(format!(
+                        "expected line {number}: {}\n  but it is: {}",
+                        wanted.text(),
+                        found.text()
+                    ));
+                }
+            }
+            None => differences.push(format!("missing, expected line {number}: {}", wanted.text())),
+        }
+    }
+    differences.extend(left.iter().map(|shown| format!("not expected: {}", shown.text())));
+    Ok(differences)
+}
