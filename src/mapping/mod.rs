@@ -142,7 +142,7 @@ impl Mapping {
 }
 
 fn line_of<T>(text: &str, spanned: &Spanned<T>) -> usize {
-    text.get(..spanned.span().start).map_or(1, |before| before.lines().count().max(1))
+    text.get(..spanned.span().start).map_or(1, |before| before.matches('\n').count() + 1)
 }
 
 #[cfg(test)]

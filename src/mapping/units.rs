@@ -98,8 +98,12 @@ impl Conversion {
     }
 
     pub fn convert(self, value: f64) -> f64 {
-        // Exact where nothing is converted.
-        if self == (Self { scale: 1.0, offset: 0.0 }) { value } else { value * self.scale + self.offset }
+        if self == (Self { scale: 1.0, offset: 0.0 }) {
+            return value;
+        }
+        // 15 digits are what a float has of a decimal: 3300 mV are 3.3 V and not 3.3000000000000003.
+        let converted = value * self.scale + self.offset;
+        format!("{converted:.14e}").parse().unwrap_or(converted)
     }
 }
 
