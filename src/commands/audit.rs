@@ -7,8 +7,8 @@ use chrono::Utc;
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar};
 
-use super::{Context, support};
 use super::flags::TimeArgs;
+use super::{Context, support};
 use crate::audit::findings::Kind;
 use crate::audit::report::{Example, Trouble};
 use crate::audit::{self, Options, Phase, Progress, Report};

@@ -9,7 +9,8 @@ use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::mapping::{Mapping, Record, presets};
+use crate::mapping::infer::{self, Sample};
+use crate::mapping::{Mapping, presets};
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output};
 use crate::reading::{Metric, Reading};
@@ -38,6 +39,19 @@ pub enum MappingCommand {
         /// Its name
         #[arg(value_name = "PRESET")]
         name: String,
+    },
+    /// Print a mapping for messages like these: a preset that reads them all, or a draft
+    ///
+    /// A draft has comments that say what was seen, how often, and what was guessed. Check it with `iotctl mapping test`.
+    #[command(after_help = "Examples:
+  iotctl mapping infer --samples messages.ndjson > plant.toml
+  kcat -C -t plant -c 100 -e | iotctl mapping infer --samples -
+
+Samples are written as for `iotctl mapping test`.")]
+    Infer {
+        /// Messages, one a line; - for stdin
+        #[arg(long, value_name = "FILE")]
+        samples: PathBuf,
     },
     /// Show the readings that samples of messages become, and compare them with expected ones
     ///
@@ -73,6 +87,13 @@ pub fn run(command: MappingCommand, output: &Output) -> anyhow::Result<()> {
     match command {
         MappingCommand::List { format } => list(format, output),
         MappingCommand::Show { name } => show(&name, output),
+        MappingCommand::Infer { samples } => {
+            let text = read(&samples)?;
+            let samples: Vec<Sample> =
+                text.lines().filter(|line| !line.trim().is_empty()).map(sample).collect();
+            let inferred = infer::infer(&samples, &decode_limits(&Config::default().ingest), time::now());
+            output.print(inferred.map_err(anyhow::Error::msg)?.trim_end())
+        }
         MappingCommand::Test { mapping, samples, expect, format } => {
             test(&Mapping::load(&mapping)?, &samples, expect.as_deref(), format, output)
         }
@@ -117,6 +138,7 @@ fn test(
     output: &Output,
 ) -> anyhow::Result<()> {
     let text = read(samples)?;
+    let limits = decode_limits(&Config::default().ingest);
     let mut records = output.records(
         format,
         Zone::Utc,
@@ -134,7 +156,8 @@ fn test(
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         messages += 1;
         let number = index + 1;
-        let mapped = match sample(mapping, line) {
+        let sample = sample(line);
+        let mapped = match mapping.read(&sample.record(), &limits, time::now()) {
             Ok(mapped) => mapped,
             Err(rejection) => {
                 refusals.push(format!("line {number}: {rejection}"));
@@ -181,37 +204,24 @@ fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn sample(
-    mapping: &Mapping,
-    line: &str,
-) -> Result<crate::mapping::Mapped<'static>, crate::reading::Rejection> {
-    let now = time::now();
+fn sample(line: &str) -> Sample {
     let message = match serde_json::from_str::<Map<String, Value>>(line) {
         Ok(message) if message.contains_key("value") => message,
         // A payload that stands alone.
         _ => Map::from_iter([("value".to_owned(), Value::String(line.to_owned()))]),
     };
-    let payload = match &message["value"] {
+    let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let headers = |name: &str| match message.get("headers")?.get(name)? {
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    };
-    let key = match message.get("key") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text.clone()),
-        Some(other) => Some(other.to_string()),
-    };
-    let record = Record {
-        topic: message.get("topic").and_then(Value::as_str).unwrap_or_default(),
-        key: key.as_deref().map(str::as_bytes),
-        headers: &headers,
-        timestamp: message.get("timestamp").and_then(Value::as_i64).unwrap_or(now),
-        payload: payload.as_bytes(),
-    };
-    mapping.read(&record, &decode_limits(&Config::default().ingest), now)
+    let headers = message.get("headers").and_then(Value::as_object).into_iter().flatten();
+    Sample {
+        topic: message.get("topic").map(text).unwrap_or_default(),
+        key: message.get("key").filter(|key| !key.is_null()).map(|key| text(key).into_bytes()),
+        headers: headers.map(|(name, value)| (name.clone(), text(value))).collect(),
+        timestamp: message.get("timestamp").and_then(Value::as_i64).unwrap_or_else(time::now),
+        payload: text(&message["value"]).into_bytes(),
+    }
 }
 
 /// A reading as it is shown and compared.

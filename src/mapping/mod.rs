@@ -10,6 +10,7 @@ use std::path::Path as FilePath;
 use toml::Spanned;
 
 mod file;
+pub mod infer;
 mod jq;
 mod moment;
 mod path;

@@ -159,14 +159,22 @@ fn decimal(text: &str, epoch: Epoch) -> Option<i128> {
     if scale < 0 { Some(signed.div_euclid(power)) } else { signed.checked_mul(power) }
 }
 
-/// What a count looks like: the unit that puts it between 2000 and 2100.
 fn suggestion(value: &Value) -> String {
+    suggested(value)
+        .map_or_else(String::new, |(short, at)| format!("; as {short:?} it would be {}", time::display(at)))
+}
+
+/// What a count looks like: the unit that puts it between 2000 and 2100, and the moment.
+fn suggested(value: &Value) -> Option<(&'static str, i64)> {
     const RANGE: std::ops::Range<i64> = 946_684_800_000..4_102_444_800_000;
-    let fits = Epoch::ALL.iter().find_map(|(short, _, epoch)| {
-        let at = count(value, *epoch).filter(|at| RANGE.contains(at))?;
-        Some(format!("; as {short:?} it would be {}", time::display(at)))
-    });
-    fits.unwrap_or_default()
+    Epoch::ALL
+        .iter()
+        .find_map(|(short, _, epoch)| Some((*short, count(value, *epoch).filter(|at| RANGE.contains(at))?)))
+}
+
+/// The unit that a count looks like, for a draft.
+pub(super) fn suggested_unit(value: &Value) -> Option<&'static str> {
+    suggested(value).map(|(unit, _)| unit)
 }
 
 #[cfg(test)]

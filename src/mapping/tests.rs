@@ -6,10 +6,10 @@ use super::*;
 use crate::reading::{Metric, sensor};
 use crate::time;
 
-const LIMITS: DecodeLimits =
+pub(super) const LIMITS: DecodeLimits =
     DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: std::time::Duration::from_secs(3600) };
 /// 2026-11-26.
-const NOW: i64 = 1_795_650_000_000;
+pub(super) const NOW: i64 = 1_795_650_000_000;
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -7,7 +7,7 @@ use super::fleet::blank;
 use super::units::Conversion;
 use crate::error::UsageError;
 use crate::reading::delimited::{self, Dialect, is_missing};
-use crate::reading::{LEGACY_MISSING, Metric, Reading, widen};
+use crate::reading::{LEGACY_MISSING, Metric, Reading, sensor, widen};
 use crate::time;
 
 /// What the user specified about the columns.
@@ -219,16 +219,11 @@ fn set(reading: &mut Reading<'static>, metric: &Metric, value: f32) {
     }
 }
 
-/// Namespace of sensor ids derived from names.
-const NAMESPACE: Uuid = Uuid::from_u128(0x3b1f_6c0a_8f6e_4d53_a1c7_0d2e_94b8_5f66);
-
 /// The given id, or one derived from the given name, or else from the group; always the same for the same input.
 pub fn sensor_id(given: Option<&str>, location: &str, device_type: &str) -> Uuid {
     match given {
-        Some(text) => Uuid::parse_str(text).unwrap_or_else(|_| {
-            Uuid::new_v5(&NAMESPACE, format!("{location}/{device_type}/{text}").as_bytes())
-        }),
-        None => Uuid::new_v5(&NAMESPACE, format!("{location}/{device_type}").as_bytes()),
+        Some(text) => sensor::id(text),
+        None => sensor::id(&format!("{location}/{device_type}")),
     }
 }
 

@@ -24,6 +24,7 @@ mod forecast;
 mod health;
 mod import;
 mod losses;
+mod mapping;
 mod moved;
 mod numbers;
 mod old_tables;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         health::trials(),
         import::trials(),
         losses::trials(),
+        mapping::trials(),
         moved::trials(),
         numbers::trials(),
         old_tables::trials(),

@@ -1,0 +1,247 @@
+//! Messages as they look in the field, through Kafka into Cassandra: each becomes exactly the readings that it means.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use scylla::value::CqlTimestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{KAFKA, Lab};
+
+crate::trials!(
+    every_family_of_messages_becomes_the_readings_that_it_means,
+    a_fault_in_an_array_leaves_its_other_readings_and_a_replay_changes_nothing,
+    a_sensor_is_asked_for_and_shown_by_its_name,
+    a_mapping_is_tried_without_a_server,
+);
+
+fn payloads() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payloads")
+}
+
+fn lines(path: &Path) -> anyhow::Result<Vec<Value>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// The mapping of a family for a topic: a preset, or its file.
+fn mapping_of(family: &str, topic: &str, folder: &Path) -> anyhow::Result<String> {
+    let file = payloads().join(family).join("mapping.toml");
+    if !file.exists() {
+        return Ok(family.to_owned());
+    }
+    let text = std::fs::read_to_string(file)?.replace("\"batch\"]", &format!("{topic:?}]"));
+    let path = folder.join("mapping.toml");
+    std::fs::write(&path, text)?;
+    Ok(path.display().to_string())
+}
+
+/// Sends messages in the form of messages.ndjson.
+fn send(lab: &Lab, messages: &[Value]) -> anyhow::Result<()> {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", KAFKA).create()?;
+    for message in messages {
+        let payload = match &message["value"] {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let mut headers = OwnedHeaders::new();
+        for (name, value) in message["headers"].as_object().into_iter().flatten() {
+            headers = headers.insert(Header { key: name, value: value.as_str() });
+        }
+        let mut record = BaseRecord::<str, str>::to(&lab.name)
+            .payload(&payload)
+            .headers(headers)
+            .timestamp(message["timestamp"].as_i64().context("a timestamp")?);
+        record.key = message["key"].as_str();
+        producer.send(record).map_err(|(error, _)| error)?;
+    }
+    producer.flush(Duration::from_secs(10))?;
+    Ok(())
+}
+
+/// A reading by what identifies it, with its metrics and states.
+type Readings = BTreeMap<(String, String, Uuid, i64), (BTreeMap<String, f64>, BTreeMap<String, String>)>;
+
+fn stored(lab: &Lab) -> anyhow::Result<Readings> {
+    type Row = (
+        String,
+        String,
+        Uuid,
+        CqlTimestamp,
+        Option<f32>,
+        Option<f32>,
+        Option<f32>,
+        Option<bool>,
+        Option<HashMap<String, f64>>,
+        Option<HashMap<String, String>>,
+    );
+    let rows: Vec<Row> = lab.witness(
+        "SELECT location, device_type, iot_sensor_id, recorded_timestamp, temperature, humidity, pressure, \
+         motion_detected, other_metrics, states FROM {ks}.iot_sensor_metrics",
+    )?;
+    let mut readings = Readings::new();
+    for (location, device_type, sensor, at, temperature, humidity, pressure, motion, others, states) in rows {
+        let mut metrics: BTreeMap<String, f64> = others.into_iter().flatten().collect();
+        for (name, value) in [("temperature", temperature), ("humidity", humidity), ("pressure", pressure)] {
+            if let Some(value) = value {
+                // The shortest decimal that the stored float stands for.
+                metrics.insert(name.to_owned(), value.to_string().parse()?);
+            }
+        }
+        if let Some(motion) = motion {
+            metrics.insert("motion_detected".to_owned(), f64::from(u8::from(motion)));
+        }
+        let states = states.into_iter().flatten().collect();
+        readings.insert((location, device_type, sensor, at.0), (metrics, states));
+    }
+    Ok(readings)
+}
+
+/// The documented rule, computed here and not by the program.
+fn id(name: &str) -> Uuid {
+    let namespace = Uuid::parse_str("3b1f6c0a-8f6e-4d53-a1c7-0d2e94b85f66").expect("a UUID");
+    Uuid::new_v5(&namespace, name.as_bytes())
+}
+
+fn expected(path: &Path) -> anyhow::Result<Readings> {
+    let mut readings = Readings::new();
+    for line in lines(path)? {
+        let text = |name: &str| line[name].as_str().map(str::to_owned).context("text");
+        let at = chrono::DateTime::parse_from_rfc3339(&text("recorded_timestamp")?)?.timestamp_millis();
+        let key = (text("location")?, text("device_type")?, id(&text("sensor")?), at);
+        let metrics = serde_json::from_value(line["metrics"].clone())?;
+        let states = serde_json::from_value(line["states"].clone())?;
+        readings.insert(key, (metrics, states));
+    }
+    Ok(readings)
+}
+
+fn check_same(found: &Readings, wanted: &Readings) -> anyhow::Result<()> {
+    ensure!(found.keys().eq(wanted.keys()), "{found:#?}\nand not\n{wanted:#?}");
+    for (key, (metrics, states)) in found {
+        let (wanted_metrics, wanted_states) = &wanted[key];
+        ensure!(states == wanted_states, "{key:?}: {states:?} and not {wanted_states:?}");
+        let close = metrics
+            .iter()
+            .zip(wanted_metrics)
+            .all(|((name, value), (other, wanted))| name == other && (value - wanted).abs() <= 1e-4);
+        ensure!(
+            close && metrics.len() == wanted_metrics.len(),
+            "{key:?}: {metrics:?} and not {wanted_metrics:?}"
+        );
+    }
+    Ok(())
+}
+
+fn every_family_of_messages_becomes_the_readings_that_it_means() -> anyhow::Result<()> {
+    let lab = Lab::new("families")?;
+    let folder = tempfile::tempdir()?;
+    let mut wanted = Readings::new();
+    for family in ["zigbee2mqtt", "ttn-v3", "telegraf-json", "line-protocol", "senml", "gateway-batch"] {
+        let mapping = mapping_of(family, &lab.name, folder.path())?;
+        let messages = lines(&payloads().join(family).join("messages.ndjson"))?;
+        send(&lab, &messages)?;
+        let report = lab.json(&["-q", "ingest", "--until-end", "--format", "json", "--mapping", &mapping])?;
+        ensure!(report["messages"] == messages.len() && report["dead_letters"] == 0, "{family}: {report}");
+        let readings = expected(&payloads().join(family).join("readings.ndjson"))?;
+        ensure!(report["rows"] == readings.len(), "{family}: {report}");
+        wanted.extend(readings);
+        check_same(&stored(&lab)?, &wanted).with_context(|| family.to_owned())?;
+    }
+    // Names are in the registry, for each sensor once.
+    let names: Vec<(Uuid, Option<String>)> =
+        lab.witness("SELECT iot_sensor_id, name FROM {ks}.iot_sensors")?;
+    for (sensor, name) in &names {
+        let name = name.as_deref().context("a sensor without a name")?;
+        ensure!(id(name) == *sensor, "{name}: {sensor}");
+    }
+    Ok(())
+}
+
+fn batch(site: &str, readings: &Value) -> Value {
+    json!({"headers": {"site": site}, "timestamp": 1_795_600_000_000_i64,
+           "value": {"ts": 1_795_600_000_000_i64, "readings": readings}})
+}
+
+fn a_fault_in_an_array_leaves_its_other_readings_and_a_replay_changes_nothing() -> anyhow::Result<()> {
+    let lab = Lab::new("array")?;
+    let folder = tempfile::tempdir()?;
+    let mapping = mapping_of("gateway-batch", &lab.name, folder.path())?;
+    let many: Vec<Value> =
+        (0..200).map(|n| json!({"id": format!("m-{n}"), "name": "humidity", "value": n % 100})).collect();
+    let bad = json!([
+        {"id": "a", "name": "humidity", "value": 1},
+        {"id": "b", "name": "humidity", "value": 1e300},
+        {"id": "c", "name": "humidity", "value": 3},
+    ]);
+    send(&lab, &[batch("north", &many.into()), batch("north", &bad), batch("north", &json!([]))])?;
+    let with = |command: &str| {
+        let mut words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+        words.extend(["--mapping".to_owned(), mapping.clone()]);
+        words
+    };
+    let report = lab.json(&with("-q ingest --until-end --format json"))?;
+    ensure!(report["rows"] == 202 && report["dead_letters"] == 1 && report["skipped"] == 1, "{report}");
+    let letters = lab.lines("-q dead-letters list --format ndjson")?;
+    ensure!(letters.len() == 1 && letters[0]["reason"] == "number_out_of_range", "{letters:#?}");
+    let error = letters[0]["error"].as_str().context("an error")?;
+    ensure!(error.starts_with("element 1 of 3: "), "{error}");
+    // Everything is committed, and the audit knows what the message means.
+    let again = lab.json(&with("-q ingest --until-end --format json"))?;
+    ensure!(again["messages"] == 0, "{again}");
+    let audit = lab.json(&with("-q audit --format json"))?;
+    ensure!(audit["compared"]["readings"] == 202 && audit["compared"]["stored"] == 202, "{audit}");
+
+    // A replay would be refused again; made all the same, it changes nothing.
+    let refused = lab.ok(&with("-q dead-letters replay"))?;
+    ensure!(refused.contains("would be refused again") && refused.contains('1'), "{refused}");
+    let before = stored(&lab)?;
+    lab.ok(&["-q", "dead-letters", "replay", "--all", "--yes"])?;
+    let replayed = lab.json(&with("-q ingest --until-end --format json"))?;
+    ensure!(replayed["messages"] == 1 && replayed["rows"] == 2, "{replayed}");
+    check_same(&stored(&lab)?, &before)
+}
+
+fn a_sensor_is_asked_for_and_shown_by_its_name() -> anyhow::Result<()> {
+    let lab = Lab::new("named")?;
+    let messages = lines(&payloads().join("zigbee2mqtt/messages.ndjson"))?;
+    send(&lab, &messages)?;
+    lab.ok(&["-q", "-O", "ingest.mapping=zigbee2mqtt", "ingest", "--until-end"])?;
+    let sensors = lab.lines("-q sensors --format ndjson")?;
+    let names: Vec<_> = sensors.iter().map(|sensor| sensor["sensor_name"].as_str().unwrap_or("?")).collect();
+    ensure!(names == ["door-front", "th-1"], "{names:?}");
+    let rows = lab.lines("-q query --sensor th-1 --format ndjson")?;
+    ensure!(rows.len() == 2 && rows.iter().all(|row| row["location"] == "kitchen"), "{rows:#?}");
+    let by_id = lab.lines(&["-q", "query", "--sensor", &id("th-1").to_string(), "--format", "ndjson"])?;
+    ensure!(by_id == rows);
+    let nobody = lab.run(&["-q", "query", "--sensor", "th-2"])?;
+    ensure!(nobody.code != Some(0), "{nobody:#?}");
+    Ok(())
+}
+
+fn a_mapping_is_tried_without_a_server() -> anyhow::Result<()> {
+    let lab = Lab::bare("tried")?;
+    let path = |name: &str| payloads().join(name).display().to_string();
+    let (samples, readings) = (path("ttn-v3/messages.ndjson"), path("ttn-v3/readings.ndjson"));
+    let test = ["-q", "mapping", "test", "ttn-v3", "--samples", &samples];
+    lab.ok(&[&test[..], &["--expect", &readings]].concat())?;
+    let rows = lab.lines(&[&test[..], &["--format", "ndjson"]].concat())?;
+    ensure!(rows.len() == 2 && rows[0]["sensor"] == "70B3D57ED0050001", "{rows:#?}");
+    let other = path("senml/readings.ndjson");
+    let differs = lab.run(&[&test[..], &["--expect", &other]].concat())?;
+    ensure!(
+        differs.code == Some(1) && differs.stderr.contains("differ from what was expected"),
+        "{differs:#?}"
+    );
+    let wrong = lab.run(&["-q", "ingest", "--mapping", "no-such-file"])?;
+    ensure!(wrong.code == Some(2) && wrong.stderr.contains("zigbee2mqtt"), "{wrong:#?}");
+    let preset = lab.ok(&["mapping", "show", "senml"])?;
+    ensure!(preset.contains("[[source]]"), "{preset}");
+    Ok(())
+}
