@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::moment::{TimestampFormat, suggested_unit};
 use super::path::{Wildcard, scalars};
 use super::{Headers, Mapping, Record, presets};
-use crate::reading::{DecodeLimits, shown};
+use crate::reading::DecodeLimits;
 
 /// A message to learn from.
 #[derive(Debug, Clone, Default)]
@@ -124,7 +124,7 @@ pub fn infer(samples: &[Sample], limits: &DecodeLimits, now: i64) -> Result<Stri
     let draft = draft(samples)?;
     let outcome = match Mapping::parse("the draft", &draft) {
         Ok(mapping) => Outcome::of(&mapping, samples, limits, now).text(samples.len()),
-        Err(error) => error.to_string(),
+        Err(error) => error.to_string().replace('\n', "\n# "),
     };
     Ok(format!(
         "# A draft, made from {} messages. {outcome}.\n# Check what is marked as guessed.\n\n{draft}",
@@ -184,7 +184,8 @@ fn seen<'v>(values: impl Iterator<Item = &'v Value>) -> BTreeMap<String, Seen> {
     let mut found: BTreeMap<String, Seen> = BTreeMap::new();
     for value in values {
         scalars(value, Wildcard::All, &mut |name, value| {
-            if !value.is_null() {
+            // A path has no way to write a quotation mark.
+            if !value.is_null() && !name.contains('"') {
                 let seen = found.entry(name.to_owned()).or_default();
                 seen.count += 1;
                 seen.example = value.clone();
@@ -209,7 +210,8 @@ fn path(root: &str, value: &Value, name: &str) -> String {
         let end = part.unwrap_or_else(|| rest.find('.').unwrap_or(rest.len()));
         let (part, after) = rest.split_at(end);
         match at {
-            Some(Value::Array(elements)) => {
+            // Another message may have an object there.
+            Some(Value::Array(elements)) if part.parse::<usize>().is_ok() => {
                 let _ = write!(path, "[{part}]");
                 at = part.parse::<usize>().ok().and_then(|index| elements.get(index));
             }
@@ -322,7 +324,8 @@ fn written(samples: &[Sample], each: Option<&str>, places: &[Place], members: &[
     let topics: std::collections::BTreeSet<&str> =
         samples.iter().map(|it| it.topic.as_str()).filter(|it| !it.is_empty()).collect();
     if !topics.is_empty() {
-        let _ = writeln!(text, "topics = {topics:?}");
+        let topics: Vec<String> = topics.into_iter().map(quoted).collect();
+        let _ = writeln!(text, "topics = [{}]", topics.join(", "));
     }
     if let Some(each) = each {
         let _ = writeln!(text, "each = \"{each}\"    # guessed: one message holds many readings");
@@ -375,7 +378,7 @@ fn written(samples: &[Sample], each: Option<&str>, places: &[Place], members: &[
             .collect();
         match best(names, &free, is_name) {
             Some(place) => {
-                let _ = writeln!(text, "{target} = {:?}    # {}", place.path, noted(place));
+                let _ = writeln!(text, "{target} = {}    # {}", quoted(&place.path), noted(place));
                 used.push(place.path.clone());
             }
             None => {
@@ -386,7 +389,7 @@ fn written(samples: &[Sample], each: Option<&str>, places: &[Place], members: &[
     let is_time = |value: &Value| time_format(value).is_some();
     match best(TIMES, &others, is_time).and_then(|place| Some((place, time_format(&place.example)?))) {
         Some((place, format)) => {
-            let _ = writeln!(text, "recorded_timestamp = {}    # {}", format.replace("PATH", &place.path), noted(place));
+            let _ = writeln!(text, "recorded_timestamp = {} {}", format.replace("PATH", &quoted(&place.path)), noted(place));
             used.push(place.path.clone());
         }
         None => text.push_str("# guessed: no field looks like a time, so the record's own timestamp is taken\nrecorded_timestamp = \"timestamp\"\n"),
@@ -394,8 +397,8 @@ fn written(samples: &[Sample], each: Option<&str>, places: &[Place], members: &[
     text.push_str("\n[[source.fields]]\n");
     match pair {
         Some((name, value)) => {
-            let _ = writeln!(text, "name = {:?}    # {}", name.path, noted(name));
-            let _ = writeln!(text, "value = {:?}    # {}", value.path, noted(value));
+            let _ = writeln!(text, "name = {}    # {}", quoted(&name.path), noted(name));
+            let _ = writeln!(text, "value = {}    # {}", quoted(&value.path), noted(value));
         }
         None => {
             let _ = writeln!(text, "from = \"{root}.**\"");
@@ -405,7 +408,8 @@ fn written(samples: &[Sample], each: Option<&str>, places: &[Place], members: &[
                 .map(|(name, _)| name.as_str())
                 .collect();
             if !left_out.is_empty() {
-                let _ = writeln!(text, "drop = {left_out:?}    # used above");
+                let left_out: Vec<String> = left_out.into_iter().map(quoted).collect();
+                let _ = writeln!(text, "drop = [{}]    # used above", left_out.join(", "));
             }
             for place in
                 places.iter().filter(|place| place.path.starts_with(root) && !used.contains(&place.path))
@@ -417,22 +421,34 @@ fn written(samples: &[Sample], each: Option<&str>, places: &[Place], members: &[
     text
 }
 
+/// A string of TOML, which takes the escapes of JSON.
+fn quoted(text: &str) -> String {
+    // DEL is the one control character that JSON leaves as it is.
+    Value::from(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+/// For a comment, in which TOML allows no control characters.
 fn noted(place: &Place) -> String {
-    format!("seen {} times, such as {}", place.count, shown(&place.example.to_string()))
+    let example: String =
+        place.example.to_string().chars().filter(|char| !char.is_control()).take(60).collect();
+    match place.count {
+        1 => format!("seen once, such as {example}"),
+        count => format!("seen {count} times, such as {example}"),
+    }
 }
 
 /// How a value that may be a time would be written in the file; `PATH` stands for its path.
 fn time_format(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) if crate::time::rfc3339(text).is_some() => Some("\"PATH\"".to_owned()),
+        Value::String(text) if crate::time::rfc3339(text).is_some() => Some("PATH    #".to_owned()),
         Value::String(text) if text.len() > 9 && text.parse::<jiff::civil::DateTime>().is_ok() => {
-            Some("{ from = \"PATH\", time_zone = \"UTC\" }    # guessed: the zone".to_owned())
+            Some("{ from = PATH, time_zone = \"UTC\" }    # guessed: the zone;".to_owned())
         }
         other => {
             let unit = suggested_unit(other)?;
             TimestampFormat::parse(unit).ok()?;
             Some(format!(
-                "{{ from = \"PATH\", format = \"{unit}\" }}    # guessed: the unit, by the size of the number"
+                "{{ from = PATH, format = \"{unit}\" }}    # guessed: the unit, by the size of the number;"
             ))
         }
     }
@@ -481,7 +497,7 @@ mod tests {
     #[test]
     fn a_draft_says_what_was_seen_and_guessed_and_reads_the_samples() {
         let at = 1_795_600_000_123_i64;
-        let flat = json!({"key": "k", "value": {"deviceId": "pump-1", "site": "north", "ts": at, "t.c": 21.5, "state": {"on": true}}});
+        let flat = json!({"topic": "plant", "key": "k", "value": {"deviceId": "pump-1", "site": "north", "ts": at, "t.c": 21.5, "state": {"on": true}}});
         let batch = json!({"headers": {"site": "w"}, "value": {"gw": "g", "ts": at, "readings": [
             {"id": "m-1", "name": "energy", "value": 1.5}, {"id": "m-2", "name": "valve", "value": "OPEN"}]}});
         let list = json!({"value": [{"serial": 7, "time": "2026-11-25T09:46:40", "humidity": 40}]});
@@ -490,6 +506,7 @@ mod tests {
                 flat,
                 1,
                 vec![
+                    "topics = [\"plant\"]",
                     "sensor = \"value.deviceId\"",
                     "location = \"value.site\"",
                     "format = \"ms\"",
@@ -520,7 +537,7 @@ mod tests {
             assert!(text.contains("1 of 1 messages become"), "{text}");
         }
         let flat = inferred(&[json!({"value": {"id": "a", "ts": at, "t": 1}})]).1;
-        assert!(flat.contains("# value.t: seen 1 times, such as 1"), "{flat}");
+        assert!(flat.contains("# value.t: seen once, such as 1"), "{flat}");
         assert!(infer(&[], &LIMITS, NOW).is_err());
         let noise = Sample { payload: b"\xff\xfe".to_vec(), ..Sample::default() };
         assert!(infer(&[noise], &LIMITS, NOW).is_err());

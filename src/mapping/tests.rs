@@ -283,3 +283,106 @@ fn presets_read_what_the_field_sends() {
         assert_same(&reading, &found);
     }
 }
+
+mod hostile {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn json() -> impl Strategy<Value = Value> {
+        let name = prop::sample::select(vec![
+            "bn",
+            "n",
+            "u",
+            "t",
+            "v",
+            "vb",
+            "vs",
+            "bt",
+            "bv",
+            "value",
+            "fields",
+            "tags",
+            "name",
+            "timestamp",
+            "time",
+            "params",
+            "ts",
+            "method",
+            "src",
+            "object",
+            "uplink_message",
+            "decoded_payload",
+            "end_device_ids",
+            "resourceMetrics",
+            "a.b",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+            Just("2026-11-20T10:00:00Z".into()),
+            Just("NotifyStatus".into()),
+        ];
+        leaf.prop_recursive(5, 40, 6, move |inner| {
+            let members = prop::collection::vec((name.clone(), inner.clone()), 0..6);
+            prop_oneof![
+                prop::collection::vec(inner, 0..6).prop_map(Value::from),
+                members.prop_map(|members| {
+                    Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+                }),
+            ]
+        })
+    }
+
+    fn mappings() -> &'static [Mapping] {
+        static ALL: std::sync::OnceLock<Vec<Mapping>> = std::sync::OnceLock::new();
+        ALL.get_or_init(|| presets::ALL.iter().map(|it| Mapping::load(it.name).unwrap()).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_read_or_refused_with_a_short_reason(value in json(), key in ".{0,30}") {
+            for mapping in mappings() {
+                let message = json!({"topic": "t", "key": key, "timestamp": NOW, "value": value});
+                match map(mapping, &message) {
+                    Ok(mapped) => for decoded in mapped.readings {
+                        prop_assert!(crate::reading::is_name(&decoded.reading.location));
+                        prop_assert!(decoded.reading.sensor_name.as_deref().is_none_or(crate::reading::is_name));
+                    },
+                    Err(rejection) => prop_assert!(rejection.to_string().len() < 2_000, "{rejection}"),
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), text in ".{0,80}") {
+            let headers = |_: &str| None;
+            for mapping in mappings() {
+                for payload in [&bytes[..], text.as_bytes()] {
+                    let record = Record { topic: "t", key: None, headers: &headers, timestamp: NOW, payload };
+                    let _ = mapping.read(&record, &LIMITS, NOW);
+                }
+            }
+            let _ = Mapping::parse("m", &text);
+            let _ = Mapping::parse("m", &format!("[[source]]\nlocation = {text:?}\n"));
+        }
+
+        #[test]
+        fn any_draft_is_a_mapping(values in prop::collection::vec(json(), 1..4), topic in ".{0,8}") {
+            let sample = |value: &Value| infer::Sample {
+                topic: topic.clone(),
+                timestamp: NOW,
+                payload: value.to_string().into_bytes(),
+                ..infer::Sample::default()
+            };
+            let samples: Vec<_> = values.iter().map(sample).collect();
+            if let Ok(text) = infer::infer(&samples, &LIMITS, NOW) {
+                let parsed = Mapping::parse("draft", &text);
+                prop_assert!(parsed.is_ok(), "{}\n{text}", parsed.unwrap_err());
+            }
+        }
+    }
+}
