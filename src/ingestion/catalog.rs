@@ -43,12 +43,15 @@ pub(super) struct Catalog {
     pending: Pending,
 }
 
+/// A sensor with its name, if it has one.
+type Named = (Uuid, Option<Box<str>>);
+
 #[derive(Debug, Default)]
 struct Pending {
     groups: Vec<GroupId>,
     partitions: Vec<(GroupId, Bucket)>,
     /// With their names, where they have one.
-    sensors: Vec<(GroupId, (Uuid, Option<Box<str>>))>,
+    sensors: Vec<(GroupId, Named)>,
     latest: HashMap<(GroupId, Uuid), Values>,
 }
 

@@ -72,7 +72,7 @@ impl<'a> Message<'a> {
 
     /// Number of headers.
     pub fn header_count(&self) -> usize {
-        self.0.headers().map_or(0, |headers| headers.count())
+        self.0.headers().map_or(0, rdkafka::message::Headers::count)
     }
 
     /// A header; `None` beyond the last, or if its name is not UTF-8.

@@ -70,7 +70,7 @@ pub(super) fn moment(value: &Value, format: &TimestampFormat, zone: Option<Zone>
         (TimestampFormat::Rfc3339, Value::String(text)) => {
             let text = text.trim();
             let with_offset = time::rfc3339(text)
-                .or_else(|| text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond()));
+                .or_else(|| text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond));
             match (with_offset, zone) {
                 (Some(at), _) => Ok(at),
                 (None, Some(zone)) => {
