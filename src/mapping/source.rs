@@ -189,7 +189,8 @@ impl Source {
         };
         let count = elements.len();
         let mut mapped = Mapped::default();
-        let mut groups: Vec<(Identity, Option<String>, ReadingBuilder)> = Vec::new();
+        // Each with the index of its first element.
+        let mut groups: Vec<(usize, Identity, Option<String>, ReadingBuilder)> = Vec::new();
         let mut places: HashMap<Identity, usize> = HashMap::new();
         for (index, (name, element)) in elements.into_iter().enumerate() {
             let fault = |cause: Rejection| Rejection::Element { index, count, cause: Box::new(cause) };
@@ -202,19 +203,19 @@ impl Source {
             match self.element(&message) {
                 Ok((identity, sensor_name, builder)) => match places.get(&identity) {
                     Some(&place) => {
-                        if let Err(cause) = groups[place].2.merge(builder) {
+                        if let Err(cause) = groups[place].3.merge(builder) {
                             mapped.faults.push(fault(cause));
                         }
                     }
                     None => {
                         places.insert(identity.clone(), groups.len());
-                        groups.push((identity, sensor_name, builder));
+                        groups.push((index, identity, sensor_name, builder));
                     }
                 },
                 Err(cause) => mapped.faults.push(fault(cause)),
             }
         }
-        for (index, (identity, name, builder)) in groups.into_iter().enumerate() {
+        for (index, identity, name, builder) in groups {
             match builder.finish(identity, name, limits, now) {
                 Ok(reading) => mapped.readings.push(reading),
                 Err(cause) => mapped.faults.push(Rejection::Element { index, count, cause: Box::new(cause) }),
@@ -407,8 +408,11 @@ impl Message<'_, '_> {
                 },
             };
         }
+        if let Some(normalise) = target.normalise {
+            text = normalise.apply(&text);
+        }
         match crate::reading::is_name(&text) {
-            true => Ok(target.normalise.map_or_else(|| text.clone(), |normalise| normalise.apply(&text))),
+            true => Ok(text),
             false => Err(Rejection::BadName { field: key.to_owned() }),
         }
     }

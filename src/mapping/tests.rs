@@ -157,6 +157,26 @@ fn an_element_at_fault_leaves_the_others() {
 }
 
 #[test]
+fn a_late_fault_names_its_element_and_an_empty_name_is_refused() {
+    let text = include_str!("../../tests/payloads/gateway-batch/mapping.toml")
+        .replace("recorded_timestamp = { from = \"value.ts\"", "recorded_timestamp = { from = \"each.ts\"")
+        .replace("sensor = \"each.id\"", "sensor = { from = \"each.id\", normalise = \"hex\" }");
+    let reading = |id: &str, name: &str, ts: i64| json!({"id": id, "name": name, "value": 1, "ts": ts});
+    let message = json!({"topic": "batch", "headers": {"site": "x"}, "value": {"readings": [
+        reading("a", "humidity", NOW),
+        reading("a", "pressure", NOW),
+        reading("b", "humidity", 5),
+        reading("--", "humidity", NOW),
+    ]}});
+    let mapped = map(&parsed(&text), &message).unwrap();
+    assert_eq!(mapped.readings.len(), 1);
+    let mut faults: Vec<_> = mapped.faults.iter().map(ToString::to_string).collect();
+    faults.sort();
+    assert!(faults[0].starts_with("element 2 of 4: recorded_timestamp 5 ms is before"), "{faults:?}");
+    assert!(faults[1].starts_with("element 3 of 4: field sensor: a name must"), "{faults:?}");
+}
+
+#[test]
 fn what_no_source_takes_is_refused_and_what_is_dropped_is_skipped() {
     let mapping = parsed(presets::find("zigbee2mqtt").unwrap().text);
     let dropped =
