@@ -40,7 +40,7 @@ run() {
     fi
     valgrind --tool=callgrind --callgrind-out-file="$out" "$@" >"$out.stdout" 2>"$out.stderr" ||
         { tail -5 "$out.stderr" >&2; exit 1; }
-    callgrind_annotate --threshold=100 "$out" | awk "$classify" | sort >"$out.shares"
+    callgrind_annotate --auto=no --threshold=100 "$out" 2>/dev/null | awk "$classify" | sort >"$out.shares"
 }
 
 for count in "$small" "$large"; do
