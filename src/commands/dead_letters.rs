@@ -265,7 +265,7 @@ fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context
     let limits = decode_limits(&config.ingest);
     let mapping = support::mapping(&config.ingest, output)?;
     let now = Utc::now().timestamp_millis();
-    let mut replayer = if choice.yes { Some(Replayer::new(&config.kafka)?) } else { None };
+    let mut replayer = if choice.yes { Some(Replayer::new(&config.kafka, mapping.is_some())?) } else { None };
     let (mut sent, mut refused, mut before, mut partial) = (0u64, 0u64, 0u64, 0u64);
     let line = output.live_line();
     let done = each(letters, filter, shutdown, |letter, standing| {

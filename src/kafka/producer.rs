@@ -102,19 +102,22 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
 
     /// Queues a message, copying it. `tag` comes back with its [`Delivery`].
     pub fn offer(&self, key: &[u8], payload: &[u8], tag: usize) -> Result<Offer, Error> {
-        self.offer_whole(Some(key), Some(payload), None, tag)
+        self.offer_whole(Some(key), Some(payload), None, None, tag)
     }
 
-    /// As [`Producer::offer`], with headers, and null where there is no key or payload.
+    /// As [`Producer::offer`], with headers, a timestamp of its own (milliseconds since the epoch), and null where there is no
+    /// key or payload.
     pub fn offer_whole(
         &self,
         key: Option<&[u8]>,
         payload: Option<&[u8]>,
         headers: Option<OwnedHeaders>,
+        timestamp: Option<i64>,
         tag: usize,
     ) -> Result<Offer, Error> {
         let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, tag);
         (record.key, record.payload, record.headers) = (key, payload, headers);
+        record.timestamp = timestamp;
         match self.inner.send(record) {
             Ok(()) => Ok(Offer::Accepted),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Offer::Full),

@@ -16,6 +16,8 @@ pub struct Replayer {
     source: Producer<OnDelivery>,
     marks: Producer<OnDelivery>,
     failure: Failure,
+    /// Whether a message keeps its timestamp, because its readings may depend on it. An old one is deleted sooner.
+    keeps_timestamps: bool,
     /// Sent and not marked yet.
     sent: Vec<Position>,
 }
@@ -29,7 +31,7 @@ impl Replayer {
     /// Letters sent before their acknowledgements are awaited and they are marked.
     const CHUNK: usize = 1_000;
 
-    pub fn new(config: &KafkaConfig) -> Result<Self, Error> {
+    pub fn new(config: &KafkaConfig, keeps_timestamps: bool) -> Result<Self, Error> {
         let mut config = config.clone();
         // As large as whatever the dead-letter topic took.
         config.properties.entry("message.max.bytes".into()).or_insert_with(|| "100000000".into());
@@ -44,7 +46,7 @@ impl Replayer {
             Producer::new(&config, topic, note)
         };
         let (source, marks) = (producer(&config.topic)?, producer(&config.dead_letter_topic())?);
-        Ok(Self { source, marks, failure, sent: Vec::new() })
+        Ok(Self { source, marks, failure, keeps_timestamps, sent: Vec::new() })
     }
 
     /// Sends a letter as the message that it was: null keys and payloads, and its headers. It is marked once the brokers have acknowledged it; a crash in between sends it twice, which stores
@@ -54,7 +56,14 @@ impl Replayer {
             let header = Header { key: &header.name, value: header.value.as_ref() };
             Some(headers.unwrap_or_default().insert(header))
         });
-        self.offer(&self.source, letter.key.as_deref(), letter.payload.as_deref(), headers.as_ref())?;
+        let timestamp = self.keeps_timestamps.then_some(letter.timestamp);
+        self.offer(
+            &self.source,
+            letter.key.as_deref(),
+            letter.payload.as_deref(),
+            headers.as_ref(),
+            timestamp,
+        )?;
         self.sent.push(letter.id);
         if self.sent.len() >= Self::CHUNK { self.finish() } else { Ok(()) }
     }
@@ -63,7 +72,7 @@ impl Replayer {
     pub fn finish(&mut self) -> Result<(), Error> {
         self.wait(&self.source, "replay dead letters")?;
         for id in std::mem::take(&mut self.sent) {
-            self.offer(&self.marks, Some(MARKER_KEY), Some(id.to_string().as_bytes()), None)?;
+            self.offer(&self.marks, Some(MARKER_KEY), Some(id.to_string().as_bytes()), None, None)?;
         }
         self.wait(&self.marks, "mark dead letters as replayed")
     }
@@ -74,8 +83,9 @@ impl Replayer {
         key: Option<&[u8]>,
         payload: Option<&[u8]>,
         headers: Option<&OwnedHeaders>,
+        timestamp: Option<i64>,
     ) -> Result<(), Error> {
-        while producer.offer_whole(key, payload, headers.cloned(), 0)? == Offer::Full {
+        while producer.offer_whole(key, payload, headers.cloned(), timestamp, 0)? == Offer::Full {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
