@@ -52,7 +52,10 @@ fn a_completion_without_an_answer_from_cassandra_ends_soon_and_quietly() -> anyh
     ensure!(metrics.contains(&"temperature".to_owned()) && metrics.len() == 5, "{metrics:?}");
     ensure!(candidates(&lab, "batch run fleet")? == ["fleet_health"]);
     ensure!(candidates(&lab, "-O kafka.to")? == ["kafka.topic="]);
-    ensure!(candidates(&lab, "dead-letters list --reason not_")? == ["not_json", "not_plain_json"]);
+    ensure!(
+        candidates(&lab, "dead-letters list --reason not_")?
+            == ["not_in_format", "not_json", "not_plain_json"]
+    );
     let verbs = candidates(&lab, "''")?;
     ensure!(verbs.contains(&"query".to_owned()) && !verbs.contains(&"reference".to_owned()), "{verbs:?}");
     Ok(())
