@@ -143,6 +143,48 @@ fn every_documented_command_line_parses() {
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// The code blocks of a page in a language, each with its line.
+fn blocks(page: &str, language: &str) -> Vec<(usize, String)> {
+    let (mut found, mut open) = (Vec::new(), None::<(usize, String)>);
+    for (index, line) in page.lines().enumerate() {
+        match (&mut open, line.trim_start().strip_prefix("```")) {
+            (None, Some(rest)) => {
+                // Line 0 marks a block in another language.
+                let at = if rest.trim() == language { index + 1 } else { 0 };
+                open = Some((at, String::new()));
+            }
+            (Some(_), Some(_)) => found.extend(open.take().filter(|(at, _)| *at > 0)),
+            (Some((_, text)), None) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_documented_mapping_is_valid() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for path in pages(&docs) {
+        let page = std::fs::read_to_string(&path).unwrap();
+        for (line, text) in blocks(&page, "toml") {
+            if !text.contains("[[source]]") {
+                continue;
+            }
+            checked += 1;
+            let place = format!("{}:{line}", path.display());
+            if let Err(error) = iotctl::mapping::Mapping::parse(&place, &text) {
+                wrong.push(error.to_string());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(checked >= 2, "only {checked} mappings were found");
+}
+
 #[test]
 fn a_command_line_that_does_not_parse_is_found() {
     let page = "Text: `iotctl nonsense`\n```console\n$ iotctl config init --to /etc/x | cat\n$ iotctl status # iotctl nothing\n\
