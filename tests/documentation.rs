@@ -185,6 +185,54 @@ fn every_documented_mapping_is_valid() {
     assert!(checked >= 2, "only {checked} mappings were found");
 }
 
+/// The names of metrics in a text: `iotctl_` and what follows, without the suffixes of a histogram.
+fn metric_names(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("iotctl_") {
+        let name: String =
+            text[at..].chars().take_while(|char| char.is_ascii_lowercase() || *char == '_').collect();
+        let stem = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        // What ends with `_` is a prefix (`iotctl_ingest_…`), what stands before `:` a recording rule. Volumes and
+        // databases have shorter names.
+        let is_rule = text[at + name.len()..].starts_with(':');
+        if !name.ends_with('_') && !is_rule && name.matches('_').count() > 1 {
+            found.push(stem.unwrap_or(&name).to_owned());
+        }
+    }
+    found
+}
+
+fn files_with(extensions: &[&str], folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_with(extensions, &path));
+        } else if path.extension().is_some_and(|found| extensions.iter().any(|extension| found == *extension))
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_metric_that_is_named_anywhere_is_exported() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let reference = std::fs::read_to_string(root.join("docs/reference/metrics.md")).unwrap();
+    let exported = metric_names(&reference);
+    let mut unknown = Vec::new();
+    let places =
+        [files_with(&["md"], &root.join("docs")), files_with(&["json", "yml"], &root.join("monitoring"))];
+    for path in places.concat() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for name in metric_names(&text).into_iter().filter(|name| !exported.contains(name)) {
+            unknown.push(format!("{}: {name}", path.display()));
+        }
+    }
+    assert!(unknown.is_empty(), "{}", unknown.join("\n"));
+}
+
 #[test]
 fn a_command_line_that_does_not_parse_is_found() {
     let page = "Text: `iotctl nonsense`\n```console\n$ iotctl config init --to /etc/x | cat\n$ iotctl status # iotctl nothing\n\

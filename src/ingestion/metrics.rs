@@ -162,7 +162,7 @@ impl IngestMetrics {
         self.collectors().map(|collectors| describe(&collectors)).unwrap_or_default()
     }
 
-    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 27]> {
+    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 28]> {
         Ok([
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
@@ -177,6 +177,7 @@ impl IngestMetrics {
             Box::new(self.commit_failures.clone()),
             Box::new(self.dead_letters.clone()),
             Box::new(self.tombstones.clone()),
+            Box::new(self.skipped.clone()),
             Box::new(self.messages_lost.clone()),
             Box::new(self.ignored_fields.clone()),
             Box::new(self.alerts.clone()),
