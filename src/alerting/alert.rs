@@ -24,6 +24,9 @@ pub struct Alert {
     pub location: String,
     pub device_type: String,
     pub iot_sensor_id: Uuid,
+    /// What the reading's message called the sensor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor_name: Option<String>,
     pub metric: String,
     pub value: f64,
     /// What the value was compared with: a limit, the median of the window, or the earlier value.
@@ -98,6 +101,7 @@ impl Alert {
             location: reading.location.to_string(),
             device_type: reading.device_type.to_string(),
             iot_sensor_id: reading.sensor,
+            sensor_name: reading.sensor_name.as_deref().map(str::to_owned),
             metric: rule.metric.name().to_owned(),
             value,
             expected: verdict.expected,

@@ -54,6 +54,7 @@ mod tests {
             location: "plant-1".to_owned(),
             device_type: "thermostat".to_owned(),
             iot_sensor_id: Uuid::from_u128(sensor),
+            sensor_name: None,
             metric: "temperature".to_owned(),
             value: 30.0,
             expected: None,

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::reading::Group;
-use crate::store::groups;
+use crate::reading::sensor;
+use crate::store::{groups, sensors};
 
 /// Minimum similarity (Jaro-Winkler, 0 to 1) of a name that is suggested.
 const MIN_SIMILARITY: f64 = 0.7;
@@ -20,8 +21,41 @@ pub enum NoReadings {
     Group { wanted: String, remedy: String },
     #[error("no readings of sensor {sensor} (`iotctl sensors` lists the sensors)")]
     Sensor { sensor: Uuid },
+    #[error("no sensor is called {name} ({remedy})")]
+    Name { name: String, remedy: String },
     #[error("no readings of sensor {sensor} for {wanted} (its readings are for {known})")]
     SensorElsewhere { sensor: Uuid, wanted: String, known: String },
+}
+
+/// The sensor of this id or name: the one that its messages call so, else the one that people call so.
+///
+/// # Errors
+/// [`NoReadings::Name`] where there is none; a usage error where several are called so.
+pub async fn sensor_called(session: &Session, name: &str) -> anyhow::Result<Uuid> {
+    let id = sensor::id(name);
+    if Uuid::try_parse(name).is_ok() || !groups::groups_of_sensor(session, id).await?.is_empty() {
+        return Ok(id);
+    }
+    let (found, similar) = sensors::called(session, name).await?;
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => {
+            let remedy = match similar.is_empty() {
+                true => "`iotctl sensors` lists the sensors".to_owned(),
+                false => format!("did you mean {}?", similar.join(", or ")),
+            };
+            Err(NoReadings::Name { name: name.to_owned(), remedy }.into())
+        }
+        several => {
+            let ids: Vec<_> = several.iter().take(MAX_SUGGESTIONS).map(Uuid::to_string).collect();
+            let text = format!(
+                "{} sensors are called {name} (name one by its id, such as {})",
+                several.len(),
+                ids.join(" or ")
+            );
+            Err(UsageError::new(text).into())
+        }
+    }
 }
 
 /// A selection of groups by name; `None` matches all.

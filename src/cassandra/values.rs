@@ -111,6 +111,29 @@ impl Values {
         }
     }
 
+    /// A `list<uuid>`, as `IN` takes it.
+    pub fn push_uuid_list(&mut self, entries: &[Uuid]) {
+        self.push_list(entries.iter().map(|id| id.as_bytes().as_slice()));
+    }
+
+    /// A `set<text>` or `list<text>`.
+    pub fn push_text_list(&mut self, entries: &[&str]) {
+        self.push_list(entries.iter().map(|text| text.as_bytes()));
+    }
+
+    fn push_list<'a>(&mut self, entries: impl ExactSizeIterator<Item = &'a [u8]>) {
+        self.count += 1;
+        let length_at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.extend_from_slice(&length(entries.len()));
+        for entry in entries {
+            self.bytes.extend_from_slice(&length(entry.len()));
+            self.bytes.extend_from_slice(entry);
+        }
+        let written = length(self.bytes.len() - length_at - 4);
+        self.bytes[length_at..length_at + 4].copy_from_slice(&written);
+    }
+
     fn push_map<'a, V>(
         &mut self,
         entries: impl IntoIterator<Item = (&'a str, V)>,

@@ -3,25 +3,31 @@
 use std::collections::HashSet;
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::Utc;
 use clap::Args;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::Context;
 use super::flags::{SelectionArgs, TimeArgs};
-use super::support::until_stopped;
+use super::support::{NAMES_AT_ONCE, sensor_cells, sensor_headings, until_stopped};
 use crate::alerting::Alert;
 use crate::alerting::alert::State;
 use crate::alerting::current::Current;
 use crate::alerting::rules::Severity;
 use crate::alerting::topic::AlertFeed;
-use crate::error::Interrupted;
+use crate::analytics::groups::NoReadings;
+use crate::cassandra::Session;
+use crate::error::{Interrupted, UsageError};
 use crate::output::Format;
 use crate::output::record::{Cell, Heading, Records};
+use crate::reading::Group;
+use crate::store::sensors::SensorNames;
 use crate::time::TimeRange;
 
 /// List the alerts of `ingest --detect`, or what fires now
@@ -66,16 +72,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Alerts that are in memory to be sorted by time: about 60 MB. Larger results come in sorted parts.
 const MAX_SORTED: usize = 100_000;
 
-pub async fn run(args: AlertsArgs, context: Context) -> anyhow::Result<()> {
+pub async fn run(mut args: AlertsArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
-    let headings = vec![
+    let mut headings = vec![
         Heading::left("recorded_timestamp").titled("recorded"),
         Heading::left("severity").rank(1),
         Heading::left("rule"),
         Heading::left("state"),
         Heading::left("location"),
         Heading::left("device_type"),
-        Heading::left("iot_sensor_id"),
+    ];
+    headings.extend(sensor_headings(args.format));
+    headings.extend([
         Heading::left("metric"),
         Heading::right("value"),
         Heading::right("expected"),
@@ -83,7 +91,7 @@ pub async fn run(args: AlertsArgs, context: Context) -> anyhow::Result<()> {
         Heading::left("since"),
         Heading::left("id"),
         Heading::left("message"),
-    ];
+    ]);
     // A table's width has no room for what the others have.
     let is_table = args.format == Format::Table;
     let headings = headings
@@ -91,6 +99,7 @@ pub async fn run(args: AlertsArgs, context: Context) -> anyhow::Result<()> {
         .filter(|heading| !is_table || IN_TABLES.contains(&heading.name.as_str()))
         .collect();
     let feed = until_stopped(&context.shutdown, AlertFeed::open(&context.config.kafka)).await?;
+    let registry = until_stopped(&context.shutdown, Registry::open(&mut args, &context)).await?;
     let runtime = Handle::current();
     // Reading blocks; the runtime's other threads go on with what signals and clients need.
     let work = move || {
@@ -102,6 +111,8 @@ pub async fn run(args: AlertsArgs, context: Context) -> anyhow::Result<()> {
             seen: HashSet::new(),
             pending: Vec::new(),
             parts: 0,
+            registry,
+            runtime: runtime.clone(),
             args,
         };
         print(printer, feed, &runtime, &context)
@@ -169,6 +180,50 @@ fn print<W: Write>(
 
 const IN_TABLES: [&str; 6] = ["recorded_timestamp", "severity", "rule", "state", "iot_sensor_id", "message"];
 
+/// The names of sensors: those of the registry where Cassandra answers, else those that the alerts have.
+struct Registry {
+    session: Option<Session>,
+    names: SensorNames,
+}
+
+impl Registry {
+    /// How long Cassandra may take: alerts are in Kafka, and are listed without it.
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    /// Also finds the sensor of --sensor by the name that people gave it.
+    async fn open(args: &mut AlertsArgs, context: &Context) -> anyhow::Result<Self> {
+        let opened = async {
+            let session = Session::connect(&context.config.cassandra).await?;
+            match args.selection.find_sensor(&session).await {
+                // The id of the name is that of alerts before the sensor was registered.
+                Err(error) if !error.is::<NoReadings>() => Err(error),
+                _ => Ok(session),
+            }
+        };
+        let session = match timeout(Self::PATIENCE, opened).await {
+            Ok(Err(error)) if error.is::<UsageError>() => return Err(error),
+            Ok(Ok(session)) => Some(session),
+            _ => {
+                context.output.note("Cassandra does not answer: sensors have the names of their messages");
+                None
+            }
+        };
+        Ok(Self { session, names: SensorNames::default() })
+    }
+
+    async fn learn(&mut self, alerts: &[Alert]) {
+        let Some(session) = &self.session else { return };
+        let group = |alert: &Alert| {
+            Arc::new(Group { location: alert.location.clone(), device_type: alert.device_type.clone() })
+        };
+        let sensors: Vec<_> = alerts.iter().map(|alert| (group(alert), alert.iot_sensor_id)).collect();
+        let learned = self.names.learn(session, sensors.iter().map(|(group, sensor)| (group, *sensor)));
+        if !matches!(timeout(Self::PATIENCE, learned).await, Ok(Ok(()))) {
+            self.session = None;
+        }
+    }
+}
+
 /// Collects the alerts that pass the filter, each once, and prints them in order of time.
 struct Printer<W: Write> {
     records: Records<W>,
@@ -182,6 +237,8 @@ struct Printer<W: Write> {
     pending: Vec<Alert>,
     /// How often pending alerts were printed.
     parts: usize,
+    registry: Registry,
+    runtime: Handle,
 }
 
 impl<W: Write> Printer<W> {
@@ -194,7 +251,7 @@ impl<W: Write> Printer<W> {
             && args.state.is_none_or(|state| state == alert.state)
             && group.location.as_ref().is_none_or(|location| *location == alert.location)
             && group.device_type.as_ref().is_none_or(|device_type| *device_type == alert.device_type)
-            && sensor.is_none_or(|sensor| sensor == alert.iot_sensor_id)
+            && sensor.as_ref().is_none_or(|sensor| sensor.id == alert.iot_sensor_id)
             && self.range.contains(recorded_at);
         if !is_asked_for {
             return Ok(());
@@ -217,20 +274,33 @@ impl<W: Write> Printer<W> {
             None => alerts.sort_by_key(|alert| alert.recorded_timestamp),
         }
         self.parts += usize::from(!alerts.is_empty());
-        alerts.iter().try_for_each(|alert| self.write(alert))
+        for part in alerts.chunks(NAMES_AT_ONCE) {
+            self.runtime.block_on(self.registry.learn(part));
+            part.iter().try_for_each(|alert| self.write(alert))?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, alert: &Alert) -> anyhow::Result<()> {
         let recorded_at = alert.recorded_timestamp.timestamp_millis();
         let number = |number: Option<f64>| number.map_or(Cell::Missing, Cell::Double);
-        let cells = [
+        let Self { records, registry, args, .. } = self;
+        let name = registry.names.get(alert.iot_sensor_id).or(alert.sensor_name.as_deref());
+        let sensor = sensor_cells(args.format, alert.iot_sensor_id, name);
+        let mut cells = vec![
             Cell::Moment(recorded_at),
             Cell::Text(alert.severity.name()),
             Cell::Text(&alert.rule),
             Cell::Text(alert.state.name()),
-            Cell::Text(&alert.location),
-            Cell::Text(&alert.device_type),
-            Cell::Uuid(alert.iot_sensor_id),
+        ];
+        if args.format == Format::Table {
+            cells.extend(sensor);
+            cells.push(Cell::Text(&alert.message));
+            return records.write(&cells);
+        }
+        cells.extend([Cell::Text(&alert.location), Cell::Text(&alert.device_type)]);
+        cells.extend(sensor);
+        cells.extend([
             Cell::Text(&alert.metric),
             Cell::Number(alert.value),
             number(alert.expected),
@@ -238,12 +308,7 @@ impl<W: Write> Printer<W> {
             Cell::Moment(alert.since.timestamp_millis()),
             Cell::Uuid(alert.id),
             Cell::Text(&alert.message),
-        ];
-        match self.args.format {
-            Format::Table => {
-                self.records.write(&[cells[0], cells[1], cells[2], cells[3], cells[6], cells[13]])
-            }
-            _ => self.records.write(&cells),
-        }
+        ]);
+        records.write(&cells)
     }
 }

@@ -8,7 +8,9 @@ use clap::Args;
 
 use super::Context;
 use super::flags::{PlotArgs, SelectionArgs, TimeArgs, finite, length, metric};
-use super::support::{self, known_or_refused, rounded, until_stopped};
+use super::support::{
+    self, NAMES_AT_ONCE, known_or_refused, rounded, sensor_cells, sensor_headings, until_stopped,
+};
 use crate::analytics::metric_names;
 use crate::analytics::series::SeriesQuery;
 use crate::anomalies::score::Score;
@@ -26,6 +28,7 @@ use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::Downsampler;
 use crate::series::Point;
+use crate::store::sensors::SensorNames;
 use crate::time::TimeRange;
 
 /// Anomalies of a table where no --top is given: about what a person looks at.
@@ -142,7 +145,7 @@ impl AnomaliesArgs {
     }
 }
 
-pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
+pub async fn run(mut args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
     let search = Arc::new(args.search()?);
     if args.plot.plot.is_some() && args.selection.sensor.is_none() {
@@ -150,6 +153,7 @@ pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
     }
     let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;
+    until_stopped(shutdown, args.selection.find_sensor(&session)).await?;
     let metric = &args.metric;
     let groups = until_stopped(shutdown, args.selection.groups(&session)).await?;
 
@@ -158,7 +162,7 @@ pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
     for group in &groups {
         let query = SeriesQuery {
             group: group.clone(),
-            sensor: args.selection.sensor,
+            sensor: args.selection.sensor_id(),
             metric: metric.clone(),
             range,
         };
@@ -183,19 +187,21 @@ pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
     }
     match &args.score {
         Some(path) => print_score(path, &args, &search, (metric, range), &result, output)?,
-        None => print(&args, &search, metric, &mut result, output)?,
+        None => print(&session, &args, &search, &mut result, &context).await?,
     }
     remark(&result, &search, metric, range, groups.len(), output);
     Ok(())
 }
 
-fn print(
+async fn print(
+    session: &Session,
     args: &AnomaliesArgs,
     search: &Search,
-    metric: &Metric,
     result: &mut SearchResult,
-    output: &Output,
+    context: &Context,
 ) -> anyhow::Result<()> {
+    let Context { output, shutdown, .. } = context;
+    let metric = &args.metric;
     let top = match args.top {
         Some(0) => usize::MAX,
         Some(top) => top,
@@ -207,8 +213,14 @@ fn print(
     }
     result.keep_most_unusual(top);
     let mut records = output.records(args.format, args.time.zone()?, headings(metric, args.format))?;
-    for found in &result.anomalies {
-        records.write(&cells(found, search, metric, args.format))?;
+    let mut names = SensorNames::default();
+    for part in result.anomalies.chunks(NAMES_AT_ONCE) {
+        let sensors = part.iter().map(|found| (&found.group, found.sensor));
+        until_stopped(shutdown, names.learn(session, sensors)).await?;
+        for found in part {
+            let name = names.get(found.sensor);
+            records.write(&cells(found, search, metric, args.format, name))?;
+        }
     }
     records.finish()?;
     Ok(())
@@ -226,7 +238,7 @@ async fn picture(
     for group in groups {
         let query = SeriesQuery {
             group: group.clone(),
-            sensor: args.selection.sensor,
+            sensor: args.selection.sensor_id(),
             metric: metric.clone(),
             range,
         };
@@ -306,17 +318,22 @@ fn headings(metric: &Metric, format: Format) -> Vec<Heading> {
         Heading::right("value").titled(format!("{metric}{unit}")),
         Heading::right("expected").rank(1),
         Heading::right("score").rank(1),
-        Heading::left("iot_sensor_id"),
-        Heading::left("location").rank(3),
-        Heading::left("device_type").rank(3),
     ];
+    headings.extend(sensor_headings(format));
+    headings.extend(["location", "device_type"].map(|name| Heading::left(name).rank(3)));
     if format != Format::Table {
         headings.extend([Heading::left("method"), Heading::left("metric"), Heading::left("unit")]);
     }
     headings
 }
 
-fn cells<'a>(found: &'a SensorAnomaly, search: &Search, metric: &'a Metric, format: Format) -> Vec<Cell<'a>> {
+fn cells<'a>(
+    found: &'a SensorAnomaly,
+    search: &Search,
+    metric: &'a Metric,
+    format: Format,
+    name: Option<&'a str>,
+) -> Vec<Cell<'a>> {
     let Anomaly { from, to, points, worst } = &found.anomaly;
     let mut cells = vec![
         Cell::Moment(*from),
@@ -326,10 +343,9 @@ fn cells<'a>(found: &'a SensorAnomaly, search: &Search, metric: &'a Metric, form
         Cell::Number(worst.point.value),
         Cell::Number(rounded(worst.expected)),
         worst.score.map_or(Cell::Missing, |score| Cell::Number(rounded(score))),
-        Cell::Uuid(found.sensor),
-        Cell::Text(&found.group.location),
-        Cell::Text(&found.group.device_type),
     ];
+    cells.extend(sensor_cells(format, found.sensor, name));
+    cells.extend([Cell::Text(&found.group.location), Cell::Text(&found.group.device_type)]);
     if format != Format::Table {
         cells.push(Cell::Text(search.method.name()));
         cells.push(Cell::Text(metric.name()));

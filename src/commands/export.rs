@@ -75,7 +75,7 @@ enum Destination {
     One(Target),
 }
 
-pub async fn run(args: ExportArgs, context: Context) -> anyhow::Result<()> {
+pub async fn run(mut args: ExportArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
     let destination = destination(&args, context.output)?;
     let format = args.format.or_else(|| FileFormat::of(&args.output)).unwrap_or(FileFormat::Parquet);
@@ -85,31 +85,36 @@ pub async fn run(args: ExportArgs, context: Context) -> anyhow::Result<()> {
         }
     }
     let SelectionArgs { group, sensor } = &args.selection;
-    let asked = Asked {
+    let is_named = sensor.as_ref().is_some_and(|sensor| sensor.name.is_some());
+    let mut asked = Asked {
         keyspace: context.config.cassandra.keyspace.clone(),
         format,
         partition_by: args.partition_by.clone(),
         location: group.location.clone(),
         device_type: group.device_type.clone(),
-        sensor: *sensor,
+        sensor: args.selection.sensor_id(),
         from: args.time.from.clone(),
         to: args.time.to.clone(),
         last: args.time.last.clone(),
         local: args.time.zone.local,
         time_zone: args.time.zone.time_zone.map(|zone| zone.name().to_owned()),
     };
-    // Problems with the folder are reported before the servers are asked.
-    if let Destination::Folder(folder) = &destination {
+    // Problems with the folder are reported before the servers are asked, unless they have to say which sensor it is.
+    if let Destination::Folder(folder) = &destination
+        && !is_named
+    {
         Journal::open(folder, &asked)?;
     }
     let session = Session::connect(&context.config.cassandra).await?;
+    args.selection.find_sensor(&session).await?;
+    asked.sensor = args.selection.sensor_id();
     let groups = args.selection.groups(&session).await?;
     let progress = Arc::new(Progress::default());
     let export = Export {
         session,
         format,
         keys: args.partition_by.clone(),
-        sensor: *sensor,
+        sensor: args.selection.sensor_id(),
         zone: args.time.zone()?,
         parallel: args.parallel.into(),
         progress: progress.clone(),

@@ -8,7 +8,9 @@ use clap::Args;
 
 use super::Context;
 use super::flags::{GroupArgs, TimeArgs, finite, metric};
-use super::support::{self, known_or_refused, until_stopped, with_bar};
+use super::support::{
+    self, NAMES_AT_ONCE, known_or_refused, sensor_cells, sensor_headings, until_stopped, with_bar,
+};
 use crate::analytics::extremes::{self, Extreme, Limits, Progress, Side};
 use crate::analytics::metric_names;
 use crate::analytics::sources::MaxResolution;
@@ -18,6 +20,7 @@ use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output};
 use crate::reading::Group;
 use crate::reading::Metric;
+use crate::store::sensors::SensorNames;
 use crate::time::TimeRange;
 
 /// Rank sensors by their highest or lowest value.
@@ -106,12 +109,18 @@ pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
         known_or_refused(metric, &names, groups.len())?;
     }
 
+    let mut names = SensorNames::default();
     let mut records = output.records(args.format, args.time.zone()?, headings(metric, args.format))?;
     for &side in args.sides() {
         let ranked =
             until_stopped(shutdown, extremes::rank(&session, &found, metric, range, side, &limits)).await?;
-        for (extreme, rank) in ranked.iter().zip(1..) {
-            records.write(&cells(metric, args.format, side, rank, extreme))?;
+        for (part, first) in ranked.chunks(NAMES_AT_ONCE).zip((1..).step_by(NAMES_AT_ONCE)) {
+            let sensors = part.iter().map(|extreme| (&extreme.group, extreme.sensor));
+            until_stopped(shutdown, names.learn(&session, sensors)).await?;
+            for (extreme, rank) in part.iter().zip(first..) {
+                let name = names.get(extreme.sensor);
+                records.write(&cells(metric, args.format, side, rank, extreme, name))?;
+            }
         }
     }
     let rows = records.finish()?;
@@ -127,10 +136,9 @@ fn headings(metric: &Metric, format: Format) -> Vec<Heading> {
         Heading::right("rank"),
         Heading::right("value").titled(format!("{metric}{unit}")),
         Heading::left("recorded_timestamp"),
-        Heading::left("iot_sensor_id"),
-        Heading::left("location"),
-        Heading::left("device_type"),
     ];
+    headings.extend(sensor_headings(format));
+    headings.extend([Heading::left("location"), Heading::left("device_type")]);
     if format != Format::Table {
         headings.extend([Heading::left("metric"), Heading::left("unit")]);
     }
@@ -143,16 +151,16 @@ fn cells<'a>(
     side: Side,
     rank: u64,
     extreme: &'a Extreme,
+    name: Option<&'a str>,
 ) -> Vec<Cell<'a>> {
     let mut cells = vec![
         Cell::Text(side.name()),
         Cell::Count(rank),
         Cell::Number(extreme.value),
         Cell::Moment(extreme.recorded_at),
-        Cell::Uuid(extreme.sensor),
-        Cell::Text(&extreme.group.location),
-        Cell::Text(&extreme.group.device_type),
     ];
+    cells.extend(sensor_cells(format, extreme.sensor, name));
+    cells.extend([Cell::Text(&extreme.group.location), Cell::Text(&extreme.group.device_type)]);
     if format != Format::Table {
         cells.push(Cell::Text(metric.name()));
         cells.push(metric.unit().map_or(Cell::Missing, Cell::Text));

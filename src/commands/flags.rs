@@ -1,5 +1,6 @@
 //! Flags that several verbs share, and the parsers of their values. What a flag means is written here once.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,12 +9,14 @@ use clap::Args;
 use uuid::Uuid;
 
 use crate::analytics::Column;
-use crate::analytics::groups::Selection;
+use crate::analytics::groups::{self, Selection};
 use crate::cassandra::Session;
 use crate::config::LocalConfig;
 use crate::error::UsageError;
+use crate::output::text;
 use crate::plot::Target;
 use crate::reading::{self, Group, Metric};
+use crate::store::sensors;
 use crate::time::{TimeRange, Zone};
 
 /// Which groups.
@@ -40,14 +43,49 @@ pub struct SelectionArgs {
     pub group: GroupArgs,
     /// Only this sensor, by its id or its name
     #[arg(long, value_name = "ID|NAME", value_parser = sensor)]
-    pub sensor: Option<Uuid>,
+    pub sensor: Option<SensorArg>,
+}
+
+/// A sensor as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SensorArg {
+    /// The id of a name is that of the messages' name until [`SelectionArgs::find_sensor`].
+    pub id: Uuid,
+    /// The name that was asked for; after [`SelectionArgs::find_sensor`] the name that it is shown by.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for SensorArg {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => formatter.write_str(&text::visible(name)),
+            None => self.id.fmt(formatter),
+        }
+    }
 }
 
 impl SelectionArgs {
+    /// The sensor, once [`Self::find_sensor`] has found it.
+    pub fn sensor_id(&self) -> Option<Uuid> {
+        self.sensor.as_ref().map(|sensor| sensor.id)
+    }
+
+    /// Looks the sensor up in the registry: its id by the name that was asked for, and the name that it is shown by.
+    pub async fn find_sensor(&mut self, session: &Session) -> anyhow::Result<()> {
+        let Some(asked) = &mut self.sensor else { return Ok(()) };
+        if let Some(name) = &asked.name {
+            asked.id = groups::sensor_called(session, name).await?;
+        }
+        let known = sensors::registered_as(session, asked.id).await?;
+        let shown = known.iter().find_map(|(_, registered)| registered.shown_name());
+        asked.name = shown.map(str::to_owned);
+        Ok(())
+    }
+
     /// The matching groups, or those that the sensor has sent readings in.
     pub async fn groups(&self, session: &Session) -> anyhow::Result<Vec<Arc<Group>>> {
         let selection = self.group.selection();
-        match self.sensor {
+        match self.sensor_id() {
             Some(sensor) => selection.resolve_sensor(session, sensor).await,
             None => selection.resolve(session).await,
         }
@@ -55,7 +93,7 @@ impl SelectionArgs {
 
     /// Like [`Self::groups`], for verbs that need one group unless a sensor is named.
     pub async fn one_group(&self, session: &Session) -> anyhow::Result<Vec<Arc<Group>>> {
-        match self.sensor {
+        match &self.sensor {
             Some(_) => self.groups(session).await,
             None => Ok(vec![self.group.selection().exactly()?]),
         }
@@ -140,10 +178,13 @@ pub struct PlotArgs {
     pub plot: Option<Target>,
 }
 
-/// The id of a sensor, from that or from its name.
-pub fn sensor(text: &str) -> Result<Uuid, String> {
+/// A sensor by its id or its name.
+pub fn sensor(text: &str) -> Result<SensorArg, String> {
     match reading::is_name(text) {
-        true => Ok(reading::sensor::id(text)),
+        true => {
+            let name = Uuid::try_parse(text).is_err().then(|| text.to_owned());
+            Ok(SensorArg { id: reading::sensor::id(text), name })
+        }
         false => Err("a name has 1 to 256 bytes and no control characters".to_owned()),
     }
 }

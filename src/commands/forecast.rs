@@ -173,8 +173,9 @@ pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
             time::moment(text, zone, now).map_err(|error| UsageError::new(format!("--at: {error}")))?
         }
     };
-    let question = Question { plan: args.plan()?, args };
+    let mut question = Question { plan: args.plan()?, args };
     let session = Session::connect(&context.config.cassandra).await?;
+    until_stopped(&context.shutdown, question.args.selection.find_sensor(&session)).await?;
     let spinner = output.spinner("reading past data and testing models on it");
     let made = question.answer(&session, at, now, &context).await;
     spinner.finish_and_clear();
@@ -211,7 +212,7 @@ impl Question {
         let range = TimeRange { from: to.saturating_sub(args.history), to };
         let history = History {
             groups: groups.clone(),
-            sensor: args.selection.sensor,
+            sensor: args.selection.sensor_id(),
             metric: metric.clone(),
             range,
             step: args.step,
@@ -238,7 +239,7 @@ impl Question {
     async fn store(&self, session: &Session, made: &Made, context: &Context) -> anyhow::Result<()> {
         let subject = Subject {
             group: newest(&made.groups)?,
-            sensor: self.args.selection.sensor,
+            sensor: self.args.selection.sensor_id(),
             metric: &self.args.metric,
             made_at: made.made_at,
             model: made.found.model.name(),
@@ -260,7 +261,7 @@ impl Question {
     ) -> anyhow::Result<()> {
         let args = &self.args;
         let group = newest(&made.groups)?;
-        let sensor = args.selection.sensor.map(|sensor| sensor.to_string()).unwrap_or_default();
+        let sensor = args.selection.sensor_id().map(|sensor| sensor.to_string()).unwrap_or_default();
         let metrics = ForecastMetrics::new(&[
             ("location", &group.location),
             ("device_type", &group.device_type),

@@ -17,7 +17,7 @@ use crate::analytics::{Column, Filter, Order, Scan};
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::record::{Cell, Heading, Records};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, text};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, Series};
 use crate::reading::Metric;
@@ -25,6 +25,7 @@ use crate::series::Downsampler;
 use crate::series::Point;
 use crate::shutdown::Shutdown;
 use crate::store::readings::{self, Names, StoredReading};
+use crate::store::sensors::SensorNames;
 use crate::time::Zone;
 
 /// Rows of a table without --limit: about what a person looks at.
@@ -84,7 +85,7 @@ pub struct QueryArgs {
     pub plot: PlotArgs,
 }
 
-pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
+pub async fn run(mut args: QueryArgs, context: Context) -> anyhow::Result<()> {
     let now = Utc::now().timestamp_millis();
     let zone = args.time.zone()?;
     let range = args.time.range(now)?;
@@ -95,17 +96,18 @@ pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
         .transpose()
         .map_err(|error| UsageError::new(error.to_string()))?;
     let columns = columns(&args)?;
-    let SelectionArgs { group, sensor } = &args.selection;
-    let selection = group.selection();
-    if sensor.is_none() {
+    let selection = args.selection.group.selection();
+    if args.selection.sensor.is_none() {
         selection.exactly()?;
     }
     let session = Session::connect(&context.config.cassandra).await?;
+    until_stopped(&context.shutdown, args.selection.find_sensor(&session)).await?;
+    let sensor = args.selection.sensor_id();
     let groups = until_stopped(&context.shutdown, args.selection.one_group(&session)).await?;
-    let question = Question { groups, sensor: *sensor, range, filter, order: args.order };
+    let question = Question { groups, sensor, range, filter, order: args.order };
     if args.plot.plot.is_some() {
         let metric = columns.iter().find_map(|column| match column {
-            Column::Metric(metric) => Some(metric.clone()),
+            Shown::Column(Column::Metric(metric)) => Some(metric.clone()),
             _ => None,
         });
         let metric = metric.filter(|_| !args.columns.is_empty()).unwrap_or(Metric::Temperature);
@@ -117,12 +119,14 @@ pub async fn run(args: QueryArgs, context: Context) -> anyhow::Result<()> {
         None if args.format == Format::Table => TABLE_LIMIT,
         None => u64::MAX,
     };
-    let headings = columns.iter().map(heading).collect();
+    let headings = columns.iter().map(|column| heading(column, args.format)).collect();
     let printer = Printer {
         records: context.output.records(args.format, zone, headings)?,
         columns: &columns,
         fill_defaults: args.fill_defaults,
         limit,
+        is_table: args.format == Format::Table,
+        names: SensorNames::default(),
     };
     let answer = match args.latest {
         true => print_latest(&session, &question, printer, &context.shutdown).await?,
@@ -149,8 +153,14 @@ async fn draw(
     }
     let mut lines: BTreeMap<Uuid, Downsampler> = BTreeMap::new();
     let mut sensors: BTreeSet<Uuid> = BTreeSet::new();
+    let mut names = SensorNames::default();
     let mut scan = until_stopped(&context.shutdown, Scan::start(session, question)).await?;
     while let Some(chunk) = until_stopped(&context.shutdown, scan.next()).await? {
+        let shown = chunk
+            .iter()
+            .filter(|reading| lines.len() < MOST_SENSORS_DRAWN || lines.contains_key(&reading.sensor));
+        let shown = shown.map(|reading| (&reading.group, reading.sensor));
+        until_stopped(&context.shutdown, names.learn(session, shown)).await?;
         for reading in &chunk {
             let Some(value) = reading.value(metric) else { continue };
             sensors.insert(reading.sensor);
@@ -169,8 +179,11 @@ async fn draw(
             "no reading here has {metric} (name another metric with --columns; see `iotctl sensors`)"
         );
     }
-    let series =
-        lines.iter().map(|(sensor, line)| Series { name: sensor.to_string(), points: line.polyline() });
+    let series = lines.iter().map(|(sensor, line)| {
+        let name =
+            names.get(*sensor).map_or_else(|| sensor.to_string(), |name| text::visible(name).into_owned());
+        Series { name, points: line.polyline() }
+    });
     let mut chart = Chart {
         title: support::plot_title(metric),
         subject: support::plot_subject(&args.selection),
@@ -203,12 +216,29 @@ struct Answer {
 /// Rows of readings, up to a limit.
 struct Printer<'a, W: std::io::Write> {
     records: Records<W>,
-    columns: &'a [Column],
+    columns: &'a [Shown],
     fill_defaults: bool,
     limit: u64,
+    is_table: bool,
+    names: SensorNames,
 }
 
 impl<W: std::io::Write> Printer<'_, W> {
+    /// Looks up the names of the sensors that will be printed.
+    async fn learn(
+        &mut self,
+        session: &Session,
+        readings: &[StoredReading],
+    ) -> Result<(), crate::cassandra::Error> {
+        let is_shown = |column: &Shown| matches!(column, Shown::SensorName | Shown::Column(Column::Sensor));
+        if !self.columns.iter().any(is_shown) {
+            return Ok(());
+        }
+        let left = self.limit.saturating_sub(self.records.rows());
+        let shown = readings.iter().take(usize::try_from(left).unwrap_or(usize::MAX));
+        self.names.learn(session, shown.map(|reading| (&reading.group, reading.sensor))).await
+    }
+
     /// Prints readings as long as the limit allows; `false` where it cut them off.
     fn print(&mut self, readings: &[StoredReading]) -> anyhow::Result<bool> {
         let mut cells = Vec::with_capacity(self.columns.len());
@@ -217,25 +247,41 @@ impl<W: std::io::Write> Printer<'_, W> {
                 return Ok(false);
             }
             cells.clear();
-            cells.extend(self.columns.iter().map(|column| self.cell(column, reading)));
+            cells.extend(
+                self.columns
+                    .iter()
+                    .map(|column| cell(column, reading, self.fill_defaults, self.is_table, &self.names)),
+            );
             self.records.write(&cells)?;
         }
         self.records.flush()?;
         Ok(true)
     }
+}
 
-    fn cell<'r>(&self, column: &Column, reading: &'r StoredReading) -> Cell<'r> {
-        let default = || if self.fill_defaults { column.legacy_default() } else { None };
-        match column.value(reading).or_else(default) {
-            None => Cell::Missing,
-            Some(Value::Text(text)) => Cell::Text(text),
-            Some(Value::Sensor(sensor)) => Cell::Uuid(sensor),
-            Some(Value::Moment(at)) => Cell::Moment(at),
-            Some(Value::Boolean(boolean)) => Cell::Boolean(boolean),
-            Some(Value::Number(number)) => Cell::Number(number),
-            Some(Value::Metrics(metrics)) => Cell::Metrics(metrics),
-            Some(Value::States(states)) => Cell::States(states),
-        }
+/// The value of a reading in a column; `fills` with the defaults of the legacy platform.
+fn cell<'r>(
+    column: &Shown,
+    reading: &'r StoredReading,
+    fills: bool,
+    is_table: bool,
+    names: &'r SensorNames,
+) -> Cell<'r> {
+    let column = match column {
+        Shown::Column(column) => column,
+        Shown::SensorName => return names.get(reading.sensor).map_or(Cell::Missing, Cell::Text),
+    };
+    let default = || if fills { column.legacy_default() } else { None };
+    match column.value(reading).or_else(default) {
+        None => Cell::Missing,
+        Some(Value::Text(text)) => Cell::Text(text),
+        Some(Value::Sensor(sensor)) if is_table => Cell::Sensor(sensor, names.get(sensor)),
+        Some(Value::Sensor(sensor)) => Cell::Uuid(sensor),
+        Some(Value::Moment(at)) => Cell::Moment(at),
+        Some(Value::Boolean(boolean)) => Cell::Boolean(boolean),
+        Some(Value::Number(number)) => Cell::Number(number),
+        Some(Value::Metrics(metrics)) => Cell::Metrics(metrics),
+        Some(Value::States(states)) => Cell::States(states),
     }
 }
 
@@ -248,6 +294,7 @@ async fn print_scan<W: std::io::Write>(
     let mut scan = until_stopped(shutdown, Scan::start(session, question)).await?;
     let mut cut = false;
     while let Some(chunk) = until_stopped(shutdown, scan.next()).await? {
+        until_stopped(shutdown, printer.learn(session, &chunk)).await?;
         if !printer.print(&chunk)? {
             cut = true;
             break;
@@ -271,6 +318,7 @@ async fn print_latest<W: std::io::Write>(
                 question.range.contains(reading.recorded_at)
                     && question.filter.as_ref().is_none_or(|filter| filter.accepts(reading))
             });
+            until_stopped(shutdown, printer.learn(session, &page)).await?;
             if !printer.print(&page)? {
                 cut = true;
                 break 'groups;
@@ -281,18 +329,52 @@ async fn print_latest<W: std::io::Write>(
     Ok(Answer { rows: printer.records.finish()?, cut, metric_names })
 }
 
+/// A column of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Shown {
+    Column(Column),
+    /// What the sensor is called: in tables it stands in the place of the id.
+    SensorName,
+}
+
+impl Shown {
+    fn name(&self) -> &str {
+        match self {
+            Self::Column(column) => column.name(),
+            Self::SensorName => "sensor_name",
+        }
+    }
+
+    fn named(name: &str) -> Self {
+        match name {
+            "sensor_name" => Self::SensorName,
+            name => Self::Column(Column::named(name)),
+        }
+    }
+}
+
 /// The columns asked for. A table leaves the group out where it is the same in all rows.
-fn columns(args: &QueryArgs) -> anyhow::Result<Vec<Column>> {
+fn columns(args: &QueryArgs) -> anyhow::Result<Vec<Shown>> {
     if args.columns.is_empty() {
         let group = &args.selection.group;
         let one_group = group.location.is_some() && group.device_type.is_some();
         let is_constant = |column: &Column| matches!(column, Column::Location | Column::DeviceType);
         let hide = args.format == Format::Table && one_group;
-        return Ok(Column::ALL.into_iter().filter(|column| !(hide && is_constant(column))).collect());
+        let mut columns: Vec<_> = Column::ALL
+            .into_iter()
+            .filter(|column| !(hide && is_constant(column)))
+            .map(Shown::Column)
+            .collect();
+        if args.format != Format::Table
+            && let Some(id) = columns.iter().position(|column| *column == Shown::Column(Column::Sensor))
+        {
+            columns.insert(id + 1, Shown::SensorName);
+        }
+        return Ok(columns);
     }
     let names = args.columns.iter().map(|name| name.trim());
     let columns: Vec<_> = names
-        .map(|name| (!name.is_empty()).then(|| Column::named(name)))
+        .map(|name| (!name.is_empty()).then(|| Shown::named(name)))
         .collect::<Option<_>>()
         .context(UsageError::new(
             "--columns has an empty name (write it as --columns recorded_timestamp,temperature)",
@@ -305,7 +387,14 @@ fn columns(args: &QueryArgs) -> anyhow::Result<Vec<Column>> {
     Ok(columns)
 }
 
-fn heading(column: &Column) -> Heading {
+fn heading(column: &Shown, format: Format) -> Heading {
+    let column = match column {
+        Shown::SensorName => return Heading::left("sensor_name"),
+        Shown::Column(Column::Sensor) if format == Format::Table => {
+            return Heading::left("iot_sensor_id").titled("sensor");
+        }
+        Shown::Column(column) => column,
+    };
     let heading = Heading::left(column.name()).titled(column.heading());
     Heading { align_right: matches!(column, Column::Metric(_)), ..heading }
 }
@@ -316,7 +405,7 @@ fn remark(
     args: &QueryArgs,
     zone: Zone,
     question: &Question,
-    columns: &[Column],
+    columns: &[Shown],
     output: &Output,
 ) {
     if answer.cut && args.limit.is_none() {
@@ -331,7 +420,11 @@ fn remark(
         output.note(no_rows(question, zone));
     }
     let conditions = question.filter.iter().flat_map(Filter::columns);
-    for column in columns.iter().chain(conditions).collect::<std::collections::HashSet<_>>() {
+    let columns = columns.iter().filter_map(|column| match column {
+        Shown::Column(column) => Some(column),
+        Shown::SensorName => None,
+    });
+    for column in columns.chain(conditions).collect::<std::collections::HashSet<_>>() {
         if let Column::Metric(Metric::Other(name)) = column
             && !answer.metric_names.contains(name.as_str())
         {

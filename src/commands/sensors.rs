@@ -13,6 +13,7 @@ use crate::output::{Format, Output};
 use crate::reading::Metric;
 use crate::store::groups;
 use crate::store::readings::{self, Names, StoredReading};
+use crate::store::sensors::SensorNames;
 use crate::time::Zone;
 
 /// Groups that are counted at the same time.
@@ -97,13 +98,15 @@ async fn list_sensors(
     let now = Utc::now().timestamp_millis();
     let mut records = context.output.records(args.format, zone, sensor_headings())?;
     let mut names = Names::default();
+    let mut sensor_names = SensorNames::default();
     for group in &matching {
-        let sensor_names = until_stopped(&context.shutdown, groups::names(session, group)).await?;
         let mut pages = until_stopped(&context.shutdown, readings::latest(session, group, None)).await?;
         while let Some(page) = until_stopped(&context.shutdown, pages.next(&mut names)).await? {
+            let shown = page.iter().map(|reading| (&reading.group, reading.sensor));
+            until_stopped(&context.shutdown, sensor_names.learn(session, shown)).await?;
             for reading in &page {
                 let age = age(now, reading.recorded_at, args.format);
-                let name = sensor_names.get(&reading.sensor).map(String::as_str);
+                let name = sensor_names.get(reading.sensor);
                 records.write(&sensor_cells(reading, name, &age))?;
             }
             records.flush()?;

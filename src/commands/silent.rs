@@ -5,12 +5,13 @@ use clap::Args;
 
 use super::Context;
 use super::flags::{GroupArgs, ZoneArgs};
-use super::support::{Age, NOTHING_STORED, age, until_stopped};
+use super::support::{Age, NAMES_AT_ONCE, NOTHING_STORED, age, sensor_cells, sensor_headings, until_stopped};
 use crate::analytics::silence;
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::Format;
 use crate::output::record::{Cell, Heading};
+use crate::store::sensors::SensorNames;
 use crate::time;
 
 /// List sensors that have sent nothing for too long, the longest silence first.
@@ -43,23 +44,24 @@ pub async fn run(args: SilentArgs, context: Context) -> anyhow::Result<()> {
     let now = Utc::now().timestamp_millis();
     let since = now.saturating_sub(longest);
     let found = until_stopped(&context.shutdown, silence::find(&session, &groups, since)).await?;
-    let headings = vec![
-        Heading::left("location"),
-        Heading::left("device_type"),
-        Heading::left("iot_sensor_id"),
+    let mut headings = vec![Heading::left("location"), Heading::left("device_type")];
+    headings.extend(sensor_headings(args.format));
+    headings.extend([
         Heading::left("recorded_timestamp").titled("last reading").rank(1),
         Heading::right("age_seconds").titled("silent for"),
-    ];
+    ]);
     let mut records = context.output.records(args.format, zone, headings)?;
-    for silent in &found.silent {
-        let age: Age = age(now, silent.last_at, args.format);
-        records.write(&[
-            Cell::Text(&silent.group.location),
-            Cell::Text(&silent.group.device_type),
-            Cell::Uuid(silent.sensor),
-            Cell::Moment(silent.last_at),
-            age.cell(),
-        ])?;
+    let mut names = SensorNames::default();
+    for part in found.silent.chunks(NAMES_AT_ONCE) {
+        let sensors = part.iter().map(|silent| (&silent.group, silent.sensor));
+        until_stopped(&context.shutdown, names.learn(&session, sensors)).await?;
+        for silent in part {
+            let age: Age = age(now, silent.last_at, args.format);
+            let mut cells = vec![Cell::Text(&silent.group.location), Cell::Text(&silent.group.device_type)];
+            cells.extend(sensor_cells(args.format, silent.sensor, names.get(silent.sensor)));
+            cells.extend([Cell::Moment(silent.last_at), age.cell()]);
+            records.write(&cells)?;
+        }
     }
     let silent = records.finish()?;
     context.output.note(match found.sensors {

@@ -9,7 +9,9 @@ use clap::Args;
 
 use super::Context;
 use super::flags::{PlotArgs, SelectionArgs, TimeArgs, metric};
-use super::support::{self, known_or_refused, until_stopped, with_bar};
+use super::support::{
+    self, NAMES_AT_ONCE, known_or_refused, sensor_cells, sensor_headings, until_stopped, with_bar,
+};
 use crate::analytics::metric_names;
 use crate::analytics::sources::MaxResolution;
 use crate::analytics::stats::{By, Key, Line, Sources, StatsQuery};
@@ -22,6 +24,7 @@ use crate::plot::{Chart, HeatMap, Range, Series};
 use crate::reading::Metric;
 use crate::series::Point;
 use crate::store::rollups::Detail;
+use crate::store::sensors::SensorNames;
 use crate::time::{Periods, Zone};
 
 /// Statistics of a metric: by sensor, location, device type, hour or day.
@@ -168,11 +171,11 @@ impl StatsArgs {
     fn headings(&self, metric: &Metric) -> Vec<Heading> {
         let mut headings = match self.by {
             // Where there is no room for all, the id names the sensor, and the values are the answer.
-            Some(ByArg::Sensor) => vec![
-                Heading::left("iot_sensor_id"),
-                Heading::left("location").rank(1),
-                Heading::left("device_type").rank(1),
-            ],
+            Some(ByArg::Sensor) => {
+                let mut headings = sensor_headings(self.format);
+                headings.extend(["location", "device_type"].map(|name| Heading::left(name).rank(1)));
+                headings
+            }
             Some(ByArg::Location) => vec![Heading::left("location")],
             Some(ByArg::DeviceType) => vec![Heading::left("device_type")],
             Some(ByArg::Hour) => vec![Heading::left("hour")],
@@ -198,13 +201,19 @@ impl StatsArgs {
         headings
     }
 
-    fn cells<'a>(&self, metric: &'a Metric, key: &'a Key, line: &'a Line) -> Vec<Cell<'a>> {
+    fn cells<'a>(
+        &self,
+        metric: &'a Metric,
+        key: &'a Key,
+        line: &'a Line,
+        names: &'a SensorNames,
+    ) -> Vec<Cell<'a>> {
         let mut cells = match key {
-            Key::Sensor(sensor) => vec![
-                Cell::Uuid(*sensor),
-                Cell::Text(&line.group.location),
-                Cell::Text(&line.group.device_type),
-            ],
+            Key::Sensor(sensor) => {
+                let mut cells: Vec<_> = sensor_cells(self.format, *sensor, names.get(*sensor)).collect();
+                cells.extend([Cell::Text(&line.group.location), Cell::Text(&line.group.device_type)]);
+                cells
+            }
             Key::Name(name) => vec![Cell::Text(name)],
             Key::Moment(at) => vec![Cell::Moment(*at)],
             Key::Everything => Vec::new(),
@@ -254,7 +263,7 @@ fn picture(args: &StatsArgs, metric: &Metric, zone: Zone, lines: &BTreeMap<Key, 
     Picture::Chart(Chart { title, subject, series, band, band_name, zone, ..Chart::default() })
 }
 
-pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
+pub async fn run(mut args: StatsArgs, context: Context) -> anyhow::Result<()> {
     let zone = args.time.zone()?;
     let range = args.time.range(Utc::now().timestamp_millis())?;
     if args.rate && args.by != Some(ByArg::Sensor) && args.selection.sensor.is_none() {
@@ -270,10 +279,11 @@ pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
     }
     let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;
+    until_stopped(shutdown, args.selection.find_sensor(&session)).await?;
     let groups = until_stopped(shutdown, args.selection.groups(&session)).await?;
     let query = StatsQuery {
         groups,
-        sensor: args.selection.sensor,
+        sensor: args.selection.sensor_id(),
         metric: args.metric.clone(),
         range,
         by: args.by(),
@@ -301,8 +311,17 @@ pub async fn run(args: StatsArgs, context: Context) -> anyhow::Result<()> {
         return args.plot.show(&picture(&args, metric, zone, &found.lines), output);
     }
     let mut records = output.records(args.format, zone, args.headings(metric))?;
-    for (key, line) in &found.lines {
-        records.write(&args.cells(metric, key, line)).context("cannot print a line")?;
+    let mut names = SensorNames::default();
+    let lines: Vec<_> = found.lines.iter().collect();
+    for part in lines.chunks(NAMES_AT_ONCE) {
+        let sensors = part.iter().filter_map(|(key, line)| match key {
+            Key::Sensor(sensor) => Some((&line.group, *sensor)),
+            _ => None,
+        });
+        until_stopped(shutdown, names.learn(&session, sensors)).await?;
+        for (key, line) in part {
+            records.write(&args.cells(metric, key, line, &names)).context("cannot print a line")?;
+        }
     }
     records.finish()?;
     let Sources { rollups, readings, .. } = found.sources;

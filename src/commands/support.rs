@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytesize::ByteSize;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::Context;
 use super::destination;
@@ -18,7 +19,7 @@ use crate::error::{Interrupted, UsageError};
 use crate::mapping::Mapping;
 use crate::observe::status::Servers;
 use crate::observe::status::kafka::age as short_age;
-use crate::output::record::Cell;
+use crate::output::record::{Cell, Heading};
 use crate::output::table::{self, Table};
 use crate::output::{Format, Output, text};
 use crate::plot::files::{self, Picture};
@@ -127,6 +128,26 @@ pub fn warn_if_public(bound: SocketAddr, what: &str, output: &Output) {
         ));
     }
 }
+
+/// The columns of a sensor: one for people, with its name or the id where it has none; both for programs.
+pub fn sensor_headings(format: Format) -> Vec<Heading> {
+    match format {
+        Format::Table => vec![Heading::left("iot_sensor_id").titled("sensor")],
+        _ => vec![Heading::left("iot_sensor_id"), Heading::left("sensor_name")],
+    }
+}
+
+/// The cells under [`sensor_headings`].
+pub fn sensor_cells(format: Format, sensor: Uuid, name: Option<&str>) -> impl Iterator<Item = Cell<'_>> {
+    let cells = match format {
+        Format::Table => [Some(Cell::Sensor(sensor, name)), None],
+        _ => [Some(Cell::Uuid(sensor)), Some(name.map_or(Cell::Missing, Cell::Text))],
+    };
+    cells.into_iter().flatten()
+}
+
+/// Sensors whose names are looked up at once.
+pub const NAMES_AT_ONCE: usize = 5_000;
 
 /// The time since a reading: for people as `3h 12m`, for programs in whole seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]

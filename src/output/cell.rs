@@ -45,6 +45,9 @@ impl Heading {
     }
 }
 
+/// Width of a sensor's name in a table that is short of room.
+const SHORT_NAME: u16 = 20;
+
 /// One cell of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Cell<'a> {
@@ -52,6 +55,8 @@ pub enum Cell<'a> {
     Missing,
     Text(&'a str),
     Uuid(Uuid),
+    /// A sensor by its name, or by its id where it has none; for people. Programs get both, in two columns.
+    Sensor(Uuid, Option<&'a str>),
     Count(u64),
     /// As it was sent or stored: all its digits.
     Number(f64),
@@ -95,7 +100,11 @@ impl Cell<'_> {
             _ => None,
         };
         // Ids are abbreviated when all of a block are known.
-        Versions { full, short, shortest: None }
+        let shortest = match self {
+            Self::Sensor(_, Some(_)) => Some(text::middle_cut(&full, SHORT_NAME)),
+            _ => None,
+        };
+        Versions { full, short, shortest }
     }
 }
 
@@ -127,7 +136,8 @@ pub(super) fn plain_text<'a>(cell: &Cell<'a>, zone: Zone) -> Cow<'a, str> {
     match *cell {
         Cell::Missing => Cow::Borrowed(""),
         Cell::Text(text) => Cow::Borrowed(text),
-        Cell::Uuid(uuid) => Cow::Owned(uuid.to_string()),
+        Cell::Uuid(uuid) | Cell::Sensor(uuid, None) => Cow::Owned(uuid.to_string()),
+        Cell::Sensor(_, Some(name)) => Cow::Borrowed(name),
         Cell::Count(count) => Cow::Owned(count.to_string()),
         Cell::Number(number) => Cow::Owned(number::exact(number)),
         Cell::Double(number) => Cow::Owned(number::rounded(number, 9)),
@@ -148,7 +158,7 @@ pub(super) fn json_value(line: &mut Vec<u8>, cell: &Cell<'_>, zone: Zone) -> ser
     match *cell {
         Cell::Missing => serde_json::to_writer(line, &()),
         Cell::Text(text) => serde_json::to_writer(line, text),
-        Cell::Uuid(uuid) => serde_json::to_writer(line, &uuid),
+        Cell::Uuid(uuid) | Cell::Sensor(uuid, _) => serde_json::to_writer(line, &uuid),
         Cell::Count(count) => serde_json::to_writer(line, &count),
         Cell::Number(number) => serde_json::to_writer(line, &number),
         Cell::Double(number) => serde_json::to_writer(line, &number),

@@ -112,7 +112,7 @@ impl<W: Write> Records<W> {
                 for (contents, cell) in self.contents.iter_mut().zip(cells) {
                     contents.has_value |= !cell.is_missing();
                     contents.has_number |= !cell.is_text();
-                    contents.has_id |= matches!(cell, Cell::Uuid(_));
+                    contents.has_id |= matches!(cell, Cell::Uuid(_) | Cell::Sensor(..));
                 }
                 let zone = self.zone;
                 self.block.push(cells.iter().map(|cell| cell.versions(zone)).collect());
@@ -250,14 +250,20 @@ impl<W: Write> Records<W> {
     fn abbreviate_ids(&mut self) {
         for (index, contents) in self.contents.iter_mut().enumerate().filter(|(_, contents)| contents.has_id)
         {
-            let ids: BTreeSet<&str> = self.block.iter().map(|row| row[index].full.as_str()).collect();
+            // Names have been shortened by themselves.
+            let is_id = |row: &&Vec<Versions>| row[index].shortest.is_none();
+            let ids: BTreeSet<&str> =
+                self.block.iter().filter(is_id).map(|row| row[index].full.as_str()).collect();
             let abbreviation = match contents.abbreviation {
                 None => Abbreviation::of(&ids),
                 Some(before) => before.extended(&ids),
             };
             contents.abbreviation = Some(abbreviation);
             for row in &mut self.block {
-                row[index].shortest = Some(abbreviation.apply(&row[index].full));
+                let id = &mut row[index];
+                if id.shortest.is_none() {
+                    id.shortest = Some(abbreviation.apply(&id.full));
+                }
             }
         }
     }
@@ -475,6 +481,24 @@ mod tests {
             note.as_deref(),
             Some("ids are shortened (in full: --format csv, or pipe the table into `less -S`)")
         );
+    }
+
+    #[test]
+    fn a_sensors_name_stands_for_its_id_and_never_makes_a_row_too_wide() {
+        let long = "building-".repeat(28);
+        let hostile = "x\u{202e}\u{1b}[31m,👨‍🔧\"";
+        let mut bytes = Vec::new();
+        let headings = ["sensor", "recorded_timestamp", "value"].map(Heading::left).to_vec();
+        let mut records = Records::new(&mut bytes, Format::Table, Zone::Utc, headings, Some(80)).unwrap();
+        for name in [None, Some("th-1"), Some(long.as_str()), Some(hostile)] {
+            records.write(&[Cell::Sensor(ID, name), Cell::Moment(0), Cell::Number(21.5)]).unwrap();
+        }
+        records.finish().unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.lines().all(|line| table::width(line) <= 80), "{text}");
+        assert_eq!(text.lines().count(), 6, "each row is one line: {text}");
+        assert!(text.contains("th-1 ") && text.contains("building-b…"), "{text}");
+        assert!(!text.contains('\u{202e}') && !text.contains('\u{1b}'), "{text}");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use super::table::width;
+
 /// The text with such characters as visible escapes: `\u{202e}` for a right-to-left override, `\u{1b}` for an escape.
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden)
@@ -16,6 +18,27 @@ pub fn visible_lines(text: &str) -> Cow<'_, str> {
 /// Like [`visible`], for text that holds control characters on purpose, such as colours.
 pub(super) fn visible_colored(text: &str) -> Cow<'_, str> {
     escaped(text, |char| is_hidden(char) && !char.is_control())
+}
+
+/// A text that is wider than `most` columns with `…` in the place of its middle: names differ at their ends.
+pub(super) fn middle_cut(text: &str, most: u16) -> String {
+    if width(text) <= most {
+        return text.to_owned();
+    }
+    let part = |chars: &mut dyn Iterator<Item = char>, room: u16| {
+        let mut part = String::new();
+        for char in chars {
+            part.push(char);
+            if width(&part) > room {
+                part.pop();
+                break;
+            }
+        }
+        part
+    };
+    let start = part(&mut text.chars(), most / 2);
+    let end = part(&mut text.chars().rev(), (most - 1) / 2);
+    format!("{start}…{}", end.chars().rev().collect::<String>())
 }
 
 fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
@@ -55,6 +78,15 @@ mod tests {
         assert_eq!(visible("a\nb\tc\r"), "a\\nb\\tc\\r");
         assert_eq!(visible("zero\u{200b}width\u{feff}"), "zero\\u{200b}width\\u{feff}");
         assert_eq!(visible_lines("a\nb\tc\r\u{2066}"), "a\nb\tc\\r\\u{2066}");
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_ends_whatever_it_is_written_in() {
+        assert_eq!(middle_cut("sensor-17", 20), "sensor-17");
+        assert_eq!(middle_cut("building-3-floor-2-room-A12-north", 20), "building-3…A12-north");
+        let emoji = "👨‍🔧".repeat(60);
+        assert!(width(&middle_cut(&emoji, 20)) <= 20);
+        assert!(width(&middle_cut(&"温".repeat(85), 20)) <= 20);
     }
 
     #[test]

@@ -131,6 +131,10 @@ impl<'a> Fields<'a> {
             "device_type" => self.device_type = Some(name("device_type", value)?),
             "iot_sensor_id" => self.sensor = Some(sensor(value)?),
             "recorded_timestamp" => self.recorded_at = Some(timestamp(value)?),
+            "sensor_name" => match value {
+                Scalar::Text(text) if is_name(&text) => self.sensor_name = Some(text),
+                other => self.set_value(Place::Top, field, other)?,
+            },
             _ => self.set_value(Place::Top, field, value)?,
         }
         Ok(())

@@ -1,6 +1,5 @@
 //! Which groups and sensors there are: the small tables that `ingest` keeps beside the readings.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -16,44 +15,6 @@ pub struct GroupSummary {
     pub sensors: u64,
     /// The newest reading's moment, in milliseconds since the epoch.
     pub last_recorded_at: Option<i64>,
-}
-
-/// The registry of sensors, and its column of names: what people call a sensor whose id is made of that.
-pub(super) const SENSORS: &str = "iot_sensors";
-pub(super) const NAME: &str = "name";
-
-/// # Errors
-/// [`Error::Schema`] where the registry is older than this program.
-pub(super) async fn check_names(session: &Session) -> Result<(), Error> {
-    let columns = session.columns(SENSORS).await?;
-    match columns.is_empty() || columns.contains_key(NAME) {
-        true => Ok(()),
-        false => Err(Error::Schema(format!(
-            "table {SENSORS} is of an earlier version and has no place for the names of sensors (run `iotctl schema \
-             apply`, which adds a column and keeps every row)"
-        ))),
-    }
-}
-
-/// The names of a group's sensors; sensors without a name have no entry. None in tables of an earlier version.
-pub async fn names(session: &Session, group: &Group) -> Result<HashMap<Uuid, String>, Error> {
-    if !session.columns(SENSORS).await?.contains_key(NAME) {
-        return Ok(HashMap::new());
-    }
-    let cql = format!(
-        "SELECT iot_sensor_id, {NAME} FROM {}.{SENSORS} WHERE location = ? AND device_type = ?",
-        session.keyspace()
-    );
-    let mut pages = session.pages(session.prepare(&cql).await?, key(group), 5_000);
-    let mut names = HashMap::new();
-    while let Some(page) = pages.next().await? {
-        for row in page.iter() {
-            if let Some(name) = row.get::<Option<String>>(1)? {
-                names.insert(row.get(0)?, name);
-            }
-        }
-    }
-    Ok(names)
 }
 
 /// A group's part of the primary keys.

@@ -6,7 +6,8 @@
 //! - [`writes`]: the statements that store readings, and how a reading is bound to them.
 //! - [`readings`]: raw and newest readings, page by page; [`aggregates`]: what the server computes over a partition.
 //! - `shape`: tables of the first version beside those of today.
-//! - [`groups`]: which groups, sensors and partitions there are; [`sample`]: some partitions of the table.
+//! - [`groups`]: which groups, sensors and partitions there are; [`sensors`]: their names and tags; [`sample`]: some
+//!   partitions of the table.
 //! - [`rollups`]: summaries of hours and days, their coverage, dirty markers and leases; [`forecasts`]: stored forecasts.
 //! - [`purge`]: deleting whole partitions.
 
@@ -18,5 +19,6 @@ pub mod readings;
 pub mod rollups;
 pub mod sample;
 pub mod schema;
+pub mod sensors;
 mod shape;
 pub mod writes;

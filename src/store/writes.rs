@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::groups::{self, NAME, SENSORS};
 use super::readings::{LATEST, TABLE};
+use super::sensors::{self, NAME, TABLE as SENSORS};
 use super::shape::{STATES, Shape};
 use crate::cassandra::{Batch, Error, Session, Statement, Values};
 use crate::config::RetentionConfig;
@@ -50,7 +50,7 @@ impl WriteStatements {
         let sensor = format!(
             "INSERT INTO {keyspace}.{SENSORS} (location, device_type, iot_sensor_id, {NAME}) VALUES (?, ?, ?, ?)"
         );
-        groups::check_names(session).await?;
+        sensors::check_columns(session).await?;
         let partition = format!(
             "INSERT INTO {keyspace}.sensor_partitions (location, device_type, bucket, bucket_seconds) \
              VALUES (?, ?, ?, ?)"

@@ -26,6 +26,7 @@ mod import;
 mod losses;
 mod mapping;
 mod moved;
+mod names;
 mod numbers;
 mod old_tables;
 mod plot;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         losses::trials(),
         mapping::trials(),
         moved::trials(),
+        names::trials(),
         numbers::trials(),
         old_tables::trials(),
         plot::trials(),

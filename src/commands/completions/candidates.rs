@@ -19,6 +19,7 @@ use crate::output::text::visible;
 use crate::reading::{Group, Metric, Rejection};
 use crate::simulation::signals::DEVICE_TYPES;
 use crate::store::groups;
+use crate::store::sensors::{self, Detail};
 use crate::time::Zone;
 use crate::transfer::spark::JOBS;
 
@@ -40,6 +41,7 @@ fn complete(arg: Arg) -> Arg {
     match arg.get_id().as_str() {
         "location" => with(arg, || names_of_groups(|group| &group.location)),
         "device_type" => with(arg, || names_of_groups(|group| &group.device_type)),
+        "sensor" => with(arg, names_of_sensors),
         "metric" => with(arg, metrics),
         "columns" => with(arg, columns),
         "device_types" => with(arg, || DEVICE_TYPES.iter().map(|device| device.name.to_owned()).collect()),
@@ -67,6 +69,23 @@ fn beginning_with(typed: &str, values: Vec<String>) -> BTreeSet<String> {
 fn names_of_groups(name: fn(&Group) -> &String) -> Vec<String> {
     let found = ask(async |session: &Session| groups::groups(session).await);
     found.unwrap_or_default().iter().map(|group| name(group).clone()).collect()
+}
+
+/// Names, as far as a second reaches; ids are offered by nobody's memory.
+fn names_of_sensors() -> Vec<String> {
+    const MOST: usize = 10_000;
+    let found = ask(async |session: &Session| {
+        let groups: Vec<Arc<Group>> = groups::groups(session).await?.into_iter().map(Arc::new).collect();
+        let mut names = Vec::new();
+        sensors::each(session, &groups, Detail::Names, |_, registered| {
+            if names.len() < MOST {
+                names.extend(registered.shown_name().map(str::to_owned));
+            }
+        })
+        .await?;
+        Ok(names)
+    });
+    found.unwrap_or_default()
 }
 
 fn metrics() -> Vec<String> {
@@ -153,6 +172,7 @@ mod tests {
         let ids = [
             "location",
             "device_type",
+            "sensor",
             "metric",
             "columns",
             "device_types",

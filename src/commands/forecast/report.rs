@@ -112,7 +112,10 @@ fn json(found: &Forecast, args: &ForecastArgs, metric: &Metric, zone: Zone) -> s
             })
         })
         .collect();
+    let sensor = args.selection.sensor.as_ref();
     json!({
+        "iot_sensor_id": sensor.map(|sensor| sensor.id),
+        "sensor_name": sensor.and_then(|sensor| sensor.name.as_ref()),
         "metric": metric.name(),
         "unit": metric.unit(),
         "model": found.model.name(),

@@ -81,6 +81,12 @@ fn fields() -> Vec<Vec<String>> {
         row("device_type", "text", "yes", "What kind of device it is"),
         row("iot_sensor_id", "UUID", "yes", "The sensor"),
         row(
+            "sensor_name",
+            "text",
+            "no",
+            "What people call the sensor; kept in the registry and not with the reading",
+        ),
+        row(
             "recorded_timestamp",
             "RFC 3339 with an offset or `Z`, or milliseconds since 1970",
             "yes",
@@ -160,6 +166,7 @@ fn alert() -> Alert {
         location: "plant-1".to_owned(),
         device_type: "thermostat".to_owned(),
         iot_sensor_id: Uuid::from_u128(0x6f1d_2c3b_4a59_4687_8796_a5b4_c3d2_e1f0),
+        sensor_name: Some("th-1".to_owned()),
         metric: "temperature".to_owned(),
         value: 31.5,
         expected: Some(28.0),

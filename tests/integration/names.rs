@@ -1,0 +1,208 @@
+//! Sensors by their names: from a mapping, from the wire format, and as people rename them.
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{Lab, contains};
+
+crate::trials!(
+    every_answer_shows_the_name_and_every_question_takes_it,
+    names_of_any_kind_are_kept_whole_and_cannot_steer_a_terminal,
+    a_name_of_the_wire_format_is_kept_and_survives_a_round_trip,
+);
+
+/// 2026-11-01T00:00:00Z.
+const START: i64 = 1_793_491_200_000;
+const MINUTE: i64 = 60_000;
+
+const MAPPING: &str = r#"
+[[source]]
+location = "value.site"
+device_type = { constant = "thermostat" }
+sensor = "value.id"
+recorded_timestamp = { from = "value.at", format = "ms" }
+[source.metrics]
+temperature = "value.t"
+"#;
+
+/// As the documentation says it.
+fn id(name: &str) -> Uuid {
+    let namespace = Uuid::from_u128(0x3b1f_6c0a_8f6e_4d53_a1c7_0d2e_94b8_5f66);
+    Uuid::new_v5(&namespace, name.as_bytes())
+}
+
+fn mapping(folder: &Path) -> anyhow::Result<String> {
+    let path = folder.join("mapping.toml");
+    std::fs::write(&path, MAPPING)?;
+    Ok(path.display().to_string())
+}
+
+fn reading(site: &str, sensor: &str, minute: i64, temperature: f64) -> (String, Vec<u8>) {
+    let message = json!({"site": site, "id": sensor, "at": START + minute * MINUTE, "t": temperature});
+    (sensor.to_owned(), message.to_string().into_bytes())
+}
+
+/// Two sensors with names, and one with a UUID, which has none.
+fn named(name: &str, folder: &Path) -> anyhow::Result<Lab> {
+    let lab = Lab::new(name)?;
+    let uuid = Uuid::from_u128(7).to_string();
+    let sensors = [("hall", "th-1", 20.0), ("hall", "th-2", 30.0), ("yard", uuid.as_str(), 10.0)];
+    lab.send((0..90).flat_map(|minute| {
+        sensors.map(|(site, sensor, base)| reading(site, sensor, minute, base + (minute % 7) as f64))
+    }))?;
+    let rules = folder.join("rules.toml");
+    std::fs::write(
+        &rules,
+        "[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\nthreshold = { above = 35 }\n",
+    )?;
+    lab.ok(&[
+        "-q",
+        "ingest",
+        "--until-end",
+        "--mapping",
+        &mapping(folder)?,
+        "--detect",
+        &rules.display().to_string(),
+    ])?;
+    Ok(lab)
+}
+
+/// (id, name) of each line.
+fn sensors(lines: &[Value]) -> Vec<(String, Option<String>)> {
+    let text = |line: &Value, key: &str| line[key].as_str().map(str::to_owned);
+    let mut found: Vec<_> = lines
+        .iter()
+        .map(|line| (text(line, "iot_sensor_id").unwrap_or_default(), text(line, "sensor_name")))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn every_answer_shows_the_name_and_every_question_takes_it() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lab = named("shown", folder.path())?;
+    let th1 = (id("th-1").to_string(), Some("th-1".to_owned()));
+    let th2 = (id("th-2").to_string(), Some("th-2".to_owned()));
+    let without = (Uuid::from_u128(7).to_string(), None);
+    let mut all = vec![th1.clone(), th2.clone(), without.clone()];
+    all.sort();
+    for (question, expected) in [
+        ("sensors", all.clone()),
+        ("silent --longer-than 1m", all.clone()),
+        ("extremes --metric temperature --highest", all.clone()),
+        ("stats --metric temperature --by sensor", all),
+        ("stats --metric temperature --by sensor --sensor th-1", vec![th1.clone()]),
+        ("query --sensor th-1", vec![th1.clone()]),
+        ("query --location yard --device-type thermostat", vec![without]),
+        ("query --location hall --device-type thermostat --latest", {
+            let mut both = vec![th1.clone(), th2.clone()];
+            both.sort();
+            both
+        }),
+        ("anomalies --metric temperature --above 35", vec![th2.clone()]),
+        ("anomalies --metric temperature --above 25 --sensor th-1", vec![th1]),
+        ("alerts --sensor th-2", vec![th2]),
+    ] {
+        let lines = lab.lines(&*format!("-q {question} --format ndjson"))?;
+        ensure!(!lines.is_empty() && sensors(&lines) == expected, "{question}: {:?}", sensors(&lines));
+        let table = lab.ok(&*format!("-q {question}"))?;
+        for (id, name) in expected {
+            let shown = name.as_ref().unwrap_or(&id);
+            ensure!(table.contains(shown.as_str()), "{question}: no {shown} in {table}");
+            let lists_both = question == "sensors";
+            ensure!(name.is_none() || lists_both || !table.contains(&id), "{question}: {table}");
+        }
+    }
+    let forecast = lab.run("-q forecast --metric temperature --sensor th-1 --step 1m --season 7m --horizon 7m --at 2026-11-01T01:30:00Z --format json")?;
+    let forecast: Value = serde_json::from_str(&forecast.stdout)?;
+    ensure!(forecast["sensor_name"] == "th-1", "{forecast}");
+    let csv = lab.ok("-q query --sensor th-1 --limit 1 --columns sensor_name,temperature --format csv")?;
+    ensure!(csv.starts_with("sensor_name,temperature\nth-1,"), "{csv}");
+    let svg = folder.path().join("plot.svg");
+    let svg = svg.display().to_string();
+    lab.ok(&["-q", "query", "--sensor", "th-1", "--columns", "temperature", "--plot", &svg])?;
+    let plot = std::fs::read_to_string(&svg)?;
+    ensure!(plot.contains("sensor th-1") && !plot.contains(&id("th-1").to_string()), "{plot}");
+    let plotted = ["-q", "query", "--location", "hall", "--device-type", "thermostat", "--plot", &svg];
+    lab.ok(&plotted)?;
+    contains(&std::fs::read_to_string(&svg)?, &["th-1", "th-2"])?;
+    // Nobody is called so, and the error says who is.
+    let error = lab.fails(1, "-q query --sensor th-11")?;
+    contains(&error, &["no sensor is called th-11", "did you mean th-1"])?;
+    Ok(())
+}
+
+fn names_of_any_kind_are_kept_whole_and_cannot_steer_a_terminal() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lab = Lab::new("hostile")?;
+    let long = "b".repeat(256);
+    let names = [
+        "a,\"b\";c",
+        "x\u{202e}y",
+        "👨‍🔧 Kühlhaus",
+        "'; DROP TABLE x; --",
+        long.as_str(),
+        "={1}",
+        "../..",
+        "-1",
+    ];
+    let refused = ["bell\u{7}", &"c".repeat(257)];
+    let all = names.iter().copied().chain(refused);
+    lab.send(all.zip(1..).map(|(name, minute)| reading("hall", name, minute, 20.0)))?;
+    let report = lab.json(&[
+        "-q",
+        "ingest",
+        "--until-end",
+        "--format",
+        "json",
+        "--mapping",
+        &mapping(folder.path())?,
+    ])?;
+    ensure!(report["rows"] == names.len() && report["dead_letters"] == refused.len(), "{report}");
+    for name in names {
+        let rows = lab.lines(&["-q", "query", &format!("--sensor={name}"), "--format", "ndjson"])?;
+        ensure!(rows.len() == 1 && rows[0]["sensor_name"] == name, "{name}: {rows:#?}");
+        ensure!(rows[0]["iot_sensor_id"] == id(name).to_string(), "{rows:#?}");
+    }
+    let rows = lab.ok("-q query --location hall --device-type thermostat --format csv")?;
+    let mut reader = csv::Reader::from_reader(rows.as_bytes());
+    let column = reader.headers()?.iter().position(|name| name == "sensor_name").context("a column")?;
+    let mut found: Vec<String> =
+        reader.records().map(|row| Ok(row?[column].to_owned())).collect::<anyhow::Result<_>>()?;
+    found.sort();
+    let mut expected = names.map(str::to_owned);
+    expected.sort();
+    ensure!(found == expected, "{found:?}");
+    let table = lab.ok("-q query --location hall --device-type thermostat")?;
+    ensure!(table.contains("x\\u{202e}y") && !table.contains('\u{202e}'), "{table}");
+    Ok(())
+}
+
+fn a_name_of_the_wire_format_is_kept_and_survives_a_round_trip() -> anyhow::Result<()> {
+    let lab = Lab::new("wire_name")?;
+    let sensor = Uuid::from_u128(5);
+    let message = json!({
+        "location": "plant-1", "device_type": "thermostat", "iot_sensor_id": sensor, "sensor_name": "boiler",
+        "recorded_timestamp": START, "temperature": 21.5,
+    });
+    lab.send([(sensor.to_string(), message.to_string().into_bytes())])?;
+    lab.ingest()?;
+    let rows = lab.ok("-q query --sensor boiler --format ndjson")?;
+    let row: Value = serde_json::from_str(rows.trim())?;
+    ensure!(row["sensor_name"] == "boiler" && row["iot_sensor_id"] == sensor.to_string(), "{row}");
+    ensure!(row.get("states").is_none(), "a name is not a state: {row}");
+    let other = Lab::new("wire_again")?;
+    let folder = tempfile::tempdir()?;
+    for (format, text) in [("ndjson", rows), ("csv", lab.ok("-q query --sensor boiler --format csv")?)] {
+        let file = folder.path().join(format!("rows.{format}"));
+        std::fs::write(&file, text)?;
+        other.ok(&["-q", "import", &file.display().to_string(), "--direct"])?;
+        let again = other.lines("-q query --sensor boiler --format ndjson")?;
+        ensure!(again.len() == 1 && again[0] == row, "{format}: {again:#?} and not {row}");
+    }
+    Ok(())
+}
