@@ -1,4 +1,5 @@
-//! `iotctl sensors`: sensors with their newest reading, or groups with their number of sensors.
+//! `iotctl sensors`: sensors with their newest reading, or groups with their number of sensors; and what people call them
+//! ([`labels`]).
 
 use chrono::Utc;
 use clap::Args;
@@ -16,6 +17,10 @@ use crate::store::readings::{self, Names, StoredReading};
 use crate::store::sensors::SensorNames;
 use crate::time::Zone;
 
+mod labels;
+
+pub use labels::SensorsCommand;
+
 /// Groups that are counted at the same time.
 const IN_FLIGHT: usize = 16;
 
@@ -24,12 +29,19 @@ const IN_FLIGHT: usize = 16;
 /// Sensors are listed by location, device type and id, each with its newest reading by recorded time and its age. A value
 /// that the newest reading did not measure is empty in tables and CSV, and absent from JSON.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
   iotctl sensors
   iotctl sensors --groups
+  iotctl sensors rename th-1 boiler-north
+  iotctl sensors tag th-1 room=A12
   iotctl sensors --location plant-1 --device-type thermostat --local
-  iotctl sensors --format ndjson | jq 'select(.age_seconds > 3600) | .iot_sensor_id'")]
+  iotctl sensors --format ndjson | jq 'select(.age_seconds > 3600) | .iot_sensor_id'"
+)]
 pub struct SensorsArgs {
+    #[command(subcommand)]
+    pub command: Option<SensorsCommand>,
     #[command(flatten)]
     pub group: GroupArgs,
     /// One line per location and device type, with its number of sensors
@@ -43,6 +55,9 @@ pub struct SensorsArgs {
 }
 
 pub async fn run(args: SensorsArgs, context: Context) -> anyhow::Result<()> {
+    if let Some(command) = args.command {
+        return labels::run(command, context).await;
+    }
     let zone = args.zone.zone()?;
     let session = Session::connect(&context.config.cassandra).await?;
     match args.groups {

@@ -14,12 +14,15 @@ use super::request::{DEADLINE, within_deadline};
 use crate::cassandra::Session;
 use crate::config::Config;
 use crate::shutdown::Shutdown;
+use crate::store::sensors::SensorNames;
 
 /// Requests that read raw rows at once. Others wait for [`PERMIT_WAIT`] and are then refused.
 const MAX_SCANS: usize = 4;
 const PERMIT_WAIT: Duration = Duration::from_secs(5);
 /// A look at the fleet that is younger answers again.
 const FLEET_FRESH: Duration = Duration::from_secs(1);
+/// Names that are younger are not looked up again: so long does a rename take.
+const NAMES_FRESH: Duration = Duration::from_secs(30);
 /// Pause after a failed attempt to reach Cassandra.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
 
@@ -34,6 +37,8 @@ struct Inner {
     connection: Mutex<Connection>,
     scans: Arc<Semaphore>,
     fleet: LastLook<Result<Arc<Snapshot>, Problem>>,
+    /// Since when they are remembered.
+    names: Mutex<(Instant, Arc<SensorNames>)>,
     health: LastLook<Arc<Health>>,
     feed: Feed,
 }
@@ -56,6 +61,7 @@ impl App {
             connection: Mutex::default(),
             scans: Arc::new(Semaphore::new(MAX_SCANS)),
             fleet: Mutex::default(),
+            names: Mutex::new((Instant::now(), Arc::default())),
             health: Mutex::default(),
             feed: Feed::default(),
         }))
@@ -105,10 +111,30 @@ impl App {
         {
             return snapshot.clone();
         }
-        let read = async { Ok(Snapshot::read(&self.session().await?, self.0.silent_after).await?) };
+        let read = async {
+            let session = self.session().await?;
+            let mut snapshot = Snapshot::read(&session, self.0.silent_after).await?;
+            snapshot.names = self.names(&session, &snapshot).await?;
+            Ok(snapshot)
+        };
         let snapshot = within_deadline(read).await.map(Arc::new);
         *last = Some((Instant::now(), snapshot.clone()));
         snapshot
+    }
+
+    /// The names of a snapshot's sensors: looked up when they are new, and again after [`NAMES_FRESH`].
+    async fn names(&self, session: &Session, snapshot: &Snapshot) -> Result<Arc<SensorNames>, Problem> {
+        let mut kept = self.0.names.lock().await;
+        if kept.0.elapsed() >= NAMES_FRESH {
+            *kept = (Instant::now(), Arc::default());
+        }
+        if !kept.1.knows(snapshot.readings().map(|reading| reading.sensor)) {
+            let sensors: Vec<_> =
+                snapshot.readings().map(|reading| (reading.group.clone(), reading.sensor)).collect();
+            let sensors = sensors.iter().map(|(group, sensor)| (group, *sensor));
+            Arc::make_mut(&mut kept.1).learn(session, sensors).await?;
+        }
+        Ok(kept.1.clone())
     }
 
     /// Kafka and Cassandra as they were a few seconds ago.

@@ -14,6 +14,7 @@ use crate::reading::Metric;
 use crate::reading::{Group, widen};
 use crate::store::groups;
 use crate::store::readings::{self, Names, StoredReading};
+use crate::store::sensors::SensorNames;
 use crate::time::display;
 
 /// Groups that are read at once.
@@ -38,6 +39,8 @@ pub(super) struct Snapshot {
     /// Columns that a sensor has ever measured.
     pub columns: Vec<Metric>,
     pub other_metrics: BTreeSet<Arc<str>>,
+    /// Those of the readings' sensors.
+    pub names: Arc<SensorNames>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,8 @@ pub(super) struct ReadingBody<'a> {
     location: &'a str,
     device_type: &'a str,
     iot_sensor_id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sensor_name: Option<&'a str>,
     recorded_timestamp: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
@@ -78,12 +83,13 @@ pub(super) struct ReadingBody<'a> {
     states: BTreeMap<&'a str, &'a str>,
 }
 
-impl<'a> From<&'a StoredReading> for ReadingBody<'a> {
-    fn from(reading: &'a StoredReading) -> Self {
+impl<'a> ReadingBody<'a> {
+    pub(super) fn new(reading: &'a StoredReading, names: &'a SensorNames) -> Self {
         Self {
             location: &reading.group.location,
             device_type: &reading.group.device_type,
             iot_sensor_id: reading.sensor,
+            sensor_name: names.get(reading.sensor),
             recorded_timestamp: display(reading.recorded_at),
             temperature: reading.temperature.map(widen),
             humidity: reading.humidity.map(widen),
@@ -192,7 +198,7 @@ impl Snapshot {
         }
     }
 
-    fn readings(&self) -> impl Iterator<Item = &StoredReading> {
+    pub(super) fn readings(&self) -> impl Iterator<Item = &StoredReading> {
         self.groups.iter().flat_map(|group| &group.readings)
     }
 
@@ -204,7 +210,8 @@ impl Snapshot {
             known.get(&(&*reading.group, reading.sensor)).is_none_or(|it| it != reading)
         };
         let mut changed = self.readings().filter(is_new);
-        let readings = changed.by_ref().take(MAX_CHANGED).map(ReadingBody::from).collect();
+        let readings =
+            changed.by_ref().take(MAX_CHANGED).map(|it| ReadingBody::new(it, &self.names)).collect();
         ChangesBody { at: display(self.at), truncated: changed.next().is_some(), readings }
     }
 }

@@ -1,6 +1,7 @@
 //! What routes read from a request, within which bounds, and how they answer.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Query;
@@ -9,11 +10,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::problem::Problem;
 use crate::analytics::Column;
-use crate::analytics::groups::Selection;
-use crate::reading::Metric;
+use crate::analytics::groups::{Selection, sensor_called};
+use crate::cassandra::Session;
+use crate::reading::{Group, Metric};
+use crate::store::sensors::SensorNames;
 use crate::time::{self, TimeRange, Zone, display};
 
 /// How long a request may take.
@@ -65,6 +69,22 @@ pub(super) fn metric(text: &str) -> Result<Metric, Problem> {
             Err(Problem::bad_request(format!("{} is not numeric (see metrics of /api/fleet)", other.name())))
         }
     }
+}
+
+/// A sensor that was asked for.
+pub(super) struct Sensor {
+    pub id: Uuid,
+    pub name: Option<String>,
+    pub groups: Vec<Arc<Group>>,
+}
+
+/// The sensor of the parameter `sensor`: an id, or a name that messages or people call it by.
+pub(super) async fn sensor(session: &Session, text: &str) -> Result<Sensor, Problem> {
+    let id = sensor_called(session, &name("sensor", text)?).await?;
+    let groups = Selection::default().resolve_sensor(session, id).await?;
+    let mut names = SensorNames::default();
+    names.learn(session, groups.iter().map(|group| (group, id))).await?;
+    Ok(Sensor { id, name: names.get(id).map(str::to_owned), groups })
 }
 
 /// A number that must lie between `least` and `most`.

@@ -1,6 +1,6 @@
 //! What a reading is. [`decode`] is the only way from bytes to a reading (`reason`: why there is none), [`encode`] the only
 //! way back; [`metric`] names the metrics and their units, [`decimal`] says what a stored 32-bit float stands for,
-//! [`sensor`] makes ids of names, [`bucket`] is the time bucket that a reading is stored in, and [`delimited`] reads the dialects of CSV. What may not
+//! [`sensor`] makes ids of names, [`tags`] what people say about sensors, [`bucket`] is the time bucket that a reading is stored in, and [`delimited`] reads the dialects of CSV. What may not
 //! live here: Kafka and CQL.
 
 use std::borrow::Cow;
@@ -17,6 +17,7 @@ pub mod metric;
 mod reason;
 mod scalar;
 pub mod sensor;
+pub mod tags;
 
 pub use bucket::Bucket;
 pub use decimal::widen;

@@ -334,6 +334,11 @@ impl SensorNames {
         Ok(())
     }
 
+    /// Whether each of `sensors` has been looked up.
+    pub fn knows(&self, mut sensors: impl Iterator<Item = Uuid>) -> bool {
+        sensors.all(|sensor| self.known.contains_key(&sensor))
+    }
+
     /// What a sensor is called; `None` for one without a name, and for one that was not looked up.
     pub fn get(&self, sensor: Uuid) -> Option<&str> {
         self.known.get(&sensor)?.as_deref()

@@ -12,6 +12,8 @@ crate::trials!(
     every_answer_shows_the_name_and_every_question_takes_it,
     names_of_any_kind_are_kept_whole_and_cannot_steer_a_terminal,
     a_name_of_the_wire_format_is_kept_and_survives_a_round_trip,
+    a_rename_and_tags_are_not_undone_by_ingest,
+    a_file_of_tags_is_set_whole_or_not_at_all,
 );
 
 /// 2026-11-01T00:00:00Z.
@@ -204,5 +206,77 @@ fn a_name_of_the_wire_format_is_kept_and_survives_a_round_trip() -> anyhow::Resu
         let again = other.lines("-q query --sensor boiler --format ndjson")?;
         ensure!(again.len() == 1 && again[0] == row, "{format}: {again:#?} and not {row}");
     }
+    Ok(())
+}
+
+fn again(lab: &Lab, folder: &Path, minute: i64) -> anyhow::Result<()> {
+    lab.send([reading("hall", "th-1", minute, 21.0), reading("attic", "th-1", minute + 1, 22.0)])?;
+    lab.ok(&["-q", "ingest", "--until-end", "--mapping", &mapping(folder)?]).map(drop)
+}
+
+fn a_rename_and_tags_are_not_undone_by_ingest() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lab = named("renamed", folder.path())?;
+    let th1 = id("th-1").to_string();
+    lab.ok("-q sensors rename th-1 'boiler north'")?;
+    lab.ok("-q sensors tag th-1 room=A12 floor=2 'unit.temperature=°C'")?;
+    // Another process sees the sensor for the first time, and registers it again.
+    again(&lab, folder.path(), 200)?;
+    for asked in ["th-1", "boiler north", th1.as_str()] {
+        let rows = lab.lines(&["-q", "query", "--sensor", asked, "--limit", "2", "--format", "ndjson"])?;
+        ensure!(rows.len() == 2, "{asked}: {rows:#?}");
+        ensure!(rows.iter().all(|row| row["iot_sensor_id"] == th1.as_str()), "{asked}: {rows:#?}");
+        ensure!(rows.iter().all(|row| row["sensor_name"] == "boiler north"), "{asked}: {rows:#?}");
+    }
+    let shown = lab.json(&["-q", "sensors", "show", "boiler north", "--format", "json"])?;
+    let hall = shown.as_array().and_then(|all| all.iter().find(|row| row["location"] == "hall"));
+    let hall = hall.context("the sensor in the hall")?;
+    ensure!(hall["message_name"] == "th-1" && hall["sensor_name"] == "boiler north", "{shown}");
+    ensure!(hall["tags"] == json!({"room": "A12", "floor": "2", "unit.temperature": "°C"}), "{shown}");
+    let alerts = lab.lines(&["-q", "alerts", "--sensor", "th-2", "--format", "ndjson"])?;
+    lab.ok("-q sensors rename th-2 cellar")?;
+    let renamed = lab.lines(&["-q", "alerts", "--sensor", "cellar", "--format", "ndjson"])?;
+    ensure!(!alerts.is_empty() && alerts.len() == renamed.len(), "{renamed:#?}");
+    ensure!(renamed.iter().all(|alert| alert["sensor_name"] == "cellar"), "{renamed:#?}");
+    // A name is one sensor's.
+    for taken in ["boiler north", "th-1", "cellar"] {
+        let uuid = Uuid::from_u128(7).to_string();
+        let error = lab.fails(2, &["-q", "sensors", "rename", &uuid, taken])?;
+        contains(&error, &["is called", "give another name"])?;
+    }
+    lab.ok("-q sensors tag th-1 floor=")?;
+    lab.ok(&["-q", "sensors", "rename", "boiler north", "--clear"])?;
+    let shown = lab.json("-q sensors show th-1 --format json")?;
+    ensure!(shown[0]["sensor_name"] == "th-1" && shown[1]["sensor_name"] == "th-1", "{shown}");
+    ensure!(!shown.to_string().contains("floor") && shown.to_string().contains("A12"), "{shown}");
+    let error = lab.fails(1, &["-q", "query", "--sensor", "boiler north"])?;
+    contains(&error, &["no sensor is called boiler north"])
+}
+
+fn a_file_of_tags_is_set_whole_or_not_at_all() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lab = named("tagged", folder.path())?;
+    let file = folder.path().join("tags.csv");
+    let path = file.display().to_string();
+    let tags = |sensor: &str| -> anyhow::Result<Value> {
+        Ok(lab.json(&["-q", "sensors", "show", sensor, "--format", "json"])?[0]["tags"].clone())
+    };
+    std::fs::write(&file, "sensor,room\nth-1,A12\nnobody,A13\nth-2\n")?;
+    let error = lab.fails(2, &["-q", "sensors", "tag", "--from", &path])?;
+    contains(&error, &["line 4: 1 cells and not 2", "nothing was changed"])?;
+    std::fs::write(&file, "sensor,room\nth-1,A12\nnobody,A13\n")?;
+    let error = lab.fails(2, &["-q", "sensors", "tag", "--from", &path])?;
+    contains(&error, &["line 3: no sensor is called nobody", "nothing was changed"])?;
+    ensure!(tags("th-1")?.is_null());
+    let text = "sensor,location,device_type,room,note\n,hall,thermostat,B1,\"a,\"\"b\"\"\"\nth-1,,,A12,\n";
+    std::fs::write(&file, text)?;
+    let planned = lab.lines(&["-q", "sensors", "tag", "--from", &path, "--dry-run", "--format", "ndjson"])?;
+    ensure!(planned.len() == 4 && tags("th-1")?.is_null(), "{planned:#?}");
+    lab.ok(&["-q", "sensors", "tag", "--from", &path])?;
+    ensure!(tags("th-1")? == json!({"room": "A12", "note": "a,\"b\""}), "{}", tags("th-1")?);
+    ensure!(tags("th-2")? == json!({"room": "B1", "note": "a,\"b\""}), "{}", tags("th-2")?);
+    ensure!(tags(&Uuid::from_u128(7).to_string())?.is_null());
+    let planned = lab.lines(&["-q", "sensors", "tag", "--from", &path, "--dry-run", "--format", "ndjson"])?;
+    ensure!(planned.is_empty(), "a second time changes nothing: {planned:#?}");
     Ok(())
 }

@@ -331,7 +331,7 @@ function showLocation(name, outOf) {
     );
   }
   if (outOf) {
-    const text = `Showing the first ${count(readings.length)} of ${count(outOf)}; find any other sensor by its full id.`;
+    const text = `Showing the first ${count(readings.length)} of ${count(outOf)}; find any other sensor by its full id or name.`;
     parts.push(el("p", { class: "more", text }));
   }
   shown.body.replaceChildren(...parts);
@@ -341,13 +341,14 @@ function showLocation(name, outOf) {
 function newRow(reading, names, hasMotion) {
   const key = keyOf(reading);
   const id = reading.iot_sensor_id;
-  const button = el("button", { type: "button", class: "link", text: id.slice(0, 8), title: id, "aria-label": `Sensor ${id}` });
+  const name = reading.sensor_name;
+  const button = sensorButton(id, name);
   const cells = new Map(names.map((name) => [name, el("td", { class: "n" })]));
   const motion = hasMotion ? el("td") : null;
   const seen = el("td", { class: "n" });
   const node = el("tr", { class: "row", "data-sensor": id }, el("td", {}, button), seen, ...cells.values(), motion);
   node.addEventListener("click", () => choose(id, state.readings.get(key) ?? reading));
-  const row = { node, cells, motion, seen, location: reading.location, id };
+  const row = { node, cells, motion, seen, location: reading.location, id, name: name?.toLowerCase() ?? "" };
   state.rows.set(key, row);
   fill(row, reading, false);
   node.classList.toggle("chosen", state.chosen?.id === id);
@@ -416,7 +417,7 @@ function filter() {
     let rows = 0;
     for (const row of state.rows.values()) {
       if (row.location !== name) continue;
-      const isShown = isMeant || row.id.startsWith(wanted);
+      const isShown = isMeant || row.id.includes(wanted) || row.name.includes(wanted);
       row.node.hidden = !isShown;
       rows += isShown;
     }
@@ -424,9 +425,14 @@ function filter() {
   }
 }
 
-function find(event) {
+/** Chooses the sensor of this id or this whole name. Without one, the list shows what has the text as a part. */
+async function find(event) {
   const wanted = $("find").value.trim();
-  if (event.key === "Enter" && UUID.test(wanted)) choose(wanted.toLowerCase());
+  if (event.key !== "Enter" || !wanted) return;
+  if (UUID.test(wanted)) return choose(wanted.toLowerCase());
+  const answer = await ask("find", `/api/sensors/${encodeURIComponent(wanted)}`).catch(() => null);
+  const reading = answer?.readings[0];
+  if (reading) choose(reading.iot_sensor_id, reading);
 }
 
 /* ---- one sensor ---- */
@@ -456,7 +462,7 @@ async function choose(id, reading) {
   state.zoom = null;
   for (const row of state.rows.values()) row.node.classList.toggle("chosen", row.id === id);
   forgetSeries();
-  say($("chart-title"), reading ? `${reading.device_type} at ${reading.location}` : `Sensor ${id.slice(0, 8)}`);
+  say($("chart-title"), reading ? titleOf(reading) : `Sensor ${id.slice(0, 8)}`);
   say($("chart-note"), id);
   try {
     // Asked for the metrics that it has ever measured: its newest reading may lack some.
@@ -495,10 +501,12 @@ function forgetSeries() {
   draw();
 }
 
+const titleOf = ({ sensor_name: name, device_type: type, location }) => (name ? `${name} · ${type} at ${location}` : `${type} at ${location}`);
+
 function showChosen() {
   const { id, reading } = state.chosen;
   if (!reading) return;
-  say($("chart-title"), `${reading.device_type} at ${reading.location}`);
+  say($("chart-title"), titleOf(reading));
   const seen = time(reading.recorded_timestamp);
   const silent = isSilent(reading) ? `silent for ${age(seen)}` : `last reading ${ago(seen)}`;
   say($("chart-note"), `${id} · ${silent}`, isSilent(reading) ? "bad" : undefined);
@@ -823,8 +831,14 @@ function table(label, headings, rows) {
   return el("div", { class: "scroll" }, el("table", { "aria-label": label }, el("thead", {}, head), el("tbody", {}, ...rows)));
 }
 
-function sensorRow(id, act, ...cells) {
-  const button = el("button", { type: "button", class: "link", text: id.slice(0, 8), title: id, "aria-label": `Sensor ${id}` });
+/** A sensor by its name; the start of its id where it has none. */
+function sensorButton(id, name) {
+  const title = name ? `${name}, ${id}` : id;
+  return el("button", { type: "button", class: "link", text: name ?? id.slice(0, 8), title, "aria-label": `Sensor ${name ?? id}` });
+}
+
+function sensorRow({ iot_sensor_id: id, sensor_name: name }, act, ...cells) {
+  const button = sensorButton(id, name);
   return el("tr", { class: "row", "data-sensor": id, onclick: act }, el("td", {}, button), ...cells);
 }
 
@@ -875,7 +889,7 @@ async function loadExtremes() {
     if (!answer) return;
     const rows = answer.extremes.map((extreme) =>
       sensorRow(
-        extreme.iot_sensor_id,
+        extreme,
         () => show(extreme.iot_sensor_id),
         el("td", { class: "n", text: figure(extreme.value) }),
         el("td", { class: "wrap", text: extreme.location }),
@@ -899,7 +913,7 @@ async function loadSilent() {
     say($("silent-note"), `${count(answer.silent)} of ${plural(answer.sensors, "sensor")}, no reading for longer than ${after}`);
     const rows = answer.list.map((sensor) =>
       sensorRow(
-        sensor.iot_sensor_id,
+        sensor,
         () => show(sensor.iot_sensor_id),
         el("td", { class: "n is-bad", text: age(time(sensor.recorded_timestamp)) }),
         el("td", { class: "wrap", text: sensor.location }),

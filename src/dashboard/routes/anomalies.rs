@@ -8,12 +8,11 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::analytics::groups::Selection;
 use crate::analytics::series::{SeriesError, SeriesQuery};
 use crate::anomalies::{Method, Search, SearchError, SearchResult, Sensitivity, SensorAnomaly};
 use crate::dashboard::app::App;
 use crate::dashboard::problem::Problem;
-use crate::dashboard::request::{json, metric, parameters, range, within_deadline};
+use crate::dashboard::request::{Sensor, json, metric, parameters, range, sensor, within_deadline};
 use crate::time::{display, now};
 
 /// Values of one sensor that a detector may hold: 8 MB.
@@ -24,7 +23,7 @@ const MAX_LISTED: usize = 200;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
-    sensor: Uuid,
+    sensor: String,
     metric: String,
     method: Option<MethodName>,
     sensitivity: Option<f64>,
@@ -44,6 +43,8 @@ enum MethodName {
 #[derive(Serialize)]
 struct Body<'a> {
     iot_sensor_id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sensor_name: Option<String>,
     metric: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<&'static str>,
@@ -93,10 +94,10 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
     let permit = app.permit().await?;
     within_deadline(async {
         let session = app.session().await?;
-        let groups = Selection::default().resolve_sensor(&session, asked.sensor).await?;
+        let Sensor { id, name, groups } = sensor(&session, &asked.sensor).await?;
         let mut result = SearchResult::default();
         for group in groups {
-            let query = SeriesQuery { group, sensor: Some(asked.sensor), metric: metric.clone(), range };
+            let query = SeriesQuery { group, sensor: Some(id), metric: metric.clone(), range };
             // The detector holds the permit until it ends, also when the client has disconnected.
             search.run(&session, &query, permit.clone(), &mut result).await.map_err(problem)?;
             if let Some(reason) = &result.skip_reason {
@@ -106,7 +107,8 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
         let found = result.anomalies.len();
         result.keep_most_unusual(MAX_LISTED);
         json(&Body {
-            iot_sensor_id: asked.sensor,
+            iot_sensor_id: id,
+            sensor_name: name,
             metric: metric.name(),
             unit: metric.unit(),
             method: search.method.name(),

@@ -11,6 +11,7 @@ use crate::analytics::sources::MaxResolution;
 use crate::dashboard::app::App;
 use crate::dashboard::problem::Problem;
 use crate::dashboard::request::{json, metric, parameters, range, selection, within, within_deadline};
+use crate::store::sensors::SensorNames;
 use crate::time::{display, now};
 
 #[derive(Deserialize)]
@@ -52,6 +53,8 @@ struct ExtremeBody {
     value: f64,
     recorded_timestamp: String,
     iot_sensor_id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sensor_name: Option<String>,
     location: String,
     device_type: String,
 }
@@ -73,12 +76,15 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
         let found = extremes::find(&session, &groups, &metric, range, MaxResolution::Day, |_| {}).await?;
         let limits = Limits { top: Some(top), above: None, below: None };
         let ranked = extremes::rank(&session, &found, &metric, range, side, &limits).await?;
+        let mut names = SensorNames::default();
+        names.learn(&session, ranked.iter().map(|extreme| (&extreme.group, extreme.sensor))).await?;
         let extremes = ranked.into_iter().enumerate().map(|(index, extreme)| ExtremeBody {
             extreme: side.name(),
             rank: index + 1,
             value: extreme.value,
             recorded_timestamp: display(extreme.recorded_at),
             iot_sensor_id: extreme.sensor,
+            sensor_name: names.get(extreme.sensor).map(str::to_owned),
             location: extreme.group.location.clone(),
             device_type: extreme.group.device_type.clone(),
         });

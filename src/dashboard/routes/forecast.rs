@@ -8,12 +8,11 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::analytics::groups::Selection;
 use crate::analytics::history::History;
 use crate::analytics::series::SeriesError;
 use crate::dashboard::app::App;
 use crate::dashboard::problem::Problem;
-use crate::dashboard::request::{json, metric, parameters, within, within_deadline};
+use crate::dashboard::request::{Sensor, json, metric, parameters, sensor, within, within_deadline};
 use crate::forecasts::{self, Forecast, Model, Plan};
 use crate::series::Regular;
 use crate::time::{HOUR, TimeRange, display, hour_of, now};
@@ -28,7 +27,7 @@ const LEVEL: f64 = 0.95;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
-    sensor: Uuid,
+    sensor: String,
     metric: String,
     hours: Option<usize>,
 }
@@ -36,6 +35,8 @@ struct Parameters {
 #[derive(Serialize)]
 struct Body<'a> {
     iot_sensor_id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sensor_name: Option<String>,
     metric: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<&'static str>,
@@ -65,12 +66,12 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
     let permit = app.permit().await?;
     within_deadline(async {
         let session = app.session().await?;
-        let groups = Selection::default().resolve_sensor(&session, asked.sensor).await?;
+        let Sensor { id, name, groups } = sensor(&session, &asked.sensor).await?;
         // An hour that is not over yet would look like a fall or a rise.
         let to = hour_of(now());
         let history = History {
             groups,
-            sensor: Some(asked.sensor),
+            sensor: Some(id),
             metric: metric.clone(),
             range: TimeRange { from: to - HISTORY, to },
             step: HOUR,
@@ -90,7 +91,8 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
             }
         };
         json(&Body {
-            iot_sensor_id: asked.sensor,
+            iot_sensor_id: id,
+            sensor_name: name,
             metric: metric.name(),
             unit: metric.unit(),
             model: found.as_ref().ok().map(|found| found.model.name()),

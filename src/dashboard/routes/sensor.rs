@@ -6,17 +6,16 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
-use uuid::Uuid;
 
-use crate::analytics::groups::Selection;
 use crate::analytics::scan::Question;
 use crate::analytics::{Order, Scan};
 use crate::dashboard::app::App;
 use crate::dashboard::fleet::{MetricBody, ReadingBody};
 use crate::dashboard::problem::Problem;
-use crate::dashboard::request::{json, within_deadline};
+use crate::dashboard::request::{Sensor, json, sensor, within_deadline};
 use crate::reading::Metric;
 use crate::store::readings::{self, Names};
+use crate::store::sensors::SensorNames;
 use crate::time::{DAY, TimeRange};
 
 /// Other metrics are searched in this many readings, and this long before the newest one.
@@ -30,18 +29,17 @@ struct Body<'a> {
     readings: Vec<ReadingBody<'a>>,
 }
 
-pub(super) async fn get(State(app): State<App>, Path(sensor): Path<String>) -> Result<Response, Problem> {
-    let sensor: Uuid = sensor.parse().map_err(|_| {
-        Problem::bad_request("not a sensor id (give a UUID, such as iot_sensor_id of /api/sensors)")
-    })?;
+pub(super) async fn get(State(app): State<App>, Path(asked): Path<String>) -> Result<Response, Problem> {
     let _permit = app.permit().await?;
     within_deadline(async {
         let session = app.session().await?;
-        let groups = Selection::default().resolve_sensor(&session, sensor).await?;
+        let Sensor { id, groups, .. } = sensor(&session, &asked).await?;
+        let mut sensor_names = SensorNames::default();
+        sensor_names.learn(&session, groups.iter().map(|group| (group, id))).await?;
         let mut newest = Vec::new();
         let mut names = Names::default();
         for group in &groups {
-            let mut pages = readings::latest(&session, group, Some(sensor)).await?;
+            let mut pages = readings::latest(&session, group, Some(id)).await?;
             while let Some(page) = pages.next(&mut names).await? {
                 newest.extend(page);
             }
@@ -52,7 +50,7 @@ pub(super) async fn get(State(app): State<App>, Path(sensor): Path<String>) -> R
             // Only one map of other metrics is kept in the row of the newest reading: others had other names.
             let to = last.recorded_at.saturating_add(1);
             let range = TimeRange { from: to.saturating_sub(SEARCHED), to };
-            let question = Question { groups, sensor: Some(sensor), range, filter: None, order: Order::Desc };
+            let question = Question { groups, sensor: Some(id), range, filter: None, order: Order::Desc };
             let mut scan = Scan::start(&session, question).await?;
             let mut searched = 0;
             while searched < MAX_SEARCHED
@@ -66,7 +64,7 @@ pub(super) async fn get(State(app): State<App>, Path(sensor): Path<String>) -> R
         let others: Vec<Metric> = others.iter().map(|name| Metric::Other(name.to_string())).collect();
         json(&Body {
             metrics: columns.iter().chain(&others).map(MetricBody::from).collect(),
-            readings: newest.iter().map(ReadingBody::from).collect(),
+            readings: newest.iter().map(|reading| ReadingBody::new(reading, &sensor_names)).collect(),
         })
     })
     .await

@@ -38,8 +38,11 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
         let text = format!("no readings for {} (see /api/fleet)", selection.describe());
         return Err(Problem::new(StatusCode::NOT_FOUND, text));
     }
-    let readings: Vec<_> =
-        matching.flat_map(|group| &group.readings).take(limit).map(ReadingBody::from).collect();
+    let readings: Vec<_> = matching
+        .flat_map(|group| &group.readings)
+        .take(limit)
+        .map(|reading| ReadingBody::new(reading, &snapshot.names))
+        .collect();
     let truncated = (readings.len() as u64) < sensors;
     json(&Body { at: display(snapshot.at), sensors, truncated, readings })
 }

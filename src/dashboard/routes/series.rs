@@ -6,12 +6,11 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::analytics::groups::Selection;
 use crate::analytics::scan::Question;
 use crate::analytics::{Order, Scan};
 use crate::dashboard::app::App;
 use crate::dashboard::problem::Problem;
-use crate::dashboard::request::{json, metric, parameters, range, within, within_deadline};
+use crate::dashboard::request::{Sensor, json, metric, parameters, range, sensor, within, within_deadline};
 use crate::series::{Downsampler, Point};
 use crate::time::{display, now};
 
@@ -21,7 +20,7 @@ const DEFAULT_COLUMNS: usize = 600;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
-    sensor: Uuid,
+    sensor: String,
     metric: String,
     from: Option<String>,
     to: Option<String>,
@@ -32,6 +31,8 @@ struct Parameters {
 #[derive(Serialize)]
 struct Body<'a> {
     iot_sensor_id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sensor_name: Option<String>,
     metric: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     unit: Option<&'static str>,
@@ -62,10 +63,9 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
     let _permit = app.permit().await?;
     within_deadline(async {
         let session = app.session().await?;
-        let groups = Selection::default().resolve_sensor(&session, asked.sensor).await?;
+        let Sensor { id, name, groups } = sensor(&session, &asked.sensor).await?;
         let mut sampler = Downsampler::within(range.from, end, columns);
-        let question =
-            Question { groups, sensor: Some(asked.sensor), range, filter: None, order: Order::Asc };
+        let question = Question { groups, sensor: Some(id), range, filter: None, order: Order::Asc };
         let mut scan = Scan::start(&session, question).await?;
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {
@@ -77,7 +77,8 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
         let drawn = sampler.extremes();
         let points = drawn.points.iter();
         json(&Body {
-            iot_sensor_id: asked.sensor,
+            iot_sensor_id: id,
+            sensor_name: name,
             metric: metric.name(),
             unit: metric.unit(),
             from: display(range.from),
@@ -107,7 +108,7 @@ mod tests {
         assert!(parse(&format!("{sensor}&metric=temperature&last=1h")).is_ok());
         for bad in [
             format!("{sensor}&metric=temperature&limit=3"),
-            "sensor=1&metric=temperature".to_owned(),
+            "metric=temperature".to_owned(),
             format!("{sensor}&metric=temperature&columns=-1"),
             sensor.to_owned(),
         ] {

@@ -10,6 +10,7 @@ use crate::analytics::silence;
 use crate::dashboard::app::App;
 use crate::dashboard::problem::Problem;
 use crate::dashboard::request::{json, parameters, selection, within, within_deadline};
+use crate::store::sensors::SensorNames;
 use crate::time::{self, display, now};
 
 #[derive(Deserialize)]
@@ -36,6 +37,8 @@ struct SilentSensor {
     location: String,
     device_type: String,
     iot_sensor_id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sensor_name: Option<String>,
     recorded_timestamp: String,
     age_seconds: u64,
 }
@@ -54,10 +57,14 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
         let now = now();
         let groups = selection.resolve(&session).await?;
         let found = silence::find(&session, &groups, now.saturating_sub(longest)).await?;
+        let mut names = SensorNames::default();
+        let shown = found.silent.iter().take(top).map(|silent| (&silent.group, silent.sensor));
+        names.learn(&session, shown).await?;
         let list = found.silent.iter().take(top).map(|silent| SilentSensor {
             location: silent.group.location.clone(),
             device_type: silent.group.device_type.clone(),
             iot_sensor_id: silent.sensor,
+            sensor_name: names.get(silent.sensor).map(str::to_owned),
             recorded_timestamp: display(silent.last_at),
             age_seconds: u64::try_from(now.saturating_sub(silent.last_at) / 1000).unwrap_or(0),
         });
