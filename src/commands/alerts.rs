@@ -208,7 +208,8 @@ impl Registry {
                 None
             }
         };
-        Ok(Self { session, names: SensorNames::default() })
+        let names = if session.is_some() { args.selection.names() } else { SensorNames::default() };
+        Ok(Self { session, names })
     }
 
     async fn learn(&mut self, alerts: &[Alert]) {

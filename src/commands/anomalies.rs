@@ -28,7 +28,6 @@ use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::Downsampler;
 use crate::series::Point;
-use crate::store::sensors::SensorNames;
 use crate::time::TimeRange;
 
 /// Anomalies of a table where no --top is given: about what a person looks at.
@@ -213,7 +212,7 @@ async fn print(
     }
     result.keep_most_unusual(top);
     let mut records = output.records(args.format, args.time.zone()?, headings(metric, args.format))?;
-    let mut names = SensorNames::default();
+    let mut names = args.selection.names();
     for part in result.anomalies.chunks(NAMES_AT_ONCE) {
         let sensors = part.iter().map(|found| (&found.group, found.sensor));
         until_stopped(shutdown, names.learn(session, sensors)).await?;

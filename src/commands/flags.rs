@@ -16,7 +16,7 @@ use crate::error::UsageError;
 use crate::output::text;
 use crate::plot::Target;
 use crate::reading::{self, Group, Metric};
-use crate::store::sensors;
+use crate::store::sensors::{self, SensorNames};
 use crate::time::{TimeRange, Zone};
 
 /// Which groups.
@@ -70,6 +70,15 @@ impl SelectionArgs {
         self.sensor.as_ref().map(|sensor| sensor.id)
     }
 
+    /// The names of sensors, with that of the one that was asked for.
+    pub fn names(&self) -> SensorNames {
+        let names = SensorNames::default();
+        match &self.sensor {
+            Some(sensor) => names.with(sensor.id, sensor.name.as_deref()),
+            None => names,
+        }
+    }
+
     /// Looks the sensor up in the registry: its id by the name that was asked for, and the name that it is shown by.
     pub async fn find_sensor(&mut self, session: &Session) -> anyhow::Result<()> {
         let Some(asked) = &mut self.sensor else { return Ok(()) };
@@ -77,8 +86,7 @@ impl SelectionArgs {
             asked.id = groups::sensor_called(session, name).await?;
         }
         let known = sensors::registered_as(session, asked.id).await?;
-        let shown = known.iter().find_map(|(_, registered)| registered.shown_name());
-        asked.name = shown.map(str::to_owned);
+        asked.name = sensors::shown_name(&known).map(str::to_owned);
         Ok(())
     }
 

@@ -126,7 +126,7 @@ pub async fn run(mut args: QueryArgs, context: Context) -> anyhow::Result<()> {
         fill_defaults: args.fill_defaults,
         limit,
         is_table: args.format == Format::Table,
-        names: SensorNames::default(),
+        names: args.selection.names(),
     };
     let answer = match args.latest {
         true => print_latest(&session, &question, printer, &context.shutdown).await?,
@@ -153,7 +153,7 @@ async fn draw(
     }
     let mut lines: BTreeMap<Uuid, Downsampler> = BTreeMap::new();
     let mut sensors: BTreeSet<Uuid> = BTreeSet::new();
-    let mut names = SensorNames::default();
+    let mut names = args.selection.names();
     let mut scan = until_stopped(&context.shutdown, Scan::start(session, question)).await?;
     while let Some(chunk) = until_stopped(&context.shutdown, scan.next()).await? {
         let shown = chunk

@@ -311,7 +311,7 @@ pub async fn run(mut args: StatsArgs, context: Context) -> anyhow::Result<()> {
         return args.plot.show(&picture(&args, metric, zone, &found.lines), output);
     }
     let mut records = output.records(args.format, zone, args.headings(metric))?;
-    let mut names = SensorNames::default();
+    let mut names = args.selection.names();
     let lines: Vec<_> = found.lines.iter().collect();
     for part in lines.chunks(NAMES_AT_ONCE) {
         let sensors = part.iter().filter_map(|(key, line)| match key {

@@ -17,7 +17,7 @@ use crate::analytics::Column;
 use crate::analytics::groups::{Selection, sensor_called};
 use crate::cassandra::Session;
 use crate::reading::{Group, Metric};
-use crate::store::sensors::SensorNames;
+use crate::store::sensors;
 use crate::time::{self, TimeRange, Zone, display};
 
 /// How long a request may take.
@@ -82,9 +82,8 @@ pub(super) struct Sensor {
 pub(super) async fn sensor(session: &Session, text: &str) -> Result<Sensor, Problem> {
     let id = sensor_called(session, &name("sensor", text)?).await?;
     let groups = Selection::default().resolve_sensor(session, id).await?;
-    let mut names = SensorNames::default();
-    names.learn(session, groups.iter().map(|group| (group, id))).await?;
-    Ok(Sensor { id, name: names.get(id).map(str::to_owned), groups })
+    let known = sensors::registered_as(session, id).await?;
+    Ok(Sensor { id, name: sensors::shown_name(&known).map(str::to_owned), groups })
 }
 
 /// A number that must lie between `least` and `most`.

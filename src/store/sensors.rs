@@ -168,6 +168,12 @@ pub async fn registered_as(session: &Session, sensor: Uuid) -> Result<Vec<(Arc<G
     Ok(found)
 }
 
+/// What a sensor is called that is registered in several groups: people's name counts in all of them.
+pub fn shown_name(known: &[(Arc<Group>, Registered)]) -> Option<&str> {
+    let given = known.iter().find_map(|(_, registered)| registered.given_name.as_deref());
+    given.or_else(|| known.iter().find_map(|(_, registered)| registered.name.as_deref()))
+}
+
 /// Passes every sensor of `groups` to `take`, some groups at once.
 pub async fn each(
     session: &Session,
@@ -284,6 +290,12 @@ pub struct SensorNames {
 }
 
 impl SensorNames {
+    /// With the name of one sensor, which was looked up in all of its groups.
+    pub fn with(mut self, sensor: Uuid, name: Option<&str>) -> Self {
+        self.known.insert(sensor, name.map(Arc::from));
+        self
+    }
+
     /// Looks up those of `sensors` that are not known yet. Memory is bounded if each call has a bounded number of sensors:
     /// earlier ones are forgotten.
     pub async fn learn<'a>(
@@ -320,8 +332,8 @@ impl SensorNames {
                     if ids.contains(&registered.sensor) || self.known.len() < MAX_KNOWN {
                         let name = registered.shown_name().map(Arc::from);
                         let known = self.known.entry(registered.sensor).or_default();
-                        // A sensor may be registered in several groups.
-                        if known.is_none() {
+                        // A sensor may be registered in several groups, and people's name counts in all of them.
+                        if known.is_none() || registered.given_name.is_some() {
                             *known = name;
                         }
                     }

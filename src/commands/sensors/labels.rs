@@ -177,7 +177,7 @@ async fn rename(asked: &SensorArg, new_name: Option<String>, context: &Context) 
             Err(error) => return Err(error),
         }
     }
-    let before = known.iter().find_map(|(_, registered)| registered.shown_name()).map(str::to_owned);
+    let before = sensors::shown_name(&known).map(str::to_owned);
     for (group, _) in &known {
         until_stopped(&context.shutdown, sensors::give_name(&session, group, id, new_name)).await?;
     }

@@ -33,9 +33,8 @@ pub(super) async fn get(State(app): State<App>, Path(asked): Path<String>) -> Re
     let _permit = app.permit().await?;
     within_deadline(async {
         let session = app.session().await?;
-        let Sensor { id, groups, .. } = sensor(&session, &asked).await?;
-        let mut sensor_names = SensorNames::default();
-        sensor_names.learn(&session, groups.iter().map(|group| (group, id))).await?;
+        let Sensor { id, name, groups } = sensor(&session, &asked).await?;
+        let sensor_names = SensorNames::default().with(id, name.as_deref());
         let mut newest = Vec::new();
         let mut names = Names::default();
         for group in &groups {
