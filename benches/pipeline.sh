@@ -3,11 +3,12 @@
 #   1. `simulate` loads N messages into a topic of its own,
 #   2. benches/ceiling.rs writes the same N rows straight from memory (the ceiling), into a keyspace of its own,
 #   3. `ingest --until-end` drains the topic,
+#   4. with MAPPED=1: the same readings as nested JSON in a second topic, drained with benches/nested.toml,
 # in turn for ROUNDS rounds (2), and prints rows/s, client CPU-seconds per million rows, peak RSS and the ratio.
 #
 #   benches/pipeline.sh [N] [iotctl options, such as -O cassandra.contact_points=…]
 #
-# Needs running servers (`iotctl up`) and GNU time. Everything it writes is in a keyspace and topics named bench_….
+# Needs running servers (`iotctl up`), GNU time, and kcat for MAPPED=1. Everything it writes is in a keyspace and topics named bench_….
 set -euo pipefail
 cd "$(dirname "$0")/.."
 count=${1:-500000}
@@ -24,6 +25,13 @@ timer=$(command -v gtime || command -v /usr/bin/time) || { echo "GNU time is mis
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# The bootstrap servers among the options.
+server() {
+    local found
+    found=$(printf '%s\n' "$@" | sed -n 's/^kafka\.bootstrap_servers=//p')
+    echo "${found:-127.0.0.1:9092}"
+}
+
 stamp=$(date +%s)
 for round in $(seq "$rounds"); do
     name="bench_${stamp}_$round"
@@ -36,8 +44,17 @@ for round in $(seq "$rounds"); do
     "$iotctl" -q "${direct[@]}" schema apply --skip-kafka >/dev/null
     "$timer" -f '%U %S %M' -o "$work/ceiling.time" "$ceiling" --readings "$work/readings" "${direct[@]}" >"$work/ceiling"
     "$timer" -f '%U %S %M' -o "$work/ingest.time" "$iotctl" -q "${settings[@]}" ingest --until-end --format json >"$work/ingest"
+    rm -f "$work/mapped"
+    if [[ -n ${MAPPED:-} ]]; then
+        nested=("${settings[@]}" -O "cassandra.keyspace=${name}_nested" -O "kafka.topic=${name}_nested")
+        "$iotctl" -q "${nested[@]}" schema apply >/dev/null
+        python3 benches/nested.py <"$work/readings" >"$work/nested"
+        kcat -P -b "$(server "${options[@]}")" -t "${name}_nested" -K $'\t' -z lz4 -l "$work/nested"
+        "$timer" -f '%U %S %M' -o "$work/mapped.time" "$iotctl" -q "${nested[@]}" \
+            ingest --mapping benches/nested.toml --until-end --format json >"$work/mapped"
+    fi
     python3 - "$work" "$count" "$round" <<'PYTHON'
-import json, sys
+import json, os, sys
 work, count, round_ = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 simulate, ceiling, ingest = (json.load(open(f"{work}/{name}")) for name in ("simulate", "ceiling", "ingest"))
 def cost(name):
@@ -49,5 +66,12 @@ print(f"round {round_}: simulate {simulate['acknowledged'] / simulate['elapsed_s
       f"ceiling {ceiling['rows_per_second']:,.0f} rows/s | "
       f"ingest {ingest['rows_per_second']:,.0f} rows/s at {cpu:.2f} CPU-s/1M, {rss:.0f} MiB peak | "
       f"ratio {ingest['rows_per_second'] / ceiling['rows_per_second']:.2f}")
+if os.path.exists(f"{work}/mapped"):
+    mapped = json.load(open(f"{work}/mapped"))
+    assert mapped["rows"] == count, mapped
+    cpu, rss = cost("mapped")
+    print(f"round {round_}: mapped nested JSON {mapped['rows_per_second']:,.0f} rows/s at {cpu:.2f} CPU-s/1M, "
+          f"{rss:.0f} MiB peak | ratio to the built-in format "
+          f"{mapped['rows_per_second'] / ingest['rows_per_second']:.2f}")
 PYTHON
 done
