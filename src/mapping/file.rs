@@ -40,6 +40,8 @@ pub(super) struct SourceShape {
     pub(super) drop: bool,
     /// In jq; other messages are skipped.
     pub(super) only: Option<String>,
+    /// In jq, about an element of `each`; other elements are left out.
+    pub(super) only_each: Option<String>,
     /// In jq; its output stands for the payload.
     pub(super) transform: Option<String>,
     /// An array or object whose elements hold readings.
@@ -141,6 +143,13 @@ pub(super) struct ValueShape {
     pub(super) from: Paths,
     pub(super) unit: Option<String>,
     pub(super) to: Option<String>,
+    /// Its first group (or the whole match) is taken.
+    pub(super) pattern: Option<Pattern>,
+    /// Before the unit is converted: `value * scale + offset`.
+    pub(super) scale: Option<f64>,
+    pub(super) offset: Option<f64>,
+    /// Numbers that words stand for.
+    pub(super) words: BTreeMap<String, f64>,
     pub(super) decimal_comma: bool,
     pub(super) null: Vec<String>,
     pub(super) default: Option<Value>,
@@ -157,13 +166,17 @@ pub(super) struct FieldsShape {
     pub(super) value: Option<Path>,
     /// Where the message itself states the unit.
     pub(super) unit: Option<Path>,
+    /// Its first group (or the whole match) is the name that the keys below are about.
+    pub(super) name_pattern: Option<Pattern>,
     pub(super) prefix: String,
+    /// In what follows, names are as they are in the message, and `*` stands for any text. In the new name, `*` is that text.
     pub(super) rename: BTreeMap<String, String>,
-    /// Names as they are in the message; `*` stands for any text.
     pub(super) keep: Vec<String>,
     pub(super) drop: Vec<String>,
-    /// Units by the metrics' names as they are in the message.
     pub(super) units: BTreeMap<String, String>,
+    pub(super) scale: BTreeMap<String, f64>,
+    /// Numbers that words stand for.
+    pub(super) words: BTreeMap<String, f64>,
     pub(super) decimal_comma: bool,
     pub(super) null: Vec<String>,
 }

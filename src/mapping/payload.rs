@@ -13,6 +13,8 @@ use crate::reading::Rejection;
 pub(super) enum PayloadFormat {
     #[default]
     Json,
+    /// One value, such as `21.5` or `on`.
+    Text,
     /// RFC 8428, as JSON.
     Senml,
     /// Of InfluxDB.
@@ -35,6 +37,7 @@ impl PayloadFormat {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
+            Self::Text => "text",
             Self::Senml => "senml",
             Self::LineProtocol => "line-protocol",
             Self::Csv => "csv",
@@ -53,6 +56,7 @@ impl PayloadFormat {
         let refuse = |problem: String| Rejection::NotInFormat { format: self.name(), problem };
         match self {
             Self::Json => serde_json::from_slice(bytes).map_err(|error| Rejection::not_json(bytes, &error)),
+            Self::Text => text(bytes).map(|text| text.trim().into()).map_err(refuse),
             Self::Senml => {
                 let records =
                     serde_json::from_slice(bytes).map_err(|error| Rejection::not_json(bytes, &error))?;

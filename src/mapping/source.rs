@@ -1,12 +1,12 @@
 //! One `[[source]]`, checked and compiled, and how it turns a message into readings.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use regex::{Captures, Regex};
 use serde_json::{Map, Value, json};
 
-use super::file::{FieldsShape, MomentShape, Paths, SourceShape, TargetShape, ValueShape};
+use super::file::{FieldsShape, MomentShape, Paths, Pattern, SourceShape, TargetShape, ValueShape};
 use super::jq::Program;
 use super::moment::{TimestampFormat, moment};
 use super::path::{Path, Root, scalars};
@@ -28,6 +28,7 @@ pub(super) struct Source {
     csv: CsvShape,
     is_dropped: bool,
     only: Option<Program>,
+    only_each: Option<Program>,
     transform: Option<Program>,
     each: Option<Path>,
     location: TargetShape,
@@ -36,7 +37,8 @@ pub(super) struct Source {
     recorded_timestamp: MomentShape,
     zone: Option<Zone>,
     metrics: Vec<(String, ValueShape, Option<Conversion>)>,
-    fields: Vec<(FieldsShape, HashMap<String, Option<Conversion>>)>,
+    /// With the conversions of `units` by exact names; a name with a `*` may stand for several columns.
+    fields: Vec<(FieldsShape, HashMap<String, Conversion>)>,
 }
 
 /// What identifies a reading in a message.
@@ -66,6 +68,8 @@ impl Source {
         for (name, metric) in shape.metrics {
             let conversion = conversion(&name, metric.0.unit.as_deref(), metric.0.to.as_deref())
                 .map_err(|problem| format!("metrics.{name}: {problem}"))?;
+            let conversion = scaled(conversion, metric.0.scale, metric.0.offset)
+                .map_err(|problem| format!("metrics.{name}: {problem}"))?;
             if metric.0.from.0.len() != 1 || metric.0.from.0[0].wildcard.is_some() {
                 return Err(format!("metrics.{name}: from must be one path without a wildcard"));
             }
@@ -92,6 +96,10 @@ impl Source {
             csv: shape.csv,
             is_dropped: shape.drop,
             only: program("only", shape.only)?,
+            only_each: match (&each, shape.only_each) {
+                (None, Some(_)) => return Err("only_each needs each".to_owned()),
+                (_, text) => program("only_each", text)?,
+            },
             transform: program("transform", shape.transform)?,
             each,
             location: required(shape.location, "location", "\"value.site\" or { constant = \"plant-1\" }")?,
@@ -188,12 +196,24 @@ impl Source {
             _ => return Err(unmapped("each", format!("{each} is no array or object"))),
         };
         let count = elements.len();
+        let mut left_out = 0;
         let mut mapped = Mapped::default();
         // Each with the index of its first element.
         let mut groups: Vec<(usize, Identity, Option<String>, ReadingBuilder)> = Vec::new();
         let mut places: HashMap<Identity, usize> = HashMap::new();
         for (index, (name, element)) in elements.into_iter().enumerate() {
             let fault = |cause: Rejection| Rejection::Element { index, count, cause: Box::new(cause) };
+            match self.takes(&message, &name, element) {
+                Ok(true) => {}
+                Ok(false) => {
+                    left_out += 1;
+                    continue;
+                }
+                Err(cause) => {
+                    mapped.faults.push(fault(cause));
+                    continue;
+                }
+            }
             let message = Message {
                 value: Value::Null,
                 each: Some((&value, name, element)),
@@ -221,7 +241,18 @@ impl Source {
                 Err(cause) => mapped.faults.push(Rejection::Element { index, count, cause: Box::new(cause) }),
             }
         }
+        mapped.is_skipped = count > 0 && left_out == count;
         Ok(mapped)
+    }
+
+    /// Whether `only_each` holds for an element. The program is not given the whole payload, which would be copied for
+    /// each of its elements.
+    fn takes(&self, message: &Message<'_, '_>, name: &str, element: &Value) -> Result<bool, Rejection> {
+        let Some(only) = &self.only_each else { return Ok(true) };
+        let mut about = message.to_json();
+        about["each"] = element.clone();
+        about["each_name"] = name.into();
+        only.holds(about).map_err(|problem| unmapped("only_each", problem))
     }
 
     fn element(
@@ -238,7 +269,12 @@ impl Source {
             let found = message.get(&metric.from.0[0]).or_else(|| metric.default.as_ref().map(Cow::Borrowed));
             let Some(found) = found else { continue };
             is_any_there = true;
-            builder.set(name, &converted(found, metric.decimal_comma, &metric.null, *conversion))?;
+            let found = match &metric.pattern {
+                Some(pattern) => first_group(pattern, found).map_err(|problem| unmapped(name, problem))?,
+                None => found,
+            };
+            let rule = Rule { decimal_comma: metric.decimal_comma, null: &metric.null, words: &metric.words };
+            builder.set(name, &rule.convert(found, *conversion))?;
         }
         for (fields, units) in &self.fields {
             self.fields(message, fields, units, &mut builder, &mut is_any_there)?;
@@ -253,7 +289,7 @@ impl Source {
         &self,
         message: &Message<'_, '_>,
         fields: &FieldsShape,
-        units: &HashMap<String, Option<Conversion>>,
+        units: &HashMap<String, Conversion>,
         builder: &mut ReadingBuilder,
         is_any_there: &mut bool,
     ) -> Result<(), Rejection> {
@@ -263,25 +299,35 @@ impl Source {
             .as_ref()
             .and_then(|unit| message.get(unit))
             .and_then(|unit| unit.as_str().map(str::to_owned));
+        let rule = Rule { decimal_comma: fields.decimal_comma, null: &fields.null, words: &fields.words };
         let mut take = |name: &str, value: &Value| {
+            let name = match &fields.name_pattern {
+                Some(pattern) => match group(pattern, name) {
+                    Some(name) => name,
+                    None => return,
+                },
+                None => name,
+            };
             let is_kept = fields.keep.is_empty() || fields.keep.iter().any(|pattern| fits(pattern, name));
             if !is_kept || fields.drop.iter().any(|pattern| fits(pattern, name)) || failure.is_some() {
                 return;
             }
             *is_any_there = true;
-            let target = match fields.rename.get(name) {
-                Some(target) => target.clone(),
-                None => [&fields.prefix, name].concat(),
+            let target = renamed(fields, name);
+            let by_pattern =
+                || fields.units.iter().find(|(pattern, _)| fits(pattern, name)).map(|(_, unit)| unit);
+            let conversion = match units.get(name) {
+                Some(conversion) => Ok(Some(*conversion)),
+                None => match by_pattern().or(stated.as_ref()) {
+                    Some(unit) => Conversion::to_column(&target, unit),
+                    None => Ok(None),
+                },
             };
-            let conversion = match (units.get(name), &stated) {
-                (Some(conversion), _) => Ok(*conversion),
-                (None, Some(unit)) => Conversion::to_column(&target, unit),
-                (None, None) => Ok(None),
-            };
-            let set = conversion.map_err(|problem| unmapped(name, problem)).and_then(|conversion| {
-                let value = converted(Cow::Borrowed(value), fields.decimal_comma, &fields.null, conversion);
-                builder.set(&target, &value)
-            });
+            let scale = fields.scale.iter().find(|(pattern, _)| fits(pattern, name)).map(|(_, scale)| *scale);
+            let conversion = conversion.and_then(|conversion| scaled(conversion, scale, None));
+            let set = conversion
+                .map_err(|problem| unmapped(name, problem))
+                .and_then(|conversion| builder.set(&target, &rule.convert(Cow::Borrowed(value), conversion)));
             failure = set.err();
         };
         if let Some((path, wildcard)) = fields.from.as_ref().and_then(|path| Some((path, path.wildcard?))) {
@@ -394,8 +440,8 @@ impl Message<'_, '_> {
         };
         let mut text = parts.join(target.join.as_deref().unwrap_or("/"));
         if let Some(pattern) = &target.pattern {
-            text = match pattern.0.captures(&text) {
-                Some(found) => found.get(1).or_else(|| found.get(0)).map_or("", |it| it.as_str()).to_owned(),
+            text = match group(pattern, &text) {
+                Some(found) => found.to_owned(),
                 None => match &target.default {
                     Some(default) => return Ok(default.clone()),
                     None => {
@@ -446,7 +492,59 @@ fn check_target(target: TargetShape, key: &str) -> Result<TargetShape, String> {
     }
 }
 
-fn check_fields(fields: &FieldsShape) -> Result<HashMap<String, Option<Conversion>>, String> {
+/// What a pattern takes of a text: its first group, or the whole match.
+fn group<'t>(pattern: &Pattern, text: &'t str) -> Option<&'t str> {
+    let found = pattern.0.captures(text)?;
+    found.get(1).or_else(|| found.get(0)).map(|it| it.as_str())
+}
+
+/// What a pattern takes of a value. Numbers and booleans are matched as they are written; null stays null.
+fn first_group<'v>(pattern: &Pattern, value: Cow<'v, Value>) -> Result<Cow<'v, Value>, String> {
+    let text = match &*value {
+        Value::Null => return Ok(value),
+        Value::Bool(value) => value.to_string(),
+        other => text_of(other).ok_or("pattern: the value is no text")?,
+    };
+    match group(pattern, &text) {
+        Some(found) => Ok(Cow::Owned(found.into())),
+        None => Err(format!("\"{}\" does not fit the pattern {}", crate::reading::shown(&text), pattern.0)),
+    }
+}
+
+/// The name that a metric is stored under.
+fn renamed(fields: &FieldsShape, name: &str) -> String {
+    if let Some(target) = fields.rename.get(name) {
+        return target.clone();
+    }
+    let pattern = fields.rename.iter().find(|(pattern, _)| pattern.contains('*') && fits(pattern, name));
+    match pattern {
+        Some((pattern, target)) => match (target.split_once('*'), pattern.split_once('*')) {
+            (Some((before, after)), Some((first, last))) => {
+                let matched = name.strip_prefix(first).and_then(|rest| rest.strip_suffix(last));
+                [before, matched.unwrap_or(name), after].concat()
+            }
+            _ => target.clone(),
+        },
+        None => [&fields.prefix, name].concat(),
+    }
+}
+
+fn scaled(
+    conversion: Option<Conversion>,
+    scale: Option<f64>,
+    offset: Option<f64>,
+) -> Result<Option<Conversion>, String> {
+    if scale.is_none() && offset.is_none() {
+        return Ok(conversion);
+    }
+    let (scale, offset) = (scale.unwrap_or(1.0), offset.unwrap_or(0.0));
+    match scale.is_finite() && scale != 0.0 && offset.is_finite() {
+        true => Ok(Some(conversion.unwrap_or(Conversion::NONE).after(scale, offset))),
+        false => Err("scale and offset must be numbers, and scale not 0".to_owned()),
+    }
+}
+
+fn check_fields(fields: &FieldsShape) -> Result<HashMap<String, Conversion>, String> {
     match (&fields.from, &fields.name, &fields.value) {
         (Some(from), None, None) if from.wildcard.is_some() => {}
         (Some(from), None, None) => {
@@ -455,10 +553,21 @@ fn check_fields(fields: &FieldsShape) -> Result<HashMap<String, Option<Conversio
         (None, Some(name), Some(value)) if name.wildcard.is_none() && value.wildcard.is_none() => {}
         _ => return Err("either from (with a wildcard), or name and value".to_owned()),
     }
+    for (pattern, target) in &fields.rename {
+        if target.contains('*') && pattern.matches('*').count() != 1 {
+            return Err(format!("rename: {pattern} must have one * for that of {target}"));
+        }
+    }
+    for scale in fields.scale.values() {
+        scaled(None, Some(*scale), None)?;
+    }
     let mut units = HashMap::new();
     for (name, unit) in &fields.units {
-        let target = fields.rename.get(name).unwrap_or(name);
-        units.insert(name.clone(), conversion(target, Some(unit), None)?);
+        if name.contains('*') {
+            Conversion::between(unit, unit)?;
+        } else if let Some(conversion) = conversion(&renamed(fields, name), Some(unit), None)? {
+            units.insert(name.clone(), conversion);
+        }
     }
     Ok(units)
 }
@@ -490,36 +599,43 @@ fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Null words, decimal commas and units.
-fn converted<'v>(
-    value: Cow<'v, Value>,
+/// How the text of a value is read.
+#[derive(Clone, Copy)]
+struct Rule<'s> {
     decimal_comma: bool,
-    null: &[String],
-    conversion: Option<Conversion>,
-) -> Cow<'v, Value> {
-    const COMMA: Dialect = Dialect { delimiter: b';', has_decimal_comma: true };
-    let mut value = value;
-    if let Value::String(text) = &*value {
-        let trimmed = text.trim();
-        if null.iter().any(|word| word == trimmed) {
-            return Cow::Owned(Value::Null);
+    null: &'s [String],
+    words: &'s BTreeMap<String, f64>,
+}
+
+impl Rule<'_> {
+    fn convert<'v>(self, mut value: Cow<'v, Value>, conversion: Option<Conversion>) -> Cow<'v, Value> {
+        const COMMA: Dialect = Dialect { delimiter: b';', has_decimal_comma: true };
+        if let Value::String(text) = &*value {
+            let trimmed = text.trim();
+            if self.null.iter().any(|word| word == trimmed) {
+                return Cow::Owned(Value::Null);
+            }
+            if let Some(number) = self.words.get(trimmed) {
+                value = Cow::Owned((*number).into());
+            } else if self.decimal_comma
+                && let Some(number) = COMMA.number(trimmed)
+            {
+                value = Cow::Owned(number.into());
+            }
         }
-        if decimal_comma && let Some(number) = COMMA.number(trimmed) {
-            value = Cow::Owned(number.into());
+        let Some(conversion) = conversion else { return value };
+        let number = match &*value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        match number {
+            // The sentinel means "missing" in any unit.
+            Some(number) if number != LEGACY_MISSING && number.is_finite() => {
+                Cow::Owned(conversion.convert(number).into())
+            }
+            _ => value,
         }
-    }
-    let Some(conversion) = conversion else { return value };
-    let number = match &*value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    match number {
-        // The sentinel means "missing" in any unit.
-        Some(number) if number != LEGACY_MISSING && number.is_finite() => {
-            Cow::Owned(conversion.convert(number).into())
-        }
-        _ => value,
     }
 }
 

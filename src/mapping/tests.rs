@@ -192,6 +192,80 @@ fn what_no_source_takes_is_refused_and_what_is_dropped_is_skipped() {
     assert!(error.unwrap_err().to_string().contains("no metric of the mapping"));
 }
 
+const MACHINE: &str = r#"
+[[source]]
+each = "value.values"
+only_each = ".each.q"
+location = { from = "each.id", pattern = '^([^.]+)' }
+device_type = { constant = "plc" }
+sensor = { from = "each.id", pattern = '^[^.]+\.([^.]+)' }
+[[source.fields]]
+name = "each.id"
+value = "each.v"
+name_pattern = '([^.]+)$'
+rename = { "Temp" = "temperature", "Raw*" = "*.raw" }
+units = { "Temp*" = "°F" }
+scale = { "Temp" = 0.1, "Raw*" = 0.01 }
+words = { OPEN = 1, CLOSED = 0 }
+"#;
+
+#[test]
+fn names_are_cut_and_renamed_by_patterns_and_values_scaled() {
+    let value = |id: &str, v: Value, q: bool| json!({"id": id, "v": v, "q": q});
+    let message = json!({"value": {"values": [
+        value("L1.P2.Temp", json!(680), true),
+        value("L1.P2.RawFlow", json!("3"), true),
+        value("L1.P2.Valve", json!("OPEN"), true),
+        value("L1.P2.Mode", json!("auto"), true),
+        value("L1.P2.Speed", json!(900), false),
+    ]}});
+    let mapping = parsed(MACHINE);
+    let mapped = map(&mapping, &message).unwrap();
+    assert_eq!((mapped.readings.len(), mapped.faults.len(), mapped.is_skipped), (1, 0, false));
+    let (key, reading) = shown(&mapped.readings[0].reading);
+    assert!(key.starts_with("L1 plc P2 "), "{key}");
+    let expected =
+        json!({"metrics": {"temperature": 20, "Flow.raw": 0.03, "Valve": 1}, "states": {"Mode": "auto"}});
+    assert_eq!(reading["metrics"]["Flow.raw"], 0.03);
+    assert_same(&reading, &expected);
+    // All elements are left out: the message is skipped, and no dead letter.
+    let none = map(&mapping, &json!({"value": {"values": [value("L1.P2.Temp", json!(1), false)]}})).unwrap();
+    assert!(none.is_skipped && none.readings.is_empty() && none.faults.is_empty());
+}
+
+#[test]
+fn a_payload_can_be_one_value_named_by_its_key() {
+    let mapping = parsed(
+        "[[source]]\nformat = \"text\"\nkey_pattern = '^ha/(?<room>[^/]+)/(?<metric>[^/]+)/state$'\nlocation = { constant = \"home\" }\n\
+         device_type = { constant = \"ha\" }\nsensor = \"capture.room\"\n[[source.fields]]\nname = \"capture.metric\"\n\
+         value = \"value\"\nwords = { on = 1, off = 0 }\nnull = [\"unavailable\"]\n",
+    );
+    let read = |metric: &str, value: &str| {
+        let key = format!("ha/kitchen/{metric}/state");
+        shown(&map(&mapping, &json!({"key": key, "value": value})).unwrap().readings[0].reading).1
+    };
+    assert_same(&read("temperature", " 21.5\n"), &json!({"metrics": {"temperature": 21.5}, "states": {}}));
+    assert_same(&read("door", "on"), &json!({"metrics": {"door": 1}, "states": {}}));
+    assert_same(&read("mode", "eco"), &json!({"metrics": {}, "states": {"mode": "eco"}}));
+}
+
+#[test]
+fn a_value_is_cut_by_a_pattern_and_scaled_before_its_unit_is_converted() {
+    let text = PLAIN.replace(
+        "temperature = { from = \"value.t\", unit = \"°F\" }",
+        "temperature = { from = \"value.t\", pattern = '^(-?[0-9.]+)', scale = 0.1, offset = 4, unit = \"°F\" }",
+    );
+    let read = |t: &str| {
+        let message =
+            json!({"value": {"site": 7, "mac": "a", "date": "25.10.2026", "time": "12:00:00", "t": t}});
+        map(&parsed(&text), &message)
+    };
+    let reading = read("640 dF").unwrap().readings.remove(0).reading;
+    assert_eq!(reading.temperature, Some(20.0));
+    let error = read("warm").unwrap_err().to_string();
+    assert!(error.contains("temperature") && error.contains("does not fit the pattern"), "{error}");
+}
+
 #[test]
 fn a_topic_pattern_gives_names() {
     let mapping = parsed(
@@ -229,6 +303,12 @@ fn a_wrong_file_is_refused_with_line_key_and_remedy() {
         (PLAIN.replace("value.site", "value.*"), vec!["location", "wildcard"]),
         (PLAIN.split("[source.metrics]").next().unwrap().to_owned(), vec!["no metrics", "[source.metrics]"]),
         (format!("{PLAIN}\n[[source.fields]]\nfrom = \"value.data\"\n"), vec!["fields", ".**"]),
+        (with("only_each = '.each.q'"), vec!["line 2", "only_each needs each"]),
+        (PLAIN.replace("unit = \"°F\"", "scale = 0"), vec!["metrics.temperature", "scale not 0"]),
+        (
+            format!("{PLAIN}\n[[source.fields]]\nfrom = \"value.*\"\nrename = {{ a = \"*.x\" }}\n"),
+            vec!["rename", "one *"],
+        ),
     ] {
         let error = refusal(&text);
         assert!(words.iter().all(|word| error.contains(word)), "{words:?}: {error}");

@@ -18,7 +18,9 @@ const UNITS: &[(&str, &[&str], f64, f64)] = &[
     ("pressure", &["bar"], 1000.0, 0.0),
     ("pressure", &["psi"], 68.947_572_931_683_6, 0.0),
     ("pressure", &["inHg"], 33.863_886_666_667, 0.0),
-    ("pressure", &["mmHg"], 1.333_223_874_15, 0.0),
+    ("pressure", &["mmHg", "Torr"], 1.333_223_874_15, 0.0),
+    ("pressure", &["atm"], 1_013.25, 0.0),
+    ("pressure", &["mmH2O"], 0.098_066_5, 0.0),
     ("illuminance", &["lux", "lx"], 1.0, 0.0),
     ("illuminance", &["klux", "klx"], 1000.0, 0.0),
     ("concentration", &["ppm"], 1.0, 0.0),
@@ -26,17 +28,31 @@ const UNITS: &[(&str, &[&str], f64, f64)] = &[
     ("voltage", &["V"], 1.0, 0.0),
     ("voltage", &["mV"], 0.001, 0.0),
     ("voltage", &["kV"], 1000.0, 0.0),
+    ("voltage", &["uV", "µV"], 1e-6, 0.0),
     ("current", &["A"], 1.0, 0.0),
     ("current", &["mA"], 0.001, 0.0),
+    ("current", &["uA", "µA"], 1e-6, 0.0),
     ("power", &["W"], 1.0, 0.0),
     ("power", &["mW"], 0.001, 0.0),
     ("power", &["kW"], 1000.0, 0.0),
+    ("power", &["MW"], 1e6, 0.0),
+    ("power", &["hp"], 745.699_871_582_270_2, 0.0),
     ("energy", &["Wh"], 1.0, 0.0),
     ("energy", &["kWh"], 1000.0, 0.0),
-    ("energy", &["J"], 1.0 / 3600.0, 0.0),
+    ("energy", &["MWh"], 1e6, 0.0),
+    ("energy", &["J", "Ws"], 1.0 / 3600.0, 0.0),
+    ("energy", &["kJ"], 1.0 / 3.6, 0.0),
+    ("energy", &["MJ"], 1e6 / 3600.0, 0.0),
+    ("frequency", &["Hz"], 1.0, 0.0),
+    ("frequency", &["kHz"], 1000.0, 0.0),
+    ("frequency", &["MHz"], 1e6, 0.0),
+    ("frequency", &["rpm", "1/min"], 1.0 / 60.0, 0.0),
     ("length", &["m"], 1.0, 0.0),
     ("length", &["cm"], 0.01, 0.0),
     ("length", &["mm"], 0.001, 0.0),
+    ("length", &["km"], 1000.0, 0.0),
+    ("length", &["um", "µm"], 1e-6, 0.0),
+    ("length", &["mi"], 1_609.344, 0.0),
     ("length", &["ft"], 0.3048, 0.0),
     ("length", &["in"], 0.0254, 0.0),
     ("time", &["s"], 1.0, 0.0),
@@ -46,12 +62,22 @@ const UNITS: &[(&str, &[&str], f64, f64)] = &[
     ("speed", &["m/s"], 1.0, 0.0),
     ("speed", &["km/h"], 1.0 / 3.6, 0.0),
     ("speed", &["mph"], 0.44704, 0.0),
+    ("speed", &["kn", "knots"], 1852.0 / 3600.0, 0.0),
+    ("angle", &["deg", "°"], 1.0, 0.0),
+    ("angle", &["rad"], 180.0 / std::f64::consts::PI, 0.0),
     ("mass", &["kg"], 1.0, 0.0),
     ("mass", &["g"], 0.001, 0.0),
+    ("mass", &["t"], 1000.0, 0.0),
     ("mass", &["lb"], 0.453_592_37, 0.0),
     ("volume", &["l"], 1.0, 0.0),
-    ("volume", &["m3"], 1000.0, 0.0),
+    ("volume", &["ml", "mL"], 0.001, 0.0),
+    ("volume", &["m3", "m³"], 1000.0, 0.0),
     ("volume", &["gal"], 3.785_411_784, 0.0),
+    ("flow", &["l/min"], 1.0, 0.0),
+    ("flow", &["l/s"], 60.0, 0.0),
+    ("flow", &["l/h"], 1.0 / 60.0, 0.0),
+    ("flow", &["m3/h", "m³/h"], 1000.0 / 60.0, 0.0),
+    ("flow", &["gpm"], 3.785_411_784, 0.0),
 ];
 
 /// A linear conversion: `value * scale + offset`.
@@ -97,8 +123,17 @@ impl Conversion {
         }
     }
 
+    /// `value * scale + offset`, and then this conversion.
+    #[must_use]
+    pub fn after(self, scale: f64, offset: f64) -> Self {
+        Self { scale: self.scale * scale, offset: self.scale * offset + self.offset }
+    }
+
+    /// The conversion that changes nothing.
+    pub const NONE: Self = Self { scale: 1.0, offset: 0.0 };
+
     pub fn convert(self, value: f64) -> f64 {
-        if self == (Self { scale: 1.0, offset: 0.0 }) {
+        if self == Self::NONE {
             return value;
         }
         // 15 digits are what a float has of a decimal: 3300 mV are 3.3 V and not 3.3000000000000003.
@@ -139,6 +174,10 @@ mod tests {
         }
         assert_eq!(Conversion::to_column("voltage", "mV"), Ok(None));
         assert_eq!(Conversion::between("mV", "V").unwrap().convert(3000.0), 3.0);
+        // Tenths of a degree Fahrenheit.
+        let tenths = Conversion::to_column("temperature", "°F").unwrap().unwrap().after(0.1, 0.0);
+        assert_eq!(tenths.convert(680.0), 20.0);
+        assert_eq!(Conversion::NONE.after(0.1, -40.0).convert(653.0), 25.3);
         let exact = Conversion::between("K", "K").unwrap().convert(0.1);
         assert!((exact - 0.1).abs() < f64::EPSILON);
     }
