@@ -1,0 +1,423 @@
+//! The text of a drafted mapping.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::formats::{self, Payloads};
+use super::keys::{self, KeyPattern};
+use super::names;
+use super::observed::{self, Each, Place};
+use super::{Sample, quoted, times};
+use crate::mapping::units::Conversion;
+
+/// Sources that are drafted at most, one for each topic.
+const MOST_SOURCES: usize = 20;
+/// Members that are listed in comments at most.
+const MOST_LISTED: usize = 60;
+
+/// # Errors
+/// Why none can be drafted.
+pub(super) fn draft(samples: &[Sample]) -> Result<String, String> {
+    let mut by_topic: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
+    for sample in samples {
+        by_topic.entry(&sample.topic).or_default().push(sample);
+    }
+    let payloads = formats::read(samples)?;
+    if by_topic.len() == 1 || by_topic.len() > MOST_SOURCES {
+        let topics: Vec<&str> = by_topic.keys().copied().collect();
+        return Ok(source("draft", &topics, &samples.iter().collect::<Vec<_>>(), &payloads));
+    }
+    // Topics whose messages look the same share a source.
+    let mut groups: BTreeMap<BTreeSet<String>, Vec<&str>> = BTreeMap::new();
+    for (topic, samples) in &by_topic {
+        let owned: Vec<Sample> = samples.iter().map(|sample| (*sample).clone()).collect();
+        let values = formats::read(&owned)?.values;
+        let names = observed::places("value", &values.iter().collect::<Vec<_>>());
+        let names = names.into_iter().filter(|place| !place.path.contains('[')).map(|place| place.path);
+        groups.entry(names.collect()).or_default().push(topic);
+    }
+    let mut texts = Vec::new();
+    for (number, topics) in groups.values().enumerate() {
+        let samples: Vec<Sample> =
+            samples.iter().filter(|sample| topics.contains(&sample.topic.as_str())).cloned().collect();
+        let payloads = formats::read(&samples)?;
+        let name = if groups.len() == 1 { "draft".to_owned() } else { format!("draft-{}", number + 1) };
+        texts.push(source(&name, topics, &samples.iter().collect::<Vec<_>>(), &payloads));
+    }
+    Ok(texts.join("\n"))
+}
+
+/// What a source is drafted from.
+struct Found<'s> {
+    each: Option<Each>,
+    key: Option<KeyPattern>,
+    /// In the payload, in the element of `each` first; and in the headers.
+    places: Vec<Place>,
+    samples: &'s [&'s Sample],
+}
+
+fn source(name: &str, topics: &[&str], samples: &[&Sample], payloads: &Payloads) -> String {
+    let values: Vec<&Value> = payloads.values.iter().collect();
+    let each = match payloads.is_list {
+        true => Some(Each { path: "value".to_owned(), is_keyed: false }),
+        false => observed::each(&payloads.values),
+    };
+    let mut places = Vec::new();
+    if let Some(each) = &each {
+        let elements: Vec<&Value> = values.iter().flat_map(|value| each.elements(value)).collect();
+        places.extend(observed::places("each", &elements));
+    }
+    let is_inside = |place: &Place| {
+        each.as_ref().is_some_and(|each| {
+            each.path == "value"
+                || place.path.strip_prefix(&each.path).is_some_and(|rest| rest.starts_with(['.', '[']))
+        })
+    };
+    places.extend(observed::places("value", &values).into_iter().filter(|place| !is_inside(place)));
+    places.extend(headers(samples));
+    let key = keys::pattern(samples, payloads.is_text);
+    let found = Found { each, key, places, samples };
+    let mut text = format!("[[source]]\nname = \"{name}\"\n");
+    if topics.iter().any(|topic| !topic.is_empty()) {
+        let topics: Vec<String> = topics.iter().map(|topic| quoted(topic)).collect();
+        let _ = writeln!(text, "topics = [{}]", topics.join(", "));
+    }
+    text.push_str(&payloads.lines);
+    let mut body = String::new();
+    let used = targets(&found, &mut body);
+    if let Some(key) = &found.key
+        && (body.contains("\"capture.") || key.has_metric)
+    {
+        let _ = writeln!(text, "key_pattern = '{}'    # guessed: what the parts of the key are", key.pattern);
+    }
+    if let Some(each) = &found.each
+        && !payloads.is_list
+    {
+        let _ = writeln!(text, "each = {}    # guessed: one message holds many readings", quoted(&each.path));
+    }
+    text.push('\n');
+    text.push_str(&body);
+    match payloads.is_text {
+        true => of_one_value(&found, &payloads.values, &mut text),
+        false => metrics(&found, payloads.metrics, &used, &mut text),
+    }
+    text
+}
+
+fn headers(samples: &[&Sample]) -> Vec<Place> {
+    let mut found: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for (name, text) in samples.iter().flat_map(|sample| &sample.headers) {
+        found.entry(name).or_default().push(text.as_str().into());
+    }
+    let is_writable = |name: &str| !name.is_empty() && !name.contains(['.', '"', '[', ']', '*']);
+    let places = found.into_iter().filter(|(name, _)| is_writable(name)).map(|(name, examples)| Place {
+        path: format!("header.{name}"),
+        name: name.to_owned(),
+        count: examples.len(),
+        of: samples.len(),
+        examples,
+    });
+    places.collect()
+}
+
+/// The pair of a name and a value that the elements are, if they are.
+fn pair(found: &Found<'_>) -> Option<(Place, Place)> {
+    let root = if found.each.is_some() { "each" } else { "value" };
+    let direct = || found.places.iter().filter(|place| place.parent() == root);
+    let ranked = |rank: fn(&str) -> Option<usize>, is_name: bool| {
+        direct()
+            .filter(|place| !is_name || place.examples.iter().all(Value::is_string))
+            .filter_map(|place| Some((rank(place.last_name())?, place)))
+            .min_by_key(|(rank, _)| *rank)
+            .map(|(_, place)| place.clone())
+    };
+    let name = ranked(names::pair_name_rank, true)?;
+    let value = ranked(names::pair_value_rank, false)?;
+    // A name beside other numbers is that of the sensor.
+    let has_others = direct().any(|place| {
+        place.path != value.path
+            && place.is_number()
+            && names::time_rank(place.last_name()).is_none()
+            && names::sensor_rank(place.last_name()).is_none()
+            && times::format(&place.examples).is_none()
+    });
+    (!has_others && name.path != value.path).then_some((name, value))
+}
+
+/// Writes where each target comes from; answers with the paths that are used.
+fn targets(found: &Found<'_>, text: &mut String) -> Vec<String> {
+    let pair = pair(found);
+    let mut used: Vec<String> =
+        pair.iter().flat_map(|(name, value)| [name.path.clone(), value.path.clone()]).collect();
+    let is_name = |place: &Place| {
+        place.examples.iter().all(|value| value.is_string() || value.is_i64() || value.is_u64())
+            && !place.path.contains('[')
+    };
+    let best = |used: &[String], rank: fn(&str) -> Option<usize>| {
+        let free = found.places.iter().filter(|place| is_name(place) && !used.contains(&place.path));
+        free.filter_map(|place| Some((rank(place.last_name())?, place)))
+            // What few messages have is no good name for all.
+            .min_by_key(|(rank, place)| (place.count * 2 < place.of, *rank, place.path.len()))
+            .map(|(rank, place)| (rank, place.clone()))
+    };
+    let time = moment(found, &used);
+    used.extend(time.iter().flat_map(|time| time.used.clone()));
+    // Failing a name that tells, a text that looks like an id.
+    let by_value = || {
+        let is_id = |place: &&Place| {
+            place.count == place.of
+                && !used.contains(&place.path)
+                && !place.path.contains('[')
+                && names::pair_value_rank(place.last_name()).is_none()
+                && place.examples.iter().all(|value| value.as_str().is_some_and(names::is_identifier))
+        };
+        found.places.iter().find(is_id).map(|place| (names::FAINT, place.clone()))
+    };
+    let sensor = best(&used, names::sensor_rank).or_else(by_value);
+    used.extend(sensor.iter().map(|(_, place)| place.path.clone()));
+    let location = best(&used, names::location_rank);
+    used.extend(location.iter().map(|(_, place)| place.path.clone()));
+    let kind = best(&used, names::type_rank);
+    used.extend(kind.iter().map(|(_, place)| place.path.clone()));
+
+    let of_place = |place: &Place| format!("{}    # {}", quoted(&place.path), place.noted());
+    let key = found.key.as_ref();
+    let location = match (location, key) {
+        (Some((_, place)), _) => of_place(&place),
+        (None, Some(key)) if key.has_location => "\"capture.location\"    # guessed: from the key".to_owned(),
+        (None, _) => "{ constant = \"unknown\" }    # guessed: no field looks like a location".to_owned(),
+    };
+    let kind = match kind {
+        Some((_, place)) => of_place(&place),
+        None => "{ constant = \"device\" }    # guessed: no field looks like a device type".to_owned(),
+    };
+    let is_keyed = found.each.as_ref().is_some_and(|each| each.is_keyed);
+    let has_key = found.samples.iter().all(|sample| {
+        sample.key.as_deref().is_some_and(|key| std::str::from_utf8(key).is_ok_and(|key| !key.is_empty()))
+    });
+    let sensor = match (sensor, key) {
+        (Some((rank, place)), _) if rank < names::FAINT && !is_keyed => of_place(&place),
+        _ if is_keyed => "\"each-name\"    # guessed: the names are those of sensors".to_owned(),
+        (_, Some(_)) => "\"capture.sensor\"    # guessed: from the key".to_owned(),
+        _ if has_key => "\"key\"    # guessed: no field looks like a sensor".to_owned(),
+        (Some((_, place)), None) => of_place(&place),
+        (None, None) => "{ constant = \"sensor\" }    # guessed: no field looks like a sensor".to_owned(),
+    };
+    let _ = writeln!(text, "location = {location}\ndevice_type = {kind}\nsensor = {sensor}");
+    match time {
+        Some(time) => {
+            let _ = writeln!(text, "recorded_timestamp = {}    # {}", time.text, time.note);
+        }
+        None => text.push_str(
+            "# guessed: no field looks like a time, so the record's own timestamp is taken\nrecorded_timestamp = \"timestamp\"\n",
+        ),
+    }
+    used
+}
+
+struct Moment {
+    text: String,
+    note: String,
+    used: Vec<String>,
+}
+
+fn moment(found: &Found<'_>, taken: &[String]) -> Option<Moment> {
+    let free = || found.places.iter().filter(|place| !taken.contains(&place.path));
+    let ranked = free().filter(|place| !place.path.contains('[')).filter_map(|place| {
+        let (text, guess) = times::format(&place.examples)?;
+        let is_number = !text.starts_with("PATH") && guess.contains("unit");
+        let rank = match names::time_rank(place.last_name()) {
+            Some(rank) => rank,
+            None if is_number => names::FAINT + 20,
+            None => names::FAINT,
+        };
+        // An element's own time is better than one for all.
+        let level = match place.path.starts_with("each") {
+            true => 0,
+            false if place.path.starts_with("header.") => 2,
+            false => 1,
+        };
+        Some(((rank >= names::FAINT, level, rank, place.path.len()), place, text, guess))
+    });
+    if let Some((_, place, text, guess)) = ranked.min_by_key(|(rank, ..)| *rank) {
+        let is_rare = place.count * 2 < place.of;
+        if !is_rare {
+            let mut text = text.replace("PATH", &quoted(&place.path));
+            if place.count < place.of {
+                text = match text.strip_suffix(" }") {
+                    Some(open) => format!("{open}, default = \"timestamp\" }}"),
+                    None => format!("{{ from = {text}, default = \"timestamp\" }}"),
+                };
+            }
+            let note = match guess {
+                "" => place.noted(),
+                guess => format!("{guess}; {}", place.noted()),
+            };
+            return Some(Moment { text, note, used: vec![place.path.clone()] });
+        }
+    }
+    let named: Vec<Place> = free().filter(|place| !place.path.contains('[')).cloned().collect();
+    let (places, text) = times::of_two(&named)?;
+    let used = places.iter().map(|place| place.path.clone()).collect();
+    Some(Moment { text, note: "guessed: the order of day and month, and the zone".to_owned(), used })
+}
+
+/// A payload of one value, named by the key.
+fn of_one_value(found: &Found<'_>, values: &[Value], text: &mut String) {
+    let has_metric = found.key.as_ref().is_some_and(|key| key.has_metric);
+    match has_metric {
+        true => text.push_str("\n[[source.fields]]\nname = \"capture.metric\"\nvalue = \"value\"\n"),
+        false => text.push_str("\n[source.metrics]\nvalue = \"value\"\n"),
+    }
+    text.push_str(&of_texts(values.iter()));
+}
+
+/// `decimal_comma` and `null`, where texts need them.
+fn of_texts<'v>(values: impl Iterator<Item = &'v Value>) -> String {
+    const NULLS: &[&str] = &[
+        "n/a",
+        "N/A",
+        "NA",
+        "null",
+        "NULL",
+        "None",
+        "none",
+        "nan",
+        "NaN",
+        "-",
+        "--",
+        "unavailable",
+        "unknown",
+    ];
+    let (mut has_comma, mut nulls) = (false, BTreeSet::new());
+    for value in values.filter_map(Value::as_str).map(str::trim) {
+        let digits = value.strip_prefix('-').unwrap_or(value);
+        has_comma |= digits.split_once(',').is_some_and(|(whole, part)| {
+            [whole, part].iter().all(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()))
+        });
+        nulls.extend(NULLS.iter().find(|null| **null == value));
+    }
+    let mut text = String::new();
+    if has_comma {
+        text.push_str("decimal_comma = true\n");
+    }
+    if !nulls.is_empty() {
+        let nulls: Vec<String> = nulls.into_iter().map(|null| quoted(null)).collect();
+        let _ = writeln!(text, "null = [{}]", nulls.join(", "));
+    }
+    text
+}
+
+fn metrics(found: &Found<'_>, root: Option<&str>, used: &[String], text: &mut String) {
+    let root = root.unwrap_or(if found.each.is_some() { "each" } else { "value" });
+    text.push_str("\n[[source.fields]]\n");
+    if let Some((name, value)) = pair(found) {
+        let _ = writeln!(text, "name = {}    # {}", quoted(&name.path), name.noted());
+        let _ = writeln!(text, "value = {}    # {}", quoted(&value.path), value.noted());
+        let unit = found.places.iter().find(|place| {
+            place.parent() == name.parent() && names::is_unit(place.last_name()) && is_known_unit(place)
+        });
+        if let Some(unit) = unit {
+            let _ = writeln!(text, "unit = {}    # {}", quoted(&unit.path), unit.noted());
+        }
+        let metrics: BTreeSet<&str> = name.examples.iter().filter_map(Value::as_str).collect();
+        text.push_str(&columns(metrics.iter().map(|metric| (*metric, None))));
+        text.push_str(&of_texts(value.examples.iter()));
+        return;
+    }
+    let prefix = format!("{root}.");
+    let members: Vec<(&Place, &str)> = found
+        .places
+        .iter()
+        .filter(|place| place.path.starts_with(&prefix) || place.path.starts_with(&format!("{root}[")))
+        .map(|place| (place, below(place, root)))
+        .collect();
+    let free: Vec<(&Place, &str)> =
+        members.iter().filter(|(place, _)| !used.contains(&place.path)).copied().collect();
+    let _ = writeln!(text, "from = \"{root}.**\"");
+    // An object for each metric, with its value in it.
+    let numbers: Vec<&str> =
+        free.iter().filter(|(place, _)| place.is_number()).map(|(_, name)| *name).collect();
+    let suffix = [".value", ".Value"].into_iter().find(|suffix| {
+        !numbers.is_empty()
+            && numbers.iter().all(|name| name.strip_suffix(suffix).is_some_and(|it| !it.contains('.')))
+    });
+    if let Some(suffix) = suffix {
+        let _ = writeln!(text, "keep = [\"*{suffix}\"]    # guessed: an object for each metric");
+        let _ = writeln!(text, "rename = {{ \"*{suffix}\" = \"*\" }}");
+    } else {
+        let left_out: Vec<String> = members
+            .iter()
+            .filter(|(place, _)| used.contains(&place.path))
+            .map(|(_, name)| quoted(name))
+            .collect();
+        if !left_out.is_empty() {
+            let _ = writeln!(text, "drop = [{}]    # used above", left_out.join(", "));
+        }
+        text.push_str(&columns(free.iter().map(|(place, name)| (*name, Some(*place)))));
+    }
+    text.push_str(&of_texts(free.iter().flat_map(|(place, _)| &place.examples)));
+    for (place, _) in free.iter().take(MOST_LISTED) {
+        let _ = writeln!(text, "# {}: {}", place.path, place.noted());
+    }
+    if free.len() > MOST_LISTED {
+        let _ = writeln!(text, "# … and {} more", free.len() - MOST_LISTED);
+    }
+}
+
+/// The name of a place as a wildcard below `root` gives it.
+fn below<'p>(place: &'p Place, root: &str) -> &'p str {
+    let inside = root.strip_prefix("each").or_else(|| root.strip_prefix("value")).unwrap_or_default();
+    match inside.strip_prefix('.') {
+        Some(inside) => {
+            place.name.strip_prefix(inside).and_then(|rest| rest.strip_prefix('.')).unwrap_or(&place.name)
+        }
+        None => &place.name,
+    }
+}
+
+fn is_known_unit(place: &Place) -> bool {
+    place
+        .examples
+        .iter()
+        .all(|unit| unit.as_str().is_some_and(|unit| Conversion::between(unit, unit).is_ok()))
+}
+
+/// `rename` and `units` for what has a column under another name or in another unit.
+fn columns<'p>(members: impl Iterator<Item = (&'p str, Option<&'p Place>)>) -> String {
+    let members: Vec<_> = members.collect();
+    let (mut rename, mut units, mut taken) = (Vec::new(), Vec::new(), BTreeSet::new());
+    taken.extend(members.iter().map(|(name, _)| *name));
+    for (name, place) in &members {
+        let Some((column, mut unit)) = names::column(name) else { continue };
+        // A pressure of the air is about 1000 hPa.
+        let by_size = |low: f64, high: f64| {
+            place.is_some_and(|place| {
+                place.examples.iter().all(|value| value.as_f64().is_some_and(|it| it > low && it < high))
+            })
+        };
+        if column == "pressure" && unit.is_none() {
+            unit = match (by_size(85_000.0, 110_000.0), by_size(85.0, 110.0)) {
+                (true, _) => Some("Pa"),
+                (_, true) => Some("kPa"),
+                _ => None,
+            };
+        }
+        if *name != column && taken.insert(column) {
+            rename.push(format!("{} = \"{column}\"", quoted(name)));
+        } else if *name != column {
+            continue;
+        }
+        units.extend(unit.map(|unit| format!("{} = \"{unit}\"", quoted(name))));
+    }
+    let mut text = String::new();
+    if !rename.is_empty() {
+        let _ = writeln!(text, "rename = {{ {} }}    # guessed: columns by their names", rename.join(", "));
+    }
+    if !units.is_empty() {
+        let _ = writeln!(text, "units = {{ {} }}    # guessed: from names or sizes", units.join(", "));
+    }
+    text
+}

@@ -1,0 +1,118 @@
+//! A first mapping for messages that nobody has described: a preset that reads them all, or a draft with comments that say
+//! what was seen and what was guessed.
+
+use serde_json::Value;
+
+mod draft;
+mod formats;
+mod keys;
+mod names;
+mod observed;
+mod times;
+
+use super::{Headers, Mapping, Record, presets};
+use crate::reading::DecodeLimits;
+
+/// A message to learn from.
+#[derive(Debug, Clone, Default)]
+pub struct Sample {
+    pub topic: String,
+    pub key: Option<Vec<u8>>,
+    pub headers: Vec<(String, String)>,
+    /// Milliseconds since the epoch.
+    pub timestamp: i64,
+    pub payload: Vec<u8>,
+}
+
+impl Headers for Sample {
+    fn text(&self, name: &str) -> Option<String> {
+        self.headers.iter().rev().find(|(known, _)| known == name).map(|(_, text)| text.clone())
+    }
+}
+
+impl Sample {
+    pub fn record(&self) -> Record<'_> {
+        Record {
+            topic: &self.topic,
+            key: self.key.as_deref(),
+            headers: self,
+            timestamp: self.timestamp,
+            payload: &self.payload,
+        }
+    }
+}
+
+/// The text of a mapping file for messages like these.
+///
+/// # Errors
+/// Why none can be drafted.
+pub fn infer(samples: &[Sample], limits: &DecodeLimits, now: i64) -> Result<String, String> {
+    if samples.is_empty() {
+        return Err("there are no messages to infer a mapping from".to_owned());
+    }
+    let of_presets = presets::ALL.iter().filter_map(|preset| {
+        let mapping = Mapping::parse(preset.name, preset.text).ok()?;
+        let outcome = Outcome::of(&mapping, samples, limits, now);
+        (outcome.refused == 0 && outcome.readings > 0).then_some((outcome, preset))
+    });
+    if let Some((outcome, preset)) = of_presets.max_by_key(|(outcome, _)| outcome.mapped) {
+        return Ok(format!(
+            "# The preset {}: {}.\n# {}.\n\n{}",
+            preset.name,
+            preset.about,
+            outcome.text(samples.len()),
+            preset.text
+        ));
+    }
+    let draft = draft::draft(samples)?;
+    let outcome = match Mapping::parse("the draft", &draft) {
+        Ok(mapping) => Outcome::of(&mapping, samples, limits, now).text(samples.len()),
+        Err(error) => error.to_string().replace('\n', "\n# "),
+    };
+    Ok(format!(
+        "# A draft, made from {} messages. {outcome}.\n# Check what is marked as guessed.\n\n{draft}",
+        samples.len()
+    ))
+}
+
+/// What a mapping makes of the samples.
+#[derive(Default)]
+struct Outcome {
+    mapped: usize,
+    skipped: usize,
+    refused: usize,
+    readings: usize,
+}
+
+impl Outcome {
+    fn of(mapping: &Mapping, samples: &[Sample], limits: &DecodeLimits, now: i64) -> Self {
+        let mut outcome = Self::default();
+        for sample in samples {
+            match mapping.read(&sample.record(), limits, now) {
+                Ok(mapped) if mapped.is_skipped => outcome.skipped += 1,
+                Ok(mapped) if mapped.faults.is_empty() => {
+                    outcome.mapped += 1;
+                    outcome.readings += mapped.readings.len();
+                }
+                _ => outcome.refused += 1,
+            }
+        }
+        outcome
+    }
+
+    fn text(&self, messages: usize) -> String {
+        format!(
+            "{} of {messages} messages become {} readings, {} are skipped, {} refused",
+            self.mapped, self.readings, self.skipped, self.refused
+        )
+    }
+}
+
+/// A string of TOML, which takes the escapes of JSON.
+fn quoted(text: &str) -> String {
+    // DEL is the one control character that JSON leaves as it is.
+    Value::from(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+#[cfg(test)]
+mod tests;

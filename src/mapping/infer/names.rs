@@ -1,0 +1,303 @@
+//! What the names of fields tell: which is the sensor, the location, the device type, the time, a column.
+
+/// The most telling names first; compared without case and punctuation.
+const SENSORS: &[&str] = &[
+    "sensorid",
+    "sensor",
+    "deveui",
+    "deviceid",
+    "device",
+    "devicename",
+    "eui",
+    "mac",
+    "macaddress",
+    "serial",
+    "serialnumber",
+    "nodeid",
+    "node",
+    "host",
+    "hostname",
+    "uuid",
+    "id",
+    "name",
+];
+const LOCATIONS: &[&str] = &[
+    "location",
+    "site",
+    "room",
+    "plant",
+    "building",
+    "place",
+    "area",
+    "hall",
+    "floor",
+    "applicationid",
+    "applicationname",
+    "application",
+    "region",
+];
+const TYPES: &[&str] =
+    &["devicetype", "sensortype", "type", "model", "kind", "profile", "class", "measurement"];
+const TIMES: &[&str] = &[
+    "recordedtimestamp",
+    "timestamp",
+    "time",
+    "ts",
+    "datetime",
+    "receivedat",
+    "lastseen",
+    "measuredat",
+    "eventtime",
+    "createdat",
+    "date",
+    "at",
+    "t",
+];
+const PAIR_NAMES: &[&str] =
+    &["name", "metric", "n", "measure", "field", "parameter", "property", "key", "type"];
+const PAIR_VALUES: &[&str] = &["value", "v", "val", "result"];
+const UNITS: &[&str] = &["unit", "units", "uom", "u", "unitofmeasure", "unitofmeasurement"];
+
+/// Words for things that measure, and for what identifies one.
+const THINGS: &[&str] = &[
+    "device",
+    "dev",
+    "sensor",
+    "node",
+    "asset",
+    "thing",
+    "station",
+    "meter",
+    "machine",
+    "equipment",
+    "probe",
+    "plc",
+    "inverter",
+    "tracker",
+    "pump",
+    "client",
+    "host",
+];
+const IDENTIFIERS: &[&str] =
+    &["id", "eui", "mac", "serial", "uid", "uuid", "name", "number", "address", "addr", "key", "code"];
+const PLACES: &[&str] = &[
+    "location", "site", "room", "plant", "building", "area", "hall", "zone", "region", "facility", "floor",
+    "factory", "city",
+];
+const KINDS: &[&str] = &["model", "profile", "product", "class", "kind"];
+const MOMENTS: &[&str] = &[
+    "time",
+    "timestamp",
+    "ts",
+    "date",
+    "datetime",
+    "at",
+    "when",
+    "moment",
+    "instant",
+    "epoch",
+    "origin",
+    "seen",
+    "recorded",
+    "measured",
+    "sampled",
+    "observed",
+];
+/// Moments of those who passed a message on, which are later than the measurement.
+const LATER: &[&str] = &[
+    "received",
+    "receive",
+    "created",
+    "enqueued",
+    "published",
+    "processed",
+    "updated",
+    "inserted",
+    "stored",
+    "result",
+];
+
+/// Rank from which on a name is little more than possible.
+pub(super) const FAINT: usize = 60;
+
+pub(super) fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|it| it.to_ascii_lowercase()).collect()
+}
+
+/// The words of a name: `devEUI`, `dev_eui` and `dev-eui` have two.
+pub(super) fn words(name: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut before = ' ';
+    for char in name.chars() {
+        if char.is_alphanumeric() {
+            let begins = !before.is_alphanumeric() || (char.is_uppercase() && before.is_lowercase());
+            match words.last_mut().filter(|_| !begins) {
+                Some(word) => word.extend(char.to_lowercase()),
+                None => words.push(char.to_lowercase().collect()),
+            }
+        }
+        before = char;
+    }
+    words
+}
+
+fn position(list: &[&str], name: &str) -> Option<usize> {
+    let name = plain(name);
+    list.iter().position(|known| *known == name)
+}
+
+fn has(words: &[String], list: &[&str]) -> bool {
+    words.iter().any(|word| list.contains(&word.as_str()))
+}
+
+/// The smaller, the more likely.
+pub(super) fn sensor_rank(name: &str) -> Option<usize> {
+    if let Some(rank) = position(SENSORS, name) {
+        return Some(rank);
+    }
+    let words = words(name);
+    let is_gateway =
+        has(&words, &["gw", "gateway", "application", "tenant", "user", "message", "subscription"]);
+    match (has(&words, THINGS), has(&words, IDENTIFIERS)) {
+        _ if is_gateway => has(&words, IDENTIFIERS).then_some(FAINT + 10),
+        (true, true) => Some(20),
+        (true, false) if words.len() == 1 => Some(25),
+        // Of CloudEvents.
+        _ if words.last().is_some_and(|word| word == "subject") => Some(30),
+        (false, true)
+            if words.last().is_some_and(|word| ["eui", "mac", "serial"].contains(&word.as_str())) =>
+        {
+            Some(35)
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn location_rank(name: &str) -> Option<usize> {
+    position(LOCATIONS, name).or_else(|| has(&words(name), PLACES).then_some(20))
+}
+
+pub(super) fn type_rank(name: &str) -> Option<usize> {
+    let words = words(name);
+    position(TYPES, name).or_else(|| match has(&words, KINDS) {
+        true => Some(20),
+        false => (has(&words, THINGS) && has(&words, &["type"])).then_some(15),
+    })
+}
+
+/// `None`: nothing in the name is about time.
+pub(super) fn time_rank(name: &str) -> Option<usize> {
+    let words = words(name);
+    let later = if has(&words, LATER) { 10 } else { 0 };
+    position(TIMES, name).or_else(|| {
+        let is_about_time = has(&words, MOMENTS) || words.iter().any(|word| word.ends_with("time"));
+        is_about_time.then_some(20 + later)
+    })
+}
+
+pub(super) fn pair_name_rank(name: &str) -> Option<usize> {
+    position(PAIR_NAMES, name).or_else(|| match words(name).as_slice() {
+        [.., last] if last == "name" => Some(20),
+        [first, ..] if ["metric", "parameter", "property", "channel", "tag"].contains(&first.as_str()) => {
+            Some(21)
+        }
+        _ => None,
+    })
+}
+
+pub(super) fn pair_value_rank(name: &str) -> Option<usize> {
+    position(PAIR_VALUES, name)
+        .or_else(|| words(name).last().is_some_and(|last| last == "value").then_some(PAIR_VALUES.len()))
+}
+
+pub(super) fn is_unit(name: &str) -> bool {
+    position(UNITS, name).is_some()
+}
+
+/// Arrays with these names describe a message and hold no readings.
+pub(super) fn is_detail(name: &str) -> bool {
+    let words = words(name);
+    has(
+        &words,
+        &["gateways", "rx", "metadata", "tags", "dimensions", "attributes", "errors", "links", "labels"],
+    )
+}
+
+/// Whether a text looks like an id: one short word with letters and digits.
+pub(super) fn is_identifier(text: &str) -> bool {
+    (2..=64).contains(&text.len())
+        && text.chars().any(char::is_alphabetic)
+        && text.chars().any(|char| char.is_ascii_digit())
+        && text.chars().all(|char| char.is_alphanumeric() || "-_:.".contains(char))
+}
+
+/// The column that a name means, and the unit that it states.
+pub(super) fn column(name: &str) -> Option<(&'static str, Option<&'static str>)> {
+    let mut words = words(name);
+    let unit = match words.last().map(String::as_str) {
+        Some("f" | "fahrenheit" | "degf") => Some("°F"),
+        Some("k" | "kelvin") => Some("K"),
+        Some("c" | "celsius" | "degc") => Some("°C"),
+        Some("pa") => Some("Pa"),
+        Some("hpa") => Some("hPa"),
+        Some("mbar") => Some("mbar"),
+        Some("kpa") => Some("kPa"),
+        Some("psi") => Some("psi"),
+        Some("bar") => Some("bar"),
+        Some("lux" | "lx") if words.len() > 1 => Some("lux"),
+        Some("percent" | "pct") => Some("%"),
+        _ => None,
+    };
+    if unit.is_some() {
+        words.pop();
+    }
+    let column = match words.concat().as_str() {
+        "temperature" | "temp" | "airtemperature" | "ambienttemperature" => "temperature",
+        "humidity" | "hum" | "rh" | "relativehumidity" | "relhumidity" => "humidity",
+        "pressure" | "press" | "airpressure" | "barometricpressure" | "barometer" => "pressure",
+        "lux" | "illuminance" | "light" | "lightlevel" => "light_level",
+        _ => return None,
+    };
+    crate::reading::Metric::named(column).unit()?;
+    unit.is_none_or(|unit| crate::mapping::units::Conversion::to_column(column, unit).is_ok())
+        .then_some((column, unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_what_they_are_in_any_spelling() {
+        assert_eq!(words("devEUI"), ["dev", "eui"]);
+        assert_eq!(words("iothub-connection-device-id"), ["iothub", "connection", "device", "id"]);
+        for name in [
+            "dev_eui",
+            "deviceName",
+            "assetId",
+            "iothub-connection-device-id",
+            "ce_subject",
+            "station",
+            "tracker_serial",
+        ] {
+            assert!(sensor_rank(name).is_some_and(|rank| rank < FAINT), "{name}");
+        }
+        assert!(sensor_rank("gw_mac").is_some_and(|rank| rank > FAINT));
+        assert_eq!(sensor_rank("temperature"), None);
+        assert!(time_rank("phenomenonTime") < time_rank("receivedTime"));
+        assert!(time_rank("when").is_some() && time_rank("humidity").is_none());
+        assert_eq!(pair_name_rank("resourceName"), Some(20));
+        assert!(pair_value_rank("MeasureValue").is_some() && pair_value_rank("valueType").is_none());
+        assert!(is_detail("rx_metadata") && !is_detail("readings"));
+    }
+
+    #[test]
+    fn columns_are_known_by_short_names_and_units() {
+        assert_eq!(column("temperature_f"), Some(("temperature", Some("°F"))));
+        assert_eq!(column("Temp"), Some(("temperature", None)));
+        assert_eq!(column("pressureKPa"), Some(("pressure", Some("kPa"))));
+        assert_eq!(column("pressure_kpa"), Some(("pressure", Some("kPa"))));
+        assert_eq!(column("temperature_psi"), None);
+        assert_eq!(column("soil_temperature"), None);
+    }
+}

@@ -1,0 +1,252 @@
+use serde_json::json;
+
+use super::*;
+use crate::mapping::tests::{LIMITS, NOW};
+
+fn sample(message: &Value) -> Sample {
+    let headers = message["headers"].as_object().into_iter().flatten();
+    Sample {
+        topic: message["topic"].as_str().unwrap_or_default().to_owned(),
+        key: message["key"].as_str().map(|key| key.as_bytes().to_vec()),
+        headers: headers
+            .map(|(name, text)| (name.clone(), text.as_str().unwrap_or_default().to_owned()))
+            .collect(),
+        timestamp: message["timestamp"].as_i64().unwrap_or(NOW),
+        payload: match &message["value"] {
+            Value::String(text) => text.clone().into_bytes(),
+            other => other.to_string().into_bytes(),
+        },
+    }
+}
+
+fn inferred(messages: &[Value]) -> (Vec<Sample>, String) {
+    let samples: Vec<Sample> = messages.iter().map(sample).collect();
+    let text = infer(&samples, &LIMITS, NOW).unwrap();
+    (samples, text)
+}
+
+#[test]
+fn messages_of_a_preset_are_recognised() {
+    for family in ["zigbee2mqtt", "ttn-v3", "telegraf-json", "line-protocol", "senml"] {
+        let path = format!("{}/tests/payloads/{family}/messages.ndjson", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let messages: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let (_, text) = inferred(&messages);
+        assert!(text.starts_with(&format!("# The preset {family}:")), "{family}: {text}");
+    }
+}
+
+#[test]
+fn a_draft_says_what_was_seen_and_guessed_and_reads_the_samples() {
+    let at = 1_795_600_000_123_i64;
+    let flat = json!({"topic": "plant", "key": "k", "value": {"deviceId": "pump-1", "site": "north", "ts": at, "t.c": 21.5, "state": {"on": true}}});
+    let batch = json!({"headers": {"site": "w"}, "value": {"gw": "g", "ts": at, "readings": [
+        {"id": "m-1", "name": "energy", "value": 1.5}, {"id": "m-2", "name": "valve", "value": "OPEN"}]}});
+    let list = json!({"value": [{"serial": 7, "time": "2026-11-25T09:46:40", "humidity": 40}]});
+    for (message, readings, words) in [
+        (
+            flat,
+            1,
+            vec![
+                "topics = [\"plant\"]",
+                "sensor = \"value.deviceId\"",
+                "location = \"value.site\"",
+                "format = \"ms\"",
+                "# guessed",
+                "\"deviceId\"",
+            ],
+        ),
+        (
+            batch,
+            2,
+            vec![
+                "each = \"value.readings\"",
+                "sensor = \"each.id\"",
+                "name = \"each.name\"",
+                "location = \"header.site\"",
+                "value.ts",
+            ],
+        ),
+        (list, 1, vec!["each = \"value\"", "sensor = \"each.serial\"", "time_zone"]),
+    ] {
+        let (samples, text) = inferred(&[message]);
+        let mapping = Mapping::parse("draft", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let mapped = mapping
+            .read(&samples[0].record(), &LIMITS, NOW)
+            .unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!((mapped.readings.len(), mapped.faults.len()), (readings, 0), "{text}");
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        assert!(text.contains("1 of 1 messages become"), "{text}");
+    }
+    let flat = inferred(&[json!({"value": {"id": "a", "ts": at, "t": 1}})]).1;
+    assert!(flat.contains("# value.t: always there, such as 1"), "{flat}");
+    assert!(infer(&[], &LIMITS, NOW).is_err());
+    let noise = Sample { payload: b"\xff\xfe".to_vec(), ..Sample::default() };
+    assert!(infer(&[noise], &LIMITS, NOW).is_err());
+}
+
+/// Messages of the field that no preset reads: what the draft must have understood, and the readings that it makes.
+#[test]
+fn the_shapes_of_the_field_are_understood() {
+    let at = 1_795_600_000_123_i64;
+    for (shape, messages, readings, words) in [
+        (
+            "tags of a machine",
+            vec![
+                json!({"value": {"timestamp": at, "values": [{"id": "L1.P2.T", "v": 71.5, "q": true, "t": at}, {"id": "L2.O1.T", "v": 180, "q": true, "t": at}]}}),
+            ],
+            2,
+            vec!["each = \"value.values\"", "sensor = \"each.id\"", "{ from = \"each.t\", format = \"ms\" }"],
+        ),
+        (
+            "an observation",
+            vec![
+                json!({"value": {"phenomenonTime": "2026-11-25T10:00:00.000Z", "resultTime": "2026-11-25T10:00:09Z", "result": 21.5,
+                "Datastream": {"@iot.id": 12, "name": "Air temp", "Thing": {"name": "Roof"}}}}),
+            ],
+            1,
+            vec!["recorded_timestamp = \"value.phenomenonTime\""],
+        ),
+        (
+            "an object for each metric",
+            vec![
+                json!({"value": {"data": [{"id": "Room1", "type": "Room", "temperature": {"type": "Number", "value": 23}, "pressure": {"type": "Number", "value": 720}}]}}),
+            ],
+            1,
+            vec!["each = \"value.data\"", "rename = { \"*.value\" = \"*\" }", "device_type = \"each.type\""],
+        ),
+        (
+            "readings deep in an event",
+            vec![
+                json!({"value": {"apiVersion": "v3", "event": {"id": "u", "deviceName": "Modbus-1", "profileName": "pm", "readings": [
+                {"origin": 1_795_600_000_123_456_789_i64, "resourceName": "Current", "value": "1.25e+01"},
+                {"origin": 1_795_600_000_123_456_789_i64, "resourceName": "Voltage", "value": "230"}]}}}),
+            ],
+            1,
+            vec![
+                "each = \"value.event.readings\"",
+                "sensor = \"value.event.deviceName\"",
+                "name = \"each.resourceName\"",
+                "format = \"ns\"",
+                "value.event.profileName",
+            ],
+        ),
+        (
+            "pairs with units",
+            vec![json!({"value": {"dev_eui": "6081F9F0A1B2C3D4", "reported_at": at, "decoded": {"payload": [
+                {"name": "temp", "value": "70,7", "unit": "°F"}, {"name": "batt", "value": "n/a", "unit": "V"}]}}})],
+            1,
+            vec![
+                "each = \"value.decoded.payload\"",
+                "unit = \"each.unit\"",
+                "decimal_comma = true",
+                "null = [\"n/a\"]",
+                "temp = \"temperature\"",
+                "\"value.dev_eui\"",
+            ],
+        ),
+        (
+            "properties in headers",
+            vec![
+                json!({"headers": {"iothub-connection-device-id": "dev-7", "iothub-enqueuedtime": "2026-11-25T10:00:00.5Z"}, "value": {"body": {"temp_f": 68}}}),
+            ],
+            1,
+            vec!["header.iothub-connection-device-id", "recorded_timestamp = \"header.iothub-enqueuedtime\""],
+        ),
+        (
+            "one value a message",
+            vec![
+                json!({"key": "solar/114180001234/ac/power", "value": "512.3"}),
+                json!({"key": "solar/114180001234/ac/state", "value": "unavailable"}),
+            ],
+            2,
+            vec!["format = \"text\"", "(?<sensor>[^/]+)", "name = \"capture.metric\"", "unavailable"],
+        ),
+        (
+            "rows with a date and a time",
+            vec![json!({"value": "M17;25.11.2026;10:15:00;21,5\nM18;25.11.2026;10:15:00;44\n"})],
+            2,
+            vec![
+                "format = \"csv\"",
+                "delimiter = \";\"",
+                "decimal_comma = true",
+                "%d.%m.%Y %H:%M:%S",
+                "\"each.column_2\", \"each.column_3\"",
+            ],
+        ),
+        (
+            "lines with other tags",
+            vec![json!({"value": "cpu,host=h1,region=eu usage=1.5,idle=3i 1795600000000000000\n"})],
+            1,
+            vec![
+                "format = \"line-protocol\"",
+                "sensor = \"each.tags.host\"",
+                "location = \"each.tags.region\"",
+                "from = \"each.fields.**\"",
+            ],
+        ),
+        (
+            "objects by device",
+            vec![
+                json!({"value": {"ts": at, "plugs": {"plug-1": {"power": 3.5, "on": true}, "plug-2": {"power": 4.5, "on": false}}}}),
+            ],
+            2,
+            vec!["each = \"value.plugs\"", "sensor = \"each-name\"", "value.ts"],
+        ),
+        (
+            "names and sizes that tell the unit",
+            vec![
+                json!({"key": "ruuvi/gw/F5:11:22:33:44:55", "value": {"gw_mac": "C8:25", "ts": "1795600000", "temperature_f": 68, "pressure": 101_325}}),
+            ],
+            1,
+            vec![
+                "sensor = \"capture.sensor\"",
+                "format = \"s\"",
+                "temperature_f = \"°F\"",
+                "\"pressure\" = \"Pa\"",
+            ],
+        ),
+    ] {
+        let (samples, text) = inferred(&messages);
+        let mapping =
+            Mapping::parse("draft", &text).unwrap_or_else(|error| panic!("{shape}: {error}\n{text}"));
+        let mut found = 0;
+        for sample in &samples {
+            if let Ok(mapped) = mapping.read(&sample.record(), &LIMITS, NOW) {
+                assert_eq!(mapped.faults, [], "{shape}:\n{text}");
+                found += mapped.readings.len();
+            }
+        }
+        assert_eq!(found, readings, "{shape}:\n{text}");
+        for word in words {
+            // Names are quoted only where they must be.
+            let is_there = text.contains(word)
+                || text.contains(
+                    &word.replace("temp =", "\"temp\" =").replace("temperature_f =", "\"temperature_f\" ="),
+                );
+            assert!(is_there, "{shape}: {word} is not in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn topics_of_different_shapes_are_sources_of_their_own() {
+    let (samples, text) = inferred(&[
+        json!({"topic": "a", "value": {"id": "x", "ts": NOW, "rpm": 3}}),
+        json!({"topic": "b", "value": {"device": "y", "time": "2026-11-25T10:00:00Z", "flow": 3}}),
+        json!({"topic": "c", "value": {"device": "z", "time": "2026-11-25T10:00:00Z", "flow": 4}}),
+    ]);
+    assert_eq!(text.matches("[[source]]").count(), 2, "{text}");
+    assert!(
+        text.contains("topics = [\"b\", \"c\"]") && text.contains("3 of 3 messages become 3 readings"),
+        "{text}"
+    );
+    assert_eq!(samples.len(), 3);
+}
+
+#[test]
+fn lists_that_are_not_telemetry_by_device_are_not_taken_for_it() {
+    let records = json!({"value": {"Records": [{"Dimensions": [{"Name": "dev", "Value": "d1"}], "MeasureName": "temp", "MeasureValue": "21.5"}]}});
+    let (_, text) = inferred(&[records]);
+    assert!(!text.contains("thingsboard") && text.contains("name = \"each.MeasureName\""), "{text}");
+}
