@@ -304,7 +304,7 @@ fn of_texts<'v>(values: impl Iterator<Item = &'v Value>) -> String {
         text.push_str("decimal_comma = true\n");
     }
     if !nulls.is_empty() {
-        let nulls: Vec<String> = nulls.into_iter().map(|null| quoted(null)).collect();
+        let nulls: Vec<String> = nulls.into_iter().map(quoted).collect();
         let _ = writeln!(text, "null = [{}]", nulls.join(", "));
     }
     text

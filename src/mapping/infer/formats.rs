@@ -76,8 +76,7 @@ fn csv(samples: &[Sample]) -> Option<(CsvShape, String)> {
     let is_heading = |row: &str| row.split(delimiter).all(|cell| !cell.trim().is_empty() && !is_number(cell));
     let has_heading = samples.iter().all(|sample| {
         let text = String::from_utf8_lossy(&sample.payload);
-        text.lines().next().is_some_and(|row| is_heading(row))
-            && text.lines().nth(1).is_some_and(|row| !is_heading(row))
+        text.lines().next().is_some_and(is_heading) && text.lines().nth(1).is_some_and(|row| !is_heading(row))
     });
     let columns: Vec<String> = match has_heading {
         true => Vec::new(),
