@@ -29,7 +29,7 @@
 //! Work:
 //! - [`alerting`]: rules that judge each reading as it arrives, and their alerts.
 //! - [`ingestion`]: topic -> decode -> batches -> Cassandra -> commit. [`simulation`]: a seeded fleet of sensors.
-//! - [`servers`]: local processes, containers, and the cluster's membership.
+//! - [`bridge`]: MQTT -> Kafka. [`servers`]: local processes, containers, and the cluster's membership.
 //! - [`transfer`]: readings in bulk: to and from files, and the Spark jobs.
 //!
 //! Looking on:
@@ -55,6 +55,7 @@ pub mod alerting;
 pub mod analytics;
 pub mod anomalies;
 pub mod audit;
+pub mod bridge;
 pub mod cassandra;
 pub mod cli;
 pub mod commands;

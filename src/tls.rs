@@ -42,6 +42,31 @@ pub fn client_config(
     for authority in certificates(settings.ca, ca)? {
         roots.add(authority).map_err(|error| unusable(settings.ca, ca, error))?;
     }
+    with_roots(settings, ca, roots, own)
+}
+
+/// As [`client_config`], with the authorities of the system.
+pub fn client_config_of_system(
+    settings: &Settings,
+    own: Option<(&Path, &Path)>,
+) -> Result<Arc<ClientConfig>, FileError> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    let place = Path::new("the certificate authorities of this system");
+    if roots.is_empty() {
+        let reason = format!("there are none (install ca-certificates, or set {})", settings.ca);
+        return Err(FileError { setting: settings.ca, path: place.to_owned(), reason });
+    }
+    with_roots(settings, place, roots, own)
+}
+
+fn with_roots(
+    settings: &Settings,
+    ca: &Path,
+    roots: RootCertStore,
+    own: Option<(&Path, &Path)>,
+) -> Result<Arc<ClientConfig>, FileError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()

@@ -21,6 +21,7 @@ pub const GROUPS: [(&str, &[(&str, &str)]); 5] = [
         &[
             ("simulate", "Send readings of a simulated fleet, or recorded ones"),
             ("ingest", "Store readings from Kafka in Cassandra without loss"),
+            ("bridge", "Bring messages from an MQTT broker into Kafka"),
             ("import", "Load historical readings from files"),
             ("mapping", "Map messages of other formats to readings, and try it"),
             ("dead-letters", "List, show, export or replay messages not stored"),

@@ -110,6 +110,8 @@ pub enum Command {
     Schema(commands::schema::SchemaCommand),
     Simulate(commands::simulate::SimulateArgs),
     Ingest(commands::ingest::IngestArgs),
+    #[command(subcommand)]
+    Bridge(commands::bridge::BridgeCommand),
     Import(commands::import::ImportArgs),
     #[command(subcommand)]
     Mapping(commands::mapping::MappingCommand),

@@ -14,6 +14,7 @@ pub mod alerts;
 pub mod anomalies;
 pub mod audit;
 pub mod batch;
+pub mod bridge;
 pub mod completions;
 pub mod config;
 pub mod dashboard;
@@ -59,7 +60,11 @@ pub struct Context {
 }
 
 /// Runs the command that was asked for.
-pub async fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
+pub async fn run(mut cli: Cli, output: Output) -> anyhow::Result<()> {
+    if let Command::Bridge(_) = cli.command {
+        // Its --topic is MQTT's, and reaches the global flag of the same name.
+        cli.global.topic = None;
+    }
     let sources = cli.global.sources();
     // What needs no server must work while the configuration does not.
     let command = match cli.command {
@@ -105,6 +110,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Schema(command) => schema::run(command, context).await,
         Command::Simulate(args) => simulate::run(args, context).await,
         Command::Ingest(args) => ingest::run(args, context).await,
+        Command::Bridge(command) => bridge::run(command, context).await,
         Command::Forecast(args) => forecast::run(args, context).await,
         Command::Healthcheck(args) => healthcheck::run(args, context).await,
         Command::Monitor(args) => monitor::run(args, context).await,

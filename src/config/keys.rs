@@ -4,7 +4,7 @@ use super::section::{Key, Section};
 use super::value::Kind::Map;
 use super::{
     CassandraConfig, CassandraTlsConfig, ClusterConfig, DockerConfig, ForecastConfig, IngestConfig,
-    KafkaConfig, LocalConfig, RetentionConfig, RollupConfig, SchemaConfig,
+    KafkaConfig, LocalConfig, MqttConfig, RetentionConfig, RollupConfig, SchemaConfig,
 };
 
 /// Variables with the prefix that are not settings.
@@ -20,6 +20,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     CassandraTlsConfig::SECTION,
     SchemaConfig::SECTION,
     KafkaConfig::SECTION,
+    MqttConfig::SECTION,
     IngestConfig::SECTION,
     RetentionConfig::SECTION,
     RollupConfig::SECTION,

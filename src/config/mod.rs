@@ -1,6 +1,6 @@
 //! One validated configuration shared by all commands: defaults < a TOML file < environment < flags.
 //!
-//! - Each setting is declared once, in [`cassandra`], [`kafka`], [`pipeline`] or [`servers`], by the macro of
+//! - Each setting is declared once, in [`cassandra`], [`kafka`], [`mqtt`], [`pipeline`] or [`servers`], by the macro of
 //!   [`section`]; [`keys`] is the table of all of them.
 //! - [`load`] merges the sources ([`mod@file`], [`environment`], flags) as flat [`settings`], whose values [`value`] reads,
 //!   and [`validate`] checks the result as a whole. [`error`] names the culprit if something is refused.
@@ -20,6 +20,7 @@ pub mod init;
 mod kafka;
 mod keys;
 mod load;
+mod mqtt;
 mod names;
 mod origin;
 mod password_file;
@@ -40,6 +41,7 @@ pub use error::ConfigError;
 pub use kafka::{KafkaConfig, SaslMechanism, SecurityProtocol};
 pub(crate) use load::from_text;
 pub use load::{Loaded, Sources};
+pub use mqtt::{MqttAddress, MqttConfig};
 pub use origin::Origin;
 pub use pipeline::{
     ForecastConfig, IngestConfig, OnLostMessages, RetentionConfig, RollupConfig, SchemaConfig,
@@ -60,6 +62,7 @@ pub struct Config {
     pub cassandra: CassandraConfig,
     pub schema: SchemaConfig,
     pub kafka: KafkaConfig,
+    pub mqtt: MqttConfig,
     pub ingest: IngestConfig,
     pub retention: RetentionConfig,
     pub rollup: RollupConfig,

@@ -15,6 +15,7 @@ pub(super) fn validate(config: &Config) -> Checked {
     cassandra(&config.cassandra)?;
     schema(&config.schema)?;
     kafka(&config.kafka)?;
+    config.mqtt.check()?;
     ingest(&config.ingest)?;
     for (device_type, ttl) in config.retention.iter() {
         ensure(ttl.subsec_nanos() == 0, &[&format!("retention.{device_type}")], || {
@@ -66,7 +67,12 @@ fn cassandra(config: &CassandraConfig) -> Checked {
 }
 
 /// User name and password are sent with a zero byte between them.
-fn login(user_key: &str, user: Option<&str>, password_key: &str, password: Option<&Secret>) -> Checked {
+pub(super) fn login(
+    user_key: &str,
+    user: Option<&str>,
+    password_key: &str,
+    password: Option<&Secret>,
+) -> Checked {
     let has_zero = |text: &str| text.contains('\0');
     let problem = || "it contains a zero byte, which a login cannot contain (remove it)".into();
     ensure(!user.is_some_and(has_zero), &[user_key], problem)?;
@@ -251,7 +257,7 @@ fn addresses(key: &str, addresses: &[String]) -> Checked {
 }
 
 /// `key` and `key_file` are alternatives.
-fn exclusive(key: &str, is_given: bool, file_is_given: bool) -> Checked {
+pub(super) fn exclusive(key: &str, is_given: bool, file_is_given: bool) -> Checked {
     let file_key = format!("{key}_file");
     ensure(!(is_given && file_is_given), &[key, &file_key], || {
         format!("the password is given twice (unset one, for example with `-O {file_key}=`)")
@@ -259,7 +265,12 @@ fn exclusive(key: &str, is_given: bool, file_is_given: bool) -> Checked {
 }
 
 /// Certificate and key are only useful together.
-fn pair(certificate_key: &str, certificate: Option<&Path>, key_key: &str, key: Option<&Path>) -> Checked {
+pub(super) fn pair(
+    certificate_key: &str,
+    certificate: Option<&Path>,
+    key_key: &str,
+    key: Option<&Path>,
+) -> Checked {
     let (given, missing) = match (certificate, key) {
         (Some(_), None) => (certificate_key, key_key),
         (None, Some(_)) => (key_key, certificate_key),

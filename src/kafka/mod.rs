@@ -35,6 +35,11 @@ pub mod topics;
 pub use client::client_config;
 pub use producer::Producer;
 
+fn is_too_large(cause: &KafkaError) -> bool {
+    let code = cause.rdkafka_error_code();
+    matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize))
+}
+
 /// What Kafka, or the way to it, refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -119,11 +124,7 @@ impl Error {
 
     /// Whether a message is larger than its topic allows.
     pub fn is_too_large(&self) -> bool {
-        let code = match self {
-            Self::Client { cause, .. } => cause.rdkafka_error_code(),
-            _ => None,
-        };
-        matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize))
+        matches!(self, Self::Client { cause, .. } if is_too_large(cause))
     }
 
     /// Whether only an operator can fix it: waiting and retrying do not help.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 
-use super::Error;
 use super::client::{Complaint, client_config, set_default, trace};
+use super::{Error, is_too_large};
 use crate::config::KafkaConfig;
 
 /// How long the library retries a message before it reports it as failed.
@@ -59,6 +59,25 @@ pub enum Offer {
     Accepted,
     /// The queue is full: offer it again after a moment.
     Full,
+}
+
+/// Headers of a message, by name and value.
+pub fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> OwnedHeaders {
+    pairs
+        .into_iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+}
+
+/// Settings for a producer that keeps trying without end, and hands messages over up to `limit`, the topic's
+/// max.message.bytes if it is known. `kafka.properties` goes first.
+pub fn patient(config: &KafkaConfig, limit: Option<u64>) -> KafkaConfig {
+    const MOST_BYTES: u64 = 100_000_000;
+    let mut config = config.clone();
+    let limit = limit.unwrap_or(MOST_BYTES).clamp(1_000, MOST_BYTES);
+    for (key, value) in [("message.timeout.ms", "0".to_owned()), ("message.max.bytes", limit.to_string())] {
+        config.properties.entry(key.to_owned()).or_insert(value);
+    }
+    config
 }
 
 /// The properties of every producer: tuning that `kafka.properties` may change, then the guarantees that it may not.
@@ -132,6 +151,11 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
         Some(Error::client(self.sending(), KafkaError::MessageProduction(code)))
     }
 
+    /// What a failed delivery means.
+    pub fn failure(&self, cause: KafkaError) -> Error {
+        self.end().unwrap_or_else(|| Error::client(self.sending(), cause))
+    }
+
     fn sending(&self) -> String {
         format!("write to the topic {:?}", self.topic)
     }
@@ -172,6 +196,13 @@ impl<F: Fn(Delivery) + Send + Sync> ClientContext for Acknowledging<F> {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", "{error}: {reason}");
         self.complaint.note(&error, reason);
+    }
+}
+
+impl Delivery {
+    /// Whether the message is larger than its topic allows.
+    pub fn is_too_large(&self) -> bool {
+        matches!(&self.outcome, Err(cause) if is_too_large(cause))
     }
 }
 

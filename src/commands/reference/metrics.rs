@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{GENERATED, table};
+use crate::bridge::BridgeMetrics;
 use crate::forecasts::metrics::ForecastMetrics;
 use crate::ingestion::IngestMetrics;
 use crate::metrics::describe::Described;
@@ -15,6 +16,11 @@ pub(super) fn page() -> anyhow::Result<String> {
             "iotctl ingest --metrics-addr",
             "Counted by one process; sum over all members of the consumer group.",
             IngestMetrics::new()?.describe(),
+        ),
+        (
+            "iotctl bridge mqtt --metrics-addr",
+            "Counted by one process; sum over all bridges.",
+            BridgeMetrics::new()?.describe(),
         ),
         (
             "iotctl monitor",

@@ -1,0 +1,75 @@
+//! The connection to the MQTT broker, made again whenever it is lost.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::Error;
+use super::connection::{Event, Order, Target};
+use crate::retry::{RetryPolicy, Tolerance};
+
+/// A connection that lasted this long was a good one: the next attempt comes at once.
+const GOOD: Duration = Duration::from_secs(10);
+
+/// Connects, serves and connects again, until it is told to disconnect or only an operator can help. Transient errors are
+/// retried for `at_first` before the first connection, and without end after it.
+pub(super) async fn keep(
+    target: Target,
+    mut is_new: bool,
+    at_first: Duration,
+    budget: Arc<Semaphore>,
+    events: mpsc::Sender<Event>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+) {
+    let tolerance = Tolerance::default();
+    let first = RetryPolicy::WRITES.at_most(at_first);
+    let later = RetryPolicy::WRITES.tolerating(tolerance.clone());
+    let mut attempts = first.attempts();
+    let mut has_connected = false;
+    for connection in 1.. {
+        let began = Instant::now();
+        let mut is_first = false;
+        let error = match target.open(is_new).await {
+            Ok(open) => {
+                is_first = !has_connected;
+                (is_new, has_connected) = (false, true);
+                tolerance.note_success();
+                if events.send(Event::Opened { connection }).await.is_err() {
+                    return;
+                }
+                match open.serve(&target, connection, &budget, &events, &mut orders).await {
+                    Ok(()) => return,
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        if has_connected && (is_first || began.elapsed() >= GOOD) {
+            attempts = later.attempts();
+        }
+        // Two bridges with one id would take the session from each other without end, and a subscription that is refused
+        // stays refused.
+        let is_final = matches!(error, Error::TakenOver { .. } | Error::Subscription { .. });
+        let delay = if is_final { None } else { attempts.failed(error.is_transient()) };
+        let Some(delay) = delay else {
+            let _ = events.send(Event::Failed(error)).await;
+            return;
+        };
+        if events.send(Event::Lost { reason: error.to_string() }).await.is_err() {
+            return;
+        }
+        // What is to be acknowledged meanwhile belongs to the lost connection.
+        let told = async {
+            while let Some(order) = orders.recv().await {
+                if matches!(order, Order::Disconnect) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = told => return,
+            () = tokio::time::sleep(delay) => {}
+        }
+    }
+}
