@@ -180,9 +180,14 @@ impl Target {
         let mut subscribe = Subscribe::new_many(self.filters.clone(), None);
         subscribe.pkid = SUBSCRIBE_PACKET;
         self.send(&mut stream, &Packet::Connect(connect, None, self.login.clone())).await?;
-        let answer = match self.next_packet(&mut stream, &mut buffer).await? {
-            Packet::ConnAck(answer) => answer,
-            other => return Err(self.lost(format!("it answered the CONNECT with {other:?}"))),
+        let answer = match self.next_packet(&mut stream, &mut buffer).await {
+            Ok(Packet::ConnAck(answer)) => answer,
+            Err(Error::Lost { reason, .. }) if self.tls.is_none() => {
+                let hint = "if it expects TLS, write mqtts:// in mqtt.broker";
+                return Err(self.unreachable(format!("{reason} before it answered; {hint}")));
+            }
+            Err(error) => return Err(error),
+            Ok(other) => return Err(self.lost(format!("it answered the CONNECT with {other:?}"))),
         };
         if answer.code != ConnectReturnCode::Success {
             return Err(self.refused(&answer));
@@ -219,12 +224,17 @@ impl Target {
         buffer: &mut BytesMut,
     ) -> Result<Packet, Error> {
         loop {
+            if let Some(disconnect) = short_disconnect(buffer) {
+                return Ok(Packet::Disconnect(disconnect));
+            }
+            let length = buffer.len();
             match Packet::read(buffer, Some(self.max_packet)) {
                 Ok(packet) => return Ok(packet),
-                // At most the largest packet: its length is checked before.
-                Err(mqttbytes::Error::InsufficientBytes(missing)) => buffer.reserve(missing.max(READ_BYTES)),
-                // A DISCONNECT without a reason, which the codec does not know.
-                Err(mqttbytes::Error::PayloadRequired) => return Err(self.lost("it ended the connection")),
+                // At most the largest packet: its length is checked before. Where bytes were taken, it is the packet itself
+                // that ends too early.
+                Err(mqttbytes::Error::InsufficientBytes(missing)) if buffer.len() == length => {
+                    buffer.reserve(missing.max(READ_BYTES));
+                }
                 Err(error) => return Err(self.lost(format!("it sent a malformed packet: {error}"))),
             }
             match stream.read_buf(buffer).await {
@@ -279,6 +289,15 @@ impl Target {
         let said = disconnect.properties.as_ref().and_then(|properties| properties.reason_string.clone());
         let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
         self.lost(format!("it ended the connection: {:?}{said}", disconnect.reason_code))
+    }
+}
+
+/// A DISCONNECT without properties, or without a reason too: the codec takes neither.
+fn short_disconnect(buffer: &[u8]) -> Option<Disconnect> {
+    match buffer {
+        [0xe0, 0, ..] => Some(Disconnect::new(DisconnectReasonCode::NormalDisconnection)),
+        [0xe0, 1, reason, ..] => DisconnectReasonCode::try_from(*reason).ok().map(Disconnect::new),
+        _ => None,
     }
 }
 
@@ -472,6 +491,14 @@ mod tests {
             let mut buffer = BytesMut::from(&bytes[..]);
             let _ = Packet::read(&mut buffer, Some(1024));
         }
+    }
+
+    #[test]
+    fn a_disconnect_may_have_a_reason_alone_or_none() {
+        let reason = |bytes: &[u8]| short_disconnect(bytes).map(|disconnect| disconnect.reason_code);
+        assert_eq!(reason(&[0xe0, 1, 0x8e]), Some(DisconnectReasonCode::SessionTakenOver));
+        assert_eq!(reason(&[0xe0, 0]), Some(DisconnectReasonCode::NormalDisconnection));
+        assert_eq!((reason(&[0xe0, 2, 0x8e, 0]), reason(&[0xe0, 1]), reason(&[])), (None, None, None));
     }
 
     #[test]

@@ -254,7 +254,11 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Bridge<F> {
             }
             Event::Message(received) => self.receive(received),
             Event::Lost { reason } => {
-                warn!("{reason}; connecting again");
+                // The first attempts end with an error if they fail.
+                match self.connection {
+                    0 => info!("{reason}; connecting again"),
+                    _ => warn!("{reason}; connecting again"),
+                }
                 self.window.clear();
                 self.metrics.connected.set(0);
                 self.lost = Some(reason);

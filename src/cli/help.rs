@@ -51,6 +51,7 @@ pub const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("doctor", "Check the installation and say how to fix it"),
             ("top", "Show rates, lag and nodes live"),
             ("audit", "Check that no reading is missing"),
+            ("offsets", "Show or reset what ingest has committed"),
             ("rollup", "Compute or verify hourly and daily rollups"),
             ("purge", "Delete a location's readings older than a given time"),
             ("node", "List, add, replace or decommission Cassandra nodes"),

@@ -134,6 +134,8 @@ pub enum Command {
     Doctor(commands::doctor::DoctorArgs),
     Top(commands::top::TopArgs),
     Audit(commands::audit::AuditArgs),
+    #[command(subcommand)]
+    Offsets(commands::offsets::OffsetsCommand),
     Rollup(commands::rollup::RollupArgs),
     Purge(commands::purge::PurgeArgs),
     #[command(subcommand)]

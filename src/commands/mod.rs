@@ -35,6 +35,7 @@ pub mod man;
 pub mod mapping;
 pub mod monitor;
 pub mod node;
+pub mod offsets;
 pub mod purge;
 pub mod query;
 pub mod reference;
@@ -124,6 +125,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Alerts(args) => alerts::run(args, context).await,
         Command::Anomalies(args) => anomalies::run(args, context).await,
         Command::Audit(args) => audit::run(args, context).await,
+        Command::Offsets(command) => offsets::run(command, context).await,
         Command::Purge(args) => purge::run(args, context).await,
         Command::Rollup(args) => rollup::run(args, context).await,
         Command::Stats(args) => stats::run(args, context).await,

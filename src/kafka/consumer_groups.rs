@@ -1,16 +1,18 @@
-//! What a consumer group has committed, read without joining it.
+//! What a consumer group has committed, read and changed without joining it.
 
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::Producer as _;
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::Error;
 use super::client::{Reporting, client_config};
 use super::consumer::{GroupOffset, group_offset};
 use super::losses::LostMessages;
-use super::topics::blocking;
+use super::overview::ConsumerGroup;
+use super::topics::{self, blocking};
 use crate::config::KafkaConfig;
 use crate::retry::RetryPolicy;
 
@@ -133,4 +135,65 @@ async fn offsets_of_topics(
         Ok(offsets)
     })
     .await
+}
+
+/// The members of the configured consumer group; `None` if there is no such group, which then has none.
+pub async fn members(config: &KafkaConfig) -> Result<Option<ConsumerGroup>, Error> {
+    let group = config.group.clone();
+    topics::ask(config, move |probe| {
+        let action = format!("list the members of the consumer group {group:?}");
+        let deadline = Instant::now() + probe.remaining();
+        let mut delays = RETRY.delays();
+        loop {
+            let listed = probe.client.client().fetch_group_list(Some(&group), probe.remaining());
+            match listed {
+                Ok(listed) => return Ok(listed.groups().first().map(ConsumerGroup::of)),
+                Err(error) if is_not_ready(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(delays.next_delay());
+                }
+                Err(error) => return Err(probe.explain(error, &action)),
+            }
+        }
+    })
+    .await
+}
+
+/// Commits offsets of a topic for the configured consumer group, which must have no members; notes of lost messages go.
+///
+/// # Errors
+/// The group has members, or Kafka refuses.
+pub async fn commit(config: &KafkaConfig, topic: &str, offsets: &[(i32, i64)]) -> Result<(), Error> {
+    // Whether the coordinator answers, with a deadline: the commit below has none of its own.
+    let partitions = offsets.iter().map(|(partition, _)| partition + 1).max().unwrap_or(0);
+    committed(config, topic, partitions).await?;
+    let action = format!("commit offsets for the consumer group {:?}", config.group);
+    let mut client = client_config(config);
+    client.set("group.id", &config.group).set("enable.auto.commit", "false");
+    let consumer: BaseConsumer<Reporting> =
+        client.create_with_context(Reporting::default()).map_err(Error::building(config))?;
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for (partition, offset) in offsets {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
+            .map_err(|cause| Error::client(action.clone(), cause))?;
+    }
+    let (sender, answered) = tokio::sync::oneshot::channel();
+    // A thread of its own and not one of the runtime's, whose end would wait for it.
+    std::thread::spawn(move || sender.send(consumer.commit(&list, CommitMode::Sync)));
+    match tokio::time::timeout(config.request_timeout, answered).await {
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Err(cause))) if has_members(&cause) => Err(Error::Rejected {
+            action,
+            reason: "it has members, which commit by themselves (stop every ingest of the group first)"
+                .into(),
+        }),
+        Ok(Ok(Err(cause))) => Err(Error::client(action, cause)),
+        Ok(Err(_)) => Err(Error::Rejected { action, reason: "the client ended".into() }),
+        Err(_) => Err(Error::Silent { action, within: config.request_timeout }),
+    }
+}
+
+/// What a coordinator answers to a commit from outside of a group with members.
+fn has_members(cause: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{IllegalGeneration, RebalanceInProgress, UnknownMemberId};
+    matches!(cause.rdkafka_error_code(), Some(IllegalGeneration | RebalanceInProgress | UnknownMemberId))
 }

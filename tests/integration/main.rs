@@ -12,6 +12,8 @@ use libtest_mimic::{Arguments, Trial};
 mod anomalies;
 mod answers;
 mod audit;
+#[path = "../security/certificates.rs"]
+mod certificates;
 mod commands;
 mod completions;
 mod dashboard;
@@ -27,7 +29,9 @@ mod losses;
 mod mapping;
 mod moved;
 mod names;
+mod mqtt;
 mod numbers;
+mod offsets;
 mod old_tables;
 mod plot;
 mod purge;
@@ -68,9 +72,11 @@ fn main() -> ExitCode {
         import::trials(),
         losses::trials(),
         mapping::trials(),
+        mqtt::trials(),
         moved::trials(),
         names::trials(),
         numbers::trials(),
+        offsets::trials(),
         old_tables::trials(),
         plot::trials(),
         schema::trials(),

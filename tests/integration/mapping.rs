@@ -21,11 +21,11 @@ crate::trials!(
     a_mapping_is_tried_without_a_server,
 );
 
-fn payloads() -> PathBuf {
+pub fn payloads() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payloads")
 }
 
-fn lines(path: &Path) -> anyhow::Result<Vec<Value>> {
+pub fn lines(path: &Path) -> anyhow::Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
@@ -66,9 +66,9 @@ fn send(lab: &Lab, messages: &[Value]) -> anyhow::Result<()> {
 }
 
 /// A reading by what identifies it, with its metrics and states.
-type Readings = BTreeMap<(String, String, Uuid, i64), (BTreeMap<String, f64>, BTreeMap<String, String>)>;
+pub type Readings = BTreeMap<(String, String, Uuid, i64), (BTreeMap<String, f64>, BTreeMap<String, String>)>;
 
-fn stored(lab: &Lab) -> anyhow::Result<Readings> {
+pub fn stored(lab: &Lab) -> anyhow::Result<Readings> {
     type Row = (
         String,
         String,
@@ -109,7 +109,7 @@ fn id(name: &str) -> Uuid {
     Uuid::new_v5(&namespace, name.as_bytes())
 }
 
-fn expected(path: &Path) -> anyhow::Result<Readings> {
+pub fn expected(path: &Path) -> anyhow::Result<Readings> {
     let mut readings = Readings::new();
     for line in lines(path)? {
         let text = |name: &str| line[name].as_str().map(str::to_owned).context("text");
@@ -122,7 +122,7 @@ fn expected(path: &Path) -> anyhow::Result<Readings> {
     Ok(readings)
 }
 
-fn check_same(found: &Readings, wanted: &Readings) -> anyhow::Result<()> {
+pub fn check_same(found: &Readings, wanted: &Readings) -> anyhow::Result<()> {
     ensure!(found.keys().eq(wanted.keys()), "{found:#?}\nand not\n{wanted:#?}");
     for (key, (metrics, states)) in found {
         let (wanted_metrics, wanted_states) = &wanted[key];

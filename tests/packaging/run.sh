@@ -132,7 +132,8 @@ step "files"
 for file in /usr/share/man/man1/iotctl.1.gz /usr/share/man/man1/iotctl-ingest.1.gz \
     /usr/share/bash-completion/completions/iotctl /usr/share/zsh/vendor-completions/_iotctl \
     /usr/share/fish/vendor_completions.d/iotctl.fish /etc/iotctl/iotctl.toml \
-    /usr/lib/systemd/system/iotctl-ingest.service /usr/lib/systemd/system/iotctl-monitor.service; do
+    /usr/lib/systemd/system/iotctl-ingest.service /usr/lib/systemd/system/iotctl-bridge.service \
+    /usr/lib/systemd/system/iotctl-monitor.service; do
     [[ -s $file ]] || { echo "missing: $file" >&2; exit 1; }
 done
 bash -n /usr/share/bash-completion/completions/iotctl

@@ -4,6 +4,7 @@
 //! - [`program`]: `iotctl` with settings: run it, expect success or failure, let it run beside the test.
 //! - [`servers`]: the Cassandra and the Kafka that the integration tests share.
 //! - [`witness`]: the tables by another driver.
+//! - [`mosquitto`]: an MQTT broker of a test's own.
 //! - [`lab`]: a keyspace and a topic on those servers, readings in, rows out.
 #![allow(dead_code, unused_imports, unused_macros, reason = "no suite uses all of it")]
 
@@ -13,11 +14,13 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 mod lab;
+mod mosquitto;
 mod program;
 mod servers;
 mod witness;
 
 pub use lab::Lab;
+pub use mosquitto::Mosquitto;
 pub use program::{Finished, Program, Running, Words};
 pub use servers::{CASSANDRA, KAFKA, NOBODY, Servers};
 pub use witness::Witness;

@@ -223,7 +223,7 @@ fn judge_lost(positions: &[Position], noted: &[LostMessages]) -> Finding {
             format!("{noted}: Kafka deleted them before ingest had read them"),
             "send them again if their source still has them (`iotctl audit` lists those in a ledger), raise the topic's \
              retention, and keep an ingest running; to clear this note, stop the ingests and commit the offsets anew \
-             (kafka-consumer-groups.sh --reset-offsets --to-current --execute)",
+             (`iotctl offsets reset --to current`)",
         );
     }
     match (lost, beyond, never) {
@@ -234,7 +234,7 @@ fn judge_lost(positions: &[Position], noted: &[LostMessages]) -> Finding {
         ),
         (0, beyond, _) => failed(
             format!("{beyond} partitions end before the group's committed offset: the topic was recreated"),
-            "stop the ingests and reset the group's offsets (kafka-consumer-groups.sh --reset-offsets --to-earliest)",
+            "stop the ingests and reset the group's offsets (`iotctl offsets reset --to earliest`)",
         ),
         (lost, _, _) => failed(
             format!("{lost} messages were deleted before the group had committed them"),
