@@ -12,6 +12,7 @@ use libtest_mimic::{Arguments, Trial};
 mod anomalies;
 mod answers;
 mod audit;
+#[allow(dead_code, reason = "the tests of security use all of it")]
 #[path = "../security/certificates.rs"]
 mod certificates;
 mod commands;
