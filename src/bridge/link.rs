@@ -12,6 +12,9 @@ use crate::retry::{RetryPolicy, Tolerance};
 /// A connection that lasted this long was a good one: the next attempt comes at once.
 const GOOD: Duration = Duration::from_secs(10);
 
+/// After so many connections in a row that did not last, the likeliest reason is named.
+const MANY: u32 = 4;
+
 /// Connects, serves and connects again, until it is told to disconnect or only an operator can help. Transient errors are
 /// retried for `at_first` before the first connection, and without end after it.
 pub(super) async fn keep(
@@ -27,6 +30,7 @@ pub(super) async fn keep(
     let later = RetryPolicy::WRITES.tolerating(tolerance.clone());
     let mut attempts = first.attempts();
     let mut has_connected = false;
+    let mut short_lived = 0;
     for connection in 1.. {
         let began = Instant::now();
         let mut is_first = false;
@@ -56,7 +60,16 @@ pub(super) async fn keep(
             let _ = events.send(Event::Failed(error)).await;
             return;
         };
-        if events.send(Event::Lost { reason: error.to_string() }).await.is_err() {
+        short_lived = if has_connected && began.elapsed() < GOOD { short_lived + 1 } else { 0 };
+        let mut reason = error.to_string();
+        // Not every broker says that another client took the session over; mosquitto 2.0.11 does not.
+        if short_lived >= MANY && matches!(error, Error::Lost { .. }) {
+            let id = &target.client_id;
+            reason.push_str(&format!(
+                " (is another client connected with the id {id:?}? two bridges need two ids: set mqtt.client_id)"
+            ));
+        }
+        if events.send(Event::Lost { reason }).await.is_err() {
             return;
         }
         // What is to be acknowledged meanwhile belongs to the lost connection.

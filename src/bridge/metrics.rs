@@ -61,10 +61,7 @@ impl BridgeMetrics {
                 "When the last message was received, in seconds since 1970; 0 before the first",
             )?,
         };
-        let collectors = metrics.collectors().into_iter();
-        collectors
-            .map(|collector| metrics.registry.register(collector))
-            .collect::<prometheus::Result<()>>()?;
+        metrics.collectors().into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
         Ok(metrics)
     }
 

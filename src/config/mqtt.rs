@@ -109,7 +109,7 @@ impl MqttConfig {
         })
     }
 
-    /// Checks the section as a whole.
+    /// Checks the section as a whole, also after its password file was read.
     ///
     /// # Errors
     /// The first broken rule.
@@ -138,7 +138,6 @@ impl MqttConfig {
             "mqtt.key_file",
             self.key_file.as_deref(),
         )?;
-        validate::exclusive("mqtt.password", self.password.is_some(), self.password_file.is_some())?;
         let has_password = self.password.is_some() || self.password_file.is_some();
         ensure(!has_password || self.username.is_some(), &["mqtt.username"], || {
             "a password without a user name (set mqtt.username)".into()

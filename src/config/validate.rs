@@ -16,6 +16,7 @@ pub(super) fn validate(config: &Config) -> Checked {
     schema(&config.schema)?;
     kafka(&config.kafka)?;
     config.mqtt.check()?;
+    exclusive("mqtt.password", config.mqtt.password.is_some(), config.mqtt.password_file.is_some())?;
     ingest(&config.ingest)?;
     for (device_type, ttl) in config.retention.iter() {
         ensure(ttl.subsec_nanos() == 0, &[&format!("retention.{device_type}")], || {
@@ -257,7 +258,7 @@ fn addresses(key: &str, addresses: &[String]) -> Checked {
 }
 
 /// `key` and `key_file` are alternatives.
-pub(super) fn exclusive(key: &str, is_given: bool, file_is_given: bool) -> Checked {
+fn exclusive(key: &str, is_given: bool, file_is_given: bool) -> Checked {
     let file_key = format!("{key}_file");
     ensure(!(is_given && file_is_given), &[key, &file_key], || {
         format!("the password is given twice (unset one, for example with `-O {file_key}=`)")
