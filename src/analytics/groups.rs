@@ -23,6 +23,8 @@ pub enum NoReadings {
     Sensor { sensor: Uuid },
     #[error("no sensor is called {name} ({remedy})")]
     Name { name: String, remedy: String },
+    #[error("no sensor has {wanted} (`iotctl sensors show` prints the tags of one)")]
+    Tags { wanted: String },
     #[error("no readings of sensor {sensor} for {wanted} (its readings are for {known})")]
     SensorElsewhere { sensor: Uuid, wanted: String, known: String },
 }

@@ -51,6 +51,8 @@ impl History {
         let query = StatsQuery {
             groups: self.groups.clone(),
             sensor: self.sensor,
+            chosen: None,
+            tag_values: Arc::default(),
             metric: self.metric.clone(),
             range: self.range,
             by: By::Hour,
@@ -74,6 +76,7 @@ impl History {
             sensor: self.sensor,
             range: self.range,
             filter: None,
+            chosen: None,
             order: Order::Asc,
         };
         let mut scan = Scan::start(session, question).await?;

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::Filter;
+use super::tags::Chosen;
 use crate::analytics::slice::{self, PartialRead, TimeSlice};
 use crate::cassandra::{Error, Session};
 use crate::reading::Group;
@@ -44,6 +45,8 @@ pub struct Question {
     pub sensor: Option<Uuid>,
     pub range: TimeRange,
     pub filter: Option<Filter>,
+    /// Only these sensors.
+    pub chosen: Option<Arc<Chosen>>,
     pub order: Order,
 }
 
@@ -180,7 +183,7 @@ async fn collect(
     piece: &TimeSlice,
     sender: &mpsc::Sender<Vec<StoredReading>>,
 ) -> Result<Collected, Error> {
-    let Question { sensor, filter, .. } = &shared.question;
+    let Question { sensor, filter, chosen, .. } = &shared.question;
     let cap = if piece.can_split() { shared.chunk_bytes } else { usize::MAX };
     let slice = Slice { from: piece.from, to: piece.to, sensor: *sensor };
     let mut names = Names::default();
@@ -193,11 +196,17 @@ async fn collect(
             if !pages.append(&mut names, &mut readings).await? {
                 break;
             }
-            if let Some(filter) = filter {
+            if filter.is_some() || chosen.is_some() {
                 let mut index = 0;
+                let is_chosen = |reading: &StoredReading| {
+                    chosen.as_ref().is_none_or(|chosen| chosen.contains(&partition.group, reading.sensor))
+                };
+                let passes = |reading: &StoredReading| {
+                    filter.as_ref().is_none_or(|filter| filter.accepts(reading)) && is_chosen(reading)
+                };
                 readings.retain(|reading| {
                     index += 1;
-                    index <= before || filter.accepts(reading)
+                    index <= before || passes(reading)
                 });
             }
             weight += readings[before..].iter().map(StoredReading::weight).sum::<usize>();

@@ -47,6 +47,7 @@ impl SeriesQuery {
             sensor: self.sensor,
             range: self.range,
             filter: None,
+            chosen: None,
             order: Order::Asc,
         };
         Scan::start(session, question).await

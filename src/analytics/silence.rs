@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
+use super::tags::Chosen;
 use crate::cassandra::{Error, Session};
 use crate::reading::Group;
 use crate::store::readings::{self, Names, StoredReading};
@@ -56,12 +57,17 @@ impl Silence {
     }
 }
 
-/// The sensors of `groups` without a reading at `since` or later. Memory grows with the number of silent ones only.
-pub async fn find(session: &Session, groups: &[Arc<Group>], since: i64) -> Result<Silence, Error> {
+/// The sensors of `groups` (only the `chosen` ones, if there are any) without a reading at `since` or later. Memory grows with the number of silent ones only.
+pub async fn find(
+    session: &Session,
+    groups: &[Arc<Group>],
+    since: i64,
+    chosen: Option<&Chosen>,
+) -> Result<Silence, Error> {
     let mut found = Silence::default();
     // Owned groups: a stream of borrowed ones makes this future not `Send` (rust-lang/rust#102211).
     let mut parts = stream::iter(groups.to_vec())
-        .map(|group| in_group(session, group, since))
+        .map(|group| in_group(session, group, since, chosen))
         .buffer_unordered(IN_FLIGHT);
     while let Some(part) = parts.try_next().await? {
         found.add(part);
@@ -70,11 +76,17 @@ pub async fn find(session: &Session, groups: &[Arc<Group>], since: i64) -> Resul
     Ok(found)
 }
 
-async fn in_group(session: &Session, group: Arc<Group>, since: i64) -> Result<Silence, Error> {
+async fn in_group(
+    session: &Session,
+    group: Arc<Group>,
+    since: i64,
+    chosen: Option<&Chosen>,
+) -> Result<Silence, Error> {
     let mut found = Silence::default();
     let mut pages = readings::latest(session, &group, None).await?;
     let mut names = Names::default();
-    while let Some(page) = pages.next(&mut names).await? {
+    while let Some(mut page) = pages.next(&mut names).await? {
+        page.retain(|reading| chosen.is_none_or(|chosen| chosen.contains(&group, reading.sensor)));
         found.check(&group, &page, since);
     }
     Ok(found)

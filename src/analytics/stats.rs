@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use super::scan::Question;
+use super::tags::{Chosen, TagValues};
 use super::{Order, Scan};
 use crate::analytics::sources::{Division, MaxResolution, Plan};
 use crate::cassandra::{Error, Session};
@@ -28,6 +29,8 @@ pub enum By {
     DeviceType,
     Hour,
     Day,
+    /// The value that each sensor has of a tag.
+    Tag,
     /// One line.
     Everything,
 }
@@ -39,6 +42,8 @@ pub enum Key {
     Name(String),
     /// Milliseconds since the epoch.
     Moment(i64),
+    /// Of sensors without the tag.
+    Untagged,
     Everything,
 }
 
@@ -91,6 +96,10 @@ pub enum StatsError {
 pub struct StatsQuery {
     pub groups: Vec<Arc<Group>>,
     pub sensor: Option<Uuid>,
+    /// Only these sensors.
+    pub chosen: Option<Arc<Chosen>>,
+    /// For [`By::Tag`].
+    pub tag_values: Arc<TagValues>,
     pub metric: Metric,
     pub range: TimeRange,
     pub by: By,
@@ -130,14 +139,14 @@ struct Part {
 impl StatsQuery {
     /// Whether the answer needs the rollups of single sensors.
     fn is_of_sensors(&self) -> bool {
-        self.by == By::Sensor || self.sensor.is_some()
+        matches!(self.by, By::Sensor | By::Tag) || self.sensor.is_some() || self.chosen.is_some()
     }
 
     fn periods(&self) -> Periods {
         match self.by {
             By::Hour => Periods::Hours(self.zone),
             By::Day => Periods::Days(self.zone),
-            By::Sensor | By::Location | By::DeviceType | By::Everything => Periods::All,
+            By::Sensor | By::Location | By::DeviceType | By::Tag | By::Everything => Periods::All,
         }
     }
 
@@ -147,6 +156,10 @@ impl StatsQuery {
             By::Location => Key::Name(group.location.clone()),
             By::DeviceType => Key::Name(group.device_type.clone()),
             By::Hour | By::Day => Key::Moment(period.from),
+            By::Tag => match self.tag_values.get(group, sensor) {
+                Some(value) => Key::Name(value.to_owned()),
+                None => Key::Untagged,
+            },
             By::Everything => Key::Everything,
         }
     }
@@ -264,8 +277,11 @@ impl StatsQuery {
         } else {
             let period = periods.of(start);
             while let Some(page) = pages.next::<Uuid>().await? {
+                let is_chosen =
+                    |sensor| self.chosen.as_ref().is_none_or(|chosen| chosen.contains(&group, sensor));
                 found.extend(
                     page.into_iter()
+                        .filter(|stored| is_chosen(stored.key))
                         .map(|stored| (self.key(&group, stored.key, period), group.clone(), stored.summary)),
                 );
             }
@@ -287,6 +303,7 @@ impl StatsQuery {
             sensor: self.sensor,
             range,
             filter: None,
+            chosen: self.chosen.clone(),
             order: Order::Asc,
         };
         let mut scan = Scan::start(session, question).await?;
@@ -345,6 +362,8 @@ mod tests {
         StatsQuery {
             groups: Vec::new(),
             sensor,
+            chosen: None,
+            tag_values: Arc::default(),
             metric: Metric::Temperature,
             range: TimeRange::ALL,
             by,

@@ -29,7 +29,8 @@ impl TagFilter {
 
     /// The filter as flags have it.
     fn describe(&self) -> String {
-        let pairs = self.0.iter().flat_map(|(key, values)| values.iter().map(move |value| format!("{key}={value}")));
+        let pairs =
+            self.0.iter().flat_map(|(key, values)| values.iter().map(move |value| format!("{key}={value}")));
         pairs.collect::<Vec<_>>().join(", ")
     }
 
@@ -101,7 +102,9 @@ mod tests {
             let parts = text.split_whitespace().filter_map(|part| part.split_once('='));
             parts.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
         };
-        let accepts = |filter: &str, tags: &str| TagFilter::of(&pairs(filter)).accepts(&pairs(tags).into_iter().collect());
+        let accepts = |filter: &str, tags: &str| {
+            TagFilter::of(&pairs(filter)).accepts(&pairs(tags).into_iter().collect())
+        };
         assert!(accepts("room=A12", "room=A12 floor=2"));
         assert!(accepts("room=A12 room=A13 floor=2", "room=A13 floor=2"));
         assert!(!accepts("room=A12 floor=2", "room=A12"));

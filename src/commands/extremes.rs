@@ -7,7 +7,7 @@ use chrono::Utc;
 use clap::Args;
 
 use super::Context;
-use super::flags::{GroupArgs, TimeArgs, finite, metric};
+use super::flags::{GroupArgs, TagArgs, TimeArgs, finite, metric};
 use super::support::{
     self, NAMES_AT_ONCE, known_or_refused, sensor_cells, sensor_headings, until_stopped, with_bar,
 };
@@ -33,6 +33,7 @@ use crate::time::TimeRange;
   iotctl extremes --metric temperature
   iotctl extremes --metric temperature --highest --top 3 --last 24h
   iotctl extremes --metric humidity --lowest --below 20 --location plant-1
+  iotctl extremes --metric temperature --highest --tag room=A12
   iotctl extremes --metric rpm --device-type machine --from 2026-01-31 --to 2026-02-01 --format csv
 
 Metrics: temperature (°C), humidity (%RH), pressure (hPa), light_level (lux), gas_concentration (ppm), and any name
@@ -61,6 +62,8 @@ pub struct ExtremesArgs {
     pub below: Option<f64>,
     #[command(flatten)]
     pub group: GroupArgs,
+    #[command(flatten)]
+    pub tags: TagArgs,
     #[command(flatten)]
     pub time: TimeArgs,
     /// Read all raw rows and use no rollups
@@ -99,9 +102,12 @@ pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
     let session = Session::connect(&config.cassandra).await?;
     let groups = until_stopped(shutdown, args.group.selection().resolve(&session)).await?;
 
+    let (groups, chosen) = until_stopped(shutdown, args.tags.choose(&session, groups)).await?;
     let progress = Counter::new(Progress::default());
     let max_resolution = if args.raw { MaxResolution::Raw } else { MaxResolution::Day };
-    let find = extremes::find(&session, &groups, metric, range, max_resolution, |now| progress.set(now));
+    let find = extremes::find(&session, &groups, metric, range, max_resolution, chosen.as_deref(), |now| {
+        progress.set(now);
+    });
     let parts = || (progress.get().parts, progress.get().parts_done);
     let found = until_stopped(shutdown, with_bar(output, parts, find)).await?;
     if found.sensors() == 0 && matches!(metric, Metric::Other(_)) {

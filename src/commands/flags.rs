@@ -10,12 +10,13 @@ use uuid::Uuid;
 
 use crate::analytics::Column;
 use crate::analytics::groups::{self, Selection};
+use crate::analytics::tags::{Chosen, TagFilter};
 use crate::cassandra::Session;
 use crate::config::LocalConfig;
 use crate::error::UsageError;
 use crate::output::text;
 use crate::plot::Target;
-use crate::reading::{self, Group, Metric};
+use crate::reading::{self, Group, Metric, tags};
 use crate::store::sensors::{self, SensorNames};
 use crate::time::{TimeRange, Zone};
 
@@ -105,6 +106,29 @@ impl SelectionArgs {
             Some(_) => self.groups(session).await,
             None => Ok(vec![self.group.selection().exactly()?]),
         }
+    }
+}
+
+/// Only sensors with these tags.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TagArgs {
+    /// Only sensors with this tag, such as room=A12; of several, all must hold, and of one key twice, either
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tags::condition)]
+    pub tags: Vec<(String, String)>,
+}
+
+impl TagArgs {
+    /// The sensors of `groups` with the tags, and their groups; every sensor without --tag.
+    pub async fn choose(
+        &self,
+        session: &Session,
+        groups: Vec<Arc<Group>>,
+    ) -> anyhow::Result<(Vec<Arc<Group>>, Option<Arc<Chosen>>)> {
+        if self.tags.is_empty() {
+            return Ok((groups, None));
+        }
+        let chosen = TagFilter::of(&self.tags).choose(session, &groups).await?;
+        Ok((chosen.groups(), Some(Arc::new(chosen))))
     }
 }
 

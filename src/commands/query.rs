@@ -9,7 +9,7 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::Context;
-use super::flags::{PlotArgs, SelectionArgs, TimeArgs};
+use super::flags::{PlotArgs, SelectionArgs, TagArgs, TimeArgs};
 use super::support::{self, until_stopped};
 use crate::analytics::column::Value;
 use crate::analytics::scan::Question;
@@ -45,6 +45,7 @@ const TABLE_LIMIT: u64 = 100;
   iotctl query --location plant-1 --device-type thermostat --where 'temperature > 28 and humidity < 40'
   iotctl query --location plant-1 --device-type machine --columns recorded_timestamp,temperature,rpm --format csv
   iotctl query --location plant-1 --device-type thermostat --latest
+  iotctl query --tag room=A12 --tag floor=2 --last 1h
   iotctl query --location plant-1 --device-type thermostat --last 24h --columns humidity --plot humidity.svg
 
 A condition compares columns or names of other metrics with =, !=, <, <=, >, >= and joins with and, or, not, ( );
@@ -55,6 +56,8 @@ or an offset.")]
 pub struct QueryArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub tags: TagArgs,
     #[command(flatten)]
     pub time: TimeArgs,
     /// Maximum number of rows, the first in --order; 0 for all [default: 100 for tables, else all]
@@ -97,14 +100,18 @@ pub async fn run(mut args: QueryArgs, context: Context) -> anyhow::Result<()> {
         .map_err(|error| UsageError::new(error.to_string()))?;
     let columns = columns(&args)?;
     let selection = args.selection.group.selection();
-    if args.selection.sensor.is_none() {
+    if args.selection.sensor.is_none() && args.tags.tags.is_empty() {
         selection.exactly()?;
     }
     let session = Session::connect(&context.config.cassandra).await?;
     until_stopped(&context.shutdown, args.selection.find_sensor(&session)).await?;
     let sensor = args.selection.sensor_id();
-    let groups = until_stopped(&context.shutdown, args.selection.one_group(&session)).await?;
-    let question = Question { groups, sensor, range, filter, order: args.order };
+    let groups = match args.tags.tags.is_empty() {
+        true => until_stopped(&context.shutdown, args.selection.one_group(&session)).await?,
+        false => until_stopped(&context.shutdown, args.selection.groups(&session)).await?,
+    };
+    let (groups, chosen) = until_stopped(&context.shutdown, args.tags.choose(&session, groups)).await?;
+    let question = Question { groups, sensor, range, filter, chosen, order: args.order };
     if args.plot.plot.is_some() {
         let metric = columns.iter().find_map(|column| match column {
             Shown::Column(Column::Metric(metric)) => Some(metric.clone()),
@@ -316,6 +323,7 @@ async fn print_latest<W: std::io::Write>(
         while let Some(mut page) = until_stopped(shutdown, pages.next(&mut names)).await? {
             page.retain(|reading| {
                 question.range.contains(reading.recorded_at)
+                    && question.chosen.as_ref().is_none_or(|chosen| chosen.contains(group, reading.sensor))
                     && question.filter.as_ref().is_none_or(|filter| filter.accepts(reading))
             });
             until_stopped(shutdown, printer.learn(session, &page)).await?;

@@ -4,7 +4,7 @@ use chrono::Utc;
 use clap::Args;
 
 use super::Context;
-use super::flags::{GroupArgs, ZoneArgs};
+use super::flags::{GroupArgs, TagArgs, ZoneArgs};
 use super::support::{Age, NAMES_AT_ONCE, NOTHING_STORED, age, sensor_cells, sensor_headings, until_stopped};
 use crate::analytics::silence;
 use crate::cassandra::Session;
@@ -22,6 +22,7 @@ use crate::time;
 #[command(after_help = "Examples:
   iotctl silent
   iotctl silent --longer-than 15m --location plant-1
+  iotctl silent --tag room=A12 --tag room=A13
   iotctl silent --longer-than 1d --format ndjson | jq -r .iot_sensor_id")]
 pub struct SilentArgs {
     /// Minimum silence: 15m, 1h, 2d
@@ -29,6 +30,8 @@ pub struct SilentArgs {
     pub longer_than: String,
     #[command(flatten)]
     pub group: GroupArgs,
+    #[command(flatten)]
+    pub tags: TagArgs,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -41,9 +44,11 @@ pub async fn run(args: SilentArgs, context: Context) -> anyhow::Result<()> {
     let zone = args.zone.zone()?;
     let session = Session::connect(&context.config.cassandra).await?;
     let groups = until_stopped(&context.shutdown, args.group.selection().resolve(&session)).await?;
+    let (groups, chosen) = until_stopped(&context.shutdown, args.tags.choose(&session, groups)).await?;
     let now = Utc::now().timestamp_millis();
     let since = now.saturating_sub(longest);
-    let found = until_stopped(&context.shutdown, silence::find(&session, &groups, since)).await?;
+    let found =
+        until_stopped(&context.shutdown, silence::find(&session, &groups, since, chosen.as_deref())).await?;
     let mut headings = vec![Heading::left("location"), Heading::left("device_type")];
     headings.extend(sensor_headings(args.format));
     headings.extend([

@@ -2,26 +2,29 @@
 
 use std::cell::Cell as Counter;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use chrono::Utc;
-use clap::Args;
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::{Args, ValueEnum};
 
 use super::Context;
-use super::flags::{PlotArgs, SelectionArgs, TimeArgs, metric};
+use super::flags::{PlotArgs, SelectionArgs, TagArgs, TimeArgs, metric};
 use super::support::{
     self, NAMES_AT_ONCE, known_or_refused, sensor_cells, sensor_headings, until_stopped, with_bar,
 };
 use crate::analytics::metric_names;
 use crate::analytics::sources::MaxResolution;
 use crate::analytics::stats::{By, Key, Line, Sources, StatsQuery};
+use crate::analytics::tags::TagValues;
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::Format;
 use crate::output::record::{Cell, Heading};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, HeatMap, Range, Series};
-use crate::reading::Metric;
+use crate::reading::{Metric, tags};
 use crate::series::Point;
 use crate::store::rollups::Detail;
 use crate::store::sensors::SensorNames;
@@ -39,6 +42,7 @@ use crate::time::{Periods, Zone};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl stats --metric temperature --by location --last 30d
+  iotctl stats --metric temperature --by tag:room --tag floor=2 --last 7d
   iotctl stats --metric humidity --by hour --location plant-1 --device-type thermostat --last 24h
   iotctl stats --metric rpm --by sensor --agg avg,p95,p99 --rate --format csv
   iotctl stats --metric temperature --by hour --last 14d --plot --heat-map
@@ -51,8 +55,8 @@ pub struct StatsArgs {
     /// A numeric column or a name in other_metrics
     #[arg(long, value_name = "NAME", value_parser = metric)]
     pub metric: Metric,
-    /// What each line is about [default: one line for everything]
-    #[arg(long, value_enum, value_name = "WHAT")]
+    /// What each line is about; tag:room for the values of a tag [default: one line for everything]
+    #[arg(long, value_name = "WHAT", value_parser = ByParser)]
     pub by: Option<ByArg>,
     /// Which statistics, in this order
     #[arg(
@@ -69,6 +73,8 @@ pub struct StatsArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
+    pub tags: TagArgs,
+    #[command(flatten)]
     pub time: TimeArgs,
     /// Read every raw row, even if there are rollups; percentiles are exact
     #[arg(long)]
@@ -83,13 +89,42 @@ pub struct StatsArgs {
     pub format: Format,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::ValueEnum)]
 pub enum ByArg {
     Sensor,
     Location,
     DeviceType,
     Hour,
     Day,
+    /// With its key.
+    #[value(skip)]
+    Tag(String),
+}
+
+/// `tag:KEY`, or one of the names.
+#[derive(Debug, Clone, Copy)]
+struct ByParser;
+
+impl TypedValueParser for ByParser {
+    type Value = ByArg;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<ByArg, clap::Error> {
+        match value.to_str().and_then(|text| text.strip_prefix("tag:")) {
+            Some(key) if tags::check_key(key).is_ok() => Ok(ByArg::Tag(key.to_owned())),
+            _ => EnumValueParser::<ByArg>::new().parse_ref(command, arg, value),
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let tag = PossibleValue::new("tag:KEY");
+        let names = ByArg::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        Some(Box::new(names.chain([tag])))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -150,8 +185,9 @@ impl Aggregate {
 
 impl StatsArgs {
     fn by(&self) -> By {
-        match self.by {
+        match &self.by {
             Some(ByArg::Sensor) => By::Sensor,
+            Some(ByArg::Tag(_)) => By::Tag,
             Some(ByArg::Location) => By::Location,
             Some(ByArg::DeviceType) => By::DeviceType,
             Some(ByArg::Hour) => By::Hour,
@@ -169,7 +205,7 @@ impl StatsArgs {
 
     /// For programs, every line names the metric.
     fn headings(&self, metric: &Metric) -> Vec<Heading> {
-        let mut headings = match self.by {
+        let mut headings = match &self.by {
             // Where there is no room for all, the id names the sensor, and the values are the answer.
             Some(ByArg::Sensor) => {
                 let mut headings = sensor_headings(self.format);
@@ -180,6 +216,7 @@ impl StatsArgs {
             Some(ByArg::DeviceType) => vec![Heading::left("device_type")],
             Some(ByArg::Hour) => vec![Heading::left("hour")],
             Some(ByArg::Day) => vec![Heading::left("day")],
+            Some(ByArg::Tag(key)) => vec![Heading::left(format!("tag:{key}"))],
             None => Vec::new(),
         };
         if self.format != Format::Table || self.by.is_none() {
@@ -216,6 +253,7 @@ impl StatsArgs {
             }
             Key::Name(name) => vec![Cell::Text(name)],
             Key::Moment(at) => vec![Cell::Moment(*at)],
+            Key::Untagged => vec![Cell::Missing],
             Key::Everything => Vec::new(),
         };
         if self.format != Format::Table || self.by.is_none() {
@@ -281,8 +319,15 @@ pub async fn run(mut args: StatsArgs, context: Context) -> anyhow::Result<()> {
     let session = Session::connect(&config.cassandra).await?;
     until_stopped(shutdown, args.selection.find_sensor(&session)).await?;
     let groups = until_stopped(shutdown, args.selection.groups(&session)).await?;
+    let (groups, chosen) = until_stopped(shutdown, args.tags.choose(&session, groups)).await?;
+    let tag_values = match &args.by {
+        Some(ByArg::Tag(key)) => until_stopped(shutdown, TagValues::read(&session, &groups, key)).await?,
+        _ => TagValues::default(),
+    };
     let query = StatsQuery {
         groups,
+        chosen,
+        tag_values: Arc::new(tag_values),
         sensor: args.selection.sensor_id(),
         metric: args.metric.clone(),
         range,

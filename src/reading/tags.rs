@@ -27,6 +27,17 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// `key=value` as a condition: with a value.
+///
+/// # Errors
+/// What is wrong, with the remedy.
+pub fn condition(text: &str) -> Result<(String, String), String> {
+    match pair(text)? {
+        (_, value) if value.is_empty() => Err("the value is missing (write it as room=A12)".to_owned()),
+        pair => Ok(pair),
+    }
+}
+
 /// # Errors
 /// What is wrong, with the remedy.
 pub fn check_key(key: &str) -> Result<(), String> {

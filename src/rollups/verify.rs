@@ -70,6 +70,7 @@ pub async fn verify(
             sensor: None,
             range: run,
             filter: None,
+            chosen: None,
             order: Order::Asc,
         };
         let mut scan = Scan::start(session, question).await?;

@@ -134,6 +134,7 @@ impl Leased<'_> {
                 sensor: None,
                 range,
                 filter: None,
+                chosen: None,
                 order: Order::Asc,
             };
             let mut scan = Scan::start(session, question).await?;

@@ -247,8 +247,14 @@ impl Export {
         sender: &mpsc::Sender<Message>,
     ) -> anyhow::Result<u64> {
         let groups = partitions.first().map(|partition| partition.group.clone()).into_iter().collect();
-        let question =
-            Question { groups, sensor: self.sensor, range: piece.range(), filter: None, order: Order::Asc };
+        let question = Question {
+            groups,
+            sensor: self.sensor,
+            range: piece.range(),
+            filter: None,
+            chosen: None,
+            order: Order::Asc,
+        };
         let mut scan = self.until_stopped(Scan::start(&self.session, question)).await?;
         let mut rows = 0;
         while let Some(chunk) = self.until_stopped(scan.next()).await? {

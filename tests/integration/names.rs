@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::rollups::{age_marks, roll};
 use crate::support::{Lab, contains};
 
 crate::trials!(
@@ -14,6 +15,7 @@ crate::trials!(
     a_name_of_the_wire_format_is_kept_and_survives_a_round_trip,
     a_rename_and_tags_are_not_undone_by_ingest,
     a_file_of_tags_is_set_whole_or_not_at_all,
+    answers_by_tags_are_those_of_a_full_scan_from_rows_and_from_rollups,
 );
 
 /// 2026-11-01T00:00:00Z.
@@ -279,4 +281,106 @@ fn a_file_of_tags_is_set_whole_or_not_at_all() -> anyhow::Result<()> {
     let planned = lab.lines(&["-q", "sensors", "tag", "--from", &path, "--dry-run", "--format", "ndjson"])?;
     ensure!(planned.is_empty(), "a second time changes nothing: {planned:#?}");
     Ok(())
+}
+
+/// (count, lowest, highest) of the raw rows of some sensors, by another driver.
+fn scan(lab: &Lab, sensors: &[Uuid]) -> anyhow::Result<(u64, f64, f64)> {
+    let rows: Vec<(Uuid, Option<f32>)> =
+        lab.witness("SELECT iot_sensor_id, temperature FROM {ks}.iot_sensor_metrics")?;
+    let values: Vec<f64> = rows
+        .into_iter()
+        .filter(|(sensor, _)| sensors.contains(sensor))
+        .filter_map(|(_, value)| value)
+        .map(f64::from)
+        .collect();
+    let of = |better: fn(f64, f64) -> f64| values.iter().copied().reduce(better).context("a value");
+    Ok((values.len() as u64, of(f64::min)?, of(f64::max)?))
+}
+
+fn answers_by_tags_are_those_of_a_full_scan_from_rows_and_from_rollups() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lab = Lab::new("by_tags")?;
+    let name = |number: u32| format!("s-{number}");
+    lab.send((0..240).flat_map(|minute| {
+        (0..9).map(move |number| {
+            let site = if number < 6 { "hall" } else { "yard" };
+            reading(
+                site,
+                &format!("s-{number}"),
+                minute,
+                f64::from(number) * 10.0 + (minute % 8) as f64 * 0.25,
+            )
+        })
+    }))?;
+    lab.ok(&["-q", "ingest", "--until-end", "--mapping", &mapping(folder.path())?])?;
+    // Rooms across locations; two sensors have none.
+    let rooms = [(0, "A"), (1, "B"), (2, "A"), (3, "C"), (6, "A"), (7, "B"), (8, "B")];
+    let csv = rooms.map(|(number, room)| format!("s-{number},{room},{}\n", number % 2)).concat();
+    let file = folder.path().join("tags.csv");
+    std::fs::write(&file, format!("sensor,room,floor\n{csv}"))?;
+    lab.ok(&["-q", "sensors", "tag", "--from", &file.display().to_string()])?;
+    let of = |is_meant: &dyn Fn(u32, &str) -> bool| -> Vec<Uuid> {
+        rooms
+            .iter()
+            .filter(|(number, room)| is_meant(*number, room))
+            .map(|(number, _)| id(&name(*number)))
+            .collect()
+    };
+    for source in ["rows", "rollups"] {
+        let stats =
+            lab.lines("-q stats --metric temperature --by tag:room --agg count,min,max --format ndjson")?;
+        ensure!(stats.len() == 4, "{source}: {stats:#?}");
+        for (line, room) in stats.iter().zip(["A", "B", "C"]) {
+            let (count, low, high) = scan(&lab, &of(&|_, other| other == room))?;
+            ensure!(line["tag:room"] == room && line["count"] == count, "{source}: {line}");
+            ensure!(line["min"] == low && line["max"] == high, "{source}: {line}");
+        }
+        let untagged = scan(&lab, &[id("s-4"), id("s-5")])?;
+        ensure!(
+            stats[3].get("tag:room").is_none() && stats[3]["count"] == untagged.0,
+            "{source}: {stats:#?}"
+        );
+        for (flags, sensors) in [
+            ("--tag room=A", of(&|_, room| room == "A")),
+            ("--tag room=A --tag room=C", of(&|_, room| room == "A" || room == "C")),
+            ("--tag room=B --tag floor=1", of(&|number, room| room == "B" && number % 2 == 1)),
+        ] {
+            let (count, low, high) = scan(&lab, &sensors)?;
+            let stats = lab.lines(&*format!(
+                "-q stats --metric temperature --agg count,min,max {flags} --format ndjson"
+            ))?;
+            ensure!(
+                stats.len() == 1 && stats[0]["count"] == count,
+                "{source} {flags}: {stats:#?} and not {count}"
+            );
+            ensure!(stats[0]["min"] == low && stats[0]["max"] == high, "{source} {flags}: {stats:#?}");
+            let hours = lab.lines(&*format!(
+                "-q stats --metric temperature --by hour --agg count {flags} --format ndjson"
+            ))?;
+            let sum: u64 = hours.iter().filter_map(|line| line["count"].as_u64()).sum();
+            ensure!(hours.len() == 4 && sum == count, "{source} {flags}: {hours:#?}");
+            let highest =
+                lab.lines(&*format!("-q extremes --metric temperature --highest {flags} --format ndjson"))?;
+            ensure!(
+                highest.len() == sensors.len() && highest[0]["value"] == high,
+                "{source} {flags}: {highest:#?}"
+            );
+            let rows = lab.lines(&*format!("-q query {flags} --format ndjson"))?;
+            ensure!(rows.len() as u64 == count, "{source} {flags}: {}", rows.len());
+            let is_meant =
+                |row: &Value| sensors.iter().any(|sensor| row["iot_sensor_id"] == sensor.to_string());
+            ensure!(rows.iter().all(is_meant), "{source} {flags}");
+            for question in ["silent --longer-than 1m", "query --latest"] {
+                let lines = lab.lines(&*format!("-q {question} {flags} --format ndjson"))?;
+                ensure!(
+                    lines.len() == sensors.len() && lines.iter().all(is_meant),
+                    "{question} {flags}: {lines:#?}"
+                );
+            }
+        }
+        age_marks(&lab)?;
+        roll(&lab, &[])?;
+    }
+    let error = lab.fails(1, "-q stats --metric temperature --tag room=Z")?;
+    contains(&error, &["no sensor has room=Z"])
 }

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::analytics::sources::{Division, MaxResolution, Plan};
+use crate::analytics::tags::Chosen;
 use crate::cassandra::{Error, Session};
 use crate::reading::{Group, Metric, Partition};
 use crate::series::summary::Measured;
@@ -58,13 +59,14 @@ enum PartExtremes {
 }
 
 /// Collects the extremes of `groups` in `range` from rollups no coarser than `max_resolution` and from the raw rows.
-/// Calls `progress` whenever it changes.
+/// Only of the `chosen` sensors, if there are any. Calls `progress` whenever it changes.
 pub async fn find(
     session: &Session,
     groups: &[Arc<Group>],
     metric: &Metric,
     range: TimeRange,
     max_resolution: MaxResolution,
+    chosen: Option<&Chosen>,
     progress: impl Fn(Progress),
 ) -> Result<Extremes, Error> {
     // Atomic, so that this future is `Send` and the dashboard can await it.
@@ -97,16 +99,19 @@ pub async fn find(
             .map_ok(|part| sensors_of(session, part, metric, &aggregates))
             .try_buffer_unordered(ROLLUPS_IN_FLIGHT)
     );
+    let is_chosen = |group: &Group, sensor: Uuid| chosen.is_none_or(|chosen| chosen.contains(group, sensor));
     let mut extremes = Extremes::default();
     while let Some(found) = pages.try_next().await? {
         match found {
             PartExtremes::Rollup(group, sensors) => {
                 for (sensor, lowest, highest) in sensors {
-                    extremes.merge_known(&group, sensor, lowest, highest);
+                    if is_chosen(&group, sensor) {
+                        extremes.merge_known(&group, sensor, lowest, highest);
+                    }
                 }
             }
             PartExtremes::Raw(partition, sensors) => {
-                for sensor in &sensors {
+                for sensor in sensors.iter().filter(|found| is_chosen(&partition.group, found.sensor)) {
                     extremes.merge(&partition, sensor);
                 }
             }

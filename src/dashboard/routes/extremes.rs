@@ -73,7 +73,8 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
     within_deadline(async {
         let session = app.session().await?;
         let groups = selection.resolve(&session).await?;
-        let found = extremes::find(&session, &groups, &metric, range, MaxResolution::Day, |_| {}).await?;
+        let found =
+            extremes::find(&session, &groups, &metric, range, MaxResolution::Day, None, |_| {}).await?;
         let limits = Limits { top: Some(top), above: None, below: None };
         let ranked = extremes::rank(&session, &found, &metric, range, side, &limits).await?;
         let mut names = SensorNames::default();

@@ -65,7 +65,8 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
         let session = app.session().await?;
         let Sensor { id, name, groups } = sensor(&session, &asked.sensor).await?;
         let mut sampler = Downsampler::within(range.from, end, columns);
-        let question = Question { groups, sensor: Some(id), range, filter: None, order: Order::Asc };
+        let question =
+            Question { groups, sensor: Some(id), range, filter: None, chosen: None, order: Order::Asc };
         let mut scan = Scan::start(&session, question).await?;
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {

@@ -56,7 +56,7 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
         let session = app.session().await?;
         let now = now();
         let groups = selection.resolve(&session).await?;
-        let found = silence::find(&session, &groups, now.saturating_sub(longest)).await?;
+        let found = silence::find(&session, &groups, now.saturating_sub(longest), None).await?;
         let mut names = SensorNames::default();
         let shown = found.silent.iter().take(top).map(|silent| (&silent.group, silent.sensor));
         names.learn(&session, shown).await?;
