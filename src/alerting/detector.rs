@@ -123,6 +123,7 @@ mod tests {
             device_type: "thermostat".into(),
             sensor: Uuid::from_u128(sensor),
             sensor_name: None,
+            sensor_tags: Vec::new(),
             recorded_at: minute * MINUTE,
             temperature: Some(temperature),
             humidity: None,

@@ -324,6 +324,7 @@ pub mod tests {
                 device_type: "b".into(),
                 sensor: Uuid::nil(),
                 sensor_name: None,
+                sensor_tags: Vec::new(),
                 recorded_at: 0,
                 temperature: None,
                 humidity: None,

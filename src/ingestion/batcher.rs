@@ -202,6 +202,7 @@ mod tests {
             device_type: "thermostat".into(),
             sensor: uuid::Uuid::from_u128(1),
             sensor_name: None,
+            sensor_tags: Vec::new(),
             recorded_at,
             temperature: Some(21.5),
             humidity: None,

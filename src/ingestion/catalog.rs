@@ -3,6 +3,7 @@
 //! is remembered, so that a process writes it once.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -38,13 +39,15 @@ pub(super) struct Catalog {
     partitions: HashSet<(GroupId, Bucket)>,
     /// Each sensor's newest recorded_timestamp.
     sensors: HashMap<(GroupId, Uuid), i64>,
+    /// A hash of the tags of each sensor whose messages have some.
+    tags: HashMap<(GroupId, Uuid), u64>,
     /// The hours that have rows.
     hours: HashMap<(GroupId, i64), Arc<DirtyMarker>>,
     pending: Pending,
 }
 
-/// A sensor with its name, if it has one.
-type Named = (Uuid, Option<Box<str>>);
+/// A sensor with its name, if it has one, and its tags.
+type Named = (Uuid, Option<Box<str>>, Box<[(Box<str>, Box<str>)]>);
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -106,19 +109,32 @@ impl Catalog {
 
     /// Notes a reading, bound as [`writes::bind_reading`] does.
     pub(super) fn note_reading(&mut self, group: GroupId, reading: &Reading<'_>, bound: &Values) {
-        let Reading { sensor, sensor_name, recorded_at, .. } = reading;
-        let (sensor, recorded_at) = (*sensor, *recorded_at);
+        let (sensor, recorded_at) = (reading.sensor, reading.recorded_at);
         match self.sensors.entry((group, sensor)) {
             std::collections::hash_map::Entry::Occupied(mut newest) if *newest.get() <= recorded_at => {
                 newest.insert(recorded_at);
+                if !reading.sensor_tags.is_empty() && self.has_other_tags(group, reading) {
+                    self.pending.sensors.push((group, named(reading)));
+                }
             }
             std::collections::hash_map::Entry::Occupied(_) => return,
             std::collections::hash_map::Entry::Vacant(new) => {
                 new.insert(recorded_at);
-                self.pending.sensors.push((group, (sensor, sensor_name.as_deref().map(Box::from))));
+                if !reading.sensor_tags.is_empty() {
+                    self.has_other_tags(group, reading);
+                }
+                self.pending.sensors.push((group, named(reading)));
             }
         }
         self.pending.latest.insert((group, sensor), writes::latest_of(bound, recorded_at));
+    }
+
+    /// Notes the tags of a sensor, and whether they are others than before.
+    fn has_other_tags(&mut self, group: GroupId, reading: &Reading<'_>) -> bool {
+        let mut hasher = DefaultHasher::new();
+        reading.sensor_tags.hash(&mut hasher);
+        let hash = hasher.finish();
+        self.tags.insert((group, reading.sensor), hash) != Some(hash)
     }
 
     /// Whether readers cannot find some batched rows yet.
@@ -134,7 +150,8 @@ impl Catalog {
 
     /// Whether it remembers so much that [`Catalog::forget`] is due, once no batch refers to its groups.
     pub(super) fn is_full(&self) -> bool {
-        self.groups.len() + self.partitions.len() + self.sensors.len() + self.hours.len() > MAX_REMEMBERED
+        self.groups.len() + self.partitions.len() + self.sensors.len() + self.tags.len() + self.hours.len()
+            > MAX_REMEMBERED
     }
 
     /// Forgets what was recorded. Nothing may be pending, and no [`GroupId`] in use.
@@ -166,8 +183,8 @@ impl Catalog {
             sensors,
             &mut sealed,
             |group| statements.sensors_batch(&group.location, &group.device_type),
-            |group, (sensor, name)| {
-                writes::sensor_values(&group.location, &group.device_type, sensor, name.as_deref())
+            |group, (sensor, name, tags)| {
+                writes::sensor_values(&group.location, &group.device_type, sensor, name.as_deref(), &tags)
             },
             |batch| batch.seal(consistency, timestamp),
         );
@@ -203,6 +220,12 @@ impl Catalog {
     }
 }
 
+/// What a reading's message says about its sensor.
+fn named(reading: &Reading<'_>) -> Named {
+    let tags = reading.sensor_tags.iter().map(|(key, value)| (Box::from(&**key), Box::from(&**value)));
+    (reading.sensor, reading.sensor_name.as_deref().map(Box::from), tags.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,8 +241,22 @@ mod tests {
             let reading = Reading { sensor, recorded_at: at, ..Reading::sample() };
             catalog.note_reading(group, &reading, &bound(at));
         }
-        assert_eq!(catalog.pending.sensors, [(group, (sensor, None))]);
+        assert_eq!(catalog.pending.sensors, [(group, (sensor, None, Box::default()))]);
         assert_eq!(catalog.pending.latest[&(group, sensor)], writes::latest_of(&bound(30), 30));
+    }
+
+    #[test]
+    fn a_sensor_is_recorded_again_when_its_newest_message_has_other_tags() {
+        let mut catalog = Catalog::default();
+        let group = catalog.group("plant-1", "thermostat");
+        let bound = Values::new().bigint(0).bigint(0);
+        for (at, room) in [(10, "A"), (20, "A"), (15, "B"), (30, "B")] {
+            let sensor_tags = vec![("room".into(), room.into())];
+            let reading = Reading { recorded_at: at, sensor_tags, ..Reading::sample() };
+            catalog.note_reading(group, &reading, &bound);
+        }
+        let rooms: Vec<_> = catalog.pending.sensors.iter().map(|(_, (_, _, tags))| &*tags[0].1).collect();
+        assert_eq!(rooms, ["A", "B"], "a late reading changes nothing");
     }
 
     #[test]

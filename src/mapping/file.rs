@@ -50,6 +50,9 @@ pub(super) struct SourceShape {
     pub(super) device_type: Option<Target>,
     pub(super) sensor: Option<Target>,
     pub(super) recorded_timestamp: Option<TimestampShape>,
+    /// What the registry keeps of the sensor beside its name.
+    #[serde(default)]
+    pub(super) tags: BTreeMap<String, Target>,
     #[serde(default)]
     pub(super) metrics: BTreeMap<String, MetricShape>,
     #[serde(default)]

@@ -15,6 +15,7 @@ use super::units::Conversion;
 use super::{Mapped, Record};
 use crate::reading::decode::build::ReadingBuilder;
 use crate::reading::delimited::Dialect;
+use crate::reading::tags::{MAX_TAGS, check_key};
 use crate::reading::{DecodeLimits, LEGACY_MISSING, Rejection, sensor};
 use crate::time::Zone;
 
@@ -36,6 +37,7 @@ pub(super) struct Source {
     sensor: TargetShape,
     recorded_timestamp: MomentShape,
     zone: Option<Zone>,
+    tags: Vec<(String, TargetShape)>,
     metrics: Vec<(String, ValueShape, Option<Conversion>)>,
     /// With the conversions of `units` by exact names; a name with a `*` may stand for several columns.
     fields: Vec<(FieldsShape, HashMap<String, Conversion>)>,
@@ -63,6 +65,15 @@ impl Source {
             return Err("no metrics (write [source.metrics] with temperature = \"value.temperature\", or \
                         [[source.fields]] with from = \"value.*\")"
                 .to_owned());
+        }
+        if shape.tags.len() > MAX_TAGS {
+            return Err(format!("tags: more than {MAX_TAGS} (leave some out)"));
+        }
+        let mut tags = Vec::new();
+        for (key, target) in shape.tags {
+            check_key(&key).map_err(|problem| format!("tags: {problem}"))?;
+            let target = check_target(target.0, &format!("tags.{key}"))?;
+            tags.push((key, target));
         }
         let mut metrics = Vec::new();
         for (name, metric) in shape.metrics {
@@ -107,6 +118,7 @@ impl Source {
             sensor: required(shape.sensor, "sensor", "\"value.id\"")?,
             recorded_timestamp: moments,
             zone,
+            tags,
             metrics,
             fields,
         })
@@ -264,6 +276,12 @@ impl Source {
         let (id, name) = sensor::identify(message.name("sensor", &self.sensor)?);
         let recorded_at = self.moment(message)?;
         let mut builder = ReadingBuilder::default();
+        // A tag without a value is left out: it says nothing about the reading.
+        let tags = self
+            .tags
+            .iter()
+            .filter_map(|(key, target)| message.name("tags", target).ok().map(|value| (key.clone(), value)));
+        builder.set_tags(tags.collect());
         let mut is_any_there = false;
         for (name, metric, conversion) in &self.metrics {
             let found = message.get(&metric.from.0[0]).or_else(|| metric.default.as_ref().map(Cow::Borrowed));
@@ -381,7 +399,8 @@ impl Source {
         let is_in_key =
             |path: &Path| path.root == Root::Key && (!path.steps.is_empty() || path.wildcard.is_some());
         let targets = [&self.location, &self.device_type, &self.sensor];
-        targets.iter().flat_map(|target| &target.from.0).any(is_in_key)
+        let tags = self.tags.iter().map(|(_, target)| target);
+        targets.into_iter().chain(tags).flat_map(|target| &target.from.0).any(is_in_key)
             || self.recorded_timestamp.from.0.iter().any(is_in_key)
             || self.metrics.iter().flat_map(|(_, metric, _)| &metric.from.0).any(is_in_key)
             || self

@@ -203,7 +203,7 @@ mod tests {
             let [temperature, humidity, pressure, light_level, gas_concentration] = columns;
             Reading {
                 location: location.into(), device_type: device_type.into(), sensor: Uuid::from_u128(id),
-                sensor_name: None,                recorded_at, temperature, humidity, pressure, motion_detected, light_level, gas_concentration,
+                sensor_name: None, sensor_tags: Vec::new(),                recorded_at, temperature, humidity, pressure, motion_detected, light_level, gas_concentration,
                 other_metrics: others.into_iter().map(|(name, value)| (name.into(), value)).collect(),
                 states: states.into_iter().map(|(name, text)| (name.into(), text.into())).collect(),
             }
@@ -284,6 +284,7 @@ mod tests {
             device_type: "thermostat".into(),
             sensor: Uuid::nil(),
             sensor_name: None,
+            sensor_tags: Vec::new(),
             recorded_at: 1_386_018_900_007,
             temperature: Some(23.32),
             humidity: None,

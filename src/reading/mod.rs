@@ -39,6 +39,8 @@ pub struct Reading<'a> {
     pub sensor: Uuid,
     /// What people call the sensor, where its id is made of that ([`sensor`]).
     pub sensor_name: Option<Cow<'a, str>>,
+    /// What its message says about the sensor, by a mapping's tags; keys are unique.
+    pub sensor_tags: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Milliseconds since the Unix epoch.
     pub recorded_at: i64,
     pub temperature: Option<f32>,
@@ -92,6 +94,7 @@ impl Reading<'_> {
             device_type: "thermostat".into(),
             sensor: Uuid::nil(),
             sensor_name: None,
+            sensor_tags: Vec::new(),
             recorded_at: 0,
             temperature: None,
             humidity: None,
@@ -110,6 +113,11 @@ impl Reading<'_> {
             location: Cow::Owned(self.location.into_owned()),
             device_type: Cow::Owned(self.device_type.into_owned()),
             sensor_name: self.sensor_name.map(|name| Cow::Owned(name.into_owned())),
+            sensor_tags: self
+                .sensor_tags
+                .into_iter()
+                .map(|(key, value)| (Cow::Owned(key.into_owned()), Cow::Owned(value.into_owned())))
+                .collect(),
             other_metrics: self
                 .other_metrics
                 .into_iter()

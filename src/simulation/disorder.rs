@@ -162,6 +162,7 @@ mod tests {
             device_type: "thermostat".into(),
             sensor: Uuid::from_u128(7),
             sensor_name: None,
+            sensor_tags: Vec::new(),
             recorded_at: 1_700_000_000_000,
             temperature: Some(21.5),
             humidity: Some(40.0),

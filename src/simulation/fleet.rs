@@ -171,6 +171,7 @@ pub fn blank<'n>() -> Reading<'n> {
         device_type: "".into(),
         sensor: Uuid::nil(),
         sensor_name: None,
+        sensor_tags: Vec::new(),
         recorded_at: 0,
         temperature: None,
         humidity: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::readings::{LATEST, TABLE};
-use super::sensors::{self, NAME, TABLE as SENSORS};
+use super::sensors::{self, MAPPED_TAGS, NAME, TABLE as SENSORS};
 use super::shape::{STATES, Shape};
 use crate::cassandra::{Batch, Error, Session, Statement, Values};
 use crate::config::RetentionConfig;
@@ -48,7 +48,8 @@ impl WriteStatements {
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
         );
         let sensor = format!(
-            "INSERT INTO {keyspace}.{SENSORS} (location, device_type, iot_sensor_id, {NAME}) VALUES (?, ?, ?, ?)"
+            "INSERT INTO {keyspace}.{SENSORS} (location, device_type, iot_sensor_id, {NAME}, {MAPPED_TAGS}) \
+             VALUES (?, ?, ?, ?, ?)"
         );
         sensors::check_columns(session).await?;
         let partition = format!(
@@ -153,12 +154,21 @@ pub fn latest_of(bound: &Values, recorded_at: i64) -> Values {
     values
 }
 
-pub fn sensor_values(location: &str, device_type: &str, sensor: Uuid, name: Option<&str>) -> Values {
+/// What messages say about a sensor. Without a name or tags, those that are there stay.
+pub fn sensor_values(
+    location: &str,
+    device_type: &str,
+    sensor: Uuid,
+    name: Option<&str>,
+    tags: &[(Box<str>, Box<str>)],
+) -> Values {
     let values = Values::new().text(location).text(device_type).uuid(sensor);
-    match name {
+    let mut values = match name {
         Some(name) => values.text(name),
         None => values.unset(),
-    }
+    };
+    values.push_text_map(tags.iter().map(|(key, value)| (&**key, &**value)));
+    values
 }
 
 pub fn partition_values(location: &str, device_type: &str, bucket: Bucket) -> Values {
@@ -188,6 +198,7 @@ mod tests {
             device_type: "b".into(),
             sensor: Uuid::nil(),
             sensor_name: None,
+            sensor_tags: Vec::new(),
             recorded_at: 1_700_000_000_123,
             temperature: Some(1.0),
             humidity: None,

@@ -334,6 +334,7 @@ mod tests {
             device_type: "t".into(),
             sensor: Uuid::nil(),
             sensor_name: None,
+            sensor_tags: Vec::new(),
             recorded_at: 1_700_000_000_123,
             temperature,
             humidity: None,

@@ -16,6 +16,7 @@ crate::trials!(
     a_rename_and_tags_are_not_undone_by_ingest,
     a_file_of_tags_is_set_whole_or_not_at_all,
     answers_by_tags_are_those_of_a_full_scan_from_rows_and_from_rollups,
+    tags_of_messages_follow_them_and_peoples_tags_count_first,
 );
 
 /// 2026-11-01T00:00:00Z.
@@ -383,4 +384,33 @@ fn answers_by_tags_are_those_of_a_full_scan_from_rows_and_from_rollups() -> anyh
     }
     let error = lab.fails(1, "-q stats --metric temperature --tag room=Z")?;
     contains(&error, &["no sensor has room=Z"])
+}
+
+fn tags_of_messages_follow_them_and_peoples_tags_count_first() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lab = Lab::new("mapped_tags")?;
+    let path = folder.path().join("mapping.toml");
+    let tags = "[source.tags]\nroom = \"value.room\"\nmaker = { constant = \"acme\" }\n";
+    std::fs::write(&path, format!("{MAPPING}{tags}"))?;
+    let path = path.display().to_string();
+    let send = |minute: i64, room: &str| -> anyhow::Result<()> {
+        let message =
+            json!({"site": "hall", "id": "th-1", "at": START + minute * MINUTE, "t": 20.5, "room": room});
+        lab.send([("th-1".to_owned(), message.to_string().into_bytes())])?;
+        lab.ok(&["-q", "ingest", "--until-end", "--mapping", &path]).map(drop)
+    };
+    let shown = || -> anyhow::Result<Value> {
+        Ok(lab.json("-q sensors show th-1 --format json")?[0]["tags"].clone())
+    };
+    send(0, "A")?;
+    ensure!(shown()? == json!({"room": "A", "maker": "acme"}), "{}", shown()?);
+    send(1, "B")?;
+    ensure!(shown()? == json!({"room": "B", "maker": "acme"}), "{}", shown()?);
+    lab.ok("-q sensors tag th-1 room=C")?;
+    send(2, "D")?;
+    ensure!(shown()? == json!({"room": "C", "maker": "acme"}), "{}", shown()?);
+    ensure!(lab.lines("-q query --tag room=C --tag maker=acme --format ndjson")?.len() == 3);
+    lab.ok("-q sensors tag th-1 room=")?;
+    ensure!(shown()? == json!({"room": "D", "maker": "acme"}), "{}", shown()?);
+    Ok(())
 }

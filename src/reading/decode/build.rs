@@ -28,6 +28,11 @@ impl ReadingBuilder {
         self.0.set_value(Place::Top, Cow::Owned(name.to_owned()), scalar)
     }
 
+    /// Sets what the message says about the sensor.
+    pub fn set_tags(&mut self, tags: Vec<(String, String)>) {
+        self.0.sensor_tags = tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+    }
+
     /// Adds the values of another part of the same reading.
     ///
     /// # Errors
