@@ -344,6 +344,7 @@ fn a_broker_with_tls_and_passwords_is_used_and_refusals_are_explained() -> anyho
     contains(&lab.fails(1, once)?, &["user name or password is wrong", "mqtt.username"])?;
     let secret = folder.path().join("secret");
     std::fs::write(&secret, "wrong\n")?;
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     lab.set("IOTCTL_MQTT_USERNAME", "plant");
     lab.set("IOTCTL_MQTT_PASSWORD_FILE", &text(&secret));
     contains(&lab.fails(1, once)?, &["user name or password is wrong"])?;
