@@ -55,12 +55,22 @@ pub(crate) fn is_section(path: &str) -> bool {
 /// A longer name is not a typo, and comparing spellings takes memory in proportion to the product of both lengths.
 const MAX_MISSPELT: usize = 80;
 
-/// What was probably meant: the same key of another section, else the nearest spelling.
+/// What was probably meant: nearly the same key of the same section, the same key of another section, else the nearest
+/// spelling.
 pub(crate) fn nearest(path: &str) -> Option<&'static str> {
     if path.len() > MAX_MISSPELT {
         return None;
     }
     let last = path.rsplit('.').next().unwrap_or(path);
+    let section = path.strip_suffix(last).unwrap_or_default().trim_end_matches('.');
+    let in_section = all()
+        .filter(|key| key.split().0 == section)
+        .map(|key| (strsim::damerau_levenshtein(key.split().1, last), key.name))
+        .min()
+        .filter(|(distance, _)| *distance <= 2);
+    if let Some((_, name)) = in_section {
+        return Some(name);
+    }
     let same_key = all().filter(|key| key.split().1 == last);
     let by_spelling = |key: &&Key| strsim::damerau_levenshtein(key.name, path);
     if let Some(key) = same_key.min_by_key(by_spelling) {
