@@ -17,6 +17,7 @@
 //! Clients of the servers:
 //! - [`cassandra`]: the driver alone: session, pool, discovery, statements and rows in wire format.
 //! - [`kafka`]: the only place that knows rdkafka: client configuration, producer, consumer, topics, lag.
+//! - [`registry`]: the schema registry, which mappings get schemas from.
 //!
 //! Data:
 //! - [`store`]: the tables and the schema; the only place that knows the CQL over our tables.
@@ -74,6 +75,7 @@ pub mod observe;
 pub mod output;
 pub mod plot;
 pub mod reading;
+pub mod registry;
 pub mod retry;
 pub mod rollups;
 pub mod series;

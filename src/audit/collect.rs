@@ -31,6 +31,7 @@ use crate::kafka::reader::{Span, Step, TopicReader};
 use crate::mapping::{Mapped, Mapping};
 use crate::reading::decode::{self, DecodeLimits};
 use crate::reading::{Partition, Rejection};
+use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::store::groups;
 use crate::store::readings::{self, Names, Slice};
@@ -46,6 +47,8 @@ pub(super) const CHECK_INTERVAL: u64 = 4_096;
 pub struct Options {
     /// What turned the messages into readings; without it, they are in the built-in format.
     pub mapping: Option<Arc<Mapping>>,
+    /// Where the mapping gets schemas, if it needs any.
+    pub registry: Option<Arc<Registry>>,
     pub ledger: Option<PathBuf>,
     /// Readings recorded outside this range are left out.
     pub range: TimeRange,
@@ -188,6 +191,7 @@ impl Collector {
         let limits = DecodeLimits { max_message_bytes: usize::MAX, max_future_skew: Duration::MAX };
         let kept_since = self.expired_before();
         let mapping = self.options.mapping.clone();
+        let registry = self.options.registry.clone();
         let topic_name = topic.clone();
         self.read_topic(&topic, spans, Phase::Messages, |collector, message| {
             let position = Position { partition: message.partition(), offset: message.offset() };
@@ -204,6 +208,10 @@ impl Collector {
                 return Ok(());
             }
             let now = collector.now;
+            if let (Some(registry), Some(mapping)) = (&registry, &mapping) {
+                let record = message.record(&topic_name, message.payload());
+                registry.prepare_blocking(mapping, &record, &collector.shutdown)?;
+            }
             let mapped = match &mapping {
                 Some(mapping) => mapping.read(&message.record(&topic_name, message.payload()), &limits, now),
                 None => one_reading(message.payload(), &limits, now),

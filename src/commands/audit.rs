@@ -15,6 +15,7 @@ use crate::audit::{self, Options, Phase, Progress, Report};
 use crate::cassandra::Session;
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output, table};
+use crate::registry::Registry;
 
 /// Check that no reading is missing.
 ///
@@ -69,8 +70,11 @@ pub async fn run(args: AuditArgs, mut context: Context) -> anyhow::Result<()> {
     if args.mapping.is_some() {
         context.config.ingest.mapping = args.mapping;
     }
+    let mapping = support::mapping(&context.config.ingest, &context.output)?;
+    let registry = Registry::of(&context.config.schema_registry, mapping.as_ref())?;
     let options = Options {
-        mapping: support::mapping(&context.config.ingest, &context.output)?.map(Arc::new),
+        mapping: mapping.map(Arc::new),
+        registry: registry.map(Arc::new),
         ledger: args.ledger,
         range,
         work_dir: args.work_dir.unwrap_or_else(std::env::temp_dir),

@@ -24,6 +24,7 @@ use crate::output::record::{Cell, Heading};
 use crate::output::text::visible_lines;
 use crate::output::{Format, closed, table};
 use crate::reading::decode::{self, DecodeLimits};
+use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::time::TimeRange;
 
@@ -264,6 +265,7 @@ fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context
     let Context { config, output, shutdown, .. } = context;
     let limits = decode_limits(&config.ingest);
     let mapping = support::mapping(&config.ingest, output)?;
+    let registry = Registry::of(&config.schema_registry, mapping.as_ref())?;
     let now = Utc::now().timestamp_millis();
     let mut replayer = if choice.yes { Some(Replayer::new(&config.kafka, mapping.is_some())?) } else { None };
     let (mut sent, mut refused, mut before, mut partial) = (0u64, 0u64, 0u64, 0u64);
@@ -273,7 +275,14 @@ fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context
             before += 1;
         } else if letter.missing.is_some() {
             partial += 1;
-        } else if !choice.all && !is_accepted(letter, mapping.as_ref(), &limits, now) {
+        } else if !choice.all
+            && !{
+                if let (Some(registry), Some(mapping)) = (&registry, &mapping) {
+                    registry.prepare_blocking(mapping, &letter.record(), shutdown)?;
+                }
+                is_accepted(letter, mapping.as_ref(), &limits, now)
+            }
+        {
             refused += 1;
         } else {
             if let Some(replayer) = &mut replayer {

@@ -5,15 +5,20 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
-use crate::config::Config;
+use crate::config::{Config, Loaded, Sources};
+use crate::error::UsageError;
 use crate::mapping::infer::{self, Sample};
 use crate::mapping::{Mapping, presets};
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output};
 use crate::reading::{Metric, Reading};
+use crate::registry::Registry;
+use crate::shutdown::Shutdown;
 use crate::time::{self, Zone};
 
 use super::support::decode_limits;
@@ -55,8 +60,8 @@ Samples are written as for `iotctl mapping test`.")]
     },
     /// Show the readings that samples of messages become, and compare them with expected ones
     ///
-    /// A sample is a line: an object with `value` (the payload) and, as far as the mapping needs them, `topic`, `key`,
-    /// `headers` and `timestamp` (ms); or the payload alone.
+    /// A sample is a line: an object with `value` (the payload; `value_base64` if it is binary) and, as far as the mapping
+    /// needs them, `topic`, `key`, `headers` and `timestamp` (ms); or the payload alone.
     #[command(after_help = "Examples:
   iotctl mapping test ttn-v3 --samples uplinks.ndjson
   iotctl mapping test plant.toml --samples messages.ndjson --expect readings.ndjson
@@ -83,7 +88,7 @@ An expected reading is a line with sensor, location, device_type, recorded_times
     },
 }
 
-pub fn run(command: MappingCommand, output: &Output) -> anyhow::Result<()> {
+pub async fn run(command: MappingCommand, sources: &Sources, output: &Output) -> anyhow::Result<()> {
     match command {
         MappingCommand::List { format } => list(format, output),
         MappingCommand::Show { name } => show(&name, output),
@@ -95,7 +100,16 @@ pub fn run(command: MappingCommand, output: &Output) -> anyhow::Result<()> {
             output.print(inferred.map_err(anyhow::Error::msg)?.trim_end())
         }
         MappingCommand::Test { mapping, samples, expect, format } => {
-            test(&Mapping::load(&mapping)?, &samples, expect.as_deref(), format, output)
+            let mapping = Mapping::load(&mapping)?;
+            // Nothing but a schema registry needs the configuration.
+            let registry = match mapping.needs_registry() {
+                true => {
+                    let loaded = Loaded::load(sources).map_err(|error| UsageError::new(error.to_string()))?;
+                    Registry::of(&loaded.config.schema_registry, Some(&mapping))?
+                }
+                false => None,
+            };
+            test(&mapping, registry.as_ref(), &samples, expect.as_deref(), format, output).await
         }
     }
 }
@@ -130,14 +144,16 @@ struct Different {
     different: usize,
 }
 
-fn test(
+async fn test(
     mapping: &Mapping,
+    registry: Option<&Registry>,
     samples: &Path,
     expect: Option<&Path>,
     format: Format,
     output: &Output,
 ) -> anyhow::Result<()> {
     let text = read(samples)?;
+    let shutdown = Shutdown::on_signals()?;
     let limits = decode_limits(&Config::default().ingest);
     let mut records = output.records(
         format,
@@ -157,6 +173,9 @@ fn test(
         messages += 1;
         let number = index + 1;
         let sample = sample(line);
+        if let Some(registry) = registry {
+            registry.prepare(mapping, &sample.record(), &shutdown).await?;
+        }
         let mapped = match mapping.read(&sample.record(), &limits, time::now()) {
             Ok(mapped) => mapped,
             Err(rejection) => {
@@ -206,7 +225,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 
 fn sample(line: &str) -> Sample {
     let message = match serde_json::from_str::<Map<String, Value>>(line) {
-        Ok(message) if message.contains_key("value") => message,
+        Ok(message) if message.contains_key("value") || message.contains_key("value_base64") => message,
         // A payload that stands alone.
         _ => Map::from_iter([("value".to_owned(), Value::String(line.to_owned()))]),
     };
@@ -220,7 +239,11 @@ fn sample(line: &str) -> Sample {
         key: message.get("key").filter(|key| !key.is_null()).map(|key| text(key).into_bytes()),
         headers: headers.map(|(name, value)| (name.clone(), text(value))).collect(),
         timestamp: message.get("timestamp").and_then(Value::as_i64).unwrap_or_else(time::now),
-        payload: text(&message["value"]).into_bytes(),
+        payload: match message.get("value_base64").and_then(Value::as_str) {
+            // What is no base64 is a payload that no format takes.
+            Some(encoded) => STANDARD.decode(encoded).unwrap_or_default(),
+            None => message.get("value").map(text).unwrap_or_default().into_bytes(),
+        },
     }
 }
 

@@ -72,7 +72,7 @@ pub async fn run(mut cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Config(command) => return config::run(command, &sources, &output),
         Command::Completions(args) => return completions::run(args, &output),
         Command::Man(args) => return man::run(&args, &output),
-        Command::Mapping(command) => return mapping::run(command, &output),
+        Command::Mapping(command) => return mapping::run(command, &sources, &output).await,
         Command::Reference(args) => return reference::run(&args, &output),
         command => command,
     };

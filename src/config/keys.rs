@@ -4,7 +4,7 @@ use super::section::{Key, Section};
 use super::value::Kind::Map;
 use super::{
     CassandraConfig, CassandraTlsConfig, ClusterConfig, DockerConfig, ForecastConfig, IngestConfig,
-    KafkaConfig, LocalConfig, MqttConfig, RetentionConfig, RollupConfig, SchemaConfig,
+    KafkaConfig, LocalConfig, MqttConfig, RetentionConfig, RollupConfig, SchemaConfig, SchemaRegistryConfig,
 };
 
 /// Variables with the prefix that are not settings.
@@ -21,6 +21,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     SchemaConfig::SECTION,
     KafkaConfig::SECTION,
     MqttConfig::SECTION,
+    SchemaRegistryConfig::SECTION,
     IngestConfig::SECTION,
     RetentionConfig::SECTION,
     RollupConfig::SECTION,

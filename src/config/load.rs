@@ -107,11 +107,12 @@ fn warn_of_exposed_secrets(settings: &Settings, path: &std::path::Path) {
 
 /// Fills in the passwords from password files. That no password is given twice was checked before.
 fn read_passwords(config: &mut Config, settings: &mut Settings) -> Result<(), ConfigError> {
-    let Config { cassandra, kafka, mqtt, .. } = config;
+    let Config { cassandra, kafka, mqtt, schema_registry: registry, .. } = config;
     let places = [
         ("cassandra.password", &cassandra.password_file, &mut cassandra.password),
         ("kafka.sasl_password", &kafka.sasl_password_file, &mut kafka.sasl_password),
         ("mqtt.password", &mqtt.password_file, &mut mqtt.password),
+        ("schema_registry.password", &registry.password_file, &mut registry.password),
     ];
     for (password_key, path, password) in places {
         let Some(path) = path else { continue };

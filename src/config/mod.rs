@@ -1,6 +1,7 @@
 //! One validated configuration shared by all commands: defaults < a TOML file < environment < flags.
 //!
-//! - Each setting is declared once, in [`cassandra`], [`kafka`], [`mqtt`], [`pipeline`] or [`servers`], by the macro of
+//! - Each setting is declared once, in [`cassandra`], [`kafka`], [`mqtt`], [`schema_registry`], [`pipeline`] or [`servers`], by
+//!   the macro of
 //!   [`section`]; [`keys`] is the table of all of them.
 //! - [`load`] merges the sources ([`mod@file`], [`environment`], flags) as flat [`settings`], whose values [`value`] reads,
 //!   and [`validate`] checks the result as a whole. [`error`] names the culprit if something is refused.
@@ -27,6 +28,7 @@ mod password_file;
 mod pipeline;
 mod properties;
 pub mod reference;
+mod schema_registry;
 mod secret;
 mod section;
 mod servers;
@@ -47,6 +49,7 @@ pub use pipeline::{
     ForecastConfig, IngestConfig, OnLostMessages, RetentionConfig, RollupConfig, SchemaConfig,
 };
 pub use reference::reference;
+pub use schema_registry::SchemaRegistryConfig;
 pub use secret::Secret;
 pub use servers::{ClusterConfig, DockerConfig, LocalConfig, RuntimeKind};
 
@@ -63,6 +66,7 @@ pub struct Config {
     pub schema: SchemaConfig,
     pub kafka: KafkaConfig,
     pub mqtt: MqttConfig,
+    pub schema_registry: SchemaRegistryConfig,
     pub ingest: IngestConfig,
     pub retention: RetentionConfig,
     pub rollup: RollupConfig,

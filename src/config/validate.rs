@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::check::{Checked, ensure};
 use super::{
-    CassandraConfig, ClusterConfig, Config, Consistency, IngestConfig, KafkaConfig, LocalConfig, SchemaConfig,
+    CassandraConfig, ClusterConfig, Config, Consistency, IngestConfig, KafkaConfig, LocalConfig,
+    SchemaConfig, SchemaRegistryConfig,
 };
 use super::{Secret, SecurityProtocol, names, properties};
 
@@ -17,6 +18,7 @@ pub(super) fn validate(config: &Config) -> Checked {
     kafka(&config.kafka)?;
     config.mqtt.check()?;
     exclusive("mqtt.password", config.mqtt.password.is_some(), config.mqtt.password_file.is_some())?;
+    schema_registry(&config.schema_registry)?;
     ingest(&config.ingest)?;
     for (device_type, ttl) in config.retention.iter() {
         ensure(ttl.subsec_nanos() == 0, &[&format!("retention.{device_type}")], || {
@@ -195,6 +197,41 @@ fn kafka_ssl(config: &KafkaConfig) -> Checked {
         "kafka.ssl_key_location",
         config.ssl_key_location.as_deref(),
     )
+}
+
+fn schema_registry(config: &SchemaRegistryConfig) -> Checked {
+    let key = |name: &str| format!("schema_registry.{name}");
+    let url = config.url.as_deref().unwrap_or_default();
+    let is_url = ["http://", "https://"].iter().any(|scheme| {
+        url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':', '?']))
+    });
+    ensure(url.is_empty() || is_url, &[&key("url")], || {
+        format!("{url:?} is not a URL (write it like http://registry:8081)")
+    })?;
+    ensure(!url.contains(['@', '?', '#', ' ']), &[&key("url")], || {
+        "a URL with a login or a query is refused (set schema_registry.username and its password)".into()
+    })?;
+    exclusive(&key("password"), config.password.is_some(), config.password_file.is_some())?;
+    let has_password = config.password.is_some() || config.password_file.is_some();
+    ensure(has_password == config.username.is_some(), &[&key("username")], || {
+        "a user name and a password are needed together (set schema_registry.username, and \
+         IOTCTL_SCHEMA_REGISTRY_PASSWORD or schema_registry.password_file)"
+            .into()
+    })?;
+    let username = config.username.as_deref();
+    login(&key("username"), username, &key("password"), config.password.as_ref())?;
+    ensure(!username.is_some_and(|name| name.contains(':')), &[&key("username")], || {
+        "a user name of basic authentication has no colon (remove it)".into()
+    })?;
+    let is_encrypted = url.starts_with("https://");
+    ensure(!is_encrypted || config.ca_file.is_some(), &[&key("url")], || {
+        "TLS needs the certificate authorities to trust (set schema_registry.ca_file to their PEM file, such as \
+         /etc/ssl/certs/ca-certificates.crt)"
+            .into()
+    })?;
+    ensure(is_encrypted || config.ca_file.is_none(), &[&key("ca_file")], || {
+        "this has no effect without TLS (write https:// in schema_registry.url, or remove it)".into()
+    })
 }
 
 fn ingest(config: &IngestConfig) -> Checked {

@@ -39,6 +39,10 @@ pub struct IngestMetrics {
     pub tombstones: IntCounter,
     /// Messages that the mapping says hold no reading.
     pub skipped: IntCounter,
+    /// Schemas that a registry was asked for, failed requests for them, and whether messages are held until one is known.
+    pub schema_requests: IntCounter,
+    pub schema_request_failures: IntCounter,
+    pub waiting_for_schema: IntGauge,
     /// Messages that Kafka deleted before they were read.
     pub messages_lost: IntCounter,
     ignored_fields: IntCounterVec,
@@ -95,6 +99,18 @@ impl IngestMetrics {
             skipped: counter(
                 "iotctl_ingest_skipped_total",
                 "Messages that the mapping skips (drop, or only does not hold)",
+            )?,
+            schema_requests: counter(
+                "iotctl_ingest_schema_requests_total",
+                "Schemas that the schema registry was asked for",
+            )?,
+            schema_request_failures: counter(
+                "iotctl_ingest_schema_request_failures_total",
+                "Requests to the schema registry that failed and are retried",
+            )?,
+            waiting_for_schema: gauge(
+                "iotctl_ingest_waiting_for_schema",
+                "1 while messages wait until the schema registry has answered",
             )?,
             messages_lost: counter(
                 "iotctl_ingest_messages_lost_total",
@@ -162,7 +178,7 @@ impl IngestMetrics {
         self.collectors().map(|collectors| describe(&collectors)).unwrap_or_default()
     }
 
-    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 28]> {
+    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 31]> {
         Ok([
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
@@ -178,6 +194,9 @@ impl IngestMetrics {
             Box::new(self.dead_letters.clone()),
             Box::new(self.tombstones.clone()),
             Box::new(self.skipped.clone()),
+            Box::new(self.schema_requests.clone()),
+            Box::new(self.schema_request_failures.clone()),
+            Box::new(self.waiting_for_schema.clone()),
             Box::new(self.messages_lost.clone()),
             Box::new(self.ignored_fields.clone()),
             Box::new(self.alerts.clone()),

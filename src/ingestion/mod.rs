@@ -11,7 +11,7 @@
 //! # The way of a message
 //! [`crate::kafka::consumer`] -> `pipeline` (decode, detect) -> `batcher` (batches by partition key, with the `catalog`
 //! of what readers need to find the rows) -> `writer` and `storage` (store, retry) -> `commits` (the `tracker`'s
-//! contiguous finished offsets). `budget` bounds what is in flight, `breaker` stops a topic of which most is at fault.
+//! contiguous finished offsets). `schema_wait` holds messages until a registry has told their schema. `budget` bounds what is in flight, `breaker` stops a topic of which most is at fault.
 //! [`direct`] is the shorter way of imports, through the same batcher, budget and storage.
 //!
 //! One blocking thread, the `poll_loop`, polls Kafka and owns the pipeline; writes run on the async runtime and report
@@ -32,6 +32,7 @@ use crate::kafka::dead_letters::DeadLetterProducer;
 use crate::kafka::{consumer_groups, ends, retention, topics};
 use crate::mapping::Mapping;
 use crate::metrics::Health;
+use crate::registry::Registry;
 use crate::retry::{RetryPolicy, Tolerance};
 use crate::rollups::background;
 use crate::shutdown::Shutdown;
@@ -49,6 +50,7 @@ mod losses;
 mod metrics;
 mod pipeline;
 mod poll_loop;
+mod schema_wait;
 mod storage;
 pub mod tracker;
 mod writer;
@@ -57,6 +59,7 @@ pub use failure::Failure;
 pub use metrics::IngestMetrics;
 use pipeline::{Detection, Pipeline};
 use poll_loop::{PollLoop, UntilEnd};
+use schema_wait::SchemaWait;
 use storage::Storage;
 use writer::Writer;
 
@@ -69,6 +72,8 @@ pub struct Options {
     pub rules: Option<Rules>,
     /// What turns messages into readings; without it, they are in the built-in format.
     pub mapping: Option<Mapping>,
+    /// Where the mapping gets schemas, if it needs any.
+    pub registry: Option<Registry>,
 }
 
 /// How a run ended.
@@ -137,8 +142,14 @@ pub async fn run(
         dead_letter_policy: policy(),
         alert_policy: policy(),
     };
+    let schema_wait = options.registry.map(|registry| {
+        SchemaWait::new(registry, tokio::runtime::Handle::current(), shutdown.clone(), metrics.clone())
+    });
+    let needs_schemas = schema_wait.is_some();
+    let pipeline = Pipeline::new(config, options.mapping, schema_wait, detection, writer, completed);
     let poll_loop = PollLoop {
-        pipeline: Arc::new(Mutex::new(Pipeline::new(config, options.mapping, detection, writer, completed))),
+        pipeline: Arc::new(Mutex::new(pipeline)),
+        needs_schemas,
         kafka: config.kafka.clone(),
         drain_timeout: config.ingest.drain_timeout,
         metrics,

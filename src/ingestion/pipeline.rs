@@ -10,6 +10,7 @@ use super::budget::Budget;
 use super::commits::Commits;
 use super::failure::Failure;
 use super::losses::{Losses, Lost};
+use super::schema_wait::SchemaWait;
 use super::tracker::{Ticket, Tracker};
 use super::writer::{Completion, Writer};
 use crate::alerting::topic::AlertProducer;
@@ -26,6 +27,8 @@ pub(super) struct Pipeline {
     limits: DecodeLimits,
     /// Without one, messages are in the built-in format.
     mapping: Option<Mapping>,
+    /// With a mapping whose messages need schemas of a registry.
+    schema_wait: Option<SchemaWait>,
     batcher: Batcher<Ticket>,
     budget: Budget,
     commits: Commits,
@@ -54,6 +57,7 @@ impl Pipeline {
     pub(super) fn new(
         config: &Config,
         mapping: Option<Mapping>,
+        schema_wait: Option<SchemaWait>,
         detection: Option<Detection>,
         writer: Writer,
         completions: Receiver<Completion>,
@@ -66,6 +70,7 @@ impl Pipeline {
                 max_future_skew: ingest.max_future_skew,
             },
             mapping,
+            schema_wait,
             batcher: Batcher::new(config, storage.statements.clone(), storage.session.write_consistency()),
             budget: Budget::new(ingest),
             commits: Commits::new(ingest.commit_interval),
@@ -82,9 +87,52 @@ impl Pipeline {
         }
     }
 
-    /// Takes a message in. It is finished when all of its rows are stored, it sits in the dead-letter topic (also for a
-    /// part of it), it is a tombstone, or the mapping skips it.
+    /// Takes a message in, or holds it until its schema is known.
     pub(super) fn accept(&mut self, message: &Message<'_>) {
+        if let (Some(wait), Some(mapping)) = (&mut self.schema_wait, &self.mapping) {
+            if !wait.is_holding()
+                && let Some(id) = missing_schema(mapping, message, &self.topic)
+            {
+                wait.fetch(id);
+                wait.hold(message.to_owned());
+                self.budget.add_bytes(message.bytes());
+                return;
+            }
+            if wait.is_holding() {
+                wait.hold(message.to_owned());
+                self.budget.add_bytes(message.bytes());
+                return;
+            }
+        }
+        self.take_in(message);
+    }
+
+    /// Takes in what was held, as far as its schemas are known now.
+    pub(super) fn take_in_held(&mut self) {
+        while let (Some(wait), Some(mapping)) = (&mut self.schema_wait, &self.mapping) {
+            let Some(first) = wait.first() else { return };
+            if let Some(id) = missing_schema(mapping, first, &self.topic) {
+                return wait.fetch(id);
+            }
+            let Some(message) = wait.release_first() else { return };
+            self.budget.remove_bytes(message.bytes());
+            self.take_in(&message);
+        }
+    }
+
+    /// Whether messages are held until a schema is known.
+    pub(super) fn is_waiting_for_schema(&self) -> bool {
+        self.schema_wait.as_ref().is_some_and(SchemaWait::is_holding)
+    }
+
+    /// Why messages are held, if the schema registry could not be asked.
+    pub(super) fn schema_problem(&self) -> Option<String> {
+        self.schema_wait.as_ref().and_then(SchemaWait::problem)
+    }
+
+    /// It is finished when all of its rows are stored, it sits in the dead-letter topic (also for a
+    /// part of it), it is a tombstone, or the mapping skips it.
+    fn take_in(&mut self, message: &Message<'_>) {
         if self.tripped.is_some() {
             return;
         }
@@ -222,6 +270,9 @@ impl Pipeline {
         for partition in partitions {
             self.tracker().forget([partition]);
             self.losses.forget(partition);
+            if let Some(wait) = &mut self.schema_wait {
+                self.budget.remove_bytes(wait.forget(partition));
+            }
             if let Some(Detection { detector, .. }) = &mut self.detection {
                 detector.forget(partition);
             }
@@ -230,7 +281,7 @@ impl Pipeline {
 
     /// Whether taking in more would exceed what may be in flight.
     pub(super) fn is_full(&self) -> bool {
-        self.budget.is_full() || self.batcher.is_full()
+        self.budget.is_full() || self.batcher.is_full() || self.is_waiting_for_schema()
     }
 
     /// Takes note of the writes that finished since the last call; waits up to `timeout` for the first.
@@ -399,4 +450,9 @@ impl Pipeline {
     pub(super) fn tracker(&mut self) -> &mut Tracker {
         &mut self.commits.tracker
     }
+}
+
+/// The schema that has to be known before a message can be read.
+fn missing_schema(mapping: &Mapping, message: &Message<'_>, topic: &str) -> Option<u32> {
+    mapping.missing_schema(&message.record(topic, message.payload_or_null()?))
 }

@@ -34,6 +34,8 @@ const END_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) struct PollLoop {
     pub pipeline: Arc<Mutex<Pipeline>>,
+    /// Messages may have to wait for schemas.
+    pub needs_schemas: bool,
     pub kafka: KafkaConfig,
     pub drain_timeout: Duration,
     pub metrics: IngestMetrics,
@@ -119,6 +121,7 @@ impl PollLoop {
     fn advance(&self, consumer: &Consumer, timeout: Duration) -> anyhow::Result<()> {
         let mut pipeline = self.pipeline();
         pipeline.collect_completions(timeout)?;
+        pipeline.take_in_held();
         pipeline.flush_due();
         let results = consumer.take_commit_results();
         self.metrics.commits.inc_by(results.confirmed);
@@ -148,6 +151,9 @@ impl PollLoop {
                 Some(event) => self.take(event),
                 None => return Ok(()),
             }
+            if self.needs_schemas && self.pipeline().is_waiting_for_schema() {
+                return Ok(());
+            }
             wait = Duration::ZERO;
         }
         Ok(())
@@ -176,7 +182,10 @@ impl PollLoop {
                 break;
             }
             if !is_paused && since.elapsed() > PAUSE_AFTER {
-                tracing::info!("Cassandra is slower than Kafka: fetching is paused");
+                match self.pipeline().is_waiting_for_schema() {
+                    true => tracing::info!("fetching is paused until the schema registry answers"),
+                    false => tracing::info!("Cassandra is slower than Kafka: fetching is paused"),
+                }
                 consumer.pause()?;
                 is_paused = true;
                 self.metrics.paused.set(1);
@@ -205,7 +214,7 @@ impl PollLoop {
             let seconds = stalled.as_secs();
             Some(format!("nothing has been stored for {seconds} s although writes are waiting (see the log)"))
         };
-        let not_ready = reason(STALLED).or_else(|| {
+        let not_ready = self.pipeline().schema_problem().or_else(|| reason(STALLED)).or_else(|| {
             let group = &self.kafka.group;
             (!consumer.is_member()).then(|| format!("not a member of the consumer group {group:?} yet"))
         });

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, OwnedHeaders, OwnedMessage};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionList};
 
@@ -45,42 +45,73 @@ pub(super) fn assignors(config: &KafkaConfig) -> String {
     config.properties.get(STRATEGY).cloned().unwrap_or_else(|| ASSIGNOR.to_owned())
 }
 
-/// A message, borrowed from the library's buffer.
-pub struct Message<'a>(BorrowedMessage<'a>);
+/// A message, borrowed from the library's buffer or copied out of it.
+pub struct Message<'a>(Inner<'a>);
+
+enum Inner<'a> {
+    Borrowed(BorrowedMessage<'a>),
+    Owned(Box<OwnedMessage>),
+}
+
+/// The same on either of them.
+macro_rules! either {
+    ($message:expr, $inner:ident => $result:expr) => {
+        match $message {
+            Inner::Borrowed($inner) => $result,
+            Inner::Owned($inner) => $result,
+        }
+    };
+}
 
 impl<'a> Message<'a> {
     pub(super) fn new(message: BorrowedMessage<'a>) -> Self {
-        Self(message)
+        Self(Inner::Borrowed(message))
+    }
+
+    /// A copy that outlives the next poll.
+    pub fn to_owned(&self) -> Message<'static> {
+        Message(Inner::Owned(Box::new(match &self.0 {
+            Inner::Borrowed(message) => message.detach(),
+            Inner::Owned(message) => (**message).clone(),
+        })))
+    }
+
+    /// Bytes in memory, without the headers.
+    pub fn bytes(&self) -> usize {
+        size_of::<OwnedMessage>() + self.payload().len() + self.key().map_or(0, <[u8]>::len)
     }
 
     pub fn partition(&self) -> i32 {
-        self.0.partition()
+        either!(&self.0, message => message.partition())
     }
 
     pub fn offset(&self) -> i64 {
-        self.0.offset()
+        either!(&self.0, message => message.offset())
     }
 
     /// Milliseconds since the epoch; 0 for a message without one.
     pub fn timestamp(&self) -> i64 {
-        self.0.timestamp().to_millis().unwrap_or(0)
+        either!(&self.0, message => message.timestamp()).to_millis().unwrap_or(0)
     }
 
     pub fn key(&self) -> Option<&[u8]> {
-        self.0.key()
+        either!(&self.0, message => message.key())
     }
 
     /// Number of headers.
     pub fn header_count(&self) -> usize {
-        self.0.headers().map_or(0, rdkafka::message::Headers::count)
+        either!(&self.0, message => message.headers().map_or(0, rdkafka::message::Headers::count))
     }
 
     /// A header; `None` beyond the last, or if its name is not UTF-8.
     pub fn header(&self, index: usize) -> Option<MessageHeader> {
-        let headers = self.0.headers()?;
-        // The library panics at such a name, and anyone who may write to the topic can send one.
-        let header = std::panic::catch_unwind(AssertUnwindSafe(|| headers.try_get(index))).ok().flatten()?;
-        Some(MessageHeader { name: header.key.to_owned(), value: header.value.map(<[u8]>::to_vec) })
+        either!(&self.0, message => {
+            let headers = message.headers()?;
+            // The library panics at such a name, and anyone who may write to the topic can send one.
+            let found = std::panic::catch_unwind(AssertUnwindSafe(|| headers.try_get(index)));
+            let header = found.ok().flatten()?;
+            Some(MessageHeader { name: header.key.to_owned(), value: header.value.map(<[u8]>::to_vec) })
+        })
     }
 
     /// As a mapping reads it.
@@ -90,17 +121,20 @@ impl<'a> Message<'a> {
 
     /// A copy of all headers, whatever their names; `None` if there are none.
     pub fn headers(&self) -> Option<OwnedHeaders> {
-        self.0.headers().map(BorrowedHeaders::detach)
+        match &self.0 {
+            Inner::Borrowed(message) => message.headers().map(BorrowedHeaders::detach),
+            Inner::Owned(message) => message.headers().cloned(),
+        }
     }
 
     /// Empty for a tombstone.
     pub fn payload(&self) -> &[u8] {
-        self.0.payload().unwrap_or_default()
+        self.payload_or_null().unwrap_or_default()
     }
 
     /// `None` for a tombstone.
     pub fn payload_or_null(&self) -> Option<&[u8]> {
-        self.0.payload()
+        either!(&self.0, message => message.payload())
     }
 }
 
@@ -234,7 +268,7 @@ impl Consumer {
             None => Ok(None),
             Some(Ok(message)) => {
                 self.note_success();
-                Ok(Some(Event::Message(Message(message))))
+                Ok(Some(Event::Message(Message::new(message))))
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 self.note_success();

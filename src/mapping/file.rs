@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 
 use regex::Regex;
 use serde::de::value::MapAccessDeserializer;
@@ -33,6 +34,10 @@ pub(super) struct SourceShape {
     pub(super) key_pattern: Option<Pattern>,
     #[serde(default)]
     pub(super) format: PayloadFormat,
+    /// Avro's or Protobuf's, for payloads without a schema registry's frame.
+    pub(super) schema_file: Option<PathBuf>,
+    /// Of Protobuf's `schema_file`.
+    pub(super) message: Option<String>,
     #[serde(default)]
     pub(super) csv: CsvShape,
     /// Messages of this source are skipped.

@@ -6,6 +6,7 @@
 //! not live here: Kafka and CQL.
 
 use std::path::Path as FilePath;
+use std::sync::Arc;
 
 use toml::Spanned;
 
@@ -16,6 +17,7 @@ mod moment;
 mod path;
 mod payload;
 pub mod presets;
+pub mod schemas;
 mod source;
 pub mod units;
 
@@ -23,7 +25,8 @@ use crate::error::UsageError;
 use crate::reading::decode::Decoded;
 use crate::reading::{DecodeLimits, Rejection};
 use file::FileShape;
-use source::Source;
+use schemas::Schemas;
+use source::{Source, Surroundings};
 
 /// A message, wherever it comes from.
 pub struct Record<'a> {
@@ -71,6 +74,7 @@ pub struct Mapping {
     /// Of the text, as 12 hexadecimal digits: the same text maps the same way.
     pub fingerprint: String,
     sources: Vec<Source>,
+    schemas: Arc<Schemas>,
 }
 
 impl Mapping {
@@ -101,23 +105,47 @@ impl Mapping {
         if shape.source.is_empty() {
             return Err(refuse("no [[source]]".to_owned()));
         }
+        let schemas = Arc::default();
+        let folder = FilePath::new(place).parent().unwrap_or(FilePath::new(""));
+        let mut surroundings = Surroundings { folder, schemas: &schemas, content: Vec::new() };
         let mut sources = Vec::new();
         for (index, spanned) in shape.source.into_iter().enumerate() {
             let line = line_of(text, &spanned);
             let shape = spanned.into_inner();
             let name = shape.name.clone().unwrap_or_else(|| (index + 1).to_string());
-            let source = Source::compile(shape, index + 1)
+            let source = Source::compile(shape, index + 1, &mut surroundings)
                 .map_err(|problem| refuse(format!("line {line}: source {name}: {problem}")))?;
             sources.push(source);
         }
-        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        let content = [text.as_bytes(), &surroundings.content].concat();
+        let digest = ring::digest::digest(&ring::digest::SHA256, &content);
         let fingerprint = digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { place: place.to_owned(), fingerprint, sources })
+        Ok(Self { place: place.to_owned(), fingerprint, sources, schemas })
     }
 
     /// The names of the sources.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().map(|source| source.name.as_str())
+    }
+
+    /// Where the schemas of a registry are kept; empty at first.
+    pub fn schemas(&self) -> &Arc<Schemas> {
+        &self.schemas
+    }
+
+    /// Whether messages of a source are read by schemas of a registry.
+    pub fn needs_registry(&self) -> bool {
+        self.sources.iter().any(Source::needs_registry)
+    }
+
+    /// The id of a schema that a registry has to be asked for before the message can be read.
+    pub fn missing_schema(&self, record: &Record<'_>) -> Option<u32> {
+        if !self.needs_registry() {
+            return None;
+        }
+        let id = schemas::schema_id(record.payload).filter(|id| !self.schemas.has(*id))?;
+        let source = self.sources.iter().find(|source| source.matches(record).is_some())?;
+        source.needs_registry().then_some(id)
     }
 
     /// The readings of a message, by the first source that it is of.

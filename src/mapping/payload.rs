@@ -22,6 +22,11 @@ pub(super) enum PayloadFormat {
     Csv,
     MessagePack,
     Cbor,
+    /// Read by a schema (see [`super::schemas`]).
+    Avro,
+    Protobuf,
+    /// JSON in the frame of a schema registry.
+    JsonSchema,
 }
 
 /// Of CSV.
@@ -43,7 +48,15 @@ impl PayloadFormat {
             Self::Csv => "csv",
             Self::MessagePack => "message-pack",
             Self::Cbor => "cbor",
+            Self::Avro => "avro",
+            Self::Protobuf => "protobuf",
+            Self::JsonSchema => "json-schema",
         }
+    }
+
+    /// Whether payloads are read by a schema.
+    pub(super) fn has_schema(self) -> bool {
+        matches!(self, Self::Avro | Self::Protobuf | Self::JsonSchema)
     }
 
     /// Whether a payload is an array of records.
@@ -71,6 +84,7 @@ impl PayloadFormat {
             }
             Self::Cbor => ciborium::de::from_reader_with_recursion_limit(bytes, 128)
                 .map_err(|error| refuse(error.to_string())),
+            Self::Avro | Self::Protobuf | Self::JsonSchema => Err(refuse("no schema is known".to_owned())),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path as FilePath;
+use std::sync::Arc;
 
 use regex::{Captures, Regex};
 use serde_json::{Map, Value, json};
@@ -11,6 +13,7 @@ use super::jq::Program;
 use super::moment::{TimestampFormat, moment};
 use super::path::{Path, Root, scalars};
 use super::payload::{CsvShape, PayloadFormat};
+use super::schemas::{LocalSchema, Schemas};
 use super::units::Conversion;
 use super::{Mapped, Record};
 use crate::reading::decode::build::ReadingBuilder;
@@ -27,6 +30,7 @@ pub(super) struct Source {
     key_pattern: Option<Regex>,
     format: PayloadFormat,
     csv: CsvShape,
+    schema: PayloadSchema,
     is_dropped: bool,
     only: Option<Program>,
     only_each: Option<Program>,
@@ -43,13 +47,37 @@ pub(super) struct Source {
     fields: Vec<(FieldsShape, HashMap<String, Conversion>)>,
 }
 
+/// What payloads are read by, beside their format.
+#[derive(Debug)]
+enum PayloadSchema {
+    /// Nothing, or the format needs none.
+    None,
+    Local(LocalSchema),
+    /// Each payload has the id of its own.
+    Registry(Arc<Schemas>),
+}
+
+/// What a source is compiled with.
+pub(super) struct Surroundings<'a> {
+    /// Of the mapping file.
+    pub(super) folder: &'a FilePath,
+    pub(super) schemas: &'a Arc<Schemas>,
+    /// What the mapping's fingerprint includes beside the text of its file.
+    pub(super) content: Vec<u8>,
+}
+
 /// What identifies a reading in a message.
 type Identity = (String, String, uuid::Uuid, i64);
 
 impl Source {
     /// # Errors
     /// What is wrong, and what to write.
-    pub(super) fn compile(shape: SourceShape, number: usize) -> Result<Self, String> {
+    pub(super) fn compile(
+        shape: SourceShape,
+        number: usize,
+        surroundings: &mut Surroundings<'_>,
+    ) -> Result<Self, String> {
+        let schema = surroundings.schema(&shape)?;
         let program = |key: &str, text: Option<String>| {
             text.map(|text| Program::parse(&text).map_err(|error| format!("{key}: {error}"))).transpose()
         };
@@ -105,6 +133,7 @@ impl Source {
             key_pattern: shape.key_pattern.map(|pattern| pattern.0),
             format: shape.format,
             csv: shape.csv,
+            schema,
             is_dropped: shape.drop,
             only: program("only", shape.only)?,
             only_each: match (&each, shape.only_each) {
@@ -161,13 +190,7 @@ impl Source {
         if self.is_dropped {
             return Ok(Mapped::skipped());
         }
-        let mut message = Message {
-            record,
-            captures,
-            value: self.format.parse(record.payload, &self.csv, record.timestamp)?,
-            key: None,
-            each: None,
-        };
+        let mut message = Message { record, captures, value: self.parse(record)?, key: None, each: None };
         if self.key_paths() {
             message.key = record.key.and_then(|key| serde_json::from_slice(key).ok());
         }
@@ -187,6 +210,21 @@ impl Source {
             return Ok(Mapped { readings: vec![reading], ..Mapped::default() });
         };
         self.elements(message, each, limits, now)
+    }
+
+    fn parse(&self, record: &Record<'_>) -> Result<Value, Rejection> {
+        match &self.schema {
+            PayloadSchema::None => self.format.parse(record.payload, &self.csv, record.timestamp),
+            PayloadSchema::Local(schema) => schema.read(record.payload),
+            PayloadSchema::Registry(schemas) => schemas.read(self.format, record.payload),
+        }
+    }
+
+    /// Whether its payloads are read by schemas of a registry.
+    pub(super) fn needs_registry(&self) -> bool {
+        !self.is_dropped
+            && self.format != PayloadFormat::JsonSchema
+            && matches!(self.schema, PayloadSchema::Registry(_))
     }
 
     /// Elements of one sensor and moment are one reading.
@@ -409,6 +447,24 @@ impl Source {
                 .flat_map(|(fields, _)| [&fields.from, &fields.name, &fields.value])
                 .flatten()
                 .any(is_in_key)
+    }
+}
+
+impl Surroundings<'_> {
+    fn schema(&mut self, shape: &SourceShape) -> Result<PayloadSchema, String> {
+        match (&shape.schema_file, shape.format.has_schema()) {
+            (Some(file), _) => {
+                let file = self.folder.join(file);
+                let (schema, content) = LocalSchema::load(shape.format, &file, shape.message.as_deref())?;
+                self.content.extend(content);
+                Ok(PayloadSchema::Local(schema))
+            }
+            (None, _) if shape.message.is_some() => {
+                Err("message needs schema_file (set it, or remove message)".to_owned())
+            }
+            (None, true) => Ok(PayloadSchema::Registry(self.schemas.clone())),
+            (None, false) => Ok(PayloadSchema::None),
+        }
     }
 }
 

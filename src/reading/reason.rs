@@ -45,6 +45,10 @@ pub enum Rejection {
     /// Of a mapping: the payload is not in the format that its source states.
     #[error("not {format}: {problem}")]
     NotInFormat { format: &'static str, problem: String },
+    #[error("the schema registry has no schema {id} (register it there, or send with its serializer)")]
+    UnknownSchema { id: u32 },
+    #[error("schema {id} of the registry: {problem}")]
+    UnusableSchema { id: u32, problem: String },
     #[error(
         "no source of the mapping is for the topic {topic:?} and this key (add a [[source]], with drop = true to skip it)"
     )]
@@ -59,7 +63,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every label of [`Rejection::reason`], in the order of [`Rejection::examples`].
-    pub const REASONS: [&str; 13] = [
+    pub const REASONS: [&str; 15] = [
         "not_json",
         "not_plain_json",
         "too_large",
@@ -71,6 +75,8 @@ impl Rejection {
         "too_many_metrics",
         "nothing_understood",
         "not_in_format",
+        "unknown_schema",
+        "unusable_schema",
         "no_source",
         "unmapped",
     ];
@@ -89,6 +95,8 @@ impl Rejection {
             Self::TooManyMetrics,
             nothing_understood(&["readings".into()]),
             Self::NotInFormat { format: "line-protocol", problem: "line 2: no fields".to_owned() },
+            Self::UnknownSchema { id: 42 },
+            Self::UnusableSchema { id: 7, problem: "it is for avro (set format = \"avro\")".to_owned() },
             Self::NoSource { topic: "plant".to_owned() },
             Self::Unmapped { key: "sensor".to_owned(), problem: "value.id is missing".to_owned() },
         ]
@@ -113,6 +121,8 @@ impl Rejection {
             Self::TooManyMetrics => "too_many_metrics",
             Self::NothingUnderstood { .. } => "nothing_understood",
             Self::NotInFormat { .. } => "not_in_format",
+            Self::UnknownSchema { .. } => "unknown_schema",
+            Self::UnusableSchema { .. } => "unusable_schema",
             Self::NoSource { .. } => "no_source",
             Self::Unmapped { .. } => "unmapped",
             Self::Element { cause, .. } => cause.reason(),
@@ -133,8 +143,7 @@ pub(super) fn not_json(message: &[u8], error: &serde_json::Error) -> Rejection {
     }
 }
 
-const SCHEMA_REGISTRY: &str =
-    "its first byte is 0: framed by a schema registry (send JSON without the registry's serializer)";
+const SCHEMA_REGISTRY: &str = "its first byte is 0: framed by a schema registry (ingest it with a mapping, format = \"avro\", \"protobuf\" or \"json-schema\")";
 
 fn encoding(message: &[u8]) -> Option<&'static str> {
     Some(match message {

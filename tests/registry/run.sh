@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# Avro, Protobuf and JSON Schema through a real schema registry (Apicurio, which speaks Confluent's interface), sent by Confluent's
+# Python serializers: schemas that change in mid-topic, ids that nobody registered, and a registry that hangs and is killed while
+# `ingest` runs. What is stored has to equal what was sent. Needs a built iotctl (cargo build), Java 17, curl and, in `python`,
+# pip install -r tests/registry/requirements.txt
+# Usage: tests/registry/run.sh      (PYTHON=… or an active virtual environment; IOTCTL=… for another binary)
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../servers.sh"
+python=${PYTHON:-${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/}python}
+"$python" -c 'import confluent_kafka, fastavro'
+address=127.0.64.1
+url=http://$address:18080/apis/ccompat/v7
+fail() { echo "$*" >&2; exit 1; }
+
+# Maven cannot fetch it: the parent that its pom names was never published. Kept outside the clone, as iotctl's own jars are.
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/iotctl/apicurio-registry-3.0.9
+if [[ ! -e $cache/apicurio-registry-app-3.0.9-runner.jar ]]; then
+    mkdir -p "$work/apicurio" "${cache%/*}"
+    curl -sSf --retry 3 -o "$work/apicurio.tar.gz" \
+        https://repo.maven.apache.org/maven2/io/apicurio/apicurio-registry-app/3.0.9/apicurio-registry-app-3.0.9-all.tar.gz
+    echo "2b28181501a20cbf6efcd77f9b7153908fc01f3d3a7c32024c0bd9e1b04c8a43  $work/apicurio.tar.gz" | sha256sum --check --quiet
+    tar -xzf "$work/apicurio.tar.gz" -C "$work/apicurio"
+    rm -rf "$cache"
+    mv "$work/apicurio" "$cache"
+fi
+start_registry() {
+    java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dquarkus.http.host=$address -Dquarkus.http.port=18080 \
+        -Dapicurio.storage.sql.kind=h2 -Dapicurio.datasource.url="jdbc:h2:file:$work/registry" \
+        -jar "$cache/apicurio-registry-app-3.0.9-runner.jar" >"$work/registry.log" 2>&1 &
+    registry=$!
+    pids+=("$registry")
+    for _ in $(seq 300); do
+        curl -sf -o /dev/null "$url/subjects" && return
+        sleep 0.2
+    done
+    tail -20 "$work/registry.log" >&2
+    fail "the registry does not answer"
+}
+start_registry
+servers $address 18500
+export IOTCTL_SCHEMA_REGISTRY_URL=$url IOTCTL_KAFKA_PARTITIONS=4 IOTCTL_SCHEMA_REGISTRY_TIMEOUT=2s
+
+send() { "$python" "$here/send.py" "$1" $address:9092 "$url" "$2" "$work/$2.expected" "${@:3}"; }
+use() { # a topic, keyspace and group of its own
+    export IOTCTL_KAFKA_TOPIC=$1 IOTCTL_CASSANDRA_KEYSPACE=$1 IOTCTL_KAFKA_GROUP=$1
+    "$iotctl" -q schema apply >/dev/null
+}
+compare() {
+    readings 2026-01-01T00:00:00Z 2027-01-01T00:00:00Z >"$work/stored"
+    "$python" "$here/compare.py" "$work/$1.expected" "$work/stored"
+}
+is() { # what, found, wanted
+    [[ $2 == "$3" ]] || fail "$1: $2 and not $3"
+}
+
+for family in avro protobuf json; do
+    echo "== $family: two versions of a schema, and messages at fault"
+    use "$family"
+    send "$family" "$family" --faults >/dev/null
+    "$iotctl" -q ingest --until-end --mapping "$here/$family.toml" --format json >"$work/report"
+    compare "$family"
+    # JSON needs no schema to be read, so an id that nobody registered is no fault there: its reading is that of another message.
+    wanted='{"not_in_format": 3, "unknown_schema": 7}'
+    [[ $family != json ]] || wanted='{"not_in_format": 3}'
+    is "dead letters" "$("$python" -c 'import json, sys; print(json.dumps(json.load(open(sys.argv[1]))["dead_letter_reasons"]))' "$work/report")" "$wanted"
+    "$iotctl" -q audit --mapping "$here/$family.toml" >"$work/audit" || { cat "$work/audit"; fail "the audit of $family"; }
+done
+
+echo "== an unknown id stays a dead letter in a replay, and a sample is read by the registry's schema"
+export IOTCTL_KAFKA_TOPIC=avro IOTCTL_CASSANDRA_KEYSPACE=avro IOTCTL_KAFKA_GROUP=avro
+"$iotctl" -q dead-letters replay --mapping "$here/avro.toml" >"$work/replay"
+grep -Eq 'refused again.* 10' "$work/replay" || { cat "$work/replay"; fail "the replay"; }
+"$iotctl" -q dead-letters export >"$work/letter"
+"$python" - "$work/letter" >"$work/sample" <<'PY'
+import base64, json, sys
+for line in open(sys.argv[1]):
+    letter = json.loads(line)
+    if letter["reason"] == "unknown_schema":
+        payload = bytes.fromhex(letter["payload_hex"]) if "payload_hex" in letter else letter["payload"].encode()
+        print(json.dumps({"topic": "avro", "value_base64": base64.b64encode(payload).decode()}))
+        break
+PY
+if "$iotctl" -q mapping test "$here/avro.toml" --samples "$work/sample" >"$work/test" 2>&1; then fail "a sample with an unknown id"; fi
+grep -q 'has no schema 4000000' "$work/test" || { cat "$work/test"; fail "the sample"; }
+
+# The state of the registry while the second half of a topic, in a schema that no one has asked for yet, arrives.
+away() { # topic, how the registry goes away, how it comes back
+    echo "== the registry is away in mid-topic: $2"
+    use "$1"
+    "$iotctl" ingest --mapping "$here/avro.toml" --metrics-addr $address:18081 >"$work/$1.out" 2>"$work/$1.log" &
+    ingest=$!
+    pids+=("$ingest")
+    coproc sender { send avro "$1" --wait; }
+    # bash forgets both when it ends.
+    local from=${sender[0]} to=${sender[1]} sender_pid=$sender_PID
+    read -r line <&"$from"
+    is "the sender" "$line" half
+    metric() { curl -sf "http://$address:18081/metrics" | awk -v name="$1" '$1 == name { print $2 }'; }
+    until_metric() { # name, value
+        for _ in $(seq 300); do
+            [[ $(metric "$1") != "$2" ]] || return 0
+            sleep 0.1
+        done
+        tail -5 "$work/$IOTCTL_KAFKA_TOPIC.log"; tail -5 "$work/registry.log"
+        fail "$1 is $(metric "$1") and not $2"
+    }
+    until_metric iotctl_ingest_rows_total 1000
+    eval "$2"
+    echo go >&"$to"
+    read -r line <&"$from"
+    is "the sender" "$line" sent
+    until_metric iotctl_ingest_waiting_for_schema 1
+    for _ in $(seq 100); do
+        ready=$(curl -s "http://$address:18081/readyz")
+        [[ $ready != *"schema registry $url"* ]] || break
+        sleep 0.1
+    done
+    [[ $ready == *"schema registry $url"* ]] || fail "/readyz says: $ready"
+    # Longer than the session of a member of the consumer group that does not poll.
+    sleep "${3:-0}"
+    is "rows" "$(metric iotctl_ingest_rows_total)" 1000
+    is "waiting" "$(metric iotctl_ingest_waiting_for_schema)" 1
+    eval "$4"
+    until_metric iotctl_ingest_rows_total 2000
+    until_metric iotctl_ingest_waiting_for_schema 0
+    [[ -z $(metric 'iotctl_ingest_dead_letters_total{reason="unknown_schema"}') ]] || fail "dead letters"
+    is "times that it is logged" "$(grep -c 'waiting for the schema registry' "$work/$1.log")" 1
+    is "rebalances" "$(metric iotctl_ingest_rebalances_total)" 1
+    kill -TERM "$ingest"
+    wait "$ingest" || fail "ingest ended with $?"
+    wait "$sender_pid" 2>/dev/null || true
+    compare "$1"
+    "$iotctl" -q audit --mapping "$here/avro.toml" >"$work/audit" || { cat "$work/audit"; fail "the audit"; }
+}
+away hung 'kill -STOP $registry' 5 'kill -CONT $registry'
+away killed 'kill -9 $registry' 15 'start_registry'
+echo "== all equal"
