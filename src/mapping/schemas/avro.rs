@@ -348,7 +348,7 @@ fn decimal(bytes: &[u8], scale: usize) -> Result<Value, String> {
 
 /// Days since 1970. What no calendar has stays a number.
 fn date(days: i64) -> Value {
-    let found = i32::try_from(days).ok().and_then(|days| NaiveDate::from_epoch_days(days));
+    let found = i32::try_from(days).ok().and_then(NaiveDate::from_epoch_days);
     found.map_or_else(|| days.into(), |date| date.format("%Y-%m-%d").to_string().into())
 }
 
