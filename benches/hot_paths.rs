@@ -8,6 +8,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use iotctl::alerting::{Detector, Rules};
 use iotctl::cassandra::topology::Topology;
 use iotctl::cassandra::{Batch, Statement, Values};
+use iotctl::kafka::TopicPartition;
 use iotctl::reading::Bucket;
 use iotctl::reading::decode::{DecodeLimits, decode};
 use iotctl::reading::encode::Encoder;
@@ -52,7 +53,7 @@ fn detecting(criterion: &mut Criterion) {
                 reading.recorded_at = NOW + (count / SENSORS) as i64 * 10_000;
                 reading.temperature = Some(21.0 + ((count * 7_919) % 101) as f32 / 50.0);
                 count += 1;
-                detector.observe(0, &reading, |_| alerts += 1);
+                detector.observe(TopicPartition::new("readings", 0), &reading, |_| alerts += 1);
                 alerts
             });
         });

@@ -7,6 +7,7 @@ use super::episode::{Episode, Hold};
 use super::memory::Recent;
 use super::rules::{Rule, Rules};
 use super::window::Window;
+use crate::kafka::TopicPartition;
 use crate::reading::Reading;
 
 /// Memory of all sensors together.
@@ -18,7 +19,7 @@ const MIN_SENSORS: usize = 1_000;
 #[derive(Debug)]
 pub struct Detector {
     rules: Vec<Rule>,
-    sensors: Recent<(i32, Uuid), Box<[Option<Watch>]>>,
+    sensors: Recent<(TopicPartition, Uuid), Box<[Option<Watch>]>>,
     /// Values that arrived too late to be judged.
     late: u64,
 }
@@ -43,7 +44,12 @@ impl Detector {
     }
 
     /// Judges a reading by every rule that applies to it. Readings of a partition come in offset order.
-    pub fn observe(&mut self, partition: i32, reading: &Reading<'_>, mut raise: impl FnMut(Alert)) {
+    pub fn observe(
+        &mut self,
+        partition: TopicPartition,
+        reading: &Reading<'_>,
+        mut raise: impl FnMut(Alert),
+    ) {
         let Self { rules, sensors, late } = self;
         if !rules.iter().any(|rule| rule.value(reading).is_some()) {
             return;
@@ -68,7 +74,7 @@ impl Detector {
     }
 
     /// Drops the state of a partition that was revoked; its next owner builds its own.
-    pub fn forget(&mut self, partition: i32) {
+    pub fn forget(&mut self, partition: TopicPartition) {
         self.sensors.retain(|(of, _)| *of != partition);
     }
 
@@ -111,6 +117,10 @@ mod tests {
     use super::super::alert::State;
     use super::*;
 
+    fn of(partition: i32) -> TopicPartition {
+        TopicPartition::new("readings", partition)
+    }
+
     const MINUTE: i64 = 60_000;
 
     fn detector(rules: &str) -> Detector {
@@ -140,7 +150,7 @@ mod tests {
     fn alerts(detector: &mut Detector, values: &[f32]) -> Vec<(i64, State)> {
         let mut raised = Vec::new();
         for (minute, &value) in (0..).zip(values) {
-            detector.observe(0, &reading(1, minute, value), |alert| raised.push((minute, alert.state)));
+            detector.observe(of(0), &reading(1, minute, value), |alert| raised.push((minute, alert.state)));
         }
         raised
     }
@@ -172,7 +182,7 @@ mod tests {
         ));
         let mut fired = Vec::new();
         for &minute in minutes {
-            hot.observe(0, &reading(1, minute, 30.0), |_| fired.push(minute));
+            hot.observe(of(0), &reading(1, minute, 30.0), |_| fired.push(minute));
         }
         fired
     }
@@ -239,13 +249,15 @@ mod tests {
             (0, reading(2, 0, 40.0)),
             (7, reading(1, 0, 40.0)),
         ] {
-            hot.observe(partition, &reading, |alert| raised.push((partition, alert.iot_sensor_id.as_u128())));
+            hot.observe(of(partition), &reading, |alert| {
+                raised.push((partition, alert.iot_sensor_id.as_u128()))
+            });
         }
         assert_eq!(raised, [(0, 1), (0, 2), (7, 1)]);
         assert_eq!((hot.take_late(), hot.take_late()), (1, 0));
-        hot.forget(0);
-        hot.observe(7, &reading(1, 1, 40.0), |_| panic!("it fires already"));
-        hot.observe(0, &reading(1, 1, 40.0), |_| raised.clear());
+        hot.forget(of(0));
+        hot.observe(of(7), &reading(1, 1, 40.0), |_| panic!("it fires already"));
+        hot.observe(of(0), &reading(1, 1, 40.0), |_| raised.clear());
         assert_eq!(raised, []);
     }
 }

@@ -4,7 +4,7 @@
 //! next, so the row of a committed message must be among them. The topic is read after that, so the message of each row
 //! is in it. Of the ledger only the part that existed at the start counts, so the message of each entry is in the topic.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use super::progress::{OnProgress, Phase, Progress};
 use super::record::{Cells, Record, Side, group_id};
 use super::report::{LedgerSide, TopicSide};
 use super::sort::{SortError, Sorter};
+use super::topics::{AuditedTopic, AuditedTopics, numbered};
 use crate::cassandra::{self, Session};
 use crate::config::Config;
 use crate::error::Interrupted;
@@ -67,6 +68,7 @@ pub(super) struct Collector {
     pub sorter: Sorter,
     pub findings: Findings,
     pub names: GroupNames,
+    pub topics: AuditedTopics,
     pub topic: TopicSide,
     pub ledger: Option<LedgerSide>,
     /// Rows read.
@@ -147,22 +149,20 @@ impl Collector {
         Ok(sorting.await.context("the audit stopped unexpectedly")??)
     }
 
-    /// Reads the dead-letter topic. Returns which messages of the topic are in it.
-    pub(super) fn collect_dead_letters(
-        &mut self,
-        spans: &[Span],
-        letters: &[Span],
-    ) -> anyhow::Result<DeadLetters> {
+    /// Reads the dead-letter topic. Returns which messages of the topics are in it.
+    pub(super) fn collect_dead_letters(&mut self, letters: &[Span]) -> anyhow::Result<DeadLetters> {
         let topic = self.config.kafka.dead_letter_topic();
-        let mut dead = DeadLetters { held: Positions::within(spans), deleted: HashSet::new() };
-        let firsts: HashMap<i32, i64> = spans.iter().map(|span| (span.partition, span.from)).collect();
+        let held = Positions::within(&self.topics.spans());
+        let mut dead = DeadLetters { held, deleted: HashSet::new() };
+        let firsts = self.topics.first_offsets();
         let mut count = 0;
         self.read_topic(&topic, letters, Phase::DeadLetters, |collector, message| {
             if let Stored::Letter(letter) = Stored::read(&message)
-                && letter.topic == collector.config.kafka.topic
+                && let Some(index) = collector.topics.index(&letter.topic)
             {
                 count += 1;
-                let position = letter.source;
+                let Position { partition, offset } = letter.source;
+                let position = Position { partition: numbered(index, partition), offset };
                 match firsts.get(&position.partition) {
                     Some(&first) if position.offset < first => {
                         dead.deleted.insert(position);
@@ -178,27 +178,34 @@ impl Collector {
         Ok(dead)
     }
 
-    /// Reads the topic. Returns the positions that hold a message.
-    pub(super) fn collect_messages(
+    /// Reads the topics. Returns the positions that hold a message.
+    pub(super) fn collect_messages(&mut self, dead: &DeadLetters) -> anyhow::Result<Positions> {
+        let mut seen = Positions::within(&self.topics.spans());
+        for (index, topic) in self.topics.0.clone().into_iter().enumerate() {
+            self.collect_topic(index, &topic, dead, &mut seen)?;
+        }
+        Ok(seen)
+    }
+
+    fn collect_topic(
         &mut self,
-        spans: &[Span],
-        committed: &[Option<i64>],
+        index: usize,
+        AuditedTopic { name, spans, committed }: &AuditedTopic,
         dead: &DeadLetters,
-    ) -> anyhow::Result<Positions> {
-        let mut seen = Positions::within(spans);
-        let topic = self.config.kafka.topic.clone();
+        seen: &mut Positions,
+    ) -> anyhow::Result<()> {
         // Messages that were stored under other limits must still be decoded.
         let limits = DecodeLimits { max_message_bytes: usize::MAX, max_future_skew: Duration::MAX };
         let kept_since = self.expired_before();
         let mapping = self.options.mapping.clone();
         let registry = self.options.registry.clone();
-        let topic_name = topic.clone();
-        self.read_topic(&topic, spans, Phase::Messages, |collector, message| {
-            let position = Position { partition: message.partition(), offset: message.offset() };
+        self.read_topic(name, spans, Phase::Messages, |collector, message| {
+            let place = usize::try_from(message.partition()).unwrap_or(usize::MAX);
+            let position =
+                Position { partition: numbered(index, message.partition()), offset: message.offset() };
             seen.insert(position);
             collector.topic.messages += 1;
-            let index = usize::try_from(position.partition).unwrap_or(usize::MAX);
-            let committed = committed.get(index).copied().flatten().unwrap_or(0);
+            let committed = committed.get(place).copied().flatten().unwrap_or(0);
             let is_committed = position.offset < committed;
             let is_dead = dead.contains(position);
             collector.topic.not_committed += u64::from(!is_committed);
@@ -209,11 +216,11 @@ impl Collector {
             }
             let now = collector.now;
             if let (Some(registry), Some(mapping)) = (&registry, &mapping) {
-                let record = message.record(&topic_name, message.payload());
+                let record = message.record(message.payload());
                 registry.prepare_blocking(mapping, &record, &collector.shutdown)?;
             }
             let mapped = match &mapping {
-                Some(mapping) => mapping.read(&message.record(&topic_name, message.payload()), &limits, now),
+                Some(mapping) => mapping.read(&message.record(message.payload()), &limits, now),
                 None => one_reading(message.payload(), &limits, now),
             };
             let Ok(mapped) = mapped else {
@@ -258,20 +265,16 @@ impl Collector {
                 })?;
             }
             Ok(())
-        })?;
-        Ok(seen)
+        })
     }
 
     /// Reads the ledger. `seen` are the positions that hold a message.
-    pub(super) fn collect_ledger(
-        &mut self,
-        ledger: &LedgerFile,
-        spans: &[Span],
-        seen: &Positions,
-    ) -> anyhow::Result<()> {
+    pub(super) fn collect_ledger(&mut self, ledger: &LedgerFile, seen: &Positions) -> anyhow::Result<()> {
         let context = || format!("cannot read the ledger {}", ledger.path.display());
         let mut reader = LedgerReader::open(&ledger.path).with_context(context)?;
-        let firsts: HashMap<i32, i64> = spans.iter().map(|span| (span.partition, span.from)).collect();
+        let firsts = self.topics.first_offsets();
+        // What is simulated goes to the configured topic.
+        let topic = self.topics.index(&self.config.kafka.topic).unwrap_or(0);
         let mut side = LedgerSide { path: ledger.path.clone(), ..LedgerSide::default() };
         let (mut lines, mut done) = (0, 0);
         while let Some((line, bytes)) = reader.next_line().with_context(context)? {
@@ -289,7 +292,7 @@ impl Collector {
                 continue;
             };
             side.entries += 1;
-            let position = Position { partition: entry.partition, offset: entry.offset };
+            let position = Position { partition: numbered(topic, entry.partition), offset: entry.offset };
             let recorded_at = entry.timestamp.timestamp_millis();
             if entry.malformed.is_none() {
                 if self.options.range.contains(recorded_at) {

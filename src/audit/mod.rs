@@ -19,6 +19,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod sort;
+mod topics;
 
 pub use collect::Options;
 pub use progress::{Phase, Progress};

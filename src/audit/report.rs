@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::compare::Compared;
 use super::findings::{FindingRange, Findings, Kind};
 use super::names::GroupNames;
+use super::topics::AuditedTopics;
 
 /// The contents of the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -63,6 +64,7 @@ pub struct Example {
     pub from: Option<i64>,
     pub to: Option<i64>,
     pub readings: u64,
+    pub topic: Option<String>,
     pub partition: Option<i32>,
     pub offset: Option<i64>,
 }
@@ -72,6 +74,8 @@ pub struct Example {
 pub struct Report {
     /// Whether nothing is missing, different or unexpected.
     pub is_sound: bool,
+    /// The mapping's place and fingerprint; `None` for the built-in format.
+    pub mapping: Option<String>,
     pub ledger: Option<LedgerSide>,
     pub topic: TopicSide,
     pub rows: u64,
@@ -81,14 +85,21 @@ pub struct Report {
     pub seconds: f64,
 }
 
+/// What was compared.
+pub(super) struct Sides {
+    pub mapping: Option<String>,
+    pub ledger: Option<LedgerSide>,
+    pub topic: TopicSide,
+    pub rows: u64,
+}
+
 impl Report {
     pub(super) fn new(
-        ledger: Option<LedgerSide>,
-        topic: TopicSide,
-        rows: u64,
+        Sides { mapping, ledger, topic, rows }: Sides,
         compared: Compared,
         findings: Findings,
         names: &GroupNames,
+        topics: &AuditedTopics,
     ) -> Self {
         let mut troubles = BTreeMap::new();
         for kind in Kind::ALL {
@@ -98,8 +109,9 @@ impl Report {
         }
         let is_sound = Kind::ALL.into_iter().all(|kind| kind.is_harmless() || findings.count(kind) == 0)
             && topic.deleted_unread == 0;
-        let examples = findings.into_examples().iter().map(|range| Example::of(range, names)).collect();
-        Self { is_sound, ledger, topic, rows, compared, troubles, examples, seconds: 0.0 }
+        let examples =
+            findings.into_examples().iter().map(|range| Example::of(range, names, topics)).collect();
+        Self { is_sound, mapping, ledger, topic, rows, compared, troubles, examples, seconds: 0.0 }
     }
 
     pub fn count(&self, kind: Kind) -> u64 {
@@ -108,7 +120,8 @@ impl Report {
 }
 
 impl Example {
-    fn of(range: &FindingRange, names: &GroupNames) -> Self {
+    fn of(range: &FindingRange, names: &GroupNames, topics: &AuditedTopics) -> Self {
+        let place = range.first.position.map(|position| topics.place(position));
         let group = names.get(range.first.group);
         Self {
             kind: range.kind,
@@ -118,7 +131,8 @@ impl Example {
             from: range.first.recorded_at,
             to: range.last.recorded_at,
             readings: range.readings,
-            partition: range.first.position.map(|position| position.partition),
+            partition: place.as_ref().map(|(_, partition)| *partition),
+            topic: place.and_then(|(topic, _)| topic),
             offset: range.first.position.map(|position| position.offset),
         }
     }

@@ -9,12 +9,13 @@ use super::compare::{Circumstances, Comparison};
 use super::findings::Findings;
 use super::names::GroupNames;
 use super::progress::{OnProgress, Phase};
-use super::report::{Report, TopicSide};
+use super::report::{Report, Sides, TopicSide};
 use super::sort::Sorter;
+use super::topics::{AuditedTopic, AuditedTopics, MOST_TOPICS};
 use crate::cassandra::Session;
 use crate::config::Config;
 use crate::kafka::reader::Span;
-use crate::kafka::{self, topics};
+use crate::kafka::{self, Subscription, topics};
 use crate::shutdown::Shutdown;
 use crate::store::readings;
 
@@ -31,14 +32,26 @@ pub async fn audit(
 ) -> anyhow::Result<Report> {
     let started = Instant::now();
     let ledger = options.ledger.clone().map(LedgerFile::open).transpose()?;
-    let topic = config.kafka.topic.clone();
-    let partitions = topics::partitions(&config.kafka, &topic).await?;
-    let committed = kafka::consumer_groups::committed(&config.kafka, &topic, partitions).await?;
-    let lost = kafka::consumer_groups::lost_messages(&config.kafka, &topic, partitions).await?;
+    let subscription = Subscription::new(&config.kafka, options.mapping.as_deref());
+    let names = subscription.topics(&config.kafka).await?;
+    anyhow::ensure!(
+        names.len() <= MOST_TOPICS,
+        "{} topics are too many for one audit: {MOST_TOPICS} at most (narrow topic_pattern in the mapping)",
+        names.len()
+    );
+    let (mut audited, mut noted) = (AuditedTopics::default(), 0);
+    for name in names {
+        let partitions = topics::partitions(&config.kafka, &name).await?;
+        let committed = kafka::consumer_groups::committed(&config.kafka, &name, partitions).await?;
+        let lost = kafka::consumer_groups::lost_messages(&config.kafka, &name, partitions).await?;
+        noted += lost.iter().map(|lost| lost.note.messages).sum::<u64>();
+        audited.0.push(AuditedTopic { name, spans: Vec::new(), committed });
+    }
     let mut collector = Collector {
         sorter: Sorter::new(&options.work_dir),
         findings: Findings::new(options.examples),
         names: GroupNames::default(),
+        topics: AuditedTopics::default(),
         topic: TopicSide::default(),
         ledger: None,
         rows: 0,
@@ -51,14 +64,17 @@ pub async fn audit(
     };
     collector = collector.collect_rows(session).await?;
 
-    let spans: Vec<Span> = (0..)
-        .zip(topics::watermarks(&config.kafka, &topic).await?)
-        .map(|(partition, (from, to))| Span { partition, from, to })
-        .collect();
-    let noted: u64 = lost.iter().map(|lost| lost.note.messages).sum();
-    let since = spans.iter().zip(&committed).filter_map(|(span, committed)| Some(span.from - (*committed)?));
-    let since: i64 = since.filter(|deleted| *deleted > 0).sum();
+    let mut since = 0;
+    for topic in &mut audited.0 {
+        let watermarks = topics::watermarks(&config.kafka, &topic.name).await?;
+        topic.spans =
+            (0..).zip(watermarks).map(|(partition, (from, to))| Span { partition, from, to }).collect();
+        let both = topic.spans.iter().zip(&topic.committed);
+        let deleted = both.filter_map(|(span, committed)| Some(span.from - (*committed)?));
+        since += deleted.filter(|deleted| *deleted > 0).sum::<i64>();
+    }
     collector.topic.deleted_unread = noted + since.unsigned_abs();
+    collector.topics = audited;
     let letters = match topics::watermarks(&config.kafka, &config.kafka.dead_letter_topic()).await {
         Ok(watermarks) => watermarks,
         Err(kafka::Error::MissingTopic { .. }) => Vec::new(),
@@ -68,12 +84,12 @@ pub async fn audit(
         (0..).zip(letters).map(|(partition, (from, to))| Span { partition, from, to }).collect();
 
     let finish = move || {
-        let dead = collector.collect_dead_letters(&spans, &letters)?;
-        let seen = collector.collect_messages(&spans, &committed, &dead)?;
+        let dead = collector.collect_dead_letters(&letters)?;
+        let seen = collector.collect_messages(&dead)?;
         if let Some(ledger) = &ledger {
-            collector.collect_ledger(ledger, &spans, &seen)?;
+            collector.collect_ledger(ledger, &seen)?;
         }
-        compare(collector, &spans, &dead)
+        compare(collector, &dead)
     };
     let mut report =
         tokio::task::spawn_blocking(finish).await.context("the audit stopped unexpectedly")??;
@@ -81,9 +97,9 @@ pub async fn audit(
     Ok(report)
 }
 
-fn compare(mut collector: Collector, spans: &[Span], dead: &DeadLetters) -> anyhow::Result<Report> {
+fn compare(mut collector: Collector, dead: &DeadLetters) -> anyhow::Result<Report> {
     let circumstances = Circumstances {
-        first_offsets: spans.iter().map(|span| (span.partition, span.from)).collect(),
+        first_offsets: collector.topics.first_offsets(),
         expired_before: collector.expired_before(),
     };
     let sorter = std::mem::replace(&mut collector.sorter, Sorter::new(&collector.options.work_dir));
@@ -99,7 +115,10 @@ fn compare(mut collector: Collector, spans: &[Span], dead: &DeadLetters) -> anyh
         comparison.take(&record?);
     }
     let compared = comparison.finish();
-    collector.topic.name = collector.config.kafka.topic.clone();
-    collector.topic.is_cut = spans.iter().any(|span| span.from > 0);
-    Ok(Report::new(collector.ledger, collector.topic, collector.rows, compared, findings, &collector.names))
+    collector.topic.name = collector.topics.names();
+    collector.topic.is_cut = collector.topics.spans().iter().any(|span| span.from > 0);
+    let mapping = collector.options.mapping.as_deref();
+    let mapping = mapping.map(|mapping| format!("{} ({})", mapping.place, mapping.fingerprint));
+    let sides = Sides { mapping, ledger: collector.ledger, topic: collector.topic, rows: collector.rows };
+    Ok(Report::new(sides, compared, findings, &collector.names, &collector.topics))
 }

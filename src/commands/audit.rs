@@ -171,7 +171,8 @@ fn print(report: &Report, format: Format, time: &TimeArgs, output: &Output) -> a
 
 fn summary(report: &Report) -> Vec<(&'static str, String)> {
     let count = |count: u64| HumanCount(count).to_string();
-    let mut rows = Vec::new();
+    let mut rows = vec![("topic", report.topic.name.clone())];
+    rows.extend(report.mapping.clone().map(|mapping| ("mapping", mapping)));
     if let Some(ledger) = &report.ledger {
         rows.push(("acknowledged, by the ledger", count(ledger.entries)));
         if ledger.unreadable_lines > 0 {
@@ -222,14 +223,25 @@ fn print_examples(report: &Report, format: Format, time: &TimeArgs, output: &Out
         Heading::left("to"),
         Heading::right("partition"),
         Heading::right("offset"),
+        Heading::left("topic"),
     ];
     let mut records = output.records(format, time.zone()?, headings)?;
     let number = |number: Option<i64>| {
         number.and_then(|number| u64::try_from(number).ok()).map_or(Cell::Missing, Cell::Count)
     };
     for example in &report.examples {
-        let Example { kind, iot_sensor_id, location, device_type, from, to, readings, partition, offset } =
-            example;
+        let Example {
+            kind,
+            iot_sensor_id,
+            location,
+            device_type,
+            from,
+            to,
+            readings,
+            topic,
+            partition,
+            offset,
+        } = example;
         records.write(&[
             Cell::Text(kind.name()),
             Cell::Count(*readings),
@@ -240,6 +252,7 @@ fn print_examples(report: &Report, format: Format, time: &TimeArgs, output: &Out
             to.map_or(Cell::Missing, Cell::Moment),
             number(partition.map(i64::from)),
             number(*offset),
+            topic.as_deref().map_or(Cell::Missing, Cell::Text),
         ])?;
     }
     records.finish().map(|_| ())

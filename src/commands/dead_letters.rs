@@ -16,6 +16,7 @@ use super::Context;
 use super::flags::TimeArgs;
 use super::support::{self, decode_limits};
 use crate::error::Interrupted;
+use crate::kafka::Subscription;
 use crate::kafka::dead_letters::{LetterBox, Standing, StoredLetter};
 use crate::kafka::producer::Position;
 use crate::kafka::replay::Replayer;
@@ -134,17 +135,17 @@ impl Filter {
     }
 }
 
-pub async fn run(command: DeadLettersCommand, context: Context) -> anyhow::Result<()> {
-    let letters = LetterBox::open(&context.config.kafka).await?;
+pub async fn run(command: DeadLettersCommand, mut context: Context) -> anyhow::Result<()> {
+    if let DeadLettersCommand::Replay { mapping: mapping @ Some(_), .. } = &command {
+        context.config.ingest.mapping.clone_from(mapping);
+    }
+    let subscription = Subscription::configured(&context.config)?;
+    let letters = LetterBox::open(&context.config.kafka, subscription).await?;
     // Reading blocks; signals and clients are served by the runtime's other threads.
     let work = move || match command {
         DeadLettersCommand::List { filter, format } => list(&letters, Filter::new(filter)?, format, &context),
         DeadLettersCommand::Show { id, format } => show(&letters, id, format, &context),
-        DeadLettersCommand::Replay { filter, all, again, mapping, yes } => {
-            let mut context = context;
-            if mapping.is_some() {
-                context.config.ingest.mapping = mapping;
-            }
+        DeadLettersCommand::Replay { filter, all, again, mapping: _, yes } => {
             replay(&letters, Filter::new(filter)?, Choice { all, again, yes }, &context)
         }
         DeadLettersCommand::Export { filter, output } => {
@@ -190,6 +191,7 @@ fn list(letters: &LetterBox, filter: Filter, format: Format, context: &Context) 
         Heading::left("timestamp").titled("sent"),
         Heading::right("bytes"),
         Heading::left("replayed"),
+        Heading::left("topic"),
     ];
     let mut records = context.output.records(format, filter.args.time.zone()?, headings)?;
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
@@ -205,6 +207,7 @@ fn list(letters: &LetterBox, filter: Filter, format: Format, context: &Context) 
             Cell::Moment(letter.timestamp),
             Cell::Count(letter.bytes().len() as u64),
             Cell::Boolean(standing.is_replayed),
+            Cell::Text(&letter.topic),
         ])
     })?;
     records.finish()?;

@@ -114,6 +114,7 @@ impl Breaker {
 mod tests {
     use super::*;
     use crate::ingestion::tracker::Tracker;
+    use crate::kafka::{TopicName, TopicPartition};
 
     fn held(tracker: &mut Tracker) -> Held {
         let letter = DeadLetter {
@@ -122,11 +123,12 @@ mod tests {
             headers: None,
             reason: "missing_field",
             error: "the field location is missing".into(),
+            topic: TopicName::of("readings"),
             partition: 2,
             offset: 7,
             timestamp: 0,
         };
-        Held { letter, ticket: tracker.begin(2, 7, 0) }
+        Held { letter, ticket: tracker.begin(TopicPartition::new("readings", 2), 7, 0) }
     }
 
     /// What tripped it, and how many messages it let go before.

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::tracker::Tracker;
+use crate::kafka::TopicPartition;
 
 /// The finished messages and the commit under way.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(super) struct Commits {
 #[derive(Debug)]
 struct UnderWay {
     /// What was finished when it began.
-    offsets: Vec<(i32, i64)>,
+    offsets: Vec<(TopicPartition, i64)>,
     /// Whether the catalog rows that were gathered until then are stored.
     is_recorded: bool,
 }
@@ -63,7 +64,7 @@ impl Commits {
     }
 
     /// The offsets for the third step, once the second is done.
-    pub(super) fn take_recorded(&mut self) -> Option<Vec<(i32, i64)>> {
+    pub(super) fn take_recorded(&mut self) -> Option<Vec<(TopicPartition, i64)>> {
         self.under_way.take_if(|under_way| under_way.is_recorded).map(|under_way| under_way.offsets)
     }
 }
@@ -75,17 +76,18 @@ mod tests {
     #[test]
     fn offsets_go_to_kafka_only_after_their_catalog_rows_are_stored() {
         let mut commits = Commits::new(Duration::ZERO);
-        let first = commits.tracker.begin(0, 10, 0);
+        let readings = TopicPartition::new("readings", 0);
+        let first = commits.tracker.begin(readings, 10, 0);
         commits.tracker.finish(first);
         assert!(commits.is_due(false));
         commits.begin();
         assert!(!commits.is_due(true), "one at a time");
-        let second = commits.tracker.begin(0, 11, 0);
+        let second = commits.tracker.begin(readings, 11, 0);
         commits.tracker.finish(second);
         assert_eq!(commits.take_recorded(), None);
         commits.recorded();
         // Not 12: what finished later may need catalog rows that are not stored.
-        assert_eq!(commits.take_recorded(), Some(vec![(0, 11)]));
+        assert_eq!(commits.take_recorded(), Some(vec![(readings, 11)]));
         assert_eq!(commits.take_recorded(), None);
     }
 

@@ -138,7 +138,7 @@ impl IngestMetrics {
             )?,
             lag_messages: IntGaugeVec::new(
                 Opts::new("iotctl_ingest_lag_messages", "Messages in the topic that are not stored yet"),
-                &["partition"],
+                &["topic", "partition"],
             )?,
             lag_seconds: GaugeVec::new(
                 Opts::new(

@@ -27,7 +27,8 @@ use anyhow::Context as _;
 use crate::alerting::topic::AlertProducer;
 use crate::alerting::{Detector, Rules};
 use crate::cassandra::Session;
-use crate::config::Config;
+use crate::config::{Config, KafkaConfig};
+use crate::kafka::Subscription;
 use crate::kafka::dead_letters::DeadLetterProducer;
 use crate::kafka::{consumer_groups, ends, retention, topics};
 use crate::mapping::Mapping;
@@ -66,7 +67,7 @@ use writer::Writer;
 /// What a run may be given.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Stop when everything that the topic held at the start is stored and committed.
+    /// Stop when everything that the topics held at the start is stored and committed.
     pub until_end: bool,
     /// Judge each reading by these.
     pub rules: Option<Rules>,
@@ -105,15 +106,14 @@ pub async fn run(
     if options.rules.is_some() {
         topics::describe(&config.kafka, &config.kafka.alerts_topic()).await?;
     }
-    let (kafka, topic) = (&config.kafka, &config.kafka.topic);
-    let watermarks = topics::watermarks(kafka, topic).await?;
+    let subscription = Subscription::new(&config.kafka, options.mapping.as_ref());
+    let topics = subscription.topics(&config.kafka).await?;
+    tracing::info!(topics = topics.join(", "), subscription = %subscription, "topics to read");
+    if topics.is_empty() {
+        tracing::warn!("no topic matches yet");
+    }
     let until_end = match options.until_end {
-        true => {
-            let partitions = i32::try_from(watermarks.len()).unwrap_or(i32::MAX);
-            let committed = consumer_groups::committed(kafka, topic, partitions).await?;
-            let ends = ends::reachable_ends(kafka, topic).await?;
-            Some(UntilEnd::new(&watermarks, &ends, &committed))
-        }
+        true => Some(until_end(&config.kafka, &topics).await?),
         false => None,
     };
 
@@ -147,7 +147,15 @@ pub async fn run(
     });
     let needs_schemas = schema_wait.is_some();
     let pipeline = Pipeline::new(config, options.mapping, schema_wait, detection, writer, completed);
+    let (changed, changes) = mpsc::channel();
+    let looking = subscription.refresh().filter(|_| !options.until_end).map(|interval| {
+        let known = topics.clone();
+        tokio::spawn(look_for_topics(config.kafka.clone(), subscription.clone(), interval, known, changed))
+    });
     let poll_loop = PollLoop {
+        topics,
+        is_single: subscription.is_single(),
+        changes,
         pipeline: Arc::new(Mutex::new(pipeline)),
         needs_schemas,
         kafka: config.kafka.clone(),
@@ -166,12 +174,57 @@ pub async fn run(
         })
         .context("cannot start the ingest thread")?;
     let ending = receiver.await.context("the ingest thread ended without a result")?;
+    if let Some(looking) = looking {
+        looking.abort();
+    }
     stop_rollups.request();
     if let Some(rollups) = rollups {
         // They give their lease back; otherwise it expires by itself.
         let _ = tokio::time::timeout(ROLLUPS_END, rollups).await;
     }
     ending
+}
+
+async fn until_end(kafka: &KafkaConfig, topics: &[String]) -> anyhow::Result<UntilEnd> {
+    let mut until_end = UntilEnd::default();
+    for topic in topics {
+        let watermarks = topics::watermarks(kafka, topic).await?;
+        let partitions = i32::try_from(watermarks.len()).unwrap_or(i32::MAX);
+        let committed = consumer_groups::committed(kafka, topic, partitions).await?;
+        let ends = ends::reachable_ends(kafka, topic).await?;
+        until_end.add(topic, &watermarks, &ends, &committed);
+    }
+    Ok(until_end)
+}
+
+/// Reports new topics that fit a pattern. One that is gone stays: a broker that has just started may not list it.
+async fn look_for_topics(
+    kafka: KafkaConfig,
+    subscription: Subscription,
+    interval: Duration,
+    mut known: Vec<String>,
+    changed: mpsc::Sender<Vec<String>>,
+) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let existing = match topics::names(&kafka).await {
+            Ok(existing) => existing,
+            Err(error) => {
+                tracing::info!(%error, "cannot look for new topics, retrying");
+                continue;
+            }
+        };
+        let found = subscription.among(existing.iter().map(String::as_str));
+        let new: Vec<String> = found.into_iter().filter(|topic| !known.contains(topic)).collect();
+        if new.is_empty() {
+            continue;
+        }
+        tracing::info!(topics = new.join(", "), "new topics to read");
+        known.extend(new);
+        if changed.send(known.clone()).is_err() {
+            return;
+        }
+    }
 }
 
 /// Computes rollups beside the pipeline, which has priority.

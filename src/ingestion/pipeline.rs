@@ -17,6 +17,7 @@ use crate::alerting::topic::AlertProducer;
 use crate::alerting::{Alert, Detector};
 use crate::config::{Config, OnLostMessages};
 use crate::ingestion::IngestMetrics;
+use crate::kafka::TopicPartition;
 use crate::kafka::consumer::{GroupOffsets, Message};
 use crate::kafka::dead_letters::DeadLetter;
 use crate::mapping::{Mapped, Mapping};
@@ -33,7 +34,6 @@ pub(super) struct Pipeline {
     budget: Budget,
     commits: Commits,
     losses: Losses,
-    topic: String,
     on_lost_messages: OnLostMessages,
     breaker: Breaker,
     /// Too many messages were rejected: nothing more is taken in.
@@ -75,7 +75,6 @@ impl Pipeline {
             budget: Budget::new(ingest),
             commits: Commits::new(ingest.commit_interval),
             losses: Losses::default(),
-            topic: config.kafka.topic.clone(),
             on_lost_messages: ingest.on_lost_messages,
             breaker: Breaker::new(ingest.max_dead_letter_percent),
             tripped: None,
@@ -137,7 +136,7 @@ impl Pipeline {
             return;
         }
         self.metrics.messages.inc();
-        let ticket = self.tracker().begin(message.partition(), message.offset(), message.timestamp());
+        let ticket = self.tracker().begin(message.topic_partition(), message.offset(), message.timestamp());
         let Some(payload) = message.payload_or_null() else {
             self.metrics.tombstones.inc();
             self.tracker().finish(ticket);
@@ -150,12 +149,12 @@ impl Pipeline {
                 Ok(decoded) => {
                     let counted = self.breaker.accepted();
                     self.release(counted);
-                    self.take(&decoded, message.partition(), ticket);
+                    self.take(&decoded, message.topic_partition(), ticket);
                 }
                 Err(rejection) => self.reject(message, payload, ticket, &rejection),
             };
         };
-        match mapping.read(&message.record(&self.topic, payload), &self.limits, now) {
+        match mapping.read(&message.record(payload), &self.limits, now) {
             Ok(mapped) => self.accept_mapped(message, payload, ticket, &mapped),
             Err(rejection) => self.reject(message, payload, ticket, &rejection),
         }
@@ -172,7 +171,7 @@ impl Pipeline {
             self.tracker().finish(ticket);
         }
         for decoded in &mapped.readings {
-            self.take(decoded, message.partition(), ticket);
+            self.take(decoded, message.topic_partition(), ticket);
         }
         match mapped.faults.first() {
             Some(fault) => self.reject(message, payload, ticket, fault),
@@ -183,7 +182,7 @@ impl Pipeline {
         }
     }
 
-    fn take(&mut self, decoded: &Decoded<'_>, partition: i32, ticket: Ticket) {
+    fn take(&mut self, decoded: &Decoded<'_>, partition: TopicPartition, ticket: Ticket) {
         self.metrics.note_ignored(&decoded.left_out);
         self.detect(&decoded.reading, partition, ticket);
         let (bytes, full) = self.batcher.push(&decoded.reading, ticket);
@@ -194,7 +193,7 @@ impl Pipeline {
     }
 
     /// The message is finished only when the alerts about it are acknowledged too.
-    fn detect(&mut self, reading: &Reading<'_>, partition: i32, ticket: Ticket) {
+    fn detect(&mut self, reading: &Reading<'_>, partition: TopicPartition, ticket: Ticket) {
         let Some(Detection { detector, alerts }) = &mut self.detection else { return };
         detector.observe(partition, reading, |alert| {
             let bytes = size_of::<Alert>() + alert.message.len();
@@ -206,13 +205,14 @@ impl Pipeline {
     }
 
     fn reject(&mut self, message: &Message<'_>, payload: &[u8], ticket: Ticket, rejection: &Rejection) {
-        tracing::debug!(partition = message.partition(), offset = message.offset(), %rejection, "a dead letter");
+        tracing::debug!(partition = %message.topic_partition(), offset = message.offset(), %rejection, "a dead letter");
         let letter = DeadLetter {
             key: message.key().map(<[u8]>::to_vec),
             payload: payload.to_vec(),
             headers: message.headers(),
             reason: rejection.reason(),
             error: rejection.to_string(),
+            topic: message.topic(),
             partition: message.partition(),
             offset: message.offset(),
             timestamp: message.timestamp(),
@@ -255,7 +255,7 @@ impl Pipeline {
     }
 
     /// Partitions are ours from now on.
-    pub(super) fn assign(&mut self, partitions: &[i32]) {
+    pub(super) fn assign(&mut self, partitions: &[TopicPartition]) {
         self.tracker().assign(partitions);
         self.losses.assign(partitions);
     }
@@ -266,7 +266,7 @@ impl Pipeline {
     }
 
     /// Partitions are no longer ours.
-    pub(super) fn forget(&mut self, partitions: impl IntoIterator<Item = i32>) {
+    pub(super) fn forget(&mut self, partitions: impl IntoIterator<Item = TopicPartition>) {
         for partition in partitions {
             self.tracker().forget([partition]);
             self.losses.forget(partition);
@@ -369,8 +369,8 @@ impl Pipeline {
         for Lost { partition, range } in lost {
             self.metrics.messages_lost.inc_by(range.len());
             tracing::warn!(
-                topic = self.topic,
-                partition,
+                topic = partition.topic.as_str(),
+                partition = partition.partition,
                 from = range.from,
                 to = range.to - 1,
                 messages = range.len(),
@@ -378,8 +378,8 @@ impl Pipeline {
             );
             if self.on_lost_messages == OnLostMessages::Stop {
                 let failure = Failure::LostMessages {
-                    topic: self.topic.clone(),
-                    partition,
+                    topic: partition.topic.as_str().to_owned(),
+                    partition: partition.partition,
                     from: range.from,
                     to: range.to,
                     messages: range.len(),
@@ -410,7 +410,7 @@ impl Pipeline {
         }
     }
 
-    fn commit(&mut self, offsets: &[(i32, i64)], kafka: &GroupOffsets<'_>, wait: bool) {
+    fn commit(&mut self, offsets: &[(TopicPartition, i64)], kafka: &GroupOffsets<'_>, wait: bool) {
         match kafka.commit(&self.losses.beside(offsets), wait) {
             Ok(()) => self.tracker().committed(offsets),
             // They are offered again with the next commit.

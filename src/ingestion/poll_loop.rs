@@ -1,6 +1,7 @@
 //! The loop on the pipeline's own thread: poll, take in, collect completions, commit; and when to stop.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use super::pipeline::Pipeline;
 use super::{Ending, POLL_TIMEOUT};
 use crate::config::KafkaConfig;
 use crate::ingestion::IngestMetrics;
+use crate::kafka::TopicPartition;
 use crate::kafka::consumer::{Change, Consumer, Event, GroupOffsets};
 use crate::metrics::Health;
 use crate::shutdown::Shutdown;
@@ -37,6 +39,12 @@ pub(super) struct PollLoop {
     /// Messages may have to wait for schemas.
     pub needs_schemas: bool,
     pub kafka: KafkaConfig,
+    /// What is read from the start.
+    pub topics: Vec<String>,
+    /// Whether no other topic is ever read.
+    pub is_single: bool,
+    /// What is to be read, whenever that changes.
+    pub changes: mpsc::Receiver<Vec<String>>,
     pub drain_timeout: Duration,
     pub metrics: IngestMetrics,
     pub health: Health,
@@ -69,23 +77,24 @@ impl PollLoop {
             let mut pipeline = lock(&pipeline);
             match change {
                 Change::Assigned(partitions) => {
-                    tracing::info!(?partitions, "assigned");
+                    tracing::info!(partitions = listed(&partitions), "assigned");
                     pipeline.assign(&partitions);
                     metrics.assigned_partitions.add(partitions.len() as i64);
                 }
                 Change::Revoked(partitions) => {
-                    tracing::info!(?partitions, "revoked");
+                    tracing::info!(partitions = listed(&partitions), "revoked");
                     // The pipeline keeps a failure; it ends the run with the next look at completions.
                     let _ = pipeline.drain(kafka, drain_timeout);
                     metrics.assigned_partitions.sub(partitions.len() as i64);
-                    for partition in &partitions {
-                        let _ = metrics.lag_messages.remove_label_values(&[&partition.to_string()]);
+                    for TopicPartition { topic, partition } in &partitions {
+                        let labels = [topic.as_str(), &partition.to_string()];
+                        let _ = metrics.lag_messages.remove_label_values(&labels);
                     }
                     pipeline.forget(partitions);
                 }
             }
         };
-        Ok(Consumer::subscribe(&self.kafka, on_change)?)
+        Ok(Consumer::subscribe(&self.kafka, &self.topics, self.is_single, on_change)?)
     }
 
     /// `None` when shutdown was requested.
@@ -100,6 +109,10 @@ impl PollLoop {
                 continue;
             }
             self.poll_once(consumer)?;
+            self.note_ends(consumer);
+            if let Some(topics) = self.changes.try_iter().last() {
+                consumer.resubscribe(&topics)?;
+            }
             if lag_due <= Instant::now() {
                 lag_due = Instant::now() + LAG_INTERVAL;
                 self.measure_lag(consumer);
@@ -171,6 +184,19 @@ impl PollLoop {
         }
     }
 
+    /// With several topics, where they end is known apart from their messages.
+    fn note_ends(&mut self, consumer: &Consumer) {
+        if self.is_single {
+            return;
+        }
+        for (partition, end) in consumer.take_ends() {
+            let is_reached = self.pipeline().tracker().reached_end_at(partition, end);
+            if let Some(until_end) = self.until_end.as_mut().filter(|_| is_reached) {
+                until_end.delivered.insert(partition);
+            }
+        }
+    }
+
     /// Waits until something of what is in flight is stored, staying a member of the group meanwhile.
     fn wait_for_room(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
         let since = Instant::now();
@@ -235,7 +261,8 @@ impl PollLoop {
                 (Some((offset, _)), Some(end)) => (end - offset).max(0),
                 _ => continue,
             };
-            self.metrics.lag_messages.with_label_values(&[&partition.to_string()]).set(behind);
+            let labels = [partition.topic.as_str(), &partition.partition.to_string()];
+            self.metrics.lag_messages.with_label_values(&labels).set(behind);
             let seconds = match position {
                 Some((_, Some(timestamp))) if behind > 0 => (now - timestamp) as f64 / 1000.0,
                 _ => 0.0,
@@ -249,7 +276,7 @@ impl PollLoop {
         let mut pipeline = lock(&self.pipeline);
         let Some(until_end) = &mut self.until_end else { return false };
         let tracker = pipeline.tracker();
-        let ours: HashSet<i32> = tracker.partitions().collect();
+        let ours: HashSet<TopicPartition> = tracker.partitions().collect();
         let mut elsewhere = Vec::new();
         for (&partition, &end) in &until_end.ends {
             let is_stored = tracker.committed_offset(partition).is_some_and(|offset| offset >= end);
@@ -267,8 +294,8 @@ impl PollLoop {
         }
         // Partitions of other members, not assigned yet, or with nothing left to read. The coordinator may be moving: the
         // question is repeated at the next interval.
-        let committed: HashMap<i32, i64> = match consumer.offsets().committed(&elsewhere) {
-            Ok(committed) => committed.into_iter().map(|found| (found.partition, found.offset)).collect(),
+        let committed: HashMap<TopicPartition, i64> = match consumer.offsets().committed(&elsewhere) {
+            Ok(committed) => committed.into_iter().map(|found| (found.of, found.offset)).collect(),
             Err(error) => {
                 tracing::info!(%error, "cannot read the committed offsets of the consumer group, retrying");
                 return false;
@@ -292,29 +319,38 @@ fn lock(pipeline: &Mutex<Pipeline>) -> MutexGuard<'_, Pipeline> {
     pipeline.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// "readings/0, readings/1".
+fn listed(partitions: &[TopicPartition]) -> String {
+    partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// What has to be stored before a run with an end is over.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct UntilEnd {
     /// Partition -> end offset as of the start, of those that are not known to be done.
-    ends: HashMap<i32, i64>,
+    ends: HashMap<TopicPartition, i64>,
     /// Partitions of which everything has been delivered to us.
-    delivered: HashSet<i32>,
+    delivered: HashSet<TopicPartition>,
 }
 
 impl UntilEnd {
-    /// By partition number: (first kept, end) offsets, the offsets after the last messages, and what the group has committed.
+    /// Adds a topic. By partition number: (first kept, end) offsets, the offsets after the last messages, and what the group has committed.
     /// Partitions without a message are done, unless messages were deleted before the group read them: that has to be noticed
     /// and noted.
-    pub(super) fn new(watermarks: &[(i64, i64)], last: &[i64], committed: &[Option<i64>]) -> Self {
-        let mut ends = HashMap::new();
+    pub(super) fn add(
+        &mut self,
+        topic: &str,
+        watermarks: &[(i64, i64)],
+        last: &[i64],
+        committed: &[Option<i64>],
+    ) {
         for ((partition, (first, _)), (last, committed)) in
             (0..).zip(watermarks).zip(last.iter().zip(committed))
         {
             if first < last || committed.is_some_and(|committed| committed < *first) {
-                ends.insert(partition, *last);
+                self.ends.insert(TopicPartition::new(topic, partition), *last);
             }
         }
-        Self { ends, delivered: HashSet::new() }
     }
 }
 
@@ -324,12 +360,19 @@ mod tests {
 
     #[test]
     fn a_run_with_an_end_waits_for_messages_and_for_those_that_were_deleted_unread() {
-        let until_end = UntilEnd::new(
+        let mut until_end = UntilEnd::default();
+        until_end.add(
+            "readings",
             // Messages; only markers; empty; all deleted and read; all deleted unread; all deleted, never committed.
             &[(0, 9), (3, 5), (0, 0), (7, 7), (7, 7), (7, 7)],
             &[8, 3, 0, 7, 7, 7],
             &[None, Some(3), None, Some(7), Some(2), None],
         );
-        assert_eq!(until_end.ends, HashMap::from([(0, 8), (4, 7)]));
+        assert_eq!(
+            until_end.ends,
+            HashMap::from(
+                [(TopicPartition::new("readings", 0), 8), (TopicPartition::new("readings", 4), 7),]
+            )
+        );
     }
 }

@@ -4,17 +4,19 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::kafka::TopicPartition;
+
 /// A message that has been taken from Kafka and is not finished yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
-    partition: i32,
+    partition: TopicPartition,
     sequence: u64,
 }
 
 /// Every assigned partition's unfinished messages.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    partitions: HashMap<i32, Partition>,
+    partitions: HashMap<TopicPartition, Partition>,
     /// Never reused, so that a ticket of a revoked partition cannot finish a message of its next assignment.
     next_sequence: u64,
 }
@@ -52,7 +54,7 @@ impl Tracker {
     /// Starts a message. Messages of a partition come in the order of their offsets; gaps are allowed.
     ///
     /// `timestamp` is Kafka's, in milliseconds since the epoch.
-    pub fn begin(&mut self, partition: i32, offset: i64, timestamp: i64) -> Ticket {
+    pub fn begin(&mut self, partition: TopicPartition, offset: i64, timestamp: i64) -> Ticket {
         let next_sequence = self.next_sequence;
         let tracked =
             self.partitions.entry(partition).or_insert_with(|| Partition::starting_at(next_sequence));
@@ -70,14 +72,14 @@ impl Tracker {
     }
 
     /// Partitions are ours from now on.
-    pub fn assign(&mut self, partitions: &[i32]) {
+    pub fn assign(&mut self, partitions: &[TopicPartition]) {
         for &partition in partitions {
             self.partitions.entry(partition).or_insert_with(|| Partition::starting_at(self.next_sequence));
         }
     }
 
     /// What the consumer group had committed when the partition was assigned: the offset that should have come first.
-    pub fn expect(&mut self, partition: i32, offset: i64) {
+    pub fn expect(&mut self, partition: TopicPartition, offset: i64) {
         let Some(tracked) = self.partitions.get_mut(&partition) else { return };
         match tracked.first {
             Some(first) if offset < first => tracked.skipped.push((offset, first)),
@@ -86,8 +88,18 @@ impl Tracker {
         }
     }
 
+    /// Everything before `end` has come, and `end` was where the partition ended. Returns whether nothing came since.
+    pub fn reached_end_at(&mut self, partition: TopicPartition, end: i64) -> bool {
+        let Some(tracked) = self.partitions.get(&partition) else { return false };
+        let is_at_end = tracked.next.is_none_or(|next| next <= end);
+        if is_at_end && !tracked.is_at_end {
+            self.reached_end(partition);
+        }
+        is_at_end
+    }
+
     /// Everything that the partition held has come.
-    pub fn reached_end(&mut self, partition: i32) {
+    pub fn reached_end(&mut self, partition: TopicPartition) {
         if let Some(tracked) = self.partitions.get_mut(&partition) {
             tracked.is_at_end = true;
             tracked.is_end_unchecked = true;
@@ -95,12 +107,12 @@ impl Tracker {
     }
 
     /// Whether nothing came of the partition since its end was reached.
-    pub fn is_at_end(&self, partition: i32) -> bool {
+    pub fn is_at_end(&self, partition: TopicPartition) -> bool {
         self.partitions.get(&partition).is_some_and(|tracked| tracked.is_at_end)
     }
 
     /// Partitions whose position may have moved by other than what came.
-    pub fn moved(&self) -> Vec<i32> {
+    pub fn moved(&self) -> Vec<TopicPartition> {
         let has_moved = |tracked: &Partition| !tracked.skipped.is_empty() || tracked.is_end_unchecked;
         self.partitions
             .iter()
@@ -111,7 +123,7 @@ impl Tracker {
 
     /// Takes the ranges of offsets that did not come, given the first offset that Kafka keeps. A partition that is at its
     /// end below that offset continues there.
-    pub fn take_skipped(&mut self, partition: i32, first_kept: i64) -> Vec<(i64, i64)> {
+    pub fn take_skipped(&mut self, partition: TopicPartition, first_kept: i64) -> Vec<(i64, i64)> {
         let Some(tracked) = self.partitions.get_mut(&partition) else { return Vec::new() };
         tracked.is_end_unchecked = false;
         let mut skipped = std::mem::take(&mut tracked.skipped);
@@ -150,14 +162,14 @@ impl Tracker {
     }
 
     /// Forgets partitions that are no longer ours.
-    pub fn forget(&mut self, partitions: impl IntoIterator<Item = i32>) {
+    pub fn forget(&mut self, partitions: impl IntoIterator<Item = TopicPartition>) {
         for partition in partitions {
             self.partitions.remove(&partition);
         }
     }
 
     /// The offsets that may be committed and have not been.
-    pub fn committable(&self) -> Vec<(i32, i64)> {
+    pub fn committable(&self) -> Vec<(TopicPartition, i64)> {
         self.partitions
             .iter()
             .filter(|(_, partition)| partition.committable != partition.committed)
@@ -166,7 +178,7 @@ impl Tracker {
     }
 
     /// These offsets were handed to Kafka.
-    pub fn committed(&mut self, offsets: &[(i32, i64)]) {
+    pub fn committed(&mut self, offsets: &[(TopicPartition, i64)]) {
         for (id, offset) in offsets {
             if let Some(partition) = self.partitions.get_mut(id) {
                 partition.committed = Some(*offset);
@@ -182,22 +194,22 @@ impl Tracker {
     }
 
     /// The last offset of `partition` that was committed by this process.
-    pub fn committed_offset(&self, partition: i32) -> Option<i64> {
+    pub fn committed_offset(&self, partition: TopicPartition) -> Option<i64> {
         self.partitions.get(&partition).and_then(|partition| partition.committed)
     }
 
     /// The partitions that are ours.
-    pub fn partitions(&self) -> impl Iterator<Item = i32> + '_ {
+    pub fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
         self.partitions.keys().copied()
     }
 
     /// Whether every message of `partition` that was begun is finished.
-    pub fn has_finished(&self, partition: i32) -> bool {
+    pub fn has_finished(&self, partition: TopicPartition) -> bool {
         self.partitions.get(&partition).is_none_or(|partition| partition.window.is_empty())
     }
 
     /// Whether every message of `partition` that was begun is finished and committed.
-    pub fn is_finished(&self, partition: i32) -> bool {
+    pub fn is_finished(&self, partition: TopicPartition) -> bool {
         self.partitions.get(&partition).is_none_or(|partition| {
             partition.window.is_empty() && partition.committable == partition.committed
         })
@@ -205,7 +217,7 @@ impl Tracker {
 
     /// The next offset of a partition to store, and the Kafka timestamp in ms up to which it is stored; `None` if they are
     /// not known.
-    pub fn position(&self, partition: i32) -> Option<(i64, Option<i64>)> {
+    pub fn position(&self, partition: TopicPartition) -> Option<(i64, Option<i64>)> {
         let partition = self.partitions.get(&partition)?;
         let oldest_unfinished = partition.window.front().map(|entry| entry.timestamp);
         Some((partition.committable?, partition.last_finished_timestamp.or(oldest_unfinished)))
@@ -240,66 +252,83 @@ mod tests {
 
     use super::*;
 
+    fn of(partition: i32) -> TopicPartition {
+        TopicPartition::new("readings", partition)
+    }
+
     #[test]
     fn a_commit_never_passes_an_unfinished_message() {
         let mut tracker = Tracker::default();
-        let tickets: Vec<_> = [10, 11, 15].map(|offset| tracker.begin(0, offset, 0)).into();
+        let tickets: Vec<_> = [10, 11, 15].map(|offset| tracker.begin(of(0), offset, 0)).into();
         tracker.finish(tickets[1]);
         tracker.finish(tickets[2]);
         assert_eq!(tracker.committable(), []);
         tracker.finish(tickets[0]);
-        assert_eq!(tracker.committable(), [(0, 16)]);
-        tracker.committed(&[(0, 16)]);
+        assert_eq!(tracker.committable(), [(of(0), 16)]);
+        tracker.committed(&[(of(0), 16)]);
         assert_eq!(tracker.committable(), []);
-        assert!(tracker.is_finished(0));
+        assert!(tracker.is_finished(of(0)));
     }
 
     #[test]
     fn a_message_is_finished_when_all_that_it_waits_for_is_done() {
         let mut tracker = Tracker::default();
-        let ticket = tracker.begin(0, 4, 0);
+        let ticket = tracker.begin(of(0), 4, 0);
         tracker.hold(ticket);
         tracker.hold(ticket);
         for done in 1..=3 {
             assert_eq!(tracker.committable(), [], "after {} of 3", done - 1);
             tracker.finish(ticket);
         }
-        assert_eq!(tracker.committable(), [(0, 5)]);
+        assert_eq!(tracker.committable(), [(of(0), 5)]);
     }
 
     #[test]
     fn a_ticket_of_a_revoked_partition_finishes_nothing_of_its_next_assignment() {
         let mut tracker = Tracker::default();
-        let old = tracker.begin(3, 100, 0);
-        tracker.forget([3]);
-        tracker.begin(3, 100, 0);
+        let old = tracker.begin(of(3), 100, 0);
+        tracker.forget([of(3)]);
+        tracker.begin(of(3), 100, 0);
         tracker.finish(old);
         assert_eq!(tracker.committable(), []);
-        assert!(!tracker.is_finished(3));
+        assert!(!tracker.is_finished(of(3)));
     }
 
     #[test]
     fn an_end_beyond_unfinished_messages_is_committed_after_them() {
         let mut tracker = Tracker::default();
-        let ticket = tracker.begin(0, 7, 0);
-        tracker.reached_end(0);
-        assert_eq!(tracker.take_skipped(0, 20), [(8, 20)]);
+        let ticket = tracker.begin(of(0), 7, 0);
+        tracker.reached_end(of(0));
+        assert_eq!(tracker.take_skipped(of(0), 20), [(8, 20)]);
         assert_eq!(tracker.committable(), []);
-        let next = tracker.begin(0, 20, 0);
+        let next = tracker.begin(of(0), 20, 0);
         tracker.finish(ticket);
-        assert_eq!(tracker.committable(), [(0, 20)]);
+        assert_eq!(tracker.committable(), [(of(0), 20)]);
         tracker.finish(next);
-        assert_eq!(tracker.committable(), [(0, 21)]);
+        assert_eq!(tracker.committable(), [(of(0), 21)]);
+    }
+
+    #[test]
+    fn an_end_that_is_reported_late_does_not_hide_what_came_since() {
+        let mut tracker = Tracker::default();
+        assert!(!tracker.reached_end_at(of(0), 5), "it is not ours");
+        tracker.assign(&[of(0), of(1)]);
+        assert!(tracker.reached_end_at(of(0), 0), "it is empty");
+        tracker.begin(of(1), 4, 0);
+        assert!(tracker.reached_end_at(of(1), 6), "markers stand at its end");
+        tracker.begin(of(1), 6, 0);
+        assert!(!tracker.reached_end_at(of(1), 6) && !tracker.is_at_end(of(1)));
+        assert!(tracker.is_at_end(of(0)));
     }
 
     #[test]
     fn after_a_failed_commit_the_offsets_are_offered_again() {
         let mut tracker = Tracker::default();
-        let ticket = tracker.begin(0, 7, 0);
+        let ticket = tracker.begin(of(0), 7, 0);
         tracker.finish(ticket);
-        tracker.committed(&[(0, 8)]);
+        tracker.committed(&[(of(0), 8)]);
         tracker.commit_failed();
-        assert_eq!(tracker.committable(), [(0, 8)]);
+        assert_eq!(tracker.committable(), [(of(0), 8)]);
     }
 
     proptest! {
@@ -310,7 +339,7 @@ mod tests {
         ) {
             let mut tracker = Tracker::default();
             // Two partitions, with gaps in the offsets.
-            let tickets: Vec<_> = (0..60).map(|n| tracker.begin(n % 2, i64::from(n) * 3, 0)).collect();
+            let tickets: Vec<_> = (0..60).map(|n| tracker.begin(of(n % 2), i64::from(n) * 3, 0)).collect();
             let mut is_finished = [false; 60];
             for &index in &order[..finished] {
                 tracker.finish(tickets[index]);
@@ -318,7 +347,7 @@ mod tests {
             }
             for partition in 0..2usize {
                 let prefix = (partition..60).step_by(2).take_while(|&n| is_finished[n]).last();
-                let committable = tracker.committable().into_iter().find(|(id, _)| *id == partition as i32);
+                let committable = tracker.committable().into_iter().find(|(id, _)| *id == of(partition as i32));
                 prop_assert_eq!(committable.map(|(_, offset)| offset), prefix.map(|n| (n * 3) as i64 + 1));
             }
         }

@@ -3,7 +3,7 @@
 //! Polling, committing and the reports of rebalances all happen on the caller's one thread. A revoked partition is
 //! reported while it is still ours, so that its work can be finished and committed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use super::client::{Complaint, client_config, set_default, trace};
 use super::dead_letters::MessageHeader;
 use super::losses::LossNote;
 use super::overview::ConsumerGroup;
-use super::{Error, is_denial, is_refusal, refusal};
+use super::{Error, TopicName, TopicPartition, is_denial, is_refusal, refusal};
 use crate::config::KafkaConfig;
 use crate::mapping::{Headers, Record};
 use crate::retry::Tolerance;
@@ -46,7 +46,10 @@ pub(super) fn assignors(config: &KafkaConfig) -> String {
 }
 
 /// A message, borrowed from the library's buffer or copied out of it.
-pub struct Message<'a>(Inner<'a>);
+pub struct Message<'a> {
+    inner: Inner<'a>,
+    topic: TopicName,
+}
 
 enum Inner<'a> {
     Borrowed(BorrowedMessage<'a>),
@@ -64,16 +67,25 @@ macro_rules! either {
 }
 
 impl<'a> Message<'a> {
-    pub(super) fn new(message: BorrowedMessage<'a>) -> Self {
-        Self(Inner::Borrowed(message))
+    pub(super) fn new(message: BorrowedMessage<'a>, topic: TopicName) -> Self {
+        Self { inner: Inner::Borrowed(message), topic }
+    }
+
+    pub fn topic(&self) -> TopicName {
+        self.topic
+    }
+
+    pub fn topic_partition(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic, partition: self.partition() }
     }
 
     /// A copy that outlives the next poll.
     pub fn to_owned(&self) -> Message<'static> {
-        Message(Inner::Owned(Box::new(match &self.0 {
+        let inner = match &self.inner {
             Inner::Borrowed(message) => message.detach(),
             Inner::Owned(message) => (**message).clone(),
-        })))
+        };
+        Message { inner: Inner::Owned(Box::new(inner)), topic: self.topic }
     }
 
     /// Bytes in memory, without the headers.
@@ -82,30 +94,30 @@ impl<'a> Message<'a> {
     }
 
     pub fn partition(&self) -> i32 {
-        either!(&self.0, message => message.partition())
+        either!(&self.inner, message => message.partition())
     }
 
     pub fn offset(&self) -> i64 {
-        either!(&self.0, message => message.offset())
+        either!(&self.inner, message => message.offset())
     }
 
     /// Milliseconds since the epoch; 0 for a message without one.
     pub fn timestamp(&self) -> i64 {
-        either!(&self.0, message => message.timestamp()).to_millis().unwrap_or(0)
+        either!(&self.inner, message => message.timestamp()).to_millis().unwrap_or(0)
     }
 
     pub fn key(&self) -> Option<&[u8]> {
-        either!(&self.0, message => message.key())
+        either!(&self.inner, message => message.key())
     }
 
     /// Number of headers.
     pub fn header_count(&self) -> usize {
-        either!(&self.0, message => message.headers().map_or(0, rdkafka::message::Headers::count))
+        either!(&self.inner, message => message.headers().map_or(0, rdkafka::message::Headers::count))
     }
 
     /// A header; `None` beyond the last, or if its name is not UTF-8.
     pub fn header(&self, index: usize) -> Option<MessageHeader> {
-        either!(&self.0, message => {
+        either!(&self.inner, message => {
             let headers = message.headers()?;
             // The library panics at such a name, and anyone who may write to the topic can send one.
             let found = std::panic::catch_unwind(AssertUnwindSafe(|| headers.try_get(index)));
@@ -115,13 +127,19 @@ impl<'a> Message<'a> {
     }
 
     /// As a mapping reads it.
-    pub fn record<'m>(&'m self, topic: &'m str, payload: &'m [u8]) -> Record<'m> {
-        Record { topic, key: self.key(), headers: self, timestamp: self.timestamp(), payload }
+    pub fn record<'m>(&'m self, payload: &'m [u8]) -> Record<'m> {
+        Record {
+            topic: self.topic.as_str(),
+            key: self.key(),
+            headers: self,
+            timestamp: self.timestamp(),
+            payload,
+        }
     }
 
     /// A copy of all headers, whatever their names; `None` if there are none.
     pub fn headers(&self) -> Option<OwnedHeaders> {
-        match &self.0 {
+        match &self.inner {
             Inner::Borrowed(message) => message.headers().map(BorrowedHeaders::detach),
             Inner::Owned(message) => message.headers().cloned(),
         }
@@ -134,7 +152,7 @@ impl<'a> Message<'a> {
 
     /// `None` for a tombstone.
     pub fn payload_or_null(&self) -> Option<&[u8]> {
-        either!(&self.0, message => message.payload())
+        either!(&self.inner, message => message.payload())
     }
 }
 
@@ -148,16 +166,16 @@ impl Headers for Message<'_> {
 /// What a poll returned.
 pub enum Event<'a> {
     Message(Message<'a>),
-    /// Everything of this partition that the topic held has been delivered.
-    EndOfPartition(i32),
+    /// Everything that this partition held has been delivered. With several topics, [`Consumer::take_ends`] says it.
+    EndOfPartition(TopicPartition),
 }
 
 /// A change of the assignment, reported from within [`Consumer::poll`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    Assigned(Vec<i32>),
+    Assigned(Vec<TopicPartition>),
     /// Still ours until the callback returns.
-    Revoked(Vec<i32>),
+    Revoked(Vec<TopicPartition>),
 }
 
 /// Results of commits.
@@ -171,9 +189,9 @@ pub struct CommitResults {
 type OnChange = Box<dyn Fn(Change, &GroupOffsets<'_>) + Send + Sync>;
 
 /// What the consumer group has committed of a partition, or is to commit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupOffset {
-    pub partition: i32,
+    pub of: TopicPartition,
     /// One past the last finished message.
     pub offset: i64,
     /// Stored with the offset.
@@ -185,6 +203,9 @@ pub struct Consumer {
     /// `None` only while it is dropped.
     inner: Option<BaseConsumer<Context>>,
     config: KafkaConfig,
+    /// For messages: the one topic, or the topic of the last message.
+    topic: Cell<TopicName>,
+    is_single: bool,
     refusals: RefCell<Refusals>,
 }
 
@@ -240,26 +261,47 @@ fn consumer_config(config: &KafkaConfig) -> ClientConfig {
 }
 
 impl Consumer {
-    /// Joins the consumer group. `on_change` runs inside [`Consumer::poll`].
+    /// Joins the consumer group, to read `topics`. `is_single` where no other topic is ever read. `on_change` runs inside
+    /// [`Consumer::poll`].
     pub fn subscribe(
         config: &KafkaConfig,
+        topics: &[String],
+        is_single: bool,
         on_change: impl Fn(Change, &GroupOffsets<'_>) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let context = Context {
-            topic: config.topic.clone(),
+            is_single,
             timeout: config.request_timeout.min(OFFSETS_DEADLINE),
             on_change: Box::new(on_change),
             ends: Mutex::default(),
+            reached: Mutex::default(),
             commits: Mutex::default(),
             is_member: AtomicBool::new(false),
             complaint: Complaint::default(),
         };
         let inner: BaseConsumer<Context> =
             consumer_config(config).create_with_context(context).map_err(Error::building(config))?;
-        let subscribed = inner.subscribe(&[&config.topic]);
-        subscribed
-            .map_err(|source| Error::client(format!("subscribe to the topic {:?}", config.topic), source))?;
-        Ok(Self { inner: Some(inner), config: config.clone(), refusals: RefCell::default() })
+        let consumer = Self {
+            inner: Some(inner),
+            config: config.clone(),
+            topic: Cell::new(TopicName::of(topics.first().unwrap_or(&config.topic))),
+            is_single,
+            refusals: RefCell::default(),
+        };
+        consumer.resubscribe(topics)?;
+        Ok(consumer)
+    }
+
+    /// Reads these topics from now on. Partitions that stay are not read again.
+    pub fn resubscribe(&self, topics: &[String]) -> Result<(), Error> {
+        // The library refuses an empty list; there is nothing to read before the first topic that fits a pattern.
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        self.inner()
+            .subscribe(&names)
+            .map_err(|source| Error::client(format!("subscribe to the topics {}", topics.join(", ")), source))
     }
 
     /// Waits up to `timeout` for a message. Transient errors are logged and give `None`.
@@ -268,11 +310,14 @@ impl Consumer {
             None => Ok(None),
             Some(Ok(message)) => {
                 self.note_success();
-                Ok(Some(Event::Message(Message::new(message))))
+                let topic = self.topic_of(&message);
+                Ok(Some(Event::Message(Message::new(message, topic))))
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 self.note_success();
-                Ok(Some(Event::EndOfPartition(partition)))
+                // The event does not say of which topic.
+                let topic = self.topic.get();
+                Ok(self.is_single.then_some(Event::EndOfPartition(TopicPartition { topic, partition })))
             }
             Some(Err(source)) if is_login(&source) && self.refusals.borrow_mut().note(Instant::now()) => {
                 tracing::warn!(error = %self.unreadable(source), "cannot read from Kafka, retrying");
@@ -287,6 +332,16 @@ impl Consumer {
         }
     }
 
+    fn topic_of(&self, message: &BorrowedMessage<'_>) -> TopicName {
+        let last = self.topic.get();
+        if self.is_single || last.as_str() == message.topic() {
+            return last;
+        }
+        let topic = TopicName::of(message.topic());
+        self.topic.set(topic);
+        topic
+    }
+
     fn note_success(&self) {
         self.refusals.borrow_mut().note_success();
         // Only members of the group are assigned partitions.
@@ -296,18 +351,23 @@ impl Consumer {
     /// Stops fetching, and stays a member of the consumer group as long as [`Consumer::poll`] is called.
     pub fn pause(&self) -> Result<(), Error> {
         let assignment = self.assignment()?;
-        self.inner().pause(&assignment).map_err(|source| self.failed("pause", source))
+        self.inner().pause(&assignment).map_err(|source| failed("pause reading", source))
     }
 
     /// Continues fetching where it stopped.
     pub fn resume(&self) -> Result<(), Error> {
         let assignment = self.assignment()?;
-        self.inner().resume(&assignment).map_err(|source| self.failed("resume", source))
+        self.inner().resume(&assignment).map_err(|source| failed("resume reading", source))
     }
 
     /// The offset after the last message of each assigned partition, as of the last second.
-    pub fn end_offsets(&self) -> HashMap<i32, i64> {
+    pub fn end_offsets(&self) -> HashMap<TopicPartition, i64> {
         self.inner().context().ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// With several topics: the partitions of which everything before an offset has been delivered, as of the last second.
+    pub fn take_ends(&self) -> Vec<(TopicPartition, i64)> {
+        std::mem::take(&mut self.inner().context().reached.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The offsets of the consumer group.
@@ -335,16 +395,12 @@ impl Consumer {
     }
 
     fn assignment(&self) -> Result<TopicPartitionList, Error> {
-        self.inner().assignment().map_err(|source| self.failed("read the assignment of", source))
-    }
-
-    fn failed(&self, verb: &str, source: KafkaError) -> Error {
-        Error::client(format!("{verb} the topic {:?}", self.config.topic), source)
+        self.inner().assignment().map_err(|source| failed("read the assignment", source))
     }
 
     /// Why the topic cannot be read.
     fn unreadable(&self, source: KafkaError) -> Error {
-        let KafkaConfig { topic, group, .. } = &self.config;
+        let (topic, group) = (self.topic.get(), &self.config.group);
         match source.rdkafka_error_code() {
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
                 Error::client(format!("read the topic {topic:?} as the consumer group {group:?}"), source)
@@ -381,7 +437,9 @@ impl Drop for Consumer {
     /// session.timeout.ms.
     fn drop(&mut self) {
         let Some(inner) = self.inner.take() else { return };
-        let answers = inner.context().offsets(&inner).committed(&[0]).is_ok();
+        let mut any = TopicPartitionList::new();
+        any.add_partition(self.topic.get().as_str(), 0);
+        let answers = inner.committed_offsets(any, inner.context().timeout).is_ok();
         if !answers {
             tracing::warn!(
                 "the coordinator of the consumer group does not answer: leaving it by its session timeout"
@@ -400,10 +458,9 @@ impl Drop for Consumer {
     }
 }
 
-/// Reads and commits the offsets of the consumer group in the consumer's topic.
+/// Reads and commits the offsets of the consumer group.
 pub struct GroupOffsets<'a> {
     consumer: &'a BaseConsumer<Context>,
-    topic: &'a str,
     timeout: Duration,
 }
 
@@ -413,10 +470,10 @@ impl GroupOffsets<'_> {
         if offsets.is_empty() {
             return Ok(());
         }
-        let failed = |source| self.failed("commit offsets of", source);
+        let failed = |source| failed("commit offsets", source);
         let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for GroupOffset { partition, offset, losses } in offsets {
-            let mut element = list.add_partition(self.topic, *partition);
+        for GroupOffset { of, offset, losses } in offsets {
+            let mut element = list.add_partition(of.topic.as_str(), of.partition);
             element.set_offset(Offset::Offset(*offset)).map_err(failed)?;
             if !losses.is_empty() {
                 element.set_metadata(losses.to_metadata());
@@ -427,45 +484,48 @@ impl GroupOffsets<'_> {
     }
 
     /// What the consumer group has committed of `partitions`; without those of which it never did.
-    pub fn committed(&self, partitions: &[i32]) -> Result<Vec<GroupOffset>, Error> {
+    pub fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<GroupOffset>, Error> {
         let list = self
             .consumer
-            .committed_offsets(self.list(partitions), self.timeout)
-            .map_err(|source| self.failed("read the committed offsets of", source))?;
+            .committed_offsets(list_of(partitions), self.timeout)
+            .map_err(|source| failed("read the committed offsets", source))?;
         list.elements()
             .iter()
             .filter_map(|element| group_offset(element).transpose())
             .collect::<Result<_, _>>()
-            .map_err(|source| self.failed("read the committed offsets of", source))
+            .map_err(|source| failed("read the committed offsets", source))
     }
 
     /// The first offset that Kafka keeps of each of `partitions`.
-    pub fn first_offsets(&self, partitions: &[i32]) -> Result<HashMap<i32, i64>, Error> {
-        let failed = |source| self.failed("read the first offsets of", source);
-        let mut list = self.list(partitions);
+    pub fn first_offsets(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<HashMap<TopicPartition, i64>, Error> {
+        let failed = |source| failed("read the first offsets", source);
+        let mut list = list_of(partitions);
         list.set_all_offsets(Offset::Beginning).map_err(failed)?;
         let list = self.consumer.offsets_for_times(list, self.timeout).map_err(failed)?;
         let mut first = HashMap::new();
         for element in list.elements() {
             element.error().map_err(failed)?;
             if let Offset::Offset(offset) = element.offset() {
-                first.insert(element.partition(), offset);
+                first.insert(TopicPartition::new(element.topic(), element.partition()), offset);
             }
         }
         Ok(first)
     }
+}
 
-    fn list(&self, partitions: &[i32]) -> TopicPartitionList {
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for &partition in partitions {
-            list.add_partition(self.topic, partition);
-        }
-        list
+fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for TopicPartition { topic, partition } in partitions {
+        list.add_partition(topic.as_str(), *partition);
     }
+    list
+}
 
-    fn failed(&self, verb: &str, source: KafkaError) -> Error {
-        Error::client(format!("{verb} the topic {:?}", self.topic), source)
-    }
+fn failed(action: &str, source: KafkaError) -> Error {
+    Error::client(action, source)
 }
 
 /// A committed offset with its note; `None` if the group never committed.
@@ -473,7 +533,7 @@ pub(super) fn group_offset(element: &TopicPartitionListElem<'_>) -> KafkaResult<
     element.error()?;
     Ok(match element.offset() {
         Offset::Offset(offset) => Some(GroupOffset {
-            partition: element.partition(),
+            of: TopicPartition::new(element.topic(), element.partition()),
             offset,
             losses: LossNote::from_metadata(element.metadata()),
         }),
@@ -496,11 +556,12 @@ fn is_fatal(error: &KafkaError) -> bool {
 }
 
 struct Context {
-    topic: String,
+    is_single: bool,
     /// For requests about offsets.
     timeout: Duration,
     on_change: OnChange,
-    ends: Mutex<HashMap<i32, i64>>,
+    ends: Mutex<HashMap<TopicPartition, i64>>,
+    reached: Mutex<Vec<(TopicPartition, i64)>>,
     commits: Mutex<CommitResults>,
     is_member: AtomicBool,
     complaint: Complaint,
@@ -512,7 +573,7 @@ impl Context {
     }
 
     fn offsets<'a>(&'a self, consumer: &'a BaseConsumer<Self>) -> GroupOffsets<'a> {
-        GroupOffsets { consumer, topic: &self.topic, timeout: self.timeout }
+        GroupOffsets { consumer, timeout: self.timeout }
     }
 }
 
@@ -532,22 +593,35 @@ impl ClientContext for Context {
             let is_member = group.state == "up" && (group.join_state == "steady" || self.is_member());
             self.is_member.store(is_member, Ordering::Relaxed);
         }
-        let Some(topic) = statistics.topics.get(&self.topic) else { return };
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        for partition in topic.partitions.values().filter(|partition| partition.hi_offset >= 0) {
-            ends.insert(partition.partition, partition.hi_offset);
+        let mut reached = Vec::new();
+        for (topic, partition) in statistics
+            .topics
+            .values()
+            .flat_map(|topic| topic.partitions.values().map(move |partition| (&topic.topic, partition)))
+        {
+            let of = TopicPartition::new(topic, partition.partition);
+            if partition.hi_offset >= 0 {
+                ends.insert(of, partition.hi_offset);
+            }
+            // The queue is that of all partitions, and messages enter it before their end is noted. It was empty, so the
+            // poll before this one returned the last of them.
+            if !self.is_single && partition.eof_offset >= 0 && partition.fetchq_cnt == 0 {
+                reached.push((of, partition.eof_offset));
+            }
         }
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = reached;
     }
 }
 
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let partitions = |list: &TopicPartitionList| {
-            list.elements()
-                .iter()
-                .map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)
-                .collect()
+            let elements = list.elements();
+            elements.iter().map(|found| TopicPartition::new(found.topic(), found.partition())).collect()
         };
+        // What was said of an earlier assignment.
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let change = match rebalance {
             Rebalance::Assign(list) => Change::Assigned(partitions(list)),
             Rebalance::Revoke(list) => Change::Revoked(partitions(list)),
@@ -618,7 +692,8 @@ mod tests {
             topic: "readings".into(),
             ..Default::default()
         };
-        let consumer = Consumer::subscribe(&config, |_, _| ()).unwrap();
+        let topics = [config.topic.clone()];
+        let consumer = Consumer::subscribe(&config, &topics, true, |_, _| ()).unwrap();
         let started = Instant::now();
         while !matches!(consumer.poll(Duration::from_millis(100)), Ok(Some(Event::EndOfPartition(_)))) {
             assert!(started.elapsed() < Duration::from_secs(60), "it was assigned nothing");
@@ -637,6 +712,8 @@ mod tests {
 
     #[test]
     fn librdkafka_accepts_every_property_we_set() {
-        assert!(Consumer::subscribe(&KafkaConfig::default(), |_, _| ()).is_ok());
+        assert!(
+            Consumer::subscribe(&KafkaConfig::default(), &["readings".to_owned()], true, |_, _| ()).is_ok()
+        );
     }
 }

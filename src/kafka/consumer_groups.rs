@@ -67,7 +67,13 @@ pub async fn lost_messages(
 ) -> Result<Vec<LostMessages>, Error> {
     let found = offsets_of_topics(config, vec![(topic.to_owned(), partitions)]).await?;
     let offsets = found.into_iter().flatten().flatten().filter(|offset| !offset.losses.is_empty());
-    Ok(offsets.map(|offset| LostMessages { partition: offset.partition, note: offset.losses }).collect())
+    Ok(offsets
+        .map(|offset| LostMessages {
+            topic: topic.to_owned(),
+            partition: offset.of.partition,
+            note: offset.losses,
+        })
+        .collect())
 }
 
 /// By topic and partition number.
@@ -94,13 +100,9 @@ async fn offsets_of_topics(
         let found = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let answer = consumer.committed_offsets(list.clone(), left.min(ATTEMPT)).and_then(|list| {
-                let offset = |element| {
-                    let found: Option<GroupOffset> = group_offset(element)?;
-                    Ok(found.map(|found| (element.topic().to_owned(), found)))
-                };
                 list.elements()
                     .iter()
-                    .filter_map(|element| offset(element).transpose())
+                    .filter_map(|element| group_offset(element).transpose())
                     .collect::<KafkaResult<Vec<_>>>()
             });
             match answer {
@@ -124,9 +126,9 @@ async fn offsets_of_topics(
         let length = |partitions: i32| usize::try_from(partitions).unwrap_or(0);
         let mut offsets: Vec<Vec<Option<GroupOffset>>> =
             topics.iter().map(|(_, partitions)| vec![None; length(*partitions)]).collect();
-        for (topic, offset) in found {
-            let position = topics.iter().position(|(name, _)| *name == topic);
-            if let (Ok(partition), Some(position)) = (usize::try_from(offset.partition), position)
+        for offset in found {
+            let position = topics.iter().position(|(name, _)| name == offset.of.topic.as_str());
+            if let (Ok(partition), Some(position)) = (usize::try_from(offset.of.partition), position)
                 && let Some(slot) = offsets[position].get_mut(partition)
             {
                 *slot = Some(offset);

@@ -8,13 +8,13 @@ use std::ops::ControlFlow;
 
 use rdkafka::message::{Header, OwnedHeaders};
 
-use super::Error;
 use super::consumer::Message;
 use super::positions::Positions;
 use super::producer::Position;
 use super::reader::{Span, Step, TopicReader};
 use super::sender::Sender;
 use super::topics;
+use super::{Error, Subscription, TopicName};
 use crate::config::KafkaConfig;
 use crate::mapping::{Headers, Record};
 
@@ -31,6 +31,7 @@ pub struct DeadLetter {
     /// The whole explanation.
     pub error: String,
     /// Where it was, and its Kafka timestamp in milliseconds since the epoch.
+    pub topic: TopicName,
     pub partition: i32,
     pub offset: i64,
     pub timestamp: i64,
@@ -54,14 +55,13 @@ const OWN_HEADERS: &str = "iotctl-headers";
 #[derive(Clone)]
 pub struct DeadLetterProducer {
     sender: Sender,
-    source_topic: String,
 }
 
 impl DeadLetterProducer {
     /// `limit` is the topic's max.message.bytes, if it is known.
     pub fn new(config: &KafkaConfig, limit: Option<u64>) -> Result<Self, Error> {
         let sender = Sender::new(config, config.dead_letter_topic(), "dead-letter", limit)?;
-        Ok(Self { sender, source_topic: config.topic.clone() })
+        Ok(Self { sender })
     }
 
     /// Returns once all in-sync replicas have the message. Sending it twice leaves two copies with the same headers.
@@ -69,44 +69,43 @@ impl DeadLetterProducer {
     /// A letter that is larger than the topic allows is sent with the beginning of its payload only, and with the size and
     /// the SHA-256 of the whole payload in headers.
     pub async fn send(&self, letter: &DeadLetter) -> Result<(), Error> {
-        let mut sent =
-            self.sender.send(letter.key.as_deref(), Some(&letter.payload), self.headers(letter, None));
+        let mut sent = self.sender.send(letter.key.as_deref(), Some(&letter.payload), headers(letter, None));
         for kept in TRUNCATED {
             match sent.await {
                 Err(error) if error.is_too_large() => {}
                 result => return result,
             }
             let kept = &letter.payload[..kept.min(letter.payload.len())];
-            let headers = self.headers(letter, Some(&letter.payload));
+            let headers = headers(letter, Some(&letter.payload));
             // A key may be large too; without the payload it is of little use.
             let key = letter.key.as_deref().filter(|_| !kept.is_empty());
             sent = self.sender.send(key, Some(kept), headers);
         }
         sent.await
     }
+}
 
-    fn headers(&self, letter: &DeadLetter, whole: Option<&[u8]>) -> OwnedHeaders {
-        let [partition, offset, timestamp] =
-            [i64::from(letter.partition), letter.offset, letter.timestamp].map(|number| number.to_string());
-        let mut own: Vec<(&str, String)> = vec![
-            ("reason", letter.reason.to_owned()),
-            ("error", letter.error.clone()),
-            ("topic", self.source_topic.clone()),
-            ("partition", partition),
-            ("offset", offset),
-            ("timestamp", timestamp),
-        ];
-        if let Some(whole) = whole {
-            own.push(("original-size", whole.len().to_string()));
-            own.push(("original-sha256", sha256(whole)));
-        }
-        own.push((OWN_HEADERS, (own.len() + 1).to_string()));
-        // The headers of a message that is too large may be what is too large.
-        let original = letter.headers.clone().filter(|_| whole.is_none());
-        own.iter().fold(original.unwrap_or_default(), |headers, (key, value)| {
-            headers.insert(Header { key, value: Some(value) })
-        })
+fn headers(letter: &DeadLetter, whole: Option<&[u8]>) -> OwnedHeaders {
+    let [partition, offset, timestamp] =
+        [i64::from(letter.partition), letter.offset, letter.timestamp].map(|number| number.to_string());
+    let mut own: Vec<(&str, String)> = vec![
+        ("reason", letter.reason.to_owned()),
+        ("error", letter.error.clone()),
+        ("topic", letter.topic.as_str().to_owned()),
+        ("partition", partition),
+        ("offset", offset),
+        ("timestamp", timestamp),
+    ];
+    if let Some(whole) = whole {
+        own.push(("original-size", whole.len().to_string()));
+        own.push(("original-sha256", sha256(whole)));
     }
+    own.push((OWN_HEADERS, (own.len() + 1).to_string()));
+    // The headers of a message that is too large may be what is too large.
+    let original = letter.headers.clone().filter(|_| whole.is_none());
+    own.iter().fold(original.unwrap_or_default(), |headers, (key, value)| {
+        headers.insert(Header { key, value: Some(value) })
+    })
 }
 
 /// The SHA-256 of `bytes` in hexadecimal digits.
@@ -270,6 +269,7 @@ impl MessageHeader {
 /// Everything that the dead-letter topic held when it was opened.
 pub struct LetterBox {
     config: KafkaConfig,
+    subscription: Subscription,
     spans: Vec<Span>,
 }
 
@@ -282,14 +282,15 @@ pub struct Standing {
 }
 
 impl LetterBox {
-    pub async fn open(config: &KafkaConfig) -> Result<Self, Error> {
+    /// Letters of the topics of `subscription` are read.
+    pub async fn open(config: &KafkaConfig, subscription: Subscription) -> Result<Self, Error> {
         let watermarks = topics::watermarks(config, &config.dead_letter_topic()).await?;
         let spans =
             (0..).zip(watermarks).map(|(partition, (from, to))| Span { partition, from, to }).collect();
-        Ok(Self { config: config.clone(), spans })
+        Ok(Self { config: config.clone(), subscription, spans })
     }
 
-    /// Passes each letter of the configured topic to `take` until it breaks. Blocking; stops early when `is_stopped`.
+    /// Passes each letter to `take` until it breaks. Blocking; stops early when `is_stopped`.
     ///
     /// The topic is read twice: the markers come after the letters that they refer to.
     pub fn each<B>(
@@ -308,9 +309,10 @@ impl LetterBox {
         // again start from 0: its letters are not copies of the earlier ones.
         let mut seen = HashSet::new();
         self.scan(is_stopped, |stored| match stored {
-            Stored::Letter(letter) if letter.topic == self.config.topic => {
+            Stored::Letter(letter) if self.subscription.takes(&letter.topic) => {
                 let mut hasher = DefaultHasher::new();
-                (letter.source.partition, letter.source.offset, letter.timestamp).hash(&mut hasher);
+                (&letter.topic, letter.source.partition, letter.source.offset, letter.timestamp)
+                    .hash(&mut hasher);
                 let is_copy = !seen.insert(hasher.finish());
                 let standing = Standing { is_replayed: replayed.contains(letter.id), is_copy };
                 take(letter, standing)

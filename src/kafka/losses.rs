@@ -40,22 +40,22 @@ impl LostRange {
 /// A partition's note.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LostMessages {
+    pub topic: String,
     pub partition: i32,
     #[serde(flatten)]
     pub note: LossNote,
 }
 
-/// "15000 messages, the last of them in partition 2, offsets 0 to 14999, found 2026-11-25T10:00:00Z".
+/// "15000 messages, the last of them in partition 2 of readings, offsets 0 to 14999, found 2026-11-25T10:00:00Z".
 pub fn describe(lost: &[LostMessages]) -> Option<String> {
     let messages: u64 = lost.iter().map(|lost| lost.note.messages).sum();
-    let ranges =
-        lost.iter().flat_map(|lost| lost.note.ranges.iter().map(move |range| (lost.partition, range)));
-    let (partition, last) = ranges.max_by_key(|(_, range)| range.found_at)?;
+    let ranges = lost.iter().flat_map(|lost| lost.note.ranges.iter().map(move |range| (lost, range)));
+    let (LostMessages { topic, partition, .. }, last) = ranges.max_by_key(|(_, range)| range.found_at)?;
     let found_at = chrono::DateTime::from_timestamp_millis(last.found_at)
         .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
         .unwrap_or_default();
     Some(format!(
-        "{messages} messages, the last of them in partition {partition}, offsets {} to {}, found {found_at}",
+        "{messages} messages, the last of them in partition {partition} of {topic}, offsets {} to {}, found {found_at}",
         last.from,
         last.to - 1
     ))
@@ -127,13 +127,14 @@ mod tests {
         assert_eq!(describe(&[]), None);
         let range = |from, to, found_at| LostRange { from, to, found_at };
         let lost = |partition, ranges: Vec<LostRange>| LostMessages {
+            topic: "readings".into(),
             partition,
             note: LossNote { messages: ranges.iter().map(LostRange::len).sum(), ranges },
         };
         let lost = [lost(0, vec![range(0, 5, 2_000)]), lost(1, vec![range(3, 4, 1_000)])];
         assert_eq!(
             describe(&lost).unwrap(),
-            "6 messages, the last of them in partition 0, offsets 0 to 4, found 1970-01-01T00:00:02Z"
+            "6 messages, the last of them in partition 0 of readings, offsets 0 to 4, found 1970-01-01T00:00:02Z"
         );
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! - [`client`] translates the configuration; `refusal` explains why no broker accepts it.
 //! - [`producer`] sends with acknowledgement, [`sender`] single messages; [`consumer`] receives and commits as a member
-//!   of the consumer group; [`reader`] reads a range without joining one; [`positions`] is a set of messages.
+//!   of the consumer group, of the topics of a [`subscription`]; [`topic_partition`] is the key of what belongs to one;
+//!   [`reader`] reads a range without joining one; [`positions`] is a set of messages.
 //! - [`topics`] creates and describes topics; [`retention`] reads what they keep; [`ends`] finds the last messages; [`overview`] reads brokers, topics and
 //!   consumer groups at once; [`consumer_groups`] reads what a consumer group has committed.
 //! - [`losses`] notes messages that were deleted before they were read.
@@ -30,10 +31,14 @@ mod refusal;
 pub mod replay;
 pub mod retention;
 pub mod sender;
+pub mod subscription;
+pub mod topic_partition;
 pub mod topics;
 
 pub use client::client_config;
 pub use producer::Producer;
+pub use subscription::Subscription;
+pub use topic_partition::{TopicName, TopicPartition};
 
 fn is_too_large(cause: &KafkaError) -> bool {
     let code = cause.rdkafka_error_code();
@@ -62,6 +67,12 @@ pub enum Error {
     Refused { servers: String, reason: String },
     #[error("the Kafka topic {topic:?} does not exist at {servers} (run `iotctl schema apply` to create it)")]
     MissingTopic { topic: String, servers: String },
+    /// A topic that a mapping names.
+    #[error(
+        "the Kafka topic {topic:?}, which the mapping names, does not exist at {servers} (create it, or correct topics in \
+         the mapping; topic_pattern waits for topics that do not exist yet)"
+    )]
+    MissingSource { topic: String, servers: String },
     /// Another program uses the consumer group with a protocol that this program does not speak.
     #[error(
         "the consumer group {group:?} is used by {clients} with assignor {assignor}, and this program uses {own} \

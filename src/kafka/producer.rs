@@ -134,7 +134,20 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
         timestamp: Option<i64>,
         tag: usize,
     ) -> Result<Offer, Error> {
-        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.topic, tag);
+        self.offer_to(&self.topic, key, payload, headers, timestamp, tag)
+    }
+
+    /// As [`Producer::offer_whole`], to another topic than the producer's.
+    pub fn offer_to(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        headers: Option<OwnedHeaders>,
+        timestamp: Option<i64>,
+        tag: usize,
+    ) -> Result<Offer, Error> {
+        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, tag);
         (record.key, record.payload, record.headers) = (key, payload, headers);
         record.timestamp = timestamp;
         match self.inner.send(record) {

@@ -7,9 +7,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::Error;
 use super::client::{Complaint, Reporting, client_config, set_default};
 use super::consumer::Message;
+use super::{Error, TopicName};
 use crate::config::KafkaConfig;
 
 /// Offsets `[from, to)` of a partition.
@@ -42,7 +42,7 @@ pub enum Step<'a> {
 /// Reads spans of a topic. Blocking: each call returns within a tenth of a second.
 pub struct TopicReader {
     inner: BaseConsumer<Reporting>,
-    topic: String,
+    topic: TopicName,
     complaint: Complaint,
     servers: String,
     /// Spans that are not read to their end yet.
@@ -75,7 +75,7 @@ impl TopicReader {
         let open: Vec<Span> = spans.iter().copied().filter(|span| !span.is_empty()).collect();
         let reader = Self {
             inner,
-            topic: topic.to_owned(),
+            topic: TopicName::of(topic),
             complaint,
             servers: config.bootstrap_servers.join(","),
             open,
@@ -89,7 +89,7 @@ impl TopicReader {
     fn assign(&self) -> Result<(), Error> {
         let mut list = TopicPartitionList::with_capacity(self.open.len());
         for span in &self.open {
-            list.add_partition_offset(&self.topic, span.partition, Offset::Offset(span.from))
+            list.add_partition_offset(self.topic.as_str(), span.partition, Offset::Offset(span.from))
                 .map_err(|source| self.failed(source))?;
         }
         self.inner.assign(&list).map_err(|source| self.failed(source))
@@ -116,10 +116,11 @@ impl TopicReader {
                 if offset + 1 >= to {
                     self.open.swap_remove(index);
                     // It would continue with what was written since.
-                    pause(&self.inner, &self.topic, partition).map_err(|source| self.failed(source))?;
+                    pause(&self.inner, self.topic.as_str(), partition)
+                        .map_err(|source| self.failed(source))?;
                 }
                 match offset < to {
-                    true => Ok(Step::Message(Message::new(message))),
+                    true => Ok(Step::Message(Message::new(message, self.topic))),
                     false => Ok(Step::Waiting),
                 }
             }
@@ -145,7 +146,7 @@ impl TopicReader {
     /// Reads no more of a partition.
     pub fn close(&mut self, partition: i32) -> Result<(), Error> {
         self.open.retain(|span| span.partition != partition);
-        pause(&self.inner, &self.topic, partition).map_err(|source| self.failed(source))
+        pause(&self.inner, self.topic.as_str(), partition).map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: KafkaError) -> Error {

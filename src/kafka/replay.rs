@@ -15,6 +15,8 @@ use crate::config::KafkaConfig;
 pub struct Replayer {
     source: Producer<OnDelivery>,
     marks: Producer<OnDelivery>,
+    /// The dead-letter topic.
+    marked: String,
     failure: Failure,
     /// Whether a message keeps its timestamp, because its readings may depend on it. An old one is deleted sooner.
     keeps_timestamps: bool,
@@ -46,7 +48,8 @@ impl Replayer {
             Producer::new(&config, topic, note)
         };
         let (source, marks) = (producer(&config.topic)?, producer(&config.dead_letter_topic())?);
-        Ok(Self { source, marks, failure, keeps_timestamps, sent: Vec::new() })
+        let marked = config.dead_letter_topic();
+        Ok(Self { source, marks, marked, failure, keeps_timestamps, sent: Vec::new() })
     }
 
     /// Sends a letter as the message that it was: null keys and payloads, and its headers. It is marked once the brokers have acknowledged it; a crash in between sends it twice, which stores
@@ -58,7 +61,7 @@ impl Replayer {
         });
         let timestamp = self.keeps_timestamps.then_some(letter.timestamp);
         self.offer(
-            &self.source,
+            (&self.source, &letter.topic),
             letter.key.as_deref(),
             letter.payload.as_deref(),
             headers.as_ref(),
@@ -72,20 +75,26 @@ impl Replayer {
     pub fn finish(&mut self) -> Result<(), Error> {
         self.wait(&self.source, "replay dead letters")?;
         for id in std::mem::take(&mut self.sent) {
-            self.offer(&self.marks, Some(MARKER_KEY), Some(id.to_string().as_bytes()), None, None)?;
+            self.offer(
+                (&self.marks, &self.marked),
+                Some(MARKER_KEY),
+                Some(id.to_string().as_bytes()),
+                None,
+                None,
+            )?;
         }
         self.wait(&self.marks, "mark dead letters as replayed")
     }
 
     fn offer(
         &self,
-        producer: &Producer<OnDelivery>,
+        (producer, topic): (&Producer<OnDelivery>, &str),
         key: Option<&[u8]>,
         payload: Option<&[u8]>,
         headers: Option<&OwnedHeaders>,
         timestamp: Option<i64>,
     ) -> Result<(), Error> {
-        while producer.offer_whole(key, payload, headers.cloned(), timestamp, 0)? == Offer::Full {
+        while producer.offer_to(topic, key, payload, headers.cloned(), timestamp, 0)? == Offer::Full {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())

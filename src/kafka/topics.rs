@@ -157,6 +157,16 @@ pub async fn describe(config: &KafkaConfig, topic: &str) -> Result<Description, 
     ask(config, move |probe| probe.describe(&topic)).await
 }
 
+/// The names of all topics that this user may see.
+pub async fn names(config: &KafkaConfig) -> Result<Vec<String>, Error> {
+    ask(config, |probe| {
+        let metadata = probe.metadata(None, "list the topics")?;
+        let topics = metadata.topics().iter().filter(|topic| !topic.partitions().is_empty());
+        Ok(topics.map(|topic| topic.name().to_owned()).collect())
+    })
+    .await
+}
+
 /// The number of registered brokers. A broker that has just started may answer before it is registered.
 pub async fn brokers(config: &KafkaConfig) -> Result<usize, Error> {
     ask(config, Probe::brokers).await

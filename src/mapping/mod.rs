@@ -8,6 +8,7 @@
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
+use regex::Regex;
 use toml::Spanned;
 
 mod file;
@@ -121,6 +122,18 @@ impl Mapping {
         let digest = ring::digest::digest(&ring::digest::SHA256, &content);
         let fingerprint = digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { place: place.to_owned(), fingerprint, sources, schemas })
+    }
+
+    /// The names of topics and the patterns of all sources, each once and in their order; none if no source says which.
+    pub fn topics(&self) -> (Vec<String>, Vec<Regex>) {
+        let (mut names, mut patterns): (Vec<String>, Vec<Regex>) = (Vec::new(), Vec::new());
+        for source in &self.sources {
+            for name in source.topics.iter().filter(|name| !names.contains(name)).collect::<Vec<_>>() {
+                names.push(name.clone());
+            }
+            patterns.extend(source.topic_pattern.clone());
+        }
+        (names, patterns)
     }
 
     /// The names of the sources.

@@ -25,8 +25,8 @@ use crate::time::Zone;
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) name: String,
-    topics: Vec<String>,
-    topic_pattern: Option<Regex>,
+    pub(super) topics: Vec<String>,
+    pub(super) topic_pattern: Option<Regex>,
     key_pattern: Option<Regex>,
     format: PayloadFormat,
     csv: CsvShape,

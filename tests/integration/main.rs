@@ -44,6 +44,7 @@ mod simulation;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;
+mod topics;
 mod tutorial;
 mod zones;
 
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         servers::trials(),
         simulation::trials(),
         status::trials(),
+        topics::trials(),
         tutorial::trials(),
         zones::trials(),
     ]

@@ -359,8 +359,10 @@ mod tests {
     fn a_note_of_lost_messages_fails_after_everything_was_committed() {
         let mut note = crate::kafka::losses::LossNote::default();
         note.add(crate::kafka::losses::LostRange { from: 0, to: 15_000, found_at: 0 });
-        let (verdict, found, _) =
-            judge_lost(&[position(15_000, 30_000, Some(30_000))], &[LostMessages { partition: 2, note }]);
+        let (verdict, found, _) = judge_lost(
+            &[position(15_000, 30_000, Some(30_000))],
+            &[LostMessages { topic: "readings".into(), partition: 2, note }],
+        );
         assert_eq!(verdict, Verdict::Failed);
         assert!(found.contains("15000 messages") && found.contains("partition 2"), "{found}");
     }
