@@ -29,7 +29,7 @@ use self::window::Window;
 use crate::config::{Config, MqttConfig};
 use crate::kafka::dead_letters::{DeadLetter, DeadLetterProducer};
 use crate::kafka::producer::{Delivery, Offer, headers, patient};
-use crate::kafka::{self, Producer, retention, topics};
+use crate::kafka::{self, Producer, TopicName, retention, topics};
 use crate::metrics::Health;
 use crate::retry::{RetryPolicy, Tolerance};
 use crate::shutdown::Shutdown;
@@ -116,6 +116,7 @@ pub async fn run(
     let link = link::keep(target, options.new_session, config.kafka.request_timeout, budget, event, order);
     let link = tokio::spawn(link);
     let bridge = Bridge {
+        topic: TopicName::of(&config.kafka.topic),
         producer,
         dead_letters,
         metrics,
@@ -152,6 +153,7 @@ struct Waiting {
 }
 
 struct Bridge<F: Fn(Delivery) + Send + Sync + 'static> {
+    topic: TopicName,
     producer: Producer<F>,
     dead_letters: DeadLetterProducer,
     metrics: BridgeMetrics,
@@ -365,6 +367,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Bridge<F> {
             reason: TOO_LARGE,
             error,
             // It never was in the topic. The offset tells letters of the same millisecond apart.
+            topic: self.topic,
             partition: -1,
             offset: -1 - i64::try_from(number).unwrap_or(i64::MAX - 1),
             timestamp: *at,

@@ -188,7 +188,7 @@ fn schema(schema: &Schema) -> (String, Option<Table>) {
 fn kafka(kafka: &Kafka) -> (String, Option<Table>) {
     let headings = ["topic", "partitions", "replicas", "out of sync", "no leader", "messages kept"];
     let mut table = table::table(&headings, &[1, 2, 3, 4, 5]);
-    for topic in [&kafka.topic, &kafka.dead_letters] {
+    for topic in kafka.topics().chain([&kafka.dead_letters]) {
         table.add_row(topic_row(topic));
     }
     let group = &kafka.group;

@@ -13,6 +13,7 @@ use super::problem::Problem;
 use super::request::{DEADLINE, within_deadline};
 use crate::cassandra::Session;
 use crate::config::Config;
+use crate::kafka::Subscription;
 use crate::shutdown::Shutdown;
 use crate::store::sensors::SensorNames;
 
@@ -145,7 +146,8 @@ impl App {
         {
             return health.clone();
         }
-        let health = Arc::new(Health::look(&self.0.config.kafka, self.session()).await);
+        let subscription = Subscription::configured_or_built_in(&self.0.config);
+        let health = Arc::new(Health::look(&self.0.config.kafka, subscription, self.session()).await);
         *last = Some((Instant::now(), health.clone()));
         health
     }

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::problem::Problem;
 use crate::cassandra::Session;
 use crate::config::KafkaConfig;
+use crate::kafka::Subscription;
 use crate::observe::status::{self, Cassandra, DEADLINE, KAFKA_DEADLINE, Kafka, OLD_LAG_SECONDS, Section};
 use crate::time::{display, now};
 
@@ -28,9 +29,10 @@ impl Health {
     /// Asks both at the same time. When one does not answer, the other is reported all the same.
     pub(super) async fn look(
         kafka: &KafkaConfig,
+        subscription: Subscription,
         session: impl Future<Output = Result<Session, Problem>>,
     ) -> Self {
-        let kafka = status::kafka::look(kafka, KAFKA_DEADLINE);
+        let kafka = status::kafka::look(kafka, subscription, KAFKA_DEADLINE);
         let cassandra = async {
             match session.await {
                 Ok(session) => match timeout(DEADLINE, status::cassandra::look(&session)).await {

@@ -90,7 +90,7 @@ impl Pipeline {
     pub(super) fn accept(&mut self, message: &Message<'_>) {
         if let (Some(wait), Some(mapping)) = (&mut self.schema_wait, &self.mapping) {
             if !wait.is_holding()
-                && let Some(id) = missing_schema(mapping, message, &self.topic)
+                && let Some(id) = missing_schema(mapping, message)
             {
                 wait.fetch(id);
                 wait.hold(message.to_owned());
@@ -110,7 +110,7 @@ impl Pipeline {
     pub(super) fn take_in_held(&mut self) {
         while let (Some(wait), Some(mapping)) = (&mut self.schema_wait, &self.mapping) {
             let Some(first) = wait.first() else { return };
-            if let Some(id) = missing_schema(mapping, first, &self.topic) {
+            if let Some(id) = missing_schema(mapping, first) {
                 return wait.fetch(id);
             }
             let Some(message) = wait.release_first() else { return };
@@ -453,6 +453,6 @@ impl Pipeline {
 }
 
 /// The schema that has to be known before a message can be read.
-fn missing_schema(mapping: &Mapping, message: &Message<'_>, topic: &str) -> Option<u32> {
-    mapping.missing_schema(&message.record(topic, message.payload_or_null()?))
+fn missing_schema(mapping: &Mapping, message: &Message<'_>) -> Option<u32> {
+    mapping.missing_schema(&message.record(message.payload_or_null()?))
 }

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::ingestion::IngestMetrics;
+use crate::kafka::TopicPartition;
 use crate::kafka::consumer::Message;
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
@@ -63,8 +64,8 @@ impl SchemaWait {
     }
 
     /// The partition is no longer ours. Returns the bytes of its messages.
-    pub(super) fn forget(&mut self, partition: i32) -> usize {
-        let is_of_it = |message: &Message<'_>| message.partition() == partition;
+    pub(super) fn forget(&mut self, partition: TopicPartition) -> usize {
+        let is_of_it = |message: &Message<'_>| message.topic_partition() == partition;
         let bytes = self.held.iter().filter(|message| is_of_it(message)).map(Message::bytes).sum();
         self.held.retain(|message| !is_of_it(message));
         self.metrics.waiting_for_schema.set(i64::from(self.is_holding()));

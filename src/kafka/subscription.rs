@@ -52,6 +52,14 @@ impl Subscription {
         Ok(Self::new(&config.kafka, mapping.as_ref()))
     }
 
+    /// As [`Subscription::configured`]; the built-in topic where the mapping cannot be read, which other commands report.
+    pub fn configured_or_built_in(config: &Config) -> Self {
+        Self::configured(config).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the topics of the mapping are left out");
+            Self::new(&config.kafka, None)
+        })
+    }
+
     /// Whether messages of a topic are read.
     pub fn takes(&self, topic: &str) -> bool {
         self.names.iter().any(|name| name == topic) || self.fits_pattern(topic)

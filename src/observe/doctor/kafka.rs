@@ -45,7 +45,7 @@ pub(super) async fn checks(config: &Config, status: &Status) -> Vec<Check> {
     let dead_letter_topic = settings.dead_letter_topic();
     let (positions, kept, dead_letters_kept) = tokio::join!(
         positions(&settings, kafka),
-        limits(&settings.topic, kafka.topic.exists),
+        limits(&kafka.topic.name, kafka.topic.exists),
         limits(&dead_letter_topic, kafka.dead_letters.exists)
     );
     let in_sync = judge_in_sync(&[(&kafka.topic, &kept), (&kafka.dead_letters, &dead_letters_kept)]);
@@ -130,7 +130,7 @@ fn brokers(kafka: &Kafka) -> Finding {
 
 fn topics_of(kafka: &Kafka) -> Finding {
     let mut unhealthy: Vec<String> = Vec::new();
-    for topic in [&kafka.topic, &kafka.dead_letters] {
+    for topic in kafka.topics().chain([&kafka.dead_letters]) {
         if let Some(unknown) = &topic.unknown {
             return failed_by(unknown);
         }
@@ -167,8 +167,9 @@ fn partitions(kafka: &Kafka, config: &KafkaConfig) -> Finding {
     if !kafka.topic.exists {
         return skipped("the topic does not exist");
     }
-    let partitions = kafka.topic.partitions;
-    if usize::try_from(config.partitions) != Ok(partitions) {
+    let partitions: usize = kafka.topics().map(|topic| topic.partitions).sum();
+    let is_built_in = kafka.topic.name == config.topic && kafka.other_topics.is_empty();
+    if is_built_in && usize::try_from(config.partitions) != Ok(partitions) {
         return warning(
             format!("the topic has {partitions} partitions, and kafka.partitions is {}", config.partitions),
             "set kafka.partitions to the actual number, or alter the topic",
@@ -196,15 +197,18 @@ async fn positions(config: &KafkaConfig, kafka: &Kafka) -> Result<Vec<Position>,
     if !kafka.topic.exists {
         return Err("the topic does not exist".into());
     }
-    let count = i32::try_from(kafka.topic.partitions).unwrap_or(i32::MAX);
     let say = |error: Error| error.to_string();
-    let (watermarks, committed) = tokio::join!(
-        topics::watermarks(config, &config.topic),
-        consumer_groups::committed(config, &config.topic, count)
-    );
-    let (watermarks, committed) = (watermarks.map_err(say)?, committed.map_err(say)?);
-    let both = watermarks.into_iter().zip(committed);
-    Ok(both.map(|((oldest, end), committed)| Position { oldest, end, committed }).collect())
+    let mut positions = Vec::new();
+    for topic in kafka.topics().filter(|topic| topic.exists) {
+        let count = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
+        let (watermarks, committed) = tokio::join!(
+            topics::watermarks(config, &topic.name),
+            consumer_groups::committed(config, &topic.name, count)
+        );
+        let both = watermarks.map_err(say)?.into_iter().zip(committed.map_err(say)?);
+        positions.extend(both.map(|((oldest, end), committed)| Position { oldest, end, committed }));
+    }
+    Ok(positions)
 }
 
 /// Messages that the topic deleted before the group had committed them.

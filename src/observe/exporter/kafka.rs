@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::config::KafkaConfig;
+use crate::kafka::Subscription;
 use crate::kafka::consumer_groups::{self, Committed};
 use crate::kafka::ends::{self, FirstMessage};
 use crate::kafka::overview::{Overview, Partition, Topic, overview};
@@ -103,6 +104,8 @@ pub const DEFINITIONS: [Definition; 15] = [
 /// Looks at Kafka, round by round.
 pub struct Watch {
     config: KafkaConfig,
+    /// What the configured group reads.
+    subscription: Subscription,
     requested: Vec<String>,
     timeout: Duration,
     /// The timestamp of the message at each group's position; a group that is stuck stays at the same message.
@@ -118,7 +121,21 @@ impl Watch {
     pub fn new(config: &KafkaConfig, groups: Vec<String>, timeout: Duration) -> Self {
         let mut config = config.clone();
         config.request_timeout = config.request_timeout.min(timeout);
-        Self { config, requested: groups, timeout, stamps: HashMap::new(), failures: Vec::new() }
+        let subscription = Subscription::new(&config, None);
+        Self {
+            config,
+            subscription,
+            requested: groups,
+            timeout,
+            stamps: HashMap::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// The configured group reads these topics.
+    #[must_use]
+    pub fn reading(self, subscription: Subscription) -> Self {
+        Self { subscription, ..self }
     }
 
     /// What was found; an error where Kafka does not answer.
@@ -190,7 +207,7 @@ impl Watch {
         for (topic, committed) in overview.topics.iter().zip(committed) {
             // The configured group has the whole topic to read before its first commit; of other groups it is not
             // known which topics they read.
-            let is_ours = group == self.config.group && topic.name == self.config.topic;
+            let is_ours = group == self.config.group && self.subscription.takes(&topic.name);
             let mut lags = lags(topic, &committed, is_ours);
             if lags.is_empty() {
                 continue;

@@ -12,6 +12,7 @@ use prometheus::proto::MetricFamily;
 use tracing::warn;
 
 use crate::config::Config;
+use crate::kafka::Subscription;
 use crate::metrics::Health;
 use crate::shutdown::Shutdown;
 
@@ -102,7 +103,8 @@ impl Monitor {
         let timeout = ANSWER_TIMEOUT.min(options.interval.max(SHORTEST_TIMEOUT));
         Self {
             latest: Latest::default(),
-            kafka: kafka::Watch::new(&config.kafka, options.groups, timeout),
+            kafka: kafka::Watch::new(&config.kafka, options.groups, timeout)
+                .reading(Subscription::configured_or_built_in(config)),
             cassandra: cassandra::Watch::new(&config.cassandra, timeout),
             interval: options.interval,
         }

@@ -8,7 +8,7 @@ use super::Section;
 use crate::config::KafkaConfig;
 use crate::kafka::losses::{self, LostMessages};
 use crate::kafka::overview::{self, Overview};
-use crate::kafka::{Error, consumer_groups, topics};
+use crate::kafka::{Error, Subscription, consumer_groups, topics};
 use crate::observe::exporter::kafka::{LAG, LAG_SECONDS, Watch};
 use crate::observe::exporter::snapshot::Snapshot;
 
@@ -18,7 +18,11 @@ const BROKER_DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Kafka {
     pub brokers: Vec<Broker>,
+    /// The topic that `ingest` reads; the first of them where a mapping names several.
     pub topic: Topic,
+    /// The others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_topics: Vec<Topic>,
     pub dead_letters: Topic,
     pub group: Group,
     #[serde(skip)]
@@ -116,6 +120,11 @@ impl Topic {
 }
 
 impl Kafka {
+    /// Every topic that `ingest` reads.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        std::iter::once(&self.topic).chain(&self.other_topics)
+    }
+
     pub fn attention(&self, old_lag_seconds: f64) -> Vec<String> {
         let silent = self.brokers.iter().filter(|broker| !broker.answers);
         let mut attention: Vec<_> = silent
@@ -123,7 +132,7 @@ impl Kafka {
                 format!("the Kafka broker at {} does not answer (start it, or see its log)", broker.address)
             })
             .collect();
-        attention.extend(self.topic.attention());
+        attention.extend(self.topics().flat_map(Topic::attention));
         attention.extend(self.dead_letters.attention());
         let Group { name, members, lag_messages, lag_seconds, lost, in_use } = &self.group;
         let messages = lag_messages.unwrap_or(0);
@@ -153,20 +162,20 @@ pub fn age(seconds: f64) -> String {
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-pub async fn look(config: &KafkaConfig, timeout: Duration) -> Section<Kafka> {
+pub async fn look(config: &KafkaConfig, subscription: Subscription, timeout: Duration) -> Section<Kafka> {
     let configured = &config.bootstrap_servers;
     let config = KafkaConfig {
         request_timeout: config.request_timeout.min(timeout),
         bootstrap_servers: answering(config).await,
         ..config.clone()
     };
-    let mut watch = Watch::new(&config, vec![config.group.clone()], timeout);
+    let mut watch = Watch::new(&config, vec![config.group.clone()], timeout).reading(subscription.clone());
     let (snapshot, overview) = match watch.look().await {
         Ok(found) => found,
         Err(error) => return Section::unknown_because(error),
     };
     let brokers = brokers(&config, configured, &overview).await;
-    let mut kafka = of(&config, &snapshot, &overview, brokers);
+    let mut kafka = of(&config, &subscription, (&snapshot, &overview), brokers);
     let [topic, dead_letters] = [&mut kafka.topic, &mut kafka.dead_letters];
     tokio::join!(explain(&config, topic), explain(&config, dead_letters));
     // A user without permission for the dead-letter topic may still have all others.
@@ -175,12 +184,18 @@ pub async fn look(config: &KafkaConfig, timeout: Duration) -> Section<Kafka> {
         kafka.remarks.push(unknown);
     }
     // Where the group's coordinator does not answer, asking again would only take time.
-    if kafka.topic.exists && watch.failure_of(&kafka.group.name).is_none() {
-        let count = i32::try_from(kafka.topic.partitions).unwrap_or(i32::MAX);
-        match consumer_groups::lost_messages(&config, &config.topic, count).await {
-            Ok(lost) => kafka.group.lost = lost,
-            Err(error) => {
-                kafka.remarks.push(format!("whether messages were deleted unread is unknown: {error}"));
+    if watch.failure_of(&kafka.group.name).is_none() {
+        let existing = kafka.topics().filter(|topic| topic.exists);
+        let counts: Vec<(String, i32)> = existing
+            .map(|topic| (topic.name.clone(), i32::try_from(topic.partitions).unwrap_or(i32::MAX)))
+            .collect();
+        for (topic, count) in counts {
+            match consumer_groups::lost_messages(&config, &topic, count).await {
+                Ok(lost) => kafka.group.lost.extend(lost),
+                Err(error) => {
+                    kafka.remarks.push(format!("whether messages were deleted unread is unknown: {error}"));
+                    break;
+                }
             }
         }
     }
@@ -238,10 +253,16 @@ async fn explain(config: &KafkaConfig, topic: &mut Topic) {
     }
 }
 
-fn of(config: &KafkaConfig, snapshot: &Snapshot, overview: &Overview, brokers: Vec<Broker>) -> Kafka {
+fn of(
+    config: &KafkaConfig,
+    subscription: &Subscription,
+    (snapshot, overview): (&Snapshot, &Overview),
+    brokers: Vec<Broker>,
+) -> Kafka {
+    let names = subscription.among(overview.topics.iter().map(|topic| topic.name.as_str()));
     let silent = brokers.iter().filter(|broker| !broker.answers).filter_map(|broker| broker.id);
     let silent: Vec<_> = silent.collect();
-    let is_ours = |labels: &[&str]| labels[0] == config.group && labels[1] == config.topic;
+    let is_ours = |labels: &[&str]| labels[0] == config.group && subscription.takes(labels[1]);
     let values = |definition| {
         let values = snapshot.values(definition).into_iter().filter(|(labels, _)| is_ours(labels));
         values.map(|(_, value)| value).collect::<Vec<_>>()
@@ -254,7 +275,8 @@ fn of(config: &KafkaConfig, snapshot: &Snapshot, overview: &Overview, brokers: V
     let members = groups.map(|_| group.map_or(0, |group| group.members));
     let in_use = group.and_then(|group| group.refusal(config)).map(|error| error.to_string());
     Kafka {
-        topic: Topic::of(&config.topic, overview, &silent),
+        topic: Topic::of(names.first().unwrap_or(&config.topic), overview, &silent),
+        other_topics: names.iter().skip(1).map(|name| Topic::of(name, overview, &silent)).collect(),
         dead_letters: Topic::of(&config.dead_letter_topic(), overview, &silent),
         brokers,
         group: Group {
@@ -285,6 +307,7 @@ pub mod tests {
         Kafka {
             brokers: vec![Broker { id: Some(1), address: "127.0.0.1:9092".into(), answers: true }],
             topic: topic("readings", 5000),
+            other_topics: Vec::new(),
             dead_letters: topic("readings.dlq", 2),
             group: Group {
                 name: "ingest".into(),

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::cassandra::Session;
 use crate::config::{Config, LocalConfig};
+use crate::kafka::Subscription;
 use crate::servers::local::layout::Layout;
 use crate::servers::local::{self, Kind, ServerStatus, State, disk};
 use crate::servers::membership::Runtime;
@@ -132,12 +133,13 @@ impl Servers {
     /// Looks at everything.
     pub async fn look(&mut self) -> Status {
         let config = self.config.clone();
+        let subscription = Subscription::configured_or_built_in(&config);
         let local = async {
             let servers = local::status(&config.local).await;
             (servers, journals(&config), disk_of(&config.local))
         };
         let (kafka, local, (cassandra, schema)) =
-            tokio::join!(kafka::look(&config.kafka, KAFKA_DEADLINE), local, self.cassandra());
+            tokio::join!(kafka::look(&config.kafka, subscription, KAFKA_DEADLINE), local, self.cassandra());
         let (servers, journals, disk) = local;
         let mut remarks = Vec::new();
         let mut processes = servers.unwrap_or_else(|error| {

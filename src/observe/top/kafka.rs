@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use crate::config::KafkaConfig;
+use crate::kafka::Subscription;
 use crate::kafka::overview::{self, Overview};
 use crate::observe::exporter::kafka::{GROUP_OFFSET, LAG, LAG_SECONDS};
 use crate::observe::exporter::snapshot::Snapshot;
@@ -23,6 +24,8 @@ pub struct KafkaState {
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Partition {
+    /// Where several topics are read.
+    pub topic: Option<String>,
     pub id: i32,
     pub leader: i32,
     pub in_sync: usize,
@@ -34,27 +37,44 @@ pub struct Partition {
 }
 
 impl KafkaState {
-    pub fn of(config: &KafkaConfig, snapshot: &Snapshot, overview: &Overview) -> Self {
-        let by_partition = |definition| -> BTreeMap<i32, f64> {
+    pub fn of(
+        config: &KafkaConfig,
+        subscription: &Subscription,
+        snapshot: &Snapshot,
+        overview: &Overview,
+    ) -> Self {
+        let by_partition = |definition| -> BTreeMap<(String, i32), f64> {
             let values = snapshot.values(definition).into_iter();
-            let ours = values.filter(|(labels, _)| labels[0] == config.group && labels[1] == config.topic);
-            ours.filter_map(|(labels, value)| Some((labels[2].parse().ok()?, value))).collect()
+            let ours =
+                values.filter(|(labels, _)| labels[0] == config.group && subscription.takes(labels[1]));
+            ours.filter_map(|(labels, value)| Some(((labels[1].to_owned(), labels[2].parse().ok()?), value)))
+                .collect()
         };
         let (committed, lag, seconds) =
             (by_partition(&GROUP_OFFSET), by_partition(&LAG), by_partition(&LAG_SECONDS));
-        let whole = |values: &BTreeMap<i32, f64>, id| values.get(&id).map(|value| *value as i64);
-        let partitions = overview.topic(&config.topic).map(|topic| {
-            let partition = |found: &overview::Partition| Partition {
+        let whole = |values: &BTreeMap<(String, i32), f64>, of: &(String, i32)| {
+            values.get(of).map(|value| *value as i64)
+        };
+        let names = subscription.among(overview.topics.iter().map(|topic| topic.name.as_str()));
+        let topics: Vec<_> = names.iter().filter_map(|name| overview.topic(name)).collect();
+        let is_one = names.len() < 2;
+        let partition = |topic: &overview::Topic, found: &overview::Partition| {
+            let of = (topic.name.clone(), found.id);
+            Partition {
                 id: found.id,
                 leader: found.leader,
                 in_sync: found.in_sync.len(),
                 replicas: found.replicas.len(),
                 end: found.offsets.map(|(_, end)| end),
-                committed: whole(&committed, found.id),
-                lag: whole(&lag, found.id),
-                lag_seconds: seconds.get(&found.id).copied(),
-            };
-            topic.partitions.iter().map(partition).collect()
+                committed: whole(&committed, &of),
+                lag: whole(&lag, &of),
+                lag_seconds: seconds.get(&of).copied(),
+                topic: (!is_one).then_some(of.0),
+            }
+        };
+        let partitions = (!topics.is_empty()).then(|| {
+            let all = topics.iter().flat_map(|topic| topic.partitions.iter().map(|it| partition(topic, it)));
+            all.collect()
         });
         let members = overview.consumer_groups.as_ref().map(|groups| {
             groups.iter().find(|group| group.name == config.group).map_or(0, |group| group.members)

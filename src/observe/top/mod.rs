@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
+use crate::kafka::Subscription;
 use crate::observe::exporter;
 use crate::output::log::Hold;
 use crate::shutdown::Shutdown;
@@ -107,9 +108,11 @@ fn poll_kafka(
     sender: mpsc::Sender<Update>,
     stop: tokio_util::sync::CancellationToken,
 ) {
+    let subscription = Subscription::configured_or_built_in(config);
     let (config, group) = (config.kafka.clone(), config.kafka.group.clone());
     tokio::spawn(async move {
-        let mut watch = exporter::kafka::Watch::new(&config, vec![group], ANSWER_TIMEOUT);
+        let mut watch =
+            exporter::kafka::Watch::new(&config, vec![group], ANSWER_TIMEOUT).reading(subscription.clone());
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -119,7 +122,7 @@ fn poll_kafka(
                 look = watch.look() => look,
             };
             let look = look
-                .map(|(snapshot, overview)| KafkaState::of(&config, &snapshot, &overview))
+                .map(|(snapshot, overview)| KafkaState::of(&config, &subscription, &snapshot, &overview))
                 .map_err(|error| error.to_string());
             if sender.send(Update::Kafka(look)).await.is_err() {
                 return;

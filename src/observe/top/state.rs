@@ -9,6 +9,7 @@ use super::cassandra::CassandraState;
 use super::kafka::KafkaState;
 use super::source::{History, Source};
 use crate::config::Config;
+use crate::kafka::Subscription;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Focus {
@@ -43,7 +44,7 @@ pub struct State {
 impl State {
     pub fn new(config: &Config, interval: Duration) -> Self {
         Self {
-            topic: config.kafka.topic.clone(),
+            topic: Subscription::configured_or_built_in(config).to_string(),
             group: config.kafka.group.clone(),
             keyspace: config.cassandra.keyspace.clone(),
             interval,
@@ -155,6 +156,7 @@ pub(super) mod tests {
 
     pub(crate) fn kafka(seconds: i64, end: i64, committed: i64) -> KafkaState {
         let partition = |id| Partition {
+            topic: None,
             id,
             leader: 1,
             in_sync: 1,

@@ -121,7 +121,10 @@ fn partition_row(partition: &Partition, palette: Palette) -> Vec<Field> {
         in_sync.style = palette.bad();
     }
     vec![
-        partition.id.to_string().into(),
+        match &partition.topic {
+            Some(topic) => format!("{topic}/{}", partition.id).into(),
+            None => partition.id.to_string().into(),
+        },
         leader,
         in_sync,
         partition.end.map(|end| end.to_string()).into(),
