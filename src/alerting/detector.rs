@@ -250,7 +250,7 @@ mod tests {
             (7, reading(1, 0, 40.0)),
         ] {
             hot.observe(of(partition), &reading, |alert| {
-                raised.push((partition, alert.iot_sensor_id.as_u128()))
+                raised.push((partition, alert.iot_sensor_id.as_u128()));
             });
         }
         assert_eq!(raised, [(0, 1), (0, 2), (7, 1)]);
