@@ -32,7 +32,7 @@ pub struct Alert {
     /// What the value was compared with: a limit, the median of the window, or the earlier value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<f64>,
-    /// The distance from `expected` in robust standard deviations.
+    /// The distance from `expected` in robust standard deviations; of a rule `online`, its score between 0.5 and 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
     /// The time of the reading that completed the condition, or ended it.
@@ -79,11 +79,7 @@ impl Alert {
             (number::exact(value), rule.metric.unit().map(|unit| format!(" {unit}")).unwrap_or_default());
         let message = match state {
             State::Firing => {
-                format!(
-                    "{} {value_shown}{unit}: {}",
-                    rule.metric,
-                    rule.explain(verdict.expected, verdict.score)
-                )
+                format!("{} {value_shown}{unit}: {}", rule.metric, rule.explain(verdict))
             }
             State::Resolved => {
                 format!(

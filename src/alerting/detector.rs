@@ -223,6 +223,29 @@ mod tests {
     }
 
     #[test]
+    fn the_online_rule_fires_where_the_score_of_a_file_is_an_alarm_and_resolves_when_its_readings_are_over() {
+        let value = |minute: i64| {
+            let unusual = if minute % 400 == 399 { 40.0 } else { 0.0 };
+            ((minute as f64 * 7.3).sin() * 43_758.5).fract() as f32 + unusual
+        };
+        let mut strange = detector("[[rule]]\nname = \"s\"\nmetric = \"temperature\"\nonline = {}");
+        let values: Vec<f32> = (0..2_000).map(value).collect();
+        let raised = alerts(&mut strange, &values);
+        let fired: Vec<i64> =
+            raised.iter().filter(|(_, state)| *state == State::Firing).map(|(minute, _)| *minute).collect();
+        let mut online = crate::anomalies::online::Online::new(crate::anomalies::Sensitivity::DEFAULT);
+        let scored: Vec<i64> = (0..2_000)
+            .filter(|minute| {
+                let value = crate::reading::widen(value(*minute));
+                online.judge(minute * MINUTE, value).is_alarm()
+            })
+            .collect();
+        assert_eq!(fired, scored);
+        assert!(fired.contains(&399) && fired.len() < 12, "{fired:?}");
+        assert!(raised.contains(&(399 + 150, State::Resolved)), "{raised:?}");
+    }
+
+    #[test]
     fn a_rise_is_measured_against_the_lowest_value_of_its_time() {
         let mut rising = detector(
             "[[rule]]\nname = \"r\"\nmetric = \"temperature\"\nchange = { rise = 4, within = \"3m\" }",

@@ -1,13 +1,18 @@
 //! What a condition says about a value.
 
+use crate::anomalies::online::Cause;
+
 /// The judgement of one value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Verdict {
     pub standing: Standing,
     /// The limit, the median or the earlier value that the value was compared with.
     pub expected: Option<f64>,
-    /// The distance from it in robust standard deviations; `None` if the condition does not compute one.
+    /// The distance from it in robust standard deviations, or the score of the online detector; `None` if the condition does
+    /// not compute one.
     pub score: Option<f64>,
+    /// What the score of the online detector is mostly due to.
+    pub cause: Option<Cause>,
 }
 
 /// Where a value stands to a condition.
@@ -22,5 +27,6 @@ pub(super) enum Standing {
 
 impl Verdict {
     /// The condition is not met.
-    pub(super) const CLEAR: Self = Self { standing: Standing::Clear, expected: None, score: None };
+    pub(super) const CLEAR: Self =
+        Self { standing: Standing::Clear, expected: None, score: None, cause: None };
 }

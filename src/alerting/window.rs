@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::rules::{Change, Condition, RobustZ, Threshold};
 use super::verdict::{Standing, Verdict};
-use crate::series::robust::Centre;
+use crate::anomalies::online::Online;
+use crate::series::Rolling;
 
 /// Minimum number of values before a robust z-score is judged; a shorter window has to be full.
 const MIN_VALUES: usize = 30;
@@ -15,15 +16,9 @@ pub(super) const PARTS: i64 = 64;
 pub(super) enum Window {
     /// A threshold needs no memory.
     None,
-    Values(Values),
+    Values(Rolling),
+    Online(Box<Online>),
     Parts(VecDeque<Part>),
-}
-
-/// The last values, by age and by size.
-#[derive(Debug, Default)]
-pub(super) struct Values {
-    by_age: VecDeque<f64>,
-    sorted: Vec<f64>,
 }
 
 /// The lowest and highest value of a part of the time.
@@ -38,19 +33,21 @@ impl Window {
     pub(super) fn new(condition: &Condition) -> Self {
         match condition {
             Condition::Threshold(_) => Self::None,
-            Condition::RobustZ(_) => Self::Values(Values::default()),
+            Condition::RobustZ(_) => Self::Values(Rolling::default()),
             Condition::Change(_) => Self::Parts(VecDeque::new()),
+            Condition::Online(rule) => Self::Online(Box::new(Online::new(rule.sensitivity))),
         }
     }
 
     /// Judges a value by those before it, then remembers it. Values come in order of time.
     pub(super) fn judge(&mut self, condition: &Condition, at: i64, value: f64) -> Verdict {
         match (condition, self) {
-            (Condition::RobustZ(rule), Self::Values(values)) => values.judge(rule, value),
+            (Condition::RobustZ(rule), Self::Values(values)) => judge_robust_z(rule, values, value),
             (Condition::Change(rule), Self::Parts(parts)) => judge_change(rule, parts, at, value),
+            (Condition::Online(_), Self::Online(online)) => judge_online(online, at, value),
             (Condition::Threshold(rule), _) => judge_threshold(rule, value),
             // A window always belongs to its own condition.
-            (Condition::RobustZ(_) | Condition::Change(_), _) => Verdict::CLEAR,
+            (Condition::RobustZ(_) | Condition::Change(_) | Condition::Online(_), _) => Verdict::CLEAR,
         }
     }
 }
@@ -61,41 +58,35 @@ fn judge_threshold(rule: &Threshold, value: f64) -> Verdict {
         above.or_else(|| rule.below.filter(|limit| value < limit + by))
     };
     if let Some(limit) = beyond(0.0) {
-        return Verdict { standing: Standing::Breach, expected: Some(limit), score: None };
+        return Verdict { standing: Standing::Breach, expected: Some(limit), ..Verdict::CLEAR };
     }
     // A value exactly at the hysteresis ends the episode.
     match beyond(rule.hysteresis) {
-        Some(limit) => Verdict { standing: Standing::Near, expected: Some(limit), score: None },
+        Some(limit) => Verdict { standing: Standing::Near, expected: Some(limit), ..Verdict::CLEAR },
         None => Verdict { expected: rule.above.or(rule.below), ..Verdict::CLEAR },
     }
 }
 
-impl Values {
-    fn judge(&mut self, rule: &RobustZ, value: f64) -> Verdict {
-        let centre = match self.by_age.len() {
-            length if length >= MIN_VALUES.min(rule.readings) => Centre::of_sorted(&self.sorted),
-            _ => None,
-        };
-        let count = self.by_age.len();
-        self.remember(value, rule.readings);
-        let Some(centre) = centre else { return Verdict::CLEAR };
-        let score = centre.score_of_another(value, count, rule.min_deviation);
-        let is_far = score.is_some_and(|score| score.abs() > rule.sensitivity.deviations());
-        let standing = if is_far { Standing::Breach } else { Standing::Clear };
-        Verdict { standing, expected: Some(centre.median), score }
-    }
+fn judge_robust_z(rule: &RobustZ, values: &mut Rolling, value: f64) -> Verdict {
+    let count = values.len();
+    let centre = if count >= MIN_VALUES.min(rule.readings) { values.centre() } else { None };
+    values.remember(value, rule.readings);
+    let Some(centre) = centre else { return Verdict::CLEAR };
+    let score = centre.score_of_another(value, count, rule.min_deviation);
+    let is_far = score.is_some_and(|score| score.abs() > rule.sensitivity.deviations());
+    let standing = if is_far { Standing::Breach } else { Standing::Clear };
+    Verdict { standing, expected: Some(centre.median), score, cause: None }
+}
 
-    fn remember(&mut self, value: f64, max: usize) {
-        if self.by_age.len() >= max
-            && let Some(oldest) = self.by_age.pop_front()
-        {
-            let index = self.sorted.partition_point(|other| other.total_cmp(&oldest).is_lt());
-            self.sorted.remove(index);
-        }
-        self.by_age.push_back(value);
-        let index = self.sorted.partition_point(|other| other.total_cmp(&value).is_lt());
-        self.sorted.insert(index, value);
-    }
+/// An alarm begins an episode; the readings that belong to it keep it, and the last of them ends it.
+fn judge_online(online: &mut Online, at: i64, value: f64) -> Verdict {
+    let judgement = online.judge(at, value);
+    let standing = match judgement.is_resting {
+        true => Standing::Near,
+        false if judgement.is_alarm() => Standing::Breach,
+        false => Standing::Clear,
+    };
+    Verdict { standing, expected: None, score: Some(judgement.score), cause: Some(judgement.cause) }
 }
 
 fn judge_change(rule: &Change, parts: &mut VecDeque<Part>, at: i64, value: f64) -> Verdict {
@@ -116,7 +107,7 @@ fn judge_change(rule: &Change, parts: &mut VecDeque<Part>, at: i64, value: f64) 
     let rise = value - lowest;
     let fall = highest - value;
     let breach =
-        |expected: f64| Verdict { standing: Standing::Breach, expected: Some(expected), score: None };
+        |expected: f64| Verdict { standing: Standing::Breach, expected: Some(expected), ..Verdict::CLEAR };
     match rule {
         Change { rise: Some(limit), .. } if rise > *limit => breach(lowest),
         Change { fall: Some(limit), .. } if fall > *limit => breach(highest),
@@ -132,20 +123,6 @@ mod tests {
     use crate::anomalies::Sensitivity;
 
     proptest! {
-        #[test]
-        fn the_window_holds_the_last_values_in_both_orders(values in prop::collection::vec(-9i16..9, 1..80)) {
-            let rule = RobustZ { readings: 16, sensitivity: Sensitivity::DEFAULT, min_deviation: 0.0 };
-            let mut window = Values::default();
-            for (index, value) in values.iter().enumerate() {
-                window.judge(&rule, f64::from(*value));
-                let mut expected: Vec<f64> =
-                    values[(index + 1).saturating_sub(16)..=index].iter().copied().map(f64::from).collect();
-                prop_assert_eq!(&window.by_age, &VecDeque::from(expected.clone()));
-                expected.sort_by(f64::total_cmp);
-                prop_assert_eq!(&window.sorted, &expected);
-            }
-        }
-
         #[test]
         fn a_change_is_that_of_a_full_look_back(values in prop::collection::vec(-9i16..9, 1..60)) {
             // With one value per part the look back is exact.
@@ -181,7 +158,7 @@ mod tests {
     #[test]
     fn values_that_never_change_are_never_unusual() {
         let rule = RobustZ { readings: 40, sensitivity: Sensitivity::DEFAULT, min_deviation: 0.0 };
-        let mut window = Values::default();
-        assert!((0..100).all(|_| window.judge(&rule, 5.0).standing == Standing::Clear));
+        let mut values = Rolling::default();
+        assert!((0..100).all(|_| judge_robust_z(&rule, &mut values, 5.0).standing == Standing::Clear));
     }
 }

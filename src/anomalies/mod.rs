@@ -5,13 +5,17 @@
 //! - [`threshold`]: values beyond a limit; [`robust_z`]: values far from the sensor's own median;
 //!   [`seasonal`]: values that the hour of the day and the trend do not explain (MSTL);
 //!   [`peers`]: sensors unlike the others of their group (DBSCAN).
+//! - [`online`]: one pass over a sensor's values with bounded memory, for `ingest --detect` too; [`recorded`]: the scores of a
+//!   file's rows.
 //! - [`runs`]: consecutive findings become one [`Anomaly`]; [`labels`], [`score`]: precision and recall against what
 //!   people labelled.
 
 use crate::series::Point;
 
 pub mod labels;
+pub mod online;
 pub mod peers;
+pub mod recorded;
 pub mod robust_z;
 pub mod runs;
 pub mod score;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::Utc;
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::Context;
 use super::flags::{PlotArgs, SelectionArgs, TimeArgs, finite, length, metric};
@@ -30,6 +30,8 @@ use crate::series::Downsampler;
 use crate::series::Point;
 use crate::time::TimeRange;
 
+mod score;
+
 /// Anomalies of a table where no --top is given: about what a person looks at.
 const TABLE_TOP: usize = 100;
 
@@ -40,17 +42,36 @@ const TABLE_TOP: usize = 100;
 /// by DBSCAN). Neighbouring values are joined into one anomaly. Spread is measured by the median absolute deviation, which an
 /// anomaly hardly changes. What is usual is learned from the same range of time, so ask for days rather than minutes.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
   iotctl anomalies --metric temperature --above 28 --last 24h
   iotctl anomalies --metric temperature --method robust-z --last 7d
   iotctl anomalies --metric temperature --method seasonal --location plant-1 --last 14d --sensitivity 0.8
   iotctl anomalies --metric humidity --method peers --location plant-1 --device-type thermostat --last 24h
   iotctl anomalies --metric rpm --method seasonal --season 24h,7d --step 10m --last 60d --format ndjson
   iotctl anomalies --metric temperature --method robust-z --score labels.json
+  iotctl anomalies score machine.csv --map timestamp=recorded_timestamp,value=value --output scores.csv
 
 Sensitivity: a point is unusual beyond 3 / SENSITIVITY robust standard deviations: 6 at 0.5 (the default), 3 at 1.
-The score is that distance in robust standard deviations. The expected value is shown beside the measured one.")]
+The score is that distance in robust standard deviations. The expected value is shown beside the measured one."
+)]
 pub struct AnomaliesArgs {
+    #[command(subcommand)]
+    pub command: Option<AnomaliesCommand>,
+    #[command(flatten)]
+    pub search: Option<SearchArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AnomaliesCommand {
+    Score(score::ScoreArgs),
+}
+
+/// What to search for in the stored readings.
+#[derive(Debug, Args)]
+pub struct SearchArgs {
     /// A numeric column or a name in other_metrics
     #[arg(long, value_name = "NAME", value_parser = metric)]
     pub metric: Metric,
@@ -97,7 +118,7 @@ fn sensitivity(text: &str) -> Result<Sensitivity, String> {
     sensitivity.ok_or_else(|| "not a number above 0 and up to 1".to_owned())
 }
 
-impl AnomaliesArgs {
+impl SearchArgs {
     /// What to search for, once the flags agree with each other.
     fn search(&self) -> Result<Search, UsageError> {
         let has_limit = self.above.is_some() || self.below.is_some();
@@ -144,7 +165,15 @@ impl AnomaliesArgs {
     }
 }
 
-pub async fn run(mut args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
+pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
+    match (args.command, args.search) {
+        (Some(AnomaliesCommand::Score(args)), _) => score::run(args, context).await,
+        (None, Some(args)) => search(args, context).await,
+        (None, None) => Err(UsageError::new("--metric is required (or the command `score`)").into()),
+    }
+}
+
+async fn search(mut args: SearchArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
     let search = Arc::new(args.search()?);
     if args.plot.plot.is_some() && args.selection.sensor.is_none() {
@@ -194,7 +223,7 @@ pub async fn run(mut args: AnomaliesArgs, context: Context) -> anyhow::Result<()
 
 async fn print(
     session: &Session,
-    args: &AnomaliesArgs,
+    args: &SearchArgs,
     search: &Search,
     result: &mut SearchResult,
     context: &Context,
@@ -229,7 +258,7 @@ async fn print(
 async fn picture(
     session: &Session,
     groups: &[Arc<Group>],
-    args: &AnomaliesArgs,
+    args: &SearchArgs,
     (metric, range): (&Metric, TimeRange),
     result: &SearchResult,
 ) -> anyhow::Result<Picture> {
@@ -268,7 +297,7 @@ async fn picture(
 /// One line: how good these anomalies are by a file of labels.
 fn print_score(
     path: &Path,
-    args: &AnomaliesArgs,
+    args: &SearchArgs,
     search: &Search,
     (metric, range): (&Metric, TimeRange),
     result: &SearchResult,
@@ -388,7 +417,7 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
-        args: AnomaliesArgs,
+        args: SearchArgs,
     }
 
     fn search(flags: &str) -> Result<Search, String> {

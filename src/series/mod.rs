@@ -5,12 +5,14 @@
 //! - [`summary`]: what rollups keep of values, and how it merges. [`sketch`]: its percentiles. [`exact`]: percentiles of
 //!   all values in memory.
 //! - [`mean`]: means that stay within their values. [`robust`]: median and median absolute deviation, which a few outliers do not move.
+//! - [`rolling`]: the last values, by age and by size.
 
 pub mod downsample;
 pub mod exact;
 pub mod mean;
 pub mod regular;
 pub mod robust;
+pub mod rolling;
 pub mod sketch;
 pub mod summary;
 
@@ -19,4 +21,5 @@ pub use mean::Mean;
 #[cfg(test)]
 pub(crate) use regular::tests;
 pub use regular::{Point, Regular, Step, TooManySteps, round_step, usual_step};
+pub use rolling::Rolling;
 pub use summary::Summary;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Change, Condition, RobustZ, Rule, Rules, Severity, Threshold};
+use super::{Change, Condition, Online, RobustZ, Rule, Rules, Severity, Threshold};
 use crate::anomalies::Sensitivity;
 use crate::reading::Metric;
 
@@ -63,6 +63,7 @@ struct RawRule {
     #[serde(rename = "robust-z")]
     robust_z: Option<RawRobustZ>,
     change: Option<RawChange>,
+    online: Option<RawOnline>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,6 +82,12 @@ struct RawRobustZ {
     sensitivity: Option<f64>,
     #[serde(default)]
     min_deviation: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOnline {
+    sensitivity: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -154,11 +161,17 @@ impl Rule {
         if max_gap.is_some() && hold == 0 {
             return Err("max_gap has no effect without for (add for, or remove max_gap)".to_owned());
         }
-        let condition = match (raw.threshold, raw.robust_z, raw.change) {
-            (Some(raw), None, None) => Condition::Threshold(Threshold::check(&raw)?),
-            (None, Some(raw), None) => Condition::RobustZ(RobustZ::check(&raw)?),
-            (None, None, Some(raw)) => Condition::Change(Change::check(&raw)?),
-            _ => return Err("exactly one of threshold, robust-z and change is required".to_owned()),
+        let condition = match (raw.threshold, raw.robust_z, raw.change, raw.online) {
+            (Some(raw), None, None, None) => Condition::Threshold(Threshold::check(&raw)?),
+            (None, Some(raw), None, None) => Condition::RobustZ(RobustZ::check(&raw)?),
+            (None, None, Some(raw), None) => Condition::Change(Change::check(&raw)?),
+            (None, None, None, Some(_)) if hold > 0 => {
+                return Err("for has no effect with online: an alarm is one reading (remove for)".to_owned());
+            }
+            (None, None, None, Some(raw)) => {
+                Condition::Online(Online { sensitivity: sensitivity("online", raw.sensitivity)? })
+            }
+            _ => return Err("exactly one of threshold, robust-z, change and online is required".to_owned()),
         };
         Ok(Self {
             name: raw.name,
@@ -209,12 +222,7 @@ impl RobustZ {
                 READINGS.end()
             ));
         }
-        let sensitivity = match raw.sensitivity {
-            None => Sensitivity::DEFAULT,
-            Some(value) => Sensitivity::new(value).ok_or(
-                "robust-z.sensitivity must be greater than 0 and at most 1 (0.5 means six robust deviations)",
-            )?,
-        };
+        let sensitivity = sensitivity("robust-z", raw.sensitivity)?;
         if !(raw.min_deviation.is_finite() && raw.min_deviation >= 0.0) {
             return Err("robust-z.min_deviation must be 0 or greater".to_owned());
         }
@@ -238,6 +246,13 @@ impl Change {
         }
         Ok(Self { rise: raw.rise, fall: raw.fall, within })
     }
+}
+
+fn sensitivity(condition: &str, value: Option<f64>) -> Result<Sensitivity, String> {
+    let Some(value) = value else { return Ok(Sensitivity::DEFAULT) };
+    Sensitivity::new(value).ok_or_else(|| {
+        format!("{condition}.sensitivity must be greater than 0 and at most 1 (0.5 is the default)")
+    })
 }
 
 /// Reads a duration, in milliseconds.
@@ -282,10 +297,17 @@ mod tests {
             [rule.change]
             rise = 400.0
             within = "10m"
+
+            [[rule]]
+            name = "strange"
+            metric = "co2"
+            online = { sensitivity = 0.4 }
             "#,
         )
         .unwrap()
         .into_vec();
+        let online = Online { sensitivity: Sensitivity::new(0.4).unwrap() };
+        assert_eq!(rules[3].condition, Condition::Online(online));
         assert_eq!(rules[0].severity, Severity::Critical);
         assert_eq!(rules[0].hold, 300_000);
         let threshold = Threshold { above: Some(28.0), below: Some(2.5), hysteresis: 0.5 };
@@ -303,7 +325,7 @@ mod tests {
         let rule =
             |rest: &str| format!("# rules\n[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\n{rest}");
         for (rest, problem) in [
-            ("", "line 2, rule \"hot\": exactly one of threshold, robust-z and change is required"),
+            ("", "line 2, rule \"hot\": exactly one of threshold, robust-z, change and online is required"),
             ("threshold = {}", "line 2, rule \"hot\": threshold needs above or below"),
             ("threshold = { above = 1, hysteresis = -1 }", "threshold.hysteresis must not be negative"),
             ("threshold = { above = nan }", "threshold.above must be a finite number"),
@@ -311,6 +333,9 @@ mod tests {
             ("threshold = { over = 1 }", "line 5: unknown field `over`"),
             ("robust-z = { readings = 5 }", "robust-z.readings is 5"),
             ("robust-z = { sensitivity = 2 }", "robust-z.sensitivity must be greater than 0"),
+            ("online = { sensitivity = 0 }", "online.sensitivity must be greater than 0"),
+            ("for = \"5m\"\nonline = {}", "for has no effect with online"),
+            ("online = {}\nrobust-z = {}", "exactly one of threshold"),
             ("change = { within = \"5m\" }", "change needs rise or fall"),
             ("change = { rise = 0, within = \"5m\" }", "change.rise must be greater than 0"),
             ("change = { rise = 1, within = \"0s\" }", "change.within must be greater than 0"),

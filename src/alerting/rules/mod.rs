@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::window;
+use crate::alerting::verdict::Verdict;
 use crate::anomalies::Sensitivity;
+use crate::anomalies::online;
 use crate::output::number;
 use crate::reading::{Metric, Reading};
 
@@ -49,6 +51,7 @@ pub enum Condition {
     Threshold(Threshold),
     RobustZ(RobustZ),
     Change(Change),
+    Online(Online),
 }
 
 /// A value beyond a limit.
@@ -67,6 +70,12 @@ pub struct RobustZ {
     pub sensitivity: Sensitivity,
     /// Least robust standard deviation, in the metric's unit: the noise of a sensor that often repeats a value.
     pub min_deviation: f64,
+}
+
+/// A value that is unusual for its sensor, by the streaming detector of [`online`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Online {
+    pub sensitivity: Sensitivity,
 }
 
 /// A value that rose or fell too far within a time.
@@ -108,8 +117,9 @@ impl Rule {
     }
 
     /// Why the rule fires, for people.
-    pub(in crate::alerting) fn explain(&self, expected: Option<f64>, score: Option<f64>) -> String {
-        let expected = expected.unwrap_or_default();
+    pub(in crate::alerting) fn explain(&self, verdict: &Verdict) -> String {
+        let score = verdict.score;
+        let expected = verdict.expected.unwrap_or_default();
         let what = match &self.condition {
             Condition::Threshold(Threshold { above, .. }) if *above == Some(expected) => {
                 format!("above {}", number::exact(expected))
@@ -118,6 +128,10 @@ impl Rule {
             Condition::RobustZ(_) => {
                 let (score, median) = (score.unwrap_or_default(), number::fixed(expected, 2));
                 format!("{} robust deviations from the median {median}", number::fixed(score, 1))
+            }
+            Condition::Online(_) => {
+                let what = verdict.cause.map_or("value", online::Cause::text);
+                format!("unusual {what}, score {}", number::fixed(score.unwrap_or_default(), 2))
             }
             Condition::Change(change) => {
                 let within = humantime::format_duration(millis(change.within));
@@ -147,6 +161,7 @@ impl Condition {
         match self {
             Self::Threshold(_) => 0,
             Self::RobustZ(rule) => rule.readings * 2 * size_of::<f64>(),
+            Self::Online(_) => online::MEMORY,
             Self::Change(_) => window::PARTS as usize * size_of::<window::Part>(),
         }
     }

@@ -1,0 +1,36 @@
+//! What is usual at this time of the day or of the week.
+
+use serde::{Deserialize, Serialize};
+
+/// The usual value in each slot of a period; it follows the newest values.
+///
+/// A sensor without this season has nearly the same value in all slots, and its distances are those from its level.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Season {
+    /// Milliseconds.
+    period: i64,
+    usual: Vec<f32>,
+    /// Number of values per slot, no more counted than the weight needs.
+    counts: Vec<u8>,
+    /// The least weight of the newest value.
+    weight: f32,
+}
+
+impl Season {
+    pub(super) fn new(period: i64, slots: usize, weight: f32) -> Self {
+        Self { period, usual: vec![0.0; slots], counts: vec![0; slots], weight }
+    }
+
+    /// The distance from what was usual in this slot; 0 for a slot without a value. Then adds the value.
+    pub(super) fn distance(&mut self, at: i64, value: f32) -> f64 {
+        let length = (self.period / self.usual.len().max(1) as i64).max(1);
+        let slot = (at.rem_euclid(self.period) / length) as usize;
+        let (Some(usual), Some(count)) = (self.usual.get_mut(slot), self.counts.get_mut(slot)) else {
+            return 0.0;
+        };
+        let distance = if *count == 0 { 0.0 } else { (value - *usual).abs() };
+        *count = count.saturating_add(1);
+        *usual += (value - *usual) * self.weight.max(1.0 / f32::from(*count));
+        f64::from(distance)
+    }
+}
