@@ -61,7 +61,7 @@ pub struct AnomaliesArgs {
     #[command(subcommand)]
     pub command: Option<AnomaliesCommand>,
     #[command(flatten)]
-    pub search: Option<SearchArgs>,
+    pub search: SearchArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,8 +73,9 @@ pub enum AnomaliesCommand {
 #[derive(Debug, Args)]
 pub struct SearchArgs {
     /// A numeric column or a name in other_metrics
-    #[arg(long, value_name = "NAME", value_parser = metric)]
-    pub metric: Metric,
+    // Not there with a command, which clap can say of an argument alone and not of a group of them.
+    #[arg(long, value_name = "NAME", value_parser = metric, required = true)]
+    pub metric: Option<Metric>,
     /// Detection method [default: threshold with --above or --below, else robust-z]
     #[arg(long, value_enum)]
     pub method: Option<Method>,
@@ -119,6 +120,10 @@ fn sensitivity(text: &str) -> Result<Sensitivity, String> {
 }
 
 impl SearchArgs {
+    fn metric(&self) -> Result<&Metric, UsageError> {
+        self.metric.as_ref().ok_or_else(|| UsageError::new("--metric is missing"))
+    }
+
     /// What to search for, once the flags agree with each other.
     fn search(&self) -> Result<Search, UsageError> {
         let has_limit = self.above.is_some() || self.below.is_some();
@@ -166,10 +171,9 @@ impl SearchArgs {
 }
 
 pub async fn run(args: AnomaliesArgs, context: Context) -> anyhow::Result<()> {
-    match (args.command, args.search) {
-        (Some(AnomaliesCommand::Score(args)), _) => score::run(args, context).await,
-        (None, Some(args)) => search(args, context).await,
-        (None, None) => Err(UsageError::new("--metric is required (or the command `score`)").into()),
+    match args.command {
+        Some(AnomaliesCommand::Score(args)) => score::run(args, context).await,
+        None => search(args.search, context).await,
     }
 }
 
@@ -182,7 +186,7 @@ async fn search(mut args: SearchArgs, context: Context) -> anyhow::Result<()> {
     let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;
     until_stopped(shutdown, args.selection.find_sensor(&session)).await?;
-    let metric = &args.metric;
+    let metric = args.metric()?;
     let groups = until_stopped(shutdown, args.selection.groups(&session)).await?;
 
     let mut result = SearchResult::default();
@@ -229,7 +233,7 @@ async fn print(
     context: &Context,
 ) -> anyhow::Result<()> {
     let Context { output, shutdown, .. } = context;
-    let metric = &args.metric;
+    let metric = args.metric()?;
     let top = match args.top {
         Some(0) => usize::MAX,
         Some(top) => top,
@@ -435,6 +439,22 @@ mod tests {
             search("--method seasonal --season 24h,7d").unwrap().seasons,
             [86_400_000, 7 * 86_400_000]
         );
+    }
+
+    #[test]
+    fn a_search_needs_a_metric_and_the_scoring_of_a_file_does_not() {
+        #[derive(Debug, Parser)]
+        struct Whole {
+            #[command(flatten)]
+            args: AnomaliesArgs,
+        }
+        let parse = |line: &str| Whole::try_parse_from(line.split_whitespace()).map(|line| line.args);
+        let search = parse("anomalies --metric humidity --above 3").unwrap();
+        assert!(search.command.is_none() && search.search.metric().unwrap().name() == "humidity");
+        assert!(parse("anomalies --above 3").unwrap_err().to_string().contains("--metric"));
+        let score = parse("anomalies score a.csv --output b.csv").unwrap();
+        assert!(matches!(score.command, Some(AnomaliesCommand::Score(_))));
+        assert!(parse("anomalies --metric humidity score a.csv --output b.csv").is_err());
     }
 
     #[test]
