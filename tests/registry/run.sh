@@ -13,12 +13,21 @@ address=127.0.64.1
 url=http://$address:18080/apis/ccompat/v7
 fail() { echo "$*" >&2; exit 1; }
 
-# Maven cannot fetch it: the parent that its pom names was never published. Kept outside the clone, as iotctl's own jars are.
+# Maven cannot fetch it: the parent that its pom names was never published. It is read from where Maven reads, which its own model
+# says. Kept outside the clone, as iotctl's own jars are.
+central() {
+    "$python" - "$(mvn --version | sed -n 's/^Maven home: //p')" <<'PYTHON'
+import glob, re, sys, zipfile
+[model] = glob.glob(f"{sys.argv[1]}/lib/maven-model-builder-*.jar")
+pom = zipfile.ZipFile(model).read("org/apache/maven/model/pom-4.0.0.xml").decode()
+print(re.search("<id>central</id>.*?<url>(.*?)</url>", pom, re.S)[1])
+PYTHON
+}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/iotctl/apicurio-registry-3.0.9
 if [[ ! -e $cache/apicurio-registry-app-3.0.9-runner.jar ]]; then
     mkdir -p "$work/apicurio" "${cache%/*}"
     curl -sSf --retry 3 -o "$work/apicurio.tar.gz" \
-        https://repo.maven.apache.org/maven2/io/apicurio/apicurio-registry-app/3.0.9/apicurio-registry-app-3.0.9-all.tar.gz
+        "$(central)/io/apicurio/apicurio-registry-app/3.0.9/apicurio-registry-app-3.0.9-all.tar.gz"
     echo "2b28181501a20cbf6efcd77f9b7153908fc01f3d3a7c32024c0bd9e1b04c8a43  $work/apicurio.tar.gz" | sha256sum --check --quiet
     tar -xzf "$work/apicurio.tar.gz" -C "$work/apicurio"
     rm -rf "$cache"
