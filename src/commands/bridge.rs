@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::Context;
 use super::flags::listen_address;
-use super::support::warn_if_public;
+use super::support::serve_metrics;
 use crate::bridge::{self, BridgeMetrics, Ending, Options};
 use crate::error::UsageError;
-use crate::metrics::{Health, server, watchdog};
+use crate::metrics::{Health, watchdog};
 use crate::output::{Output, ReportFormat, table};
 
 /// Bring messages from another broker into Kafka.
@@ -112,11 +112,7 @@ async fn mqtt(args: MqttArgs, mut context: Context) -> anyhow::Result<()> {
     let metrics = BridgeMetrics::new()?;
     let health = Health::default();
     if let Some(address) = args.metrics_addr {
-        let bound =
-            server::serve(address, metrics.registry.clone(), health.clone(), context.shutdown.clone())
-                .await?;
-        context.output.note(format!("metrics on http://{bound}/metrics"));
-        warn_if_public(bound, "the metrics", &context.output);
+        serve_metrics(address, metrics.registry.clone(), &health, "", &context).await?;
     }
     watchdog::watch(health.clone(), context.shutdown.clone());
     let config = &context.config;

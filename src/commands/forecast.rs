@@ -10,14 +10,14 @@ use tracing::warn;
 
 use super::Context;
 use super::flags::{PlotArgs, SelectionArgs, ZoneArgs, finite, length, listen_address, metric};
-use super::support::{blocking, known_or_refused, until_stopped, warn_if_public};
+use super::support::{blocking, known_or_refused, serve_metrics, until_stopped};
 use crate::analytics::history::History;
 use crate::analytics::metric_names;
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::forecasts::metrics::ForecastMetrics;
 use crate::forecasts::{Crossing, Direction, Forecast, Model, Plan, forecast};
-use crate::metrics::{Health, server};
+use crate::metrics::Health;
 use crate::output::Format;
 use crate::reading::Group;
 use crate::reading::Metric;
@@ -270,12 +270,9 @@ impl Question {
         ])?;
         let health = Health::default();
         let registry = metrics.registry.clone();
-        let bound = server::serve(address, registry, health.clone(), context.shutdown.clone()).await?;
         let every = humantime::format_duration(Duration::from_millis(args.every.unsigned_abs()));
-        context
-            .output
-            .note(format!("metrics on http://{bound}/metrics, renewed every {every}, until Ctrl-C"));
-        warn_if_public(bound, "the metrics", &context.output);
+        let remark = format!(", renewed every {every}, until Ctrl-C");
+        serve_metrics(address, registry, &health, &remark, context).await?;
         loop {
             let crossing = args.limit().map(|(limit, direction)| {
                 (Crossing::of(&made.found.steps, limit, direction), direction.name(), limit)

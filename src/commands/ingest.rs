@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use super::Context;
 use super::flags::listen_address;
-use super::support::{self, warn_if_public};
+use super::support::{self, serve_metrics};
 use crate::alerting::Rules;
 use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
 use crate::ingestion::IngestMetrics;
 use crate::ingestion::{self, Ending, Options};
-use crate::metrics::{Health, server, watchdog};
+use crate::metrics::{Health, watchdog};
 use crate::output::{Format, Output, table};
 use crate::registry::Registry;
 
@@ -129,11 +129,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
     let metrics = IngestMetrics::new()?;
     let health = Health::default();
     if let Some(address) = args.metrics_addr {
-        let bound =
-            server::serve(address, metrics.registry.clone(), health.clone(), context.shutdown.clone())
-                .await?;
-        context.output.note(format!("metrics on http://{bound}/metrics"));
-        warn_if_public(bound, "the metrics", &context.output);
+        serve_metrics(address, metrics.registry.clone(), &health, "", &context).await?;
     }
     watchdog::watch(health.clone(), context.shutdown.clone());
     if let Some(rules) = &rules {

@@ -7,9 +7,9 @@ use clap::Args;
 
 use super::Context;
 use super::flags::listen_address;
-use super::support::warn_if_public;
+use super::support::serve_metrics;
 use crate::error::UsageError;
-use crate::metrics::{Health, server, watchdog};
+use crate::metrics::{Health, watchdog};
 use crate::observe::exporter::{Monitor, Options};
 
 /// Export lag, offsets and each node's health for Prometheus, without an agent on any server.
@@ -41,9 +41,7 @@ pub async fn run(args: MonitorArgs, context: Context) -> anyhow::Result<()> {
     let monitor = Monitor::new(&context.config, Options { interval: args.interval, groups: args.group });
     let health = Health::default();
     let registry = monitor.registry()?;
-    let bound = server::serve(args.metrics_addr, registry, health.clone(), context.shutdown.clone()).await?;
-    context.output.note(format!("metrics on http://{bound}/metrics, until Ctrl-C"));
-    warn_if_public(bound, "the metrics", &context.output);
+    serve_metrics(args.metrics_addr, registry, &health, ", until Ctrl-C", &context).await?;
     watchdog::watch(health.clone(), context.shutdown.clone());
     monitor.run(health, context.shutdown.clone()).await;
     Ok(())

@@ -17,6 +17,7 @@ use super::flags::{PlaceArgs, PlotArgs, SelectionArgs, known_metrics};
 use crate::config::IngestConfig;
 use crate::error::{Interrupted, UsageError};
 use crate::mapping::Mapping;
+use crate::metrics::{Health, server};
 use crate::observe::status::Servers;
 use crate::observe::status::kafka::age as short_age;
 use crate::output::record::{Cell, Heading};
@@ -117,6 +118,20 @@ pub fn decode_limits(config: &IngestConfig) -> DecodeLimits {
         max_message_bytes: usize::try_from(config.max_message_bytes.as_u64()).unwrap_or(usize::MAX),
         max_future_skew: config.max_future_skew,
     }
+}
+
+/// Serves metrics, health and readiness beside a command's work, and says where; `remark` ends that line.
+pub async fn serve_metrics(
+    address: SocketAddr,
+    registry: prometheus::Registry,
+    health: &Health,
+    remark: &str,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let bound = server::serve(address, registry, health.clone(), context.shutdown.clone()).await?;
+    context.output.note(format!("metrics on http://{bound}/metrics{remark}"));
+    warn_if_public(bound, "the metrics", &context.output);
+    Ok(())
 }
 
 /// A remark where an HTTP listener can be reached from other machines. `what` is what they can read there.

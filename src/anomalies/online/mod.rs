@@ -22,9 +22,6 @@ use shape::Shape;
 use tail::Tail;
 use window::Window;
 
-/// The version of the state: a state of another version is not read.
-pub const VERSION: u8 = 1;
-
 /// Memory of a detector, in bytes, once it has seen enough values.
 pub const MEMORY: usize = 24 << 10;
 

@@ -19,7 +19,7 @@ const TAIL_COUNT: f32 = 5.0;
 /// Counts of a statistic that is never negative, by its logarithm.
 ///
 /// Only the order and the ratios of values matter, so that statistics of any unit can be compared by their surprise.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tail {
     /// Empty before the first value.
     counts: Vec<f32>,
@@ -28,12 +28,6 @@ pub(super) struct Tail {
     top: usize,
     /// The absolute number of the bin in the middle; `None` before the first value that is not zero.
     origin: Option<i32>,
-}
-
-impl Default for Tail {
-    fn default() -> Self {
-        Self { counts: Vec::new(), total: 0.0, top: 0, origin: None }
-    }
 }
 
 impl Tail {

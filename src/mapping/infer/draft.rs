@@ -24,27 +24,25 @@ pub(super) fn draft(samples: &[Sample]) -> Result<String, String> {
     for sample in samples {
         by_topic.entry(&sample.topic).or_default().push(sample);
     }
-    let payloads = formats::read(samples)?;
     if by_topic.len() == 1 || by_topic.len() > MOST_SOURCES {
         let topics: Vec<&str> = by_topic.keys().copied().collect();
-        return Ok(source("draft", &topics, &samples.iter().collect::<Vec<_>>(), &payloads));
+        let samples: Vec<&Sample> = samples.iter().collect();
+        return Ok(source("draft", &topics, &samples, &formats::read(&samples)?));
     }
     // Topics whose messages look the same share a source.
     let mut groups: BTreeMap<BTreeSet<String>, Vec<&str>> = BTreeMap::new();
     for (topic, samples) in &by_topic {
-        let owned: Vec<Sample> = samples.iter().map(|sample| (*sample).clone()).collect();
-        let values = formats::read(&owned)?.values;
+        let values = formats::read(samples)?.values;
         let names = observed::places("value", &values.iter().collect::<Vec<_>>());
         let names = names.into_iter().filter(|place| !place.path.contains('[')).map(|place| place.path);
         groups.entry(names.collect()).or_default().push(topic);
     }
     let mut texts = Vec::new();
     for (number, topics) in groups.values().enumerate() {
-        let samples: Vec<Sample> =
-            samples.iter().filter(|sample| topics.contains(&sample.topic.as_str())).cloned().collect();
-        let payloads = formats::read(&samples)?;
+        let samples: Vec<&Sample> =
+            samples.iter().filter(|sample| topics.contains(&sample.topic.as_str())).collect();
         let name = if groups.len() == 1 { "draft".to_owned() } else { format!("draft-{}", number + 1) };
-        texts.push(source(&name, topics, &samples.iter().collect::<Vec<_>>(), &payloads));
+        texts.push(source(&name, topics, &samples, &formats::read(&samples)?));
     }
     Ok(texts.join("\n"))
 }

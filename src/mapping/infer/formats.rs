@@ -19,7 +19,7 @@ pub(super) struct Payloads {
 
 /// # Errors
 /// In which formats they were tried.
-pub(super) fn read(samples: &[Sample]) -> Result<Payloads, String> {
+pub(super) fn read(samples: &[&Sample]) -> Result<Payloads, String> {
     let plain = |lines: &str, values| Payloads {
         lines: lines.to_owned(),
         values,
@@ -62,7 +62,7 @@ pub(super) fn read(samples: &[Sample]) -> Result<Payloads, String> {
 }
 
 /// The delimiter and the columns of rows with as many cells each.
-fn csv(samples: &[Sample]) -> Option<(CsvShape, String)> {
+fn csv(samples: &[&Sample]) -> Option<(CsvShape, String)> {
     let texts: Option<Vec<&str>> =
         samples.iter().map(|sample| std::str::from_utf8(&sample.payload).ok()).collect();
     let rows: Vec<&str> =

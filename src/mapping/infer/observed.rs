@@ -89,9 +89,9 @@ fn path(root: &str, value: &Value, name: &str) -> String {
     let mut rest = name;
     while !rest.is_empty() {
         // The longest part that is a member: names may have dots themselves.
-        let ends = rest.match_indices('.').map(|(index, _)| index).chain([rest.len()]);
+        let mut ends = rest.match_indices('.').map(|(index, _)| index).chain([rest.len()]);
         let part = match at {
-            Some(Value::Object(members)) => ends.rev_first(|end| members.contains_key(&rest[..*end])),
+            Some(Value::Object(members)) => ends.rfind(|end| members.contains_key(&rest[..*end])),
             _ => None,
         };
         let end = part.unwrap_or_else(|| rest.find('.').unwrap_or(rest.len()));
@@ -110,15 +110,6 @@ fn path(root: &str, value: &Value, name: &str) -> String {
     }
     path
 }
-
-trait RevFirst: Iterator + Sized {
-    /// The last one that fits; `chain` has no way back that `rev` could take.
-    fn rev_first(self, fits: impl Fn(&Self::Item) -> bool) -> Option<Self::Item> {
-        self.filter(|item| fits(item)).last()
-    }
-}
-
-impl<I: Iterator> RevFirst for I {}
 
 fn step(name: &str) -> String {
     match name.is_empty() || name.contains(['.', '[', '*', '"', ']']) {
