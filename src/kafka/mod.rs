@@ -4,7 +4,8 @@
 //! - [`client`] translates the configuration; `refusal` explains why no broker accepts it.
 //! - [`producer`] sends with acknowledgement, [`sender`] single messages; [`consumer`] receives and commits as a member
 //!   of the consumer group, of the topics of a [`subscription`]; [`topic_partition`] is the key of what belongs to one;
-//!   [`reader`] reads a range without joining one; [`positions`] is a set of messages.
+//!   [`reader`] reads a range without joining one; [`positions`] is a set of messages;
+//!   [`newest`] reads the last messages.
 //! - [`topics`] creates and describes topics; [`retention`] reads what they keep; [`ends`] finds the last messages; [`overview`] reads brokers, topics and
 //!   consumer groups at once; [`consumer_groups`] reads what a consumer group has committed.
 //! - [`losses`] notes messages that were deleted before they were read.
@@ -23,6 +24,7 @@ pub mod consumer_groups;
 pub mod dead_letters;
 pub mod ends;
 pub mod losses;
+pub mod newest;
 pub mod overview;
 pub mod positions;
 pub mod producer;

@@ -67,6 +67,15 @@ impl Mapped<'_> {
     }
 }
 
+/// A step of a message's way through a mapping.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Step {
+    /// Of the mapping file: a source, `only`, `sensor`, a metric.
+    pub key: String,
+    /// What was found there, and what it became.
+    pub text: String,
+}
+
 /// A mapping file, or a preset.
 #[derive(Debug)]
 pub struct Mapping {
@@ -180,6 +189,25 @@ impl Mapping {
             }
         }
         Err(Rejection::NoSource { topic: record.topic.to_owned() })
+    }
+
+    /// The way of a message, step by step.
+    pub fn explain(&self, record: &Record<'_>, limits: &DecodeLimits, now: i64) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for source in &self.sources {
+            let key = format!("source {}", source.name);
+            match (source.why_not(record), source.matches(record)) {
+                (Some(reason), _) => steps.push(Step { key, text: reason }),
+                (None, captures) => {
+                    steps.push(Step { key, text: "takes the message".to_owned() });
+                    steps.extend(source.explain(record, &captures.unwrap_or_default(), limits, now));
+                    return steps;
+                }
+            }
+        }
+        let rejection = Rejection::NoSource { topic: record.topic.to_owned() };
+        steps.push(Step { key: "result".to_owned(), text: format!("dead letter: {rejection}") });
+        steps
     }
 }
 

@@ -1,14 +1,11 @@
 //! `iotctl mapping`: mapping files and presets, tried on samples without a server.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::config::{Config, Loaded, Sources};
 use crate::error::UsageError;
@@ -21,7 +18,10 @@ use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::time::{self, Zone};
 
+mod samples;
+
 use super::support::decode_limits;
+use samples::{SamplesArgs, read};
 
 /// Turn messages of other formats into readings, and try it on samples
 ///
@@ -47,25 +47,40 @@ pub enum MappingCommand {
     },
     /// Print a mapping for messages like these: a preset that reads them all, or a draft
     ///
-    /// A draft has comments that say what was seen, how often, and what was guessed. Check it with `iotctl mapping test`.
+    /// Without --samples the newest messages of the topic are read; nothing is committed. A draft has comments that say what
+    /// was seen, how often, and what was guessed. Check it with `iotctl mapping test`.
     #[command(after_help = "Examples:
+  iotctl mapping infer --topic plant > plant.toml
   iotctl mapping infer --samples messages.ndjson > plant.toml
-  kcat -C -t plant -c 100 -e | iotctl mapping infer --samples -
 
 Samples are written as for `iotctl mapping test`.")]
     Infer {
-        /// Messages, one a line; - for stdin
-        #[arg(long, value_name = "FILE")]
-        samples: PathBuf,
+        #[command(flatten)]
+        samples: SamplesArgs,
+    },
+    /// Show the way of messages through a mapping, step by step
+    #[command(after_help = "Examples:
+  iotctl mapping explain plant.toml --samples messages.ndjson
+  iotctl mapping explain zigbee2mqtt --topic z2m --count 1")]
+    Explain {
+        /// The mapping: a file, or the name of a preset
+        #[arg(value_name = "FILE|PRESET")]
+        mapping: String,
+        #[command(flatten)]
+        samples: SamplesArgs,
+        /// Output format
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// Show the readings that samples of messages become, and compare them with expected ones
     ///
     /// A sample is a line: an object with `value` (the payload; `value_base64` if it is binary) and, as far as the mapping
-    /// needs them, `topic`, `key`, `headers` and `timestamp` (ms); or the payload alone.
+    /// needs them, `topic`, `key`, `headers` and `timestamp` (ms); or the payload alone. Without --samples the newest messages of
+    /// the topic are read.
     #[command(after_help = "Examples:
   iotctl mapping test ttn-v3 --samples uplinks.ndjson
   iotctl mapping test plant.toml --samples messages.ndjson --expect readings.ndjson
-  kcat -C -t plant -c 10 -e | iotctl mapping test plant.toml --samples -
+  iotctl mapping test plant.toml --topic plant --count 20
 
 Exit status:
   0  every message is mapped or skipped, and equals what was expected
@@ -76,9 +91,8 @@ An expected reading is a line with sensor, location, device_type, recorded_times
         /// The mapping: a file, or the name of a preset
         #[arg(value_name = "FILE|PRESET")]
         mapping: String,
-        /// Messages, one a line; - for stdin
-        #[arg(long, value_name = "FILE")]
-        samples: PathBuf,
+        #[command(flatten)]
+        samples: SamplesArgs,
         /// The readings that they are to become, one a line
         #[arg(long, value_name = "FILE")]
         expect: Option<PathBuf>,
@@ -93,25 +107,61 @@ pub async fn run(command: MappingCommand, sources: &Sources, output: &Output) ->
         MappingCommand::List { format } => list(format, output),
         MappingCommand::Show { name } => show(&name, output),
         MappingCommand::Infer { samples } => {
-            let text = read(&samples)?;
-            let samples: Vec<Sample> =
-                text.lines().filter(|line| !line.trim().is_empty()).map(sample).collect();
+            let found = samples.read(sources, &Shutdown::on_signals()?).await?;
+            let samples: Vec<Sample> = found.into_iter().map(|(_, sample)| sample).collect();
             let inferred = infer::infer(&samples, &decode_limits(&Config::default().ingest), time::now());
             output.print(inferred.map_err(anyhow::Error::msg)?.trim_end())
         }
+        MappingCommand::Explain { mapping, samples, format } => {
+            let mapping = Mapping::load(&mapping)?;
+            let registry = registry(&mapping, sources)?;
+            let shutdown = Shutdown::on_signals()?;
+            let samples = samples.read(sources, &shutdown).await?;
+            explain(&mapping, registry.as_ref(), &samples, format, &shutdown, output).await
+        }
         MappingCommand::Test { mapping, samples, expect, format } => {
             let mapping = Mapping::load(&mapping)?;
-            // Nothing but a schema registry needs the configuration.
-            let registry = match mapping.needs_registry() {
-                true => {
-                    let loaded = Loaded::load(sources).map_err(|error| UsageError::new(error.to_string()))?;
-                    Registry::of(&loaded.config.schema_registry, Some(&mapping))?
-                }
-                false => None,
-            };
-            test(&mapping, registry.as_ref(), &samples, expect.as_deref(), format, output).await
+            let registry = registry(&mapping, sources)?;
+            let shutdown = Shutdown::on_signals()?;
+            let samples = samples.read(sources, &shutdown).await?;
+            test(&mapping, registry.as_ref(), &samples, expect.as_deref(), format, &shutdown, output).await
         }
     }
+}
+
+/// Nothing but a schema registry needs the configuration.
+fn registry(mapping: &Mapping, sources: &Sources) -> anyhow::Result<Option<Registry>> {
+    if !mapping.needs_registry() {
+        return Ok(None);
+    }
+    let loaded = Loaded::load(sources).map_err(|error| UsageError::new(error.to_string()))?;
+    Ok(Registry::of(&loaded.config.schema_registry, Some(mapping))?)
+}
+
+async fn explain(
+    mapping: &Mapping,
+    registry: Option<&Registry>,
+    samples: &[(String, Sample)],
+    format: Format,
+    shutdown: &Shutdown,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let limits = decode_limits(&Config::default().ingest);
+    let mut records = output.records(
+        format,
+        Zone::Utc,
+        vec![Heading::left("message"), Heading::left("step"), Heading::left("result")],
+    )?;
+    for (place, sample) in samples {
+        if let Some(registry) = registry {
+            registry.prepare(mapping, &sample.record(), shutdown).await?;
+        }
+        for step in mapping.explain(&sample.record(), &limits, time::now()) {
+            records.write(&[Cell::Text(place), Cell::Text(&step.key), Cell::Text(&step.text)])?;
+        }
+    }
+    records.finish()?;
+    Ok(())
 }
 
 fn list(format: Format, output: &Output) -> anyhow::Result<()> {
@@ -147,13 +197,12 @@ struct Different {
 async fn test(
     mapping: &Mapping,
     registry: Option<&Registry>,
-    samples: &Path,
+    samples: &[(String, Sample)],
     expect: Option<&Path>,
     format: Format,
+    shutdown: &Shutdown,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let text = read(samples)?;
-    let shutdown = Shutdown::on_signals()?;
     let limits = decode_limits(&Config::default().ingest);
     let mut records = output.records(
         format,
@@ -169,26 +218,24 @@ async fn test(
         ],
     )?;
     let (mut found, mut refusals, mut messages, mut skipped) = (Vec::new(), Vec::new(), 0, 0);
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (place, sample) in samples {
         messages += 1;
-        let number = index + 1;
-        let sample = sample(line);
         if let Some(registry) = registry {
-            registry.prepare(mapping, &sample.record(), &shutdown).await?;
+            registry.prepare(mapping, &sample.record(), shutdown).await?;
         }
         let mapped = match mapping.read(&sample.record(), &limits, time::now()) {
             Ok(mapped) => mapped,
             Err(rejection) => {
-                refusals.push(format!("line {number}: {rejection}"));
+                refusals.push(format!("{place}: {rejection}"));
                 continue;
             }
         };
         skipped += usize::from(mapped.is_skipped);
-        refusals.extend(mapped.faults.iter().map(|fault| format!("line {number}: {fault}")));
+        refusals.extend(mapped.faults.iter().map(|fault| format!("{place}: {fault}")));
         for decoded in &mapped.readings {
             let shown = Shown::of(&decoded.reading);
             records.write(&[
-                Cell::Count(number as u64),
+                Cell::Count(messages as u64),
                 Cell::Text(&shown.location),
                 Cell::Text(&shown.device_type),
                 Cell::Text(&shown.sensor),
@@ -211,39 +258,6 @@ async fn test(
     match refusals.is_empty() && differences.is_empty() {
         true => Ok(()),
         false => Err(Different { messages, refused: refusals.len(), different: differences.len() }.into()),
-    }
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("cannot read stdin")?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-fn sample(line: &str) -> Sample {
-    let message = match serde_json::from_str::<Map<String, Value>>(line) {
-        Ok(message) if message.contains_key("value") || message.contains_key("value_base64") => message,
-        // A payload that stands alone.
-        _ => Map::from_iter([("value".to_owned(), Value::String(line.to_owned()))]),
-    };
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let headers = message.get("headers").and_then(Value::as_object).into_iter().flatten();
-    Sample {
-        topic: message.get("topic").map(text).unwrap_or_default(),
-        key: message.get("key").filter(|key| !key.is_null()).map(|key| text(key).into_bytes()),
-        headers: headers.map(|(name, value)| (name.clone(), text(value))).collect(),
-        timestamp: message.get("timestamp").and_then(Value::as_i64).unwrap_or_else(time::now),
-        payload: match message.get("value_base64").and_then(Value::as_str) {
-            // What is no base64 is a payload that no format takes.
-            Some(encoded) => STANDARD.decode(encoded).unwrap_or_default(),
-            None => message.get("value").map(text).unwrap_or_default().into_bytes(),
-        },
     }
 }
 

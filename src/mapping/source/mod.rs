@@ -8,25 +8,27 @@ use std::sync::Arc;
 use regex::{Captures, Regex};
 use serde_json::{Map, Value, json};
 
-use super::file::{FieldsShape, MomentShape, Paths, Pattern, SourceShape, TargetShape, ValueShape};
-use super::jq::Program;
-use super::moment::{TimestampFormat, moment};
-use super::path::{Path, Root, scalars};
-use super::payload::{CsvShape, PayloadFormat};
-use super::schemas::{LocalSchema, Schemas};
-use super::units::Conversion;
-use super::{Mapped, Record};
+use crate::mapping::file::{FieldsShape, MomentShape, Paths, Pattern, SourceShape, TargetShape, ValueShape};
+use crate::mapping::jq::Program;
+use crate::mapping::moment::{TimestampFormat, moment};
+use crate::mapping::path::{Path, Root, scalars};
+use crate::mapping::payload::{CsvShape, PayloadFormat};
+use crate::mapping::schemas::{LocalSchema, Schemas};
+use crate::mapping::units::Conversion;
+use crate::mapping::{Mapped, Record};
 use crate::reading::decode::build::ReadingBuilder;
 use crate::reading::delimited::Dialect;
 use crate::reading::tags::{MAX_TAGS, check_key};
 use crate::reading::{DecodeLimits, LEGACY_MISSING, Rejection, sensor};
 use crate::time::Zone;
 
+mod explain;
+
 #[derive(Debug)]
-pub(super) struct Source {
-    pub(super) name: String,
-    pub(super) topics: Vec<String>,
-    pub(super) topic_pattern: Option<Regex>,
+pub(in crate::mapping) struct Source {
+    pub(in crate::mapping) name: String,
+    pub(in crate::mapping) topics: Vec<String>,
+    pub(in crate::mapping) topic_pattern: Option<Regex>,
     key_pattern: Option<Regex>,
     format: PayloadFormat,
     csv: CsvShape,
@@ -58,12 +60,12 @@ enum PayloadSchema {
 }
 
 /// What a source is compiled with.
-pub(super) struct Surroundings<'a> {
+pub(in crate::mapping) struct Surroundings<'a> {
     /// Of the mapping file.
-    pub(super) folder: &'a FilePath,
-    pub(super) schemas: &'a Arc<Schemas>,
+    pub(in crate::mapping) folder: &'a FilePath,
+    pub(in crate::mapping) schemas: &'a Arc<Schemas>,
     /// What the mapping's fingerprint includes beside the text of its file.
-    pub(super) content: Vec<u8>,
+    pub(in crate::mapping) content: Vec<u8>,
 }
 
 /// What identifies a reading in a message.
@@ -72,7 +74,7 @@ type Identity = (String, String, uuid::Uuid, i64);
 impl Source {
     /// # Errors
     /// What is wrong, and what to write.
-    pub(super) fn compile(
+    pub(in crate::mapping) fn compile(
         shape: SourceShape,
         number: usize,
         surroundings: &mut Surroundings<'_>,
@@ -81,7 +83,7 @@ impl Source {
         let program = |key: &str, text: Option<String>| {
             text.map(|text| Program::parse(&text).map_err(|error| format!("{key}: {error}"))).transpose()
         };
-        let required = |target: Option<super::file::Target>, key: &str, example: &str| match target {
+        let required = |target: Option<crate::mapping::file::Target>, key: &str, example: &str| match target {
             Some(target) => check_target(target.0, key),
             None if shape.drop => Ok(TargetShape::default()),
             None => Err(format!("{key} is missing (such as {key} = {example})")),
@@ -154,7 +156,7 @@ impl Source {
     }
 
     /// Whether a message is of this source, by its topic and its key; with what the named groups matched.
-    pub(super) fn matches(&self, record: &Record<'_>) -> Option<HashMap<String, String>> {
+    pub(in crate::mapping) fn matches(&self, record: &Record<'_>) -> Option<HashMap<String, String>> {
         let mut captures = HashMap::new();
         let mut take = |pattern: &Regex, found: &Captures<'_>| {
             for name in pattern.capture_names().flatten() {
@@ -180,7 +182,7 @@ impl Source {
         Some(captures)
     }
 
-    pub(super) fn read(
+    pub(in crate::mapping) fn read(
         &self,
         record: &Record<'_>,
         captures: &HashMap<String, String>,
@@ -221,7 +223,7 @@ impl Source {
     }
 
     /// Whether its payloads are read by schemas of a registry.
-    pub(super) fn needs_registry(&self) -> bool {
+    pub(in crate::mapping) fn needs_registry(&self) -> bool {
         !self.is_dropped
             && self.format != PayloadFormat::JsonSchema
             && matches!(self.schema, PayloadSchema::Registry(_))

@@ -1,0 +1,263 @@
+//! The way of one message through a source, step by step: what `iotctl mapping explain` prints. It calls the functions that
+//! read messages, so that it cannot say something else than what happens.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::{FieldsShape, Message, Rule, Source, first_group, fits, group, renamed, text_of};
+use crate::mapping::path::{Path, scalars};
+use crate::mapping::{Record, Step};
+use crate::reading::DecodeLimits;
+use crate::time;
+
+/// Elements that are shown at most.
+const MOST_ELEMENTS: usize = 20;
+/// Characters of a value that are shown at most.
+const MOST_SHOWN: usize = 120;
+
+fn shown(value: &Value) -> String {
+    let text: String = crate::reading::shown(&value.to_string()).chars().take(MOST_SHOWN + 1).collect();
+    match text.chars().count() > MOST_SHOWN {
+        true => format!("{}…", text.chars().take(MOST_SHOWN).collect::<String>()),
+        false => text,
+    }
+}
+
+impl Source {
+    /// Why a message is not of this source; `None` if it is.
+    pub(in crate::mapping) fn why_not(&self, record: &Record<'_>) -> Option<String> {
+        if self.matches(record).is_some() {
+            return None;
+        }
+        let is_named = self.topics.iter().any(|topic| topic == record.topic);
+        let by_pattern = self.topic_pattern.as_ref().is_some_and(|pattern| pattern.is_match(record.topic));
+        let is_open = self.topics.is_empty() && self.topic_pattern.is_none();
+        if !is_named && !by_pattern && !is_open {
+            return Some(format!("no: the topic {:?} is not one of its topics", record.topic));
+        }
+        Some(match record.key {
+            None => "no: the message has no key, and key_pattern needs one".to_owned(),
+            Some(key) => {
+                let key = crate::reading::shown(&String::from_utf8_lossy(key));
+                format!("no: the key \"{key}\" does not fit key_pattern")
+            }
+        })
+    }
+
+    /// The steps of a message that is of this source.
+    pub(in crate::mapping) fn explain(
+        &self,
+        record: &Record<'_>,
+        captures: &HashMap<String, String>,
+        limits: &DecodeLimits,
+        now: i64,
+    ) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut say = |key: &str, text: String| steps.push(Step { key: key.to_owned(), text });
+        let mut named: Vec<_> = captures.iter().collect();
+        named.sort();
+        for (name, text) in named {
+            say(&format!("capture.{name}"), shown(&text.as_str().into()));
+        }
+        if self.is_dropped {
+            say("drop", "the message is skipped".to_owned());
+            return steps;
+        }
+        let value = match self.parse(record) {
+            Ok(value) => value,
+            Err(rejection) => {
+                say("format", format!("{}: dead letter: {rejection}", self.format.name()));
+                return steps;
+            }
+        };
+        say("value", format!("{} (format {})", shown(&value), self.format.name()));
+        let key = record.key.and_then(|key| serde_json::from_slice(key).ok());
+        let mut message = Message { record, captures, value, key, each: None };
+        if let Some(only) = &self.only {
+            let (goes_on, text) = match only.holds(message.to_json()) {
+                Ok(true) => (true, "holds".to_owned()),
+                Ok(false) => (false, "does not hold: the message is skipped".to_owned()),
+                Err(problem) => (false, format!("dead letter: {problem}")),
+            };
+            say("only", text);
+            if !goes_on {
+                return steps;
+            }
+        }
+        if let Some(transform) = &self.transform {
+            match transform.run(message.to_json()) {
+                Ok(value) => {
+                    say("transform", shown(&value));
+                    message.value = value;
+                }
+                Err(problem) => {
+                    say("transform", format!("dead letter: {problem}"));
+                    return steps;
+                }
+            }
+        }
+        match &self.each {
+            None => steps.extend(self.targets("", &message)),
+            Some(each) => steps.extend(self.explained_elements(each, &message)),
+        }
+        steps.push(match self.read(record, captures, limits, now) {
+            Ok(mapped) => Step { key: "result".to_owned(), text: result(&mapped) },
+            Err(rejection) => Step { key: "result".to_owned(), text: format!("dead letter: {rejection}") },
+        });
+        steps
+    }
+
+    fn explained_elements(&self, each: &Path, message: &Message<'_, '_>) -> Vec<Step> {
+        let elements: Vec<(String, &Value)> = match each.follow(&message.value) {
+            Some(Value::Array(elements)) => {
+                elements.iter().enumerate().map(|(index, element)| (index.to_string(), element)).collect()
+            }
+            Some(Value::Object(members)) => {
+                members.iter().map(|(name, element)| (name.clone(), element)).collect()
+            }
+            _ => return vec![Step { key: "each".to_owned(), text: format!("{each} is no array or object") }],
+        };
+        let mut steps =
+            vec![Step { key: "each".to_owned(), text: format!("{each} has {} elements", elements.len()) }];
+        let count = elements.len();
+        for (name, element) in elements.into_iter().take(MOST_ELEMENTS) {
+            let prefix = format!("each[{name}] ");
+            match self.takes(message, &name, element) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let text = "only_each does not hold: left out".to_owned();
+                    steps.push(Step { key: prefix.trim_end().to_owned(), text });
+                    continue;
+                }
+                Err(rejection) => {
+                    steps.push(Step { key: prefix.trim_end().to_owned(), text: rejection.to_string() });
+                    continue;
+                }
+            }
+            let message = Message {
+                value: Value::Null,
+                each: Some((&message.value, name, element)),
+                key: message.key.clone(),
+                ..*message
+            };
+            steps.extend(self.targets(&prefix, &message));
+        }
+        if count > MOST_ELEMENTS {
+            steps
+                .push(Step {
+                    key: "each".to_owned(), text: format!("… and {} more", count - MOST_ELEMENTS)
+                });
+        }
+        steps
+    }
+
+    fn targets(&self, prefix: &str, message: &Message<'_, '_>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut say = |key: &str, text: String| steps.push(Step { key: format!("{prefix}{key}"), text });
+        for (key, target) in
+            [("location", &self.location), ("device_type", &self.device_type), ("sensor", &self.sensor)]
+        {
+            let from = sources(message, &target.from.0);
+            say(
+                key,
+                match message.name(key, target) {
+                    Ok(name) if from.is_empty() => format!("\"{name}\" (constant)"),
+                    Ok(name) => format!("{from} -> \"{name}\""),
+                    Err(rejection) => format!("{from}: {rejection}"),
+                },
+            );
+        }
+        let from = sources(message, &self.recorded_timestamp.from.0);
+        say(
+            "recorded_timestamp",
+            match self.moment(message) {
+                Ok(at) if from.is_empty() => format!("the record's own -> {}", time::display(at)),
+                Ok(at) => format!("{from} -> {}", time::display(at)),
+                Err(rejection) => format!("{from}: {rejection}"),
+            },
+        );
+        for (name, metric, conversion) in &self.metrics {
+            let path = &metric.from.0[0];
+            let found = message.get(path).or_else(|| metric.default.as_ref().map(Cow::Borrowed));
+            let Some(found) = found else {
+                say(name, format!("{path} is missing"));
+                continue;
+            };
+            let raw = shown(&found);
+            let rule = Rule { decimal_comma: metric.decimal_comma, null: &metric.null, words: &metric.words };
+            let cut = match &metric.pattern {
+                Some(pattern) => first_group(pattern, found),
+                None => Ok(found),
+            };
+            say(
+                name,
+                match cut {
+                    Ok(value) => format!("{path} = {raw} -> {}", shown(&rule.convert(value, *conversion))),
+                    Err(problem) => format!("{path} = {raw}: {problem}"),
+                },
+            );
+        }
+        for (fields, _) in &self.fields {
+            for (key, text) in members(message, fields) {
+                say(&key, text);
+            }
+        }
+        steps
+    }
+}
+
+/// What the members of an object, or a pair, become; by the name in the message.
+fn members(message: &Message<'_, '_>, fields: &FieldsShape) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut look = |name: &str, value: &Value| {
+        let text = shown(value);
+        let Some(cut) = fields.name_pattern.as_ref().map_or(Some(name), |pattern| group(pattern, name))
+        else {
+            return found.push((name.to_owned(), "left out: the name does not fit name_pattern".to_owned()));
+        };
+        let fits_one = |patterns: &[String]| patterns.iter().any(|pattern| fits(pattern, cut));
+        found.push(match () {
+            () if !fields.keep.is_empty() && !fits_one(&fields.keep) => {
+                (name.to_owned(), "left out: not in keep".to_owned())
+            }
+            () if fits_one(&fields.drop) => (name.to_owned(), "left out: in drop".to_owned()),
+            () => (renamed(fields, cut), format!("{name} = {text}")),
+        });
+    };
+    if let Some((path, wildcard)) = fields.from.as_ref().and_then(|path| Some((path, path.wildcard?))) {
+        match message.get(path) {
+            Some(value) => scalars(&value, wildcard, &mut look),
+            None => found.push((path.to_string(), "is missing".to_owned())),
+        }
+    } else if let (Some(name), Some(value)) = (&fields.name, &fields.value) {
+        match (message.get(name).and_then(|name| text_of(&name)), message.get(value)) {
+            (Some(name), Some(value)) => look(&name, &value),
+            (None, _) => found.push((name.to_string(), "is missing".to_owned())),
+            (_, None) => found.push((value.to_string(), "is missing".to_owned())),
+        }
+    }
+    found
+}
+
+/// "value.site = \"north\", key = \"a\"".
+fn sources(message: &Message<'_, '_>, paths: &[Path]) -> String {
+    let parts = paths.iter().map(|path| match message.get(path) {
+        Some(value) => format!("{path} = {}", shown(&value)),
+        None => format!("{path} is missing"),
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn result(mapped: &crate::mapping::Mapped<'_>) -> String {
+    let readings = match mapped.readings.len() {
+        1 => "1 reading".to_owned(),
+        count => format!("{count} readings"),
+    };
+    let faults = mapped.faults.iter().map(|fault| format!("; dead letter: {fault}"));
+    match mapped.is_skipped {
+        true => "skipped".to_owned(),
+        false => readings + &faults.collect::<String>(),
+    }
+}
