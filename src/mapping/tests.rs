@@ -234,6 +234,46 @@ fn names_are_cut_and_renamed_by_patterns_and_values_scaled() {
 }
 
 #[test]
+fn a_way_is_explained_step_by_step() {
+    let explained = |mapping: &Mapping, message: &Value| {
+        let payload = message["value"].to_string();
+        let record = Record {
+            topic: "t",
+            key: message["key"].as_str().map(str::as_bytes),
+            headers: &|_: &str| None,
+            timestamp: NOW,
+            payload: payload.as_bytes(),
+        };
+        let steps = mapping.explain(&record, &LIMITS, NOW);
+        steps.iter().map(|step| format!("{}: {}", step.key, step.text)).collect::<Vec<_>>().join("\n")
+    };
+    let element = |id: &str, v: Value, q: bool| json!({"id": id, "v": v, "q": q});
+    let message = json!({"value": {"values": [
+        element("L1.P2.Temp", json!(680), true), element("L1.P2.Speed", json!(9), false), json!({"v": 1, "q": true})]}});
+    let text = explained(&parsed(MACHINE), &message);
+    for line in [
+        "source 1: takes the message",
+        "each: value.values has 3 elements",
+        "each[0] sensor: each.id = \"L1.P2.Temp\" -> \"P2\"",
+        "each[0] device_type: \"plc\" (constant)",
+        "each[0] temperature: L1.P2.Temp = 680",
+        "each[1]: only_each does not hold: left out",
+        "each[2] location: each.id is missing: mapping: location: each.id is missing",
+        "result: 1 reading; dead letter: element 2 of 3",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let zigbee = Mapping::load("zigbee2mqtt").unwrap();
+    let text = explained(&zigbee, &json!({"key": "zigbee2mqtt/bridge/state", "value": {}}));
+    assert!(text.contains("source bridge: takes the message\ndrop: the message is skipped"), "{text}");
+    let text = explained(&zigbee, &json!({"value": {}}));
+    assert!(
+        text.contains("no key, and key_pattern needs one") && text.contains("result: dead letter"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_payload_can_be_one_value_named_by_its_key() {
     let mapping = parsed(
         "[[source]]\nformat = \"text\"\nkey_pattern = '^ha/(?<room>[^/]+)/(?<metric>[^/]+)/state$'\nlocation = { constant = \"home\" }\n\

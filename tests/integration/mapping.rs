@@ -19,6 +19,7 @@ crate::trials!(
     a_fault_in_an_array_leaves_its_other_readings_and_a_replay_changes_nothing,
     a_sensor_is_asked_for_and_shown_by_its_name,
     a_mapping_is_tried_without_a_server,
+    a_live_topic_is_looked_at_without_joining_the_consumer_group,
 );
 
 pub fn payloads() -> PathBuf {
@@ -248,5 +249,34 @@ fn a_mapping_is_tried_without_a_server() -> anyhow::Result<()> {
     ensure!(wrong.code == Some(2) && wrong.stderr.contains("zigbee2mqtt"), "{wrong:#?}");
     let preset = lab.ok(&["mapping", "show", "senml"])?;
     ensure!(preset.contains("[[source]]"), "{preset}");
+    Ok(())
+}
+
+fn a_live_topic_is_looked_at_without_joining_the_consumer_group() -> anyhow::Result<()> {
+    let lab = Lab::new("live")?;
+    let empty = lab.run("-q mapping infer")?;
+    ensure!(empty.code == Some(1) && empty.stderr.contains("has no messages"), "{empty:#?}");
+    send(&lab, &lines(&payloads().join("zigbee2mqtt/messages.ndjson"))?)?;
+    let preset = lab.ok("-q mapping infer")?;
+    ensure!(preset.starts_with("# The preset zigbee2mqtt:"), "{preset}");
+    let expected = lines(&payloads().join("zigbee2mqtt/readings.ndjson"))?;
+    let rows = lab.lines("-q mapping test zigbee2mqtt --format ndjson")?;
+    ensure!(rows.len() == expected.len(), "{rows:#?}");
+    let newest = lab.lines("-q mapping explain zigbee2mqtt --count 1 --format ndjson")?;
+    ensure!(newest.iter().all(|step| step["message"] == "message 1"), "{newest:#?}");
+    let steps = lab.lines("-q mapping explain zigbee2mqtt --format ndjson")?;
+    let says = |key: &str, text: &str| {
+        steps
+            .iter()
+            .any(|step| step["step"] == key && step["result"].as_str().is_some_and(|it| it.contains(text)))
+    };
+    ensure!(
+        says("source devices", "takes the message") && says("source bridge", "does not fit key_pattern"),
+        "{steps:#?}"
+    );
+    ensure!(says("sensor", "capture.device = ") && says("result", "1 reading"), "{steps:#?}");
+    // Nothing was committed: everything is still there for the group.
+    lab.ok("-q ingest --until-end --mapping zigbee2mqtt")?;
+    ensure!(stored(&lab)?.len() == expected.len());
     Ok(())
 }
