@@ -257,6 +257,7 @@ fn a_way_is_explained_step_by_step() {
         "each[0] sensor: each.id = \"L1.P2.Temp\" -> \"P2\"",
         "each[0] device_type: \"plc\" (constant)",
         "each[0] temperature: L1.P2.Temp = 680",
+        "value: {\"values\":[{\"id\":",
         "each[1]: only_each does not hold: left out",
         "each[2] location: each.id is missing: mapping: location: each.id is missing",
         "result: 1 reading; dead letter: element 2 of 3",

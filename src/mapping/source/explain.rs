@@ -17,11 +17,12 @@ const MOST_ELEMENTS: usize = 20;
 /// Characters of a value that are shown at most.
 const MOST_SHOWN: usize = 120;
 
+/// A value as JSON, cut. The table that it is printed in shows control characters as escapes.
 fn shown(value: &Value) -> String {
-    let text: String = crate::reading::shown(&value.to_string()).chars().take(MOST_SHOWN + 1).collect();
-    match text.chars().count() > MOST_SHOWN {
-        true => format!("{}…", text.chars().take(MOST_SHOWN).collect::<String>()),
-        false => text,
+    let text = value.to_string();
+    match text.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
