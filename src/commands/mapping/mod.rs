@@ -135,7 +135,7 @@ fn registry(mapping: &Mapping, sources: &Sources) -> anyhow::Result<Option<Regis
         return Ok(None);
     }
     let loaded = Loaded::load(sources).map_err(|error| UsageError::new(error.to_string()))?;
-    Ok(Registry::of(&loaded.config.schema_registry, Some(mapping))?)
+    Registry::of(&loaded.config.schema_registry, Some(mapping))
 }
 
 async fn explain(
