@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::alerts::{Alerts, Look};
 use super::feed::Feed;
 use super::fleet::Snapshot;
 use super::health::{self, Health};
@@ -41,6 +42,7 @@ struct Inner {
     /// Since when they are remembered.
     names: Mutex<(Instant, Arc<SensorNames>)>,
     health: LastLook<Arc<Health>>,
+    alerts: Alerts,
     feed: Feed,
 }
 
@@ -64,6 +66,7 @@ impl App {
             fleet: Mutex::default(),
             names: Mutex::new((Instant::now(), Arc::default())),
             health: Mutex::default(),
+            alerts: Alerts::default(),
             feed: Feed::default(),
         }))
     }
@@ -150,6 +153,20 @@ impl App {
         let health = Arc::new(Health::look(&self.0.config.kafka, subscription, self.session()).await);
         *last = Some((Instant::now(), health.clone()));
         health
+    }
+
+    /// The alerts as they were a few seconds ago.
+    pub(super) async fn alerts(&self) -> Result<Arc<Look>, Problem> {
+        let app = self.clone();
+        // In a task of its own: a client that disconnects must not break off a read half-way.
+        let read = tokio::spawn(async move { app.0.alerts.look(&app.0.config.kafka, &app.0.shutdown).await });
+        within_deadline(async {
+            match read.await {
+                Ok(look) => look.map_err(|error| Problem::unavailable(error.to_string())),
+                Err(error) => Err(Problem::internal(error.to_string())),
+            }
+        })
+        .await
     }
 
     /// A permit to read raw rows.

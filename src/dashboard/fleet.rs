@@ -22,7 +22,7 @@ const IN_FLIGHT: usize = 8;
 /// Sensors whose readings are held; the counts cover all sensors.
 const MAX_HELD: usize = 50_000;
 /// Sensors of one group whose readings are held; any other can be found by its id.
-pub(super) const MAX_LISTED: usize = 1_000;
+pub(super) const MAX_LISTED: usize = 5_000;
 /// Names in other_metrics that are listed.
 const MAX_NAMES: usize = 200;
 /// Clocks differ a little: a reading that is ahead of ours by less, in milliseconds, is not from a clock that is ahead.

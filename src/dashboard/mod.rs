@@ -4,10 +4,13 @@
 //! - [`app`]: what all requests share. [`request`]: parameters, bounds and the deadline of a request.
 //! - [`routes`]: one file per route.
 //! - [`fleet`]: each sensor's newest reading, read once for all pages. [`health`]: Kafka and Cassandra.
+//! - [`alerts`]: what fires, read once for all pages. [`compress`]: answers as gzip.
 //! - [`feed`]: server-sent events to every open page. [`poll`]: what the events report.
 //! - [`problem`]: errors as RFC 9457 defines them, with the remedy.
 
+mod alerts;
 mod app;
+mod compress;
 mod feed;
 mod fleet;
 mod health;

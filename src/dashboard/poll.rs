@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::alerts::Look;
 use super::app::App;
 use super::fleet::Snapshot;
 use super::problem::Problem;
+use super::routes::alerts::{AlertsBody, MAX_LISTED};
 
 /// Time between two polls of the fleet, and of Kafka and Cassandra.
 const FLEET_INTERVAL: Duration = Duration::from_secs(2);
@@ -47,11 +49,21 @@ pub(super) async fn fleet(app: App) {
     }
 }
 
-/// Polls Kafka and Cassandra until shutdown.
+/// Polls Kafka and Cassandra until shutdown, and sends the alerts when they have changed.
 pub(super) async fn health(app: App) {
+    let mut before = Arc::new(Look::default());
     while app.feed().has_listener(app.shutdown()).await {
         let started = Instant::now();
         app.feed().send("status", &*app.health().await);
+        match app.alerts().await {
+            Ok(look) if look == before => {}
+            Ok(look) => {
+                app.feed().send("alerts", &AlertsBody::new(&look, None, MAX_LISTED));
+                before = look;
+            }
+            // The event `status` says why.
+            Err(problem) => tracing::debug!(problem = problem.line(), "cannot read the alerts"),
+        }
         pause(&app, HEALTH_INTERVAL.max(started.elapsed() * IDLE_FACTOR)).await;
     }
 }

@@ -52,7 +52,8 @@ pub(super) fn json<T: Serialize>(body: &T) -> Result<Response, Problem> {
     Ok((headers, text).into_response())
 }
 
-fn name(parameter: &str, text: &str) -> Result<String, Problem> {
+/// A text that may be a name.
+pub(super) fn name(parameter: &str, text: &str) -> Result<String, Problem> {
     if text.is_empty() || text.len() > MAX_NAME || text.chars().any(char::is_control) {
         let text =
             format!("{parameter} is not a name (give 1 to {MAX_NAME} bytes without control characters)");

@@ -15,7 +15,7 @@ use axum::routing::get;
 
 use super::app::App;
 use super::problem::Problem;
-use super::{poll, routes};
+use super::{compress, poll, routes};
 use crate::config::Config;
 use crate::http::{self, host};
 use crate::shutdown::Shutdown;
@@ -41,16 +41,38 @@ struct Asset {
     text: &'static str,
 }
 
-static ASSETS: [Asset; 5] = [
-    Asset { path: "/", kind: "text/html; charset=utf-8", text: include_str!("assets/index.html") },
-    Asset { path: "/app.js", kind: "text/javascript; charset=utf-8", text: include_str!("assets/app.js") },
-    Asset {
-        path: "/scale.js",
-        kind: "text/javascript; charset=utf-8",
-        text: include_str!("assets/scale.js"),
-    },
-    Asset { path: "/app.css", kind: "text/css; charset=utf-8", text: include_str!("assets/app.css") },
-    Asset { path: "/icon.svg", kind: "image/svg+xml", text: include_str!("assets/icon.svg") },
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+macro_rules! asset {
+    ($path:literal, $kind:expr, $file:literal) => {
+        Asset { path: $path, kind: $kind, text: include_str!(concat!("assets/", $file)) }
+    };
+}
+
+static ASSETS: [Asset; 21] = [
+    asset!("/", "text/html; charset=utf-8", "index.html"),
+    asset!("/address.js", SCRIPT, "address.js"),
+    asset!("/api.js", SCRIPT, "api.js"),
+    asset!("/app.js", SCRIPT, "app.js"),
+    asset!("/chart.js", SCRIPT, "chart.js"),
+    asset!("/export.js", SCRIPT, "export.js"),
+    asset!("/fleet.js", SCRIPT, "fleet.js"),
+    asset!("/lists.js", SCRIPT, "lists.js"),
+    asset!("/marks.js", SCRIPT, "marks.js"),
+    asset!("/page.js", SCRIPT, "page.js"),
+    asset!("/pipeline.js", SCRIPT, "pipeline.js"),
+    asset!("/scale.js", SCRIPT, "scale.js"),
+    asset!("/sensor.js", SCRIPT, "sensor.js"),
+    asset!("/shape.js", SCRIPT, "shape.js"),
+    asset!("/state.js", SCRIPT, "state.js"),
+    asset!("/touch.js", SCRIPT, "touch.js"),
+    // As its authors ship it.
+    asset!("/uplot.js", SCRIPT, "uplot/uPlot.iife.min.js"),
+    asset!("/uplot.css", STYLE, "uplot/uPlot.min.css"),
+    asset!("/uplot-licence.txt", "text/plain; charset=utf-8", "uplot/LICENSE"),
+    asset!("/app.css", STYLE, "app.css"),
+    asset!("/icon.svg", "image/svg+xml", "icon.svg"),
 ];
 
 /// Binds `address`, so that a failure is reported before anything else starts.
@@ -82,6 +104,7 @@ fn router(app: App) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the dashboard is read-only (use GET)")
         })
+        .layer(middleware::from_fn(compress::answers))
         .layer(middleware::from_fn(add_headers))
         .with_state(app)
 }
@@ -146,7 +169,9 @@ mod tests {
 
     #[test]
     fn the_page_holds_nothing_that_its_content_security_policy_forbids() {
-        let [page, scripts @ .., _, _] = &ASSETS;
+        let page = &ASSETS[0];
+        let scripts: Vec<_> = ASSETS.iter().filter(|asset| asset.kind == SCRIPT).collect();
+        assert!(scripts.len() > 10);
         for forbidden in ["<style", " style=", " onclick", " onload", "javascript:", "http://", "https://"] {
             assert!(!page.text.contains(forbidden), "{forbidden}");
         }

@@ -1,9 +1,10 @@
 // The page as a person uses it, in a real browser on real readings. Started by run.sh with the dashboard's address.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
 const [url] = process.argv.slice(2);
@@ -31,7 +32,22 @@ await page.addInitScript(() => {
 });
 
 const text = (selector) => page.locator(selector).innerText();
-const path = () => page.locator(".chart .curve").getAttribute("d");
+/** What the first chart holds: moments, its lines, what is read. The module is the one that the page itself uses. */
+const chart = () =>
+  page.evaluate(async () => {
+    const { plots } = await import("/chart.js");
+    return plots.map((plot) => ({
+      metric: plot.pane.metric,
+      lines: plot.pane.lines?.map(({ name, role, table }) => ({ name, role, moments: table[0].length, last: table[0].at(-1), table: role === "forecast" ? table : null })),
+      states: plot.pane.states?.map(({ name, values }) => [name, values]),
+      marks: plot.pane.marks?.map((mark) => mark.kind),
+      spans: plot.pane.spans?.length,
+      span: plot.span,
+      ticks: plot.axes[0]._splits.map((at, index) => [at, plot.axes[0]._values[index]]),
+      values: plot.axes[1]._values.filter((text) => text !== ""),
+    }));
+  });
+const drawn = async () => (await chart())[0]?.lines.find((line) => line.role === "main") ?? null;
 const api = async (question) => (await fetch(origin + question)).json();
 const until = async (what, holds, patience = 20_000) => {
   const began = Date.now();
@@ -41,18 +57,20 @@ const until = async (what, holds, patience = 20_000) => {
   }
   return Date.now() - began;
 };
-/** The chart is drawn anew while readings come, so there may be none at an instant. */
 const surface = async () => {
   let box = null;
-  await until("the chart's surface", async () => (box = await page.locator(".chart .surface").boundingBox()) !== null);
+  await until("the chart's surface", async () => (box = await page.locator(".chart .u-over").first().boundingBox({ timeout: 1000 }).catch(() => null)) !== null);
   return box;
 };
-/** A reading sent as any client would. */
-function send(location, sensor, temperature, more = {}) {
-  const file = join(profile, "reading.ndjson");
-  const reading = { location, device_type: "thermostat", iot_sensor_id: sensor, recorded_timestamp: new Date().toISOString(), temperature, ...more };
-  writeFileSync(file, `${JSON.stringify(reading)}\n`);
+/** Readings sent as any client would. */
+function replay(readings) {
+  const file = join(profile, "readings.ndjson");
+  writeFileSync(file, readings.map((reading) => `${JSON.stringify(reading)}\n`).join(""));
   execFileSync(process.env.IOTCTL, ["-q", "simulate", "--replay", file, "--format", "json"]);
+}
+function send(location, sensor, temperature, more = {}) {
+  const reading = { location, device_type: "thermostat", iot_sensor_id: sensor, recorded_timestamp: new Date().toISOString(), temperature, ...more };
+  replay([reading]);
 }
 
 const steps = {
@@ -74,20 +92,20 @@ const steps = {
     const { readings } = await api("/api/sensors?location=plant-1&device_type=thermostat");
     const sensor = readings.find((reading) => Date.now() - Date.parse(reading.recorded_timestamp) < 600e3);
     await page.locator(`.fleet tr[data-sensor="${sensor.iot_sensor_id}"] button`).click();
-    await until("its chart", async () => (await text("#chart-note")).includes(sensor.iot_sensor_id) && (await page.locator(".chart .curve").count()) === 1);
+    await until("its chart", async () => (await text("#chart-note")).includes(sensor.iot_sensor_id) && (await drawn()) !== null);
     await until("values", async () => /[\d,]+ values/.test(await text("#stats")));
     const values = async () => Number((await text("#stats")).match(/([\d,]+) values?/)[1].replaceAll(",", ""));
     const all = await values();
     assert.ok(all > 2000, `${all} values`);
-    assert.ok((await path()).length > 3000, "the curve is short");
+    assert.ok((await drawn()).moments > 500, "the line is short");
     const box = await surface();
     const middle = box.y + box.height / 2;
     await page.mouse.move(box.x + box.width / 2, middle);
     assert.match(await text(".tip"), /°C/);
-    const hovered = await path();
-    await until("drawn anew", async () => (await path()) !== hovered);
+    const hovered = (await drawn()).last;
+    await until("drawn anew", async () => (await drawn()).last !== hovered);
     assert.match(await text(".tip"), /°C/, "what is read is gone when a reading comes");
-    const before = await path();
+    const [{ span: before }] = await chart();
     await page.mouse.move(box.x + box.width * 0.4, middle);
     await page.mouse.down();
     await page.mouse.move(box.x + box.width * 0.6, middle, { steps: 5 });
@@ -95,11 +113,12 @@ const steps = {
     await page.locator("#reset").waitFor();
     const zoomed = await values();
     assert.ok(zoomed > all * 0.1 && zoomed < all * 0.3, `${zoomed} of ${all} values`);
-    assert.notEqual(await path(), before);
-    await page.locator(".chart svg").dblclick({ position: { x: 300, y: 80 } });
+    const [{ span }] = await chart();
+    assert.ok(span.to - span.from < (before.to - before.from) * 0.3);
+    await page.locator(".chart .u-over").first().dblclick({ position: { x: 300, y: 80 } });
     await page.locator("#reset").waitFor({ state: "hidden" });
-    assert.ok((await values()) > all * 0.99);
-    await page.locator(".chart svg").focus();
+    await until("all values", async () => (await values()) > all * 0.99);
+    await page.locator(".chart .panes").focus();
     await page.keyboard.press("ArrowLeft");
     assert.match(await text(".tip"), /°C/);
     await page.keyboard.press("+");
@@ -118,7 +137,7 @@ const steps = {
     await rows.first().click();
     await until("its note", async () => (await text("#chart-note")).includes("silent for"));
     // Its chart ends with its last reading, and is not empty.
-    await until("its curve", async () => (await page.locator(".chart .curve").count()) === 1);
+    await until("its curve", async () => (await drawn()) !== null);
   },
 
   async "extremes and the pipeline are those of the API"() {
@@ -191,8 +210,10 @@ const steps = {
     const sensor = readings[0].iot_sensor_id;
     await page.goto("about:blank");
     await page.goto(`${url}#sensor=${sensor}&metric=temperature&last=24h`);
-    await page.locator(".chart .band").waitFor({ state: "attached" });
-    assert.match(await page.locator(".chart .band").getAttribute("d"), /^M.*Z$/);
+    let line = null;
+    await until("the forecast", async () => (line = (await chart())[0]?.lines.find((one) => one.role === "forecast")) !== undefined);
+    const [moments, high, value, low] = line.table;
+    assert.ok(moments.length >= 2 && moments.every((_, index) => low[index] <= value[index] && value[index] <= high[index]));
     const { points } = await api(`/api/forecast?sensor=${sensor}&metric=temperature`);
     assert.ok(points.length >= 5, `${points.length} points`);
     assert.ok(points.every(({ low, value, high }) => low <= value && value <= high));
@@ -206,21 +227,250 @@ const steps = {
     assert.equal(await page.locator('#ranges [aria-pressed="true"]').innerText(), "6h");
     await page.goto("about:blank");
     await page.goto(`${url}#sensor=javascript:alert(1)&last=__proto__&metric=<b>`);
-    await page.locator(".chart .curve").waitFor({ state: "attached" });
+    await until("a chart", async () => (await drawn()) !== null);
+  },
+
+  async "several metrics and sensors, the time before and states have charts with one cursor"() {
+    const machine = (n, minute, more) => ({ location: "plant-1", device_type: "machine", iot_sensor_id: `00000000-0000-4000-8000-00000000001${n}`, recorded_timestamp: new Date(Date.now() - minute * 60e3).toISOString(), ...more });
+    replay(Array.from({ length: 300 }, (_, minute) => [1, 2].map((n) => machine(n, minute, { temperature: 20 + n + (minute % 7) / 10, gas_concentration: 400 + minute, motion_detected: minute % 60 < 20, states: { mode: minute % 100 < 50 ? "idle" : "heating" } }))).flat());
+    const [first, second] = [1, 2].map((n) => machine(n, 0).iot_sensor_id);
+    await until("the machines", async () => (await api(`/api/sensors?find=${second}`)).sensors === 1);
+    await page.goto("about:blank");
+    await page.goto(`${url}#sensor=${first},${second}&metric=temperature,gas_concentration&last=1h&compare=before`);
+    let panes = [];
+    await until("its panes", async () => (panes = await chart()).length === 3 && panes[0].lines.length === 3 && panes[1].lines.length === 3);
+    assert.deepEqual(panes.map((pane) => pane.metric), ["temperature", "gas_concentration", undefined]);
+    assert.deepEqual(panes[0].lines.map((line) => line.role), ["main", "before", "other"]);
+    assert.deepEqual(panes[2].states, [["mode", ["heating", "idle"]], ["motion", ["no", "yes"]]]);
+    const box = await surface();
+    await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+    const tips = page.locator(".tip");
+    await until("three tips", async () => (await tips.filter({ visible: true }).count()) === 3);
+    assert.match(await tips.nth(1).innerText(), /ppm/);
+    assert.match(await tips.nth(2).innerText(), /mode: (idle|heating)/);
+    // The date says year and zone.
+    assert.match(await tips.first().innerText(), /20\d\d.*(UTC|GMT)/);
+    const [picture] = await Promise.all([page.waitForEvent("download"), page.locator(".menu summary").first().click().then(() => page.locator("#png").click())]);
+    assert.match(picture.suggestedFilename(), /temperature\.png$/);
+    assert.equal(readFileSync(await picture.path()).subarray(1, 4).toString(), "PNG");
+    const [sheet] = await Promise.all([page.waitForEvent("download"), page.locator("#csv").click()]);
+    const rows = readFileSync(await sheet.path(), "utf8").trim().split("\r\n");
+    assert.equal(rows[0], "time,iot_sensor_id,sensor_name,metric,unit,value,lowest,highest");
+    assert.ok(rows.some((row) => row.includes(second) && row.includes("gas_concentration,ppm,4")), rows[1]);
+    await page.keyboard.press("Escape");
+  },
+
+  async "zoom, range and comparison are in the address, and Back undoes them"() {
+    const at = () => new URL(page.url()).hash;
+    await page.locator("#ranges button", { hasText: "6h" }).click();
+    await until("six hours", async () => at().includes("last=6h"));
+    const box = await surface();
+    await page.mouse.move(box.x + box.width * 0.3, box.y + 40);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width * 0.5, box.y + 40, { steps: 4 });
+    await page.mouse.up();
+    await page.locator("#reset").waitFor();
+    const zoomed = at();
+    assert.match(zoomed, /from=20\d\d-.*&to=20\d\d-/);
+    await until("zoomed", async () => (await chart())[0].span.from === Date.parse(new URLSearchParams(zoomed.slice(1)).get("from")));
+    await page.goBack();
+    await page.locator("#reset").waitFor({ state: "hidden" });
+    assert.equal(await page.locator('#ranges [aria-pressed="true"]').innerText(), "6h");
+    await page.goForward();
+    await page.locator("#reset").waitFor();
+    assert.equal(at(), zoomed);
+    await page.locator("#custom summary").click();
+    const [from, to] = [7, 4].map((hours) => new Date(Date.now() - hours * 3600e3).toISOString().slice(0, 16));
+    await page.locator("#from").fill(to);
+    await page.locator("#to").fill(from);
+    await page.locator("#custom-form button").click();
+    assert.match(await text("#custom-note"), /end must be after/);
+    await page.locator("#from").fill(from);
+    await page.locator("#to").fill(to);
+    await page.locator("#custom-form button").click();
+    await until("the custom range", async () => Math.abs((await chart())[0]?.span.to - (await chart())[0]?.span.from - 3 * 3600e3) < 2);
+  },
+
+  async "the search finds parts of names and ids in closed locations, and says when nothing is found"() {
+    const { readings } = await api("/api/sensors?location=plant-4");
+    await page.locator("#find").fill(readings[0].iot_sensor_id.slice(3, 15).toUpperCase());
+    const row = page.locator(`#found tr[data-sensor="${readings[0].iot_sensor_id}"]`);
+    await row.waitFor();
+    assert.equal(await text("#found-count"), "1 sensor");
+    await page.locator("#find").press("Enter");
+    await until("its chart", async () => (await text("#chart-note")).includes(readings[0].iot_sensor_id));
+    await page.locator("#find").fill("no such thing");
+    await until("nothing", async () => (await text("#found")).includes("Nothing found for “no such thing”"));
+    assert.equal(await page.locator(".location:visible").count(), 0);
+    await page.locator("#find").fill("");
+    await page.locator(".location").first().waitFor();
+  },
+
+  async "rows are sorted by a click on the heading"() {
+    await page.goto("about:blank");
+    await page.goto(url);
+    const grid = page.locator(".fleet table", { has: page.locator("th", { hasText: "humidity" }) }).first();
+    await grid.waitFor();
+    const heading = grid.locator("th", { hasText: "humidity" });
+    await heading.locator("button").click();
+    assert.equal(await heading.getAttribute("aria-sort"), "ascending");
+    const column = await heading.evaluate((cell) => cell.cellIndex + 1);
+    const numbers = (await grid.locator(`tbody tr.row td:nth-child(${column})`).allInnerTexts()).map(Number).filter(Number.isFinite);
+    assert.deepEqual(numbers, [...numbers].sort((a, b) => a - b));
+  },
+
+  async "alerts have a tile, a list and marks in the chart"() {
+    const sensor = "00000000-0000-4000-8000-0000000000dd";
+    const fleet = page.locator("#tile-alerts");
+    send("plant-1", sensor, 20);
+    await until("the sensor", async () => (await api(`/api/sensors?find=${sensor}`)).sensors === 1);
+    send("plant-1", sensor, 95);
+    await until("the tile", async () => (await fleet.innerText()) === "1");
+    assert.equal(await text("#tile-alerts-note"), "firing, 1 critical");
+    const row = page.locator(`#alerts tr[data-sensor="${sensor}"]`);
+    assert.match(await row.innerText(), /critical\s+scalding/);
+    await row.click();
+    await until("its mark", async () => (await chart())[0]?.spans === 1);
+    send("plant-1", sensor, 20);
+    await until("the end", async () => (await fleet.innerText()) === "0");
+    assert.match(await row.innerText(), /resolved/);
+  },
+
+  async "a sensor far down in the list keeps its chart in view"() {
+    replay(Array.from({ length: 5000 }, (_, n) => ({ location: "plant-9", device_type: "thermostat", iot_sensor_id: `00000000-0000-4000-9000-${String(n).padStart(12, "0")}`, recorded_timestamp: new Date().toISOString(), temperature: 20 + (n % 50) / 10 })));
+    await until("5,000 sensors", async () => (await api("/api/fleet")).groups.some((group) => group.location === "plant-9" && group.sensors === 5000), 60_000);
+    const wide = page.locator(".location", { has: page.locator(".name", { hasText: "plant-9" }) });
+    await wide.locator("button").first().click();
+    await until("its rows", async () => (await wide.locator("tr.row").count()) > 20);
+    assert.ok((await page.locator(".fleet tr.row").count()) < 300, "every row is in the page");
+    const list = page.locator("#locations");
+    // As fast as a wheel turns: the longest pause between two frames.
+    const pause = await list.evaluate(async (node) => {
+      let longest = 0;
+      let before = performance.now();
+      for (let step = 0; step < 60; step += 1) {
+        node.scrollTop += 900;
+        await new Promise((done) => requestAnimationFrame(done));
+        longest = Math.max(longest, performance.now() - before);
+        before = performance.now();
+      }
+      return longest;
+    });
+    console.log(`  longest pause while 5,000 rows are scrolled: ${pause.toFixed(0)} ms`);
+    assert.ok(pause < 500, `${pause} ms`);
+    let index = 0;
+    await until("rows far down", async () => (index = await wide.locator("tr.row").evaluateAll((rows) => Number(rows.at(-1).getAttribute("aria-rowindex")))) > 1000);
+    const box = await list.boundingBox();
+    await page.mouse.click(box.x + 60, box.y + box.height / 2);
+    await until("its chart", async () => /4000-9000/.test(await text("#chart-note")) && (await drawn()) !== null);
+    const top = await page.locator("#chart-panel").evaluate((node) => node.getBoundingClientRect().top);
+    assert.ok(top > -2 && top < 700, `the chart is at ${top}`);
+    await wide.locator("button").first().click();
+  },
+
+  async "across a clock change the axis has every hour of the zone once, and small values differ"() {
+    const zone = await context.browser()?.newContext({ timezoneId: "Europe/Berlin" });
+    // A persistent context has no browser of its own: its protocol sets the zone.
+    const client = zone ? null : await context.newCDPSession(page);
+    await client?.send("Emulation.setTimezoneOverride", { timezoneId: "Europe/Berlin" });
+    const sensor = "00000000-0000-4000-8000-0000000000ee";
+    replay(Array.from({ length: 300 }, (_, n) => ({ location: "plant-1", device_type: "scale", iot_sensor_id: sensor, recorded_timestamp: new Date(Date.parse("2026-10-24T20:00Z") + n * 120e3).toISOString(), temperature: 0.0001 + (n % 5) / 10_000 })));
+    await until("the sensor", async () => (await api(`/api/sensors?find=${sensor}`)).sensors === 1);
+    await page.goto("about:blank");
+    await page.goto(`${url}#sensor=${sensor}&metric=temperature&from=2026-10-24T22:00:00.000Z&to=2026-10-25T04:00:00.000Z`);
+    await until("a chart", async () => (await drawn()) !== null);
+    const [{ ticks, values }] = await chart();
+    const hours = ticks.slice(1).map(([at], index) => at - ticks[index][0]);
+    assert.deepEqual(new Set(hours).size, 1, JSON.stringify(ticks));
+    assert.ok(ticks.some(([, label]) => label.endsWith("+01:00")), JSON.stringify(ticks));
+    assert.ok(values.length > 2 && new Set(values).size === values.length, values.join(" "));
+    await client?.send("Emulation.setTimezoneOverride", { timezoneId: "" });
+    await zone?.close();
+  },
+
+  async "a tap reads a value and two fingers zoom"() {
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.goto("about:blank");
+    await page.goto(`${url}#last=24h`);
+    await until("a chart", async () => (await drawn()) !== null);
+    const client = await context.newCDPSession(page);
+    await page.locator(".chart").scrollIntoViewIfNeeded();
+    const box = await surface();
+    const y = box.y + box.height / 2;
+    const touch = (type, ...xs) => client.send("Input.dispatchTouchEvent", { type, touchPoints: xs.map((x, id) => ({ x, y, id })) });
+    await touch("touchStart", box.x + box.width / 2);
+    await touch("touchEnd");
+    await page.locator(".tip").first().waitFor();
+    const [{ span: before }] = await chart();
+    await touch("touchStart", box.x + box.width * 0.4, box.x + box.width * 0.6);
+    for (const part of [0.05, 0.1, 0.2]) await touch("touchMove", box.x + box.width * (0.4 - part), box.x + box.width * (0.6 + part));
+    await touch("touchEnd");
+    await page.locator("#reset").waitFor();
+    await until("the zoom", async () => {
+      const [{ span }] = await chart();
+      return Math.abs((span.to - span.from) / (before.to - before.from) - 1 / 3) < 0.12;
+    });
+    await page.setViewportSize({ width: 1440, height: 1180 });
+  },
+
+  async "the wall view has large figures, no list, and an address"() {
+    await page.goto("about:blank");
+    await page.goto(`${url}#view=wall`);
+    await until("a chart", async () => (await drawn()) !== null);
+    assert.equal(await page.locator(".fleet").isVisible(), false);
+    const size = await page.locator("#tile-sensors").evaluate((node) => Number.parseFloat(getComputedStyle(node).fontSize));
+    assert.ok(size > 40, `${size} px`);
+    await page.locator("#wall").click();
+    await page.locator(".fleet").waitFor();
+    assert.doesNotMatch(page.url(), /view=wall/);
+  },
+
+  async "axe finds nothing serious, in light and dark and on a phone"() {
+    const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+    for (const [colorScheme, width] of [["light", 1440], ["dark", 1440], ["light", 390]]) {
+      await page.setViewportSize({ width, height: 1180 });
+      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+      await page.goto("about:blank");
+      await page.goto(url);
+      await until("a chart", async () => (await drawn()) !== null);
+      await page.locator("#extremes tr.row").first().waitFor();
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+      const grave = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+      assert.deepEqual(grave.map(({ id, nodes }) => [id, nodes.slice(0, 3).map((node) => node.html.slice(0, 160))]), [], `${colorScheme}, ${width}`);
+      if (violations.length) console.log(`  axe, minor: ${violations.map(({ id }) => id).join(", ")}`);
+    }
+    await page.emulateMedia({ colorScheme: "light", reducedMotion: null });
+    await page.setViewportSize({ width: 1440, height: 1180 });
+  },
+
+  async "the page is small, and its first chart soon there"() {
+    const client = await context.newCDPSession(page);
+    await client.send("Network.enable");
+    await client.send("Network.setCacheDisabled", { cacheDisabled: true });
+    let bytes = 0;
+    client.on("Network.loadingFinished", ({ encodedDataLength }) => (bytes += encodedDataLength));
+    await page.goto("about:blank");
+    const began = Date.now();
+    await page.goto(url);
+    await until("a chart", async () => (await drawn()) !== null);
+    console.log(`  first chart after ${Date.now() - began} ms, ${(bytes / 1000).toFixed(0)} kB transferred until then`);
+    assert.ok(bytes < 150e3, `${bytes} bytes`);
+    await client.send("Network.setCacheDisabled", { cacheDisabled: false });
   },
 
   async "it fits a phone and can be used by keyboard alone"() {
     await page.setViewportSize({ width: 390, height: 844 });
     await page.goto("about:blank");
     await page.goto(url);
-    await page.locator(".chart .curve").waitFor({ state: "attached" });
+    await until("a chart", async () => (await drawn()) !== null);
     await until("a fitting chart", async () => (await page.evaluate(() => document.documentElement.scrollWidth)) <= 390);
     const closed = page.locator('.location button[aria-expanded="false"]').first();
     await closed.focus();
     await page.keyboard.press("Enter");
     await page.locator('.location button[aria-expanded="true"]').nth(1).waitFor();
     const unnamed = await page.evaluate(() =>
-      [...document.querySelectorAll("button, select, input, svg[tabindex]")].filter((node) => !(node.getAttribute("aria-label") || node.textContent.trim())).length,
+      [...document.querySelectorAll("button, select, input, [tabindex]:not(main *[tabindex='-1'])")].filter((node) => !(node.getAttribute("aria-label") || node.textContent.trim() || node.labels?.length)).length,
     );
     assert.equal(unnamed, 0, "controls without a name");
     await page.setViewportSize({ width: 1440, height: 1180 });
@@ -235,7 +485,7 @@ async function screenshots(folder) {
     await page.emulateMedia({ colorScheme });
     await page.goto("about:blank");
     await page.goto(`${url}#sensor=${shown.iot_sensor_id}&metric=temperature&last=24h`);
-    await page.locator(".chart .curve").waitFor({ state: "attached" });
+    await until("a chart", async () => (await drawn()) !== null);
     await page.locator("#extremes tr.row").first().waitFor();
     await page.locator("#cassandra tr").first().waitFor();
     await page.waitForTimeout(4000);

@@ -15,7 +15,7 @@ for tool in node npm chromium; do
     command -v "$tool" >/dev/null || { echo "$tool is missing (Debian: apt-get install -y nodejs npm chromium)" >&2; exit 1; }
 done
 # What needs no browser, first.
-node --test "$here/scale.test.mjs"
+node --test "$here"/*.test.mjs
 . "$here/../servers.sh"
 cp "$here"/package.json "$here"/package-lock.json "$here"/page.mjs "$work/"
 npm ci --prefix "$work" --no-audit --no-fund --loglevel=error
@@ -38,7 +38,8 @@ ago() { date -u -d "$1" +%FT%TZ; }
 "$iotctl" -q ingest --until-end --format json >/dev/null
 # The same fleet goes on while the page is open.
 "$iotctl" -q simulate --rate 6 --sensors 48 --locations 4 --extremes 0 --format json >/dev/null & pids+=($!)
-"$iotctl" -q ingest --format json >/dev/null & pids+=($!)
+printf '[[rule]]\nname = "scalding"\nseverity = "critical"\nmetric = "temperature"\nthreshold = { above = 90.0 }\n' > rules.toml
+"$iotctl" -q ingest --detect rules.toml --format json >/dev/null & pids+=($!)
 "$iotctl" dashboard --addr "$IOTCTL_LOCAL_ADDRESS:0" 2>"$work/dashboard.log" & pids+=($!)
 for _ in $(seq 100); do
     url=$(sed -n 's/^dashboard on \(http:[^,]*\),.*/\1/p' "$work/dashboard.log")

@@ -16,6 +16,10 @@ crate::trials!(
     every_documented_path_answers_as_it_is_described,
     a_forecast_equals_that_of_the_command,
     a_sensor_keeps_the_metrics_that_its_newest_reading_lacks,
+    sensors_are_found_by_parts_of_names_and_ids_in_every_location,
+    states_are_stretches_of_one_value_and_long_ranges_have_means,
+    alerts_are_those_of_the_command,
+    answers_are_compressed_for_clients_that_accept_it,
     a_clock_that_is_ahead_does_not_make_the_fleet_look_fresh,
     a_bad_request_is_a_problem_with_its_remedy,
     a_name_that_was_made_to_resolve_here_is_refused,
@@ -368,6 +372,8 @@ fn every_documented_path_answers_as_it_is_described() -> anyhow::Result<()> {
         ("/api/silent", "?longer_than=1h&top=3".to_owned()),
         ("/api/anomalies", format!("?sensor={sensor}&metric=temperature&method=robust-z&sensitivity=1")),
         ("/api/forecast", format!("?sensor={old}&metric=temperature&hours=6")),
+        ("/api/states", format!("?sensor={sensor}&last=6h")),
+        ("/api/alerts", format!("?sensor={sensor}&top=5")),
         ("/api/status", String::new()),
         ("/api/openapi.json", String::new()),
     ];
@@ -450,6 +456,138 @@ fn a_sensor_keeps_the_metrics_that_its_newest_reading_lacks() -> anyhow::Result<
     Ok(())
 }
 
+fn sensors_are_found_by_parts_of_names_and_ids_in_every_location() -> anyhow::Result<()> {
+    let lab = Lab::new("dash_find")?;
+    let now = chrono::Utc::now().timestamp_millis();
+    let named = |location: &str, id: u128, name: &str| {
+        message(location, id, now, &format!(r#","temperature":20,"sensor_name":"{name}""#))
+    };
+    lab.send([
+        named("plant-1", 0xabc1, "Boiler 2"),
+        named("plant-2", 0xabc2, "Kiln"),
+        message("plant-3", 0xabc3, now, r#","temperature":20"#),
+    ])?;
+    lab.ingest()?;
+    let dashboard = Dashboard::start(&lab)?;
+    let found = |text: &str| -> anyhow::Result<Vec<String>> {
+        let answer = dashboard.json(&format!("/api/sensors?find={text}"))?;
+        let readings = answer["readings"].as_array().context("readings")?;
+        ensure!(answer["sensors"] == readings.len(), "{answer}");
+        Ok(readings.iter().map(|it| it["location"].as_str().unwrap_or_default().to_owned()).collect())
+    };
+    ensure!(found("oIlEr")? == ["plant-1"]);
+    // Those with a name first.
+    ensure!(found("abc")? == ["plant-1", "plant-2", "plant-3"]);
+    ensure!(found("0000-00000000abc3")? == ["plant-3"]);
+    ensure!(found("nobody")?.is_empty());
+    let one = dashboard.json("/api/sensors?find=abc&location=plant-2&limit=1")?;
+    ensure!(one["sensors"] == 1 && one["readings"][0]["sensor_name"] == "Kiln", "{one}");
+    Ok(())
+}
+
+fn states_are_stretches_of_one_value_and_long_ranges_have_means() -> anyhow::Result<()> {
+    let lab = Lab::new("dash_states")?;
+    let now = chrono::Utc::now().timestamp_millis();
+    let sensor = uuid::Uuid::from_u128(1).to_string();
+    lab.send((0..600_i64).map(|second| {
+        let mode = if (200..400).contains(&second) { "heating" } else { "idle" };
+        let more = format!(
+            r#","temperature":{},"motion_detected":{},"states":{{"mode":"{mode}"}}"#,
+            20 + second % 2 * 2,
+            second >= 300
+        );
+        message("plant-1", 1, now - (600 - second) * 1_000, &more)
+    }))?;
+    lab.ingest()?;
+    let dashboard = Dashboard::start(&lab)?;
+    let answer = dashboard.json(&format!("/api/states?sensor={sensor}&last=1h"))?;
+    let spans = |index: usize| -> Vec<(String, i64)> {
+        let list = answer["states"][index]["spans"].as_array().cloned().unwrap_or_default();
+        let at = |text: &Value| {
+            chrono::DateTime::parse_from_rfc3339(text.as_str().unwrap_or_default())
+                .map(|at| at.timestamp_millis())
+                .unwrap_or_default()
+        };
+        list.iter()
+            .map(|it| {
+                (
+                    it["value"].as_str().unwrap_or_default().to_owned(),
+                    (at(&it["to"]) - at(&it["from"])) / 1_000,
+                )
+            })
+            .collect()
+    };
+    let pair = |value: &str, seconds: i64| (value.to_owned(), seconds);
+    ensure!(answer["states"][0]["name"] == "mode" && answer["states"][1]["name"] == "motion", "{answer}");
+    ensure!(spans(0) == [pair("idle", 200), pair("heating", 200), pair("idle", 199)], "{answer}");
+    ensure!(spans(1) == [pair("no", 300), pair("yes", 299)], "{answer}");
+
+    let series = |columns: usize| {
+        dashboard.json(&format!("/api/series?sensor={sensor}&metric=temperature&last=1h&columns={columns}"))
+    };
+    let dense = series(6)?;
+    for column in dense["columns"].as_array().context("columns")? {
+        ensure!(column["low"] == 20.0 && column["high"] == 22.0, "{dense}");
+        ensure!((column["mean"].as_f64().unwrap_or_default() - 21.0).abs() < 0.1, "{dense}");
+    }
+    ensure!(series(2_000)?.get("columns").is_none(), "means of single values");
+    Ok(())
+}
+
+fn alerts_are_those_of_the_command() -> anyhow::Result<()> {
+    let lab = Lab::new("dash_alerts")?;
+    let dashboard = Dashboard::start(&lab)?;
+    let none = dashboard.json("/api/alerts")?;
+    ensure!(none["firing_count"] == 0 && none["alerts"] == Value::Array(vec![]), "{none}");
+    let folder = tempfile::tempdir()?;
+    let rules = folder.path().join("rules.toml");
+    std::fs::write(
+        &rules,
+        "[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\nthreshold = { above = 30 }\n",
+    )?;
+    let now = chrono::Utc::now().timestamp_millis();
+    let reading = |id: u128, ago: i64, value: i64| {
+        message("plant-1", id, now - ago * 1_000, &format!(r#","temperature":{value}"#))
+    };
+    lab.send([reading(1, 50, 20), reading(1, 40, 40), reading(1, 30, 20), reading(2, 20, 41)])?;
+    lab.ok(&["-q", "ingest", "--until-end", "--detect", &rules.to_string_lossy(), "--format", "json"])?;
+    let expected = lab.lines(&["-q", "alerts", "--firing", "--format", "ndjson"])?;
+    ensure!(expected.len() == 1, "{expected:?}");
+    let mut answer = Value::Null;
+    eventually("the alerts are read", PATIENCE, || {
+        answer = dashboard.json("/api/alerts")?;
+        Ok(answer["firing_count"] == 1)
+    })?;
+    ensure!(answer["firing"][0]["id"] == expected[0]["id"], "{answer} instead of {expected:?}");
+    let all = lab.lines(&["-q", "alerts", "--format", "ndjson"])?;
+    let ids = |list: &[Value]| list.iter().map(|alert| alert["id"].clone()).collect::<Vec<_>>();
+    let mut told = ids(answer["alerts"].as_array().context("alerts")?);
+    told.reverse();
+    ensure!(told.len() == 3 && told == ids(&all), "{answer} instead of {all:?}");
+    let own = dashboard.json(&format!("/api/alerts?sensor={}", uuid::Uuid::from_u128(1)))?;
+    ensure!(own["firing_count"] == 0 && own["alerts"].as_array().is_some_and(|it| it.len() == 2), "{own}");
+    Ok(())
+}
+
+fn answers_are_compressed_for_clients_that_accept_it() -> anyhow::Result<()> {
+    let lab = Lab::new("dash_gzip")?;
+    let dashboard = Dashboard::start(&lab)?;
+    let length = |headers: &str| -> anyhow::Result<(usize, Option<String>)> {
+        let mut bytes = Vec::new();
+        let host = format!("Host: {}\r\n{headers}", dashboard.address);
+        dashboard.open("/uplot.js", &host)?.read_to_end(&mut bytes)?;
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").context("a head")?;
+        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+        let line = head.lines().find_map(|line| line.strip_prefix("content-encoding: "));
+        Ok((bytes.len() - end, line.map(str::to_owned)))
+    };
+    let (plain, none) = length("")?;
+    let (packed, gzip) = length("Accept-Encoding: gzip, br\r\n")?;
+    ensure!(none.is_none() && gzip.as_deref() == Some("gzip"), "{none:?} {gzip:?}");
+    ensure!(packed * 2 < plain, "{packed} of {plain} bytes");
+    Ok(())
+}
+
 fn a_clock_that_is_ahead_does_not_make_the_fleet_look_fresh() -> anyhow::Result<()> {
     let lab = Lab::new("dash_ahead")?;
     let now = chrono::Utc::now().timestamp_millis();
@@ -488,6 +626,8 @@ fn a_bad_request_is_a_problem_with_its_remedy() -> anyhow::Result<()> {
         (400, "/api/extremes?metric=temperature&side=highest&top=100000".to_owned()),
         (400, "/api/silent?longer_than=soon".to_owned()),
         (400, "/api/silent?surprise=1".to_owned()),
+        (400, "/api/sensors".to_owned()),
+        (400, "/api/alerts?sensor=boiler".to_owned()),
         (400, format!("/api/forecast?sensor={sensor}&metric=temperature&hours=0")),
         (404, format!("/api/series?sensor={nobody}&metric=temperature")),
         (404, "/api/extremes?metric=temperature&side=lowest&location=plnat-1".to_owned()),

@@ -1,5 +1,5 @@
-// What can be computed without a page: numbers and times as text, ticks of axes, and what a tile says. No DOM here, so that
-// tests/dashboard/scale.test.mjs runs it as it is.
+// What can be computed without a page: numbers and times as text, ticks of axes (uPlot's own miss midnight after a
+// clock change, and label 0.0001 as 0), and what a tile says. No DOM here, so that tests/dashboard/scale.test.mjs runs it as it is.
 
 export const COLUMNS = ["temperature", "humidity", "pressure", "light_level", "gas_concentration"];
 
@@ -9,6 +9,18 @@ const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
 /* ---- numbers ---- */
+
+/** Units that names of other metrics end with. */
+const ENDINGS = {
+  percent: "%", pct: "%", celsius: "°C", fahrenheit: "°F", kelvin: "K", volts: "V", volt: "V", amps: "A", amperes: "A", watts: "W", kw: "kW", kwh: "kWh", wh: "Wh", hz: "Hz", rpm: "rpm",
+  ppm: "ppm", ppb: "ppb", dbm: "dBm", db: "dB", lux: "lux", bar: "bar", pa: "Pa", hpa: "hPa", kpa: "kPa", mm: "mm", cm: "cm", meters: "m", seconds: "s", ms: "ms", bytes: "B",
+};
+
+/** The unit that the name of a metric itself says; empty where it says none. */
+export function unitInName(name) {
+  const ending = name.toLowerCase().split(/[_.\-\s]/).at(-1);
+  return Object.hasOwn(ENDINGS, ending) ? ENDINGS[ending] : "";
+}
 
 /** A value by its size; what is below 1 keeps three significant digits. */
 export function figure(value) {
@@ -172,3 +184,25 @@ export function withReading(known, reading) {
 
 /** The metric to show: the chosen one as long as the sensor has it. */
 export const keptMetric = (chosen, names) => (names.includes(chosen) ? chosen : (names[0] ?? null));
+
+/**
+ * Readings in the order of a value, without one last; without `of` by name, those without a name by id after them.
+ */
+export function order(readings, of, isDown = false) {
+  const sign = isDown ? -1 : 1;
+  const names = new Intl.Collator("en", { numeric: true });
+  const byName = (a, b) => {
+    const [left, right] = [a.sensor_name, b.sensor_name];
+    if ((left === undefined) !== (right === undefined)) return left === undefined ? 1 : -1;
+    if (left !== undefined && left !== right) return sign * names.compare(left, right);
+    return sign * (a.iot_sensor_id < b.iot_sensor_id ? -1 : Number(a.iot_sensor_id > b.iot_sensor_id));
+  };
+  if (!of) return [...readings].sort(byName);
+  return readings
+    .map((reading) => [of(reading), reading])
+    .sort(([a, first], [b, second]) => {
+      if ((a === undefined) !== (b === undefined)) return a === undefined ? 1 : -1;
+      return a === b ? byName(first, second) : sign * (a - b);
+    })
+    .map(([, reading]) => reading);
+}

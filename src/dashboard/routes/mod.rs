@@ -9,6 +9,7 @@ use axum::routing::{MethodRouter, get};
 use super::app::App;
 use super::problem::Problem;
 
+pub(super) mod alerts;
 mod anomalies;
 mod extremes;
 mod fleet;
@@ -17,6 +18,7 @@ mod sensor;
 mod sensors;
 mod series;
 mod silent;
+mod states;
 mod status;
 
 /// The description of the API.
@@ -33,6 +35,8 @@ pub(super) fn all() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/api/silent", get(silent::get)),
         ("/api/anomalies", get(anomalies::get)),
         ("/api/forecast", get(forecast::get)),
+        ("/api/states", get(states::get)),
+        ("/api/alerts", get(alerts::get)),
         ("/api/status", get(status::get)),
         ("/api/events", get(events)),
         ("/api/openapi.json", get(openapi)),

@@ -1,0 +1,21 @@
+// A chart to take away: a picture, its values, or paper.
+
+import { picture, plots } from "./chart.js";
+import { $ } from "./page.js";
+import { drawn, headline } from "./sensor.js";
+import { csv } from "./shape.js";
+import { state } from "./state.js";
+
+function save(blob, ending) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = `${(state.chosen?.reading?.sensor_name ?? state.chosen?.id ?? "chart").replace(/[^\p{L}\p{N}._-]+/gu, "-")}-${state.metric}.${ending}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10e3);
+}
+
+export function begin() {
+  $("png").addEventListener("click", () => plots.length && picture(headline()).toBlob((blob) => blob && save(blob, "png")));
+  $("csv").addEventListener("click", () => drawn.length && save(new Blob([csv(drawn)], { type: "text/csv" }), "csv"));
+  $("print").addEventListener("click", () => print());
+}
