@@ -459,15 +459,15 @@ fn a_sensor_keeps_the_metrics_that_its_newest_reading_lacks() -> anyhow::Result<
 fn sensors_are_found_by_parts_of_names_and_ids_in_every_location() -> anyhow::Result<()> {
     let lab = Lab::new("dash_find")?;
     let now = chrono::Utc::now().timestamp_millis();
-    let named = |location: &str, id: u128, name: &str| {
-        message(location, id, now, &format!(r#","temperature":20,"sensor_name":"{name}""#))
-    };
     lab.send([
-        named("plant-1", 0xabc1, "Boiler 2"),
-        named("plant-2", 0xabc2, "Kiln"),
+        message("plant-1", 0xabc1, now, r#","temperature":20"#),
+        message("plant-2", 0xabc2, now, r#","temperature":20"#),
         message("plant-3", 0xabc3, now, r#","temperature":20"#),
     ])?;
     lab.ingest()?;
+    for (id, name) in [(0xabc1, "Boiler 2"), (0xabc2, "Kiln")] {
+        lab.ok(&["-q", "sensors", "rename", &uuid::Uuid::from_u128(id).to_string(), name])?;
+    }
     let dashboard = Dashboard::start(&lab)?;
     let found = |text: &str| -> anyhow::Result<Vec<String>> {
         let answer = dashboard.json(&format!("/api/sensors?find={text}"))?;

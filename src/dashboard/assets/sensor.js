@@ -10,7 +10,7 @@ import { emit, isSilent, on, range, state, unit } from "./state.js";
 
 /** By sensor, metric and whether it is the time before: the answers, or the reason why there is none. */
 const answers = new Map();
-let anomalies = { of: null, list: [] };
+let anomalies = { of: null, asked: null, list: [] };
 let forecast = { of: null, points: [] };
 let states = [];
 /** Names of the sensors beside the chosen one, by id. */
@@ -54,7 +54,6 @@ export async function choose(id, reading, { keepsZoom = false } = {}) {
     emit("chosen");
     // A sensor that is silent is shown up to its last reading.
     if (!isKnown || metric !== state.metric || (before === undefined && isSilent(state.chosen.reading))) loadSeries();
-    loadAnomalies();
   } catch (error) {
     if (state.chosen?.id !== id) return;
     cancel("series", "forecast", "states");
@@ -90,7 +89,7 @@ function forget() {
   answers.clear();
   states = [];
   drawn = [];
-  anomalies = { of: null, list: [] };
+  anomalies = { of: null, asked: null, list: [] };
   forecast = { of: null, points: [] };
   say($("stats"), "\u00a0");
   $("anomalies").replaceChildren();
@@ -157,8 +156,8 @@ export function changed(isOther = false) {
   if (isOther) forget();
   showReset();
   if (!state.chosen) return;
+  anomalies.asked = null;
   loadSeries();
-  loadAnomalies();
 }
 
 /* ---- zooming ---- */
@@ -190,8 +189,12 @@ export function showReset() {
 /* ---- loading ---- */
 
 let round = 0;
+let wholeAt = 0;
+/** How often all is asked for while readings come, in milliseconds; the chosen line is newer. */
+const WHOLE = 15e3;
 
-export async function loadSeries() {
+/** Asks for the chosen line first, then for what is beside it; that less often while it `isFollowing` new readings. */
+export async function loadSeries(isFollowing = false) {
   const { chosen, others, metric } = state;
   if (!chosen || !metric) return;
   round += 1;
@@ -216,13 +219,15 @@ export async function loadSeries() {
   $("chart").removeAttribute("aria-busy");
   // Drawn before the others are asked for.
   draw();
+  if (isFollowing && Date.now() - wholeAt < WHOLE) return;
+  wholeAt = Date.now();
   const tasks = metrics().flatMap((name) => [chosen.id, ...others].map((id) => [id, name])).slice(1).map(([id, name]) => load(id, name, span, false));
   if (state.compare && !found.error) {
     const shift = found.to - found.from;
     const before = { from: iso(found.from - shift), to: iso(found.to - shift) };
     tasks.push(...metrics().map((name) => load(chosen.id, name, before, true)));
   }
-  tasks.push(loadForecast, () => loadStates(span));
+  tasks.push(loadForecast, () => loadStates(span), loadAnomalies);
   await inTurns(tasks, 2);
 }
 
@@ -250,7 +255,7 @@ async function loadStates(span) {
   drawSoon();
 }
 
-const follow = throttled(3000, () => !state.zoom && loadSeries());
+const follow = throttled(3000, () => !state.zoom && loadSeries(true));
 
 /** A new reading of the chosen sensor. */
 export function take(reading) {
@@ -344,15 +349,19 @@ function showStats() {
 
 async function loadAnomalies() {
   if (!state.chosen || !state.metric) return;
-  const { chosen: { id }, metric } = state;
+  const { chosen: { id }, metric, last } = state;
+  // The search holds all values of the range: once a minute is enough.
+  const asked = `${id} ${metric} ${last} ${Math.floor(Date.now() / 60e3)}`;
+  if (anomalies.asked === asked) return;
+  anomalies.asked = asked;
   try {
     const answer = await ask("anomalies", "/api/anomalies", { sensor: id, metric, ...range(newest()) });
     if (!answer || id !== state.chosen?.id || metric !== state.metric) return;
-    anomalies = { of: `${id} ${metric}`, list: answer.anomalies };
+    anomalies = { of: `${id} ${metric}`, asked, list: answer.anomalies };
     emit("anomalies", answer, metric);
     drawSoon();
   } catch (error) {
-    anomalies = { of: null, list: [] };
+    anomalies = { of: null, asked, list: [] };
     say($("anomalies-note"), error.message, "warn");
     $("anomalies").replaceChildren();
   }
