@@ -1,8 +1,8 @@
-# iotctl in a small image. The binary holds librdkafka; the last stage needs Debian's libc, OpenSSL and the public certificate
+# iotctl in a small image. The binary holds librdkafka; the last stage needs Debian's libc, OpenSSL, libcurl and the public certificate
 # authorities.
 FROM rust:1.95-bookworm AS build
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends g++ make pkg-config libssl-dev maven openjdk-17-jdk-headless \
+    && apt-get install -y --no-install-recommends g++ make pkg-config libssl-dev libcurl4-openssl-dev maven openjdk-17-jdk-headless \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
@@ -15,7 +15,7 @@ RUN mkdir -p /agent && mvn -q -B -f src/servers/local/poms/jmx-exporter.xml \
 
 FROM debian:bookworm-slim
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates libssl3 \
+    && apt-get install -y --no-install-recommends ca-certificates libcurl4 libssl3 \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin iotctl
 COPY --from=build /iotctl /usr/local/bin/iotctl

@@ -29,14 +29,20 @@ section! {
         request_timeout: Duration = seconds(10), time(millis(1), hours(1));
         /// Encryption and authentication.
         security_protocol: SecurityProtocol = SecurityProtocol::Plaintext;
-        /// Authentication mechanism of the SASL protocols.
+        /// Authentication mechanism of the SASL protocols. OAUTHBEARER: tokens of an OpenID Connect server, by client
+        /// credentials.
         sasl_mechanism: SaslMechanism = SaslMechanism::ScramSha512;
-        /// User name. Required by the SASL protocols, with a password.
+        /// User name, or client id for OAUTHBEARER. Required by the SASL protocols, with a password.
         sasl_username: Option<String>;
-        /// Password. Better given as a variable or in sasl_password_file.
+        /// Password, or client secret for OAUTHBEARER. Better given as a variable or in sasl_password_file.
         sasl_password: Option<Secret>;
         /// File whose first line is the password. Use it instead of sasl_password.
         sasl_password_file: Option<PathBuf>;
+        /// URL of the OpenID Connect server's token endpoint. Required by OAUTHBEARER. The certificate authorities are those
+        /// of the system, or the property https.ca.location.
+        sasl_token_endpoint: Option<String>;
+        /// Scope that the token is asked for, if the server wants one.
+        sasl_token_scope: Option<String>;
         /// PEM file of the trusted certificate authorities. Empty: those of the system.
         ssl_ca_location: Option<PathBuf>;
         /// PEM file of the client certificate. Needs ssl_key_location.
@@ -65,6 +71,7 @@ choice! {
         Plain = "PLAIN",
         ScramSha256 = "SCRAM-SHA-256",
         ScramSha512 = "SCRAM-SHA-512",
+        OauthBearer = "OAUTHBEARER",
     }
 }
 

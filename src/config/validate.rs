@@ -9,7 +9,7 @@ use super::{
     CassandraConfig, ClusterConfig, Config, Consistency, IngestConfig, KafkaConfig, LocalConfig,
     SchemaConfig, SchemaRegistryConfig,
 };
-use super::{Secret, SecurityProtocol, names, properties};
+use super::{SaslMechanism, Secret, SecurityProtocol, names, properties};
 
 /// Checks the configuration as a whole. Bounds of single values were checked when they were read.
 pub(super) fn validate(config: &Config) -> Checked {
@@ -154,6 +154,7 @@ fn kafka_sasl(config: &KafkaConfig) -> Checked {
     exclusive("kafka.sasl_password", config.sasl_password.is_some(), config.sasl_password_file.is_some())?;
     let has_password = config.sasl_password.is_some() || config.sasl_password_file.is_some();
     if matches!(config.security_protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl) {
+        tokens(config)?;
         return ensure(config.sasl_username.is_some() && has_password, &["kafka.security_protocol"], || {
             "SASL needs a user and a password (set kafka.sasl_username, \
              and IOTCTL_KAFKA_SASL_PASSWORD or kafka.sasl_password_file)"
@@ -164,12 +165,39 @@ fn kafka_sasl(config: &KafkaConfig) -> Checked {
         ("kafka.sasl_username", config.sasl_username.is_some()),
         ("kafka.sasl_password", config.sasl_password.is_some()),
         ("kafka.sasl_password_file", config.sasl_password_file.is_some()),
+        ("kafka.sasl_token_endpoint", config.sasl_token_endpoint.is_some()),
+        ("kafka.sasl_token_scope", config.sasl_token_scope.is_some()),
     ];
     given.into_iter().try_for_each(|(key, is_given)| {
         ensure(!is_given, &[key, "kafka.security_protocol"], || {
             "this has no effect without SASL (set kafka.security_protocol to SASL_SSL, or remove it)".into()
         })
     })
+}
+
+/// The settings of OAUTHBEARER.
+fn tokens(config: &KafkaConfig) -> Checked {
+    if config.sasl_mechanism != SaslMechanism::OauthBearer {
+        let given = [
+            ("kafka.sasl_token_endpoint", config.sasl_token_endpoint.is_some()),
+            ("kafka.sasl_token_scope", config.sasl_token_scope.is_some()),
+        ];
+        return given.into_iter().try_for_each(|(key, is_given)| {
+            ensure(!is_given, &[key, "kafka.sasl_mechanism"], || {
+                "this has no effect without tokens (set kafka.sasl_mechanism to OAUTHBEARER, or remove it)"
+                    .into()
+            })
+        });
+    }
+    let endpoint = config.sasl_token_endpoint.as_deref().unwrap_or_default();
+    ensure(
+        endpoint.starts_with("https://") || endpoint.starts_with("http://"),
+        &["kafka.sasl_token_endpoint"],
+        || {
+            "OAUTHBEARER needs the URL of a token endpoint (such as https://login.example/oauth2/token)"
+                .into()
+        },
+    )
 }
 
 fn kafka_ssl(config: &KafkaConfig) -> Checked {

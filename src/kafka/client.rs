@@ -31,11 +31,21 @@ pub fn client_config(config: &KafkaConfig) -> ClientConfig {
     if matches!(config.security_protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl) {
         client.set("sasl.mechanism", sasl_mechanism(config.sasl_mechanism));
     }
+    let by_tokens = config.sasl_mechanism == SaslMechanism::OauthBearer;
+    let (user, password) = match by_tokens {
+        true => ("sasl.oauthbearer.client.id", "sasl.oauthbearer.client.secret"),
+        false => ("sasl.username", "sasl.password"),
+    };
+    if by_tokens {
+        client.set("sasl.oauthbearer.method", "oidc");
+    }
     let secret = |secret: &Option<crate::config::Secret>| secret.as_ref().map(|it| it.expose().to_owned());
     let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|it| it.to_string_lossy().into_owned());
     let optional = [
-        ("sasl.username", config.sasl_username.clone()),
-        ("sasl.password", secret(&config.sasl_password)),
+        (user, config.sasl_username.clone()),
+        (password, secret(&config.sasl_password)),
+        ("sasl.oauthbearer.token.endpoint.url", config.sasl_token_endpoint.clone()),
+        ("sasl.oauthbearer.scope", config.sasl_token_scope.clone()),
         ("ssl.ca.location", path(&config.ssl_ca_location)),
         ("ssl.certificate.location", path(&config.ssl_certificate_location)),
         ("ssl.key.location", path(&config.ssl_key_location)),
@@ -78,6 +88,7 @@ fn sasl_mechanism(mechanism: SaslMechanism) -> &'static str {
         SaslMechanism::Plain => "PLAIN",
         SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
         SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+        SaslMechanism::OauthBearer => "OAUTHBEARER",
     }
 }
 
@@ -188,6 +199,31 @@ mod tests {
         assert_eq!(client.get("sasl.password"), Some("hunter2"));
         assert_eq!(client.get("ssl.ca.location"), Some("/etc/ca.pem"));
         assert_eq!(client.get("ssl.key.location"), None);
+    }
+
+    #[test]
+    fn with_tokens_the_user_is_the_client_id() {
+        let config = KafkaConfig {
+            security_protocol: SecurityProtocol::SaslSsl,
+            sasl_mechanism: SaslMechanism::OauthBearer,
+            sasl_username: Some("iot".into()),
+            sasl_password: Some(Secret::new("hunter2")),
+            sasl_token_endpoint: Some("https://login.example/token".into()),
+            sasl_token_scope: Some("kafka".into()),
+            ..Default::default()
+        };
+        let client = client_config(&config);
+        for (property, value) in [
+            ("sasl.mechanism", "OAUTHBEARER"),
+            ("sasl.oauthbearer.method", "oidc"),
+            ("sasl.oauthbearer.client.id", "iot"),
+            ("sasl.oauthbearer.client.secret", "hunter2"),
+            ("sasl.oauthbearer.token.endpoint.url", "https://login.example/token"),
+            ("sasl.oauthbearer.scope", "kafka"),
+        ] {
+            assert_eq!(client.get(property), Some(value), "{property}");
+        }
+        assert_eq!((client.get("sasl.username"), client.get("sasl.password")), (None, None));
     }
 
     #[test]

@@ -67,6 +67,12 @@ pub(super) fn error(config: &KafkaConfig, reported: &str) -> Error {
 
 fn login(config: &KafkaConfig, reported: &str) -> String {
     let user = config.sasl_username.as_deref().unwrap_or_default();
+    if let Some((_, reason)) = reported.split_once("SASL OAUTHBEARER token: ") {
+        let endpoint = config.sasl_token_endpoint.as_deref().unwrap_or_default();
+        return format!(
+            "it asks for a token, and there is no token from {endpoint}: {reason} (check kafka.sasl_token_endpoint, kafka.sasl_username and its password)"
+        );
+    }
     match reported.split_once("supported mechanisms: ") {
         Some((_, supported)) if !supported.starts_with("(n/a") => format!(
             "it does not support the mechanism of this login (set kafka.sasl_mechanism to one of: {supported})"
@@ -182,6 +188,15 @@ mod tests {
         assert_eq!(
             reason,
             "it refuses the login of user \"iot\": invalid credentials (check kafka.sasl_username, its password and kafka.sasl_mechanism)"
+        );
+        let reported = "Failed to acquire SASL OAUTHBEARER token: HTTP 401";
+        let config = KafkaConfig { sasl_token_endpoint: Some("https://login/token".into()), ..config };
+        let reason = explain(&config, Some(reported)).await.unwrap();
+        assert!(
+            reason.starts_with(
+                "it asks for a token, and there is no token from https://login/token: HTTP 401 (check"
+            ),
+            "{reason}"
         );
         let reported = "sasl_ssl://a:1/2: SASL PLAIN mechanism handshake failed: Broker: Unsupported SASL mechanism: \
                         broker's supported mechanisms: SCRAM-SHA-512";

@@ -18,6 +18,7 @@ mod refusals;
 mod secrets;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
 mod withdrawn;
 
 pub(crate) use support::trials;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         names::trials(),
         refusals::trials(),
         secrets::trials(),
+        tokens::trials(),
     ]
     .into_iter()
     .flatten()

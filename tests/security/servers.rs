@@ -28,6 +28,7 @@ use iotctl::shutdown::Shutdown;
 
 use crate::certificates::Certificates;
 use crate::support::{Lab, Program};
+use crate::tokens::{AUDIENCE, Signer};
 
 pub const ADDRESS: &str = "127.0.47.1";
 pub const CASSANDRA: &str = "127.0.47.1:19442";
@@ -37,6 +38,8 @@ pub const KAFKA: &str = "127.0.47.1:19492";
 pub const KAFKA_EXPIRED: &str = "127.0.47.1:19495";
 /// SASL_SSL, where a client has to log in again every few seconds.
 pub const KAFKA_STRICT: &str = "127.0.47.1:19496";
+/// SASL_SSL by tokens (OAUTHBEARER), with a new login every few seconds.
+pub const KAFKA_TOKENS: &str = "127.0.47.1:19497";
 /// SSL: who one is, one's own certificate says.
 pub const KAFKA_MUTUAL: &str = "127.0.47.1:19494";
 
@@ -59,6 +62,7 @@ const DOCS: &str = include_str!("../../docs/security.md");
 
 pub struct Servers {
     pub certificates: Certificates,
+    pub signer: Signer,
     folder: PathBuf,
     runtime: tokio::runtime::Runtime,
     java: Java,
@@ -75,6 +79,7 @@ impl Servers {
         std::fs::create_dir_all(&folder)?;
         std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700))?;
         let certificates = Certificates::make(&folder.join("certificates"), ADDRESS)?;
+        let signer = Signer::make(&folder)?;
         for role in ROLES {
             for system in ["cassandra", "kafka"] {
                 write_password(&folder, system, role, &random_password())?;
@@ -84,7 +89,7 @@ impl Servers {
         let java = runtime.block_on(java::find(&java::Places::of_this_machine()))?;
         // The tools that administer Kafka lie in the jars of the older version and serve the newer one, too.
         let admin_jars = runtime.block_on(fetch(&java, &jars::KAFKA_ZOOKEEPER))?;
-        let servers = Self { certificates, folder, runtime, java, admin_jars };
+        let servers = Self { certificates, signer, folder, runtime, java, admin_jars };
         match servers.runtime.block_on(servers.boot()).and_then(|()| servers.grant_topics()) {
             Ok(()) => Ok(servers),
             Err(error) => {
@@ -214,14 +219,14 @@ client_encryption_options:
             });
             let kept: Vec<_> = kept.collect();
             let listeners = format!(
-                "SASL_SSL://{ADDRESS}:{kafka_port},EXPIRED://{KAFKA_EXPIRED},STRICT://{KAFKA_STRICT},MUTUAL://{KAFKA_MUTUAL},CONTROLLER://{ADDRESS}:{}",
+                "SASL_SSL://{ADDRESS}:{kafka_port},EXPIRED://{KAFKA_EXPIRED},STRICT://{KAFKA_STRICT},TOKENS://{KAFKA_TOKENS},MUTUAL://{KAFKA_MUTUAL},CONTROLLER://{ADDRESS}:{}",
                 broker.config.kafka_controller_port
             );
             format!(
                 "{}
 listeners={listeners}
 advertised.listeners={listeners}
-listener.security.protocol.map=SASL_SSL:SASL_SSL,EXPIRED:SASL_SSL,STRICT:SASL_SSL,MUTUAL:SSL,CONTROLLER:SSL
+listener.security.protocol.map=SASL_SSL:SASL_SSL,EXPIRED:SASL_SSL,STRICT:SASL_SSL,TOKENS:SASL_SSL,MUTUAL:SSL,CONTROLLER:SSL
 inter.broker.listener.name=MUTUAL
 listener.name.mutual.ssl.client.auth=required
 listener.name.controller.ssl.client.auth=required
@@ -236,15 +241,26 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={SCRAM} required;
 listener.name.expired.scram-sha-512.sasl.jaas.config={SCRAM} required;
 listener.name.strict.scram-sha-512.sasl.jaas.config={SCRAM} required;
 listener.name.strict.connections.max.reauth.ms=4000
+listener.name.tokens.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.tokens.oauthbearer.sasl.jaas.config={TOKENS} required;
+listener.name.tokens.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler
+listener.name.tokens.oauthbearer.sasl.oauthbearer.jwks.endpoint.url=file://{}
+listener.name.tokens.oauthbearer.sasl.oauthbearer.expected.audience={AUDIENCE}
+listener.name.tokens.connections.max.reauth.ms=4000
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:CN=server;User:{ADMIN}
 ",
                 kept.join("\n"),
                 self.certificates.server.both.display(),
                 self.certificates.ca.display(),
-                self.certificates.expired.both.display()
+                self.certificates.expired.both.display(),
+                self.signer.jwks.display()
             )
         })?;
+        // Kafka reads keys only from where its JVM is told to.
+        let allowed =
+            format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://{}", self.signer.jwks.display());
+        command.env("JAVA_TOOL_OPTIONS", allowed);
         // The first users have to be there before anybody can log in to make them.
         std::fs::remove_dir_all(dir.join("data"))?;
         let mut format = self.java.command(broker.jars, vec!["-Xmx128m".into()], "kafka.tools.StorageTool");
@@ -380,6 +396,11 @@ super.users=User:CN=server;User:{ADMIN}
         self.runtime.block_on(future)
     }
 
+    /// A task that runs until the servers are stopped.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
     /// A keyspace and a topic of one's own with schema and permissions as docs/security.md gives them, and a lab in
     /// which the commands run as each of the roles.
     pub fn place(&self, name: &str) -> anyhow::Result<Place<'_>> {
@@ -411,6 +432,11 @@ impl Place<'_> {
             .collect();
         ensure!(!grants.is_empty(), "docs/security.md has no GRANT with {part:?}");
         self.servers.cql(&grants)
+    }
+
+    /// Readings in Cassandra.
+    pub fn stored(&self) -> anyhow::Result<i64> {
+        self.servers.count(&format!("SELECT count(*) FROM {}.iot_sensor_metrics", self.name))
     }
 
     pub fn dead_letter_topic(&self) -> String {
@@ -456,6 +482,7 @@ impl Place<'_> {
     }
 }
 
+const TOKENS: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
 const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
 
 /// The GRANT statements of docs/security.md.

@@ -34,10 +34,6 @@ fn send(place: &Place<'_>, count: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stored(place: &Place<'_>) -> anyhow::Result<i64> {
-    servers().count(&format!("SELECT count(*) FROM {}.iot_sensor_metrics", place.name))
-}
-
 /// An ingest whose stderr is kept; killed when the test fails before its end.
 struct Ingest {
     child: Child,
@@ -53,7 +49,7 @@ impl Ingest {
         let child = command.stdout(Stdio::null()).stderr(stderr.reopen()?).spawn()?;
         let ingest = Self { child, stderr };
         support::eventually("the first rows are stored", Duration::from_secs(40), || {
-            Ok(stored(place)? == rows)
+            Ok(place.stored()? == rows)
         })?;
         Ok(ingest)
     }
@@ -95,7 +91,7 @@ fn ended_without_loss(
     }
     // Whoever may, goes on where it stopped.
     place.lab(ADMIN)?.ingest()?;
-    ensure!(stored(place)? == sent, "{} of {sent} rows are stored", stored(place)?);
+    ensure!(place.stored()? == sent, "{} of {sent} rows are stored", place.stored()?);
     let mut kafka = servers().kafka_config(ADMIN);
     kafka.topic.clone_from(&place.name);
     let dead = servers().block_on(topics::end_offsets(&kafka, &place.dead_letter_topic()))?;

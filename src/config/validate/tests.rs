@@ -162,6 +162,29 @@ fn kafka_security_is_complete_or_off() {
 }
 
 #[test]
+fn tokens_need_an_endpoint_and_an_endpoint_needs_tokens() {
+    let sasl = |c: &mut Config| {
+        c.kafka.security_protocol = SecurityProtocol::SaslSsl;
+        c.kafka.sasl_username = Some("iot".into());
+        c.kafka.sasl_password = Some(Secret::new("hunter2"));
+    };
+    let tokens = |c: &mut Config| {
+        sasl(c);
+        c.kafka.sasl_mechanism = SaslMechanism::OauthBearer;
+    };
+    starts(&refused(tokens), "kafka.sasl_token_endpoint: OAUTHBEARER needs the URL of a token endpoint");
+    let without = refused(|c| {
+        sasl(c);
+        c.kafka.sasl_token_endpoint = Some("https://login.example/token".into());
+    });
+    starts(&without, "kafka.sasl_token_endpoint, kafka.sasl_mechanism: this has no effect without tokens");
+    accepted(|c| {
+        tokens(c);
+        c.kafka.sasl_token_endpoint = Some("https://login.example/token".into());
+    });
+}
+
+#[test]
 fn properties_override_neither_the_guarantee_nor_our_own_settings() {
     let with = |name: &str| {
         let name = name.to_owned();
