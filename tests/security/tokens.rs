@@ -51,9 +51,9 @@ impl Signer {
         Ok(Self { key, jwks: path })
     }
 
-    fn token(&self, subject: &str, audience: &str) -> String {
+    fn token(&self, subject: &str) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-        let claims = json!({"sub": subject, "aud": audience, "iat": now, "exp": now + LIFETIME});
+        let claims = json!({"sub": subject, "aud": AUDIENCE, "iat": now, "exp": now + LIFETIME});
         let part = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
         let signed =
             format!("{}.{}", part(json!({"alg": "ES256", "kid": "test", "typ": "JWT"})), part(claims));
@@ -69,8 +69,7 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    /// Its tokens are for `audience`.
-    fn start(audience: &'static str) -> anyhow::Result<Self> {
+    fn start(signer: &'static Signer) -> anyhow::Result<Self> {
         let asked = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&asked);
         let answer = move |headers: HeaderMap, body: String| {
@@ -79,7 +78,7 @@ impl Endpoint {
             let (status, answer) = match client {
                 None => (StatusCode::UNAUTHORIZED, json!({"error": "invalid_client"})),
                 Some(client) => {
-                    let token = servers().signer.token(&client, audience);
+                    let token = signer.token(&client);
                     let answer =
                         json!({"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME});
                     (StatusCode::OK, answer)
@@ -118,7 +117,7 @@ fn lab(place: &Place<'_>, role: &str, endpoint: &str) -> anyhow::Result<Lab> {
 
 fn a_login_by_tokens_outlives_its_tokens() -> anyhow::Result<()> {
     let place = servers().place("tokens")?;
-    let endpoint = Endpoint::start(AUDIENCE)?;
+    let endpoint = Endpoint::start(&servers().signer)?;
     let (sender, ingest) = (lab(&place, SENDER, &endpoint.url)?, lab(&place, INGEST, &endpoint.url)?);
     let mut running = ingest.spawn(&["-q", "ingest"])?;
     let sent = sender.json(&["-q", "simulate", "--rate", "200", "--duration", "20s", "--format", "json"])?;
@@ -137,19 +136,21 @@ fn a_login_by_tokens_outlives_its_tokens() -> anyhow::Result<()> {
 
 fn what_is_wrong_with_a_token_is_said() -> anyhow::Result<()> {
     let place = servers().place("no_tokens")?;
-    let endpoint = Endpoint::start(AUDIENCE)?;
+    let endpoint = Endpoint::start(&servers().signer)?;
     let simulate = &["-q", "simulate", "--count", "10"];
     let (_, wrong) = servers().new_password("wrong_secret")?;
     let mut refused = lab(&place, SENDER, &endpoint.url)?;
     refused.set("IOTCTL_KAFKA_SASL_PASSWORD_FILE", &wrong.display().to_string());
     let away = lab(&place, SENDER, "http://127.0.47.9:1/token")?;
-    let other = lab(&place, SENDER, &Endpoint::start("somebody-else")?.url)?;
+    let folder = tempfile::tempdir()?;
+    let unknown = Box::leak(Box::new(Signer::make(folder.path())?));
+    let other = lab(&place, SENDER, &Endpoint::start(unknown)?.url)?;
     for (lab, words) in [
-        (refused, ["no token", "check kafka.sasl_username"]),
-        (away, ["no token", "kafka.sasl_token_endpoint"]),
-        (other, ["refuses the login", "invalid_token"]),
+        (refused, ["there is no token from", "{\"error\":\"invalid_client\"}"]),
+        (away, ["there is no token from", "check kafka.sasl_token_endpoint"]),
+        (other, ["refuses the login of user \"iot_sender\"", "invalid_token"]),
     ] {
-        let error = lab.fails(1, simulate)?;
+        let error = lab.fails(1, simulate).context(words[1])?;
         for word in words {
             ensure!(error.contains(word), "{word:?} is not in: {error}");
         }
