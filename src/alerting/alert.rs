@@ -118,3 +118,27 @@ fn moment(at: i64) -> DateTime<Utc> {
 fn show(at: i64) -> String {
     moment(at).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
+
+/// An alert for tests: times are in seconds.
+#[cfg(test)]
+pub(super) fn example(rule: &str, sensor: u128, state: State, at: i64) -> Alert {
+    let moment = |at: i64| DateTime::from_timestamp(at, 0).unwrap_or_default();
+    Alert {
+        id: Uuid::new_v5(&NAMESPACE, format!("{rule} {sensor} {at} {}", state.name()).as_bytes()),
+        rule: rule.to_owned(),
+        severity: Severity::Warning,
+        state,
+        location: "plant-1".to_owned(),
+        device_type: "thermostat".to_owned(),
+        iot_sensor_id: Uuid::from_u128(sensor),
+        sensor_name: None,
+        metric: "temperature".to_owned(),
+        value: 30.0,
+        expected: Some(28.0),
+        score: None,
+        recorded_timestamp: moment(at),
+        since: moment(at),
+        detected_timestamp: moment(at),
+        message: "temperature 30 °C: above 28".to_owned(),
+    }
+}

@@ -5,6 +5,7 @@
 //!   judgement of one value. [`episode`]: from the first value that meets a condition to the one that ends it.
 //!   [`memory`]: the sensors in memory, within a bound.
 //! - [`alert`]: the message. [`topic`]: its producer and reader. [`current`]: what fires now.
+//! - [`delivery`]: from the topic to receivers: Alertmanager, webhooks, mail and commands.
 //!
 //! # Guarantees
 //! A rule fires once per episode, at the reading that completes its condition, and resolves once. The id of an alert is
@@ -16,6 +17,7 @@
 
 pub mod alert;
 pub mod current;
+pub mod delivery;
 mod detector;
 mod episode;
 mod memory;

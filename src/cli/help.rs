@@ -38,7 +38,7 @@ pub const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("forecast", "Predict a metric, with an interval"),
             ("sensors", "List sensors or groups with their last reading"),
             ("silent", "List sensors that have stopped sending"),
-            ("alerts", "List the alerts of `ingest --detect`"),
+            ("alerts", "List the alerts of `ingest --detect`, and deliver them"),
             ("dashboard", "Serve the fleet as a page in a browser"),
             ("export", "Write readings to Parquet, CSV or NDJSON files"),
             ("batch", "List and run Spark jobs over the readings"),

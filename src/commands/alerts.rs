@@ -1,4 +1,4 @@
-//! `iotctl alerts`: the alerts of `ingest --detect`, as history and as what fires now.
+//! `iotctl alerts`: the alerts of `ingest --detect`, as history and as what fires now; `deliver` sends them to people.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::Utc;
-use clap::Args;
+use clap::{Args, Subcommand};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -30,19 +30,39 @@ use crate::reading::Group;
 use crate::store::sensors::SensorNames;
 use crate::time::TimeRange;
 
+mod deliver;
+
 /// List the alerts of `ingest --detect`, or what fires now
 ///
 /// Alerts are listed in order of time, that of the readings; each once, however often it was sent. --firing lists the rules
 /// and sensors that fire now: those whose latest alert says so. `ingest` does not know what fired before it started, so an
 /// episode that ended while it was stopped is listed until the next one of that rule and sensor ends.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
   iotctl alerts --last 24h
   iotctl alerts --firing
   iotctl alerts --firing --severity critical --location plant-1
   iotctl alerts --rule hot --location plant-1 --format csv > hot.csv
-  iotctl alerts --follow --format ndjson | while read -r alert; do …; done")]
+  iotctl alerts --follow --format ndjson | while read -r alert; do …; done
+  iotctl alerts deliver receivers.toml"
+)]
 pub struct AlertsArgs {
+    #[command(subcommand)]
+    pub command: Option<AlertsCommand>,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AlertsCommand {
+    Deliver(deliver::DeliverArgs),
+}
+
+/// Which alerts are listed, and how.
+#[derive(Debug, Args)]
+pub struct ListArgs {
     /// Only alerts of this rule
     #[arg(long, value_name = "NAME")]
     pub rule: Option<String>,
@@ -72,7 +92,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Alerts that are in memory to be sorted by time: about 60 MB. Larger results come in sorted parts.
 const MAX_SORTED: usize = 100_000;
 
-pub async fn run(mut args: AlertsArgs, context: Context) -> anyhow::Result<()> {
+pub async fn run(args: AlertsArgs, context: Context) -> anyhow::Result<()> {
+    match args.command {
+        Some(AlertsCommand::Deliver(args)) => deliver::run(args, context).await,
+        None => list(args.list, context).await,
+    }
+}
+
+async fn list(mut args: ListArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
     let mut headings = vec![
         Heading::left("recorded_timestamp").titled("recorded"),
@@ -191,7 +218,7 @@ impl Registry {
     const PATIENCE: Duration = Duration::from_secs(2);
 
     /// Also finds the sensor of --sensor by the name that people gave it.
-    async fn open(args: &mut AlertsArgs, context: &Context) -> anyhow::Result<Self> {
+    async fn open(args: &mut ListArgs, context: &Context) -> anyhow::Result<Self> {
         let opened = async {
             let session = Session::connect(&context.config.cassandra).await?;
             match args.selection.find_sensor(&session).await {
@@ -228,7 +255,7 @@ impl Registry {
 /// Collects the alerts that pass the filter, each once, and prints them in order of time.
 struct Printer<W: Write> {
     records: Records<W>,
-    args: AlertsArgs,
+    args: ListArgs,
     range: TimeRange,
     /// With --firing.
     current: Option<Current>,

@@ -235,8 +235,13 @@ fn comment(text: &str) -> String {
     text.lines().map(|line| format!("-- {line}")).collect::<Vec<_>>().join("\n")
 }
 
-fn topic_names(config: &KafkaConfig) -> [String; 3] {
-    [config.topic.clone(), config.dead_letter_topic(), config.alerts_topic()]
+fn topic_names(config: &KafkaConfig) -> [String; 4] {
+    [
+        config.topic.clone(),
+        config.dead_letter_topic(),
+        config.alerts_topic(),
+        config.alerts_dead_letter_topic(),
+    ]
 }
 
 async fn print_topics(config: &KafkaConfig, output: &Output) -> anyhow::Result<()> {
@@ -384,7 +389,7 @@ struct Effective {
     daily_rollups_seconds: u64,
     bucket_seconds: u64,
     window: String,
-    topics: [String; 3],
+    topics: [String; 4],
     partitions: i32,
     /// `None` if it follows from the number of brokers.
     topic_replication_factor: Option<i32>,

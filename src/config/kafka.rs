@@ -86,4 +86,9 @@ impl KafkaConfig {
         let stem = self.topic.strip_suffix("-topic").unwrap_or(&self.topic);
         self.alerts_topic.clone().unwrap_or_else(|| format!("{stem}-alerts"))
     }
+
+    /// Topic for the alerts that a receiver of `alerts deliver` refused.
+    pub fn alerts_dead_letter_topic(&self) -> String {
+        format!("{}.dlq", self.alerts_topic())
+    }
 }

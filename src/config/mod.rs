@@ -24,7 +24,7 @@ mod load;
 mod mqtt;
 mod names;
 mod origin;
-mod password_file;
+pub(crate) mod password_file;
 mod pipeline;
 mod properties;
 pub mod reference;

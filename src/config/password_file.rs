@@ -11,7 +11,7 @@ use super::Secret;
 const MAX_BYTES: u64 = 4096;
 
 /// Reads the password. Warns if every user of the machine can read the file.
-pub(super) fn read(path: &Path) -> Result<Secret, String> {
+pub(crate) fn read(path: &Path) -> Result<Secret, String> {
     let file = File::open(path).map_err(reason)?;
     let metadata = file.metadata().map_err(reason)?;
     warn_if_exposed(path, &metadata);

@@ -9,6 +9,8 @@
 //! | [`BUFFER_BYTES`] for a request's headers | the request is refused |
 //! | [`GRACE`] after a shutdown | responses that take longer are cut off |
 //!
+//! [`client`] sends single requests.
+//!
 //! On a loopback address only requests whose `Host` is this machine are answered ([`host`]).
 
 use std::net::SocketAddr;
@@ -29,6 +31,7 @@ use tokio::task::JoinSet;
 
 use crate::shutdown::Shutdown;
 
+pub(crate) mod client;
 mod connections;
 pub mod host;
 

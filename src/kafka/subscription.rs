@@ -38,7 +38,7 @@ impl Subscription {
         Self {
             names,
             patterns,
-            own: vec![config.dead_letter_topic(), config.alerts_topic()],
+            own: vec![config.dead_letter_topic(), config.alerts_topic(), config.alerts_dead_letter_topic()],
             refresh: refresh.map_or(REFRESH, |ms: u64| Duration::from_millis(ms.max(1000))),
         }
     }

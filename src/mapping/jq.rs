@@ -6,7 +6,7 @@ use jaq_json::Val;
 use serde_json::Value;
 
 /// A program, compiled.
-pub(super) struct Program {
+pub(crate) struct Program {
     filter: Filter<data::JustLut<Val>>,
     text: String,
 }
@@ -20,7 +20,7 @@ impl std::fmt::Debug for Program {
 impl Program {
     /// # Errors
     /// Where the program is wrong.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
         let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
         let arena = Arena::default();
@@ -39,7 +39,7 @@ impl Program {
     ///
     /// # Errors
     /// What the program says is wrong with the input; also if it has no output.
-    pub(super) fn run(&self, input: Value) -> Result<Value, String> {
+    pub(crate) fn run(&self, input: Value) -> Result<Value, String> {
         let input: Val = serde_json::from_value(input).map_err(|error| error.to_string())?;
         let context = Ctx::<data::JustLut<Val>>::new(&self.filter.lut, Vars::new([]));
         let output = self.filter.id.run((context, input)).map(unwrap_valr).next();

@@ -13,7 +13,7 @@ use toml::Spanned;
 
 mod file;
 pub mod infer;
-mod jq;
+pub(crate) mod jq;
 mod moment;
 mod path;
 mod payload;

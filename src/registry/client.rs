@@ -1,28 +1,19 @@
 //! One GET after another, each over a connection of its own: a registry is asked once for each schema.
 
-use std::error::Error as _;
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
-use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use hyper::{Request, StatusCode};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::Error;
 use crate::config::SchemaRegistryConfig;
+use crate::http::client::Endpoint;
 use crate::tls;
 
 /// Of an answer, in bytes.
@@ -48,24 +39,19 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct Client {
     url: String,
+    endpoint: Endpoint,
     /// Before the path of a request, without a slash at its end.
     base: String,
-    host: String,
-    port: u16,
-    /// The value of `Host`.
-    authority: String,
     authorization: Option<HeaderValue>,
-    tls: Option<Arc<ClientConfig>>,
     /// Of a whole request.
     timeout: Duration,
 }
 
 impl Client {
     pub(super) fn new(url: &str, config: &SchemaRegistryConfig) -> anyhow::Result<Self> {
-        let parsed: Uri =
-            url.parse().with_context(|| format!("schema_registry.url: {url:?} is not a URL"))?;
-        let is_tls = parsed.scheme_str() == Some("https");
-        let host = parsed.host().context("schema_registry.url has no host")?;
+        let mut endpoint = Endpoint::parse(url, MAX_BODY)
+            .map_err(anyhow::Error::msg)
+            .context("schema_registry.url cannot be used")?;
         let authorization = match (&config.username, &config.password) {
             (Some(user), Some(password)) => {
                 let login = STANDARD.encode(format!("{user}:{}", password.expose()));
@@ -75,18 +61,15 @@ impl Client {
             }
             _ => None,
         };
-        let tls = match (is_tls, &config.ca_file) {
-            (true, Some(file)) => Some(tls::client_config(&TLS, file, None)?),
-            _ => None,
-        };
+        if let (true, Some(file)) = (Endpoint::is_tls(url), &config.ca_file) {
+            endpoint = endpoint.with_tls(tls::client_config(&TLS, file, None)?, &TLS);
+        }
+        let path = endpoint.path.split('?').next().unwrap_or_default();
         Ok(Self {
             url: url.to_owned(),
-            base: parsed.path().trim_end_matches('/').to_owned(),
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port: parsed.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
-            authority: parsed.authority().map(ToString::to_string).unwrap_or_default(),
+            base: path.trim_end_matches('/').to_owned(),
+            endpoint,
             authorization,
-            tls,
             timeout: config.timeout,
         })
     }
@@ -138,58 +121,14 @@ impl Client {
     }
 
     async fn request(&self, target: &str) -> Result<(StatusCode, Bytes), String> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(|error| format!("cannot connect to {}:{}: {error}", self.host, self.port))?;
-        match &self.tls {
-            None => self.exchange(TokioIo::new(stream), target).await,
-            Some(tls) => {
-                let name = ServerName::try_from(self.host.clone())
-                    .map_err(|_| format!("{:?} is not a host name", self.host))?;
-                let stream = TlsConnector::from(tls.clone()).connect(name, stream).await;
-                let stream = stream.map_err(|error| refused_handshake(&error))?;
-                self.exchange(TokioIo::new(stream), target).await
-            }
-        }
-    }
-
-    async fn exchange<S>(&self, stream: TokioIo<S>, target: &str) -> Result<(StatusCode, Bytes), String>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let mut request = Request::get(target)
-            .header(HOST, &self.authority)
-            .header(USER_AGENT, concat!("iotctl/", env!("CARGO_PKG_VERSION")))
-            .header(ACCEPT, "application/vnd.schemaregistry.v1+json, application/json");
+        let mut request =
+            Request::get(target).header(ACCEPT, "application/vnd.schemaregistry.v1+json, application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-        let (mut sender, connection) = http1::handshake(stream).await.map_err(|error| broken(&error))?;
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
-            Ok((status, body.map_err(|error| format!("its answer breaks off: {error}"))?.to_bytes()))
-        };
-        // The connection moves only while it is polled, and ends with the answer.
-        tokio::pin!(connection, exchange);
-        tokio::select! {
-            answered = &mut exchange => answered,
-            _ = &mut connection => exchange.await,
-        }
+        let request = request.body(Full::<Bytes>::default()).map_err(|error| error.to_string())?;
+        self.endpoint.send(request).await
     }
-}
-
-fn broken(error: &hyper::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
-}
-
-fn refused_handshake(error: &io::Error) -> String {
-    tls::explain(error, &TLS, false).unwrap_or_else(|| format!("the TLS handshake failed: {error}"))
 }
 
 /// A part of a path: whatever is no letter, digit or one of `-._~` is written as %XX.

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod alert_delivery;
 mod anomalies;
 mod answers;
 mod audit;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         purge::trials(),
         rollups::trials(),
         round_trip::trials(),
+        alert_delivery::trials(),
         anomalies::trials(),
         answers::trials(),
         audit::trials(),

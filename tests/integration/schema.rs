@@ -51,6 +51,7 @@ fn all(states: &[(String, String)], expected: &str) -> anyhow::Result<()> {
         "-",
         "dlq",
         "--alerts",
+        "--alerts.dlq",
     ];
     ensure!(objects == known, "{objects:?}");
     ensure!(states.iter().all(|(_, state)| state == expected), "not all {expected}: {states:?}");

@@ -65,9 +65,11 @@ pub(super) fn page() -> anyhow::Result<String> {
         page,
         "\n## Alerts\n\nTopic: `kafka.alerts_topic` (`{}`). `iotctl ingest --detect` writes one message when a rule begins to \
          hold for a sensor and one when it ends. Both have the same `since`. A copy of an alert has the same `id`.\n\n\
-         ```json\n{}\n```\n",
+         ```json\n{}\n```\n\nAn alert that a receiver of `iotctl alerts deliver` refused is copied to the topic `{}`, with the \
+         headers `receiver`, `reason` (`refused`, or `expired` after `give_up_after`) and `error`.\n",
         kafka.alerts_topic(),
-        serde_json::to_string_pretty(&alert())?
+        serde_json::to_string_pretty(&alert())?,
+        kafka.alerts_dead_letter_topic()
     );
     Ok(page)
 }

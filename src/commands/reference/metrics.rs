@@ -1,8 +1,9 @@
-//! metrics.md: what `ingest`, `monitor` and `forecast` export, from their own registries.
+//! metrics.md: what `ingest`, `alerts deliver`, `monitor` and `forecast` export, from their own registries.
 
 use std::fmt::Write as _;
 
 use super::{GENERATED, table};
+use crate::alerting::delivery::DeliveryMetrics;
 use crate::bridge::BridgeMetrics;
 use crate::forecasts::metrics::ForecastMetrics;
 use crate::ingestion::IngestMetrics;
@@ -21,6 +22,11 @@ pub(super) fn page() -> anyhow::Result<String> {
             "iotctl bridge mqtt --metrics-addr",
             "Counted by one process; sum over all bridges.",
             BridgeMetrics::new()?.describe(),
+        ),
+        (
+            "iotctl alerts deliver --metrics-addr",
+            "Counted by one process; sum over all members of the consumer group.",
+            DeliveryMetrics::new()?.describe(),
         ),
         (
             "iotctl monitor",
