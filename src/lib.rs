@@ -11,7 +11,7 @@
 //! - [`tls`]: PEM files, and refused handshakes in words. [`time`]: moments, ranges, hours and days.
 //! - [`output`]: the only writer to stdout. [`reading`]: a reading, its group, wire format, metrics and time bucket.
 //! - [`mapping`]: from any message to readings, by a mapping file.
-//! - [`series`]: values over time, summaries and sketches. [`http`]: the one way to serve HTTP, with its limits.
+//! - [`series`]: values over time, summaries and sketches. [`http`]: the one way to serve HTTP, with its limits, and its client.
 //! - [`metrics`]: the Prometheus endpoint, and what /readyz and /healthz answer.
 //!
 //! Clients of the servers:
@@ -28,7 +28,7 @@
 //! - [`forecasts`]: models, back-tests and intervals. [`plot`]: charts in the terminal and in files.
 //!
 //! Work:
-//! - [`alerting`]: rules that judge each reading as it arrives, and their alerts.
+//! - [`alerting`]: rules that judge each reading as it arrives, their alerts, and the way of these to receivers.
 //! - [`ingestion`]: topic -> decode -> batches -> Cassandra -> commit. [`simulation`]: a seeded fleet of sensors.
 //! - [`bridge`]: MQTT -> Kafka. [`servers`]: local processes, containers, and the cluster's membership.
 //! - [`transfer`]: readings in bulk: to and from files, and the Spark jobs.

@@ -176,7 +176,7 @@ impl Dispatcher {
                 self.commit(false);
                 self.count_lag();
                 let is_at_end = ends.is_some_and(|ends| {
-                    (0..).zip(ends).all(|(partition, end)| *end == 0 || self.tracker.is_done(partition, *end))
+                    (0..).zip(ends).all(|(partition, end)| self.tracker.is_done(partition, *end))
                 });
                 if is_at_end {
                     return Ok(Ending::ReachedEnd);
@@ -245,7 +245,7 @@ impl Dispatcher {
             .collect();
         let watermarks = self.runtime.block_on(topics::watermarks(&self.config, &self.topic))?;
         let mut known: HashMap<i32, Known> = HashMap::new();
-        let (mut spans, mut firsts) = (Vec::new(), HashMap::new());
+        let (mut spans, mut held) = (Vec::new(), HashMap::new());
         for (partition, (first, end)) in (0..).zip(watermarks) {
             if !partitions.contains(&partition) {
                 continue;
@@ -255,7 +255,7 @@ impl Dispatcher {
             if !committed.contains_key(&partition) {
                 of.set_backlog(end);
             }
-            firsts.insert(partition, first);
+            held.insert(partition, first..end);
             spans.push(Span { partition, from: first, to });
         }
         let mut reader = TopicReader::open(&self.config, &self.topic, &spans)?;
@@ -272,8 +272,8 @@ impl Dispatcher {
             }
         }
         for (partition, known) in known {
-            let first = firsts.get(&partition).copied().unwrap_or_default();
-            self.tracker.assign(partition, committed.get(&partition).copied(), first);
+            let held = held.remove(&partition).unwrap_or_default();
+            self.tracker.assign(partition, committed.get(&partition).copied(), held);
             let firing = known.firing();
             self.tell_all(|| Job::Firing(partition, firing.clone()));
             self.known.insert(partition, known);

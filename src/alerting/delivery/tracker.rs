@@ -1,6 +1,7 @@
 //! Which offsets may be committed: those before the first alert that a receiver still has to accept.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::kafka::TopicPartition;
@@ -40,15 +41,17 @@ pub(super) struct Ticket {
 }
 
 impl Tracker {
-    /// A partition is assigned; `committed` is what its consumer group has committed, `first` the first offset that it has.
-    pub(super) fn assign(&self, partition: i32, committed: Option<i64>, first: i64) {
+    /// A partition is assigned; `committed` is what its consumer group has committed, and `offsets` those that it has. An empty
+    /// one counts as read, so that its offset is committed: what comes later is not past for this consumer group.
+    pub(super) fn assign(&self, partition: i32, committed: Option<i64>, offsets: Range<i64>) {
         let mut partitions = self.lock();
         partitions.assignments += 1;
         let assignment = partitions.assignments;
-        let committed = committed.unwrap_or(-1);
+        let next = if offsets.is_empty() { offsets.start } else { -1 };
+        let (committed, first) = (committed.unwrap_or(-1), offsets.start);
         partitions
             .of
-            .insert(partition, Partition { assignment, first, next: -1, open: BTreeMap::new(), committed });
+            .insert(partition, Partition { assignment, first, next, open: BTreeMap::new(), committed });
     }
 
     pub(super) fn revoke(&self, partition: i32) {
@@ -149,7 +152,7 @@ mod tests {
     #[test]
     fn an_offset_is_due_once_every_receiver_has_all_alerts_before_it() {
         let tracker = Tracker::default();
-        tracker.assign(0, Some(5), 0);
+        tracker.assign(0, Some(5), 0..9);
         let first = tracker.begin(0, 5, 2).unwrap();
         let second = tracker.begin(0, 6, 1).unwrap();
         tracker.begin(0, 7, 0).unwrap();
@@ -163,13 +166,21 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_partition_is_committed_so_that_nothing_that_comes_is_past() {
+        let tracker = Tracker::default();
+        tracker.assign(0, None, 0..0);
+        tracker.assign(1, None, 4..9);
+        assert_eq!((due(&tracker), tracker.is_done(0, 0)), (vec![(0, 0)], true));
+    }
+
+    #[test]
     fn what_is_left_of_a_revoked_partition_changes_nothing() {
         let tracker = Tracker::default();
-        tracker.assign(3, None, 0);
+        tracker.assign(3, None, 0..9);
         let old = tracker.begin(3, 0, 1).unwrap();
         tracker.revoke(3);
         assert!(!old.is_ours() && tracker.begin(3, 1, 1).is_none());
-        tracker.assign(3, None, 0);
+        tracker.assign(3, None, 0..9);
         let new = tracker.begin(3, 0, 1).unwrap();
         old.done();
         assert_eq!((tracker.open(), old.is_ours(), new.is_ours()), (1, false, true));

@@ -56,7 +56,7 @@ pub struct DeliverArgs {
     /// Consumer group [default: kafka.group with -alerts appended]
     #[arg(long, value_name = "NAME")]
     pub group: Option<String>,
-    /// Stop when the alerts that the topic holds now are delivered
+    /// Stop when the alerts that the topic holds now are delivered; for the only member of the consumer group
     #[arg(long)]
     pub until_end: bool,
     /// Serve Prometheus metrics at this address; a port alone means 127.0.0.1
