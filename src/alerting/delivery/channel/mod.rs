@@ -25,7 +25,7 @@ pub(super) enum Failure {
 #[derive(Debug)]
 pub(super) enum Channel {
     Alertmanager(Alertmanager),
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
     Email(Box<Email>),
     Command(Command),
 }
@@ -36,7 +36,7 @@ impl Channel {
     }
 
     pub(super) fn webhook(raw: super::receivers::RawWebhook) -> Result<Self, String> {
-        Ok(Self::Webhook(Webhook::check(&raw)?))
+        Ok(Self::Webhook(Box::new(Webhook::check(&raw)?)))
     }
 
     pub(super) fn email(raw: super::receivers::RawEmail, timeout: Duration) -> Result<Self, String> {
