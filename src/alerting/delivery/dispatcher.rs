@@ -165,9 +165,9 @@ impl Dispatcher {
             let is_full = self.tracker.open() >= MOST_IN_FLIGHT;
             if is_full != self.is_paused {
                 if is_full {
-                    self.consumer.pause()?
+                    self.consumer.pause()?;
                 } else {
-                    self.consumer.resume()?
+                    self.consumer.resume()?;
                 }
                 self.is_paused = is_full;
             }
