@@ -15,6 +15,9 @@ const LEAST: u64 = 1_200;
 /// In bytes. A longer answer would hold the runtime's thread for long.
 const MOST: u64 = 8 * 1024 * 1024;
 
+/// Half-way: 1.4 MB of readings take about 15 ms.
+const LEVEL: u32 = 5;
+
 /// Compresses the answer if its length is known: events, which have no end, are sent as they come.
 pub(super) async fn answers(request: Request, next: Next) -> Response {
     let is_accepted = accepts_gzip(request.headers());
@@ -66,7 +69,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 fn gzip(plain: &[u8]) -> Option<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::new(LEVEL));
     encoder.write_all(plain).ok()?;
     encoder.finish().ok()
 }

@@ -355,23 +355,24 @@ const steps = {
     await until("5,000 sensors", async () => (await api("/api/fleet")).groups.some((group) => group.location === "plant-9" && group.sensors === 5000), 60_000);
     const wide = page.locator(".location", { has: page.locator(".name", { hasText: "plant-9" }) });
     await wide.locator("button").first().click();
-    await until("its rows", async () => (await wide.locator("tr.row").count()) > 20);
+    await until("its rows", async () => (await wide.locator("tr.row").count()) > 5);
     assert.ok((await page.locator(".fleet tr.row").count()) < 300, "every row is in the page");
     const list = page.locator("#locations");
-    // As fast as a wheel turns: the longest pause between two frames.
-    const pause = await list.evaluate(async (node) => {
-      let longest = 0;
+    // As fast as a wheel turns: the pauses between frames.
+    const pauses = await list.evaluate(async (node) => {
+      const found = [];
       let before = performance.now();
       for (let step = 0; step < 60; step += 1) {
         node.scrollTop += 900;
         await new Promise((done) => requestAnimationFrame(done));
-        longest = Math.max(longest, performance.now() - before);
+        found.push(performance.now() - before);
         before = performance.now();
       }
-      return longest;
+      return found.sort((a, b) => a - b);
     });
-    console.log(`  longest pause while 5,000 rows are scrolled: ${pause.toFixed(0)} ms`);
-    assert.ok(pause < 500, `${pause} ms`);
+    const [middle, longest] = [pauses[30], pauses.at(-1)];
+    console.log(`  5,000 rows scrolled by 900 pixels a frame: ${middle.toFixed(0)} ms per frame, ${longest.toFixed(0)} ms at most`);
+    assert.ok(middle < 250, `${middle} ms`);
     let index = 0;
     await until("rows far down", async () => (index = await wide.locator("tr.row").evaluateAll((rows) => Number(rows.at(-1).getAttribute("aria-rowindex")))) > 1000);
     const box = await list.boundingBox();
@@ -383,10 +384,8 @@ const steps = {
   },
 
   async "across a clock change the axis has every hour of the zone once, and small values differ"() {
-    const zone = await context.browser()?.newContext({ timezoneId: "Europe/Berlin" });
-    // A persistent context has no browser of its own: its protocol sets the zone.
-    const client = zone ? null : await context.newCDPSession(page);
-    await client?.send("Emulation.setTimezoneOverride", { timezoneId: "Europe/Berlin" });
+    const client = await context.newCDPSession(page);
+    await client.send("Emulation.setTimezoneOverride", { timezoneId: "Europe/Berlin" });
     const sensor = "00000000-0000-4000-8000-0000000000ee";
     replay(Array.from({ length: 300 }, (_, n) => ({ location: "plant-1", device_type: "scale", iot_sensor_id: sensor, recorded_timestamp: new Date(Date.parse("2026-10-24T20:00Z") + n * 120e3).toISOString(), temperature: 0.0001 + (n % 5) / 10_000 })));
     await until("the sensor", async () => (await api(`/api/sensors?find=${sensor}`)).sensors === 1);
@@ -398,16 +397,16 @@ const steps = {
     assert.deepEqual(new Set(hours).size, 1, JSON.stringify(ticks));
     assert.ok(ticks.some(([, label]) => label.endsWith("+01:00")), JSON.stringify(ticks));
     assert.ok(values.length > 2 && new Set(values).size === values.length, values.join(" "));
-    await client?.send("Emulation.setTimezoneOverride", { timezoneId: "" });
-    await zone?.close();
+    await client.send("Emulation.setTimezoneOverride", { timezoneId: "" });
   },
 
   async "a tap reads a value and two fingers zoom"() {
+    const client = await context.newCDPSession(page);
+    await client.send("Emulation.setTouchEmulationEnabled", { enabled: true, maxTouchPoints: 2 });
     await page.setViewportSize({ width: 390, height: 844 });
     await page.goto("about:blank");
     await page.goto(`${url}#last=24h`);
     await until("a chart", async () => (await drawn()) !== null);
-    const client = await context.newCDPSession(page);
     await page.locator(".chart").scrollIntoViewIfNeeded();
     const box = await surface();
     const y = box.y + box.height / 2;
@@ -424,6 +423,7 @@ const steps = {
       const [{ span }] = await chart();
       return Math.abs((span.to - span.from) / (before.to - before.from) - 1 / 3) < 0.12;
     });
+    await client.send("Emulation.setTouchEmulationEnabled", { enabled: false });
     await page.setViewportSize({ width: 1440, height: 1180 });
   },
 
@@ -515,7 +515,8 @@ try {
     await page.setViewportSize({ width: 1440, height: 1180 });
     await page.emulateMedia({ colorScheme: "light" });
   }
-  for (const [name, step] of Object.entries(steps)) {
+  // ONLY=WORD: the steps whose name has it, such as those that were just changed.
+  for (const [name, step] of Object.entries(steps).filter(([name]) => name.includes(process.env.ONLY ?? ""))) {
     const began = Date.now();
     await step();
     faults.push(...(await page.evaluate(() => globalThis.violations ?? [])));

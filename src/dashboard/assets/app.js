@@ -44,12 +44,21 @@ const staleness = () => (isLost() ? "the dashboard does not answer" : trouble ? 
 
 /* ---- the fleet ---- */
 
+/** The first chart comes before the lists beside it: the server reads for a few questions at a time. */
+const FIRST = 1500;
+let hasBegun = false;
+const begun = new Promise((done) => {
+  on("drawn", done);
+  setTimeout(done, FIRST);
+}).then(() => (hasBegun = true));
+
 async function loadFleet() {
   try {
     const fleet = await ask("fleet", "/api/fleet");
     if (!fleet) return;
+    const isFirst = state.fleet === null;
     takeFleet(fleet);
-    loadOpened();
+    if (!isFirst) loadOpened();
   } catch (error) {
     showTrouble(error.message);
     // The event `fleet` follows when it is available again.
@@ -71,9 +80,10 @@ function takeFleet(fleet) {
     // That of the sensor in the address is opened when it is known.
     const first = state.chosen ? state.chosen.reading?.location : fleet.groups[0].location;
     if (first !== undefined) openLocation(first, true);
-    loadExtremes();
+    begun.then(() => (loadExtremes(), loadSilent()));
+  } else if (silentBefore !== fleet.silent) {
+    loadSilent();
   }
-  if (silentBefore !== fleet.silent) loadSilent();
 }
 
 function showTiles() {
@@ -133,7 +143,7 @@ function remember(isStep) {
   history[isStep ? "pushState" : "replaceState"](null, "", next);
 }
 on("address", remember);
-on("metric", () => (remember(false), loadExtremes()));
+on("metric", () => (remember(false), hasBegun && loadExtremes()));
 
 function follow() {
   const asked = address.read(location.hash, (name) => state.units.has(name) || state.fleet === null);
@@ -247,7 +257,7 @@ setInterval(() => {
 setInterval(() => !document.hidden && state.fleet && (loadExtremes(), loadSilent()), 60e3);
 follow();
 connect({
-  open: () => (loadFleet(), loadStatus(), loadAlerts()),
+  open: () => (loadFleet(), begun.then(() => (loadStatus(), loadAlerts()))),
   heard: (isThere) => {
     heard = isThere ? Date.now() : 0;
     showLive();

@@ -83,7 +83,7 @@ function newPlot(box, pane, data, span, panes, isLast) {
     height,
     ms: 1,
     pxAlign: 0,
-    padding: [8, 14, 0, 0],
+    padding: [8, 24, 0, 0],
     legend: { show: false },
     scales: {
       x: { time: true, range: () => [plot?.span.from ?? span.from, plot?.span.to ?? span.to] },

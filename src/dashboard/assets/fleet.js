@@ -87,7 +87,19 @@ export function loadOpened() {
   for (const [name] of opened()) loadLocation(name);
 }
 
+/** Locations that are asked for, and whether to ask again: a new question would only cancel one that takes long. */
+const loading = new Map();
+
 async function loadLocation(name) {
+  if (loading.has(name)) return loading.set(name, true);
+  loading.set(name, false);
+  await readLocation(name);
+  const isAgain = loading.get(name);
+  loading.delete(name);
+  if (isAgain) loadLocationSoon(name);
+}
+
+async function readLocation(name) {
   const shown = locations.get(name);
   if (!shown.body.childElementCount) shown.body.replaceChildren(empty("Loading …"));
   try {

@@ -54,8 +54,10 @@ export function takeAlerts(answer) {
   const firing = answer.firing_count;
   const isNone = !firing && !answer.alerts.length;
   showTile(count(firing), firing ? `firing, ${count(critical)} critical` : "none fires", critical ? "bad" : firing ? "warn" : isNone ? undefined : "good");
+  // The registry's name, where the list has it, before that of the message.
+  const names = new Map([...state.readings.values()].map((reading) => [reading.iot_sensor_id, reading.sensor_name]));
   const name = (alert) => sensorRow(
-    alert,
+    { ...alert, sensor_name: names.get(alert.iot_sensor_id) ?? alert.sensor_name },
     () => showAlert(alert),
     el("td", {}, el("span", { class: `badge ${alert.state === "firing" ? alert.severity : "over"}`, text: alert.state === "firing" ? alert.severity : "resolved" })),
     cell(alert.rule, ""),

@@ -69,7 +69,7 @@ export function table(label, headings, rows) {
 }
 
 /** Can be scrolled by keyboard too. */
-export const scroll = (label, content) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, content);
+export const scroll = (label, content) => el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label }, content);
 
 /** A sensor by its name; the start of its id where it has none. */
 export function sensorButton(id, name) {

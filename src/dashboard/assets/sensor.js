@@ -190,15 +190,19 @@ export function showReset() {
 
 let round = 0;
 let wholeAt = 0;
+/** The round of the whole load that is under way. */
+let whole = 0;
 /** How often all is asked for while readings come, in milliseconds; the chosen line is newer. */
 const WHOLE = 15e3;
 
 /** Asks for the chosen line first, then for what is beside it; that less often while it `isFollowing` new readings. */
 export async function loadSeries(isFollowing = false) {
   const { chosen, others, metric } = state;
-  if (!chosen || !metric) return;
+  // A whole load that is under way has what follows too.
+  if (!chosen || !metric || (isFollowing && whole === round && round > 0)) return;
   round += 1;
   const mine = round;
+  if (!isFollowing) whole = mine;
   const span = asked();
   const columns = Math.min(2000, Math.max(50, Math.floor($("chart").clientWidth - 80)));
   const load = (id, name, given, isBefore) => async () => {
@@ -215,12 +219,16 @@ export async function loadSeries(isFollowing = false) {
   $("chart").setAttribute("aria-busy", "true");
   await load(chosen.id, metric, span, false)();
   const found = main();
-  if (mine !== round || !found) return;
+  if (mine !== round || !found) {
+    if (whole === mine) whole = 0;
+    return;
+  }
   $("chart").removeAttribute("aria-busy");
   // Drawn before the others are asked for.
   draw();
   if (isFollowing && Date.now() - wholeAt < WHOLE) return;
   wholeAt = Date.now();
+  whole = mine;
   const tasks = metrics().flatMap((name) => [chosen.id, ...others].map((id) => [id, name])).slice(1).map(([id, name]) => load(id, name, span, false));
   if (state.compare && !found.error) {
     const shift = found.to - found.from;
@@ -229,6 +237,7 @@ export async function loadSeries(isFollowing = false) {
   }
   tasks.push(loadForecast, () => loadStates(span), loadAnomalies);
   await inTurns(tasks, 2);
+  if (whole === mine) whole = 0;
 }
 
 /** Its steps are hours, so once in ten minutes is enough. Without a forecast, as for a new sensor, there is no band. */
@@ -289,7 +298,8 @@ export function draw() {
   drawn = [];
   const panes = metrics().map((metric) => pane(metric, metric === state.metric ? expected : [])).filter((one) => one.lines.length);
   if (states.length) panes.push({ states });
-  return drawChart(parent, panes, { from, to });
+  drawChart(parent, panes, { from, to });
+  return emit("drawn");
 }
 
 function pane(metric, expected) {

@@ -24,7 +24,10 @@ export const state = {
 
 const listeners = new Map();
 
-/** Calls `act` whenever `name` is emitted: "choose", "chosen", "range", "zoom", "alerts", "readings", "trouble". */
+/**
+ * Calls `act` whenever `name` is emitted: "chosen", "drawn", "zoom", "metric", "listed", "anomalies",
+ * "alerts", "address".
+ */
 export const on = (name, act) => listeners.set(name, [...(listeners.get(name) ?? []), act]);
 export const emit = (name, ...details) => (listeners.get(name) ?? []).forEach((act) => act(...details));
 
