@@ -378,8 +378,11 @@ const steps = {
     const box = await list.boundingBox();
     await page.mouse.click(box.x + 60, box.y + box.height / 2);
     await until("its chart", async () => /4000-9000/.test(await text("#chart-note")) && (await drawn()) !== null);
-    const top = await page.locator("#chart-panel").evaluate((node) => node.getBoundingClientRect().top);
-    assert.ok(top > -2 && top < 700, `the chart is at ${top}`);
+    // The page may have to scroll to it.
+    await until("the chart in view", async () => {
+      const top = await page.locator("#chart-panel").evaluate((node) => node.getBoundingClientRect().top);
+      return top > -2 && top < 700;
+    });
     await wide.locator("button").first().click();
   },
 

@@ -83,14 +83,14 @@ function newPlot(box, pane, data, span, panes, isLast) {
     height,
     ms: 1,
     pxAlign: 0,
-    padding: [8, 24, 0, 0],
+    padding: [8, EDGE, 0, 0],
     legend: { show: false },
     scales: {
       x: { time: true, range: () => [plot?.span.from ?? span.from, plot?.span.to ?? span.to] },
       y: { range: pane.states ? [0, pane.states.length] : room },
     },
     axes: [
-      { ...axis, show: true, size: axisRoom, splits: (_, __, min, max) => times(min, max).map(([at]) => at), values: (self, splits) => (isLast ? named(splits, times(self.scales.x.min, self.scales.x.max)) : splits.map(() => "")) },
+      { ...axis, show: true, size: axisRoom, splits: (_, __, min, max) => times(min, max).map(([at]) => at), values: (self, splits) => (isLast ? fitting(self, splits, named(splits, times(self.scales.x.min, self.scales.x.max))) : splits.map(() => "")) },
       pane.states
         ? { ...axis, grid: { show: false }, size: SIDE, splits: () => pane.states.map((_, index) => index + 0.5), values: () => pane.states.map((row) => short(title(row.name))).reverse() }
         : { ...axis, size: SIDE, splits: (_, __, min, max) => values(min, max).map(([value]) => value), values: (self, splits) => named(splits, values(self.scales.y.min, self.scales.y.max)) },
@@ -131,8 +131,14 @@ function newPlot(box, pane, data, span, panes, isLast) {
 
 /** Room for labels of values: the same in all panes, so that moments stand below each other. */
 const SIDE = 64;
+/** Room at the right for half a label. */
+const EDGE = 24;
 const short = (text) => (text.length > 9 ? `${text.slice(0, 8)}…` : text);
 const named = (splits, ticks) => splits.map((split) => ticks.find(([at]) => at === split)?.[1] ?? "");
+
+/** Labels that would be cut off at the right edge are left out. */
+const fitting = (plot, splits, texts) =>
+  texts.map((text, index) => (plot.valToPos(splits[index], "x") + text.length * 3.3 > plot.bbox.width / devicePixelRatio + EDGE ? "" : text));
 
 const room = (_, low, high) => {
   if (low === null || high === null) return [0, 1];
