@@ -58,9 +58,10 @@ export async function choose(id, reading, { keepsZoom = false } = {}) {
     if (state.chosen?.id !== id) return;
     cancel("series", "forecast", "states");
     answers.clear();
+    state.chosen.error = error.message;
     say($("chart-note"), error.message, "warn");
     say($("anomalies-note"), "\u00a0");
-    clear($("chart"), error.message, "warn");
+    draw();
   }
 }
 
@@ -285,7 +286,8 @@ export function draw() {
   if (!found || found.error || !found.points.length) {
     showStats();
     drawn = [];
-    if (found?.error) return clear(parent, found.error, "warn");
+    const error = found?.error ?? state.chosen?.error;
+    if (error) return clear(parent, error, "warn");
     const nothing = "No values in this range of time.";
     return clear(parent, found ? nothing : state.chosen ? "Loading …" : "Choose a sensor to see its values.");
   }
