@@ -339,14 +339,14 @@ const steps = {
     send("plant-1", sensor, 20);
     await until("the sensor", async () => (await api(`/api/sensors?find=${sensor}`)).sensors === 1);
     send("plant-1", sensor, 95);
-    await until("the tile", async () => (await fleet.innerText()) === "1");
+    await until("the tile", async () => (await fleet.innerText()) === "1", 60_000);
     assert.equal(await text("#tile-alerts-note"), "firing, 1 critical");
     const row = page.locator(`#alerts tr[data-sensor="${sensor}"]`);
     assert.match(await row.innerText(), /critical\s+scalding/);
     await row.click();
-    await until("its mark", async () => (await chart())[0]?.spans === 1);
+    await until("its mark", async () => (await chart())[0]?.spans === 1, 60_000);
     send("plant-1", sensor, 20);
-    await until("the end", async () => (await fleet.innerText()) === "0");
+    await until("the end", async () => (await fleet.innerText()) === "0", 60_000);
     assert.match(await row.innerText(), /resolved/);
   },
 
