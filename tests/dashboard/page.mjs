@@ -408,7 +408,8 @@ const steps = {
     await client.send("Emulation.setTouchEmulationEnabled", { enabled: true, maxTouchPoints: 2 });
     await page.setViewportSize({ width: 390, height: 844 });
     await page.goto("about:blank");
-    await page.goto(`${url}#last=24h`);
+    const { readings } = await api("/api/sensors?location=plant-2&device_type=thermostat");
+    await page.goto(`${url}#sensor=${readings[0].iot_sensor_id}&metric=temperature&last=24h`);
     await until("a chart", async () => (await drawn()) !== null);
     await page.locator(".chart").scrollIntoViewIfNeeded();
     const box = await surface();
