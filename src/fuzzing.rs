@@ -9,6 +9,8 @@ use std::time::Duration;
 use crate::analytics::Filter;
 use crate::audit::ledger::{LedgerReader, Line};
 use crate::cassandra;
+use crate::mapping::sparkplug::Births;
+use crate::mapping::{Mapping as MessageMapping, Record, infer};
 use crate::reading::decode::{self, DecodeLimits, EARLIEST};
 use crate::reading::encode::Encoder;
 use crate::simulation::columns::Mapping;
@@ -147,4 +149,115 @@ pub fn frames(bytes: &[u8]) -> bool {
 /// The body of a result.
 pub fn rows(bytes: &[u8]) -> bool {
     cassandra::read_result(bytes) > 0
+}
+
+/// A mapping file.
+pub fn mapping(text: &str) -> bool {
+    match MessageMapping::parse("fuzz.toml", text) {
+        Ok(mapping) => mapping.sources().count() > 0,
+        Err(error) => {
+            let _ = error.to_string();
+            false
+        }
+    }
+}
+
+/// A mapping that takes whatever a format has, and uses neither files nor jq.
+fn of_format(format: &str) -> MessageMapping {
+    let each = match format {
+        "senml" => "each",
+        "line-protocol" => "each.fields",
+        "csv" => "each",
+        _ => "value",
+    };
+    let text = format!(
+        "[[source]]\nformat = {format:?}\nlocation = {{ constant = \"l\" }}\ndevice_type = {{ constant = \"d\" }}\n\
+         sensor = {{ constant = \"s\" }}\n[[source.fields]]\nfrom = \"{each}.**\"\n"
+    );
+    MessageMapping::parse("fuzz.toml", &text).expect("a mapping")
+}
+
+fn payload(mapping: &MessageMapping, key: &str, bytes: &[u8]) -> bool {
+    let headers = |_: &str| None;
+    let record = Record {
+        topic: "fuzz",
+        key: Some(key.as_bytes()),
+        headers: &headers,
+        timestamp: NOW,
+        payload: bytes,
+    };
+    let _ = mapping.missing(&record);
+    match mapping.read(&record, &LIMITS, NOW) {
+        Ok(mapped) => {
+            for fault in &mapped.faults {
+                assert!(fault.to_string().len() < 2_000, "a long fault");
+            }
+            !mapped.readings.is_empty()
+        }
+        Err(rejection) => {
+            let text = rejection.to_string();
+            assert!(text.len() < 2_000, "a refusal of {} bytes", text.len());
+            false
+        }
+    }
+}
+
+macro_rules! formats {
+    ($($(#[$about:meta])* $function:ident: $format:literal;)*) => {$(
+        $(#[$about])*
+        pub fn $function(bytes: &[u8]) -> bool {
+            static MAPPING: std::sync::OnceLock<MessageMapping> = std::sync::OnceLock::new();
+            payload(MAPPING.get_or_init(|| of_format($format)), "k", bytes)
+        }
+    )*};
+}
+
+formats! {
+    /// A JSON message, by a mapping.
+    mapped_json: "json";
+    /// SenML.
+    senml: "senml";
+    /// InfluxDB's line protocol.
+    line_protocol: "line-protocol";
+    /// Rows in one message.
+    csv: "csv";
+    /// `MessagePack`.
+    message_pack: "message-pack";
+    /// CBOR.
+    cbor: "cbor";
+}
+
+/// Sparkplug B: a birth, and the rest of the bytes (after the length in the first two) data by it.
+pub fn sparkplug(bytes: &[u8]) -> bool {
+    let mapping = MessageMapping::load("sparkplug-b").expect("a preset");
+    let (length, rest) = match bytes {
+        [high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+        _ => (0, bytes),
+    };
+    let (birth, data) = rest.split_at(length.min(rest.len()));
+    let is_born = payload(&mapping, "spBv1.0/g/NBIRTH/e", birth);
+    let headers = |_: &str| None;
+    let key = Some(&b"spBv1.0/g/DBIRTH/e/d"[..]);
+    Births::default()
+        .learn(&Record { topic: "t", key, headers: &headers, timestamp: NOW, payload: birth }, 0);
+    payload(&mapping, "spBv1.0/g/NDATA/e", data) || is_born
+}
+
+/// Messages to infer a mapping from, a line each. What is inferred is a mapping.
+pub fn infer(bytes: &[u8]) -> bool {
+    let sample = |line: &[u8]| infer::Sample {
+        topic: "fuzz".to_owned(),
+        timestamp: NOW,
+        payload: line.to_vec(),
+        ..infer::Sample::default()
+    };
+    let samples: Vec<_> = bytes.split(|byte| *byte == b'\n').take(20).map(sample).collect();
+    match infer::infer(&samples, &LIMITS, NOW) {
+        Ok(text) => {
+            let parsed = MessageMapping::parse("inferred", &text);
+            assert!(parsed.is_ok(), "{}\n{text}", parsed.unwrap_err());
+            true
+        }
+        Err(_) => false,
+    }
 }

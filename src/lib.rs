@@ -17,7 +17,7 @@
 //! Clients of the servers:
 //! - [`cassandra`]: the driver alone: session, pool, discovery, statements and rows in wire format.
 //! - [`kafka`]: the only place that knows rdkafka: client configuration, producer, consumer, topics, lag.
-//! - [`registry`]: the schema registry, which mappings get schemas from.
+//! - [`registry`]: what mappings need beside a message: schemas of a registry, births of Sparkplug.
 //!
 //! Data:
 //! - [`store`]: the tables and the schema; the only place that knows the CQL over our tables.

@@ -32,7 +32,7 @@ use crate::kafka::reader::{Span, Step, TopicReader};
 use crate::mapping::{Mapped, Mapping};
 use crate::reading::decode::{self, DecodeLimits};
 use crate::reading::{Partition, Rejection};
-use crate::registry::Registry;
+use crate::registry::Lookup;
 use crate::shutdown::Shutdown;
 use crate::store::groups;
 use crate::store::readings::{self, Names, Slice};
@@ -48,8 +48,8 @@ pub(super) const CHECK_INTERVAL: u64 = 4_096;
 pub struct Options {
     /// What turned the messages into readings; without it, they are in the built-in format.
     pub mapping: Option<Arc<Mapping>>,
-    /// Where the mapping gets schemas, if it needs any.
-    pub registry: Option<Arc<Registry>>,
+    /// Where the mapping gets what messages have to be read by, if they need anything.
+    pub lookup: Option<Arc<Lookup>>,
     pub ledger: Option<PathBuf>,
     /// Readings recorded outside this range are left out.
     pub range: TimeRange,
@@ -198,7 +198,7 @@ impl Collector {
         let limits = DecodeLimits { max_message_bytes: usize::MAX, max_future_skew: Duration::MAX };
         let kept_since = self.expired_before();
         let mapping = self.options.mapping.clone();
-        let registry = self.options.registry.clone();
+        let lookup = self.options.lookup.clone();
         self.read_topic(name, spans, Phase::Messages, |collector, message| {
             let place = usize::try_from(message.partition()).unwrap_or(usize::MAX);
             let position =
@@ -215,9 +215,9 @@ impl Collector {
                 return Ok(());
             }
             let now = collector.now;
-            if let (Some(registry), Some(mapping)) = (&registry, &mapping) {
+            if let (Some(lookup), Some(mapping)) = (&lookup, &mapping) {
                 let record = message.record(message.payload());
-                registry.prepare_blocking(mapping, &record, &collector.shutdown)?;
+                lookup.prepare_blocking(mapping, &record, &collector.shutdown)?;
             }
             let mapped = match &mapping {
                 Some(mapping) => mapping.read(&message.record(message.payload()), &limits, now),

@@ -12,6 +12,7 @@
 //! - Memory is bounded by mqtt.max_in_flight (of QoS 1) and mqtt.max_in_flight_bytes (of all). While Kafka is away nothing
 //!   is acknowledged, so the broker stops sending; pings go on.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -295,7 +296,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Bridge<F> {
         // An empty payload, by which MQTT deletes a retained message, is what Kafka calls a tombstone.
         let payload = Some(&publish.payload[..]).filter(|payload| !payload.is_empty());
         let headers = headers(about(publish));
-        match self.producer.offer_whole(Some(&publish.topic), payload, Some(headers), None, number) {
+        match self.producer.offer_whole(Some(&key(&publish.topic)), payload, Some(headers), None, number) {
             Ok(Offer::Accepted) => {}
             Ok(Offer::Full) => self.again.push_front((Instant::now(), number)),
             Err(error) if error.is_too_large() => self.bury(number),
@@ -361,7 +362,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Bridge<F> {
         );
         warn!("{error}; it goes to the dead-letter topic");
         let letter = DeadLetter {
-            key: Some(publish.topic.to_vec()),
+            key: Some(key(&publish.topic).into_owned()),
             payload: publish.payload.to_vec(),
             headers: Some(headers(about(publish))),
             reason: TOO_LARGE,
@@ -403,6 +404,20 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Bridge<F> {
     }
 }
 
+/// The key of a message in Kafka: its MQTT topic. Of Sparkplug B, `spBv1.0/GROUP/EDGE_NODE`, so that the births and the data of
+/// an edge node and its devices stay in order, in one partition.
+fn key(topic: &[u8]) -> Cow<'_, [u8]> {
+    const TYPES: [&[u8]; 8] =
+        [b"NBIRTH", b"NDATA", b"NDEATH", b"NCMD", b"DBIRTH", b"DDATA", b"DDEATH", b"DCMD"];
+    let parts: Vec<&[u8]> = topic.splitn(5, |byte| *byte == b'/').collect();
+    match parts[..] {
+        [b"spBv1.0", group, kind, node, ..] if TYPES.contains(&kind) => {
+            Cow::Owned([b"spBv1.0", group, node].join(&b'/'))
+        }
+        _ => Cow::Borrowed(topic),
+    }
+}
+
 /// The headers of a message in Kafka.
 fn about(publish: &Publish) -> impl Iterator<Item = (&str, &[u8])> {
     let qos: &[u8] = if publish.qos == QoS::AtMostOnce { b"0" } else { b"1" };
@@ -413,4 +428,22 @@ fn about(publish: &Publish) -> impl Iterator<Item = (&str, &[u8])> {
 /// Bytes of a message.
 fn size(publish: &Publish) -> i64 {
     i64::try_from(publish.topic.len() + publish.payload.len()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::key;
+
+    #[test]
+    fn births_and_data_of_an_edge_node_have_one_key() {
+        for kind in ["NBIRTH/edge", "NDATA/edge", "DBIRTH/edge/pump", "DDATA/edge/pump/x", "NDEATH/edge"] {
+            let topic = format!("spBv1.0/plant/{kind}");
+            assert_eq!(&*key(topic.as_bytes()), b"spBv1.0/plant/edge", "{topic}");
+        }
+        for other in
+            ["", "zigbee2mqtt/th-1", "spBv1.0/STATE/host", "spBv1.0/plant/NDATA", "spBv1.0/plant/x/edge"]
+        {
+            assert_eq!(&*key(other.as_bytes()), other.as_bytes());
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::audit::{self, Options, Phase, Progress, Report};
 use crate::cassandra::Session;
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output, table};
-use crate::registry::Registry;
+use crate::registry::Lookup;
 
 /// Check that no reading is missing.
 ///
@@ -71,10 +71,10 @@ pub async fn run(args: AuditArgs, mut context: Context) -> anyhow::Result<()> {
         context.config.ingest.mapping = args.mapping;
     }
     let mapping = support::mapping(&context.config.ingest, &context.output)?;
-    let registry = Registry::of(&context.config.schema_registry, mapping.as_ref())?;
+    let lookup = Lookup::of(&context.config, mapping.as_ref())?;
     let options = Options {
         mapping: mapping.map(Arc::new),
-        registry: registry.map(Arc::new),
+        lookup: lookup.map(Arc::new),
         ledger: args.ledger,
         range,
         work_dir: args.work_dir.unwrap_or_else(std::env::temp_dir),

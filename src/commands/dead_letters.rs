@@ -1,5 +1,6 @@
 //! `iotctl dead-letters`: messages that could not be stored, the reasons, and sending them again once the cause is fixed.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
@@ -21,13 +22,17 @@ use crate::kafka::dead_letters::{LetterBox, Standing, StoredLetter};
 use crate::kafka::producer::Position;
 use crate::kafka::replay::Replayer;
 use crate::mapping::Mapping;
+use crate::mapping::advice::{Advice, advice};
 use crate::output::record::{Cell, Heading};
 use crate::output::text::visible_lines;
 use crate::output::{Format, closed, table};
 use crate::reading::decode::{self, DecodeLimits};
-use crate::registry::Registry;
+use crate::registry::Lookup;
 use crate::shutdown::Shutdown;
 use crate::time::TimeRange;
+
+/// Groups of a summary.
+const MAX_GROUPS: usize = 1_000;
 
 #[derive(Debug, Subcommand)]
 pub enum DeadLettersCommand {
@@ -39,6 +44,22 @@ pub enum DeadLettersCommand {
     List {
         #[command(flatten)]
         filter: FilterArgs,
+        /// Output format
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Count dead letters by reason, with the mapping key that would store them
+    ///
+    /// Letters that were replayed are left out.
+    #[command(after_help = "Examples:
+  iotctl dead-letters summary
+  iotctl dead-letters summary --last 24h --mapping plant.toml")]
+    Summary {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// The mapping that the topics are read with [default: ingest.mapping]
+        #[arg(long, value_name = "FILE|PRESET")]
+        mapping: Option<String>,
         /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -136,7 +157,9 @@ impl Filter {
 }
 
 pub async fn run(command: DeadLettersCommand, mut context: Context) -> anyhow::Result<()> {
-    if let DeadLettersCommand::Replay { mapping: mapping @ Some(_), .. } = &command {
+    if let DeadLettersCommand::Replay { mapping: mapping @ Some(_), .. }
+    | DeadLettersCommand::Summary { mapping: mapping @ Some(_), .. } = &command
+    {
         context.config.ingest.mapping.clone_from(mapping);
     }
     let subscription = Subscription::configured(&context.config)?;
@@ -144,6 +167,9 @@ pub async fn run(command: DeadLettersCommand, mut context: Context) -> anyhow::R
     // Reading blocks; signals and clients are served by the runtime's other threads.
     let work = move || match command {
         DeadLettersCommand::List { filter, format } => list(&letters, Filter::new(filter)?, format, &context),
+        DeadLettersCommand::Summary { filter, mapping: _, format } => {
+            summary(&letters, Filter::new(filter)?, format, &context)
+        }
         DeadLettersCommand::Show { id, format } => show(&letters, id, format, &context),
         DeadLettersCommand::Replay { filter, all, again, mapping: _, yes } => {
             replay(&letters, Filter::new(filter)?, Choice { all, again, yes }, &context)
@@ -220,6 +246,62 @@ fn list(letters: &LetterBox, filter: Filter, format: Format, context: &Context) 
     Ok(())
 }
 
+/// Letters of one reason and remedy.
+#[derive(Default)]
+struct Group {
+    letters: u64,
+    /// The last of them.
+    example: String,
+    error: String,
+}
+
+fn summary(letters: &LetterBox, filter: Filter, format: Format, context: &Context) -> anyhow::Result<()> {
+    let headings = vec![
+        Heading::left("reason"),
+        Heading::right("letters"),
+        Heading::left("key"),
+        Heading::left("remedy"),
+        Heading::left("example"),
+        Heading::left("error"),
+    ];
+    let zone = filter.args.time.zone()?;
+    let is_mapped = context.config.ingest.mapping.is_some();
+    let mut groups: BTreeMap<(String, Advice), Group> = BTreeMap::new();
+    each(letters, filter, &context.shutdown, |letter, standing| {
+        if standing.is_replayed {
+            return Ok(());
+        }
+        let advice = advice(&letter.reason, &letter.error, is_mapped);
+        // Reasons are untrusted: whoever may write to the topic could make any number of them.
+        if groups.len() < MAX_GROUPS || groups.contains_key(&(letter.reason.clone(), advice)) {
+            let group = groups.entry((letter.reason.clone(), advice)).or_default();
+            group.letters += 1;
+            group.example = letter.id.to_string();
+            group.error.clone_from(&letter.error);
+        }
+        Ok(())
+    })?;
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, group)| Reverse(group.letters));
+    let mut records = context.output.records(format, zone, headings)?;
+    for ((reason, advice), group) in &groups {
+        records.write(&[
+            Cell::Text(reason),
+            Cell::Count(group.letters),
+            Cell::Text(advice.key),
+            Cell::Text(advice.remedy),
+            Cell::Text(&group.example),
+            Cell::Text(&group.error),
+        ])?;
+    }
+    records.finish()?;
+    context.output.note(match groups.is_empty() {
+        true => "no dead letters".to_owned(),
+        false => "`iotctl dead-letters replay` sends them again, once the cause is fixed".to_owned(),
+    });
+    Ok(())
+}
+
 fn show(letters: &LetterBox, id: Position, format: Format, context: &Context) -> anyhow::Result<()> {
     let found =
         letters.each(&|| context.shutdown.is_requested(), |letter, standing| match letter.id == id {
@@ -268,7 +350,7 @@ fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context
     let Context { config, output, shutdown, .. } = context;
     let limits = decode_limits(&config.ingest);
     let mapping = support::mapping(&config.ingest, output)?;
-    let registry = Registry::of(&config.schema_registry, mapping.as_ref())?;
+    let lookup = Lookup::of(config, mapping.as_ref())?;
     let now = Utc::now().timestamp_millis();
     let mut replayer = if choice.yes { Some(Replayer::new(&config.kafka, mapping.is_some())?) } else { None };
     let (mut sent, mut refused, mut before, mut partial) = (0u64, 0u64, 0u64, 0u64);
@@ -280,8 +362,8 @@ fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context
             partial += 1;
         } else if !choice.all
             && !{
-                if let (Some(registry), Some(mapping)) = (&registry, &mapping) {
-                    registry.prepare_blocking(mapping, &letter.record(), shutdown)?;
+                if let (Some(lookup), Some(mapping)) = (&lookup, &mapping) {
+                    lookup.prepare_blocking(mapping, &letter.record(), shutdown)?;
                 }
                 is_accepted(letter, mapping.as_ref(), &limits, now)
             }

@@ -19,7 +19,7 @@ use crate::ingestion::IngestMetrics;
 use crate::ingestion::{self, Ending, Options};
 use crate::metrics::{Health, watchdog};
 use crate::output::{Format, Output, table};
-use crate::registry::Registry;
+use crate::registry::Lookup;
 
 /// Move readings from Kafka into Cassandra without losing one.
 ///
@@ -123,7 +123,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
         context.config.ingest.mapping = args.mapping;
     }
     let mapping = support::mapping(&context.config.ingest, &context.output)?;
-    let registry = Registry::of(&context.config.schema_registry, mapping.as_ref())?;
+    let lookup = Lookup::of(&context.config, mapping.as_ref())?;
     let rules = args.detect.as_deref().map(rules).transpose()?;
     let session = Session::connect(&context.config.cassandra).await?;
     let metrics = IngestMetrics::new()?;
@@ -136,7 +136,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
         let topic = context.config.kafka.alerts_topic();
         context.output.note(format!("detecting with {} rules, alerts go to the topic {topic}", rules.len()));
     }
-    let options = Options { until_end: args.until_end, rules, mapping, registry };
+    let options = Options { until_end: args.until_end, rules, mapping, lookup };
     let (report, ending) = ingest(&context, session, options, metrics, health).await?;
     print(&report, args.format, &context.output)?;
     match ending {

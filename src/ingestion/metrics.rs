@@ -110,7 +110,7 @@ impl IngestMetrics {
             )?,
             waiting_for_schema: gauge(
                 "iotctl_ingest_waiting_for_schema",
-                "1 while messages wait until the schema registry has answered",
+                "1 while messages wait until the schema registry has answered, or a birth of Sparkplug has been searched for",
             )?,
             messages_lost: counter(
                 "iotctl_ingest_messages_lost_total",

@@ -11,7 +11,7 @@
 //! # The way of a message
 //! [`crate::kafka::consumer`] -> `pipeline` (decode, detect) -> `batcher` (batches by partition key, with the `catalog`
 //! of what readers need to find the rows) -> `writer` and `storage` (store, retry) -> `commits` (the `tracker`'s
-//! contiguous finished offsets). `schema_wait` holds messages until a registry has told their schema. `budget` bounds what is in flight, `breaker` stops a topic of which most is at fault.
+//! contiguous finished offsets). `lookups` holds messages until their schema, or the birth of their node, is known. `budget` bounds what is in flight, `breaker` stops a topic of which most is at fault.
 //! [`direct`] is the shorter way of imports, through the same batcher, budget and storage.
 //!
 //! One blocking thread, the `poll_loop`, polls Kafka and owns the pipeline; writes run on the async runtime and report
@@ -33,7 +33,7 @@ use crate::kafka::dead_letters::DeadLetterProducer;
 use crate::kafka::{consumer_groups, ends, retention, topics};
 use crate::mapping::Mapping;
 use crate::metrics::Health;
-use crate::registry::Registry;
+use crate::registry::Lookup;
 use crate::retry::{RetryPolicy, Tolerance};
 use crate::rollups::background;
 use crate::shutdown::Shutdown;
@@ -47,20 +47,20 @@ mod commits;
 pub mod direct;
 mod dirty_marker;
 mod failure;
+mod lookups;
 mod losses;
 mod metrics;
 mod pipeline;
 mod poll_loop;
-mod schema_wait;
 mod storage;
 pub mod tracker;
 mod writer;
 
 pub use failure::Failure;
+use lookups::LookupWait;
 pub use metrics::IngestMetrics;
 use pipeline::{Detection, Pipeline};
 use poll_loop::{PollLoop, UntilEnd};
-use schema_wait::SchemaWait;
 use storage::Storage;
 use writer::Writer;
 
@@ -73,8 +73,8 @@ pub struct Options {
     pub rules: Option<Rules>,
     /// What turns messages into readings; without it, they are in the built-in format.
     pub mapping: Option<Mapping>,
-    /// Where the mapping gets schemas, if it needs any.
-    pub registry: Option<Registry>,
+    /// Where the mapping gets what messages have to be read by, if they need anything.
+    pub lookup: Option<Lookup>,
 }
 
 /// How a run ended.
@@ -142,11 +142,11 @@ pub async fn run(
         dead_letter_policy: policy(),
         alert_policy: policy(),
     };
-    let schema_wait = options.registry.map(|registry| {
-        SchemaWait::new(registry, tokio::runtime::Handle::current(), shutdown.clone(), metrics.clone())
+    let lookups = options.lookup.map(|lookup| {
+        LookupWait::new(lookup, tokio::runtime::Handle::current(), shutdown.clone(), metrics.clone())
     });
-    let needs_schemas = schema_wait.is_some();
-    let pipeline = Pipeline::new(config, options.mapping, schema_wait, detection, writer, completed);
+    let needs_lookups = lookups.is_some();
+    let pipeline = Pipeline::new(config, options.mapping, lookups, detection, writer, completed);
     let (changed, changes) = mpsc::channel();
     let looking = subscription.refresh().filter(|_| !options.until_end).map(|interval| {
         let known = topics.clone();
@@ -157,7 +157,7 @@ pub async fn run(
         is_single: subscription.is_single(),
         changes,
         pipeline: Arc::new(Mutex::new(pipeline)),
-        needs_schemas,
+        needs_lookups,
         kafka: config.kafka.clone(),
         drain_timeout: config.ingest.drain_timeout,
         metrics,

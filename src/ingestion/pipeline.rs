@@ -9,8 +9,8 @@ use super::breaker::{Breaker, Held, Tripped};
 use super::budget::Budget;
 use super::commits::Commits;
 use super::failure::Failure;
+use super::lookups::LookupWait;
 use super::losses::{Losses, Lost};
-use super::schema_wait::SchemaWait;
 use super::tracker::{Ticket, Tracker};
 use super::writer::{Completion, Writer};
 use crate::alerting::topic::AlertProducer;
@@ -20,7 +20,7 @@ use crate::ingestion::IngestMetrics;
 use crate::kafka::TopicPartition;
 use crate::kafka::consumer::{GroupOffsets, Message};
 use crate::kafka::dead_letters::DeadLetter;
-use crate::mapping::{Mapped, Mapping};
+use crate::mapping::{Mapped, Mapping, Missing};
 use crate::reading::decode::{self, DecodeLimits, Decoded};
 use crate::reading::{Reading, Rejection};
 
@@ -28,8 +28,8 @@ pub(super) struct Pipeline {
     limits: DecodeLimits,
     /// Without one, messages are in the built-in format.
     mapping: Option<Mapping>,
-    /// With a mapping whose messages need schemas of a registry.
-    schema_wait: Option<SchemaWait>,
+    /// With a mapping whose messages need schemas of a registry, or births.
+    lookups: Option<LookupWait>,
     batcher: Batcher<Ticket>,
     budget: Budget,
     commits: Commits,
@@ -57,7 +57,7 @@ impl Pipeline {
     pub(super) fn new(
         config: &Config,
         mapping: Option<Mapping>,
-        schema_wait: Option<SchemaWait>,
+        lookups: Option<LookupWait>,
         detection: Option<Detection>,
         writer: Writer,
         completions: Receiver<Completion>,
@@ -70,7 +70,7 @@ impl Pipeline {
                 max_future_skew: ingest.max_future_skew,
             },
             mapping,
-            schema_wait,
+            lookups,
             batcher: Batcher::new(config, storage.statements.clone(), storage.session.write_consistency()),
             budget: Budget::new(ingest),
             commits: Commits::new(ingest.commit_interval),
@@ -86,13 +86,13 @@ impl Pipeline {
         }
     }
 
-    /// Takes a message in, or holds it until its schema is known.
+    /// Takes a message in, or holds it until it can be read.
     pub(super) fn accept(&mut self, message: &Message<'_>) {
-        if let (Some(wait), Some(mapping)) = (&mut self.schema_wait, &self.mapping) {
+        if let (Some(wait), Some(mapping)) = (&mut self.lookups, &self.mapping) {
             if !wait.is_holding()
-                && let Some(id) = missing_schema(mapping, message)
+                && let Some(missing) = missing(mapping, message)
             {
-                wait.fetch(id);
+                wait.fetch(missing);
                 wait.hold(message.to_owned());
                 self.budget.add_bytes(message.bytes());
                 return;
@@ -106,12 +106,12 @@ impl Pipeline {
         self.take_in(message);
     }
 
-    /// Takes in what was held, as far as its schemas are known now.
+    /// Takes in what was held, as far as it can be read now.
     pub(super) fn take_in_held(&mut self) {
-        while let (Some(wait), Some(mapping)) = (&mut self.schema_wait, &self.mapping) {
+        while let (Some(wait), Some(mapping)) = (&mut self.lookups, &self.mapping) {
             let Some(first) = wait.first() else { return };
-            if let Some(id) = missing_schema(mapping, first) {
-                return wait.fetch(id);
+            if let Some(missing) = missing(mapping, first) {
+                return wait.fetch(missing);
             }
             let Some(message) = wait.release_first() else { return };
             self.budget.remove_bytes(message.bytes());
@@ -119,14 +119,14 @@ impl Pipeline {
         }
     }
 
-    /// Whether messages are held until a schema is known.
-    pub(super) fn is_waiting_for_schema(&self) -> bool {
-        self.schema_wait.as_ref().is_some_and(SchemaWait::is_holding)
+    /// Whether messages are held until they can be read.
+    pub(super) fn is_waiting_for_lookup(&self) -> bool {
+        self.lookups.as_ref().is_some_and(LookupWait::is_holding)
     }
 
-    /// Why messages are held, if the schema registry could not be asked.
-    pub(super) fn schema_problem(&self) -> Option<String> {
-        self.schema_wait.as_ref().and_then(SchemaWait::problem)
+    /// Why messages are held, if a server could not be asked.
+    pub(super) fn lookup_problem(&self) -> Option<String> {
+        self.lookups.as_ref().and_then(LookupWait::problem)
     }
 
     /// It is finished when all of its rows are stored, it sits in the dead-letter topic (also for a
@@ -258,6 +258,10 @@ impl Pipeline {
     pub(super) fn assign(&mut self, partitions: &[TopicPartition]) {
         self.tracker().assign(partitions);
         self.losses.assign(partitions);
+        // Births that others have read meanwhile are in these partitions.
+        if let Some(mapping) = self.mapping.as_ref().filter(|mapping| mapping.needs_births()) {
+            mapping.births().forget();
+        }
     }
 
     /// How long writes have been waiting without one of them being stored; `None` if none is waiting.
@@ -270,7 +274,7 @@ impl Pipeline {
         for partition in partitions {
             self.tracker().forget([partition]);
             self.losses.forget(partition);
-            if let Some(wait) = &mut self.schema_wait {
+            if let Some(wait) = &mut self.lookups {
                 self.budget.remove_bytes(wait.forget(partition));
             }
             if let Some(Detection { detector, .. }) = &mut self.detection {
@@ -281,7 +285,7 @@ impl Pipeline {
 
     /// Whether taking in more would exceed what may be in flight.
     pub(super) fn is_full(&self) -> bool {
-        self.budget.is_full() || self.batcher.is_full() || self.is_waiting_for_schema()
+        self.budget.is_full() || self.batcher.is_full() || self.is_waiting_for_lookup()
     }
 
     /// Takes note of the writes that finished since the last call; waits up to `timeout` for the first.
@@ -452,7 +456,7 @@ impl Pipeline {
     }
 }
 
-/// The schema that has to be known before a message can be read.
-fn missing_schema(mapping: &Mapping, message: &Message<'_>) -> Option<u32> {
-    mapping.missing_schema(&message.record(message.payload_or_null()?))
+/// What has to be known before a message can be read.
+fn missing(mapping: &Mapping, message: &Message<'_>) -> Option<Missing> {
+    mapping.missing(&message.record(message.payload_or_null()?))
 }

@@ -37,7 +37,7 @@ const END_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) struct PollLoop {
     pub pipeline: Arc<Mutex<Pipeline>>,
     /// Messages may have to wait for schemas.
-    pub needs_schemas: bool,
+    pub needs_lookups: bool,
     pub kafka: KafkaConfig,
     /// What is read from the start.
     pub topics: Vec<String>,
@@ -164,7 +164,7 @@ impl PollLoop {
                 Some(event) => self.take(event),
                 None => return Ok(()),
             }
-            if self.needs_schemas && self.pipeline().is_waiting_for_schema() {
+            if self.needs_lookups && self.pipeline().is_waiting_for_lookup() {
                 return Ok(());
             }
             wait = Duration::ZERO;
@@ -208,8 +208,8 @@ impl PollLoop {
                 break;
             }
             if !is_paused && since.elapsed() > PAUSE_AFTER {
-                match self.pipeline().is_waiting_for_schema() {
-                    true => tracing::info!("fetching is paused until the schema registry answers"),
+                match self.pipeline().is_waiting_for_lookup() {
+                    true => tracing::info!("fetching is paused until the messages can be read"),
                     false => tracing::info!("Cassandra is slower than Kafka: fetching is paused"),
                 }
                 consumer.pause()?;
@@ -240,7 +240,7 @@ impl PollLoop {
             let seconds = stalled.as_secs();
             Some(format!("nothing has been stored for {seconds} s although writes are waiting (see the log)"))
         };
-        let not_ready = self.pipeline().schema_problem().or_else(|| reason(STALLED)).or_else(|| {
+        let not_ready = self.pipeline().lookup_problem().or_else(|| reason(STALLED)).or_else(|| {
             let group = &self.kafka.group;
             (!consumer.is_member()).then(|| format!("not a member of the consumer group {group:?} yet"))
         });

@@ -16,6 +16,7 @@ use super::sender::Sender;
 use super::topics;
 use super::{Error, Subscription, TopicName};
 use crate::config::KafkaConfig;
+use crate::mapping::sparkplug::REPLAYED;
 use crate::mapping::{Headers, Record};
 
 /// A message on its way to the dead-letter topic.
@@ -127,6 +128,9 @@ pub const HEADERS: [(&str, &str); 9] = [
     (OWN_HEADERS, "The number of these headers; the headers before them are those of the message"),
 ];
 
+/// The reason of letters that lacked a birth of Sparkplug.
+pub(super) const NO_BIRTH: &str = "no_birth";
+
 /// The key of markers in the dead-letter topic, which say which of its records were replayed; the payload is
 /// `partition:offset`.
 pub(super) const MARKER_KEY: &[u8] = b"iotctl-replayed";
@@ -196,7 +200,12 @@ impl StoredLetter {
 }
 
 impl StoredLetter {
-    /// The message that it was, as a mapping reads it.
+    /// Whether it lacked the birth of its node: sent again, it may be read by a younger one.
+    pub fn lacked_birth(&self) -> bool {
+        self.reason == NO_BIRTH
+    }
+
+    /// The message as a mapping reads it when it is sent again.
     pub fn record(&self) -> Record<'_> {
         Record {
             topic: &self.topic,
@@ -210,6 +219,9 @@ impl StoredLetter {
 
 impl Headers for StoredLetter {
     fn text(&self, name: &str) -> Option<String> {
+        if name == REPLAYED && self.lacked_birth() {
+            return Some(NO_BIRTH.to_owned());
+        }
         let header = self.headers.iter().rev().find(|header| header.name == name)?;
         String::from_utf8(header.value.clone()?).ok()
     }

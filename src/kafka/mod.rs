@@ -8,7 +8,7 @@
 //!   [`newest`] reads the last messages.
 //! - [`topics`] creates and describes topics; [`retention`] reads what they keep; [`ends`] finds the last messages; [`overview`] reads brokers, topics and
 //!   consumer groups at once; [`consumer_groups`] reads what a consumer group has committed.
-//! - [`losses`] notes messages that were deleted before they were read.
+//! - [`births`] finds what messages of Sparkplug are read by. [`losses`] notes messages that were deleted before they were read.
 //! - [`dead_letters`] holds what can never be stored, and [`replay`] sends it to its topic again.
 
 use std::time::Duration;
@@ -18,6 +18,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use crate::config::KafkaConfig;
 use crate::tls::FileError;
 
+pub mod births;
 pub mod client;
 pub mod consumer;
 pub mod consumer_groups;

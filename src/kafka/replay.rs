@@ -7,9 +7,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::Error;
-use super::dead_letters::{MARKER_KEY, StoredLetter};
+use super::dead_letters::{MARKER_KEY, NO_BIRTH, StoredLetter};
 use super::producer::{DELIVERY_TIMEOUT, Delivery, Offer, Position, Producer};
 use crate::config::KafkaConfig;
+use crate::mapping::sparkplug::REPLAYED;
 
 /// Sends dead letters to the topic they came from, and marks them in the dead-letter topic.
 pub struct Replayer {
@@ -52,13 +53,17 @@ impl Replayer {
         Ok(Self { source, marks, marked, failure, keeps_timestamps, sent: Vec::new() })
     }
 
-    /// Sends a letter as the message that it was: null keys and payloads, and its headers. It is marked once the brokers have acknowledged it; a crash in between sends it twice, which stores
-    /// one row.
+    /// Sends a letter as the message that it was: null keys and payloads, and its headers. One that lacked a birth gets a header
+    /// that says so. It is marked once the brokers have acknowledged it; a crash in between sends it twice, which stores one row.
     pub fn send(&mut self, letter: &StoredLetter) -> Result<(), Error> {
-        let headers = letter.headers.iter().fold(None, |headers: Option<OwnedHeaders>, header| {
+        let mut headers = letter.headers.iter().fold(None, |headers: Option<OwnedHeaders>, header| {
             let header = Header { key: &header.name, value: header.value.as_ref() };
             Some(headers.unwrap_or_default().insert(header))
         });
+        if letter.lacked_birth() && !letter.headers.iter().any(|header| header.name == REPLAYED) {
+            let header = Header { key: REPLAYED, value: Some(NO_BIRTH) };
+            headers = Some(headers.unwrap_or_default().insert(header));
+        }
         let timestamp = self.keeps_timestamps.then_some(letter.timestamp);
         self.offer(
             (&self.source, &letter.topic),

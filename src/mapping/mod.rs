@@ -11,6 +11,7 @@ use std::sync::Arc;
 use regex::Regex;
 use toml::Spanned;
 
+pub mod advice;
 mod file;
 pub mod infer;
 pub(crate) mod jq;
@@ -20,6 +21,7 @@ mod payload;
 pub mod presets;
 pub mod schemas;
 mod source;
+pub mod sparkplug;
 pub mod units;
 
 use crate::error::UsageError;
@@ -28,6 +30,7 @@ use crate::reading::{DecodeLimits, Rejection};
 use file::FileShape;
 use schemas::Schemas;
 use source::{Source, Surroundings};
+use sparkplug::{Births, NeededBirth};
 
 /// A message, wherever it comes from.
 pub struct Record<'a> {
@@ -85,6 +88,27 @@ pub struct Mapping {
     pub fingerprint: String,
     sources: Vec<Source>,
     schemas: Arc<Schemas>,
+    births: Arc<Births>,
+}
+
+/// What has to be known before a message can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// The schema of a registry with this id.
+    Schema(u32),
+    /// A birth certificate of Sparkplug.
+    Birth(NeededBirth),
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Schema(id) => write!(formatter, "schema {id}"),
+            Self::Birth(needed) => {
+                write!(formatter, "a birth certificate of {}", crate::reading::shown(&needed.node))
+            }
+        }
+    }
 }
 
 impl Mapping {
@@ -115,9 +139,10 @@ impl Mapping {
         if shape.source.is_empty() {
             return Err(refuse("no [[source]]".to_owned()));
         }
-        let schemas = Arc::default();
+        let (schemas, births) = (Arc::default(), Arc::default());
         let folder = FilePath::new(place).parent().unwrap_or(FilePath::new(""));
-        let mut surroundings = Surroundings { folder, schemas: &schemas, content: Vec::new() };
+        let mut surroundings =
+            Surroundings { folder, schemas: &schemas, births: &births, content: Vec::new() };
         let mut sources = Vec::new();
         for (index, spanned) in shape.source.into_iter().enumerate() {
             let line = line_of(text, &spanned);
@@ -130,7 +155,7 @@ impl Mapping {
         let content = [text.as_bytes(), &surroundings.content].concat();
         let digest = ring::digest::digest(&ring::digest::SHA256, &content);
         let fingerprint = digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { place: place.to_owned(), fingerprint, sources, schemas })
+        Ok(Self { place: place.to_owned(), fingerprint, sources, schemas, births })
     }
 
     /// The names of topics and the patterns of all sources, each once and in their order; none if no source says which.
@@ -160,14 +185,30 @@ impl Mapping {
         self.sources.iter().any(Source::needs_registry)
     }
 
-    /// The id of a schema that a registry has to be asked for before the message can be read.
-    pub fn missing_schema(&self, record: &Record<'_>) -> Option<u32> {
-        if !self.needs_registry() {
+    /// Where births are kept; empty at first.
+    pub fn births(&self) -> &Arc<Births> {
+        &self.births
+    }
+
+    /// Whether messages of a source are read by births.
+    pub fn needs_births(&self) -> bool {
+        self.sources.iter().any(Source::needs_births)
+    }
+
+    /// What has to be known before the message can be read.
+    pub fn missing(&self, record: &Record<'_>) -> Option<Missing> {
+        let id = match self.needs_registry() {
+            true => schemas::schema_id(record.payload).filter(|id| !self.schemas.has(*id)),
+            false => None,
+        };
+        if id.is_none() && !self.needs_births() {
             return None;
         }
-        let id = schemas::schema_id(record.payload).filter(|id| !self.schemas.has(*id))?;
         let source = self.sources.iter().find(|source| source.matches(record).is_some())?;
-        source.needs_registry().then_some(id)
+        if source.needs_births() {
+            return sparkplug::needed(record, &self.births).map(Missing::Birth);
+        }
+        id.filter(|_| source.needs_registry()).map(Missing::Schema)
     }
 
     /// The readings of a message, by the first source that it is of.

@@ -27,6 +27,8 @@ pub(super) enum PayloadFormat {
     Protobuf,
     /// JSON in the frame of a schema registry.
     JsonSchema,
+    /// Read by the births of its edge nodes (see [`super::sparkplug`]).
+    SparkplugB,
 }
 
 /// Of CSV.
@@ -51,6 +53,7 @@ impl PayloadFormat {
             Self::Avro => "avro",
             Self::Protobuf => "protobuf",
             Self::JsonSchema => "json-schema",
+            Self::SparkplugB => "sparkplug-b",
         }
     }
 
@@ -61,7 +64,7 @@ impl PayloadFormat {
 
     /// Whether a payload is an array of records.
     pub(super) fn is_list(self) -> bool {
-        matches!(self, Self::Senml | Self::LineProtocol | Self::Csv)
+        matches!(self, Self::Senml | Self::LineProtocol | Self::Csv | Self::SparkplugB)
     }
 
     /// `timestamp` is the record's own, in milliseconds.
@@ -85,6 +88,7 @@ impl PayloadFormat {
             Self::Cbor => ciborium::de::from_reader_with_recursion_limit(bytes, 128)
                 .map_err(|error| refuse(error.to_string())),
             Self::Avro | Self::Protobuf | Self::JsonSchema => Err(refuse("no schema is known".to_owned())),
+            Self::SparkplugB => Err(refuse("its MQTT topic is not known".to_owned())),
         }
     }
 }

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
@@ -16,9 +18,10 @@ fn lines(text: &str) -> Vec<Value> {
 }
 
 fn map(mapping: &Mapping, message: &Value) -> Result<Mapped<'static>, Rejection> {
-    let payload = match &message["value"] {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+    let payload = match (&message["value"], &message["value_base64"]) {
+        (_, Value::String(encoded)) => STANDARD.decode(encoded).unwrap(),
+        (Value::String(text), _) => text.clone().into_bytes(),
+        (other, _) => other.to_string().into_bytes(),
     };
     let header = |name: &str| message["headers"][name].as_str().map(str::to_owned);
     let record = Record {
@@ -26,7 +29,7 @@ fn map(mapping: &Mapping, message: &Value) -> Result<Mapped<'static>, Rejection>
         key: message["key"].as_str().map(str::as_bytes),
         headers: &header,
         timestamp: message["timestamp"].as_i64().unwrap_or(NOW),
-        payload: payload.as_bytes(),
+        payload: &payload,
     };
     mapping.read(&record, &LIMITS, NOW)
 }
@@ -102,6 +105,12 @@ families! {
     telegraf_metrics_are_readings: "telegraf-json" by "telegraf-json";
     lines_are_readings: "line-protocol" by "line-protocol";
     packs_are_readings: "senml" by "senml";
+    tasmota_telemetry_is_readings: "tasmota" by "tasmota";
+    values_and_notifications_of_shelly_are_readings: "shelly" by "shelly";
+    events_of_chirpstack_are_readings: "chirpstack-v4" by "chirpstack-v4";
+    telemetry_of_a_gateway_is_readings: "thingsboard-gateway" by "thingsboard-gateway";
+    data_points_are_readings: "otlp-json" by "otlp-json";
+    births_and_data_of_sparkplug_are_readings: "sparkplug-b" by "sparkplug-b";
     a_batch_is_readings: "gateway-batch" by include_str!("../../tests/payloads/gateway-batch/mapping.toml");
 }
 

@@ -49,6 +49,11 @@ pub enum Rejection {
     UnknownSchema { id: u32 },
     #[error("schema {id} of the registry: {problem}")]
     UnusableSchema { id: u32, problem: String },
+    /// Of Sparkplug B.
+    #[error(
+        "{node}: {problem} (have the edge node send its births again, then `iotctl dead-letters replay --reason no_birth --yes`)"
+    )]
+    NoBirth { node: String, problem: &'static str },
     #[error(
         "no source of the mapping is for the topic {topic:?} and this key (add a [[source]], with drop = true to skip it)"
     )]
@@ -63,7 +68,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every label of [`Rejection::reason`], in the order of [`Rejection::examples`].
-    pub const REASONS: [&str; 15] = [
+    pub const REASONS: [&str; 16] = [
         "not_json",
         "not_plain_json",
         "too_large",
@@ -77,6 +82,7 @@ impl Rejection {
         "not_in_format",
         "unknown_schema",
         "unusable_schema",
+        "no_birth",
         "no_source",
         "unmapped",
     ];
@@ -97,6 +103,10 @@ impl Rejection {
             Self::NotInFormat { format: "line-protocol", problem: "line 2: no fields".to_owned() },
             Self::UnknownSchema { id: 42 },
             Self::UnusableSchema { id: 7, problem: "it is for avro (set format = \"avro\")".to_owned() },
+            Self::NoBirth {
+                node: "plant/edge/pump".to_owned(),
+                problem: "no birth certificate from before this message is known",
+            },
             Self::NoSource { topic: "plant".to_owned() },
             Self::Unmapped { key: "sensor".to_owned(), problem: "value.id is missing".to_owned() },
         ]
@@ -123,6 +133,7 @@ impl Rejection {
             Self::NotInFormat { .. } => "not_in_format",
             Self::UnknownSchema { .. } => "unknown_schema",
             Self::UnusableSchema { .. } => "unusable_schema",
+            Self::NoBirth { .. } => "no_birth",
             Self::NoSource { .. } => "no_source",
             Self::Unmapped { .. } => "unmapped",
             Self::Element { cause, .. } => cause.reason(),

@@ -3,35 +3,32 @@
 //!
 //! What it says fills [`Schemas`]; reading a message never waits for it. Only its word that an id is unknown makes messages
 //! dead letters. Whatever else it answers, or does not answer, is an [`Error`] after which it is asked again.
+//!
+//! [`Lookup`] is what commands use: it gets whatever a message has to be read by, births of Sparkplug too.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::config::SchemaRegistryConfig;
-use crate::error::{Interrupted, UsageError};
+use crate::error::UsageError;
+use crate::mapping::Mapping;
 use crate::mapping::schemas::{SchemaKind, SchemaText, Schemas};
-use crate::mapping::{Mapping, Record};
-use crate::retry::RetryPolicy;
-use crate::shutdown::Shutdown;
 
 mod client;
+mod lookup;
 
 use client::{Answer, Client};
+pub use lookup::Lookup;
 
-/// The delays between two requests that failed.
-const RETRIES: RetryPolicy = RetryPolicy::new(Duration::from_millis(250), Duration::from_secs(10));
-/// How long commands that end by themselves ask again.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Schemas that one schema refers to, directly or not.
 const MAX_REFERENCES: usize = 100;
 
 /// Why the registry could not be asked: it may answer the next time.
 #[derive(Debug, thiserror::Error)]
 #[error("schema registry {url}: {problem}")]
-pub struct Error {
+struct Error {
     /// `schema_registry.url`.
     url: String,
     problem: String,
@@ -39,7 +36,7 @@ pub struct Error {
 
 /// A schema registry, and what it has told.
 #[derive(Debug)]
-pub struct Registry {
+struct Registry {
     client: Client,
     schemas: Arc<Schemas>,
 }
@@ -49,7 +46,7 @@ impl Registry {
     ///
     /// # Errors
     /// No registry is set, or a setting cannot be used.
-    pub fn of(config: &SchemaRegistryConfig, mapping: Option<&Mapping>) -> anyhow::Result<Option<Self>> {
+    fn of(config: &SchemaRegistryConfig, mapping: Option<&Mapping>) -> anyhow::Result<Option<Self>> {
         let Some(mapping) = mapping.filter(|mapping| mapping.needs_registry()) else { return Ok(None) };
         let Some(url) = &config.url else {
             return Err(UsageError::new(format!(
@@ -66,7 +63,7 @@ impl Registry {
     ///
     /// # Errors
     /// It did not answer, or not in a way that says whether it has the schema.
-    pub async fn fetch(&self, id: u32) -> Result<(), Error> {
+    async fn fetch(&self, id: u32) -> Result<(), Error> {
         let body = match self.client.get(&["schemas", "ids", &id.to_string()]).await? {
             Answer::Found(body) => body,
             Answer::Unknown => {
@@ -115,65 +112,6 @@ impl Registry {
             due.extend(references(&body));
         }
         Ok(Ok(schema))
-    }
-
-    /// Asks until it answers or shutdown is requested; `on_error` is told of each failure.
-    pub async fn fetch_patiently(&self, id: u32, shutdown: &Shutdown, mut on_error: impl FnMut(&Error)) {
-        let mut delays = RETRIES.delays();
-        loop {
-            let error = tokio::select! {
-                fetched = self.fetch(id) => match fetched {
-                    Ok(()) => return,
-                    Err(error) => error,
-                },
-                () = shutdown.requested() => return,
-            };
-            on_error(&error);
-            tokio::select! {
-                () = tokio::time::sleep(delays.next_delay()) => {}
-                () = shutdown.requested() => return,
-            }
-        }
-    }
-
-    /// Fetches what a message needs, so that it can be read; for commands that end by themselves.
-    ///
-    /// # Errors
-    /// The registry has not answered for a minute; or shutdown was requested.
-    pub async fn prepare(
-        &self,
-        mapping: &Mapping,
-        record: &Record<'_>,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<()> {
-        let Some(id) = mapping.missing_schema(record) else { return Ok(()) };
-        let mut last = None;
-        let asked = self.fetch_patiently(id, shutdown, |error| last = Some(error.to_string()));
-        let is_over = tokio::time::timeout(PATIENCE, asked).await.is_err();
-        match last {
-            _ if shutdown.is_requested() => Err(Interrupted.into()),
-            Some(problem) if is_over => {
-                anyhow::bail!("schema {id} is needed to read messages: {problem}")
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// [`Self::prepare`] for a thread of the runtime that may block.
-    ///
-    /// # Errors
-    /// As that.
-    pub fn prepare_blocking(
-        &self,
-        mapping: &Mapping,
-        record: &Record<'_>,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<()> {
-        // The runtime is entered only where something has to be fetched.
-        match mapping.missing_schema(record) {
-            Some(_) => tokio::runtime::Handle::current().block_on(self.prepare(mapping, record, shutdown)),
-            None => Ok(()),
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::mapping::{Mapping, presets};
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output};
 use crate::reading::{Metric, Reading};
-use crate::registry::Registry;
+use crate::registry::Lookup;
 use crate::shutdown::Shutdown;
 use crate::time::{self, Zone};
 
@@ -114,33 +114,33 @@ pub async fn run(command: MappingCommand, sources: &Sources, output: &Output) ->
         }
         MappingCommand::Explain { mapping, samples, format } => {
             let mapping = Mapping::load(&mapping)?;
-            let registry = registry(&mapping, sources)?;
+            let lookup = lookup(&mapping, sources)?;
             let shutdown = Shutdown::on_signals()?;
             let samples = samples.read(sources, &shutdown).await?;
-            explain(&mapping, registry.as_ref(), &samples, format, &shutdown, output).await
+            explain(&mapping, lookup.as_ref(), &samples, format, &shutdown, output).await
         }
         MappingCommand::Test { mapping, samples, expect, format } => {
             let mapping = Mapping::load(&mapping)?;
-            let registry = registry(&mapping, sources)?;
+            let lookup = lookup(&mapping, sources)?;
             let shutdown = Shutdown::on_signals()?;
             let samples = samples.read(sources, &shutdown).await?;
-            test(&mapping, registry.as_ref(), &samples, expect.as_deref(), format, &shutdown, output).await
+            test(&mapping, lookup.as_ref(), &samples, expect.as_deref(), format, &shutdown, output).await
         }
     }
 }
 
 /// Nothing but a schema registry needs the configuration.
-fn registry(mapping: &Mapping, sources: &Sources) -> anyhow::Result<Option<Registry>> {
+fn lookup(mapping: &Mapping, sources: &Sources) -> anyhow::Result<Option<Lookup>> {
     if !mapping.needs_registry() {
         return Ok(None);
     }
     let loaded = Loaded::load(sources).map_err(|error| UsageError::new(error.to_string()))?;
-    Registry::of(&loaded.config.schema_registry, Some(mapping))
+    Lookup::without_topics(&loaded.config, mapping)
 }
 
 async fn explain(
     mapping: &Mapping,
-    registry: Option<&Registry>,
+    lookup: Option<&Lookup>,
     samples: &[(String, Sample)],
     format: Format,
     shutdown: &Shutdown,
@@ -153,8 +153,8 @@ async fn explain(
         vec![Heading::left("message"), Heading::left("step"), Heading::left("result")],
     )?;
     for (place, sample) in samples {
-        if let Some(registry) = registry {
-            registry.prepare(mapping, &sample.record(), shutdown).await?;
+        if let Some(lookup) = lookup {
+            lookup.prepare(mapping, &sample.record(), shutdown).await?;
         }
         for step in mapping.explain(&sample.record(), &limits, time::now()) {
             records.write(&[Cell::Text(place), Cell::Text(&step.key), Cell::Text(&step.text)])?;
@@ -196,7 +196,7 @@ struct Different {
 
 async fn test(
     mapping: &Mapping,
-    registry: Option<&Registry>,
+    lookup: Option<&Lookup>,
     samples: &[(String, Sample)],
     expect: Option<&Path>,
     format: Format,
@@ -220,8 +220,8 @@ async fn test(
     let (mut found, mut refusals, mut messages, mut skipped) = (Vec::new(), Vec::new(), 0, 0);
     for (place, sample) in samples {
         messages += 1;
-        if let Some(registry) = registry {
-            registry.prepare(mapping, &sample.record(), shutdown).await?;
+        if let Some(lookup) = lookup {
+            lookup.prepare(mapping, &sample.record(), shutdown).await?;
         }
         let mapped = match mapping.read(&sample.record(), &limits, time::now()) {
             Ok(mapped) => mapped,

@@ -1,3 +1,5 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::*;
@@ -12,9 +14,10 @@ fn sample(message: &Value) -> Sample {
             .map(|(name, text)| (name.clone(), text.as_str().unwrap_or_default().to_owned()))
             .collect(),
         timestamp: message["timestamp"].as_i64().unwrap_or(NOW),
-        payload: match &message["value"] {
-            Value::String(text) => text.clone().into_bytes(),
-            other => other.to_string().into_bytes(),
+        payload: match (&message["value"], &message["value_base64"]) {
+            (_, Value::String(encoded)) => STANDARD.decode(encoded).unwrap(),
+            (Value::String(text), _) => text.clone().into_bytes(),
+            (other, _) => other.to_string().into_bytes(),
         },
     }
 }
@@ -27,7 +30,19 @@ fn inferred(messages: &[Value]) -> (Vec<Sample>, String) {
 
 #[test]
 fn messages_of_a_preset_are_recognised() {
-    for family in ["zigbee2mqtt", "ttn-v3", "telegraf-json", "line-protocol", "senml"] {
+    for family in [
+        "zigbee2mqtt",
+        "ttn-v3",
+        "telegraf-json",
+        "line-protocol",
+        "senml",
+        "sparkplug-b",
+        "tasmota",
+        "shelly",
+        "chirpstack-v4",
+        "thingsboard-gateway",
+        "otlp-json",
+    ] {
         let path = format!("{}/tests/payloads/{family}/messages.ndjson", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(path).unwrap();
         let messages: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -67,7 +67,11 @@ impl Source {
             return steps;
         }
         let value = match self.parse(record) {
-            Ok(value) => value,
+            Ok(Some(value)) => value,
+            Ok(None) => {
+                say("format", format!("{}: holds no readings: the message is skipped", self.format.name()));
+                return steps;
+            }
             Err(rejection) => {
                 say("format", format!("{}: dead letter: {rejection}", self.format.name()));
                 return steps;

@@ -14,6 +14,7 @@ use crate::mapping::moment::{TimestampFormat, moment};
 use crate::mapping::path::{Path, Root, scalars};
 use crate::mapping::payload::{CsvShape, PayloadFormat};
 use crate::mapping::schemas::{LocalSchema, Schemas};
+use crate::mapping::sparkplug::{self, Births};
 use crate::mapping::units::Conversion;
 use crate::mapping::{Mapped, Record};
 use crate::reading::decode::build::ReadingBuilder;
@@ -57,6 +58,8 @@ enum PayloadSchema {
     Local(LocalSchema),
     /// Each payload has the id of its own.
     Registry(Arc<Schemas>),
+    /// Sparkplug's, of the edge nodes.
+    Births(Arc<Births>),
 }
 
 /// What a source is compiled with.
@@ -64,6 +67,7 @@ pub(in crate::mapping) struct Surroundings<'a> {
     /// Of the mapping file.
     pub(in crate::mapping) folder: &'a FilePath,
     pub(in crate::mapping) schemas: &'a Arc<Schemas>,
+    pub(in crate::mapping) births: &'a Arc<Births>,
     /// What the mapping's fingerprint includes beside the text of its file.
     pub(in crate::mapping) content: Vec<u8>,
 }
@@ -192,7 +196,8 @@ impl Source {
         if self.is_dropped {
             return Ok(Mapped::skipped());
         }
-        let mut message = Message { record, captures, value: self.parse(record)?, key: None, each: None };
+        let Some(value) = self.parse(record)? else { return Ok(Mapped::skipped()) };
+        let mut message = Message { record, captures, value, key: None, each: None };
         if self.key_paths() {
             message.key = record.key.and_then(|key| serde_json::from_slice(key).ok());
         }
@@ -214,12 +219,20 @@ impl Source {
         self.elements(message, each, limits, now)
     }
 
-    fn parse(&self, record: &Record<'_>) -> Result<Value, Rejection> {
-        match &self.schema {
+    /// `None` for messages that hold no readings by their format.
+    fn parse(&self, record: &Record<'_>) -> Result<Option<Value>, Rejection> {
+        let value = match &self.schema {
             PayloadSchema::None => self.format.parse(record.payload, &self.csv, record.timestamp),
             PayloadSchema::Local(schema) => schema.read(record.payload),
             PayloadSchema::Registry(schemas) => schemas.read(self.format, record.payload),
-        }
+            PayloadSchema::Births(births) => return sparkplug::read(record, births),
+        };
+        value.map(Some)
+    }
+
+    /// Whether its payloads are read by births.
+    pub(in crate::mapping) fn needs_births(&self) -> bool {
+        !self.is_dropped && matches!(self.schema, PayloadSchema::Births(_))
     }
 
     /// Whether its payloads are read by schemas of a registry.
@@ -465,6 +478,9 @@ impl Surroundings<'_> {
                 Err("message needs schema_file (set it, or remove message)".to_owned())
             }
             (None, true) => Ok(PayloadSchema::Registry(self.schemas.clone())),
+            (None, _) if shape.format == PayloadFormat::SparkplugB => {
+                Ok(PayloadSchema::Births(self.births.clone()))
+            }
             (None, false) => Ok(PayloadSchema::None),
         }
     }

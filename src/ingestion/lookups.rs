@@ -1,6 +1,7 @@
-//! Messages that cannot be read before a schema registry has told their schema. They are held, and all after them in their
-//! order; nothing more is fetched from Kafka meanwhile, but polling goes on, so that the process stays in the consumer group.
-//! However long the registry is away, none of them is begun, committed or a dead letter.
+//! Messages that cannot be read before a schema registry has told their schema, or a birth of Sparkplug has been found in the
+//! topics. They are held, and all after them in their order; nothing more is fetched from Kafka meanwhile, but polling goes on,
+//! so that the process stays in the consumer group. However long the servers are away, none of them is begun, committed or a
+//! dead letter.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,29 +12,25 @@ use tokio::task::JoinHandle;
 use crate::ingestion::IngestMetrics;
 use crate::kafka::TopicPartition;
 use crate::kafka::consumer::Message;
-use crate::registry::Registry;
+use crate::mapping::Missing;
+use crate::registry::Lookup;
 use crate::shutdown::Shutdown;
 
-pub(super) struct SchemaWait {
-    registry: Arc<Registry>,
+pub(super) struct LookupWait {
+    lookup: Arc<Lookup>,
     runtime: Handle,
     shutdown: Shutdown,
     metrics: IngestMetrics,
     held: VecDeque<Message<'static>>,
-    fetch: Option<(u32, JoinHandle<()>)>,
-    /// Why the registry has not told the schema that is waited for.
+    fetch: Option<(Missing, JoinHandle<()>)>,
+    /// Why what is waited for is not known yet.
     problem: Arc<Mutex<Option<String>>>,
 }
 
-impl SchemaWait {
-    pub(super) fn new(
-        registry: Registry,
-        runtime: Handle,
-        shutdown: Shutdown,
-        metrics: IngestMetrics,
-    ) -> Self {
+impl LookupWait {
+    pub(super) fn new(lookup: Lookup, runtime: Handle, shutdown: Shutdown, metrics: IngestMetrics) -> Self {
         let (held, problem) = (VecDeque::new(), Arc::default());
-        Self { registry: Arc::new(registry), runtime, shutdown, metrics, held, fetch: None, problem }
+        Self { lookup: Arc::new(lookup), runtime, shutdown, metrics, held, fetch: None, problem }
     }
 
     /// Whether messages are held.
@@ -41,7 +38,7 @@ impl SchemaWait {
         !self.held.is_empty()
     }
 
-    /// Why messages are held, if the registry could not be asked.
+    /// Why messages are held, if a server could not be asked.
     pub(super) fn problem(&self) -> Option<String> {
         self.is_holding()
             .then(|| self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone())
@@ -72,33 +69,35 @@ impl SchemaWait {
         bytes
     }
 
-    /// Asks for a schema unless it is being asked for.
-    pub(super) fn fetch(&mut self, id: u32) {
-        if self.fetch.as_ref().is_some_and(|(asked, task)| *asked == id && !task.is_finished()) {
+    /// Gets what is missing unless that is under way.
+    pub(super) fn fetch(&mut self, missing: Missing) {
+        if self.fetch.as_ref().is_some_and(|(asked, task)| *asked == missing && !task.is_finished()) {
             return;
         }
-        self.metrics.schema_requests.inc();
-        let (registry, shutdown) = (self.registry.clone(), self.shutdown.clone());
+        if matches!(missing, Missing::Schema(_)) {
+            self.metrics.schema_requests.inc();
+        }
+        let (lookup, shutdown, wanted) = (self.lookup.clone(), self.shutdown.clone(), missing.clone());
         let (metrics, problem) = (self.metrics.clone(), self.problem.clone());
         let task = self.runtime.spawn(async move {
             let set = |text| *problem.lock().unwrap_or_else(PoisonError::into_inner) = text;
             let mut has_failed = false;
-            registry
-                .fetch_patiently(id, &shutdown, |error| {
-                    metrics.schema_request_failures.inc();
+            lookup
+                .fetch_patiently(&wanted, &shutdown, |error| {
+                    metrics.schema_request_failures.inc_by(matches!(wanted, Missing::Schema(_)).into());
                     if !has_failed {
-                        tracing::warn!(schema = id, %error, "waiting for the schema registry; messages stay in the topic");
+                        tracing::warn!(%wanted, "waiting: {error:#}; messages stay in the topic");
                     }
                     has_failed = true;
-                    set(Some(format!("waiting for schema {id}: {error}")));
+                    set(Some(format!("waiting for {wanted}: {error:#}")));
                 })
                 .await;
             set(None);
             if has_failed && !shutdown.is_requested() {
-                tracing::info!(schema = id, "the schema registry answers again");
+                tracing::info!(%wanted, "found out what was waited for");
             }
         });
-        if let Some((_, before)) = self.fetch.replace((id, task)) {
+        if let Some((_, before)) = self.fetch.replace((missing, task)) {
             // Of a partition that was revoked meanwhile.
             before.abort();
         }
