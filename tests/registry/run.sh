@@ -134,7 +134,7 @@ away() { # topic, how the registry goes away, how it comes back
     until_metric iotctl_ingest_rows_total 2000
     until_metric iotctl_ingest_waiting_for_schema 0
     [[ -z $(metric 'iotctl_ingest_dead_letters_total{reason="unknown_schema"}') ]] || fail "dead letters"
-    is "times that it is logged" "$(grep -c 'waiting for the schema registry' "$work/$1.log")" 1
+    is "times that it is logged" "$(grep -c 'waiting: .*messages stay in the topic' "$work/$1.log")" 1
     is "rebalances" "$(metric iotctl_ingest_rebalances_total)" 1
     kill -TERM "$ingest"
     wait "$ingest" || fail "ingest ended with $?"
