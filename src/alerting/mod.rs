@@ -1,6 +1,6 @@
 //! Alerts while readings arrive: an operator's rules, applied to each reading, and the topic that receives the alerts.
 //!
-//! - [`rules`]: the conditions, and the file they are read from.
+//! - [`rules`]: the conditions, and the file they are read from. [`tables`]: files of named tables, for receivers too.
 //! - [`detector`]: the rules applied to readings. [`window`]: what a rule remembers of a sensor's values. [`verdict`]: the
 //!   judgement of one value. [`episode`]: from the first value that meets a condition to the one that ends it.
 //!   [`memory`]: the sensors in memory, within a bound.
@@ -22,6 +22,7 @@ mod detector;
 mod episode;
 mod memory;
 pub mod rules;
+mod tables;
 pub mod topic;
 mod verdict;
 mod window;
@@ -29,3 +30,4 @@ mod window;
 pub use alert::Alert;
 pub use detector::Detector;
 pub use rules::Rules;
+pub use tables::TablesError;

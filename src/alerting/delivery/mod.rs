@@ -25,4 +25,4 @@ mod worker;
 
 pub use dispatcher::{Ending, Options, run};
 pub use metrics::DeliveryMetrics;
-pub use receivers::{Receivers, ReceiversError};
+pub use receivers::Receivers;

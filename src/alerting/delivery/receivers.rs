@@ -1,8 +1,6 @@
 //! The file of receivers: TOML, checked on reading. Errors name the line and the receiver.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,29 +10,12 @@ use toml::Spanned;
 use super::channel::Channel;
 use crate::alerting::alert::Alert;
 use crate::alerting::rules::Severity;
+use crate::alerting::tables::{Kind, TablesError, length};
 
-const MAX_RECEIVERS: usize = 50;
-const MAX_BYTES: u64 = 1 << 20;
-const MAX_NAME_BYTES: usize = 64;
-const MAX_TIME: Duration = Duration::from_secs(30 * 86_400);
+const RECEIVERS: Kind = Kind { name: "receiver", most: 50, too_many: "", known_by: "metrics are kept by it" };
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 const DEFAULT_PER_MINUTE: usize = 30;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why a file of receivers is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ReceiversError {
-    #[error("cannot read the receivers: {0}")]
-    Unreadable(#[from] std::io::Error),
-    #[error("line {line}: {message}")]
-    Syntax { line: usize, message: String },
-    #[error("line {line}, receiver {name:?}: {problem}")]
-    Receiver { line: usize, name: String, problem: String },
-    #[error("the file has no [[receiver]]")]
-    Empty,
-    #[error("the file has {0} receivers, more than the maximum of {MAX_RECEIVERS}")]
-    TooMany(usize),
-}
 
 /// The checked receivers of a file.
 #[derive(Debug)]
@@ -186,41 +167,12 @@ impl Receivers {
     ///
     /// # Errors
     /// What is wrong with it, with the line.
-    pub fn read(path: &Path) -> Result<Self, ReceiversError> {
-        let mut text = String::new();
-        File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > MAX_BYTES {
-            let message = format!("the file is larger than {}", bytesize::ByteSize(MAX_BYTES));
-            return Err(ReceiversError::Syntax { line: 1, message });
-        }
-        Self::parse(&text)
+    pub fn read(path: &Path) -> Result<Self, TablesError> {
+        Self::parse(&RECEIVERS.read(path)?)
     }
 
-    fn parse(text: &str) -> Result<Self, ReceiversError> {
-        let line = |at: usize| text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
-        let raw: RawReceivers = toml::from_str(text).map_err(|error| ReceiversError::Syntax {
-            line: line(error.span().map_or(0, |span| span.start)),
-            message: error.message().replace('\n', ", "),
-        })?;
-        match raw.receiver.len() {
-            0 => return Err(ReceiversError::Empty),
-            count if count > MAX_RECEIVERS => return Err(ReceiversError::TooMany(count)),
-            _ => {}
-        }
-        let mut names = HashSet::new();
-        let mut receivers = Vec::with_capacity(raw.receiver.len());
-        for raw in raw.receiver {
-            let (line, raw) = (line(raw.span().start), raw.into_inner());
-            let name = raw.name.clone();
-            let receiver = match names.insert(name.clone()) {
-                true => Receiver::check(raw),
-                false => {
-                    Err("another receiver has this name (rename one: metrics are kept by it)".to_owned())
-                }
-            };
-            receivers.push(receiver.map_err(|problem| ReceiversError::Receiver { line, name, problem })?);
-        }
-        Ok(Self(receivers))
+    fn parse(text: &str) -> Result<Self, TablesError> {
+        RECEIVERS.parse(text, |file: RawReceivers| file.receiver, |raw| &raw.name, Receiver::check).map(Self)
     }
 
     pub fn len(&self) -> usize {
@@ -243,10 +195,6 @@ impl Receivers {
 
 impl Receiver {
     fn check(raw: RawReceiver) -> Result<Self, String> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if raw.name.is_empty() || raw.name.len() > MAX_NAME_BYTES || !raw.name.bytes().all(is_plain) {
-            return Err(format!("a name must have 1 to {MAX_NAME_BYTES} letters, digits, `-`, `_` or `.`"));
-        }
         let timeout = raw.timeout.map_or(Ok(DEFAULT_TIMEOUT), |text| length("timeout", &text))?;
         if timeout.is_zero() {
             return Err("timeout must be greater than 0".to_owned());
@@ -296,15 +244,6 @@ impl Receiver {
             && takes(&self.rules, &alert.rule)
             && takes(&self.locations, &alert.location)
             && takes(&self.device_types, &alert.device_type)
-    }
-}
-
-/// Reads a duration.
-pub(super) fn length(key: &str, text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(length) if length <= MAX_TIME => Ok(length),
-        Ok(_) => Err(format!("{key} is longer than {}", humantime::format_duration(MAX_TIME))),
-        Err(_) => Err(format!("{key} is {text:?}, which is not a duration (such as 90s, 5m or 1h 30m)")),
     }
 }
 

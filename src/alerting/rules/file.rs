@@ -1,43 +1,25 @@
 //! The file of rules: TOML, checked on reading. Errors name the line and the rule.
 
-use std::collections::HashSet;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Change, Condition, Online, RobustZ, Rule, Rules, Severity, Threshold};
+use crate::alerting::tables::{self, Kind, TablesError};
 use crate::anomalies::Sensitivity;
 use crate::reading::Metric;
 
-/// Each rule adds a series in Prometheus.
-const MAX_RULES: usize = 100;
-const MAX_BYTES: u64 = 1 << 20;
-const MAX_NAME_BYTES: usize = 64;
-const MAX_TIME: Duration = Duration::from_secs(30 * 86_400);
+const RULES: Kind = Kind {
+    name: "rule",
+    // Each rule adds a series in Prometheus.
+    most: 100,
+    too_many: " (combine some, or split them over several consumer groups)",
+    known_by: "alerts are known by it",
+};
 /// The possible window sizes of a robust z-score, in values.
 const READINGS: std::ops::RangeInclusive<usize> = 8..=1_000;
 const DEFAULT_READINGS: usize = 120;
-
-/// Why a file of rules is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum RulesError {
-    #[error("cannot read the rules: {0}")]
-    Unreadable(#[from] std::io::Error),
-    #[error("line {line}: {message}")]
-    Syntax { line: usize, message: String },
-    #[error("line {line}, rule {name:?}: {problem}")]
-    Rule { line: usize, name: String, problem: String },
-    #[error("the file has no [[rule]]")]
-    Empty,
-    #[error(
-        "the file has {0} rules, more than the maximum of {MAX_RULES} (combine some, or split them over several consumer groups)"
-    )]
-    TooMany(usize),
-}
 
 /// The file before it is checked.
 #[derive(Debug, Deserialize)]
@@ -100,50 +82,18 @@ struct RawChange {
 
 impl Rules {
     /// Reads and checks the file of rules at `path`.
-    pub fn read(path: &Path) -> Result<Self, RulesError> {
-        let mut text = String::new();
-        File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > MAX_BYTES {
-            let message = format!("the file is larger than {}", bytesize::ByteSize(MAX_BYTES));
-            return Err(RulesError::Syntax { line: 1, message });
-        }
-        Self::parse(&text)
+    pub fn read(path: &Path) -> Result<Self, TablesError> {
+        Self::parse(&RULES.read(path)?)
     }
 
     /// Checks rules in TOML.
-    pub fn parse(text: &str) -> Result<Self, RulesError> {
-        let line = |at: usize| text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
-        let raw: RawRules = toml::from_str(text).map_err(|error| RulesError::Syntax {
-            line: line(error.span().map_or(0, |span| span.start)),
-            message: error.message().replace('\n', ", "),
-        })?;
-        match raw.rule.len() {
-            0 => return Err(RulesError::Empty),
-            count if count > MAX_RULES => return Err(RulesError::TooMany(count)),
-            _ => {}
-        }
-        let mut names = HashSet::new();
-        let mut rules = Vec::with_capacity(raw.rule.len());
-        for raw in raw.rule {
-            let (line, raw) = (line(raw.span().start), raw.into_inner());
-            let name = raw.name.clone();
-            let is_new = names.insert(name.clone());
-            let rule = match is_new {
-                true => Rule::check(raw),
-                false => Err("another rule has this name (rename one: alerts are known by it)".to_owned()),
-            };
-            rules.push(rule.map_err(|problem| RulesError::Rule { line, name, problem })?);
-        }
-        Ok(Self(rules))
+    pub fn parse(text: &str) -> Result<Self, TablesError> {
+        RULES.parse(text, |file: RawRules| file.rule, |raw| &raw.name, Rule::check).map(Self)
     }
 }
 
 impl Rule {
     fn check(raw: RawRule) -> Result<Self, String> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if raw.name.is_empty() || raw.name.len() > MAX_NAME_BYTES || !raw.name.bytes().all(is_plain) {
-            return Err(format!("a name must have 1 to {MAX_NAME_BYTES} letters, digits, `-`, `_` or `.`"));
-        }
         for (key, value) in [
             ("metric", Some(&raw.metric)),
             ("location", raw.location.as_ref()),
@@ -257,11 +207,7 @@ fn sensitivity(condition: &str, value: Option<f64>) -> Result<Sensitivity, Strin
 
 /// Reads a duration, in milliseconds.
 fn length(key: &str, text: &str) -> Result<i64, String> {
-    match humantime::parse_duration(text) {
-        Ok(length) if length <= MAX_TIME => Ok(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)),
-        Ok(_) => Err(format!("{key} is longer than {}", humantime::format_duration(MAX_TIME))),
-        Err(_) => Err(format!("{key} is {text:?}, which is not a duration (such as 90s, 5m or 1h 30m)")),
-    }
+    tables::length(key, text).map(|length| i64::try_from(length.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -13,8 +13,6 @@ use crate::anomalies::online;
 use crate::output::number;
 use crate::reading::{Metric, Reading};
 
-pub use file::RulesError;
-
 /// The checked rules of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules(Vec<Rule>);
