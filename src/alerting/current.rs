@@ -6,19 +6,27 @@ use uuid::Uuid;
 
 use super::alert::{Alert, State};
 
-/// Takes alerts in any order. Memory grows with the rules and sensors that have alerts.
-#[derive(Debug, Default)]
+/// Takes alerts in any order.
+#[derive(Debug)]
 pub struct Current {
     latest: HashMap<(String, Uuid), Alert>,
+    most: usize,
 }
 
 impl Current {
+    /// Of at most so many rules and sensors; alerts of further ones are not taken.
+    pub fn of_at_most(most: usize) -> Self {
+        Self { latest: HashMap::new(), most }
+    }
+
     pub fn add(&mut self, alert: Alert) {
+        let is_full = self.latest.len() >= self.most;
         let key = (alert.rule.clone(), alert.iot_sensor_id);
         match self.latest.get_mut(&key) {
             // Of two alerts with the same time, the one that was sent later is the later one.
             Some(known) if known.recorded_timestamp <= alert.recorded_timestamp => *known = alert,
             Some(_) => {}
+            None if is_full => {}
             None => {
                 self.latest.insert(key, alert);
             }
@@ -26,9 +34,8 @@ impl Current {
     }
 
     /// The latest alert of each rule and sensor that fires, in the order in which their episodes began.
-    pub fn firing(self) -> Vec<Alert> {
-        let mut firing: Vec<Alert> =
-            self.latest.into_values().filter(|alert| alert.state == State::Firing).collect();
+    pub fn firing(&self) -> Vec<&Alert> {
+        let mut firing: Vec<_> = self.latest.values().filter(|alert| alert.state == State::Firing).collect();
         firing.sort_by(|left, right| {
             let key = |alert: &Alert| (alert.since, alert.recorded_timestamp, alert.iot_sensor_id);
             key(left).cmp(&key(right)).then_with(|| left.rule.cmp(&right.rule))
@@ -37,33 +44,23 @@ impl Current {
     }
 }
 
+/// Of all rules and sensors.
+impl Default for Current {
+    fn default() -> Self {
+        Self::of_at_most(usize::MAX)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
 
-    use super::super::rules::Severity;
     use super::*;
+    use crate::alerting::alert::example;
 
     fn alert(rule: &str, sensor: u128, state: State, since: i64, at: i64) -> Alert {
-        let moment = |at: i64| DateTime::from_timestamp(at, 0).unwrap();
-        Alert {
-            id: Uuid::new_v4(),
-            rule: rule.to_owned(),
-            severity: Severity::Warning,
-            state,
-            location: "plant-1".to_owned(),
-            device_type: "thermostat".to_owned(),
-            iot_sensor_id: Uuid::from_u128(sensor),
-            sensor_name: None,
-            metric: "temperature".to_owned(),
-            value: 30.0,
-            expected: None,
-            score: None,
-            recorded_timestamp: moment(at),
-            since: moment(since),
-            detected_timestamp: moment(at),
-            message: String::new(),
-        }
+        let since = DateTime::from_timestamp(since, 0).unwrap();
+        Alert { since, ..example(rule, sensor, state, at) }
     }
 
     #[test]
@@ -84,8 +81,25 @@ mod tests {
         ] {
             current.add(alert);
         }
-        let firing: Vec<_> =
-            current.firing().into_iter().map(|alert| (alert.rule, alert.iot_sensor_id.as_u128())).collect();
-        assert_eq!(firing, [("damp".to_owned(), 2), ("hot".to_owned(), 4), ("hot".to_owned(), 1)]);
+        assert_eq!(names(&current), [("damp", 2), ("hot", 4), ("hot", 1)]);
+    }
+
+    fn names(current: &Current) -> Vec<(&str, u128)> {
+        current.firing().iter().map(|alert| (&*alert.rule, alert.iot_sensor_id.as_u128())).collect()
+    }
+
+    #[test]
+    fn what_is_known_is_kept_up_to_date_when_there_is_no_room_for_more() {
+        use State::{Firing, Resolved};
+        let mut current = Current::of_at_most(2);
+        for alert in [
+            alert("hot", 1, Firing, 1, 1),
+            alert("hot", 2, Firing, 2, 2),
+            alert("hot", 3, Firing, 3, 3),
+            alert("hot", 1, Resolved, 1, 4),
+        ] {
+            current.add(alert);
+        }
+        assert_eq!(names(&current), [("hot", 2)]);
     }
 }

@@ -298,7 +298,7 @@ impl<W: Write> Printer<W> {
     fn print(&mut self) -> anyhow::Result<()> {
         let mut alerts = std::mem::take(&mut self.pending);
         match self.current.take() {
-            Some(current) => alerts = current.firing(),
+            Some(current) => alerts = current.firing().into_iter().cloned().collect(),
             None => alerts.sort_by_key(|alert| alert.recorded_timestamp),
         }
         self.parts += usize::from(!alerts.is_empty());

@@ -1,6 +1,6 @@
 //! The alerts of the topic, as they are known to all pages: what fires now, and the latest ones.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::alerting::Alert;
-use crate::alerting::alert::State;
+use crate::alerting::current::Current;
 use crate::alerting::topic::AlertFeed;
 use crate::config::KafkaConfig;
 use crate::kafka::Error;
@@ -35,10 +35,8 @@ struct Reader {
 }
 
 /// What was read so far.
-#[derive(Default)]
 struct Known {
-    /// The latest of each rule and sensor.
-    latest: HashMap<(String, Uuid), Alert>,
+    current: Current,
     /// By time and id: a copy replaces its original.
     recent: BTreeMap<(DateTime<Utc>, Uuid), Alert>,
 }
@@ -91,14 +89,15 @@ impl Alerts {
     }
 }
 
+impl Default for Known {
+    fn default() -> Self {
+        Self { current: Current::of_at_most(MAX_KEYS), recent: BTreeMap::new() }
+    }
+}
+
 impl Known {
     fn add(&mut self, alert: Alert) {
-        let key = (alert.rule.clone(), alert.iot_sensor_id);
-        let is_later =
-            self.latest.get(&key).is_none_or(|known| known.recorded_timestamp <= alert.recorded_timestamp);
-        if is_later && (self.latest.len() < MAX_KEYS || self.latest.contains_key(&key)) {
-            self.latest.insert(key, alert.clone());
-        }
+        self.current.add(alert.clone());
         self.recent.insert((alert.recorded_timestamp, alert.id), alert);
         if self.recent.len() > MAX_RECENT {
             self.recent.pop_first();
@@ -106,11 +105,7 @@ impl Known {
     }
 
     fn look(&self) -> Look {
-        let mut firing: Vec<Alert> =
-            self.latest.values().filter(|alert| alert.state == State::Firing).cloned().collect();
-        firing.sort_by(|left, right| {
-            (left.since, left.iot_sensor_id, &left.rule).cmp(&(right.since, right.iot_sensor_id, &right.rule))
-        });
+        let firing = self.current.firing().into_iter().cloned().collect();
         Look { firing, recent: self.recent.values().rev().cloned().collect() }
     }
 }
