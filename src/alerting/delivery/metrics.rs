@@ -16,7 +16,6 @@ pub struct DeliveryMetrics {
     /// Attempts that failed and are repeated.
     pub retries: IntCounterVec,
     pub dead_letters: IntCounterVec,
-    pub silenced: IntCounterVec,
     pub failing: IntGaugeVec,
     pub copies: IntCounter,
     pub foreign: IntCounter,
@@ -47,11 +46,6 @@ impl DeliveryMetrics {
                 "Alerts that the receiver refused, sent to the dead-letter topic of alerts",
                 &["receiver", "reason"],
             )?,
-            silenced: counters(
-                "silenced_total",
-                "Alerts that were not sent because a silence was active",
-                &["receiver"],
-            )?,
             failing: IntGaugeVec::new(
                 Opts::new(name("receiver_failing"), "1 while the receiver does not accept alerts"),
                 &["receiver"],
@@ -73,13 +67,12 @@ impl DeliveryMetrics {
         describe(&self.collectors())
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 10] {
+    fn collectors(&self) -> [Box<dyn Collector>; 9] {
         [
             Box::new(self.delivered.clone()),
             Box::new(self.notifications.clone()),
             Box::new(self.retries.clone()),
             Box::new(self.dead_letters.clone()),
-            Box::new(self.silenced.clone()),
             Box::new(self.failing.clone()),
             Box::new(self.copies.clone()),
             Box::new(self.foreign.clone()),

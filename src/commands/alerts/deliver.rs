@@ -75,7 +75,6 @@ struct Report {
     notifications: u64,
     retries: u64,
     dead_letters: u64,
-    silenced: u64,
     /// Alerts that had come before.
     copies: u64,
     seconds: f64,
@@ -112,7 +111,6 @@ pub(super) async fn run(args: DeliverArgs, mut context: Context) -> anyhow::Resu
         notifications: total(&metrics.notifications),
         retries: total(&metrics.retries),
         dead_letters: total(&metrics.dead_letters),
-        silenced: total(&metrics.silenced),
         copies: metrics.copies.get(),
         seconds: started.elapsed().as_secs_f64(),
     };
@@ -139,7 +137,6 @@ fn print(report: &Report, format: ReportFormat, output: &Output) -> anyhow::Resu
         ("in messages", report.notifications.to_string()),
         ("attempts repeated", report.retries.to_string()),
         ("dead letters", report.dead_letters.to_string()),
-        ("silenced", report.silenced.to_string()),
         ("copies left out", report.copies.to_string()),
         ("elapsed", format!("{:.1} s", report.seconds)),
     ];
