@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use iotctl::mapping::presets;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -148,20 +149,8 @@ fn every_family_of_messages_becomes_the_readings_that_it_means() -> anyhow::Resu
     let lab = Lab::new("families")?;
     let folder = tempfile::tempdir()?;
     let mut wanted = Readings::new();
-    for family in [
-        "zigbee2mqtt",
-        "ttn-v3",
-        "telegraf-json",
-        "line-protocol",
-        "senml",
-        "sparkplug-b",
-        "tasmota",
-        "shelly",
-        "chirpstack-v4",
-        "thingsboard-gateway",
-        "otlp-json",
-        "gateway-batch",
-    ] {
+    // Each preset, and a mapping of one's own.
+    for family in presets::ALL.iter().map(|preset| preset.name).chain(["gateway-batch"]) {
         let mapping = mapping_of(family, &lab.name, folder.path())?;
         let messages = lines(&payloads().join(family).join("messages.ndjson"))?;
         send(&lab, &messages)?;

@@ -30,19 +30,7 @@ fn inferred(messages: &[Value]) -> (Vec<Sample>, String) {
 
 #[test]
 fn messages_of_a_preset_are_recognised() {
-    for family in [
-        "zigbee2mqtt",
-        "ttn-v3",
-        "telegraf-json",
-        "line-protocol",
-        "senml",
-        "sparkplug-b",
-        "tasmota",
-        "shelly",
-        "chirpstack-v4",
-        "thingsboard-gateway",
-        "otlp-json",
-    ] {
+    for family in crate::mapping::presets::ALL.map(|preset| preset.name) {
         let path = format!("{}/tests/payloads/{family}/messages.ndjson", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(path).unwrap();
         let messages: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
