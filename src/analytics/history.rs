@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::scan::Question;
 use super::series::SeriesError;
-use super::stats::{By, Key, StatsQuery};
+use super::stats::{By, Part, StatsQuery};
 use super::{Order, Scan};
 use crate::analytics::sources::MaxResolution;
 use crate::cassandra::Session;
@@ -17,7 +17,7 @@ use crate::reading::Metric;
 use crate::series::regular::{MOST_STEPS, TooManySteps};
 use crate::series::{Mean, Regular};
 use crate::store::rollups::Detail;
-use crate::time::{HOUR, TimeRange, Zone};
+use crate::time::{HOUR, Periods, TimeRange, Zone};
 
 /// The series to read.
 #[derive(Debug, Clone)]
@@ -52,18 +52,17 @@ impl History {
             groups: self.groups.clone(),
             sensor: self.sensor,
             chosen: None,
-            tag_values: Arc::default(),
+            tag_values: Arc::new([]),
             metric: self.metric.clone(),
             range: self.range,
-            by: By::Hour,
-            zone: Zone::Utc,
+            by: By::time(Periods::Hours(Zone::Utc)),
             detail: Detail::WithoutSketch,
             max_resolution: MaxResolution::Day,
         };
         let found = query.find(session, |_| {}).await?;
         let mut steps = Steps::new();
         for (key, line) in found.lines {
-            if let Key::Moment(hour) = key {
+            if let [Part::Moment(hour), ..] = key {
                 self.step_of(&mut steps, hour).merge(line.summary.as_mean());
             }
         }

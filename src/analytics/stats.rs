@@ -1,6 +1,6 @@
 //! Statistics of a metric by sensor, group or time, from rollups where there are any and otherwise from raw rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -16,35 +16,114 @@ use crate::reading::Metric;
 use crate::series::Summary;
 use crate::series::exact::ExactQuantiles;
 use crate::store::rollups::{self, Detail, Table};
-use crate::time::{Periods, TimeRange, Zone, day_of};
+use crate::time::{Periods, TimeRange, day_of};
 
 /// Groups that are planned, and partitions of rollups that are read, at once.
 const IN_FLIGHT: usize = 24;
 
-/// What the values are grouped by; each group is a line of the answer.
+/// What the values are grouped by; each combination is a line of the answer. Lines are in this order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct By([Option<Dimension>; By::MOST]);
+
+/// One thing that the values are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum Dimension {
     Sensor,
     Location,
     DeviceType,
-    Hour,
-    Day,
-    /// The value that each sensor has of a tag.
-    Tag,
-    /// One line.
-    Everything,
+    /// The value that each sensor has of a tag: of which of [`StatsQuery::tag_values`].
+    Tag(usize),
+    /// The period of the moment.
+    Time(Periods),
 }
 
-/// The key of a line. Lines are in this order.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Key {
+impl By {
+    /// How many dimensions there can be.
+    pub const MOST: usize = 4;
+    /// One line.
+    pub const EVERYTHING: Self = Self([None; Self::MOST]);
+
+    /// `None` if there are too many, or times twice: one of them would say nothing.
+    pub fn of(dimensions: &[Dimension]) -> Option<Self> {
+        let is_time = |dimension: &&Dimension| matches!(dimension, Dimension::Time(_));
+        if dimensions.len() > Self::MOST || dimensions.iter().filter(is_time).count() > 1 {
+            return None;
+        }
+        let mut by = Self::EVERYTHING;
+        for (place, dimension) in by.0.iter_mut().zip(dimensions) {
+            *place = Some(*dimension);
+        }
+        Some(by)
+    }
+
+    pub fn time(periods: Periods) -> Self {
+        let mut by = Self::EVERYTHING;
+        by.0[0] = Some(Dimension::Time(periods));
+        by
+    }
+
+    fn dimensions(&self) -> impl Iterator<Item = Dimension> {
+        self.0.into_iter().flatten()
+    }
+
+    pub fn periods(&self) -> Periods {
+        let periods = self.dimensions().find_map(|dimension| match dimension {
+            Dimension::Time(periods) => Some(periods),
+            _ => None,
+        });
+        periods.unwrap_or(Periods::All)
+    }
+
+    fn is_of_sensors(&self) -> bool {
+        self.dimensions().any(|dimension| matches!(dimension, Dimension::Sensor | Dimension::Tag(_)))
+    }
+}
+
+/// What a line has of each dimension, in the order of [`By`]. Without any, it is the one line for everything.
+pub type Key = [Part; By::MOST];
+
+/// What a line has of one dimension.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
     Sensor(Uuid),
-    Name(String),
-    /// Milliseconds since the epoch.
+    Name(Arc<str>),
+    /// The start of a period, in milliseconds since the epoch.
     Moment(i64),
     /// Of sensors without the tag.
     Untagged,
-    Everything,
+    /// There is no such dimension.
+    #[default]
+    None,
+}
+
+/// Makes the keys of one group's values; its names are shared by all of them.
+struct Keys<'a> {
+    by: By,
+    location: Arc<str>,
+    device_type: Arc<str>,
+    tags: Vec<Option<&'a HashMap<Uuid, Arc<str>>>>,
+}
+
+impl<'a> Keys<'a> {
+    fn new(query: &'a StatsQuery, group: &Group) -> Self {
+        let tags = query.tag_values.iter().map(|values| values.of(group)).collect();
+        let (location, device_type) = (group.location.as_str().into(), group.device_type.as_str().into());
+        Self { by: query.by, location, device_type, tags }
+    }
+
+    fn key(&self, sensor: Uuid, period: TimeRange) -> Key {
+        let part = |dimension| match dimension {
+            Dimension::Sensor => Part::Sensor(sensor),
+            Dimension::Location => Part::Name(self.location.clone()),
+            Dimension::DeviceType => Part::Name(self.device_type.clone()),
+            Dimension::Time(_) => Part::Moment(period.from),
+            Dimension::Tag(index) => {
+                let value = self.tags.get(index).copied().flatten().and_then(|values| values.get(&sensor));
+                value.map_or(Part::Untagged, |value| Part::Name(value.clone()))
+            }
+        };
+        self.by.0.map(|dimension| dimension.map_or(Part::None, part))
+    }
 }
 
 /// A line of the answer.
@@ -53,25 +132,20 @@ pub struct Line {
     /// The group of the newest value.
     pub group: Arc<Group>,
     pub summary: Summary,
-    /// The exact percentiles of [`Line::PERCENTILES`], if the question asks for them.
-    exact: Option<[f64; 4]>,
+    /// Exact percentiles, with the share of each, if the question asks for them.
+    exact: Vec<(f64, f64)>,
 }
 
 impl Line {
-    /// The percentiles that can be asked for.
-    pub const PERCENTILES: [f64; 4] = [0.5, 0.9, 0.95, 0.99];
-
     fn new(group: &Arc<Group>, summary: Summary) -> Self {
-        Self { group: group.clone(), summary, exact: None }
+        Self { group: group.clone(), summary, exact: Vec::new() }
     }
 
-    /// The percentile `quantile` (from 0 to 1): exact if it is one of [`Line::PERCENTILES`] and all raw rows were read, else
-    /// from the sketch.
+    /// The percentile `quantile` (from 0 to 1): exact if [`StatsQuery::find_exact`] was asked for it, else from the sketch.
     pub fn quantile(&self, quantile: f64) -> f64 {
-        let index = Self::PERCENTILES.iter().position(|known| *known == quantile);
-        match (self.exact, index) {
-            (Some(exact), Some(index)) => exact[index],
-            _ => self.summary.quantile(quantile),
+        match self.exact.iter().find(|(known, _)| *known == quantile) {
+            Some((_, exact)) => *exact,
+            None => self.summary.quantile(quantile),
         }
     }
 }
@@ -98,13 +172,11 @@ pub struct StatsQuery {
     pub sensor: Option<Uuid>,
     /// Only these sensors.
     pub chosen: Option<Arc<Chosen>>,
-    /// For [`By::Tag`].
-    pub tag_values: Arc<TagValues>,
+    /// For [`Dimension::Tag`].
+    pub tag_values: Arc<[TagValues]>,
     pub metric: Metric,
     pub range: TimeRange,
     pub by: By,
-    /// Whose hours and days they are.
-    pub zone: Zone,
     /// Percentiles need the sketches, which are most of the bytes of a rollup; other statistics do not.
     pub detail: Detail,
     pub max_resolution: MaxResolution,
@@ -128,7 +200,7 @@ pub struct Sources {
 }
 
 /// The rollups of one partition that belong to the answer.
-struct Part {
+struct Slice {
     group: Arc<Group>,
     table: Table,
     start: i64,
@@ -139,41 +211,20 @@ struct Part {
 impl StatsQuery {
     /// Whether the answer needs the rollups of single sensors.
     fn is_of_sensors(&self) -> bool {
-        matches!(self.by, By::Sensor | By::Tag) || self.sensor.is_some() || self.chosen.is_some()
-    }
-
-    fn periods(&self) -> Periods {
-        match self.by {
-            By::Hour => Periods::Hours(self.zone),
-            By::Day => Periods::Days(self.zone),
-            By::Sensor | By::Location | By::DeviceType | By::Tag | By::Everything => Periods::All,
-        }
-    }
-
-    fn key(&self, group: &Group, sensor: Uuid, period: TimeRange) -> Key {
-        match self.by {
-            By::Sensor => Key::Sensor(sensor),
-            By::Location => Key::Name(group.location.clone()),
-            By::DeviceType => Key::Name(group.device_type.clone()),
-            By::Hour | By::Day => Key::Moment(period.from),
-            By::Tag => match self.tag_values.get(group, sensor) {
-                Some(value) => Key::Name(value.to_owned()),
-                None => Key::Untagged,
-            },
-            By::Everything => Key::Everything,
-        }
+        self.by.is_of_sensors() || self.sensor.is_some() || self.chosen.is_some()
     }
 
     /// The rollups to read for a plan.
-    fn parts(&self, group: &Arc<Group>, plan: &Plan) -> Vec<Part> {
-        let part = |table, start, hours| Part { group: group.clone(), table, start, hours };
+    fn parts(&self, group: &Arc<Group>, plan: &Plan) -> Vec<Slice> {
+        let part = |table, start, hours| Slice { group: group.clone(), table, start, hours };
         if self.is_of_sensors() {
             let days = plan.days.iter().map(|&day| part(Table::Daily, day, Vec::new()));
             return days
                 .chain(plan.hours.iter().map(|&hour| part(Table::Hourly, hour, Vec::new())))
                 .collect();
         }
-        let mut parts: Vec<Part> = plan.days.iter().map(|&day| part(Table::Group, day, Vec::new())).collect();
+        let mut parts: Vec<Slice> =
+            plan.days.iter().map(|&day| part(Table::Group, day, Vec::new())).collect();
         for &hour in &plan.hours {
             match parts.last_mut() {
                 Some(last) if last.start == day_of(hour) && !last.hours.is_empty() => last.hours.push(hour),
@@ -188,13 +239,14 @@ impl StatsQuery {
         self.read_sources(session, &progress, |_, _| Ok(())).await
     }
 
-    /// The same with exact percentiles, from raw rows only.
+    /// The same with these percentiles exact, from raw rows only.
     ///
     /// # Errors
     /// [`StatsError::TooManyValues`] if there are too many different values for memory.
     pub async fn find_exact(
         &self,
         session: &Session,
+        quantiles: &[f64],
         progress: impl Fn(Sources),
     ) -> Result<Lines, StatsError> {
         let query = Self { max_resolution: MaxResolution::Raw, ..self.clone() };
@@ -210,7 +262,8 @@ impl StatsQuery {
         };
         let mut lines = query.read_sources(session, &progress, &mut add).await?;
         for (key, line) in &mut lines.lines {
-            line.exact = values.get(key).and_then(|values| values.quantiles(Line::PERCENTILES));
+            let exact = values.get(key).map(|values| values.quantiles(quantiles)).unwrap_or_default();
+            line.exact = quantiles.iter().copied().zip(exact).collect();
         }
         Ok(lines)
     }
@@ -222,7 +275,7 @@ impl StatsQuery {
         progress: &impl Fn(Sources),
         mut each: impl FnMut(&Key, f64) -> Result<(), E>,
     ) -> Result<Lines, E> {
-        let division = Division { periods: self.periods(), days_have_hours: !self.is_of_sensors() };
+        let division = Division { periods: self.by.periods(), days_have_hours: !self.is_of_sensors() };
         // Owned groups: a stream of borrowed ones makes this future not `Send` (rust-lang/rust#102211).
         let plans: Vec<(Arc<Group>, Plan)> = stream::iter(self.groups.clone())
             .map(|group| async move {
@@ -233,7 +286,7 @@ impl StatsQuery {
             .try_collect()
             .await?;
         let mut lines = Lines::default();
-        let parts: Vec<Part> = plans.iter().flat_map(|(group, plan)| self.parts(group, plan)).collect();
+        let parts: Vec<Slice> = plans.iter().flat_map(|(group, plan)| self.parts(group, plan)).collect();
         let raw: Vec<_> = plans
             .iter()
             .flat_map(|(group, plan)| plan.raw_ranges().into_iter().map(move |range| (group, range)))
@@ -259,19 +312,20 @@ impl StatsQuery {
         Ok(lines)
     }
 
-    async fn read(&self, session: &Session, part: Part) -> Result<Vec<(Key, Arc<Group>, Summary)>, Error> {
-        let Part { group, table, start, hours } = part;
+    async fn read(&self, session: &Session, part: Slice) -> Result<Vec<(Key, Arc<Group>, Summary)>, Error> {
+        let Slice { group, table, start, hours } = part;
         let sensor = self.sensor.filter(|_| table != Table::Group);
         let mut pages =
             rollups::summaries(session, table, &group, start, Some(&self.metric), sensor, self.detail)
                 .await?;
+        let keys = Keys::new(self, &group);
         let mut found = Vec::new();
-        let mut periods = self.periods().cursor();
+        let mut periods = self.by.periods().cursor();
         if table == Table::Group {
             while let Some(page) = pages.next::<i64>().await? {
                 let query = page.into_iter().filter(|stored| hours.is_empty() || hours.contains(&stored.key));
                 found.extend(query.map(|stored| {
-                    (self.key(&group, Uuid::nil(), periods.of(stored.key)), group.clone(), stored.summary)
+                    (keys.key(Uuid::nil(), periods.of(stored.key)), group.clone(), stored.summary)
                 }));
             }
         } else {
@@ -282,7 +336,7 @@ impl StatsQuery {
                 found.extend(
                     page.into_iter()
                         .filter(|stored| is_chosen(stored.key))
-                        .map(|stored| (self.key(&group, stored.key, period), group.clone(), stored.summary)),
+                        .map(|stored| (keys.key(stored.key, period), group.clone(), stored.summary)),
                 );
             }
         }
@@ -306,15 +360,16 @@ impl StatsQuery {
             chosen: self.chosen.clone(),
             order: Order::Asc,
         };
+        let keys = Keys::new(self, group);
         let mut scan = Scan::start(session, question).await?;
-        let mut periods = self.periods().cursor();
+        let mut periods = self.by.periods().cursor();
         while let Some(chunk) = scan.next().await? {
             lines.sources.readings += chunk.len() as u64;
             progress(lines.sources);
             for reading in &chunk {
                 let Some(value) = reading.value(&self.metric) else { continue };
                 let at = reading.recorded_at;
-                let key = self.key(group, reading.sensor, periods.of(at));
+                let key = keys.key(reading.sensor, periods.of(at));
                 each(&key, value)?;
                 lines.add(key, group, value, at);
             }
@@ -356,18 +411,17 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::{DAY, HOUR};
+    use crate::time::{DAY, HOUR, Zone};
 
     fn query(by: By, sensor: Option<Uuid>) -> StatsQuery {
         StatsQuery {
             groups: Vec::new(),
             sensor,
             chosen: None,
-            tag_values: Arc::default(),
+            tag_values: Arc::new([]),
             metric: Metric::Temperature,
             range: TimeRange::ALL,
             by,
-            zone: Zone::Utc,
             detail: Detail::Whole,
             max_resolution: MaxResolution::Day,
         }
@@ -385,9 +439,19 @@ mod tests {
                 .collect()
         };
         use Table::{Daily, Group as Whole, Hourly};
-        assert_eq!(shape(query(By::Hour, None)), [(Whole, 0, 0), (Whole, 24, 2), (Whole, 48, 1)]);
+        let (hours, days) = (Periods::Hours(Zone::Utc), Periods::Days(Zone::Utc));
+        assert_eq!(shape(query(By::time(hours), None)), [(Whole, 0, 0), (Whole, 24, 2), (Whole, 48, 1)]);
         let of_sensors = [(Daily, 0, 0), (Hourly, 24, 0), (Hourly, 25, 0), (Hourly, 48, 0)];
-        assert_eq!(shape(query(By::Sensor, None)), of_sensors);
-        assert_eq!(shape(query(By::Day, Some(Uuid::nil()))), of_sensors);
+        let several = By::of(&[Dimension::Location, Dimension::Sensor, Dimension::Time(days)]).unwrap();
+        assert_eq!(shape(query(several, None)), of_sensors);
+        assert_eq!(shape(query(By::time(days), Some(Uuid::nil()))), of_sensors);
+    }
+
+    #[test]
+    fn a_question_has_one_time_and_as_many_dimensions_as_a_key() {
+        let time = Dimension::Time(Periods::Days(Zone::Utc));
+        assert!(By::of(&[time, Dimension::Sensor]).is_some());
+        assert!(By::of(&[time, time]).is_none());
+        assert!(By::of(&[Dimension::Sensor; By::MOST + 1]).is_none());
     }
 }

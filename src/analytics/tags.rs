@@ -72,7 +72,7 @@ impl Chosen {
 
 /// Each sensor's value of one tag.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct TagValues(HashMap<Arc<Group>, HashMap<Uuid, String>>);
+pub struct TagValues(HashMap<Arc<Group>, HashMap<Uuid, Arc<str>>>);
 
 impl TagValues {
     /// Reads the registry of `groups`. Memory grows with the number of sensors that have the tag.
@@ -80,15 +80,16 @@ impl TagValues {
         let mut values = Self::default();
         sensors::each(session, groups, Detail::NamesAndTags, |group, registered| {
             if let Some(value) = registered.all_tags().remove(key) {
-                values.0.entry(group.clone()).or_default().insert(registered.sensor, value);
+                values.0.entry(group.clone()).or_default().insert(registered.sensor, value.into());
             }
         })
         .await?;
         Ok(values)
     }
 
-    pub fn get(&self, group: &Group, sensor: Uuid) -> Option<&str> {
-        self.0.get(group)?.get(&sensor).map(String::as_str)
+    /// Of the sensors of a group.
+    pub(super) fn of(&self, group: &Group) -> Option<&HashMap<Uuid, Arc<str>>> {
+        self.0.get(group)
     }
 }
 

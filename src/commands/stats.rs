@@ -1,13 +1,15 @@
 //! `iotctl stats`: averages, extremes, deviations and percentiles by sensor, group or time.
 
 use std::cell::Cell as Counter;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use chrono::Utc;
-use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::Args;
+
+mod aggregate;
+mod by;
+mod rows;
 
 use super::Context;
 use super::flags::{PlotArgs, SelectionArgs, TagArgs, TimeArgs, metric};
@@ -16,29 +18,33 @@ use super::support::{
 };
 use crate::analytics::metric_names;
 use crate::analytics::sources::MaxResolution;
-use crate::analytics::stats::{By, Key, Line, Sources, StatsQuery};
+use crate::analytics::stats::{Key, Lines, Part, Sources, StatsQuery};
 use crate::analytics::tags::TagValues;
 use crate::cassandra::Session;
 use crate::error::UsageError;
-use crate::output::Format;
-use crate::output::record::{Cell, Heading};
+use crate::output::record::{Cell, Heading, Records};
+use crate::output::{Format, Output};
 use crate::plot::files::Picture;
-use crate::plot::{Chart, HeatMap, Range, Series};
-use crate::reading::{Metric, tags};
+use crate::plot::{Chart, HeatMap, MOST_SERIES, Range, Series};
+use crate::reading::{Group, Metric};
 use crate::series::Point;
 use crate::store::rollups::Detail;
 use crate::store::sensors::SensorNames;
-use crate::time::{Periods, Zone};
+use crate::time::{self, Periods, TimeRange, Zone};
+use aggregate::Aggregate;
+use by::{ByArg, ByParser};
+use rows::{Fill, Row, Rows};
 
-/// Statistics of a metric: by sensor, location, device type, hour or day.
+/// Statistics of metrics: by sensor, location, device type, tag and any length of time.
 ///
 /// The answer is that of a scan over all readings: from rollups where hours and days have them (`iotctl rollup`), from the
 /// raw rows elsewhere. Percentiles are within 0.4 % of the range of the values (of the value times its octaves, if the values
 /// span several); --raw makes them exact. All else is exact. The deviation is that of the values themselves (divided by their
 /// number).
 ///
-/// Hours and days are those of UTC, or of the zone of --local or --time-zone: such a day has 23, 24 or 25 hours, and an hour
-/// that comes twice is two lines. In zones with half hours, --by hour reads all raw rows.
+/// Periods are those of UTC, or of the zone of --local or --time-zone: such a day has 23, 24 or 25 hours, and an hour
+/// that comes twice is two lines. Weeks begin on Monday. Periods shorter than an hour, and hours in zones with half hours, are
+/// read from the raw rows.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl stats --metric temperature --by location --last 30d
@@ -48,28 +54,32 @@ use crate::time::{Periods, Zone};
   iotctl stats --metric temperature --by hour --last 14d --plot --heat-map
   iotctl stats --metric temperature --by day --sensor 5f0c1c9e-8b7b-5d3c-9d55-0b8b2f7e6a11
   iotctl stats --metric temperature --by day --last 30d --time-zone Europe/Berlin
+  iotctl stats --metric temperature --metric humidity --by location,6h --last 7d
+  iotctl stats --metric temperature --by 15m --last 24h --fill linear --agg avg,p99.9
+  iotctl stats --metric rpm --by device-type --last 24h --compare 7d
 
 Metrics: temperature (°C), humidity (%RH), pressure (hPa), light_level (lux), gas_concentration (ppm), and any name
 in other_metrics. A value that was not measured never counts.")]
 pub struct StatsArgs {
-    /// A numeric column or a name in other_metrics
-    #[arg(long, value_name = "NAME", value_parser = metric)]
-    pub metric: Metric,
-    /// What each line is about; tag:room for the values of a tag [default: one line for everything]
-    #[arg(long, value_name = "WHAT", value_parser = ByParser)]
-    pub by: Option<ByArg>,
-    /// Which statistics, in this order
-    #[arg(
-        long,
-        value_enum,
-        value_name = "A,B,…",
-        value_delimiter = ',',
-        default_value = "count,min,avg,max,stddev"
-    )]
-    pub agg: Vec<Aggregate>,
+    /// A numeric column or a name in other_metrics; repeatable
+    #[arg(long, value_name = "NAME", value_parser = metric, required = true)]
+    metric: Vec<Metric>,
+    /// What each line is about, up to four, in this order; tag:room for the values of a tag, or a length of time
+    /// [default: one line for everything]
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', value_parser = ByParser)]
+    by: Vec<ByArg>,
+    /// Which statistics, in this order: count, min, avg, max, sum, stddev, or a percentile such as p50 or p99.9
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = "count,min,avg,max,stddev")]
+    agg: Vec<Aggregate>,
     /// Also print the change per hour from the first to the last value of each sensor
     #[arg(long)]
     pub rate: bool,
+    /// Also print the statistics of the same range so much earlier, and the change since then
+    #[arg(long, value_name = "LENGTH", conflicts_with = "plot", value_parser = length)]
+    compare: Option<i64>,
+    /// Print periods without a value too, with this in them
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with = "plot")]
+    fill: Option<Fill>,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
@@ -89,150 +99,96 @@ pub struct StatsArgs {
     pub format: Format,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, clap::ValueEnum)]
-pub enum ByArg {
-    Sensor,
-    Location,
-    DeviceType,
-    Hour,
-    Day,
-    /// With its key.
-    #[value(skip)]
-    Tag(String),
-}
-
-/// `tag:KEY`, or one of the names.
-#[derive(Debug, Clone, Copy)]
-struct ByParser;
-
-impl TypedValueParser for ByParser {
-    type Value = ByArg;
-
-    fn parse_ref(
-        &self,
-        command: &clap::Command,
-        arg: Option<&clap::Arg>,
-        value: &std::ffi::OsStr,
-    ) -> Result<ByArg, clap::Error> {
-        match value.to_str().and_then(|text| text.strip_prefix("tag:")) {
-            Some(key) if tags::check_key(key).is_ok() => Ok(ByArg::Tag(key.to_owned())),
-            _ => EnumValueParser::<ByArg>::new().parse_ref(command, arg, value),
-        }
-    }
-
-    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let tag = PossibleValue::new("tag:KEY");
-        let names = ByArg::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-        Some(Box::new(names.chain([tag])))
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Aggregate {
-    Count,
-    Min,
-    Avg,
-    Max,
-    Sum,
-    Stddev,
-    P50,
-    P90,
-    P95,
-    P99,
-}
-
-impl Aggregate {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Count => "count",
-            Self::Min => "min",
-            Self::Avg => "avg",
-            Self::Max => "max",
-            Self::Sum => "sum",
-            Self::Stddev => "stddev",
-            Self::P50 => "p50",
-            Self::P90 => "p90",
-            Self::P95 => "p95",
-            Self::P99 => "p99",
-        }
-    }
-
-    fn quantile(self) -> Option<f64> {
-        match self {
-            Self::P50 => Some(0.5),
-            Self::P90 => Some(0.9),
-            Self::P95 => Some(0.95),
-            Self::P99 => Some(0.99),
-            _ => None,
-        }
-    }
-
-    fn cell(self, line: &Line) -> Cell<'static> {
-        let summary = &line.summary;
-        match self {
-            Self::Count => Cell::Count(summary.count),
-            Self::Min => Cell::Number(summary.lowest.value),
-            Self::Avg => Cell::Double(summary.mean()),
-            Self::Max => Cell::Number(summary.highest.value),
-            Self::Sum => Cell::Double(summary.sum),
-            Self::Stddev => Cell::Double(summary.standard_deviation()),
-            Self::P50 | Self::P90 | Self::P95 | Self::P99 => {
-                self.quantile().map_or(Cell::Missing, |quantile| Cell::Number(line.quantile(quantile)))
-            }
-        }
+fn length(text: &str) -> Result<i64, String> {
+    match time::length(text) {
+        Ok(0) => Err("must be longer than 0 (write 24h or 7d)".to_owned()),
+        Ok(length) => Ok(length),
+        Err(error) => Err(error.to_string()),
     }
 }
 
 impl StatsArgs {
-    fn by(&self) -> By {
-        match &self.by {
-            Some(ByArg::Sensor) => By::Sensor,
-            Some(ByArg::Tag(_)) => By::Tag,
-            Some(ByArg::Location) => By::Location,
-            Some(ByArg::DeviceType) => By::DeviceType,
-            Some(ByArg::Hour) => By::Hour,
-            Some(ByArg::Day) => By::Day,
-            None => By::Everything,
-        }
-    }
-
     fn detail(&self) -> Detail {
-        match self.agg.iter().any(|aggregate| aggregate.quantile().is_some()) {
-            true => Detail::Whole,
-            false => Detail::WithoutSketch,
+        match self.quantiles().is_empty() {
+            true => Detail::WithoutSketch,
+            false => Detail::Whole,
         }
     }
 
-    /// For programs, every line names the metric.
-    fn headings(&self, metric: &Metric) -> Vec<Heading> {
-        let mut headings = match &self.by {
-            // Where there is no room for all, the id names the sensor, and the values are the answer.
-            Some(ByArg::Sensor) => {
-                let mut headings = sensor_headings(self.format);
-                headings.extend(["location", "device_type"].map(|name| Heading::left(name).rank(1)));
-                headings
+    fn quantiles(&self) -> Vec<f64> {
+        self.agg.iter().filter_map(Aggregate::quantile).collect()
+    }
+
+    fn has_time(&self) -> bool {
+        self.by.iter().any(|by| matches!(by, ByArg::Every(..)))
+    }
+
+    fn is_by_hour(&self) -> bool {
+        matches!(self.by.as_slice(), [ByArg::Every(_, time::Span::Clock(time::HOUR))])
+    }
+
+    /// What cannot work together, before any server is asked.
+    fn check(&self) -> anyhow::Result<()> {
+        let refuse = |text: &str| Err(UsageError::new(text).into());
+        if self.rate && !self.by.contains(&ByArg::Sensor) && self.selection.sensor.is_none() {
+            return refuse(
+                "--rate needs single sensors: a group has no first and last value (add --by sensor, or --sensor ID)",
+            );
+        }
+        if self.plot.plot.is_some() && !self.has_time() {
+            return Err(support::plot_refused("add --by hour or --by day"));
+        }
+        if self.plot.plot.is_some() && self.metric.len() > 1 {
+            return refuse("--plot draws one metric (leave the other ones out)");
+        }
+        if self.heat_map && !self.is_by_hour() {
+            return refuse("--heat-map needs hours (add --by hour)");
+        }
+        if self.fill.is_some() && !self.has_time() {
+            return refuse("--fill is for periods of time (add --by hour, or --by 15m)");
+        }
+        if self.compare.is_some() && self.time.from.is_none() && self.time.last.is_none() {
+            return refuse("--compare needs the start of a range of time (add --last 24h, or --from)");
+        }
+        Ok(())
+    }
+
+    /// Whether the lines of a table have to name the metric. Those for programs always do.
+    fn names_metric(&self) -> bool {
+        self.format != Format::Table || self.by.is_empty() || self.metric.len() > 1
+    }
+
+    fn headings(&self) -> Vec<Heading> {
+        let mut headings = Vec::new();
+        for by in &self.by {
+            match by {
+                ByArg::Sensor => headings.extend(sensor_headings(self.format)),
+                _ => headings.push(by.heading()),
             }
-            Some(ByArg::Location) => vec![Heading::left("location")],
-            Some(ByArg::DeviceType) => vec![Heading::left("device_type")],
-            Some(ByArg::Hour) => vec![Heading::left("hour")],
-            Some(ByArg::Day) => vec![Heading::left("day")],
-            Some(ByArg::Tag(key)) => vec![Heading::left(format!("tag:{key}"))],
-            None => Vec::new(),
-        };
-        if self.format != Format::Table || self.by.is_none() {
+        }
+        // Where there is no room for all, the id names the sensor, and the values are the answer.
+        for (name, by) in [("location", ByArg::Location), ("device_type", ByArg::DeviceType)] {
+            if self.by.contains(&ByArg::Sensor) && !self.by.contains(&by) {
+                headings.push(Heading::left(name).rank(1));
+            }
+        }
+        if self.names_metric() {
             headings.push(Heading::left("metric"));
             headings.push(Heading::left("unit"));
         }
-        let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
-        headings.extend(self.agg.iter().map(|aggregate| {
-            let heading = Heading::right(aggregate.name());
-            match aggregate {
-                Aggregate::Count => heading,
-                _ => heading.titled(format!("{}{unit}", aggregate.name())),
+        let unit = match self.metric.as_slice() {
+            [metric] => metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default(),
+            _ => String::new(),
+        };
+        for aggregate in &self.agg {
+            headings.push(aggregate.heading("", &unit));
+            if self.compare.is_some() {
+                headings.push(aggregate.heading("_before", &unit));
+                headings.push(aggregate.heading("_change", &unit));
             }
-        }));
+        }
         if self.rate {
-            let unit = metric.unit().unwrap_or_default();
+            let unit = self.metric.first().and_then(Metric::unit).unwrap_or_default();
             headings.push(Heading::right("rate").titled(format!("rate ({unit}/h)")));
         }
         headings
@@ -242,154 +198,283 @@ impl StatsArgs {
         &self,
         metric: &'a Metric,
         key: &'a Key,
-        line: &'a Line,
+        row: &'a Row,
         names: &'a SensorNames,
     ) -> Vec<Cell<'a>> {
-        let mut cells = match key {
-            Key::Sensor(sensor) => {
-                let mut cells: Vec<_> = sensor_cells(self.format, *sensor, names.get(*sensor)).collect();
-                cells.extend([Cell::Text(&line.group.location), Cell::Text(&line.group.device_type)]);
-                cells
+        let mut cells = Vec::new();
+        for part in key {
+            match part {
+                Part::Sensor(sensor) => {
+                    cells.extend(sensor_cells(self.format, *sensor, names.get(*sensor)));
+                }
+                Part::Name(name) => cells.push(Cell::Text(name)),
+                Part::Moment(at) => cells.push(Cell::Moment(*at)),
+                Part::Untagged => cells.push(Cell::Missing),
+                Part::None => {}
             }
-            Key::Name(name) => vec![Cell::Text(name)],
-            Key::Moment(at) => vec![Cell::Moment(*at)],
-            Key::Untagged => vec![Cell::Missing],
-            Key::Everything => Vec::new(),
-        };
-        if self.format != Format::Table || self.by.is_none() {
+        }
+        let group = row.group.as_deref();
+        if self.by.contains(&ByArg::Sensor) {
+            if !self.by.contains(&ByArg::Location) {
+                cells.push(group.map_or(Cell::Missing, |group| Cell::Text(&group.location)));
+            }
+            if !self.by.contains(&ByArg::DeviceType) {
+                cells.push(group.map_or(Cell::Missing, |group| Cell::Text(&group.device_type)));
+            }
+        }
+        if self.names_metric() {
             cells.push(Cell::Text(metric.name()));
             cells.push(metric.unit().map_or(Cell::Missing, Cell::Text));
         }
-        cells.extend(self.agg.iter().map(|aggregate| aggregate.cell(line)));
+        for (index, aggregate) in self.agg.iter().enumerate() {
+            let value = row.values.get(index).copied().flatten();
+            cells.push(aggregate.cell(value, row.is_filled));
+            if self.compare.is_some() {
+                let before = row.before.get(index).copied().flatten();
+                cells.push(aggregate.cell(before, false));
+                cells.push(value.zip(before).map_or(Cell::Missing, |(now, then)| Cell::Double(now - then)));
+            }
+        }
         if self.rate {
-            cells.push(line.summary.change_per_hour().map_or(Cell::Missing, Cell::Double));
+            cells.push(row.rate.map_or(Cell::Missing, Cell::Double));
         }
         cells
     }
 }
 
-/// Averages between the lowest and the highest value, or as a map of days by hours.
-fn picture(args: &StatsArgs, metric: &Metric, zone: Zone, lines: &BTreeMap<Key, Line>) -> Picture {
-    let moments = || {
-        lines.iter().filter_map(|(key, line)| match key {
-            Key::Moment(at) => Some((*at, &line.summary)),
-            _ => None,
+/// What a line of a plot is about, in words.
+fn subject(key: &Key, names: &SensorNames) -> String {
+    let parts: Vec<_> = key
+        .iter()
+        .filter_map(|part| match part {
+            Part::Sensor(sensor) => {
+                Some(names.get(*sensor).map_or_else(|| sensor.to_string(), str::to_owned))
+            }
+            Part::Name(name) => Some(name.to_string()),
+            Part::Untagged => Some("without the tag".to_owned()),
+            Part::Moment(_) | Part::None => None,
         })
-    };
-    let periods = if args.by == Some(ByArg::Day) { Periods::Days(zone) } else { Periods::Hours(zone) };
-    let mut points: Vec<Point> = Vec::new();
-    let mut band: Vec<Range> = Vec::new();
-    for (at, summary) in moments() {
+        .collect();
+    if parts.is_empty() { "average".to_owned() } else { parts.join(", ") }
+}
+
+/// Averages, of one line between the lowest and the highest value; or as a map of days by hours.
+fn picture(
+    args: &StatsArgs,
+    metric: &Metric,
+    (zone, periods): (Zone, Periods),
+    lines: &Lines,
+    names: &SensorNames,
+    output: &Output,
+) -> Picture {
+    let mut by_subject: BTreeMap<Key, (Vec<Point>, Vec<Range>)> = BTreeMap::new();
+    for (key, line) in &lines.lines {
+        let Some(at) = rows::moment(key) else { continue };
+        let (points, band) = by_subject.entry(rows::without_time(key)).or_default();
         // A gap in the data is a gap in the line.
         let end = points.last().map(|last| periods.of(last.at).to);
         if let Some(end) = end.filter(|end| at > *end && !args.heat_map) {
             points.push(Point { at: end, value: f64::NAN });
             band.push(Range { at: end, low: f64::NAN, high: f64::NAN });
         }
-        points.push(Point { at, value: summary.mean() });
-        let (low, high) = (summary.lowest.value, summary.highest.value);
-        band.push(Range { at, low, high });
+        points.push(Point { at, value: line.summary.mean() });
+        band.push(Range { at, low: line.summary.lowest.value, high: line.summary.highest.value });
     }
     let title = format!("average {}", support::plot_title(metric));
-    let subject = support::plot_subject(&args.selection);
+    let of = support::plot_subject(&args.selection);
     if args.heat_map {
+        let points = by_subject.into_values().flat_map(|(points, _)| points);
         let title = format!("{title} by day and hour");
-        return Picture::HeatMap(HeatMap { title, subject, ..HeatMap::of(zone, points) });
+        return Picture::HeatMap(HeatMap { title, subject: of, ..HeatMap::of(zone, points) });
     }
-    let series = vec![Series { name: "average".to_owned(), points }];
+    let mut band = Vec::new();
+    let is_single = by_subject.len() == 1;
+    let mut series: Vec<Series> = Vec::new();
+    for (key, (points, range)) in by_subject {
+        series.push(Series { name: subject(&key, names), points });
+        if is_single {
+            band = range;
+        }
+    }
+    if series.len() > MOST_SERIES {
+        output.note(format!(
+            "drawing {MOST_SERIES} of {} lines (--location or --sensor draws fewer)",
+            series.len()
+        ));
+        series.truncate(MOST_SERIES);
+    }
     let band_name = "lowest to highest value".to_owned();
-    Picture::Chart(Chart { title, subject, series, band, band_name, zone, ..Chart::default() })
+    Picture::Chart(Chart { title, subject: of, series, band, band_name, zone, ..Chart::default() })
+}
+
+/// What all metrics of the question have in common.
+struct Question<'a> {
+    args: &'a StatsArgs,
+    context: &'a Context,
+    session: &'a Session,
+    query: StatsQuery,
+}
+
+impl Question<'_> {
+    async fn find(&self, metric: &Metric, range: TimeRange) -> anyhow::Result<Lines> {
+        let Self { args, context, session, query } = self;
+        let query = StatsQuery { metric: metric.clone(), range, ..query.clone() };
+        let progress = Counter::new(Sources::default());
+        let quantiles = args.quantiles();
+        let find = async {
+            match args.raw && !quantiles.is_empty() {
+                true => query.find_exact(session, &quantiles, |now| progress.set(now)).await,
+                false => Ok(query.find(session, |now| progress.set(now)).await?),
+            }
+        };
+        let parts = || (progress.get().parts, progress.get().parts_done);
+        let found = until_stopped(&context.shutdown, with_bar(&context.output, parts, find)).await?;
+        if found.lines.is_empty() && matches!(metric, Metric::Other(_)) {
+            let names = metric_names::other_metric_names(session, &query.groups);
+            let names = until_stopped(&context.shutdown, names).await?;
+            known_or_refused(metric, &names, query.groups.len())?;
+        }
+        Ok(found)
+    }
+
+    /// The names of the sensors among the keys, into `names`.
+    async fn learn<'a>(
+        &self,
+        names: &mut SensorNames,
+        keys: impl Iterator<Item = (&'a Key, &'a Arc<Group>)>,
+    ) -> anyhow::Result<()> {
+        let sensors: BTreeSet<_> = keys
+            .flat_map(|(key, group)| {
+                key.iter().filter_map(move |part| match part {
+                    Part::Sensor(sensor) => Some((group, *sensor)),
+                    _ => None,
+                })
+            })
+            .collect();
+        until_stopped(&self.context.shutdown, names.learn(self.session, sensors.into_iter())).await?;
+        Ok(())
+    }
 }
 
 pub async fn run(mut args: StatsArgs, context: Context) -> anyhow::Result<()> {
-    let zone = args.time.zone()?;
-    let range = args.time.range(Utc::now().timestamp_millis())?;
-    if args.rate && args.by != Some(ByArg::Sensor) && args.selection.sensor.is_none() {
-        let message = "--rate needs single sensors: a group has no first and last value \
-                       (add --by sensor, or --sensor ID)";
-        return Err(UsageError::new(message).into());
-    }
-    if args.plot.plot.is_some() && !matches!(args.by, Some(ByArg::Hour | ByArg::Day)) {
-        return Err(support::plot_refused("add --by hour or --by day"));
-    }
-    if args.heat_map && args.by != Some(ByArg::Hour) {
-        return Err(UsageError::new("--heat-map needs hours (add --by hour)").into());
-    }
+    args.check()?;
+    let (zone, now) = (args.time.zone()?, time::now());
+    let range = args.time.range(now)?;
+    let mut keys = Vec::new();
+    let by = by::dimensions(&args.by, zone, &mut keys)?;
     let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;
     until_stopped(shutdown, args.selection.find_sensor(&session)).await?;
     let groups = until_stopped(shutdown, args.selection.groups(&session)).await?;
     let (groups, chosen) = until_stopped(shutdown, args.tags.choose(&session, groups)).await?;
-    let tag_values = match &args.by {
-        Some(ByArg::Tag(key)) => until_stopped(shutdown, TagValues::read(&session, &groups, key)).await?,
-        _ => TagValues::default(),
-    };
+    let mut tag_values = Vec::new();
+    for key in &keys {
+        tag_values.push(until_stopped(shutdown, TagValues::read(&session, &groups, key)).await?);
+    }
     let query = StatsQuery {
         groups,
         chosen,
-        tag_values: Arc::new(tag_values),
+        tag_values: tag_values.into(),
         sensor: args.selection.sensor_id(),
-        metric: args.metric.clone(),
+        metric: args.metric[0].clone(),
         range,
-        by: args.by(),
-        zone,
+        by,
         detail: args.detail(),
         max_resolution: if args.raw { MaxResolution::Raw } else { MaxResolution::Day },
     };
-    let progress = Counter::new(Sources::default());
-    let has_percentiles = query.detail == Detail::Whole;
-    let find = async {
-        match args.raw && has_percentiles {
-            true => query.find_exact(&session, |now| progress.set(now)).await,
-            false => Ok(query.find(&session, |now| progress.set(now)).await?),
-        }
-    };
-    let parts = || (progress.get().parts, progress.get().parts_done);
-    let found = until_stopped(shutdown, with_bar(output, parts, find)).await?;
-    let metric = &query.metric;
-    if found.lines.is_empty() && matches!(metric, Metric::Other(_)) {
-        let names =
-            until_stopped(shutdown, metric_names::other_metric_names(&session, &query.groups)).await?;
-        known_or_refused(metric, &names, query.groups.len())?;
-    }
-    if args.plot.plot.is_some() {
-        return args.plot.show(&picture(&args, metric, zone, &found.lines), output);
-    }
-    let mut records = output.records(args.format, zone, args.headings(metric))?;
+    let question = Question { args: &args, context: &context, session: &session, query };
+    let periods = by.periods();
     let mut names = args.selection.names();
-    let lines: Vec<_> = found.lines.iter().collect();
-    for part in lines.chunks(NAMES_AT_ONCE) {
-        let sensors = part.iter().filter_map(|(key, line)| match key {
-            Key::Sensor(sensor) => Some((&line.group, *sensor)),
-            _ => None,
-        });
-        until_stopped(shutdown, names.learn(&session, sensors)).await?;
-        for (key, line) in part {
-            records.write(&args.cells(metric, key, line, &names)).context("cannot print a line")?;
+    if args.plot.plot.is_some() {
+        let found = question.find(&args.metric[0], range).await?;
+        question.learn(&mut names, found.lines.iter().map(|(key, line)| (key, &line.group))).await?;
+        let picture = picture(&args, &args.metric[0], (zone, periods), &found, &names, output);
+        return args.plot.show(&picture, output);
+    }
+    let mut records = output.records(args.format, zone, args.headings())?;
+    let mut told = Told::default();
+    for metric in &args.metric {
+        let found = question.find(metric, range).await?;
+        let mut rows = rows::rows(&found.lines, &args.agg);
+        told.add(metric, &found);
+        if let Some(length) = args.compare {
+            let to = if range.to == i64::MAX { now } else { range.to };
+            let [from, to] = [range.from, to].map(|at| rows::earlier(zone, at, length));
+            let before = question.find(metric, TimeRange { from, to }).await?;
+            rows::compare(&mut rows, &before.lines, &args.agg, zone, length);
         }
+        if let Some(how) = args.fill {
+            rows::fill(&mut rows, how, &args.agg, periods, range, now)?;
+        }
+        print(&question, metric, &rows, &mut names, &mut records).await?;
     }
     records.finish()?;
-    let Sources { rollups, readings, .. } = found.sources;
-    output.note(if query.groups.is_empty() {
-        support::NOTHING_STORED.to_owned()
-    } else if found.lines.is_empty() {
-        format!("no reading has {metric} in this range of time")
-    } else {
-        let values: u64 = found.lines.values().map(|line| line.summary.count).sum();
-        let count = |count| indicatif::HumanCount(count).to_string();
-        format!(
-            "{} values, from {} partitions of rollups and {} raw readings",
-            count(values),
-            count(rollups),
-            count(readings)
-        )
-    });
-    let old = found.lines.values().filter(|line| line.summary.sketch.is_legacy()).count();
-    if old > 0 {
-        output.note(format!(
-            "the percentiles of {old} lines come from rollups of an older version: they are within 0.4 % of the value, \
-             not of the range (`iotctl rollup --rebuild` computes the rollups again)"
-        ));
+    told.note(&question, output);
+    Ok(())
+}
+
+async fn print(
+    question: &Question<'_>,
+    metric: &Metric,
+    rows: &Rows,
+    names: &mut SensorNames,
+    records: &mut Records<impl std::io::Write>,
+) -> anyhow::Result<()> {
+    let rows: Vec<_> = rows.iter().collect();
+    for part in rows.chunks(NAMES_AT_ONCE) {
+        let keys = part.iter().filter_map(|(key, row)| Some((*key, row.group.as_ref()?)));
+        question.learn(names, keys).await?;
+        for (key, row) in part {
+            let cells = question.args.cells(metric, key, row, names);
+            records.write(&cells).context("cannot print a line")?;
+        }
     }
     Ok(())
+}
+
+/// What is said after the answer.
+#[derive(Debug, Default)]
+struct Told {
+    values: u64,
+    rollups: u64,
+    readings: u64,
+    legacy: usize,
+    without: Vec<String>,
+}
+
+impl Told {
+    fn add(&mut self, metric: &Metric, found: &Lines) {
+        self.values += found.lines.values().map(|line| line.summary.count).sum::<u64>();
+        self.rollups += found.sources.rollups;
+        self.readings += found.sources.readings;
+        self.legacy += found.lines.values().filter(|line| line.summary.sketch.is_legacy()).count();
+        if found.lines.is_empty() {
+            self.without.push(metric.to_string());
+        }
+    }
+
+    fn note(&self, question: &Question<'_>, output: &Output) {
+        let count = |count| indicatif::HumanCount(count).to_string();
+        if question.query.groups.is_empty() {
+            return output.note(support::NOTHING_STORED);
+        }
+        for metric in &self.without {
+            output.note(format!("no reading has {metric} in this range of time"));
+        }
+        if self.values > 0 {
+            output.note(format!(
+                "{} values, from {} partitions of rollups and {} raw readings",
+                count(self.values),
+                count(self.rollups),
+                count(self.readings)
+            ));
+        }
+        if self.legacy > 0 {
+            output.note(format!(
+                "the percentiles of {} lines come from rollups of an older version: they are within 0.4 % of the value, \
+                 not of the range (`iotctl rollup --rebuild` computes the rollups again)",
+                self.legacy
+            ));
+        }
+    }
 }

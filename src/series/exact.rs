@@ -18,8 +18,8 @@ impl ExactQuantiles {
         *count == 1
     }
 
-    /// The values that a share of all values does not exceed (nearest rank), one per quantile. `None` without values.
-    pub fn quantiles<const N: usize>(&self, quantiles: [f64; N]) -> Option<[f64; N]> {
+    /// The values that a share of all values does not exceed (nearest rank), one per quantile; none without values.
+    pub fn quantiles(&self, quantiles: &[f64]) -> Vec<f64> {
         let mut sorted: Vec<(f64, u64)> =
             self.counts.iter().map(|(&bits, &count)| (f64::from_bits(bits), count)).collect();
         sorted.sort_unstable_by(|(left, _), (right, _)| left.total_cmp(right));
@@ -28,12 +28,13 @@ impl ExactQuantiles {
             total += *count;
             *count = total;
         }
-        let last = sorted.last()?.0;
-        Some(quantiles.map(|quantile| {
+        let Some(&(last, _)) = sorted.last() else { return Vec::new() };
+        let value = |quantile: &f64| {
             let rank = ((quantile * total as f64).ceil() as u64).max(1);
             let index = sorted.partition_point(|(_, up_to)| *up_to < rank);
             sorted.get(index).map_or(last, |(value, _)| *value)
-        }))
+        };
+        quantiles.iter().map(value).collect()
     }
 }
 
@@ -52,8 +53,8 @@ mod tests {
             sorted.sort_unstable();
             let rank = |quantile: f64| ((quantile * sorted.len() as f64).ceil() as usize).max(1) - 1;
             let wanted = [0.0, 0.5, 0.9, 0.99, 1.0];
-            let expected = (!sorted.is_empty()).then(|| wanted.map(|q| f64::from(sorted[rank(q)]) / 4.0));
-            prop_assert_eq!(exact.quantiles(wanted), expected);
+            let expected = wanted.iter().filter(|_| !sorted.is_empty()).map(|&q| f64::from(sorted[rank(q)]) / 4.0);
+            prop_assert_eq!(exact.quantiles(&wanted), expected.collect::<Vec<_>>());
             sorted.dedup();
             prop_assert_eq!(new, sorted.len());
         }

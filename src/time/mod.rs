@@ -2,7 +2,7 @@
 //!
 //! - [`mod@moment`]: moments as people and programs write them, and as results print them.
 //! - [`range`]: `--from`, `--to` and `--last`; [`calendar`]: hours and days of UTC.
-//! - [`zone`]: time zones, with their hours and days; [`periods`]: what an answer is divided into.
+//! - [`zone`]: time zones, with their hours and days; [`periods`]: what an answer is divided into, [`span`]: by its length.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,12 +10,14 @@ pub mod calendar;
 pub mod moment;
 pub mod periods;
 pub mod range;
+pub mod span;
 pub mod zone;
 
 pub use calendar::{DAY, HOUR, day_of, hour_of};
 pub use moment::{TimeError, display, last_moment, length, moment, recorded, rfc3339, spelled_date};
 pub use periods::Periods;
 pub use range::TimeRange;
+pub use span::Span;
 pub use zone::Zone;
 
 /// The present, in milliseconds since the epoch.

@@ -1,14 +1,17 @@
 //! The periods that an answer is divided into.
 
+use super::calendar::HOUR;
 use super::range::TimeRange;
+use super::span::Span;
 use super::zone::Zone;
 
-/// Hours or days of a zone, or all of time as one.
+/// Hours, days or other lengths of a zone, or all of time as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Periods {
     All,
     Hours(Zone),
     Days(Zone),
+    Every(Span, Zone),
 }
 
 impl Periods {
@@ -18,6 +21,16 @@ impl Periods {
             Self::All => TimeRange::ALL,
             Self::Hours(zone) => zone.hour(at),
             Self::Days(zone) => zone.day(at),
+            Self::Every(span, zone) => zone.period(span, at),
+        }
+    }
+
+    /// Periods of this length: hours and days are those of [`Self::Hours`] and [`Self::Days`].
+    pub fn every(span: Span, zone: Zone) -> Self {
+        match span {
+            Span::Clock(HOUR) => Self::Hours(zone),
+            Span::Days(1) => Self::Days(zone),
+            _ => Self::Every(span, zone),
         }
     }
 

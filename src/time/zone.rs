@@ -12,6 +12,7 @@ use jiff::tz::{self, AmbiguousOffset, Offset, TimeZone};
 use super::calendar::{DAY, HOUR};
 use super::moment::TimeError;
 use super::range::TimeRange;
+use super::span::Span;
 
 /// A time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,27 +130,50 @@ impl Zone {
     /// The hour that a moment is in, by the clock of the zone. Where the clock is set back, the hour that comes twice is
     /// two hours; where it is set by less than an hour, the hour that is cut is shorter.
     pub fn hour(self, at: i64) -> TimeRange {
+        self.by_the_clock(HOUR, at)
+    }
+
+    /// The period of a length of up to an hour that a moment is in, cut where the clock is set.
+    fn by_the_clock(self, length: i64, at: i64) -> TimeRange {
         let offset = self.offset(at);
-        let from = at.saturating_add(offset).div_euclid(HOUR).saturating_mul(HOUR).saturating_sub(offset);
-        let to = from.saturating_add(HOUR);
+        let from = at.saturating_add(offset).div_euclid(length).saturating_mul(length).saturating_sub(offset);
+        let to = from.saturating_add(length);
         TimeRange { from: self.since(from, at), to: self.until(at, to) }
+    }
+
+    /// The period of this length that a moment is in. Periods of up to an hour are cut where the clock is set; longer ones
+    /// are longer or shorter by what it is set.
+    pub fn period(self, span: Span, at: i64) -> TimeRange {
+        match span {
+            Span::Clock(length) if length <= HOUR => self.by_the_clock(length, at),
+            _ => self.by_the_calendar(at, |wall| span.around(wall)),
+        }
+    }
+
+    /// `around` gives the start of the period with a time of the clock, and of the next one.
+    fn by_the_calendar(self, at: i64, around: impl Fn(i64) -> (i64, i64)) -> TimeRange {
+        let (from, to) = around(at.saturating_add(self.offset(at)));
+        let next = self.first_of(to);
+        // A clock that is set back over a start shows the earlier period again: that belongs to the one that has begun.
+        if at >= next {
+            return TimeRange { from: next, to: self.first_of(around(to).1) };
+        }
+        TimeRange { from: self.first_of(from), to: next }
     }
 
     /// The day that a moment is in, by the calendar of the zone: 24 hours, or 23 or 25 where the clock is set. It begins
     /// with the first midnight of its date, or with the first moment of a date that has no midnight.
     pub fn day(self, at: i64) -> TimeRange {
-        let date = at.saturating_add(self.offset(at)).div_euclid(DAY);
-        let next = self.start_of(date.saturating_add(1));
-        // A clock that is set back over midnight shows the earlier date again: that belongs to the day that has begun.
-        if at >= next {
-            return TimeRange { from: next, to: self.start_of(date.saturating_add(2)) };
-        }
-        TimeRange { from: self.start_of(date), to: next }
+        self.by_the_calendar(at, |wall| Span::Days(1).around(wall))
     }
 
     /// The first moment of a date, counted in days since 1970-01-01.
     pub(super) fn start_of(self, date: i64) -> i64 {
-        let wall = date.saturating_mul(DAY);
+        self.first_of(date.saturating_mul(DAY))
+    }
+
+    /// The first moment at which a clock in the zone shows `wall` or, where it is set forward over that, a later time.
+    fn first_of(self, wall: i64) -> i64 {
         match self.offsets_of(wall) {
             AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => {
                 wall.saturating_sub(millis(offset))
@@ -333,6 +357,23 @@ mod tests {
     }
 
     #[test]
+    fn longer_periods_are_longer_or_shorter_where_the_clock_is_set() {
+        for (span, moment, start, minutes) in [
+            ("6h", "2026-10-25T00:30:00Z", "2026-10-25T00:00:00.000+02:00", 7 * 60),
+            ("6h", "2026-10-25T01:30:00Z", "2026-10-25T00:00:00.000+02:00", 7 * 60),
+            ("2h", "2026-03-29T01:30:00Z", "2026-03-29T03:00:00.000+02:00", 60),
+            ("15m", "2026-10-25T01:05:00Z", "2026-10-25T02:00:00.000+01:00", 15),
+            ("1w", "2026-10-25T12:00:00Z", "2026-10-19T00:00:00.000+02:00", (7 * 24 + 1) * 60),
+            ("1mo", "2026-03-15T12:00:00Z", "2026-03-01T00:00:00.000+01:00", (31 * 24 - 1) * 60),
+        ] {
+            let zone = zone("Europe/Berlin");
+            let found = zone.period(span.parse().unwrap(), at(moment));
+            let found = (zone.show(found.from), (found.to - found.from) / MINUTE);
+            assert_eq!(found, (start.to_owned(), minutes), "{span} {moment}");
+        }
+    }
+
+    #[test]
     fn an_unknown_name_is_refused_with_the_name_that_is_meant() {
         for (wrong, remedy) in [
             ("Europe/Berlim", "did you mean Europe/Berlin?"),
@@ -363,10 +404,12 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
         #[test]
-        fn hours_and_days_of_any_zone_follow_each_other_without_gap_or_overlap(
+        fn periods_of_any_zone_follow_each_other_without_gap_or_overlap(
             zone in some_zone(), at in -3_000_000_000_000i64..4_000_000_000_000,
         ) {
-            for period in [Zone::hour, Zone::day] {
+            for span in ["1s", "15m", "7m", "1h", "90m", "6h", "1d", "2d", "1w", "1mo", "3mo", "1y"] {
+                let span: Span = span.parse().unwrap();
+                let period = |zone: Zone, at| zone.period(span, at);
                 let found = period(zone, at);
                 prop_assert!(found.contains(at), "{} {found:?}", zone.name());
                 for inside in [found.from, at.midpoint(found.from), at.midpoint(found.to), found.to - 1] {
@@ -376,6 +419,7 @@ mod tests {
                 prop_assert_eq!(period(zone, found.from - 1).to, found.from, "{}", zone.name());
             }
             let (hour, day) = (zone.hour(at), zone.day(at));
+            prop_assert_eq!((hour, day), (zone.period(Span::Clock(HOUR), at), zone.period(Span::Days(1), at)));
             prop_assert!(hour.to - hour.from <= HOUR && day.from <= hour.from && hour.to <= day.to);
         }
 

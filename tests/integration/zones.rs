@@ -12,6 +12,9 @@ use crate::support::{Lab, contains, message};
 crate::trials!(
     days_and_hours_are_those_of_the_zone_from_rollups_and_from_rows,
     rollups_and_rows_agree_in_any_zone,
+    any_length_of_time_and_several_names_have_a_line_each,
+    a_range_is_compared_with_the_same_days_before_it,
+    gaps_are_filled_as_asked,
     a_range_covers_the_hour_that_comes_twice_and_names_the_one_that_is_skipped,
     an_unknown_zone_is_refused_with_its_remedy,
 );
@@ -151,6 +154,148 @@ fn rollups_and_rows_agree_in_any_zone() -> anyhow::Result<()> {
             let (rollups, rows) = (rollups?, rows?);
             ensure!(rollups == rows, "{zone} {by}: {rollups:#?} {rows:#?}");
             ensure!(rows.values().map(|line| line.0).sum::<u64>() == 1_152, "{zone} {by}: {rows:#?}");
+        }
+    }
+    Ok(())
+}
+
+/// The start of a period in Berlin, by the time of its clock.
+fn start_in_berlin(by: &str, at: i64) -> String {
+    let zone = "Europe/Berlin";
+    let shift = offset(zone, at) * MINUTE;
+    let wall = at + shift;
+    let length = match by {
+        "15m" => 15 * MINUTE,
+        "6h" => 6 * HOUR,
+        "2d" => 2 * DAY,
+        _ => 7 * DAY,
+    };
+    // 1970-01-01 was a Thursday.
+    let phase = if by == "week" { 3 * DAY } else { 0 };
+    let mut begins = wall - (wall + phase).rem_euclid(length);
+    if by == "month" {
+        let date = DateTime::from_timestamp_millis(wall).unwrap().date_naive();
+        begins = wall - wall.rem_euclid(DAY) - i64::from(chrono::Datelike::day0(&date)) * DAY;
+    }
+    if by == "15m" {
+        return shown(zone, begins - shift);
+    }
+    // Of the two moments that a clock shows 02:00, the first.
+    let summer = begins - 120 * MINUTE;
+    shown(zone, if offset(zone, summer) == 120 { summer } else { begins - 60 * MINUTE })
+}
+
+fn any_length_of_time_and_several_names_have_a_line_each() -> anyhow::Result<()> {
+    let lab = lab("zones_lengths")?;
+    for by in ["15m", "6h", "2d", "week", "month"] {
+        let column = if ["week", "month"].contains(&by) { by } else { "time" };
+        let mut expected: BTreeMap<(String, String), Statistics> = BTreeMap::new();
+        for (sensor, at, value) in rows() {
+            let key = (uuid::Uuid::from_u128(sensor).to_string(), start_in_berlin(by, at));
+            let line = expected.entry(key).or_insert((0, value, value, 0.0));
+            *line = (line.0 + 1, line.1.min(value), line.2.max(value), line.3 + value);
+        }
+        for raw in ["", "--raw"] {
+            for (names, order) in [("location,sensor", [0, 1]), ("sensor", [0, 1])] {
+                let lines = lab.lines(&format!(
+                    "-q stats --metric temperature --agg count,min,max,sum --format ndjson \
+                     --time-zone Europe/Berlin --by {names},{by} {raw}"
+                ))?;
+                let mut found = BTreeMap::new();
+                for line in &lines {
+                    ensure!(line["location"] == "plant-1" && line["metric"] == "temperature", "{line}");
+                    let text =
+                        |name: &str| line[name].as_str().map(str::to_owned).with_context(|| line.to_string());
+                    let keys = [text("iot_sensor_id")?, text(column)?];
+                    let one = answer(std::slice::from_ref(line), column)?;
+                    found.insert((keys[order[0]].clone(), keys[order[1]].clone()), one[&keys[1]]);
+                }
+                ensure!(found == expected, "{names} {by} {raw}: {found:#?} {expected:#?}");
+            }
+        }
+    }
+    // Six hours of a clock are whole hours of rollups; the seven hours of the day on which it is set back too.
+    let noted = lab.run("stats --metric temperature --by 6h --time-zone Europe/Berlin")?;
+    contains(&noted.stderr, &["1,152 values, from ", "and 0 raw"])?;
+    contains(&noted.stdout, &["time (Europe/Berlin)"])?;
+    let several = lab.lines("-q stats --metric temperature --metric humidity --by day --format ndjson")?;
+    ensure!(several.len() == 6 && several.iter().all(|line| line["metric"] == "temperature"), "{several:#?}");
+    for (flags, word) in [
+        ("--by hour,day", "with one length of time"),
+        ("--by sensor,sensor", "different names"),
+        ("--by location,device-type,sensor,tag:a,tag:b", "up to 4"),
+        ("--by fortnight", "15m, 6h or 3mo"),
+        ("--agg median", "p99.9"),
+        ("--by sensor --fill null", "periods of time"),
+        ("--by day --compare 7d", "the start of a range"),
+        ("--by 30m --heat-map --plot", "--by hour"),
+    ] {
+        let wrong = lab.run(&format!("stats --metric temperature {flags}"))?;
+        ensure!(wrong.code == Some(2) && wrong.stderr.contains(word), "{flags}: {wrong:?}");
+    }
+    Ok(())
+}
+
+fn a_range_is_compared_with_the_same_days_before_it() -> anyhow::Result<()> {
+    let lab = lab("zones_compare")?;
+    let question =
+        "-q stats --metric temperature --agg count,avg,max --format ndjson --time-zone Europe/Berlin";
+    let days = lab.lines(&format!("{question} --by sensor,day --from 2026-10-24 --to 2026-10-27"))?;
+    let of = |sensor: &Value, day: &str| {
+        days.iter().find(|line| {
+            line["iot_sensor_id"] == *sensor && line["day"].as_str().is_some_and(|at| at.starts_with(day))
+        })
+    };
+    let lines =
+        lab.lines(&format!("{question} --by sensor,day --from 2026-10-25 --to 2026-10-27 --compare 1d"))?;
+    ensure!(lines.len() == 4, "{lines:#?}");
+    for line in &lines {
+        let day = line["day"].as_str().context("a day")?;
+        let before = if day.starts_with("2026-10-25") { "2026-10-24" } else { "2026-10-25" };
+        let before = of(&line["iot_sensor_id"], before).context("the day before")?;
+        for name in ["count", "avg", "max"] {
+            let (now, then) = (line[name].as_f64().context("now")?, before[name].as_f64().context("then")?);
+            ensure!(line[format!("{name}_before")].as_f64() == Some(then), "{name}: {line} {before}");
+            ensure!(line[format!("{name}_change")].as_f64() == Some(now - then), "{name}: {line} {before}");
+        }
+    }
+    // The day with 25 hours is compared as a day.
+    let counts: Vec<_> =
+        lines.iter().map(|line| (line["count"].as_u64(), line["count_before"].as_u64())).collect();
+    ensure!(counts.contains(&(Some(96), Some(100))), "{counts:?}");
+    // What was there before and is not there now has a line too.
+    let gone =
+        lab.lines(&format!("{question} --by sensor --from 2026-11-01 --to 2026-11-02 --compare 7d"))?;
+    ensure!(gone.len() == 2 && gone[0].get("count").is_none() && gone[0]["count_before"] == 100, "{gone:#?}");
+    Ok(())
+}
+
+fn gaps_are_filled_as_asked() -> anyhow::Result<()> {
+    let lab = lab("zones_gaps")?;
+    let ask = |fill: &str| {
+        lab.lines(&format!(
+            "-q stats --metric temperature --by sensor,5m --agg count,avg --format ndjson --fill {fill} \
+             --from 2026-10-25T00:00:00Z --to 2026-10-25T00:30:00Z"
+        ))
+    };
+    for (fill, share) in
+        [("null", None), ("previous", Some([0.0, 0.0])), ("linear", Some([1.0 / 3.0, 2.0 / 3.0]))]
+    {
+        let lines = ask(fill)?;
+        ensure!(lines.len() == 12, "{fill}: {lines:#?}");
+        for sensor in lines.chunks(6) {
+            let counts: Vec<_> = sensor.iter().map(|line| line["count"].as_u64()).collect();
+            ensure!(counts == [1, 0, 0, 1, 0, 0].map(Some), "{fill}: {sensor:#?}");
+            let value = |index: usize| sensor[index]["avg"].as_f64();
+            let (first, second) = (value(0).context("first")?, value(3).context("second")?);
+            for (index, place) in [1, 2].into_iter().enumerate() {
+                let expected = share.map(|share| first + (second - first) * share[index]);
+                let is_right = match (value(place), expected) {
+                    (Some(found), Some(expected)) => (found - expected).abs() < 1e-9,
+                    (found, expected) => found == expected,
+                };
+                ensure!(is_right, "{fill} {place}: {expected:?} {sensor:#?}");
+            }
         }
     }
     Ok(())
