@@ -351,7 +351,7 @@ impl Question<'_> {
                 })
             })
             .collect();
-        until_stopped(&self.context.shutdown, names.learn(self.session, sensors.into_iter())).await?;
+        until_stopped(&self.context.shutdown, names.learn(self.session, sensors)).await?;
         Ok(())
     }
 }
