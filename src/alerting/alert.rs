@@ -1,11 +1,13 @@
 //! The message of a rule that fires or resolves: one JSON object per message in the alerts topic.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::episode::Transition;
-use super::rules::{Rule, Severity};
+use super::rules::{Condition, Rule, Severity};
 use super::verdict::Verdict;
 use crate::output::number;
 use crate::reading::Reading;
@@ -27,7 +29,9 @@ pub struct Alert {
     /// What the reading's message called the sensor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensor_name: Option<String>,
+    /// The metric of the rule, or `silence`.
     pub metric: String,
+    /// The value that was judged; of a rule `silent`, the seconds without a reading.
     pub value: f64,
     /// What the value was compared with: a limit, the median of the window, or the earlier value.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +47,26 @@ pub struct Alert {
     pub detected_timestamp: DateTime<Utc>,
     /// The alert in words.
     pub message: String,
+    /// The labels of the rule.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The rule's link to what has to be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<String>,
+}
+
+/// A silence that became too long, or ended.
+pub(super) struct Quiet<'a> {
+    pub rule: &'a Rule,
+    pub sensor: Uuid,
+    pub sensor_name: Option<&'a str>,
+    pub location: &'a str,
+    pub device_type: &'a str,
+    pub transition: Transition,
+    /// Milliseconds since the epoch.
+    pub at: i64,
+    /// Without a reading.
+    pub seconds: f64,
 }
 
 /// Whether an alert begins or ends an episode.
@@ -70,27 +94,18 @@ impl Alert {
         verdict: &Verdict,
         transition: Transition,
     ) -> Self {
-        let (state, since) = match transition {
-            Transition::Fires { since } => (State::Firing, since),
-            Transition::Resolves { since } => (State::Resolved, since),
-        };
-        let name = format!("{}\0{}\0{}\0{}", rule.name, reading.sensor, reading.recorded_at, state.name());
+        let (state, since) = split(transition);
         let (value_shown, unit) =
-            (number::exact(value), rule.metric.unit().map(|unit| format!(" {unit}")).unwrap_or_default());
+            (number::exact(value), rule.unit().map(|unit| format!(" {unit}")).unwrap_or_default());
+        let subject = rule.subject();
         let message = match state {
-            State::Firing => {
-                format!("{} {value_shown}{unit}: {}", rule.metric, rule.explain(verdict))
-            }
+            State::Firing => format!("{subject} {value_shown}{unit}: {}", rule.explain(verdict)),
             State::Resolved => {
-                format!(
-                    "{} {value_shown}{unit}: back to normal since {}",
-                    rule.metric,
-                    show(reading.recorded_at)
-                )
+                format!("{subject} {value_shown}{unit}: back to normal since {}", show(reading.recorded_at))
             }
         };
         Self {
-            id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
+            id: id(rule, reading.sensor, reading.recorded_at, state),
             rule: rule.name.clone(),
             severity: rule.severity,
             state,
@@ -98,7 +113,7 @@ impl Alert {
             device_type: reading.device_type.to_string(),
             iot_sensor_id: reading.sensor,
             sensor_name: reading.sensor_name.as_deref().map(str::to_owned),
-            metric: rule.metric.name().to_owned(),
+            metric: subject.to_owned(),
             value,
             expected: verdict.expected,
             score: verdict.score,
@@ -106,8 +121,61 @@ impl Alert {
             since: moment(since),
             detected_timestamp: moment(Utc::now().timestamp_millis()),
             message,
+            labels: rule.labels.clone(),
+            runbook: rule.runbook.clone(),
         }
     }
+
+    /// "line=3, team=cooling".
+    pub fn labels_text(&self) -> String {
+        let labels: Vec<_> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        labels.join(", ")
+    }
+
+    pub(super) fn of_silence(quiet: &Quiet<'_>) -> Self {
+        let Quiet { rule, sensor, sensor_name, location, device_type, transition, at, seconds } = *quiet;
+        let (state, since) = split(transition);
+        let expected = match &rule.condition {
+            Condition::Silent(silent) => Some(silent.after as f64 / 1e3),
+            _ => None,
+        };
+        let message = match state {
+            State::Firing => format!("{} since {}", rule.explain(&Verdict::CLEAR), show(since)),
+            State::Resolved => format!("sends again since {}", show(at)),
+        };
+        Self {
+            id: id(rule, sensor, at, state),
+            rule: rule.name.clone(),
+            severity: rule.severity,
+            state,
+            location: location.to_owned(),
+            device_type: device_type.to_owned(),
+            iot_sensor_id: sensor,
+            sensor_name: sensor_name.map(str::to_owned),
+            metric: rule.subject().to_owned(),
+            value: seconds,
+            expected,
+            score: None,
+            recorded_timestamp: moment(at),
+            since: moment(since),
+            detected_timestamp: moment(Utc::now().timestamp_millis()),
+            message,
+            labels: rule.labels.clone(),
+            runbook: rule.runbook.clone(),
+        }
+    }
+}
+
+fn split(transition: Transition) -> (State, i64) {
+    match transition {
+        Transition::Fires { since } => (State::Firing, since),
+        Transition::Resolves { since } => (State::Resolved, since),
+    }
+}
+
+fn id(rule: &Rule, sensor: Uuid, at: i64, state: State) -> Uuid {
+    let name = format!("{}\0{sensor}\0{at}\0{}", rule.name, state.name());
+    Uuid::new_v5(&NAMESPACE, name.as_bytes())
 }
 
 /// Decoded readings are always within the calendar.
@@ -140,5 +208,7 @@ pub(super) fn example(rule: &str, sensor: u128, state: State, at: i64) -> Alert 
         since: moment(at),
         detected_timestamp: moment(at),
         message: "temperature 30 °C: above 28".to_owned(),
+        labels: BTreeMap::new(),
+        runbook: None,
     }
 }

@@ -5,7 +5,9 @@ use uuid::Uuid;
 use super::alert::Alert;
 use super::episode::{Episode, Hold};
 use super::memory::Recent;
-use super::rules::{Rule, Rules};
+use super::peers::Groups;
+use super::rules::{Condition, Rule, Rules};
+use super::silence::{KnownSensor, Silences};
 use super::window::Window;
 use crate::kafka::TopicPartition;
 use crate::reading::Reading;
@@ -20,6 +22,11 @@ const MIN_SENSORS: usize = 1_000;
 pub struct Detector {
     rules: Vec<Rule>,
     sensors: Recent<(TopicPartition, Uuid), Box<[Option<Watch>]>>,
+    /// By rule; empty but for rules that compare with the group.
+    groups: Box<[Groups]>,
+    /// Whether there is a rule about silence.
+    judges_silence: bool,
+    silences: Silences,
     /// Values that arrived too late to be judged.
     late: u64,
 }
@@ -38,9 +45,52 @@ struct Watch {
 impl Detector {
     pub fn new(rules: Rules) -> Self {
         let rules = rules.into_vec();
-        let each: usize = rules.iter().map(|rule| rule.condition.memory() + size_of::<Watch>()).sum();
-        let room = (MEMORY_BYTES / each.max(1)).max(MIN_SENSORS);
-        Self { rules, sensors: Recent::new(room), late: 0 }
+        let room = room(&rules);
+        let groups = rules.iter().map(|_| Groups::default()).collect();
+        let judges_silence = rules.iter().any(|rule| matches!(rule.condition, Condition::Silent(_)));
+        let sensors = Recent::new(room);
+        Self { rules, sensors, groups, judges_silence, silences: Silences::default(), late: 0 }
+    }
+
+    /// Judges by other rules from now on. A rule that keeps its name keeps its episodes, and its windows too unless it judges
+    /// otherwise.
+    pub fn replace(&mut self, rules: Rules) {
+        let rules = rules.into_vec();
+        let before: Vec<Option<usize>> =
+            rules.iter().map(|rule| self.rules.iter().position(|old| old.name == rule.name)).collect();
+        let keeps: Vec<bool> = rules
+            .iter()
+            .zip(&before)
+            .map(|(rule, old)| {
+                old.and_then(|old| self.rules.get(old)).is_some_and(|old| old.judges_like(rule))
+            })
+            .collect();
+        for watches in self.sensors.values_mut() {
+            let mut old = std::mem::take(watches);
+            *watches = rules
+                .iter()
+                .zip(before.iter().zip(&keeps))
+                .map(|(rule, (index, keeps))| {
+                    let watch = index.and_then(|index| old.get_mut(index)).and_then(Option::take)?;
+                    let window = if *keeps { watch.window } else { Window::new(&rule.condition) };
+                    Some(Watch { window, ..watch })
+                })
+                .collect();
+        }
+        let mut old = std::mem::take(&mut self.groups);
+        self.groups = before
+            .iter()
+            .zip(&keeps)
+            .map(|(index, keeps)| {
+                let groups =
+                    index.filter(|_| *keeps).and_then(|index| old.get_mut(index)).map(std::mem::take);
+                groups.unwrap_or_default()
+            })
+            .collect();
+        self.silences.replace(&before);
+        self.sensors.resize(room(&rules));
+        self.judges_silence = rules.iter().any(|rule| matches!(rule.condition, Condition::Silent(_)));
+        self.rules = rules;
     }
 
     /// Judges a reading by every rule that applies to it. Readings of a partition come in offset order.
@@ -50,14 +100,22 @@ impl Detector {
         reading: &Reading<'_>,
         mut raise: impl FnMut(Alert),
     ) {
-        let Self { rules, sensors, late } = self;
-        if !rules.iter().any(|rule| rule.value(reading).is_some()) {
+        let Self { rules, sensors, groups, judges_silence, silences, late } = self;
+        if *judges_silence {
+            silences.pass(rules, partition, reading, &mut raise);
+        }
+        if !rules.iter().any(|rule| rule.is_about(&reading.location, &reading.device_type)) {
             return;
         }
+        let mut values =
+            rules.iter().map(|rule| rule.value(reading)).enumerate().skip_while(|(_, value)| value.is_none());
+        let Some(first) = values.next() else { return };
         let watches =
             sensors.get_or_insert_with((partition, reading.sensor), || rules.iter().map(|_| None).collect());
-        for (rule, watch) in rules.iter().zip(watches) {
-            let Some(value) = rule.value(reading) else { continue };
+        for (index, value) in std::iter::once(first).chain(values) {
+            let Some(value) = value else { continue };
+            let (Some(rule), Some(groups)) = (rules.get(index), groups.get_mut(index)) else { continue };
+            let Some(watch) = watches.get_mut(index) else { continue };
             let watch = watch.get_or_insert_with(|| Watch::new(rule));
             if reading.recorded_at <= watch.newest {
                 *late += 1;
@@ -66,16 +124,47 @@ impl Detector {
             let at = reading.recorded_at;
             let hold = Hold { length: rule.hold, max_gap: rule.max_gap(watch.usual_gap) };
             watch.pass(at);
-            let verdict = watch.window.judge(&rule.condition, at, value);
-            if let Some(change) = watch.episode.advance(at, hold, &verdict) {
+            let verdict = match &rule.condition {
+                Condition::Peers(peers) => groups.judge(peers, partition, reading, value),
+                condition => watch.window.judge(condition, at, value),
+            };
+            let is_quiet = rule.schedule.is_quiet(at);
+            if let Some(change) = watch.episode.advance(at, hold, &verdict, is_quiet) {
                 raise(Alert::new(rule, reading, value, &verdict, change));
             }
         }
     }
 
+    /// Whether sensors have to be judged by the clock too.
+    pub fn judges_silence(&self) -> bool {
+        self.judges_silence
+    }
+
+    /// Takes sensors of the store, so that one is missed that never sends again.
+    pub fn learn(&mut self, known: Vec<KnownSensor>) {
+        self.silences.learn(&self.rules, known);
+    }
+
+    /// Whether sensors are known of which no reading came.
+    pub fn has_unseen(&self) -> bool {
+        self.silences.has_unseen()
+    }
+
+    /// Judges silence by the clock. `known_until` is the time, in milliseconds since the epoch, up to which all readings of a
+    /// partition are known; of `None`, those of sensors of which no reading came.
+    pub fn judge_silence(
+        &mut self,
+        known_until: impl Fn(Option<TopicPartition>) -> Option<i64>,
+        mut raise: impl FnMut(Alert),
+    ) {
+        self.silences.judge(&self.rules, known_until, &mut raise);
+    }
+
     /// Drops the state of a partition that was revoked; its next owner builds its own.
     pub fn forget(&mut self, partition: TopicPartition) {
         self.sensors.retain(|(of, _)| *of != partition);
+        self.groups.iter_mut().for_each(|groups| groups.forget(partition));
+        self.silences.forget(partition);
     }
 
     /// Number of values since the last call that arrived too late to be judged.
@@ -85,8 +174,14 @@ impl Detector {
 
     /// Number of sensors since the last call that were dropped to stay within the memory limit.
     pub fn take_forgotten(&mut self) -> u64 {
-        self.sensors.take_forgotten()
+        self.sensors.take_forgotten() + self.silences.take_left_out()
     }
+}
+
+/// Sensors that fit into memory.
+fn room(rules: &[Rule]) -> usize {
+    let each: usize = rules.iter().map(|rule| rule.condition.memory() + size_of::<Watch>()).sum();
+    (MEMORY_BYTES / each.max(1)).max(MIN_SENSORS)
 }
 
 impl Watch {
@@ -282,5 +377,158 @@ mod tests {
         hot.observe(of(7), &reading(1, 1, 40.0), |_| panic!("it fires already"));
         hot.observe(of(0), &reading(1, 1, 40.0), |_| raised.clear());
         assert_eq!(raised, []);
+    }
+
+    /// (minute, state) of each alert of a rule on the temperature.
+    fn of_rule(rule: &str, values: &[f32]) -> Vec<(i64, State)> {
+        alerts(&mut detector(&format!("[[rule]]\nname = \"r\"\nmetric = \"temperature\"\n{rule}")), values)
+    }
+
+    #[test]
+    fn a_rate_is_that_between_two_values_and_ends_below_its_hysteresis() {
+        use State::{Firing, Resolved};
+        let values = [20.0, 21.0, 23.0, 24.8, 25.8, 25.8, 20.0];
+        let rule = "rate = { above = 1.5, hysteresis = 0.5, per = \"min\" }";
+        assert_eq!(of_rule(rule, &values), [(2, Firing), (4, Resolved)]);
+        let hourly = "rate = { below = -300, per = \"h\" }";
+        assert_eq!(of_rule(hourly, &values), [(6, Firing)]);
+        let short = "rate = { above = 0.1, per = \"min\", max_gap = \"30s\" }";
+        assert_eq!(of_rule(short, &values), []);
+    }
+
+    #[test]
+    fn a_value_is_stuck_after_readings_or_a_time_within_its_tolerance() {
+        use State::{Firing, Resolved};
+        let values = [1.0, 2.0, 2.05, 2.0, 2.0, 2.1, 3.0, 3.0];
+        assert_eq!(
+            of_rule("stuck = { readings = 4, tolerance = 0.15 }", &values),
+            [(4, Firing), (6, Resolved)]
+        );
+        assert_eq!(of_rule("stuck = { readings = 4 }", &values), []);
+        assert_eq!(
+            of_rule("stuck = { time = \"3m\", tolerance = 0.15 }", &values),
+            [(4, Firing), (6, Resolved)]
+        );
+        assert_eq!(of_rule("stuck = { readings = 2, tolerance = 9, max_gap = \"30s\" }", &values), []);
+    }
+
+    #[test]
+    fn a_band_has_other_limits_by_the_hour() {
+        use State::{Firing, Resolved};
+        // Minutes since the epoch: the first hour of a Thursday.
+        let rule = "band = { hysteresis = 1, hours = [{ at = \"00:00-00:03\", above = 20 }, { at = \"thu\", above = 30 }] }";
+        let values = [19.0, 21.0, 19.5, 25.0, 31.0];
+        assert_eq!(of_rule(rule, &values), [(1, Firing), (3, Resolved), (4, Firing)]);
+    }
+
+    #[test]
+    fn a_rule_in_quiet_hours_waits_for_their_end() {
+        let rule = "schedule = { quiet = [\"00:00-00:03\"] }\nthreshold = { above = 20 }";
+        assert_eq!(of_rule(rule, &[21.0, 19.0, 21.0, 21.0]), [(3, State::Firing)]);
+    }
+
+    #[test]
+    fn an_expression_is_judged_like_a_metric() {
+        let rule = "expression = \".temperature * 2 - 10\"\nthreshold = { above = 30 }";
+        assert_eq!(of_rule(rule, &[20.0, 21.0]), [(1, State::Firing)]);
+    }
+
+    #[test]
+    fn a_sensor_is_compared_with_the_others_of_its_group() {
+        let mut odd = detector(
+            "[[rule]]\nname = \"odd\"\nmetric = \"temperature\"\nlabels = { team = \"cooling\" }\n\
+             peers = { above = 5, below = -5, within = \"10m\" }",
+        );
+        let mut raised = Vec::new();
+        for (sensor, minute, value) in [
+            (1, 0, 20.0),
+            (2, 0, 90.0),
+            (3, 1, 21.0),
+            (2, 1, 40.0),
+            (2, 2, 22.0),
+            // The others are too old.
+            (1, 60, 90.0),
+        ] {
+            odd.observe(of(0), &reading(sensor, minute, value), |alert| {
+                raised.push((alert.iot_sensor_id.as_u128(), minute, alert.state, alert.expected));
+                assert_eq!(alert.labels["team"], "cooling");
+            });
+        }
+        assert_eq!(raised[0], (3, 1, State::Firing, Some(55.0)), "the median of 20 and 90");
+        assert_eq!(raised[1..], [(2, 1, State::Firing, Some(20.5)), (2, 2, State::Resolved, Some(20.5))]);
+    }
+
+    #[test]
+    fn a_sensor_that_sends_nothing_is_silent_by_the_clock_and_by_its_next_reading() {
+        let mut quiet = detector("[[rule]]\nname = \"quiet\"\nsilent = { after = \"5m\" }");
+        let mut raised = Vec::new();
+        let mut note = |alert: Alert| {
+            let minute = |at: chrono::DateTime<chrono::Utc>| at.timestamp_millis() / MINUTE;
+            raised.push((
+                alert.iot_sensor_id.as_u128(),
+                alert.state,
+                minute(alert.recorded_timestamp),
+                minute(alert.since),
+            ));
+        };
+        let known = |sensor, minute: i64| KnownSensor {
+            location: "plant-1".to_owned(),
+            device_type: "thermostat".to_owned(),
+            sensor: Uuid::from_u128(sensor),
+            newest: minute * MINUTE,
+        };
+        quiet.learn(vec![known(9, 20_000), known(8, 0)]);
+        quiet.observe(of(0), &reading(1, 20_000, 1.0), &mut note);
+        quiet.observe(of(0), &reading(2, 20_000, 1.0), &mut note);
+        // A gap that is over when it is seen.
+        quiet.observe(of(0), &reading(1, 20_010, 1.0), &mut note);
+        // Nothing is known of partition 0 since minute 20004.
+        quiet.judge_silence(|of| of.map(|_| 20_004 * MINUTE), &mut note);
+        quiet.judge_silence(|_| Some(20_012 * MINUTE), &mut note);
+        quiet.judge_silence(|_| Some(20_013 * MINUTE), &mut note);
+        // A delayed reading, of before the alert.
+        quiet.observe(of(0), &reading(2, 20_003, 1.0), &mut note);
+        raised.sort_by_key(|(sensor, ..)| *sensor);
+        assert_eq!(
+            raised,
+            [
+                (1, State::Firing, 20_005, 20_000),
+                (1, State::Resolved, 20_010, 20_000),
+                (2, State::Firing, 20_005, 20_000),
+                (2, State::Resolved, 20_005, 20_000),
+                // Sensor 8 has been out of service for a week.
+                (9, State::Firing, 20_005, 20_000),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_changed_rule_keeps_its_episode_and_an_unchanged_one_its_window() {
+        let rule = |name: &str, rest: &str| {
+            format!("[[rule]]\nname = \"{name}\"\nmetric = \"temperature\"\n{rest}\n")
+        };
+        let hot = |limit: u32| rule("hot", &format!("threshold = {{ above = {limit} }}"));
+        let odd = rule("odd", "robust-z = { readings = 20 }");
+        let mut detector = detector(&(hot(28) + &odd));
+        let values: Vec<f32> = [29.0, 29.5, 30.0, 29.5, 29.2].repeat(6);
+        assert_eq!(alerts(&mut detector, &values), [(0, State::Firing)]);
+        // The rules in another order, with another limit and a new rule.
+        detector
+            .replace(Rules::parse(&(odd + &hot(25) + &rule("cold", "threshold = { below = 50 }"))).unwrap());
+        let mut raised = Vec::new();
+        for (minute, value) in [(40, 29.0), (41, 20.0)] {
+            detector.observe(of(0), &reading(1, minute, value), |alert| {
+                raised.push((minute, alert.rule, alert.state));
+            });
+        }
+        let named = |minute, name: &str, state| (minute, name.to_owned(), state);
+        assert_eq!(
+            raised,
+            [
+                named(40, "cold", State::Firing),
+                named(41, "odd", State::Firing),
+                named(41, "hot", State::Resolved),
+            ]
+        );
     }
 }

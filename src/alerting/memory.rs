@@ -29,6 +29,15 @@ impl<K: Hash + Eq + Copy, V> Recent<K, V> {
         young.entry(key).or_insert_with(|| old.remove(&key).unwrap_or_else(new))
     }
 
+    /// Takes another maximum number of entries.
+    pub(super) fn resize(&mut self, room: usize) {
+        self.room = (room / 2).max(1);
+    }
+
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.young.values_mut().chain(self.old.values_mut())
+    }
+
     pub(super) fn retain(&mut self, keep: impl Fn(&K) -> bool) {
         self.young.retain(|key, _| keep(key));
         self.old.retain(|key, _| keep(key));

@@ -3,7 +3,8 @@
 //! - [`rules`]: the conditions, and the file they are read from. [`tables`]: files of named tables, for receivers too.
 //! - [`detector`]: the rules applied to readings. [`window`]: what a rule remembers of a sensor's values. [`verdict`]: the
 //!   judgement of one value. [`episode`]: from the first value that meets a condition to the one that ends it.
-//!   [`memory`]: the sensors in memory, within a bound.
+//!   [`memory`]: the sensors in memory, within a bound. [`peers`]: the other sensors of a group. [`silence`]: sensors that
+//!   have stopped sending, judged by the clock.
 //! - [`alert`]: the message. [`topic`]: its producer and reader. [`current`]: what fires now.
 //! - [`delivery`]: from the topic to receivers: Alertmanager, webhooks, mail and commands.
 //!
@@ -21,7 +22,9 @@ pub mod delivery;
 mod detector;
 mod episode;
 mod memory;
+mod peers;
 pub mod rules;
+mod silence;
 mod tables;
 pub mod topic;
 mod verdict;
@@ -30,4 +33,5 @@ mod window;
 pub use alert::Alert;
 pub use detector::Detector;
 pub use rules::Rules;
+pub use silence::KnownSensor;
 pub use tables::TablesError;

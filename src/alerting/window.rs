@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::rules::{Change, Condition, RobustZ, Threshold};
+use serde::{Deserialize, Serialize};
+
+use super::rules::{Band, Change, Condition, Lasts, Rate, RobustZ, Stuck, Threshold};
 use super::verdict::{Standing, Verdict};
 use crate::anomalies::online::Online;
 use crate::series::Rolling;
@@ -12,17 +14,30 @@ const MIN_VALUES: usize = 30;
 /// Number of parts of the time of a change; the lowest and the highest value of each are kept.
 pub(super) const PARTS: i64 = 64;
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Window {
     /// A threshold needs no memory.
     None,
     Values(Rolling),
     Online(Box<Online>),
     Parts(VecDeque<Part>),
+    /// The last value and its time.
+    Last(Option<(i64, f64)>),
+    Run(Option<Run>),
+}
+
+/// Successive values that are the same within a tolerance.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Run {
+    since: i64,
+    newest: i64,
+    lowest: f64,
+    highest: f64,
+    count: u64,
 }
 
 /// The lowest and highest value of a part of the time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Part {
     first_at: i64,
     lowest: f64,
@@ -32,7 +47,11 @@ pub(super) struct Part {
 impl Window {
     pub(super) fn new(condition: &Condition) -> Self {
         match condition {
-            Condition::Threshold(_) => Self::None,
+            Condition::Threshold(_) | Condition::Band(_) | Condition::Silent(_) | Condition::Peers(_) => {
+                Self::None
+            }
+            Condition::Rate(_) => Self::Last(None),
+            Condition::Stuck(_) => Self::Run(None),
             Condition::RobustZ(_) => Self::Values(Rolling::default()),
             Condition::Change(_) => Self::Parts(VecDeque::new()),
             Condition::Online(rule) => Self::Online(Box::new(Online::new(rule.sensitivity))),
@@ -45,14 +64,49 @@ impl Window {
             (Condition::RobustZ(rule), Self::Values(values)) => judge_robust_z(rule, values, value),
             (Condition::Change(rule), Self::Parts(parts)) => judge_change(rule, parts, at, value),
             (Condition::Online(_), Self::Online(online)) => judge_online(online, at, value),
+            (Condition::Rate(rule), Self::Last(last)) => judge_rate(rule, last, at, value),
+            (Condition::Stuck(rule), Self::Run(run)) => judge_stuck(rule, run, at, value),
             (Condition::Threshold(rule), _) => judge_threshold(rule, value),
-            // A window always belongs to its own condition.
-            (Condition::RobustZ(_) | Condition::Change(_) | Condition::Online(_), _) => Verdict::CLEAR,
+            (Condition::Band(rule), _) => judge_band(rule, at, value),
+            // A window always belongs to its own condition; these two are judged elsewhere.
+            _ => Verdict::CLEAR,
         }
     }
 }
 
-fn judge_threshold(rule: &Threshold, value: f64) -> Verdict {
+/// Nothing is said of a value without one shortly before it.
+fn judge_rate(rule: &Rate, last: &mut Option<(i64, f64)>, at: i64, value: f64) -> Verdict {
+    match last.replace((at, value)) {
+        Some((before, earlier)) if at - before <= rule.max_gap => {
+            let rate = (value - earlier) / (at - before) as f64 * rule.per.length();
+            Verdict { measured: Some(rate), ..judge_threshold(&rule.limits, rate) }
+        }
+        _ => Verdict::UNKNOWN,
+    }
+}
+
+fn judge_stuck(rule: &Stuck, run: &mut Option<Run>, at: i64, value: f64) -> Verdict {
+    let longer = run.and_then(|run| {
+        let (lowest, highest) = (run.lowest.min(value), run.highest.max(value));
+        let goes_on = highest - lowest <= rule.tolerance && at.saturating_sub(run.newest) <= rule.max_gap;
+        goes_on.then(|| Run { newest: at, lowest, highest, count: run.count + 1, ..run })
+    });
+    let run =
+        run.insert(longer.unwrap_or(Run { since: at, newest: at, lowest: value, highest: value, count: 1 }));
+    let (measured, is_stuck) = match rule.lasts {
+        Lasts::Readings(readings) => (run.count as f64, run.count >= readings),
+        Lasts::Time(time) => ((at - run.since) as f64, run.count > 1 && at - run.since >= time),
+    };
+    let standing = if is_stuck { Standing::Breach } else { Standing::Clear };
+    Verdict { standing, measured: Some(measured), ..Verdict::CLEAR }
+}
+
+fn judge_band(rule: &Band, at: i64, value: f64) -> Verdict {
+    let now = rule.hours.iter().find(|(weekly, _)| weekly.contains(rule.zone, at));
+    now.map_or(Verdict::CLEAR, |(_, limits)| judge_threshold(limits, value))
+}
+
+pub(super) fn judge_threshold(rule: &Threshold, value: f64) -> Verdict {
     let beyond = |by: f64| {
         let above = rule.above.filter(|limit| value > limit - by);
         above.or_else(|| rule.below.filter(|limit| value < limit + by))
@@ -75,7 +129,7 @@ fn judge_robust_z(rule: &RobustZ, values: &mut Rolling, value: f64) -> Verdict {
     let score = centre.score_of_another(value, count, rule.min_deviation);
     let is_far = score.is_some_and(|score| score.abs() > rule.sensitivity.deviations());
     let standing = if is_far { Standing::Breach } else { Standing::Clear };
-    Verdict { standing, expected: Some(centre.median), score, cause: None }
+    Verdict { standing, expected: Some(centre.median), score, ..Verdict::CLEAR }
 }
 
 /// An alarm begins an episode; the readings that belong to it keep it, and the last of them ends it.
@@ -86,7 +140,7 @@ fn judge_online(online: &mut Online, at: i64, value: f64) -> Verdict {
         false if judgement.is_alarm() => Standing::Breach,
         false => Standing::Clear,
     };
-    Verdict { standing, expected: None, score: Some(judgement.score), cause: Some(judgement.cause) }
+    Verdict { standing, score: Some(judgement.score), cause: Some(judgement.cause), ..Verdict::CLEAR }
 }
 
 fn judge_change(rule: &Change, parts: &mut VecDeque<Part>, at: i64, value: f64) -> Verdict {

@@ -30,6 +30,7 @@ use crate::reading::Group;
 use crate::store::sensors::SensorNames;
 use crate::time::TimeRange;
 
+mod check;
 mod deliver;
 
 /// List the alerts of `ingest --detect`, or what fires now
@@ -46,6 +47,7 @@ mod deliver;
   iotctl alerts --firing --severity critical --location plant-1
   iotctl alerts --rule hot --location plant-1 --format csv > hot.csv
   iotctl alerts --follow --format ndjson | while read -r alert; do …; done
+  iotctl alerts check rules.toml --against 7d
   iotctl alerts deliver receivers.toml"
 )]
 pub struct AlertsArgs {
@@ -57,6 +59,7 @@ pub struct AlertsArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum AlertsCommand {
+    Check(check::CheckArgs),
     Deliver(deliver::DeliverArgs),
 }
 
@@ -94,6 +97,7 @@ const MAX_SORTED: usize = 100_000;
 
 pub async fn run(args: AlertsArgs, context: Context) -> anyhow::Result<()> {
     match args.command {
+        Some(AlertsCommand::Check(args)) => check::run(args, context).await,
         Some(AlertsCommand::Deliver(args)) => deliver::run(args, context).await,
         None => list(args.list, context).await,
     }
@@ -118,6 +122,8 @@ async fn list(mut args: ListArgs, context: Context) -> anyhow::Result<()> {
         Heading::left("since"),
         Heading::left("id"),
         Heading::left("message"),
+        Heading::left("labels"),
+        Heading::left("runbook"),
     ]);
     // A table's width has no room for what the others have.
     let is_table = args.format == Format::Table;
@@ -313,6 +319,7 @@ impl<W: Write> Printer<W> {
         let recorded_at = alert.recorded_timestamp.timestamp_millis();
         let number = |number: Option<f64>| number.map_or(Cell::Missing, Cell::Double);
         let Self { records, registry, args, .. } = self;
+        let labels = (!alert.labels.is_empty()).then(|| alert.labels_text());
         let name = registry.names.get(alert.iot_sensor_id).or(alert.sensor_name.as_deref());
         let sensor = sensor_cells(args.format, alert.iot_sensor_id, name);
         let mut cells = vec![
@@ -336,6 +343,8 @@ impl<W: Write> Printer<W> {
             Cell::Moment(alert.since.timestamp_millis()),
             Cell::Uuid(alert.id),
             Cell::Text(&alert.message),
+            labels.as_deref().map_or(Cell::Missing, Cell::Text),
+            alert.runbook.as_deref().map_or(Cell::Missing, Cell::Text),
         ]);
         records.write(&cells)
     }

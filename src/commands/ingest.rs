@@ -61,7 +61,14 @@ A file of rules has, for each of them, a name, a metric and one condition:
   [[rule]]
   name = \"leak\"
   metric = \"gas_concentration\"
-  change = { rise = 50.0, fall = 80.0, within = \"10m\" }")]
+  change = { rise = 50.0, fall = 80.0, within = \"10m\" }
+
+  [[rule]]
+  name = \"quiet\"
+  silent = { after = \"15m\" }    # no metric; also for a sensor that never came back
+
+Further conditions are online, rate, stuck, band and peers; a rule may also have expression, labels,
+runbook and schedule. docs/analytics.md explains them.")]
 pub struct IngestArgs {
     /// Consumer group [default: kafka.group]
     #[arg(long, value_name = "NAME")]
@@ -82,7 +89,8 @@ pub struct IngestArgs {
     /// Check each reading against the rules in this file, and write alerts to kafka.alerts_topic
     ///
     /// An alert is sent when the condition of a rule starts to hold for a sensor, and when it ends. An offset is committed
-    /// only after the alerts about its message are acknowledged. Rules keep their state in memory: after a restart, windows
+    /// only after the alerts about its message are acknowledged. The file is read again when it changes; a file that is not
+    /// well formed changes nothing, which the log and the metric iotctl_ingest_rules_refused report. Rules keep their state in memory: after a restart, windows
     /// fill again, and an alert may be sent twice, with the same id.
     #[arg(long, value_name = "RULES.toml")]
     pub detect: Option<PathBuf>,
@@ -136,7 +144,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
         let topic = context.config.kafka.alerts_topic();
         context.output.note(format!("detecting with {} rules, alerts go to the topic {topic}", rules.len()));
     }
-    let options = Options { until_end: args.until_end, rules, mapping, lookup };
+    let options = Options { until_end: args.until_end, rules, rules_file: args.detect, mapping, lookup };
     let (report, ending) = ingest(&context, session, options, metrics, health).await?;
     print(&report, args.format, &context.output)?;
     match ending {

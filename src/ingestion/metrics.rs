@@ -52,6 +52,8 @@ pub struct IngestMetrics {
     pub alerts: IntCounterVec,
     pub late_values: IntCounter,
     pub forgotten_sensors: IntCounter,
+    pub rules_reloads: IntCounter,
+    pub rules_refused: IntGauge,
     pub lag_messages: IntGaugeVec,
     /// No value while the lag is unknown, such as after a revocation.
     lag_seconds: GaugeVec,
@@ -136,6 +138,14 @@ impl IngestMetrics {
                 "iotctl_ingest_detection_forgotten_sensors_total",
                 "Sensors whose windows were discarded to bound memory",
             )?,
+            rules_reloads: counter(
+                "iotctl_ingest_rules_reloads_total",
+                "Times that changed rules were taken from the file of --detect",
+            )?,
+            rules_refused: IntGauge::new(
+                "iotctl_ingest_rules_refused",
+                "1 while the file of --detect is not well formed, and the rules of before are used",
+            )?,
             lag_messages: IntGaugeVec::new(
                 Opts::new("iotctl_ingest_lag_messages", "Messages in the topic that are not stored yet"),
                 &["topic", "partition"],
@@ -178,7 +188,7 @@ impl IngestMetrics {
         self.collectors().map(|collectors| describe(&collectors)).unwrap_or_default()
     }
 
-    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 31]> {
+    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 33]> {
         Ok([
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
@@ -202,6 +212,8 @@ impl IngestMetrics {
             Box::new(self.alerts.clone()),
             Box::new(self.late_values.clone()),
             Box::new(self.forgotten_sensors.clone()),
+            Box::new(self.rules_reloads.clone()),
+            Box::new(self.rules_refused.clone()),
             Box::new(self.lag_messages.clone()),
             Box::new(self.lag_seconds.clone()),
             Box::new(self.recorded_to_stored_seconds.clone()),

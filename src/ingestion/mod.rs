@@ -11,13 +11,14 @@
 //! # The way of a message
 //! [`crate::kafka::consumer`] -> `pipeline` (decode, detect) -> `batcher` (batches by partition key, with the `catalog`
 //! of what readers need to find the rows) -> `writer` and `storage` (store, retry) -> `commits` (the `tracker`'s
-//! contiguous finished offsets). `lookups` holds messages until their schema, or the birth of their node, is known. `budget` bounds what is in flight, `breaker` stops a topic of which most is at fault.
+//! contiguous finished offsets). `silence` has the clock for rules about silence. `lookups` holds messages until their schema, or the birth of their node, is known. `budget` bounds what is in flight, `breaker` stops a topic of which most is at fault.
 //! [`direct`] is the shorter way of imports, through the same batcher, budget and storage.
 //!
 //! One blocking thread, the `poll_loop`, polls Kafka and owns the pipeline; writes run on the async runtime and report
 //! back to it. A rebalance is reported inside the poll, where the pipeline finishes and commits what it can before the
 //! partitions are given up.
 
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -52,6 +53,8 @@ mod losses;
 mod metrics;
 mod pipeline;
 mod poll_loop;
+mod reload;
+mod silence;
 mod storage;
 pub mod tracker;
 mod writer;
@@ -61,6 +64,7 @@ use lookups::LookupWait;
 pub use metrics::IngestMetrics;
 use pipeline::{Detection, Pipeline};
 use poll_loop::{PollLoop, UntilEnd};
+use silence::SilenceClock;
 use storage::Storage;
 use writer::Writer;
 
@@ -71,6 +75,8 @@ pub struct Options {
     pub until_end: bool,
     /// Judge each reading by these.
     pub rules: Option<Rules>,
+    /// Where the rules are from; read again when it changes.
+    pub rules_file: Option<PathBuf>,
     /// What turns messages into readings; without it, they are in the built-in format.
     pub mapping: Option<Mapping>,
     /// Where the mapping gets what messages have to be read by, if they need anything.
@@ -122,9 +128,20 @@ pub async fn run(
         .rollup
         .in_ingest
         .then(|| tokio::spawn(rollups(config, session.clone(), metrics.clone(), stop_rollups.clone())));
+    let (rules_changed, rules_changes) = mpsc::channel();
+    let watching = options
+        .rules_file
+        .zip(options.rules.clone())
+        .map(|(file, rules)| tokio::spawn(reload::watch(file, rules, metrics.clone(), rules_changed)));
     let detection = match options.rules {
         Some(rules) => {
-            Some(Detection { detector: Detector::new(rules), alerts: AlertProducer::new(&config.kafka)? })
+            let mut detector = Detector::new(rules);
+            if detector.judges_silence() {
+                detector.learn(silence::known_sensors(&session).await?);
+            }
+            let silence = SilenceClock::new(session.clone(), tokio::runtime::Handle::current());
+            let alerts = AlertProducer::new(&config.kafka)?;
+            Some(Detection { detector, alerts, silence, changes: rules_changes })
         }
         None => None,
     };
@@ -174,9 +191,7 @@ pub async fn run(
         })
         .context("cannot start the ingest thread")?;
     let ending = receiver.await.context("the ingest thread ended without a result")?;
-    if let Some(looking) = looking {
-        looking.abort();
-    }
+    looking.into_iter().chain(watching).for_each(|task| task.abort());
     stop_rollups.request();
     if let Some(rollups) = rollups {
         // They give their lease back; otherwise it expires by itself.

@@ -11,10 +11,11 @@ use super::commits::Commits;
 use super::failure::Failure;
 use super::lookups::LookupWait;
 use super::losses::{Losses, Lost};
+use super::silence::SilenceClock;
 use super::tracker::{Ticket, Tracker};
 use super::writer::{Completion, Writer};
 use crate::alerting::topic::AlertProducer;
-use crate::alerting::{Alert, Detector};
+use crate::alerting::{Alert, Detector, Rules};
 use crate::config::{Config, OnLostMessages};
 use crate::ingestion::IngestMetrics;
 use crate::kafka::TopicPartition;
@@ -51,6 +52,9 @@ pub(super) struct Pipeline {
 pub(super) struct Detection {
     pub detector: Detector,
     pub alerts: AlertProducer,
+    pub silence: SilenceClock,
+    /// Rules that take the place of the ones before.
+    pub changes: Receiver<Rules>,
 }
 
 impl Pipeline {
@@ -194,14 +198,54 @@ impl Pipeline {
 
     /// The message is finished only when the alerts about it are acknowledged too.
     fn detect(&mut self, reading: &Reading<'_>, partition: TopicPartition, ticket: Ticket) {
-        let Some(Detection { detector, alerts }) = &mut self.detection else { return };
+        let Some(Detection { detector, alerts, .. }) = &mut self.detection else { return };
         detector.observe(partition, reading, |alert| {
             let bytes = size_of::<Alert>() + alert.message.len();
             self.commits.tracker.hold(ticket);
             self.budget.add_bytes(bytes);
             self.budget.begin_write();
-            self.writer.send_alert(alerts, alert, ticket, bytes);
+            self.writer.send_alert(alerts, alert, Some(ticket), bytes);
         });
+    }
+
+    /// Everything that the partition held has come.
+    pub(super) fn reached_end(&mut self, partition: TopicPartition) {
+        self.tracker().reached_end(partition);
+        if let Some(Detection { silence, .. }) = &mut self.detection {
+            silence.reached_end(partition, crate::time::now());
+        }
+    }
+
+    /// Judges silence by the clock when it is time, or `at_once`. Its alerts are about no message: one that is not sent
+    /// before the process ends is sent by the next, with the same id.
+    pub(super) fn judge_silence(&mut self, at_once: bool) {
+        if self.is_waiting_for_lookup() || self.tripped.is_some() {
+            return;
+        }
+        let Some(Detection { detector, alerts, silence, changes }) = &mut self.detection else { return };
+        if let Some(rules) = changes.try_iter().last() {
+            detector.replace(rules);
+        }
+        if !detector.judges_silence() || (!silence.is_due() && !at_once) {
+            return;
+        }
+        let now = crate::time::now();
+        if let Some(known) = silence.take_answer() {
+            detector.learn(known);
+        }
+        let known = silence.known_until(&self.commits.tracker, now);
+        if known.all.is_some() && (detector.has_unseen() || !silence.has_answer()) {
+            silence.ask(now);
+        }
+        detector.judge_silence(
+            |partition| known.until(partition),
+            |alert| {
+                let bytes = size_of::<Alert>() + alert.message.len();
+                self.budget.add_bytes(bytes);
+                self.budget.begin_write();
+                self.writer.send_alert(alerts, alert, None, bytes);
+            },
+        );
     }
 
     fn reject(&mut self, message: &Message<'_>, payload: &[u8], ticket: Ticket, rejection: &Rejection) {
@@ -277,8 +321,9 @@ impl Pipeline {
             if let Some(wait) = &mut self.lookups {
                 self.budget.remove_bytes(wait.forget(partition));
             }
-            if let Some(Detection { detector, .. }) = &mut self.detection {
+            if let Some(Detection { detector, silence, .. }) = &mut self.detection {
                 detector.forget(partition);
+                silence.forget(partition);
             }
         }
     }
@@ -318,7 +363,9 @@ impl Pipeline {
                 self.budget.end_write(bytes);
             }
             Completion::Sent { ticket, bytes } => {
-                self.commits.tracker.finish(ticket);
+                if let Some(ticket) = ticket {
+                    self.commits.tracker.finish(ticket);
+                }
                 self.budget.end_write(bytes);
             }
             Completion::Recorded => {

@@ -120,6 +120,7 @@ impl PollLoop {
             if self.until_end.is_some() && end_due <= Instant::now() {
                 end_due = Instant::now() + END_INTERVAL;
                 if self.has_reached_end(consumer) {
+                    self.pipeline().judge_silence(true);
                     let is_drained = self.pipeline().drain(&consumer.offsets(), self.drain_timeout)?;
                     self.stop_if_tripped(consumer)?;
                     anyhow::ensure!(is_drained, "the last offsets could not be committed (run it again)");
@@ -135,6 +136,7 @@ impl PollLoop {
         let mut pipeline = self.pipeline();
         pipeline.collect_completions(timeout)?;
         pipeline.take_in_held();
+        pipeline.judge_silence(false);
         pipeline.flush_due();
         let results = consumer.take_commit_results();
         self.metrics.commits.inc_by(results.confirmed);
@@ -176,7 +178,7 @@ impl PollLoop {
         match event {
             Event::Message(message) => self.pipeline().accept(&message),
             Event::EndOfPartition(partition) => {
-                self.pipeline().tracker().reached_end(partition);
+                self.pipeline().reached_end(partition);
                 if let Some(until_end) = &mut self.until_end {
                     until_end.delivered.insert(partition);
                 }

@@ -30,8 +30,9 @@ const RECORD_CONCURRENCY: usize = 16;
 pub(super) enum Completion {
     /// Rows are stored.
     Stored { tickets: Vec<Ticket>, bytes: usize },
-    /// A message sits in the dead-letter topic, or an alert about it in the topic of alerts.
-    Sent { ticket: Ticket, bytes: usize },
+    /// A message sits in the dead-letter topic, or an alert in the topic of alerts; with the ticket of the message that it is
+    /// about.
+    Sent { ticket: Option<Ticket>, bytes: usize },
     /// What [`Writer::record`] was given is stored.
     Recorded,
     /// The pipeline cannot go on.
@@ -108,12 +109,18 @@ impl Writer {
                 writer.dead_letter_policy.note_success();
                 writer.metrics.dead_letters.with_label_values(&[letter.reason]).inc();
             }
-            writer.complete_sent(sent, ticket, bytes);
+            writer.complete_sent(sent, Some(ticket), bytes);
         });
     }
 
     /// Sends an alert to its topic: in the order of these calls, unless it has to be retried.
-    pub(super) fn send_alert(&self, producer: &AlertProducer, alert: Alert, ticket: Ticket, bytes: usize) {
+    pub(super) fn send_alert(
+        &self,
+        producer: &AlertProducer,
+        alert: Alert,
+        ticket: Option<Ticket>,
+        bytes: usize,
+    ) {
         let (writer, producer) = (self.clone(), producer.clone());
         let mut attempt = producer.send(&alert);
         self.runtime.spawn(async move {
@@ -148,7 +155,7 @@ impl Writer {
         Ok(())
     }
 
-    fn complete_sent(&self, sent: Result<(), kafka::Error>, ticket: Ticket, bytes: usize) {
+    fn complete_sent(&self, sent: Result<(), kafka::Error>, ticket: Option<Ticket>, bytes: usize) {
         self.complete(match sent {
             Ok(()) => Completion::Sent { ticket, bytes },
             Err(error) => Completion::Failed(Failure::Send(error.into())),

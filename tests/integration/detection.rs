@@ -16,6 +16,11 @@ crate::trials!(
     alerts_are_what_a_look_at_all_readings_calls_for,
     a_killed_ingest_commits_no_reading_whose_alert_is_not_sent,
     alerts_are_filtered_followed_and_counted,
+    a_sensor_that_stops_and_one_that_never_came_back_are_silent_until_they_send_again,
+    changed_rules_are_used_without_a_restart_and_broken_ones_are_not,
+    a_check_of_rules_counts_what_ingest_tells,
+    the_rule_online_tells_the_alarms_of_anomalies_score,
+    labels_and_runbooks_of_new_kinds_of_rules_are_in_alerts,
     rules_that_cannot_work_and_a_missing_topic_are_said_before_anything_is_read,
 );
 
@@ -335,6 +340,253 @@ fn alerts_are_filtered_followed_and_counted() -> anyhow::Result<()> {
     ensure!(ids.len() == 3, "{ids:?}");
     let table = lab.ok(&["-q", "alerts", "--rule", "damp"])?;
     ensure!(table.contains("humidity 90 %RH: above 80"), "{table}");
+    Ok(())
+}
+
+fn a_sensor_that_stops_and_one_that_never_came_back_are_silent_until_they_send_again() -> anyhow::Result<()> {
+    let lab = Lab::new("detect_silence")?;
+    let folder = tempfile::tempdir()?;
+    let rules = rules(
+        folder.path(),
+        "[[rule]]\nname = \"quiet\"\nsilent = { after = \"5m\" }\nlabels = { team = \"cooling\" }",
+    )?;
+    let now = chrono::Utc::now().timestamp_millis();
+    let reading = |sensor, at| message("plant-1", sensor, at, r#","temperature":20"#);
+    // Sensor 7 sent an hour ago and sensor 8 a month ago, to an ingest without rules. Sensor 9 is well.
+    lab.send([reading(7, now - 60 * MINUTE), reading(8, now - 30 * 24 * 60 * MINUTE)])?;
+    lab.ingest()?;
+    let path = rules.to_str().context("a path in UTF-8")?;
+    // Sensor 6 sends to this ingest, and is late by then.
+    lab.send([reading(6, now - 10 * MINUTE), reading(9, now)])?;
+    let mut running = lab.spawn(&["-q", "ingest", "--detect", path])?;
+    let told = || -> anyhow::Result<BTreeSet<(u128, String)>> {
+        let found = alerts(&lab, &[])?;
+        found.iter().map(|alert| said(alert).map(|(_, state, sensor, ..)| (sensor, state))).collect()
+    };
+    let pairs = |expected: &[(u128, &str)]| -> BTreeSet<(u128, String)> {
+        expected.iter().map(|(sensor, state)| (*sensor, (*state).to_owned())).collect()
+    };
+    let silent = pairs(&[(6, "firing"), (7, "firing")]);
+    eventually("both are reported", Duration::from_secs(60), || Ok(told()? == silent))?;
+    let fired = alerts(&lab, &["--sensor", &Uuid::from_u128(7).to_string()])?;
+    ensure!(
+        text(&fired[0], "metric") == "silence" && text(&fired[0], "labels") == "team=cooling",
+        "{fired:?}"
+    );
+    let due: chrono::DateTime<chrono::Utc> = text(&fired[0], "recorded_timestamp").parse()?;
+    ensure!(due.timestamp_millis() == now - 55 * MINUTE, "the moment is not that of the rule: {fired:?}");
+    // Another ingest, after a restart, says the same.
+    ensure!(running.terminate()? == Some(0), "ingest did not end well");
+    running = lab.spawn(&["-q", "ingest", "--detect", path])?;
+    lab.send([reading(7, now - MINUTE)])?;
+    let ended = pairs(&[(6, "firing"), (7, "firing"), (7, "resolved")]);
+    eventually("its end is reported", Duration::from_secs(60), || Ok(told()? == ended))?;
+    ensure!(running.terminate()? == Some(0), "ingest did not end well");
+    let again = alerts(&lab, &["--sensor", &Uuid::from_u128(7).to_string(), "--state", "firing"])?;
+    ensure!(again == fired, "{again:?}");
+    Ok(())
+}
+
+fn changed_rules_are_used_without_a_restart_and_broken_ones_are_not() -> anyhow::Result<()> {
+    let lab = Lab::new("detect_reload")?;
+    let folder = tempfile::tempdir()?;
+    let hot = |limit: u32| {
+        format!("[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\nthreshold = {{ above = {limit} }}\n")
+    };
+    let path = rules(folder.path(), &hot(30))?;
+    let path = path.to_str().context("a path in UTF-8")?;
+    let address = "127.0.42.1:19467";
+    let mut running = lab.spawn(&["-q", "ingest", "--detect", path, "--metrics-addr", address])?;
+    let metric = |name: &str| crate::support::sample(address, name);
+    lab.send([message("plant-1", 1, START, r#","temperature":25"#)])?;
+    eventually("the first reading is stored", Duration::from_secs(60), || {
+        Ok(metric("iotctl_ingest_rows_total") == Some(1.0))
+    })?;
+    rules(folder.path(), "[[rule]]\nname = \"broken\"")?;
+    eventually("the broken file is reported", Duration::from_secs(30), || {
+        Ok(metric("iotctl_ingest_rules_refused") == Some(1.0))
+    })?;
+    lab.send([message("plant-1", 2, START, r#","temperature":31"#)])?;
+    eventually("the old rule still judges", Duration::from_secs(60), || Ok(alerts(&lab, &[])?.len() == 1))?;
+    rules(folder.path(), &hot(20))?;
+    eventually("the new file is taken", Duration::from_secs(30), || {
+        Ok(metric("iotctl_ingest_rules_reloads_total") == Some(1.0)
+            && metric("iotctl_ingest_rules_refused") == Some(0.0))
+    })?;
+    lab.send([message("plant-1", 1, START + MINUTE, r#","temperature":25"#)])?;
+    eventually("the new rule judges", Duration::from_secs(60), || {
+        Ok(firing(&lab)? == BTreeSet::from([(1, 1), (2, 0)]))
+    })?;
+    ensure!(running.terminate()? == Some(0), "ingest did not end well");
+    Ok(())
+}
+
+fn a_check_of_rules_counts_what_ingest_tells() -> anyhow::Result<()> {
+    let lab = Lab::new("detect_check")?;
+    let folder = tempfile::tempdir()?;
+    let rules = rules(
+        folder.path(),
+        r#"
+        [[rule]]
+        name = "hot"
+        metric = "temperature"
+        threshold = { above = 26, hysteresis = 1 }
+
+        [[rule]]
+        name = "unusual"
+        metric = "temperature"
+        robust-z = { readings = 60 }
+
+        [[rule]]
+        name = "never"
+        metric = "temperature"
+        threshold = { above = 1000 }
+        "#,
+    )?;
+    let path = rules.to_str().context("a path in UTF-8")?;
+    let begin = chrono::Utc::now().timestamp_millis() - 600 * MINUTE;
+    lab.send((0..500).flat_map(|minute| {
+        (0..5).map(move |sensor| {
+            let rest = format!(r#","temperature":{}"#, temperature(sensor, minute));
+            message("plant-1", sensor, begin + minute * MINUTE, &rest)
+        })
+    }))?;
+    ingest(&lab, &rules)?;
+    let checked = lab.json(&["-q", "alerts", "check", path, "--against", "24h", "--format", "json"])?;
+    ensure!(checked["readings"] == 2_500, "{checked}");
+    for told in checked["rules"].as_array().context("rules")? {
+        let rule = text(told, "rule");
+        let all = alerts(&lab, &["--rule", rule])?;
+        let is_firing = |alert: &&Value| text(alert, "state") == "firing";
+        let fired: Vec<_> = all.iter().filter(is_firing).collect();
+        let sensors: BTreeSet<_> = fired.iter().map(|alert| text(alert, "iot_sensor_id")).collect();
+        ensure!(told["episodes"] == fired.len() && told["sensors"] == sensors.len(), "{told}");
+        ensure!(told["firing"] == 2 * fired.len() - all.len(), "{told}");
+        ensure!((rule == "never") == fired.is_empty(), "{told}");
+    }
+    let table = lab.ok(&["-q", "alerts", "check", path, "--against", "24h"])?;
+    ensure!(table.contains("unusual") && table.lines().count() >= 5, "{table}");
+    Ok(())
+}
+
+fn the_rule_online_tells_the_alarms_of_anomalies_score() -> anyhow::Result<()> {
+    let lab = Lab::new("detect_online")?;
+    let folder = tempfile::tempdir()?;
+    let rules = rules(folder.path(), "[[rule]]\nname = \"strange\"\nmetric = \"temperature\"\nonline = {}")?;
+    let minutes = 3_000;
+    let value = |minute: i64| temperature(1, minute) + if minute % 700 > 690 { 40.0 } else { 0.0 };
+    lab.send((0..minutes).map(|minute| {
+        message("plant-1", 1, START + minute * MINUTE, &format!(r#","temperature":{}"#, value(minute)))
+    }))?;
+    ingest(&lab, &rules)?;
+    let told: Vec<i64> = alerts(&lab, &["--state", "firing"])?
+        .iter()
+        .map(|alert| minute(alert, "recorded_timestamp"))
+        .collect::<Result<_, _>>()?;
+    let file = folder.path().join("series.csv");
+    let rows: String = (0..minutes)
+        .map(|minute| {
+            let at = chrono::DateTime::from_timestamp_millis(START + minute * MINUTE).unwrap_or_default();
+            format!("{},{}\n", at.to_rfc3339(), value(minute))
+        })
+        .collect();
+    std::fs::write(&file, format!("timestamp,value\n{rows}"))?;
+    let file = file.to_str().context("a path in UTF-8")?;
+    let scores = lab.ok(&["-q", "anomalies", "score", file, "--output", "-"])?;
+    let is_alarm = |line: &str| line.rsplit(',').next().and_then(|score| score.parse().ok()) >= Some(0.5);
+    let scored: Vec<i64> = (0..)
+        .zip(scores.lines().skip(1))
+        .filter(|(_, line)| is_alarm(line))
+        .map(|(minute, _)| minute)
+        .collect();
+    ensure!(told == scored && told.len() >= 3, "told {told:?}, scored {scored:?}");
+    Ok(())
+}
+
+fn labels_and_runbooks_of_new_kinds_of_rules_are_in_alerts() -> anyhow::Result<()> {
+    let lab = Lab::new("detect_kinds")?;
+    let folder = tempfile::tempdir()?;
+    let rules = rules(
+        folder.path(),
+        r#"
+        [[rule]]
+        name = "fast"
+        metric = "temperature"
+        labels = { team = "cooling", line = "3" }
+        runbook = "https://wiki.example/fast"
+        rate = { above = 2, per = "min" }
+
+        [[rule]]
+        name = "stuck"
+        metric = "humidity"
+        stuck = { readings = 4 }
+
+        [[rule]]
+        name = "night"
+        metric = "temperature"
+        band = { zone = "Asia/Tokyo", hours = [{ at = "09:02-09:04", above = 19 }, { at = "sun", above = 90 }] }
+
+        [[rule]]
+        name = "unlike"
+        metric = "temperature"
+        peers = { above = 5 }
+
+        [[rule]]
+        name = "spread"
+        metric = "spread"
+        expression = ".temperature - .dew_point"
+        threshold = { below = 8 }
+
+        [[rule]]
+        name = "in-maintenance"
+        metric = "temperature"
+        threshold = { above = 0 }
+        schedule = { maintenance = [{ from = "2026-11-01T00:00:00Z", to = "2026-11-01T00:04:00Z" }] }
+        "#,
+    )?;
+    let temperatures = [20.0, 20.0, 20.0, 23.0, 23.0, 30.0];
+    lab.send((0..).zip(temperatures).flat_map(|(minute, temperature)| {
+        [(1, 20.0), (2, 20.0), (3, temperature)].map(|(sensor, temperature)| {
+            let rest =
+                format!(r#","temperature":{temperature},"humidity":{sensor},"dew_point":{}"#, sensor + 10);
+            // In one partition, so that they come in this order.
+            ("all".to_owned(), message("plant-1", sensor, START + minute * MINUTE, &rest).1)
+        })
+    }))?;
+    ingest(&lab, &rules)?;
+    let found = alerts(&lab, &["--sensor", &Uuid::from_u128(3).to_string()])?;
+    let told: BTreeSet<(String, String, i64)> = found
+        .iter()
+        .map(|alert| {
+            Ok((
+                text(alert, "rule").into(),
+                text(alert, "state").into(),
+                minute(alert, "recorded_timestamp")?,
+            ))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    let expected = [
+        ("fast", "firing", 3),
+        ("fast", "firing", 5),
+        ("fast", "resolved", 4),
+        // 00:02 in UTC on a Sunday is 09:02 in Tokyo.
+        ("night", "firing", 2),
+        ("night", "resolved", 4),
+        ("in-maintenance", "firing", 4),
+        ("spread", "firing", 0),
+        ("spread", "resolved", 3),
+        ("stuck", "firing", 3),
+        ("unlike", "firing", 5),
+    ];
+    let expected: BTreeSet<_> = expected
+        .iter()
+        .map(|(rule, state, minute)| ((*rule).to_owned(), (*state).to_owned(), *minute))
+        .collect();
+    ensure!(told == expected, "told {told:#?}\nexpected {expected:#?}");
+    let fast = found.iter().find(|alert| text(alert, "rule") == "fast").context("no alert")?;
+    ensure!(text(fast, "labels") == "line=3, team=cooling", "{fast}");
+    ensure!(text(fast, "runbook") == "https://wiki.example/fast", "{fast}");
+    ensure!(text(fast, "message").contains("changes by 3.00 per minute, above 2"), "{fast}");
     Ok(())
 }
 

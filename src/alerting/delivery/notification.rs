@@ -109,6 +109,12 @@ impl Notification<'_> {
                 visible(&alert.message),
                 alert.severity.name(),
             );
+            if !alert.labels.is_empty() {
+                let _ = writeln!(text, "          {}", visible(&alert.labels_text()));
+            }
+            if let Some(runbook) = &alert.runbook {
+                let _ = writeln!(text, "          {}", visible(runbook));
+            }
         }
         if let Some(more) = self.alerts.len().checked_sub(MOST_LISTED).filter(|more| *more > 0) {
             let _ = writeln!(text, "and {more} more");

@@ -31,6 +31,8 @@ pub(super) struct Receiver {
     rules: HashSet<String>,
     locations: HashSet<String>,
     device_types: HashSet<String>,
+    /// Only alerts that have all of these.
+    labels: BTreeMap<String, String>,
     pub(super) group_by: Vec<Field>,
     /// How long a group collects alerts before it is sent.
     pub(super) group_wait: Duration,
@@ -99,6 +101,8 @@ struct RawReceiver {
     locations: HashSet<String>,
     #[serde(default)]
     device_types: HashSet<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
     group_by: Option<Vec<Field>>,
     group_wait: Option<String>,
     max_per_minute: Option<usize>,
@@ -222,6 +226,7 @@ impl Receiver {
             rules: raw.rules,
             locations: raw.locations,
             device_types: raw.device_types,
+            labels: raw.labels,
             group_by: match is_alertmanager {
                 true => Vec::new(),
                 false => raw.group_by.unwrap_or_else(|| vec![Field::Location, Field::Rule]),
@@ -244,6 +249,7 @@ impl Receiver {
             && takes(&self.rules, &alert.rule)
             && takes(&self.locations, &alert.location)
             && takes(&self.device_types, &alert.device_type)
+            && self.labels.iter().all(|(name, value)| alert.labels.get(name) == Some(value))
     }
 }
 
@@ -268,6 +274,7 @@ mod tests {
             name = "chat"
             severity = "critical"
             rules = ["hot"]
+            labels = { team = "cooling" }
             group_by = ["location"]
             group_wait = "1s"
             webhook = { url = "http://127.0.0.1:1/x", body = '{text: .title}', headers = { X-Team = "a" } }
@@ -287,7 +294,11 @@ mod tests {
         let mut alert = example("hot", 1, State::Firing, 1);
         assert!(!chat.wants(&alert));
         alert.severity = Severity::Critical;
+        alert.labels.insert("team".to_owned(), "cooling".to_owned());
         assert!(chat.wants(&alert));
+        alert.labels.clear();
+        assert!(!chat.wants(&alert));
+        alert.labels.insert("team".to_owned(), "cooling".to_owned());
         alert.rule = "cold".to_owned();
         assert!(!chat.wants(&alert));
     }

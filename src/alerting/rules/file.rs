@@ -1,11 +1,16 @@
 //! The file of rules: TOML, checked on reading. Errors name the line and the rule.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Change, Condition, Online, RobustZ, Rule, Rules, Severity, Threshold};
+use super::checks::{self, RawBand, RawPeers, RawRate, RawSchedule, RawSilent, RawStuck};
+use super::{
+    Band, Change, Condition, Expression, Online, Peers, Rate, RobustZ, Rule, Rules, Schedule, Severity,
+    Silent, Stuck, Threshold,
+};
 use crate::alerting::tables::{self, Kind, TablesError};
 use crate::anomalies::Sensitivity;
 use crate::reading::Metric;
@@ -35,7 +40,13 @@ struct RawRule {
     name: String,
     #[serde(default)]
     severity: Severity,
-    metric: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    runbook: Option<String>,
+    #[serde(default)]
+    schedule: RawSchedule,
+    metric: Option<String>,
+    expression: Option<String>,
     location: Option<String>,
     device_type: Option<String>,
     #[serde(rename = "for")]
@@ -46,6 +57,11 @@ struct RawRule {
     robust_z: Option<RawRobustZ>,
     change: Option<RawChange>,
     online: Option<RawOnline>,
+    silent: Option<RawSilent>,
+    rate: Option<RawRate>,
+    stuck: Option<RawStuck>,
+    band: Option<RawBand>,
+    peers: Option<RawPeers>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,16 +109,19 @@ impl Rules {
 }
 
 impl Rule {
-    fn check(raw: RawRule) -> Result<Self, String> {
+    fn check(mut raw: RawRule) -> Result<Self, String> {
         for (key, value) in [
-            ("metric", Some(&raw.metric)),
+            ("metric", raw.metric.as_ref()),
             ("location", raw.location.as_ref()),
             ("device_type", raw.device_type.as_ref()),
+            ("runbook", raw.runbook.as_ref()),
         ] {
             if value.is_some_and(String::is_empty) {
                 return Err(format!("{key} must not be empty"));
             }
         }
+        raw.labels.iter().try_for_each(|(name, value)| label(name, value))?;
+        let condition = raw.condition()?;
         let hold = raw.hold.map_or(Ok(0), |hold| length("for", &hold))?;
         let max_gap = raw.max_gap.map(|gap| length("max_gap", &gap)).transpose()?;
         if max_gap == Some(0) {
@@ -111,54 +130,93 @@ impl Rule {
         if max_gap.is_some() && hold == 0 {
             return Err("max_gap has no effect without for (add for, or remove max_gap)".to_owned());
         }
-        let condition = match (raw.threshold, raw.robust_z, raw.change, raw.online) {
-            (Some(raw), None, None, None) => Condition::Threshold(Threshold::check(&raw)?),
-            (None, Some(raw), None, None) => Condition::RobustZ(RobustZ::check(&raw)?),
-            (None, None, Some(raw), None) => Condition::Change(Change::check(&raw)?),
-            (None, None, None, Some(_)) if hold > 0 => {
+        match (&condition, &raw.metric) {
+            (Condition::Online(_), _) if hold > 0 => {
                 return Err("for has no effect with online: an alarm is one reading (remove for)".to_owned());
             }
-            (None, None, None, Some(raw)) => {
-                Condition::Online(Online { sensitivity: sensitivity("online", raw.sensitivity)? })
+            (Condition::Silent(_), _) if hold > 0 => {
+                return Err("for has no effect with silent (set silent.after)".to_owned());
             }
-            _ => return Err("exactly one of threshold, robust-z, change and online is required".to_owned()),
-        };
+            (Condition::Silent(_), Some(_)) => {
+                return Err(
+                    "metric has no effect with silent: any reading ends a silence (remove it)".to_owned()
+                );
+            }
+            (Condition::Silent(_), None) if raw.expression.is_some() => {
+                return Err("expression has no effect with silent (remove it)".to_owned());
+            }
+            (Condition::Silent(_), None) | (_, Some(_)) => {}
+            (_, None) => {
+                return Err("metric is missing (with expression, it is the name of the result)".to_owned());
+            }
+        }
         Ok(Self {
             name: raw.name,
             severity: raw.severity,
-            metric: Metric::named(&raw.metric),
+            labels: raw.labels,
+            runbook: raw.runbook,
+            metric: raw.metric.as_deref().map(Metric::named),
+            expression: raw.expression.as_deref().map(Expression::parse).transpose()?,
             location: raw.location,
             device_type: raw.device_type,
             hold,
             max_gap,
+            schedule: Schedule::check(&raw.schedule)?,
             condition,
         })
     }
 }
 
+impl RawRule {
+    /// Takes the one condition.
+    fn condition(&mut self) -> Result<Condition, String> {
+        let mut found = Vec::new();
+        found.extend(self.threshold.take().map(|raw| Threshold::check(&raw).map(Condition::Threshold)));
+        found.extend(self.robust_z.take().map(|raw| RobustZ::check(&raw).map(Condition::RobustZ)));
+        found.extend(self.change.take().map(|raw| Change::check(&raw).map(Condition::Change)));
+        found.extend(self.online.take().map(|raw| {
+            let sensitivity = sensitivity("online", raw.sensitivity);
+            sensitivity.map(|sensitivity| Condition::Online(Online { sensitivity }))
+        }));
+        found.extend(self.silent.take().map(|raw| Silent::check(&raw).map(Condition::Silent)));
+        found.extend(self.rate.take().map(|raw| Rate::check(&raw).map(Condition::Rate)));
+        found.extend(self.stuck.take().map(|raw| Stuck::check(&raw).map(Condition::Stuck)));
+        found.extend(self.band.take().map(|raw| Band::check(&raw).map(Condition::Band)));
+        found.extend(self.peers.take().map(|raw| Peers::check(&raw).map(Condition::Peers)));
+        match (found.pop(), found.is_empty()) {
+            (Some(condition), true) => condition,
+            _ => Err(format!("exactly one of {CONDITIONS} is required")),
+        }
+    }
+}
+
+const CONDITIONS: &str = "threshold, robust-z, change, online, silent, rate, stuck, band and peers";
+
+/// Labels become those of Alertmanager, beside the ones that every alert has.
+fn label(name: &str, value: &str) -> Result<(), String> {
+    const TAKEN: [&str; 7] =
+        ["alertname", "severity", "location", "device_type", "iot_sensor_id", "sensor_name", "metric"];
+    let mut bytes = name.bytes();
+    let is_first = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    let is_plain =
+        bytes.next().is_some_and(is_first) && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !is_plain || name.len() > 64 {
+        return Err(format!(
+            "labels: {name:?} must be 1 to 64 letters, digits or _, and not begin with a digit"
+        ));
+    }
+    if TAKEN.contains(&name) {
+        return Err(format!("labels: every alert has {name:?} already (use another name)"));
+    }
+    if value.is_empty() || value.len() > 256 {
+        return Err(format!("labels: the value of {name:?} must have 1 to 256 bytes"));
+    }
+    Ok(())
+}
+
 impl Threshold {
     fn check(raw: &RawThreshold) -> Result<Self, String> {
-        if raw.above.is_none() && raw.below.is_none() {
-            return Err("threshold needs above or below".to_owned());
-        }
-        for (key, value) in [("above", raw.above), ("below", raw.below), ("hysteresis", Some(raw.hysteresis))]
-        {
-            if value.is_some_and(|value| !value.is_finite()) {
-                return Err(format!("threshold.{key} must be a finite number"));
-            }
-        }
-        if raw.hysteresis < 0.0 {
-            return Err("threshold.hysteresis must not be negative".to_owned());
-        }
-        if let (Some(above), Some(below)) = (raw.above, raw.below)
-            && below + raw.hysteresis > above - raw.hysteresis
-        {
-            return Err(
-                "no value could end an alert (lower threshold.hysteresis, or set below to less than above)"
-                    .to_owned(),
-            );
-        }
-        Ok(Self { above: raw.above, below: raw.below, hysteresis: raw.hysteresis })
+        checks::limits("threshold", raw.above, raw.below, raw.hysteresis)
     }
 }
 
@@ -206,7 +264,7 @@ fn sensitivity(condition: &str, value: Option<f64>) -> Result<Sensitivity, Strin
 }
 
 /// Reads a duration, in milliseconds.
-fn length(key: &str, text: &str) -> Result<i64, String> {
+pub(super) fn length(key: &str, text: &str) -> Result<i64, String> {
     tables::length(key, text).map(|length| i64::try_from(length.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -263,7 +321,7 @@ mod tests {
         assert_eq!(rules[1].severity, Severity::Warning);
         let change = Change { rise: Some(400.0), fall: None, within: 600_000 };
         assert_eq!(rules[2].condition, Condition::Change(change));
-        assert_eq!(rules[2].metric, Metric::Other("co2".into()));
+        assert_eq!(rules[2].metric, Some(Metric::Other("co2".into())));
     }
 
     #[test]
@@ -271,7 +329,7 @@ mod tests {
         let rule =
             |rest: &str| format!("# rules\n[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\n{rest}");
         for (rest, problem) in [
-            ("", "line 2, rule \"hot\": exactly one of threshold, robust-z, change and online is required"),
+            ("", "line 2, rule \"hot\": exactly one of threshold, robust-z, change, online, silent,"),
             ("threshold = {}", "line 2, rule \"hot\": threshold needs above or below"),
             ("threshold = { above = 1, hysteresis = -1 }", "threshold.hysteresis must not be negative"),
             ("threshold = { above = nan }", "threshold.above must be a finite number"),
@@ -291,6 +349,26 @@ mod tests {
             ("for = \"5m\"\nmax_gap = \"0s\"\nthreshold = { above = 1 }", "max_gap must be greater than 0"),
             ("robust-z = { min_deviation = -1 }", "robust-z.min_deviation must be 0 or greater"),
             ("location = \"\"\nthreshold = { above = 1 }", "location must not be empty"),
+            ("silent = { after = \"5m\" }", "metric has no effect with silent"),
+            ("rate = { above = 1 }", "line 5: missing field `per`"),
+            ("rate = { per = \"min\" }", "rate needs above or below"),
+            ("rate = { above = 1, per = \"min\", max_gap = \"0s\" }", "rate.max_gap must be greater than 0"),
+            ("stuck = { tolerance = 1 }", "stuck needs either readings or time"),
+            ("stuck = { readings = 1 }", "stuck.readings must be at least 2"),
+            ("band = { hours = [] }", "band.hours needs at least one"),
+            (
+                "band = { hours = [{ at = \"noon\", above = 1 }] }",
+                "band.hours.at: \"noon\" is not a time of the week",
+            ),
+            ("band = { zone = \"Mars\", hours = [{ at = \"mon\", above = 1 }] }", "band.zone: "),
+            ("peers = { above = 1, min_sensors = 1 }", "peers.min_sensors must be at least 2"),
+            (
+                "labels = { severity = \"x\" }\nthreshold = { above = 1 }",
+                "every alert has \"severity\" already",
+            ),
+            ("labels = { \"a-b\" = \"x\" }\nthreshold = { above = 1 }", "labels: \"a-b\" must be"),
+            ("expression = \".a -\"\nthreshold = { above = 1 }", "expression: not a jq program"),
+            ("schedule = { quiet = [\"x\"] }\nthreshold = { above = 1 }", "schedule.quiet: \"x\" is not"),
             ("severity = \"bad\"", "line 5: unknown variant `bad`"),
         ] {
             let refused = refused(&rule(rest));

@@ -1,17 +1,25 @@
-//! The rules of alerts: what is judged, by which condition, and how the reason reads. [`mod@file`] reads them from TOML.
+//! The rules of alerts: what is judged, by which condition, and how the reason reads. [`mod@file`] reads them from TOML,
+//! [`checks`] the conditions in it; [`schedule`] has times of the week; [`expression`] is a metric made of others.
 
+mod checks;
+mod expression;
 pub mod file;
+pub mod schedule;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::expression::Expression;
+pub use self::schedule::{Schedule, Weekly};
 use super::window;
 use crate::alerting::verdict::Verdict;
 use crate::anomalies::Sensitivity;
 use crate::anomalies::online;
 use crate::output::number;
 use crate::reading::{Metric, Reading};
+use crate::time::Zone;
 
 /// The checked rules of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +30,14 @@ pub struct Rules(Vec<Rule>);
 pub struct Rule {
     pub name: String,
     pub severity: Severity,
-    pub metric: Metric,
+    /// What alerts are labelled with.
+    pub labels: BTreeMap<String, String>,
+    /// A link to what has to be done.
+    pub runbook: Option<String>,
+    /// What is judged; `None` for silence, which is of no metric.
+    pub metric: Option<Metric>,
+    /// What makes the metric of others.
+    pub expression: Option<Expression>,
     /// The group of the readings; `None` matches all.
     pub location: Option<String>,
     pub device_type: Option<String>,
@@ -30,6 +45,7 @@ pub struct Rule {
     pub hold: i64,
     /// Longest time between two values that shows that the condition held between them, in milliseconds.
     pub max_gap: Option<i64>,
+    pub schedule: Schedule,
     pub condition: Condition,
 }
 
@@ -52,6 +68,76 @@ pub enum Condition {
     RobustZ(RobustZ),
     Change(Change),
     Online(Online),
+    Silent(Silent),
+    Rate(Rate),
+    Stuck(Stuck),
+    Band(Band),
+    Peers(Peers),
+}
+
+/// No reading for too long.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Silent {
+    /// Milliseconds.
+    pub after: i64,
+    /// A sensor that has been silent for longer when it is first seen is not reported: it is out of service. Milliseconds.
+    pub forget_after: i64,
+}
+
+/// The difference of two successive values by the time between them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rate {
+    pub limits: Threshold,
+    pub per: Per,
+    /// Values further apart, in milliseconds, have no rate.
+    pub max_gap: i64,
+}
+
+/// The unit of time of a rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Per {
+    #[serde(rename = "s")]
+    Second,
+    #[serde(rename = "min")]
+    Minute,
+    #[serde(rename = "h")]
+    Hour,
+}
+
+/// A value that does not change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stuck {
+    pub lasts: Lasts,
+    /// Values that differ by this at most are the same.
+    pub tolerance: f64,
+    /// Values further apart, in milliseconds, are not compared.
+    pub max_gap: i64,
+}
+
+/// For how long values are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasts {
+    Readings(u64),
+    /// Milliseconds.
+    Time(i64),
+}
+
+/// Limits by the hour of the day.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Band {
+    pub zone: Zone,
+    /// The first that holds counts.
+    pub hours: Vec<(Weekly, Threshold)>,
+}
+
+/// A value that differs from those of the other sensors of its group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Peers {
+    /// Of the difference from their median.
+    pub limits: Threshold,
+    pub min_sensors: usize,
+    /// Age of their values, in milliseconds.
+    pub within: i64,
 }
 
 /// A value beyond a limit.
@@ -92,6 +178,10 @@ impl Rules {
         self.0
     }
 
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|rule| rule.name.clone()).collect()
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -102,11 +192,45 @@ impl Rules {
 }
 
 impl Rule {
+    /// Whether the rule is about the reading's group.
+    pub(in crate::alerting) fn is_about(&self, location: &str, device_type: &str) -> bool {
+        self.location.as_ref().is_none_or(|ours| *ours == location)
+            && self.device_type.as_ref().is_none_or(|ours| *ours == device_type)
+    }
+
+    /// Whether values mean the same to another rule, so that it can go on from this one's windows.
+    pub(in crate::alerting) fn judges_like(&self, other: &Self) -> bool {
+        self.condition == other.condition
+            && self.metric == other.metric
+            && self.expression == other.expression
+            && self.location == other.location
+            && self.device_type == other.device_type
+    }
+
     /// The value to judge, if the reading is in the rule's group and has one.
     pub(in crate::alerting) fn value(&self, reading: &Reading<'_>) -> Option<f64> {
-        let is_ours = self.location.as_ref().is_none_or(|location| *location == reading.location)
-            && self.device_type.as_ref().is_none_or(|device_type| *device_type == reading.device_type);
-        if is_ours { reading.value(&self.metric) } else { None }
+        if !self.is_about(&reading.location, &reading.device_type) {
+            return None;
+        }
+        match (&self.expression, &self.metric) {
+            (Some(expression), _) => expression.value(reading),
+            (None, Some(metric)) => reading.value(metric),
+            (None, None) => None,
+        }
+    }
+
+    /// What alerts call that which is judged.
+    pub(in crate::alerting) fn subject(&self) -> &str {
+        self.metric.as_ref().map_or("silence", Metric::name)
+    }
+
+    /// The unit of the value that is judged.
+    pub(in crate::alerting) fn unit(&self) -> Option<&'static str> {
+        match (&self.metric, &self.expression) {
+            (Some(metric), None) => metric.unit(),
+            (Some(_), Some(_)) => None,
+            (None, _) => Some("s"),
+        }
     }
 
     /// The longest time between two values, in milliseconds, over which the condition counts as held: without a setting the
@@ -120,11 +244,9 @@ impl Rule {
     pub(in crate::alerting) fn explain(&self, verdict: &Verdict) -> String {
         let score = verdict.score;
         let expected = verdict.expected.unwrap_or_default();
+        let measured = verdict.measured.unwrap_or_default();
         let what = match &self.condition {
-            Condition::Threshold(Threshold { above, .. }) if *above == Some(expected) => {
-                format!("above {}", number::exact(expected))
-            }
-            Condition::Threshold(_) => format!("below {}", number::exact(expected)),
+            Condition::Threshold(limits) => limits.crossed(expected),
             Condition::RobustZ(_) => {
                 let (score, median) = (score.unwrap_or_default(), number::fixed(expected, 2));
                 format!("{} robust deviations from the median {median}", number::fixed(score, 1))
@@ -137,10 +259,66 @@ impl Rule {
                 let within = humantime::format_duration(millis(change.within));
                 format!("it was {} within {within}", number::exact(expected))
             }
+            Condition::Silent(rule) => {
+                format!("no reading for {} or longer", humantime::format_duration(millis(rule.after)))
+            }
+            Condition::Rate(rate) => {
+                let (by, limit) = (number::fixed(measured, 2), rate.limits.crossed(expected));
+                format!("changes by {by} per {}, {limit}", rate.per.name())
+            }
+            Condition::Stuck(stuck) => match stuck.lasts {
+                Lasts::Readings(_) => format!("the same in {measured} readings"),
+                Lasts::Time(_) => {
+                    let lasted = Duration::from_secs(measured as u64 / 1000);
+                    format!("the same for {}", humantime::format_duration(lasted))
+                }
+            },
+            Condition::Band(band) => {
+                let limits = band.hours.iter().map(|(_, limits)| limits);
+                let crossed = limits.into_iter().find(|limits| limits.has(expected));
+                let crossed = crossed.map(|limits| limits.crossed(expected)).unwrap_or_default();
+                format!("{crossed} at this time of the week")
+            }
+            Condition::Peers(_) => {
+                let way = if measured < 0.0 { "below" } else { "above" };
+                let (by, median) = (number::fixed(measured.abs(), 2), number::fixed(expected, 2));
+                format!("{by} {way} the median {median} of the other sensors of its group")
+            }
         };
         match self.hold {
             0 => what,
             hold => format!("{what}, for {} or longer", humantime::format_duration(millis(hold))),
+        }
+    }
+}
+
+impl Threshold {
+    fn has(&self, limit: f64) -> bool {
+        self.above == Some(limit) || self.below == Some(limit)
+    }
+
+    /// "above 28".
+    fn crossed(&self, limit: f64) -> String {
+        let way = if self.above == Some(limit) { "above" } else { "below" };
+        format!("{way} {}", number::exact(limit))
+    }
+}
+
+impl Per {
+    /// Milliseconds.
+    pub(in crate::alerting) fn length(self) -> f64 {
+        match self {
+            Self::Second => 1e3,
+            Self::Minute => 60e3,
+            Self::Hour => 3_600e3,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Second => "second",
+            Self::Minute => "minute",
+            Self::Hour => "hour",
         }
     }
 }
@@ -159,7 +337,11 @@ impl Condition {
     /// Approximate memory per sensor, in bytes.
     pub(in crate::alerting) fn memory(&self) -> usize {
         match self {
-            Self::Threshold(_) => 0,
+            Self::Threshold(_) | Self::Band(_) | Self::Silent(_) => 0,
+            Self::Rate(_) => size_of::<(i64, f64)>(),
+            Self::Stuck(_) => size_of::<window::Run>(),
+            // Its value among those of its group.
+            Self::Peers(_) => 64,
             Self::RobustZ(rule) => rule.readings * 2 * size_of::<f64>(),
             Self::Online(_) => online::MEMORY,
             Self::Change(_) => window::PARTS as usize * size_of::<window::Part>(),

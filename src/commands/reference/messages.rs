@@ -1,5 +1,6 @@
 //! messages.md: the wire format of readings, dead letters and alerts.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use chrono::DateTime;
@@ -177,6 +178,8 @@ fn alert() -> Alert {
         since: at(1_793_534_100_000),
         detected_timestamp: at(1_793_534_400_250),
         message: "temperature 31.5 °C: above 28".to_owned(),
+        labels: BTreeMap::from([("team".to_owned(), "cooling".to_owned())]),
+        runbook: Some("https://wiki.example/hot".to_owned()),
     }
 }
 

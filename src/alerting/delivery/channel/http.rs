@@ -177,6 +177,7 @@ fn sample() -> Value {
             "iot_sensor_id": "6f1d2c3b-4a59-4687-8796-a5b4c3d2e1f0", "sensor_name": "th-1", "metric": "temperature",
             "value": 31.5, "expected": 28.0, "recorded_timestamp": at, "since": at, "detected_timestamp": at,
             "message": "temperature 31.5 °C: above 28", "sequence": 1_793_534_400_000_u64,
+            "labels": {"team": "cooling"}, "runbook": "https://wiki.example/hot",
         }],
     })
 }
@@ -228,9 +229,17 @@ impl Alertmanager {
         if let Some(name) = &alert.sensor_name {
             labels["sensor_name"] = name.as_str().into();
         }
+        for (name, value) in &alert.labels {
+            labels[name] = value.as_str().into();
+        }
+        let mut annotations =
+            json!({"summary": alert.message, "value": alert.value.to_string(), "id": alert.id});
+        if let Some(runbook) = &alert.runbook {
+            annotations["runbook_url"] = runbook.as_str().into();
+        }
         json!({
             "labels": labels,
-            "annotations": {"summary": alert.message, "value": alert.value.to_string(), "id": alert.id},
+            "annotations": annotations,
             "startsAt": moment(alert.since),
             "endsAt": moment(ends),
         })

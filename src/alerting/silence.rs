@@ -1,0 +1,218 @@
+//! Sensors that have sent nothing for too long: judged by their readings, and by the clock once all readings are known.
+//!
+//! Silence is counted from the newest `recorded_timestamp`. The alert has the moment at which the silence became too long,
+//! whenever it was noticed, so a silence that is noticed again after a restart has the same alert with the same id.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::alert::{Alert, Quiet};
+use super::episode::Transition;
+use super::rules::{Condition, Rule, Silent};
+use crate::kafka::TopicPartition;
+use crate::reading::Reading;
+
+/// Sensors that are remembered: about 100 MB. Others are not judged.
+const MOST: usize = 500_000;
+
+/// All sensors that are known, from readings and from the store.
+#[derive(Debug, Default)]
+pub(super) struct Silences {
+    sensors: HashMap<Uuid, Sensor>,
+    left_out: u64,
+}
+
+/// A sensor of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownSensor {
+    pub location: String,
+    pub device_type: String,
+    pub sensor: Uuid,
+    /// The time of its newest reading, in milliseconds since the epoch.
+    pub newest: i64,
+}
+
+#[derive(Debug)]
+struct Sensor {
+    /// Where its readings come from; `None` for one of which none has come.
+    partition: Option<TopicPartition>,
+    location: Box<str>,
+    device_type: Box<str>,
+    name: Option<Box<str>>,
+    newest: i64,
+    /// By rule: the moment of the alert, while it fires.
+    fired: Box<[Option<i64>]>,
+}
+
+impl Silences {
+    /// Takes note of a reading, which ends a silence.
+    pub(super) fn pass(
+        &mut self,
+        rules: &[Rule],
+        partition: TopicPartition,
+        reading: &Reading<'_>,
+        raise: &mut impl FnMut(Alert),
+    ) {
+        if !self.sensors.contains_key(&reading.sensor) {
+            if self.sensors.len() >= MOST {
+                self.left_out += 1;
+                return;
+            }
+            let sensor = Sensor {
+                partition: None,
+                location: (&*reading.location).into(),
+                device_type: (&*reading.device_type).into(),
+                name: None,
+                newest: i64::MIN,
+                fired: rules.iter().map(|_| None).collect(),
+            };
+            self.sensors.insert(reading.sensor, sensor);
+        }
+        let Some(sensor) = self.sensors.get_mut(&reading.sensor) else { return };
+        sensor.partition = Some(partition);
+        let at = reading.recorded_at;
+        if at <= sensor.newest {
+            return;
+        }
+        for (rule, silent, index) in silent(rules) {
+            if sensor.newest > i64::MIN {
+                sensor.judge(reading.sensor, rule, silent, index, at, raise);
+            }
+            if let Some(fired) = sensor.fired.get_mut(index).and_then(Option::take) {
+                // Later than the alert that it ends, also where readings were delayed.
+                let transition = Transition::Resolves { since: sensor.newest };
+                raise(sensor.alert(reading.sensor, rule, transition, at.max(fired + 1), at));
+            }
+        }
+        if *sensor.location != *reading.location || *sensor.device_type != *reading.device_type {
+            sensor.location = (&*reading.location).into();
+            sensor.device_type = (&*reading.device_type).into();
+        }
+        if sensor.name.as_deref() != reading.sensor_name.as_deref() {
+            sensor.name = reading.sensor_name.as_deref().map(Into::into);
+        }
+        sensor.newest = at;
+    }
+
+    /// Takes sensors of the store. A newer reading of one that is read by another member of the consumer group ends its
+    /// silence there.
+    pub(super) fn learn(&mut self, rules: &[Rule], known: Vec<KnownSensor>) {
+        for KnownSensor { location, device_type, sensor, newest } in known {
+            if !silent(rules).any(|(rule, ..)| rule.is_about(&location, &device_type)) {
+                continue;
+            }
+            let is_full = self.sensors.len() >= MOST;
+            match self.sensors.get_mut(&sensor) {
+                Some(ours) if ours.partition.is_none() && newest > ours.newest => {
+                    ours.newest = newest;
+                    ours.fired.fill(None);
+                }
+                Some(_) => {}
+                None if is_full => self.left_out += 1,
+                None => {
+                    let sensor_state = Sensor {
+                        partition: None,
+                        location: location.into(),
+                        device_type: device_type.into(),
+                        name: None,
+                        newest,
+                        fired: rules.iter().map(|_| None).collect(),
+                    };
+                    self.sensors.insert(sensor, sensor_state);
+                }
+            }
+        }
+    }
+
+    /// Judges by the clock. `known_until` is the time up to which all readings of a partition are known, and of `None` those of
+    /// all sensors of which no reading came.
+    pub(super) fn judge(
+        &mut self,
+        rules: &[Rule],
+        known_until: impl Fn(Option<TopicPartition>) -> Option<i64>,
+        raise: &mut impl FnMut(Alert),
+    ) {
+        for (id, sensor) in &mut self.sensors {
+            let Some(now) = known_until(sensor.partition) else { continue };
+            for (rule, silent, index) in silent(rules) {
+                // One that is out of service is not reported when it is seen first.
+                if sensor.partition.is_some() || now.saturating_sub(sensor.newest) <= silent.forget_after {
+                    sensor.judge(*id, rule, silent, index, now, raise);
+                }
+            }
+        }
+    }
+
+    /// Whether the store has to be asked again about sensors of which no reading came.
+    pub(super) fn has_unseen(&self) -> bool {
+        self.sensors.values().any(|sensor| sensor.partition.is_none())
+    }
+
+    /// Other rules: `before` has for each of them its place among the old ones.
+    pub(super) fn replace(&mut self, before: &[Option<usize>]) {
+        for sensor in self.sensors.values_mut() {
+            let fired =
+                |index: &Option<usize>| index.and_then(|index| sensor.fired.get(index).copied().flatten());
+            sensor.fired = before.iter().map(fired).collect();
+        }
+    }
+
+    /// Sensors that stay known without being read.
+    pub(super) fn forget(&mut self, partition: TopicPartition) {
+        for sensor in self.sensors.values_mut() {
+            if sensor.partition == Some(partition) {
+                sensor.partition = None;
+            }
+        }
+    }
+
+    pub(super) fn take_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
+    }
+}
+
+impl Sensor {
+    /// Fires if the silence until `now` is too long.
+    fn judge(
+        &mut self,
+        id: Uuid,
+        rule: &Rule,
+        silent: &Silent,
+        index: usize,
+        now: i64,
+        raise: &mut impl FnMut(Alert),
+    ) {
+        let due = self.newest.saturating_add(silent.after);
+        let fires = now > due
+            && self.fired.get(index) == Some(&None)
+            && rule.is_about(&self.location, &self.device_type)
+            && !(rule.schedule.is_quiet(due) && rule.schedule.is_quiet(now));
+        if fires {
+            if let Some(fired) = self.fired.get_mut(index) {
+                *fired = Some(due);
+            }
+            raise(self.alert(id, rule, Transition::Fires { since: self.newest }, due, due));
+        }
+    }
+
+    fn alert(&self, id: Uuid, rule: &Rule, transition: Transition, at: i64, until: i64) -> Alert {
+        Alert::of_silence(&Quiet {
+            rule,
+            sensor: id,
+            sensor_name: self.name.as_deref(),
+            location: &self.location,
+            device_type: &self.device_type,
+            transition,
+            at,
+            seconds: until.saturating_sub(self.newest) as f64 / 1e3,
+        })
+    }
+}
+
+fn silent(rules: &[Rule]) -> impl Iterator<Item = (&Rule, &Silent, usize)> {
+    rules.iter().enumerate().filter_map(|(index, rule)| match &rule.condition {
+        Condition::Silent(silent) => Some((rule, silent, index)),
+        _ => None,
+    })
+}
