@@ -48,6 +48,7 @@ fn all(states: &[(String, String)], expected: &str) -> anyhow::Result<()> {
         "rollup_dirty",
         "rollup_leases",
         "iot_forecasts",
+        "iot_mappings",
         "-",
         "dlq",
         "--alerts",
