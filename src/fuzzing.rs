@@ -109,6 +109,7 @@ pub fn recording(bytes: &[u8]) -> bool {
         return false;
     };
     let plan = RecordingPlan {
+        rows: None,
         path: PathBuf::from("-"),
         mapping,
         shift: TimeShift::None,
@@ -183,7 +184,7 @@ fn payload(mapping: &MessageMapping, key: &str, bytes: &[u8]) -> bool {
         topic: "fuzz",
         key: Some(key.as_bytes()),
         headers: &headers,
-        timestamp: NOW,
+        timestamp: Some(NOW),
         payload: bytes,
     };
     let _ = mapping.missing(&record);
@@ -239,7 +240,7 @@ pub fn sparkplug(bytes: &[u8]) -> bool {
     let headers = |_: &str| None;
     let key = Some(&b"spBv1.0/g/DBIRTH/e/d"[..]);
     Births::default()
-        .learn(&Record { topic: "t", key, headers: &headers, timestamp: NOW, payload: birth }, 0);
+        .learn(&Record { topic: "t", key, headers: &headers, timestamp: Some(NOW), payload: birth }, 0);
     payload(&mapping, "spBv1.0/g/NDATA/e", data) || is_born
 }
 

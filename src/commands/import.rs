@@ -1,6 +1,6 @@
 //! `iotctl import`: historical readings from files, through Kafka or directly into Cassandra.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,9 +19,13 @@ use crate::ingestion::direct::DirectWriter;
 use crate::kafka::Producer;
 use crate::kafka::producer::{DELIVERY_TIMEOUT, Offer};
 use crate::kafka::topics;
+use crate::mapping::Mapping;
+use crate::mapping::rows::RowMapping;
 use crate::output::{Output, ReportFormat, table};
-use crate::reading::{DecodeLimits, decode};
+use crate::reading::encode::Encoder;
+use crate::reading::{DecodeLimits, Rejection, decode};
 use crate::shutdown::Shutdown;
+use crate::transfer::import::RawRow;
 use crate::transfer::{FileFormat, import};
 
 /// Messages handed over at once.
@@ -37,11 +41,15 @@ const FLUSH_ROWS: u64 = 20_000;
 /// Columns are named as in the wire format. Other numeric columns become other metrics. If a CSV or Parquet file has no
 /// column `location` or `device_type`, the values come from the folders above it:
 /// location=plant-1/device_type=thermostat/….
+///
+/// With --mapping, rows of any other form become readings as messages do: a line of NDJSON is a payload, a row of CSV or
+/// Parquet an object of its columns. They are sent to Kafka in the built-in format, so the topic's `ingest` needs no mapping.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl import readings.parquet
   iotctl import --dry-run old/*.csv
   iotctl import --direct lake/
+  iotctl import --mapping meters.toml --direct old/*.csv
 
 Rows expire after the table's time to live, counted from the import.")]
 pub struct ImportArgs {
@@ -51,6 +59,14 @@ pub struct ImportArgs {
     /// File format [default: by each file's extension]
     #[arg(long, value_enum)]
     pub format: Option<FileFormat>,
+    /// Turn rows into readings by this mapping file or preset
+    ///
+    /// Rows have no key, headers or time of their own; the time must come from a column.
+    #[arg(long, value_name = "FILE|PRESET")]
+    pub mapping: Option<String>,
+    /// Name of the mapping's source that the rows are of [default: the only one, or by the file's name as a topic]
+    #[arg(long, value_name = "NAME", requires = "mapping")]
+    pub source: Option<String>,
     /// Write to Cassandra directly, without Kafka
     #[arg(long)]
     pub direct: bool,
@@ -72,6 +88,8 @@ struct Report {
     /// Stored, or acknowledged by Kafka; with --dry-run, what would be.
     imported: u64,
     rejected: u64,
+    /// Rows that the mapping skips.
+    skipped: u64,
     seconds: f64,
     rows_per_second: f64,
 }
@@ -85,10 +103,11 @@ struct Counts {
     rows: AtomicU64,
     imported: AtomicU64,
     rejected: AtomicU64,
+    skipped: AtomicU64,
 }
 
 pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
-    let files = import::files(&args.files, args.format)?;
+    let files = args.files_with_mappings(&context.output)?;
     let counts = Arc::new(Counts::default());
     let limits = decode_limits(&context.config.ingest);
     let started = Instant::now();
@@ -140,6 +159,7 @@ pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
         rows,
         imported,
         rejected,
+        skipped: counts.skipped.load(Ordering::Relaxed),
         seconds,
         rows_per_second: imported as f64 / seconds,
     };
@@ -151,9 +171,31 @@ pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
     Ok(())
 }
 
+impl ImportArgs {
+    /// Each file with how its rows are mapped. What is wrong is reported before anything is imported.
+    fn files_with_mappings(&self, output: &Output) -> anyhow::Result<Vec<MappedFile>> {
+        let files = import::files(&self.files, self.format)?;
+        let mapping = self.mapping.as_deref().map(Mapping::load).transpose()?.map(Arc::new);
+        if let Some(mapping) = &mapping {
+            output.note(format!("mapping {} ({})", mapping.place, mapping.fingerprint));
+        }
+        let mapped = files.into_iter().map(|(path, format)| {
+            let rows = mapping.as_ref().map(|mapping| RowMapping::of(mapping, self.source.as_deref(), &path));
+            let rows = rows.transpose()?;
+            if let Some(rows) = rows.as_ref().filter(|_| format != FileFormat::Ndjson) {
+                rows.check_has_columns()?;
+            }
+            Ok((path, format, rows))
+        });
+        mapped.collect()
+    }
+}
+
+type MappedFile = (PathBuf, FileFormat, Option<RowMapping>);
+
 /// Reads the files, on its own thread.
 struct Reader {
-    files: Vec<(PathBuf, FileFormat)>,
+    files: Vec<MappedFile>,
     limits: DecodeLimits,
     counts: Arc<Counts>,
     max_errors: u64,
@@ -164,8 +206,12 @@ struct Reader {
 impl Reader {
     fn run(self, sender: &mpsc::Sender<Chunk>) -> anyhow::Result<()> {
         let mut chunk = Chunk::new();
-        for (path, format) in &self.files {
+        for (path, format, rows) in &self.files {
             let now = chrono::Utc::now().timestamp_millis();
+            if let Some(rows) = rows {
+                self.map(path, *format, rows, sender, &mut chunk, now)?;
+                continue;
+            }
             import::read(path, *format, |line, row| {
                 if self.shutdown.is_requested() {
                     return Err(Interrupted.into());
@@ -190,7 +236,58 @@ impl Reader {
         Ok(())
     }
 
-    fn refuse(&self, path: &std::path::Path, line: u64, reason: &str) -> anyhow::Result<()> {
+    /// A file through its mapping: the readings of each row as messages of the wire format.
+    fn map(
+        &self,
+        path: &Path,
+        format: FileFormat,
+        rows: &RowMapping,
+        sender: &mpsc::Sender<Chunk>,
+        chunk: &mut Chunk,
+        now: i64,
+    ) -> anyhow::Result<()> {
+        let mut encoder = Encoder::new();
+        import::read_raw(path, format, rows, |line, row| {
+            if self.shutdown.is_requested() {
+                return Err(Interrupted.into());
+            }
+            self.counts.rows.fetch_add(1, Ordering::Relaxed);
+            let mapped = row.and_then(|row| {
+                let mapped = match row {
+                    RawRow::Line(line) => rows.line(line, &self.limits, now),
+                    RawRow::Columns(columns) => rows.row(columns, &self.limits, now),
+                };
+                mapped.map_err(|rejection| rejection.to_string())
+            });
+            let mapped = match mapped {
+                Ok(mapped) => mapped,
+                Err(reason) => {
+                    self.refuse(path, line, &reason)?;
+                    return Ok(true);
+                }
+            };
+            self.counts.skipped.fetch_add(mapped.is_skipped.into(), Ordering::Relaxed);
+            let mut reasons: Vec<_> = mapped.faults.iter().map(ToString::to_string).collect();
+            for decoded in &mapped.readings {
+                let mut message = Vec::new();
+                encoder.encode(&decoded.reading, &mut message);
+                match message.len() <= self.limits.max_message_bytes {
+                    true => chunk.push(message),
+                    // It could not be read again.
+                    false => reasons.push(
+                        Rejection::TooLarge { bytes: message.len(), limit: self.limits.max_message_bytes }
+                            .to_string(),
+                    ),
+                }
+            }
+            if !reasons.is_empty() {
+                self.refuse(path, line, &reasons.join("; "))?;
+            }
+            Ok(chunk.len() < CHUNK || sender.blocking_send(std::mem::take(chunk)).is_ok())
+        })
+    }
+
+    fn refuse(&self, path: &Path, line: u64, reason: &str) -> anyhow::Result<()> {
         self.output.note(format!("{}:{line}: {reason}", path.display()));
         let rejected = self.counts.rejected.fetch_add(1, Ordering::Relaxed) + 1;
         if rejected > self.max_errors {
@@ -283,12 +380,17 @@ fn print(report: &Report, args: &ImportArgs, output: &Output) -> anyhow::Result<
         (_, true) => "stored",
         _ => "acknowledged by Kafka",
     };
-    let rows = [
+    let mut rows = vec![
         ("rows", count(report.rows)),
         (title, count(report.imported)),
         ("bad rows", count(report.rejected)),
+    ];
+    if args.mapping.is_some() {
+        rows.push(("skipped by the mapping", count(report.skipped)));
+    }
+    rows.extend([
         ("elapsed", format!("{:.1} s", report.seconds)),
         ("readings per second", count(report.rows_per_second as u64)),
-    ];
+    ]);
     output.print(table::report(rows).to_string())
 }

@@ -12,6 +12,8 @@ use super::Context;
 use super::support::decode_limits;
 use crate::config::Config;
 use crate::error::{Interrupted, UsageError};
+use crate::mapping::Mapping as MappingFile;
+use crate::mapping::rows::RowMapping;
 use crate::output::table::{self, Table};
 use crate::output::{Output, ReportFormat};
 use crate::simulation::clock::Clock;
@@ -43,7 +45,9 @@ Examples:
   Replay the recorded temperature of a machine, one hour per minute, ending now:
     iotctl simulate --replay machine.csv --speed 60 --time-shift now \\
       --map timestamp=recorded_timestamp,value=temperature --unit temperature=fahrenheit \\
-      --set location=plant-1,device_type=machine";
+      --set location=plant-1,device_type=machine
+  Replay what gateways sent, through the mapping that ingest uses for it:
+    iotctl simulate --replay batches.ndjson --mapping gateway.toml --time-shift now";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -142,6 +146,15 @@ struct ReplayArgs {
         allow_negative_numbers = true
     )]
     speed: Option<f64>,
+    /// Turn lines of any other form into readings by this mapping file or preset
+    ///
+    /// A line of text is a payload, and a row of CSV an object of its columns. Readings are sent in the built-in format, so
+    /// that the topic's ingest needs no mapping. Lines have no key, headers or time of their own.
+    #[arg(long, value_name = "FILE|PRESET", requires = "replay", conflicts_with_all = ["map", "set", "unit"])]
+    mapping: Option<String>,
+    /// Name of the mapping's source that the lines are of [default: the only one, or by the file's name as a topic]
+    #[arg(long, value_name = "NAME", requires = "mapping")]
+    source: Option<String>,
     /// Field of each CSV column, such as timestamp=recorded_timestamp,value=temperature
     #[arg(long, value_name = "COLUMN=FIELD", value_delimiter = ',', requires = "replay")]
     map: Vec<String>,
@@ -280,7 +293,15 @@ impl DisorderArgs {
 impl ReplayArgs {
     fn plan(&self, path: PathBuf, config: &Config) -> Result<RecordingPlan, UsageError> {
         let shift = self.time_shift.as_deref().map(TimeShift::from_str).transpose()?;
+        let rows = match &self.mapping {
+            Some(place) => {
+                let mapping = Arc::new(MappingFile::load(place)?);
+                Some(RowMapping::of(&mapping, self.source.as_deref(), &path)?)
+            }
+            None => None,
+        };
         Ok(RecordingPlan {
+            rows,
             path,
             mapping: Mapping::parse(&self.map, &self.set, &self.unit)?,
             shift: shift.unwrap_or_default(),
@@ -366,6 +387,9 @@ fn remarks(report: &Report, output: &Output) {
             "columns that were not sent: {} (map them with --map COLUMN=FIELD)",
             report.ignored_columns.join(", ")
         ));
+    }
+    if report.skipped_lines > 0 {
+        output.note(format!("{} lines of the recording are skipped by the mapping", report.skipped_lines));
     }
     if report.bad_lines > 0 {
         output.note(format!("{} lines of the recording are not readings and were skipped", report.bad_lines));

@@ -132,7 +132,7 @@ impl<'a> Message<'a> {
             topic: self.topic.as_str(),
             key: self.key(),
             headers: self,
-            timestamp: self.timestamp(),
+            timestamp: Some(self.timestamp()),
             payload,
         }
     }

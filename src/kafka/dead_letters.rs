@@ -211,7 +211,7 @@ impl StoredLetter {
             topic: &self.topic,
             key: self.key.as_deref(),
             headers: self,
-            timestamp: self.timestamp,
+            timestamp: Some(self.timestamp),
             payload: self.bytes(),
         }
     }

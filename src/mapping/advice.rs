@@ -21,6 +21,7 @@ pub fn advice(reason: &str, error: &str, is_mapped: bool) -> Advice {
         "too_large" => {
             return advice("ingest.max_message_bytes", "raise it, and the topic's max.message.bytes");
         }
+        "no_time" => return advice("recorded_timestamp.from", "the path of a column with the time"),
         "no_birth" => {
             return advice("", "have the edge node send its births again, then `iotctl dead-letters replay`");
         }

@@ -1,6 +1,6 @@
 //! From any message to readings, by a mapping file: [`Mapping`] is the file, checked and compiled; `source` turns a message
 //! into readings; `payload` reads the formats, `path` finds values, `moment` and `units` convert them, `jq` runs conditions
-//! and transformations. [`presets`] come with the program.
+//! and transformations. [`rows`] are those of files. [`presets`] come with the program.
 //!
 //! The built-in wire format needs no mapping; see [`crate::reading::decode`], whose rule for values holds here too. What may
 //! not live here: Kafka and CQL.
@@ -19,6 +19,7 @@ mod moment;
 mod path;
 mod payload;
 pub mod presets;
+pub mod rows;
 pub mod schemas;
 mod source;
 pub mod sparkplug;
@@ -37,8 +38,8 @@ pub struct Record<'a> {
     pub topic: &'a str,
     pub key: Option<&'a [u8]>,
     pub headers: &'a dyn Headers,
-    /// The record's own, in milliseconds since the epoch.
-    pub timestamp: i64,
+    /// The record's own, in milliseconds since the epoch. Rows of files have none.
+    pub timestamp: Option<i64>,
     pub payload: &'a [u8],
 }
 
@@ -86,6 +87,8 @@ pub struct Mapping {
     pub place: String,
     /// Of the text, as 12 hexadecimal digits: the same text maps the same way.
     pub fingerprint: String,
+    /// Of the file.
+    pub text: String,
     sources: Vec<Source>,
     schemas: Arc<Schemas>,
     births: Arc<Births>,
@@ -155,7 +158,7 @@ impl Mapping {
         let content = [text.as_bytes(), &surroundings.content].concat();
         let digest = ring::digest::digest(&ring::digest::SHA256, &content);
         let fingerprint = digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { place: place.to_owned(), fingerprint, sources, schemas, births })
+        Ok(Self { place: place.to_owned(), fingerprint, text: text.to_owned(), sources, schemas, births })
     }
 
     /// The names of topics and the patterns of all sources, each once and in their order; none if no source says which.

@@ -62,13 +62,23 @@ impl PayloadFormat {
         matches!(self, Self::Avro | Self::Protobuf | Self::JsonSchema)
     }
 
+    /// Whether a payload is a line of text.
+    pub(super) fn is_text(self) -> bool {
+        matches!(self, Self::Json | Self::Text | Self::Senml | Self::LineProtocol | Self::Csv)
+    }
+
     /// Whether a payload is an array of records.
     pub(super) fn is_list(self) -> bool {
         matches!(self, Self::Senml | Self::LineProtocol | Self::Csv | Self::SparkplugB)
     }
 
-    /// `timestamp` is the record's own, in milliseconds.
-    pub(super) fn parse(self, bytes: &[u8], csv: &CsvShape, timestamp: i64) -> Result<Value, Rejection> {
+    /// `timestamp` is the record's own, in milliseconds; rows of files have none.
+    pub(super) fn parse(
+        self,
+        bytes: &[u8],
+        csv: &CsvShape,
+        timestamp: Option<i64>,
+    ) -> Result<Value, Rejection> {
         let refuse = |problem: String| Rejection::NotInFormat { format: self.name(), problem };
         match self {
             Self::Json => serde_json::from_slice(bytes).map_err(|error| Rejection::not_json(bytes, &error)),
@@ -76,7 +86,11 @@ impl PayloadFormat {
             Self::Senml => {
                 let records =
                     serde_json::from_slice(bytes).map_err(|error| Rejection::not_json(bytes, &error))?;
-                senml(records, timestamp).map_err(refuse)
+                match senml(records, timestamp) {
+                    Ok(records) => Ok(records),
+                    Err(Senml::NoTime) => Err(Rejection::NoTime { key: "t" }),
+                    Err(Senml::Wrong(problem)) => Err(refuse(problem)),
+                }
             }
             Self::LineProtocol => line_protocol(text(bytes).map_err(refuse)?).map_err(refuse),
             Self::Csv => csv_rows(text(bytes).map_err(refuse)?, csv).map_err(refuse),
@@ -97,17 +111,32 @@ fn text(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())
 }
 
+/// Why records of SenML are none.
+enum Senml {
+    /// A time is relative to the message's, which has none.
+    NoTime,
+    Wrong(String),
+}
+
+impl From<String> for Senml {
+    fn from(problem: String) -> Self {
+        Self::Wrong(problem)
+    }
+}
+
 /// RFC 8428: base values are resolved, times are absolute. A record has `bn`, `n` and both joined as `name`; `u`; `t` in
 /// seconds since 1970; and `value`, which is `v`, `vb`, `vs` or `vd`.
-fn senml(records: Value, timestamp: i64) -> Result<Value, String> {
+fn senml(records: Value, timestamp: Option<i64>) -> Result<Value, Senml> {
     /// RFC 8428, 4.5.3: smaller times are relative to now, which for a record is its own timestamp.
     const RELATIVE: f64 = 268_435_456.0;
-    let Value::Array(records) = records else { return Err("not an array of records".to_owned()) };
+    let Value::Array(records) = records else { return Err("not an array of records".to_owned().into()) };
     let (mut base_name, mut base_unit) = (String::new(), None);
     let (mut base_time, mut base_value) = (0.0, 0.0);
     let mut resolved = Vec::with_capacity(records.len());
     for (index, record) in records.into_iter().enumerate() {
-        let Value::Object(mut record) = record else { return Err(format!("record {index} is no object")) };
+        let Value::Object(mut record) = record else {
+            return Err(format!("record {index} is no object").into());
+        };
         let number = |record: &Map<String, Value>, name: &str| match record.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => {
@@ -124,14 +153,14 @@ fn senml(records: Value, timestamp: i64) -> Result<Value, String> {
         base_value = number(&record, "bv")?.unwrap_or(base_value);
         let mut time = base_time + number(&record, "t")?.unwrap_or(0.0);
         if time.abs() < RELATIVE {
-            time += timestamp as f64 / 1000.0;
+            time += timestamp.ok_or(Senml::NoTime)? as f64 / 1000.0;
         }
         let value = match (record.get("v"), ["vb", "vs", "vd"].into_iter().find_map(|name| record.get(name)))
         {
             (Some(value), _) if base_value == 0.0 => value.clone(),
             (Some(value), _) => match value.as_f64().and_then(|value| Number::from_f64(value + base_value)) {
                 Some(sum) => Value::Number(sum),
-                None => return Err(format!("record {index}: v is no number")),
+                None => return Err(format!("record {index}: v is no number").into()),
             },
             (None, Some(other)) => other.clone(),
             // Base values alone, or a sum without a value.
@@ -222,7 +251,7 @@ mod tests {
     use super::*;
 
     fn parse(format: PayloadFormat, bytes: &[u8]) -> Result<Value, Rejection> {
-        format.parse(bytes, &CsvShape::default(), 1_795_600_000_000)
+        format.parse(bytes, &CsvShape::default(), Some(1_795_600_000_000))
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn map(mapping: &Mapping, message: &Value) -> Result<Mapped<'static>, Rejection>
         topic: message["topic"].as_str().unwrap_or("t"),
         key: message["key"].as_str().map(str::as_bytes),
         headers: &header,
-        timestamp: message["timestamp"].as_i64().unwrap_or(NOW),
+        timestamp: Some(message["timestamp"].as_i64().unwrap_or(NOW)),
         payload: &payload,
     };
     mapping.read(&record, &LIMITS, NOW)
@@ -250,7 +250,7 @@ fn a_way_is_explained_step_by_step() {
             topic: "t",
             key: message["key"].as_str().map(str::as_bytes),
             headers: &|_: &str| None,
-            timestamp: NOW,
+            timestamp: Some(NOW),
             payload: payload.as_bytes(),
         };
         let steps = mapping.explain(&record, &LIMITS, NOW);
@@ -512,7 +512,7 @@ mod hostile {
             let headers = |_: &str| None;
             for mapping in mappings() {
                 for payload in [&bytes[..], text.as_bytes()] {
-                    let record = Record { topic: "t", key: None, headers: &headers, timestamp: NOW, payload };
+                    let record = Record { topic: "t", key: None, headers: &headers, timestamp: Some(NOW), payload };
                     let _ = mapping.read(&record, &LIMITS, NOW);
                 }
             }

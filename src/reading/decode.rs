@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use super::reason::{self, shown};
 use super::scalar::{AnyScalar, Name, Scalar};
+use super::tags::{MAX_TAGS, check_key};
 use super::{Metric, Reading, Rejection};
 use crate::time;
 
@@ -225,6 +226,18 @@ impl<'a> Fields<'a> {
         replace(&mut self.states, field, Some(text))
     }
 
+    /// What is no tag says nothing about the reading, and is left out.
+    fn set_tag(&mut self, key: Cow<'a, str>, value: Scalar<'a>) -> Result<(), Rejection> {
+        match value {
+            Scalar::Text(value)
+                if check_key(&key).is_ok() && is_name(&value) && self.sensor_tags.len() < MAX_TAGS =>
+            {
+                replace(&mut self.sensor_tags, key, Some(value))
+            }
+            _ => self.leave_out(Place::Tags, key),
+        }
+    }
+
     /// A later value of the same name replaces a state.
     fn forget_state(&mut self, field: &str) {
         if !self.states.is_empty() {
@@ -261,6 +274,7 @@ enum Place {
     Top,
     OtherMetrics,
     States,
+    Tags,
 }
 
 impl Place {
@@ -269,6 +283,7 @@ impl Place {
             Self::Top => "",
             Self::OtherMetrics => "other_metrics",
             Self::States => "states",
+            Self::Tags => "sensor_tags",
         }
     }
 
@@ -363,6 +378,7 @@ impl<'a> Visitor<'a> for FieldsVisitor<'_, 'a> {
             let place = match &*field {
                 "other_metrics" => Place::OtherMetrics,
                 "states" => Place::States,
+                "sensor_tags" => Place::Tags,
                 _ => {
                     let value = match map.next_value_seed(AnyScalar) {
                         Ok(value) => value,
@@ -378,7 +394,7 @@ impl<'a> Visitor<'a> for FieldsVisitor<'_, 'a> {
     }
 }
 
-/// The object under `other_metrics` or `states`.
+/// The object under `other_metrics`, `states` or `sensor_tags`.
 struct Nested<'f, 'a> {
     fields: &'f mut Fields<'a>,
     place: Place,
@@ -443,7 +459,11 @@ impl<'a> Visitor<'a> for Nested<'_, 'a> {
                 Ok(value) => value,
                 Err(error) => return Err(fields.unreadable(place, &field, error)),
             };
-            fields.set_value(place, field, value).map_err(|rejection| fields.reject(rejection))?;
+            let set = match place {
+                Place::Tags => fields.set_tag(field, value),
+                _ => fields.set_value(place, field, value),
+            };
+            set.map_err(|rejection| fields.reject(rejection))?;
         }
         Ok(())
     }

@@ -51,6 +51,7 @@ impl Encoder {
         number(b",\"light_level\":", reading.light_level, out);
         number(b",\"gas_concentration\":", reading.gas_concentration, out);
         others(reading, out);
+        about_sensor(reading, out);
         out.push(b'}');
     }
 
@@ -150,6 +151,25 @@ fn others(reading: &Reading<'_>, out: &mut Vec<u8>) {
         string(name, out);
         out.push(b':');
         string(text, out);
+        separator = b",";
+    }
+    if separator == b"," {
+        out.push(b'}');
+    }
+}
+
+/// What a mapping found out about the sensor, so that a reading that was mapped loses nothing.
+fn about_sensor(reading: &Reading<'_>, out: &mut Vec<u8>) {
+    if let Some(name) = &reading.sensor_name {
+        out.extend_from_slice(b",\"sensor_name\":");
+        string(name, out);
+    }
+    let mut separator: &[u8] = b",\"sensor_tags\":{";
+    for (key, value) in &reading.sensor_tags {
+        out.extend_from_slice(separator);
+        string(key, out);
+        out.push(b':');
+        string(value, out);
         separator = b",";
     }
     if separator == b"," {

@@ -61,6 +61,12 @@ pub enum Rejection {
     /// `key` is that of the mapping file.
     #[error("mapping: {key}: {problem}")]
     Unmapped { key: String, problem: String },
+    /// Of a row of a file; `key` is that of the mapping file.
+    #[error(
+        "mapping: {key}: rows of files have no time of their own (give recorded_timestamp the path of a column; \
+         `timestamp` is a message's)"
+    )]
+    NoTime { key: &'static str },
     /// Of a message with many readings; the others are stored.
     #[error("element {index} of {count}: {cause}")]
     Element { index: usize, count: usize, cause: Box<Rejection> },
@@ -68,7 +74,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every label of [`Rejection::reason`], in the order of [`Rejection::examples`].
-    pub const REASONS: [&str; 16] = [
+    pub const REASONS: [&str; 17] = [
         "not_json",
         "not_plain_json",
         "too_large",
@@ -85,6 +91,7 @@ impl Rejection {
         "no_birth",
         "no_source",
         "unmapped",
+        "no_time",
     ];
 
     /// One of each, for the reference.
@@ -109,6 +116,7 @@ impl Rejection {
             },
             Self::NoSource { topic: "plant".to_owned() },
             Self::Unmapped { key: "sensor".to_owned(), problem: "value.id is missing".to_owned() },
+            Self::NoTime { key: "recorded_timestamp" },
         ]
     }
 
@@ -136,6 +144,7 @@ impl Rejection {
             Self::NoBirth { .. } => "no_birth",
             Self::NoSource { .. } => "no_source",
             Self::Unmapped { .. } => "unmapped",
+            Self::NoTime { .. } => "no_time",
             Self::Element { cause, .. } => cause.reason(),
         }
     }

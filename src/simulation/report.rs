@@ -15,6 +15,8 @@ pub struct Report {
     pub first_error: Option<String>,
     /// Lines of a recording that are not readings.
     pub bad_lines: u64,
+    /// Lines of a recording that its mapping skips.
+    pub skipped_lines: u64,
     /// Columns of a recording that were not sent.
     pub ignored_columns: Vec<String>,
     /// Seconds from the first message until the last was queued, and until the last was acknowledged.

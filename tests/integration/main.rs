@@ -24,6 +24,7 @@ mod delivery;
 mod destination;
 mod detection;
 mod export;
+mod files;
 mod forecast;
 mod health;
 mod import;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         detection::trials(),
         forecast::trials(),
         export::trials(),
+        files::trials(),
         health::trials(),
         import::trials(),
         losses::trials(),

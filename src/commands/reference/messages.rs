@@ -90,6 +90,12 @@ fn fields() -> Vec<Vec<String>> {
             "What people call the sensor; kept in the registry and not with the reading",
         ),
         row(
+            "sensor_tags",
+            "object of text",
+            "no",
+            "What its messages say about the sensor; kept in the registry",
+        ),
+        row(
             "recorded_timestamp",
             "RFC 3339 with an offset or `Z`, or milliseconds since 1970",
             "yes",

@@ -28,7 +28,7 @@ pub(super) fn read(samples: &[&Sample]) -> Result<Payloads, String> {
         metrics: None,
     };
     let all = |format: PayloadFormat, csv: &CsvShape| -> Option<Vec<Value>> {
-        samples.iter().map(|sample| format.parse(&sample.payload, csv, sample.timestamp).ok()).collect()
+        samples.iter().map(|sample| format.parse(&sample.payload, csv, Some(sample.timestamp)).ok()).collect()
     };
     let none = CsvShape::default();
     let is_compound = |value: &Value| value.is_object() || value.is_array();

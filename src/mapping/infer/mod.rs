@@ -36,7 +36,7 @@ impl Sample {
             topic: &self.topic,
             key: self.key.as_deref(),
             headers: self,
-            timestamp: self.timestamp,
+            timestamp: Some(self.timestamp),
             payload: &self.payload,
         }
     }

@@ -159,16 +159,33 @@ impl Source {
         })
     }
 
+    pub(in crate::mapping) fn format(&self) -> PayloadFormat {
+        self.format
+    }
+
+    pub(in crate::mapping) fn csv(&self) -> &CsvShape {
+        &self.csv
+    }
+
+    pub(in crate::mapping) fn is_dropped(&self) -> bool {
+        self.is_dropped
+    }
+
+    /// What the named groups of its topic_pattern match.
+    pub(in crate::mapping) fn topic_captures(&self, topic: &str) -> HashMap<String, String> {
+        let mut captures = HashMap::new();
+        if let Some(pattern) = &self.topic_pattern
+            && let Some(found) = pattern.captures(topic)
+        {
+            take_groups(pattern, &found, &mut captures);
+        }
+        captures
+    }
+
     /// Whether a message is of this source, by its topic and its key; with what the named groups matched.
     pub(in crate::mapping) fn matches(&self, record: &Record<'_>) -> Option<HashMap<String, String>> {
         let mut captures = HashMap::new();
-        let mut take = |pattern: &Regex, found: &Captures<'_>| {
-            for name in pattern.capture_names().flatten() {
-                if let Some(text) = found.name(name) {
-                    captures.insert(name.to_owned(), text.as_str().to_owned());
-                }
-            }
-        };
+        let mut take = |pattern: &Regex, found: &Captures<'_>| take_groups(pattern, found, &mut captures);
         let is_named = self.topics.iter().any(|topic| topic == record.topic);
         match &self.topic_pattern {
             Some(pattern) => match pattern.captures(record.topic) {
@@ -197,6 +214,18 @@ impl Source {
             return Ok(Mapped::skipped());
         }
         let Some(value) = self.parse(record)? else { return Ok(Mapped::skipped()) };
+        self.read_value(record, captures, value, limits, now)
+    }
+
+    /// A payload that is a value already, as rows of files with columns are.
+    pub(in crate::mapping) fn read_value(
+        &self,
+        record: &Record<'_>,
+        captures: &HashMap<String, String>,
+        value: Value,
+        limits: &DecodeLimits,
+        now: i64,
+    ) -> Result<Mapped<'static>, Rejection> {
         let mut message = Message { record, captures, value, key: None, each: None };
         if self.key_paths() {
             message.key = record.key.and_then(|key| serde_json::from_slice(key).ok());
@@ -423,7 +452,7 @@ impl Source {
         let shape = &self.recorded_timestamp;
         let paths = &shape.from.0;
         if paths.is_empty() {
-            return Ok(message.record.timestamp);
+            return message.own_time("recorded_timestamp");
         }
         let found: Option<Vec<_>> =
             paths.iter().map(|path| message.get(path).filter(|value| !is_missing(value))).collect();
@@ -431,17 +460,20 @@ impl Source {
             Some([one]) => one.clone().into_owned(),
             Some(many) => many.iter().filter_map(|part| text_of(part)).collect::<Vec<_>>().join(" ").into(),
             None => match &shape.default {
-                Some(path) if path.root == Root::Timestamp => return Ok(message.record.timestamp),
+                Some(path) if path.root == Root::Timestamp => return message.own_time("recorded_timestamp"),
                 Some(path) => match message.get(path) {
                     Some(value) => value.into_owned(),
                     None => return Err(missing("recorded_timestamp", &shape.from)),
                 },
+                None if paths.iter().any(|path| path.root == Root::Timestamp) => {
+                    return message.own_time("recorded_timestamp");
+                }
                 None => return Err(missing("recorded_timestamp", &shape.from)),
             },
         };
         let format = match (&shape.format, paths[0].root) {
             (Some(format), _) => format,
-            (None, Root::Timestamp) => return Ok(message.record.timestamp),
+            (None, Root::Timestamp) => return message.own_time("recorded_timestamp"),
             (None, _) => &TimestampFormat::Rfc3339,
         };
         moment(&value, format, self.zone).map_err(|problem| unmapped("recorded_timestamp", problem))
@@ -512,9 +544,14 @@ impl Message<'_, '_> {
             Root::Key => path.follow(self.key.as_ref()?).map(Cow::Borrowed),
             Root::Header => text(&self.record.headers.text(path.first_name())?),
             Root::Topic => text(self.record.topic),
-            Root::Timestamp => Some(Cow::Owned(self.record.timestamp.into())),
+            Root::Timestamp => Some(Cow::Owned(self.record.timestamp?.into())),
             Root::Capture => text(self.captures.get(path.first_name())?),
         }
+    }
+
+    /// The record's own time.
+    fn own_time(&self, key: &'static str) -> Result<i64, Rejection> {
+        self.record.timestamp.ok_or(Rejection::NoTime { key })
     }
 
     /// A location, device type or sensor.
@@ -568,6 +605,14 @@ impl Message<'_, '_> {
             "timestamp": self.record.timestamp,
             "capture": captures,
         })
+    }
+}
+
+fn take_groups(pattern: &Regex, found: &Captures<'_>, captures: &mut HashMap<String, String>) {
+    for name in pattern.capture_names().flatten() {
+        if let Some(text) = found.name(name) {
+            captures.insert(name.to_owned(), text.as_str().to_owned());
+        }
     }
 }
 

@@ -95,7 +95,7 @@ fn payload(record: &Record<'_>) -> Result<(u64, Payload), Rejection> {
     if payload.metrics.len() > MAX_METRICS {
         return Err(refuse(format!("more than {MAX_METRICS} metrics")));
     }
-    let at = payload.timestamp.unwrap_or_else(|| record.timestamp.unsigned_abs());
+    let at = payload.timestamp.or(record.timestamp.map(i64::unsigned_abs)).unwrap_or_default();
     Ok((at, payload))
 }
 

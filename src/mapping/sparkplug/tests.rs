@@ -9,7 +9,7 @@ fn no_headers(_: &str) -> Option<String> {
 }
 
 fn record<'a>(topic: &'a str, payload: &'a [u8], headers: &'a dyn Headers) -> Record<'a> {
-    Record { topic: "plant", key: Some(topic.as_bytes()), headers, timestamp: 5_000, payload }
+    Record { topic: "plant", key: Some(topic.as_bytes()), headers, timestamp: Some(5_000), payload }
 }
 
 fn metric(name: Option<&str>, alias: Option<u64>, datatype: Option<u32>, value: Content) -> Metric {

@@ -1,6 +1,8 @@
-//! Readings from a file: NDJSON in the wire format, or CSV with a [`Mapping`]. The file is streamed; one line is in
-//! memory at a time, and no more than [`DecodeLimits::max_message_bytes`] of it.
+//! Readings from a file: NDJSON in the wire format, CSV with a [`Mapping`] of its columns, or either through a mapping file
+//! ([`RowMapping`]). The file is streamed; one line is in memory at a time, and no more than
+//! [`DecodeLimits::max_message_bytes`] of it.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
@@ -9,9 +11,11 @@ use csv::StringRecord;
 
 use super::columns::{Layout, Mapping};
 use crate::error::UsageError;
-use crate::reading::Reading;
+use crate::mapping::Mapped;
+use crate::mapping::rows::{self, RowMapping};
 use crate::reading::decode::{DecodeLimits, decode};
 use crate::reading::delimited::{self, Dialect};
+use crate::reading::{Reading, Rejection};
 use crate::time;
 
 mod lines;
@@ -26,6 +30,8 @@ pub struct RecordingPlan {
     /// `-` is standard input.
     pub path: PathBuf,
     pub mapping: Mapping,
+    /// Instead of `mapping`.
+    pub rows: Option<RowMapping>,
     pub shift: TimeShift,
     /// Skip and count lines that are not readings, instead of stopping at the first.
     pub skip_bad: bool,
@@ -40,12 +46,23 @@ pub struct Recording {
     lines: Lines,
     plan: RecordingPlan,
     shift: i64,
+    /// Readings of the last line that are not taken yet: a mapping may find several in one.
+    ready: VecDeque<Reading<'static>>,
     /// Lines skipped because they are not readings.
     pub bad: u64,
+    /// Lines that the mapping skips.
+    pub skipped: u64,
+}
+
+/// What columns become.
+enum Columns {
+    Fields(Layout),
+    /// A mapping file reads them by their names.
+    Mapped(Vec<String>),
 }
 
 enum Lines {
-    Csv { reader: Box<csv::Reader<Limited>>, budget: Budget, layout: Layout, record: StringRecord },
+    Csv { reader: Box<csv::Reader<Limited>>, budget: Budget, columns: Columns, record: StringRecord },
     Ndjson { reader: Box<dyn BufRead + Send>, line: Vec<u8>, number: u64 },
 }
 
@@ -89,7 +106,11 @@ impl Recording {
     ) -> anyhow::Result<Self> {
         let mut reader = delimited::text(reader);
         let (first, blank_lines) = first_byte(&mut reader).with_context(|| format!("cannot read {name}"))?;
-        let lines = if first == Some(b'{') {
+        let has_lines = match &plan.rows {
+            Some(rows) => rows.has_lines(first),
+            None => first == Some(b'{'),
+        };
+        let lines = if has_lines {
             if !plan.mapping.is_empty() {
                 return Err(UsageError::new(format!(
                     "{name} is NDJSON and has no columns (--map and --set are for CSV; leave them out)"
@@ -98,37 +119,57 @@ impl Recording {
             }
             Lines::Ndjson { reader, line: Vec::new(), number: blank_lines }
         } else {
-            let (dialect, reader) = Dialect::detect(reader)?;
+            let (mut dialect, reader) = Dialect::detect(reader)?;
+            let named = plan.rows.as_ref().map_or(&[][..], RowMapping::columns);
+            if let Some(delimiter) = plan.rows.as_ref().and_then(RowMapping::delimiter) {
+                dialect.delimiter = delimiter;
+            }
             let budget = Budget::new(plan.limits.max_message_bytes);
             let limited = Limited { input: reader, budget: budget.clone() };
             let mut reader = csv::ReaderBuilder::new()
                 .delimiter(dialect.delimiter)
+                .has_headers(named.is_empty())
                 .buffer_capacity(CSV_BUFFER)
                 .from_reader(limited);
-            let headings = reader.headers().with_context(|| format!("cannot read the headings of {name}"))?;
-            let layout = Layout::resolve(&plan.mapping, headings, dialect)?;
-            Lines::Csv { reader: Box::new(reader), budget, layout, record: StringRecord::new() }
+            let columns = match (&plan.rows, named) {
+                (Some(rows), []) => {
+                    rows.check_has_columns()?;
+                    let headings =
+                        reader.headers().with_context(|| format!("cannot read the headings of {name}"))?;
+                    Columns::Mapped(headings.iter().map(|name| name.trim().to_owned()).collect())
+                }
+                (Some(_), named) => Columns::Mapped(named.to_vec()),
+                (None, _) => {
+                    let headings =
+                        reader.headers().with_context(|| format!("cannot read the headings of {name}"))?;
+                    Columns::Fields(Layout::resolve(&plan.mapping, headings, dialect)?)
+                }
+            };
+            Lines::Csv { reader: Box::new(reader), budget, columns, record: StringRecord::new() }
         };
-        Ok(Self { name, lines, plan: plan.clone(), shift: 0, bad: 0 })
+        let ready = VecDeque::new();
+        Ok(Self { name, lines, plan: plan.clone(), shift: 0, ready, bad: 0, skipped: 0 })
     }
 
     /// Columns that are not sent because they are neither mapped nor named like a field.
     pub fn ignored_columns(&self) -> &[String] {
         match &self.lines {
-            Lines::Csv { layout, .. } => &layout.ignored,
-            Lines::Ndjson { .. } => &[],
+            Lines::Csv { columns: Columns::Fields(layout), .. } => &layout.ignored,
+            _ => &[],
         }
     }
 
     /// The next reading, or `None` at the end.
     pub fn next_reading(&mut self) -> anyhow::Result<Option<Reading<'static>>> {
         loop {
-            match self.lines.next(&self.plan).with_context(|| format!("cannot read {}", self.name))? {
+            if let Some(mut reading) = self.ready.pop_front() {
+                reading.recorded_at = reading.recorded_at.saturating_add(self.shift);
+                return Ok(Some(reading));
+            }
+            let next = self.lines.next(&self.plan, &mut self.ready);
+            match next.with_context(|| format!("cannot read {}", self.name))? {
                 None => return Ok(None),
-                Some(Ok(mut reading)) => {
-                    reading.recorded_at = reading.recorded_at.saturating_add(self.shift);
-                    return Ok(Some(reading));
-                }
+                Some(Ok(is_skipped)) => self.skipped += u64::from(is_skipped),
                 Some(Err(_)) if self.plan.skip_bad => self.bad += 1,
                 Some(Err(Bad { line, reason })) => anyhow::bail!(
                     "{}:{line}: {reason} (fix the line, or pass --skip-bad to count and skip such lines)",
@@ -140,14 +181,26 @@ impl Recording {
 }
 
 impl Lines {
-    fn next(&mut self, plan: &RecordingPlan) -> io::Result<Option<Result<Reading<'static>, Bad>>> {
+    /// Puts the readings of the next line into `ready`; whether the mapping skips the line.
+    fn next(
+        &mut self,
+        plan: &RecordingPlan,
+        ready: &mut VecDeque<Reading<'static>>,
+    ) -> io::Result<Option<Result<bool, Bad>>> {
         match self {
-            Lines::Csv { reader, budget, layout, record } => {
+            Lines::Csv { reader, budget, columns, record } => {
                 match budget.for_line(|| reader.read_record(record)) {
                     Ok(false) => Ok(None),
                     Ok(true) => {
                         let line = record.position().map_or(0, csv::Position::line);
-                        Ok(Some(layout.reading(record).map_err(|reason| Bad { line, reason })))
+                        let taken = match columns {
+                            Columns::Fields(layout) => layout.reading(record).map(|reading| {
+                                ready.push_back(reading);
+                                false
+                            }),
+                            Columns::Mapped(heading) => map_record(heading, record, plan, ready),
+                        };
+                        Ok(Some(taken.map_err(|reason| Bad { line, reason })))
                     }
                     Err(error) if error.is_io_error() => Err(error.into()),
                     Err(error) => {
@@ -163,8 +216,16 @@ impl Lines {
                 }
                 *number += 1;
                 if !line.trim_ascii().is_empty() {
-                    let reading = decode_line(line, plan).map_err(|reason| Bad { line: *number, reason });
-                    return Ok(Some(reading));
+                    let taken = match &plan.rows {
+                        Some(rows) => {
+                            map_readings(rows.line(line.trim_ascii(), &plan.limits, time::now()), ready)
+                        }
+                        None => decode_line(line, plan).map(|reading| {
+                            ready.push_back(reading);
+                            false
+                        }),
+                    };
+                    return Ok(Some(taken.map_err(|reason| Bad { line: *number, reason })));
                 }
             },
         }
@@ -178,6 +239,33 @@ fn csv_reason(error: &csv::Error) -> String {
         }
         csv::ErrorKind::Utf8 { .. } => "not UTF-8".to_owned(),
         _ => error.to_string(),
+    }
+}
+
+fn map_record(
+    heading: &[String],
+    record: &StringRecord,
+    plan: &RecordingPlan,
+    ready: &mut VecDeque<Reading<'static>>,
+) -> Result<bool, String> {
+    if record.len() != heading.len() {
+        return Err(format!("{} columns, but the mapping has {}", record.len(), heading.len()));
+    }
+    let Some(mapping) = &plan.rows else { return Ok(true) };
+    let row = rows::columns(heading, record.iter());
+    map_readings(mapping.row(row, &plan.limits, time::now()), ready)
+}
+
+/// Of a row with faults, the good readings are taken all the same.
+fn map_readings(
+    mapped: Result<Mapped<'static>, Rejection>,
+    ready: &mut VecDeque<Reading<'static>>,
+) -> Result<bool, String> {
+    let mapped = mapped.map_err(|rejection| rejection.to_string())?;
+    ready.extend(mapped.readings.into_iter().map(|decoded| decoded.reading));
+    match mapped.faults.as_slice() {
+        [] => Ok(mapped.is_skipped),
+        faults => Err(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
     }
 }
 
@@ -232,6 +320,7 @@ mod tests {
                 &[],
             )
             .unwrap(),
+            rows: None,
             shift: TimeShift::None,
             skip_bad: false,
             limits: DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: Duration::from_secs(3600) },
@@ -361,6 +450,33 @@ mod tests {
         plan.mapping = Mapping::parse(&[], &[], &["pressure=kpa".to_owned()]).unwrap();
         let error = all(&plan).unwrap_err().to_string();
         assert!(error.contains(":1: field pressure:") && error.contains("out of range"), "{error}");
+    }
+
+    #[test]
+    fn a_mapping_finds_several_readings_in_a_line_and_names_the_bad_element() {
+        let text = "[[source]]\neach = \"value\"\nlocation = { constant = \"l\" }\ndevice_type = { constant = \"d\" }\n\
+                    sensor = \"each.id\"\nrecorded_timestamp = { from = \"each.at\", format = \"s\" }\n\
+                    only = \".value != []\"\nmetrics = { temperature = \"each.t\" }\n";
+        let mapping = std::sync::Arc::new(crate::mapping::Mapping::parse("m.toml", text).unwrap());
+        let file = file(
+            "\n[{\"id\":\"a\",\"at\":1700000000,\"t\":1},{\"id\":\"b\",\"at\":1700000060,\"t\":2}]\n[]\n\
+             [{\"id\":\"a\",\"at\":1700000120,\"t\":3},{\"id\":\"b\",\"at\":5,\"t\":4}]\n",
+        );
+        let mut plan = plan(file.path());
+        plan.mapping = Mapping::default();
+        plan.rows = Some(RowMapping::of(&mapping, None, file.path()).unwrap());
+        let error = all(&plan).unwrap_err().to_string();
+        assert!(error.contains(":4: element 1 of 2: recorded_timestamp"), "{error}");
+        plan.skip_bad = true;
+        plan.shift = "+1m".parse().unwrap();
+        let (readings, bad) = all(&plan).unwrap();
+        let found: Vec<_> = readings.iter().map(|it| (it.recorded_at, it.temperature)).collect();
+        assert_eq!(
+            found,
+            [(1_700_000_060_000, Some(1.0)), (1_700_000_120_000, Some(2.0)), (1_700_000_180_000, Some(3.0))]
+        );
+        assert_eq!(bad, 1);
+        assert_eq!(readings[0].sensor_name.as_deref(), Some("a"));
     }
 
     #[test]

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::{Map, Value};
 
+use self::text::Framing;
 use super::FileFormat;
 use super::plan::unescape;
 use crate::error::UsageError;
+use crate::mapping::rows::RowMapping;
 
 mod cell;
 mod parquet;
@@ -17,6 +19,13 @@ mod text;
 
 /// A row of a file as a message, or why it is not one.
 pub type Row = Result<Vec<u8>, String>;
+
+/// A row of a file for a mapping.
+pub enum RawRow<'a> {
+    /// Of a text file without columns.
+    Line(&'a [u8]),
+    Columns(Map<String, Value>),
+}
 
 /// The files that were named; of a folder, those in it and below, without hidden names and those with `_` in front.
 pub fn files(named: &[PathBuf], format: Option<FileFormat>) -> anyhow::Result<Vec<(PathBuf, FileFormat)>> {
@@ -82,10 +91,47 @@ pub fn read(
 ) -> anyhow::Result<()> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let context = || format!("cannot read {}", path.display());
+    let folders = folders(path);
     match format {
-        FileFormat::Ndjson => text::read_lines(file, &folders(path), &mut take).with_context(context),
-        FileFormat::Csv => text::read_csv(file, &folders(path), &mut take).with_context(context),
-        FileFormat::Parquet => parquet::read_parquet(file, &folders(path), &mut take).with_context(context),
+        FileFormat::Ndjson => text::lines(file, |line, text| take(line, Ok(text::json_row(text, &folders))))
+            .with_context(context),
+        FileFormat::Csv => text::records(file, Framing::default(), |line, record| {
+            take(line, record.and_then(|record| text::message(&record, &folders)))
+        })
+        .with_context(context),
+        FileFormat::Parquet => {
+            parquet::rows(file, |number, row| take(number, row.message(&folders))).with_context(context)
+        }
+    }
+}
+
+/// Passes each row of a file as a mapping reads it to `take`, with its line (for Parquet its row number), until `take` returns
+/// `false`. What the folders above the file say stands in the row unless it has a field of that name itself.
+pub fn read_raw(
+    path: &Path,
+    format: FileFormat,
+    rows: &RowMapping,
+    mut take: impl FnMut(u64, Result<RawRow<'_>, String>) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let context = || format!("cannot read {}", path.display());
+    let folders = if rows.is_json() || format != FileFormat::Ndjson { folders(path) } else { Vec::new() };
+    match format {
+        FileFormat::Ndjson => {
+            text::lines(file, |line, text| take(line, Ok(RawRow::Line(&text::json_row(text, &folders)))))
+                .with_context(context)
+        }
+        FileFormat::Csv => {
+            let framing = Framing { delimiter: rows.delimiter(), columns: rows.columns() };
+            text::records(file, framing, |line, record| {
+                take(line, record.map(|record| RawRow::Columns(text::columns(&record, &folders))))
+            })
+            .with_context(context)
+        }
+        FileFormat::Parquet => {
+            parquet::rows(file, |number, row| take(number, row.columns(&folders).map(RawRow::Columns)))
+                .with_context(context)
+        }
     }
 }
 
@@ -102,8 +148,6 @@ fn folders(path: &Path) -> Vec<(String, String)> {
     }
     names
 }
-
-type Take<'a> = &'a mut dyn FnMut(u64, Row) -> anyhow::Result<bool>;
 
 fn of_folders(folders: &[(String, String)]) -> Map<String, Value> {
     folders.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect()

@@ -5,11 +5,15 @@ use std::io::BufRead as _;
 
 use serde_json::{Map, Number, Value};
 
-use super::{Row, Take, is_index, of_folders};
+use super::{Row, is_index, of_folders};
+use crate::mapping::rows;
 use crate::reading::delimited::{self, Dialect, is_missing};
 use crate::time;
 
-pub(super) fn read_lines(file: File, folders: &[(String, String)], take: Take<'_>) -> anyhow::Result<()> {
+pub(super) fn lines(
+    file: File,
+    mut take: impl FnMut(u64, &[u8]) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
     /// A line without an end must not fill the memory; every allowed message is shorter.
     const LONGEST: u64 = 64 << 20;
     let mut reader = delimited::text(file);
@@ -22,7 +26,7 @@ pub(super) fn read_lines(file: File, folders: &[(String, String)], take: Take<'_
         }
         anyhow::ensure!((length as u64) < LONGEST, "line {number} is longer than 64 MiB");
         let text = line.trim_ascii();
-        if !text.is_empty() && !take(number, Ok(json_row(text, folders)))? {
+        if !text.is_empty() && !take(number, text)? {
             break;
         }
     }
@@ -30,7 +34,7 @@ pub(super) fn read_lines(file: File, folders: &[(String, String)], take: Take<'_
 }
 
 /// The line unchanged, unless folders add fields.
-fn json_row(text: &[u8], folders: &[(String, String)]) -> Vec<u8> {
+pub(super) fn json_row(text: &[u8], folders: &[(String, String)]) -> Vec<u8> {
     if folders.is_empty() {
         return text.to_vec();
     }
@@ -45,17 +49,51 @@ fn json_row(text: &[u8], folders: &[(String, String)]) -> Vec<u8> {
     }
 }
 
-pub(super) fn read_csv(file: File, folders: &[(String, String)], take: Take<'_>) -> anyhow::Result<()> {
-    let (dialect, text) = Dialect::detect(delimited::text(file))?;
-    let mut reader = csv::ReaderBuilder::new().delimiter(dialect.delimiter).flexible(true).from_reader(text);
-    let heading: Vec<String> = reader.headers()?.iter().map(|name| name.trim().to_owned()).collect();
-    let mut record = csv::StringRecord::new();
+/// How a file of CSV is written, where that is not found out by its first line.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Framing<'a> {
+    pub(super) delimiter: Option<u8>,
+    /// Instead of a heading line.
+    pub(super) columns: &'a [String],
+}
+
+/// A row of CSV with as many cells as the heading.
+pub(super) struct Record<'a> {
+    heading: &'a [String],
+    cells: &'a csv::StringRecord,
+    dialect: Dialect,
+}
+
+/// Passes each row on with its line.
+pub(super) fn records(
+    file: File,
+    framing: Framing<'_>,
+    mut take: impl FnMut(u64, Result<Record<'_>, String>) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let (mut dialect, text) = Dialect::detect(delimited::text(file))?;
+    dialect.delimiter = framing.delimiter.unwrap_or(dialect.delimiter);
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(dialect.delimiter)
+        .has_headers(framing.columns.is_empty())
+        .flexible(true)
+        .from_reader(text);
+    let heading: Vec<String> = match framing.columns {
+        [] => reader.headers()?.iter().map(|name| name.trim().to_owned()).collect(),
+        columns => columns.to_vec(),
+    };
+    let mut cells = csv::StringRecord::new();
     loop {
-        match reader.read_record(&mut record) {
+        match reader.read_record(&mut cells) {
             Ok(false) => return Ok(()),
             Ok(true) => {
-                let line = record.position().map_or(0, csv::Position::line);
-                if !take(line, csv_row(&heading, &record, dialect, folders))? {
+                let line = cells.position().map_or(0, csv::Position::line);
+                let record = match cells.len() == heading.len() {
+                    true => Ok(Record { heading: &heading, cells: &cells, dialect }),
+                    false => {
+                        Err(format!("{} fields, but the heading line has {}", cells.len(), heading.len()))
+                    }
+                };
+                if !take(line, record)? {
                     return Ok(());
                 }
             }
@@ -70,30 +108,30 @@ pub(super) fn read_csv(file: File, folders: &[(String, String)], take: Take<'_>)
     }
 }
 
-fn csv_row(
-    heading: &[String],
-    record: &csv::StringRecord,
-    dialect: Dialect,
-    folders: &[(String, String)],
-) -> Row {
-    if record.len() != heading.len() {
-        return Err(format!("{} fields, but the heading line has {}", record.len(), heading.len()));
-    }
+/// The row as a mapping reads it: cells are text.
+pub(super) fn columns(record: &Record<'_>, folders: &[(String, String)]) -> Map<String, Value> {
     let mut fields = of_folders(folders);
-    for (name, cell) in heading.iter().zip(record).filter(|(name, _)| !is_index(name)) {
+    fields.extend(rows::columns(record.heading, record.cells.iter()));
+    fields
+}
+
+/// The row as a message of the wire format.
+pub(super) fn message(record: &Record<'_>, folders: &[(String, String)]) -> Row {
+    let mut fields = of_folders(folders);
+    for (name, cell) in record.heading.iter().zip(record.cells).filter(|(name, _)| !is_index(name)) {
         let cell = cell.trim();
         if is_missing(cell) {
             continue;
         }
         let value = match name.as_str() {
-            "location" | "device_type" | "iot_sensor_id" => Value::from(cell),
+            "location" | "device_type" | "iot_sensor_id" | "sensor_name" => Value::from(cell),
             "recorded_timestamp" => moment(cell),
             "motion_detected" => delimited::boolean(cell).map_or_else(|| cell.into(), Value::Bool),
             "other_metrics" | "states" => {
                 serde_json::from_str(cell).map_err(|_| format!("{name} is not a JSON object"))?
             }
             _ => {
-                let number = dialect.number(cell).and_then(Number::from_f64);
+                let number = record.dialect.number(cell).and_then(Number::from_f64);
                 number.map_or_else(|| cell.into(), Value::Number)
             }
         };

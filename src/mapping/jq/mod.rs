@@ -1,9 +1,15 @@
-//! Conditions and transformations in the language of jq.
+//! Conditions and transformations in the language of jq. No program runs without an end ([`fuel`]).
 
-use jaq_core::load::{Arena, File, Loader};
+use jaq_core::load::parse::Def;
+use jaq_core::load::{self, Arena, File, Loader};
 use jaq_core::{Compiler, Ctx, Filter, Vars, data, unwrap_valr};
 use jaq_json::Val;
 use serde_json::Value;
+
+mod fuel;
+
+/// The name of the program itself among the definitions.
+const MAIN: &str = "iotctl_program";
 
 /// A program, compiled.
 pub(crate) struct Program {
@@ -22,10 +28,19 @@ impl Program {
     /// Where the program is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
-        let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
+        let defs: Vec<Def<&str>> = fuel::definitions().chain(defs).map(fuel::limited).collect();
+        let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs()).map(fuel::hide_range);
+        let funs = funs.chain(fuel::steps());
         let arena = Arena::default();
-        let modules = Loader::new(defs)
-            .load(&arena, File { code: text, path: () })
+        let Some(mut body) = load::parse(text, |parser| parser.term()) else {
+            let errors = Loader::new([]).load(&arena, File { code: text, path: () }).err();
+            return Err(format!("not a jq program: {text:?} ({errors:?})"));
+        };
+        fuel::limit(&mut body);
+        // The program is a definition, so that what it says is limited before it is compiled.
+        let main = Def { name: MAIN, args: Vec::new(), body };
+        let modules = Loader::new(defs.into_iter().chain([main]))
+            .load(&arena, File { code: MAIN, path: () })
             .map_err(|errors| format!("not a jq program: {text:?} ({errors:?})"))?;
         let filter = Compiler::default().with_funs(funs).compile(modules).map_err(|errors| {
             let names: Vec<_> =
@@ -38,9 +53,10 @@ impl Program {
     /// The first output.
     ///
     /// # Errors
-    /// What the program says is wrong with the input; also if it has no output.
+    /// What the program says is wrong with the input; also if it has no output, or takes too many steps.
     pub(crate) fn run(&self, input: Value) -> Result<Value, String> {
         let input: Val = serde_json::from_value(input).map_err(|error| error.to_string())?;
+        fuel::refill();
         let context = Ctx::<data::JustLut<Val>>::new(&self.filter.lut, Vars::new([]));
         let output = self.filter.id.run((context, input)).map(unwrap_valr).next();
         match output {
@@ -68,6 +84,46 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_program_without_an_end_is_stopped() {
+        for endless in [
+            "[repeat(1)]",
+            "[range(infinite)]",
+            "[range(0; 1; 0)]",
+            "def f: f; f",
+            "def f: [f]; f",
+            "def f: 1 + f; f",
+            "def f(x): def g: f(x); g; f(.)",
+            "until(false; .)",
+            "[while(true; .)]",
+            "[recurse(.)] | length",
+            "reduce range(infinite) as $i (0; . + $i)",
+            "first(repeat(empty))",
+            "{a: (def f: f; f)}",
+            "\"\\(def f: f; f)\"",
+            ". as {(def f: f; f): $x} | $x",
+            ".[(def f: f; f)]",
+            "try (def f: f; f) catch error",
+            "last(range(1e9))",
+            "def f($x): f($x + 1); f(0)",
+        ] {
+            let program = Program::parse(endless).unwrap();
+            let error = program.run(json!({"value": 1})).unwrap_err();
+            assert!(error.contains("steps"), "{endless}: {error}");
+            // The next run has all its steps again.
+            assert!(program.run(json!({})).is_err());
+        }
+        let long = Program::parse("[range(1000)] | map(. * 2) | add").unwrap();
+        for _ in 0..200 {
+            assert_eq!(long.run(json!({})), Ok(json!(999_000)));
+        }
+        let deep =
+            Program::parse(".value |= walk(if type == \"number\" then . + 1 else . end) | .value").unwrap();
+        assert_eq!(deep.run(json!({"value": [1, {"a": 2}]})), Ok(json!([2, {"a": 3}])));
+        let gets_through = Program::parse("first(range(1; infinite) | select(. * . > 200))").unwrap();
+        assert_eq!(gets_through.run(json!({})), Ok(json!(15)));
+    }
 
     #[test]
     fn programs_select_and_transform() {
