@@ -1,12 +1,11 @@
 //! A score for each row of a CSV file, from the rows before it and itself alone.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 
 use super::Sensitivity;
 use super::online::Online;
-use crate::reading::delimited::{self, Dialect, Text, is_missing};
 use crate::series::Rolling;
-use crate::time;
+use crate::series::recorded::{Row, RowError, Rows};
 
 /// What judges the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -21,12 +20,8 @@ pub enum Method {
 /// Why a file is not scored.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordedError {
-    #[error("line {line}: {message}")]
-    Line { line: u64, message: String },
-    #[error("{0}")]
-    Columns(String),
-    #[error("cannot read it: {0}")]
-    Unreadable(io::Error),
+    #[error(transparent)]
+    Row(#[from] RowError),
     #[error(transparent)]
     Unwritable(io::Error),
 }
@@ -39,16 +34,6 @@ pub struct Counts {
     pub alarms: u64,
     /// Rows without a value, and rows that are not newer than an earlier one. Their score is 0.
     pub not_judged: u64,
-}
-
-/// Bytes of a line. A file without line ends must not fill the memory.
-const MAX_LINE: u64 = 1 << 20;
-
-/// Which columns hold the time and the value.
-#[derive(Debug, Clone, Copy)]
-struct Columns {
-    time: usize,
-    value: usize,
 }
 
 /// One method's state.
@@ -83,9 +68,7 @@ impl Judge {
 }
 
 /// Reads a CSV file and writes `timestamp,value,anomaly_score` for each of its rows, in their order.
-///
-/// `map` has pairs of a column and a field (`recorded_timestamp` or `timestamp`, and any other name for the value), in either
-/// order. Without them the columns have these names.
+/// `map` is that of [`Rows::of`].
 pub fn score(
     input: impl Read + Send + 'static,
     map: &[(String, String)],
@@ -93,13 +76,7 @@ pub fn score(
     sensitivity: Sensitivity,
     output: &mut dyn Write,
 ) -> Result<Counts, RecordedError> {
-    let (dialect, mut text) = Dialect::detect(delimited::text(input)).map_err(RecordedError::Unreadable)?;
-    let mut line = Vec::new();
-    if !read_line(&mut text, &mut line, 1)? {
-        return Err(RecordedError::Columns("the file is empty".to_owned()));
-    }
-    let headings = cells(&line, dialect, 1)?;
-    let columns = columns(&headings, map).map_err(RecordedError::Columns)?;
+    let rows = Rows::of(input, map)?;
     let mut judge = Judge::new(method, sensitivity);
     let (mut counts, mut newest) = (Counts::default(), i64::MIN);
     let mut writer = csv::Writer::from_writer(output);
@@ -108,107 +85,24 @@ pub fn score(
         other => RecordedError::Unwritable(io::Error::other(format!("{other:?}"))),
     };
     writer.write_record(["timestamp", "value", "anomaly_score"]).map_err(unwritable)?;
-    for number in 2.. {
-        if !read_line(&mut text, &mut line, number)? {
-            break;
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let wrong = |message: String| RecordedError::Line { line: number, message };
-        let record = cells(&line, dialect, number)?;
-        if record.len() != headings.len() {
-            return Err(wrong(format!(
-                "{} columns, but the heading line has {}",
-                record.len(),
-                headings.len()
-            )));
-        }
-        let cell = |index: usize| record.get(index).unwrap_or_default().trim();
-        let (moment, value) = (cell(columns.time), cell(columns.value));
-        let at = time::recorded(moment).ok_or_else(|| {
-            wrong(format!("{moment:?} is not a time (RFC 3339, or a date and time in UTC)"))
-        })?;
+    for row in rows {
+        let Row { moment, text, at, value } = row?;
         counts.rows += 1;
-        let score = if is_missing(value) || at <= newest {
-            counts.not_judged += 1;
-            0.0
-        } else {
-            let number = dialect.number(value).filter(|number| number.is_finite());
-            let number = number.ok_or_else(|| wrong(format!("{value:?} is not a finite number")))?;
-            newest = at;
-            judge.score(at, number)
+        let score = match value.filter(|_| at > newest) {
+            None => {
+                counts.not_judged += 1;
+                0.0
+            }
+            Some(value) => {
+                newest = at;
+                judge.score(at, value)
+            }
         };
         counts.alarms += u64::from(score >= 0.5);
-        writer.write_record([moment, value, &score.to_string()]).map_err(unwritable)?;
+        writer.write_record([&moment, &text, &score.to_string()]).map_err(unwritable)?;
     }
     writer.flush().map_err(RecordedError::Unwritable)?;
     Ok(counts)
-}
-
-fn read_line(text: &mut Text, line: &mut Vec<u8>, number: u64) -> Result<bool, RecordedError> {
-    line.clear();
-    let length = text.take(MAX_LINE).read_until(b'\n', line).map_err(RecordedError::Unreadable)?;
-    if length as u64 == MAX_LINE && line.last() != Some(&b'\n') {
-        let message = "a line of more than 1 MiB (check that this is a CSV file)".to_owned();
-        return Err(RecordedError::Line { line: number, message });
-    }
-    Ok(length > 0)
-}
-
-/// The cells of a line. A quoted cell does not go beyond its line.
-fn cells(line: &[u8], dialect: Dialect, number: u64) -> Result<csv::StringRecord, RecordedError> {
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(dialect.delimiter)
-        .has_headers(false)
-        .buffer_capacity(line.len().clamp(64, 8192))
-        .from_reader(line);
-    let mut record = csv::StringRecord::new();
-    match reader.read_record(&mut record) {
-        Ok(_) => Ok(record),
-        Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
-            Err(RecordedError::Line { line: number, message: "not UTF-8".to_owned() })
-        }
-        Err(error) => Err(RecordedError::Line { line: number, message: error.to_string() }),
-    }
-}
-
-fn columns(headings: &csv::StringRecord, map: &[(String, String)]) -> Result<Columns, String> {
-    let known = || headings.iter().map(str::trim).collect::<Vec<_>>().join(", ");
-    let find = |name: &str| headings.iter().position(|heading| heading.trim() == name);
-    let is_time = |field: &str| field == "recorded_timestamp" || field == "timestamp";
-    let (mut time, mut value) = (None, None);
-    for (left, right) in map {
-        let (index, field) = match (find(left), find(right)) {
-            (Some(index), _) => (index, right),
-            (None, Some(index)) => (index, left),
-            (None, None) => {
-                return Err(format!(
-                    "--map {left}={right}: the file has neither of these columns (it has: {})",
-                    known()
-                ));
-            }
-        };
-        let slot = if is_time(field) { &mut time } else { &mut value };
-        if slot.replace(index).is_some() {
-            return Err(format!("--map {left}={right}: a second column for the same field (leave one out)"));
-        }
-    }
-    let time = time.or_else(|| find("recorded_timestamp")).or_else(|| find("timestamp"));
-    let value = value.or_else(|| find("value"));
-    match (time, value) {
-        (Some(time), Some(value)) if time == value => {
-            Err("the time and the value are the same column (name them with --map)".to_owned())
-        }
-        (Some(time), Some(value)) => Ok(Columns { time, value }),
-        (None, _) => Err(format!(
-            "no column with the time (it has: {}; name it: --map COLUMN=recorded_timestamp)",
-            known()
-        )),
-        (_, None) => {
-            Err(format!("no column with the value (it has: {}; name it: --map COLUMN=value)", known()))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use tracing::warn;
 
 use super::Context;
@@ -16,7 +16,7 @@ use crate::analytics::metric_names;
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::forecasts::metrics::ForecastMetrics;
-use crate::forecasts::{Crossing, Direction, Forecast, Model, Plan, forecast};
+use crate::forecasts::{Crossing, Direction, Forecast, Model, Plan, Seasons, forecast};
 use crate::metrics::Health;
 use crate::output::Format;
 use crate::reading::Group;
@@ -26,28 +26,50 @@ use crate::store::forecasts::{self, Subject};
 use crate::time::{self, TimeRange};
 
 mod report;
+mod score;
 
 /// Predict a metric, with an interval.
 ///
 /// Means over steps of one sensor or of all sensors of a group are continued by a model: `seasonal-naive` (the value one season
-/// ago), `ets` (exponential smoothing, no season), `mstl` (season and trend apart), `prophet` (trend with change points; only in
-/// builds with it). `auto` tries all of them on past data and takes the one with the smallest error. Intervals come from the
+/// ago), `ets` (exponential smoothing, no season), `mstl` (seasons apart, the rest by ets), `mstl-ar` (seasons apart, the rest
+/// returns to its mean), `mean` (of these and of the last long season), `prophet` (trend with change points; only in builds with
+/// it). `auto` tries all of them on past data and takes the one with the smallest error. Intervals come from the
 /// errors of such past forecasts, and hold as long as the series continues as it was.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
   iotctl forecast --metric temperature --location plant-1 --device-type thermostat --horizon 24h
   iotctl forecast --metric temperature --location plant-1 --device-type thermostat --above 30
   iotctl forecast --metric temperature --sensor 5f0c1c9e-8b7b-5d3c-9d55-0b8b2f7e6a11 --history 60d --backtest
   iotctl forecast --metric temperature --location plant-1 --device-type thermostat --plot forecast.png
   iotctl forecast --metric temperature --location plant-1 --device-type thermostat --above 30 --metrics-addr 9466
   iotctl forecast --metric rpm --location plant-1 --device-type machine --step 10m --model mstl --store --format json
+  iotctl forecast score machine.csv --map timestamp=recorded_timestamp,value=value --output forecasts.csv
 
 MAE is the mean absolute error. MASE divides it by the error of repeating the last season within the history: below 1 is
-better than that. Coverage is the share of past values within the intervals forecast for them.")]
+better than that. Coverage is the share of past values within the intervals forecast for them."
+)]
 pub struct ForecastArgs {
+    #[command(subcommand)]
+    pub command: Option<ForecastCommand>,
+    #[command(flatten)]
+    pub question: QuestionArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ForecastCommand {
+    Score(score::ScoreArgs),
+}
+
+/// What to forecast from the stored readings.
+#[derive(Debug, Args)]
+pub struct QuestionArgs {
     /// A numeric column or a name in other_metrics
-    #[arg(long, value_name = "NAME", value_parser = metric)]
-    pub metric: Metric,
+    // Not there with a command, which clap can say of an argument alone and not of a group of them.
+    #[arg(long, value_name = "NAME", value_parser = metric, required = true)]
+    pub metric: Option<Metric>,
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// How far ahead to forecast
@@ -56,9 +78,9 @@ pub struct ForecastArgs {
     /// Length of a step, over which the mean is taken; from rollups where it is whole hours
     #[arg(long, value_name = "LENGTH", default_value = "1h", value_parser = length)]
     pub step: i64,
-    /// Length of the season
-    #[arg(long, value_name = "LENGTH", default_value = "24h", value_parser = length)]
-    pub season: i64,
+    /// Lengths of one or two seasons; the second where there is enough history
+    #[arg(long, value_name = "LENGTH,…", value_delimiter = ',', default_value = "24h,7d", value_parser = length)]
+    pub season: Vec<i64>,
     /// How much of the past to use
     #[arg(long, value_name = "LENGTH", default_value = "30d", value_parser = length)]
     pub history: i64,
@@ -68,8 +90,8 @@ pub struct ForecastArgs {
     /// Forecasting model
     #[arg(long, value_enum, default_value_t)]
     pub model: ModelArg,
-    /// Share of values that intervals should contain
-    #[arg(long, value_name = "0-1", default_value = "0.95", value_parser = level)]
+    /// Share of values that intervals should contain, such as 0.95 or 95
+    #[arg(long, value_name = "0-1|PERCENT", default_value = "0.95", value_parser = level)]
     pub level: f64,
     /// Show when the metric rises above this value
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite, conflicts_with = "below")]
@@ -107,38 +129,71 @@ pub enum ModelArg {
     SeasonalNaive,
     /// Exponential smoothing of level and trend
     Ets,
-    /// Season by MSTL, the rest by ETS
+    /// Seasons by MSTL, the rest by ETS
     Mstl,
+    /// Seasons by MSTL, the rest by an autoregressive process
+    MstlAr,
+    /// The mean of mstl, mstl-ar and the value one long season ago
+    Mean,
     /// Trend with change points and a Fourier season; needs a build with --features prophet
     Prophet,
 }
 
+/// A share, or from 50 on percent.
 fn level(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(level) if (0.5..1.0).contains(&level) => Ok(level),
-        _ => Err("not a number from 0.5 to less than 1".to_owned()),
+    let number = text.trim_end_matches('%').parse::<f64>().ok();
+    match number.map(|number| if number >= 50.0 { number / 100.0 } else { number }) {
+        Some(level) if (0.5..1.0).contains(&level) => Ok(level),
+        _ => Err("not a share from 0.5 to less than 1, and not 50 to less than 100 percent".to_owned()),
     }
 }
 
-impl ForecastArgs {
+fn models(asked: ModelArg) -> Vec<Model> {
+    match asked {
+        ModelArg::Auto => Model::all(),
+        ModelArg::SeasonalNaive => vec![Model::SeasonalNaive],
+        ModelArg::Ets => vec![Model::Ets],
+        ModelArg::Mstl => vec![Model::Mstl],
+        ModelArg::MstlAr => vec![Model::MstlAr],
+        ModelArg::Mean => vec![Model::Mean],
+        ModelArg::Prophet => vec![Model::Prophet],
+    }
+}
+
+/// The seasons of `--season` in steps, all in milliseconds.
+fn seasons(lengths: &[i64], step: i64) -> Result<Seasons, UsageError> {
+    let refuse = |message: &str| Err(UsageError::new(message.to_owned()));
+    let (short, long) = match *lengths {
+        [short] => (short, None),
+        [short, long] => (short, Some(long)),
+        _ => return refuse("--season takes one length or two (such as 24h,7d)"),
+    };
+    if short % step != 0 || short < 2 * step {
+        return refuse("--season must be a multiple of --step and at least two steps long");
+    }
+    if long.is_some_and(|long| long % short != 0 || long <= short) {
+        return refuse("the second length of --season must be a multiple of the first, and longer");
+    }
+    let steps = |length: i64| usize::try_from(length / step).unwrap_or(usize::MAX);
+    Ok(Seasons { short: steps(short), long: long.map(steps) })
+}
+
+impl QuestionArgs {
+    fn metric(&self) -> Result<&Metric, UsageError> {
+        self.metric.as_ref().ok_or_else(|| UsageError::new("--metric is missing"))
+    }
+
     fn plan(&self) -> Result<Plan, UsageError> {
         let refuse = |message: &str| Err(UsageError::new(message.to_owned()));
-        if self.season % self.step != 0 || self.season < 2 * self.step {
-            return refuse("--season must be a multiple of --step and at least two steps long");
-        }
+        let seasons = seasons(&self.season, self.step)?;
         if self.horizon < self.step {
             return refuse("--horizon is shorter than one --step");
         }
-        let models = match self.model {
-            ModelArg::Auto => Model::all(),
-            _ if self.backtest => return refuse("--backtest tries every model (leave --model out)"),
-            ModelArg::SeasonalNaive => vec![Model::SeasonalNaive],
-            ModelArg::Ets => vec![Model::Ets],
-            ModelArg::Mstl => vec![Model::Mstl],
-            ModelArg::Prophet => vec![Model::Prophet],
-        };
-        let steps = |length: i64| usize::try_from(length / self.step).unwrap_or(usize::MAX);
-        Ok(Plan { models, horizon: steps(self.horizon), season: steps(self.season), level: self.level })
+        if self.backtest && self.model != ModelArg::Auto {
+            return refuse("--backtest tries every model (leave --model out)");
+        }
+        let horizon = usize::try_from(self.horizon / self.step).unwrap_or(usize::MAX);
+        Ok(Plan { models: models(self.model), horizon, seasons, level: self.level })
     }
 
     fn limit(&self) -> Option<(f64, Direction)> {
@@ -149,7 +204,8 @@ impl ForecastArgs {
 
 /// The flags, checked.
 struct Question {
-    args: ForecastArgs,
+    args: QuestionArgs,
+    metric: Metric,
     plan: Plan,
 }
 
@@ -164,6 +220,13 @@ struct Made {
 }
 
 pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
+    match args.command {
+        Some(ForecastCommand::Score(args)) => score::run(args, context).await,
+        None => answer(args.question, context).await,
+    }
+}
+
+async fn answer(args: QuestionArgs, context: Context) -> anyhow::Result<()> {
     let output = &context.output;
     let now = Utc::now().timestamp_millis();
     let zone = args.zone.zone()?;
@@ -173,7 +236,7 @@ pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
             time::moment(text, zone, now).map_err(|error| UsageError::new(format!("--at: {error}")))?
         }
     };
-    let mut question = Question { plan: args.plan()?, args };
+    let mut question = Question { plan: args.plan()?, metric: args.metric()?.clone(), args };
     let session = Session::connect(&context.config.cassandra).await?;
     until_stopped(&context.shutdown, question.args.selection.find_sensor(&session)).await?;
     let spinner = output.spinner("reading past data and testing models on it");
@@ -181,7 +244,7 @@ pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
     spinner.finish_and_clear();
     let made = made?;
     let args = &question.args;
-    let metric = &args.metric;
+    let metric = &question.metric;
     if let Some(address) = args.metrics_addr {
         return question.export(&session, address, made, &context).await;
     }
@@ -203,8 +266,7 @@ pub async fn run(args: ForecastArgs, context: Context) -> anyhow::Result<()> {
 impl Question {
     /// Forecasts from what was before `at`.
     async fn answer(&self, session: &Session, at: i64, now: i64, context: &Context) -> anyhow::Result<Made> {
-        let Self { args, plan } = self;
-        let metric = &args.metric;
+        let Self { args, plan, metric } = self;
         let shutdown = &context.shutdown;
         let groups = until_stopped(shutdown, args.selection.one_group(session)).await?;
         // A step that is not over yet would look like a fall or a rise.
@@ -240,7 +302,7 @@ impl Question {
         let subject = Subject {
             group: newest(&made.groups)?,
             sensor: self.args.selection.sensor_id(),
-            metric: &self.args.metric,
+            metric: &self.metric,
             made_at: made.made_at,
             model: made.found.model.name(),
             step: self.args.step,
@@ -266,7 +328,7 @@ impl Question {
             ("location", &group.location),
             ("device_type", &group.device_type),
             ("iot_sensor_id", &sensor),
-            ("metric", args.metric.name()),
+            ("metric", self.metric.name()),
         ])?;
         let health = Health::default();
         let registry = metrics.registry.clone();

@@ -38,6 +38,7 @@ pub mod node;
 pub mod offsets;
 pub mod purge;
 pub mod query;
+pub mod recorded;
 pub mod reference;
 pub mod rollup;
 pub mod schema;

@@ -1,14 +1,12 @@
 //! Back-tests: forecasts from past moments, each from the values before that moment only.
 
-use super::models::Model;
-use super::{ForecastError, Plan};
+use super::models::{Fits, Model};
+use super::{ForecastError, Plan, Seasons, intervals};
 use crate::series::Regular;
 
 /// Past moments that forecasts are made from.
-const MAX_ORIGINS: usize = 40;
+pub(super) const MAX_ORIGINS: usize = 40;
 const FEWEST_ORIGINS: usize = 8;
-/// Minimum number of errors behind an interval. Where a step has fewer, its neighbours' errors are used too.
-const FEWEST_ERRORS: usize = 20;
 /// Maximum number of seasons in a fit: older history adds little accuracy and costs time.
 const MAX_SEASONS: usize = 60;
 
@@ -25,64 +23,131 @@ pub struct Backtest {
     pub coverage: f64,
 }
 
-/// Absolute errors by how many steps ahead (from 0), in order of the origins. NaN where nothing was measured.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Errors {
-    by_step: Vec<Vec<f64>>,
+/// What a back-test found, by model.
+#[derive(Debug)]
+pub struct Tried {
+    pub models: Vec<(Backtest, Walk)>,
+    /// The models that could not be fitted.
+    pub refused: Vec<ForecastError>,
 }
 
-/// Runs a model from up to [`MAX_ORIGINS`] moments of the past. Steps without a value do not count.
-pub fn run(history: &Regular, model: Model, plan: &Plan) -> Result<(Backtest, Errors), ForecastError> {
-    let Plan { horizon, season, level, .. } = *plan;
-    let needs = needs_before_origin(&plan.models, season);
+/// One model's forecasts from past moments, in order of time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Walk {
+    pub model: Model,
+    /// Indices of the first forecast step.
+    pub origins: Vec<usize>,
+    /// Values by origin and step ahead.
+    pub points: Vec<Vec<f64>>,
+    /// Absolute errors, likewise. NaN where nothing was measured.
+    pub errors: Vec<Vec<f64>>,
+}
+
+impl Walk {
+    /// The errors that were known at the origin of this index: of the latest [`MAX_ORIGINS`] before it, up to its moment.
+    pub fn known_at(&self, index: usize) -> Vec<Vec<f64>> {
+        let now = self.origins[index];
+        (index.saturating_sub(MAX_ORIGINS)..index)
+            .map(|earlier| {
+                let is_over = |step: usize| self.origins[earlier] + step < now;
+                let errors = self.errors[earlier].iter().enumerate();
+                errors.map(|(step, &error)| if is_over(step) { error } else { f64::NAN }).collect()
+            })
+            .collect()
+    }
+
+    /// The mean absolute error of all origins.
+    pub fn mean_absolute_error(&self) -> f64 {
+        mean_error(&self.errors)
+    }
+}
+
+/// The mean of the known errors; NaN without one.
+pub(super) fn mean_error(errors: &[Vec<f64>]) -> f64 {
+    mean(errors.iter().flatten().copied())
+}
+
+/// Forecasts by every model of the plan from `origins`, which are in order of time. A model that cannot be fitted at one of
+/// them is left out, with the reason.
+pub fn walk(history: &Regular, plan: &Plan, origins: &[usize]) -> (Vec<Walk>, Vec<ForecastError>) {
+    let empty = |&model: &Model| Walk { model, origins: Vec::new(), points: Vec::new(), errors: Vec::new() };
+    let mut walks: Vec<Walk> = plan.models.iter().map(empty).collect();
+    let mut refused = Vec::new();
+    for &origin in origins {
+        // Gaps are filled from values before the origin only: a line towards a later value would leak it.
+        let known = known(history, origin, plan.seasons);
+        if known.is_empty() || known.iter().any(|value| value.is_nan()) {
+            continue;
+        }
+        let fits = Fits::new(&known, plan.seasons, plan.horizon);
+        walks.retain_mut(|walk| match fits.forecast(walk.model) {
+            Ok(points) => {
+                let values = &history.values[origin..];
+                walk.errors
+                    .push(points.iter().zip(values).map(|(point, value)| (point - value).abs()).collect());
+                walk.origins.push(origin);
+                walk.points.push(points);
+                true
+            }
+            Err(error) => {
+                refused.push(error);
+                false
+            }
+        });
+    }
+    (walks, refused)
+}
+
+/// Runs every model from up to [`MAX_ORIGINS`] moments of the past. Steps without a value do not count.
+pub fn run(history: &Regular, plan: &Plan) -> Result<Tried, ForecastError> {
+    let Plan { horizon, seasons, level, .. } = *plan;
+    let needs = needs_before_origin(&plan.models, seasons);
     // Every model runs from the same origins, so that they can be compared.
     let possible = (history.len() + 1).saturating_sub(needs + horizon);
     if possible < FEWEST_ORIGINS {
         return Err(ForecastError::TooShort {
             has: history.len(),
-            needs: needs_at_all(&plan.models, season, horizon),
+            needs: needs_at_all(&plan.models, seasons, horizon),
             horizon,
         });
     }
     let origins: Vec<usize> = origins(possible).map(|index| needs + index).collect();
-    let mut errors = Errors { by_step: vec![Vec::with_capacity(origins.len()); horizon] };
-    for &origin in &origins {
-        // Gaps are filled from values before the origin only: a line towards a later value would leak it.
-        let known = known(history, origin, season);
-        if known.iter().any(|value| value.is_nan()) {
-            continue;
-        }
-        let forecast = model.forecast(&known, season, horizon)?;
-        for (step, value) in forecast.iter().enumerate() {
-            errors.by_step[step].push((value - history.values[origin + step]).abs());
-        }
-    }
-    let mean_absolute_error = mean(errors.by_step.iter().flatten().copied());
-    let naive = history.values.windows(season + 1).map(|window| (window[season] - window[0]).abs());
-    let backtest = Backtest {
-        model,
-        origins: errors.by_step.first().map_or(0, Vec::len),
-        mean_absolute_error,
-        scaled_error: mean_absolute_error / mean(naive),
-        coverage: errors.coverage(level),
-    };
-    Ok((backtest, errors))
+    let (walks, refused) = walk(history, plan, &origins);
+    let naive = naive_error(history, seasons);
+    let tests = walks.into_iter().map(|walk| {
+        let mean_absolute_error = walk.mean_absolute_error();
+        let backtest = Backtest {
+            model: walk.model,
+            origins: walk.origins.len(),
+            mean_absolute_error,
+            scaled_error: mean_absolute_error / naive,
+            coverage: intervals::coverage(&walk.errors, level),
+        };
+        (backtest, walk)
+    });
+    Ok(Tried { models: tests.collect(), refused })
+}
+
+/// The mean absolute error of repeating the value of one (short) season ago, within the history.
+pub fn naive_error(history: &Regular, seasons: Seasons) -> f64 {
+    let season = seasons.short;
+    mean(history.values.windows(season + 1).map(|window| (window[season] - window[0]).abs()))
 }
 
 /// Steps before the first moment that forecasts are made from: enough for each of the models.
-fn needs_before_origin(models: &[Model], season: usize) -> usize {
-    models.iter().map(|model| model.needs(season)).max().unwrap_or(season)
+pub(super) fn needs_before_origin(models: &[Model], seasons: Seasons) -> usize {
+    models.iter().map(|model| model.needs(seasons)).max().unwrap_or(seasons.short)
 }
 
 /// Steps of history that a back-test needs.
-pub(super) fn needs_at_all(models: &[Model], season: usize, horizon: usize) -> usize {
-    needs_before_origin(models, season) + horizon + FEWEST_ORIGINS - 1
+pub(super) fn needs_at_all(models: &[Model], seasons: Seasons, horizon: usize) -> usize {
+    needs_before_origin(models, seasons) + horizon + FEWEST_ORIGINS - 1
 }
 
 /// What a model is fitted to at `origin`: the last seasons before it, gaps filled by straight lines. NaN where nothing
 /// was measured.
-pub(super) fn known(history: &Regular, origin: usize, season: usize) -> Vec<f64> {
-    let from = origin.saturating_sub(MAX_SEASONS * season);
+pub(super) fn known(history: &Regular, origin: usize, seasons: Seasons) -> Vec<f64> {
+    let from = origin.saturating_sub(MAX_SEASONS * seasons.short);
     let values = history.values[from..origin].to_vec();
     Regular { start: history.at(from), step: history.step, values }.filled()
 }
@@ -91,57 +156,6 @@ pub(super) fn known(history: &Regular, origin: usize, season: usize) -> Vec<f64>
 fn origins(possible: usize) -> impl Iterator<Item = usize> {
     let count = possible.min(MAX_ORIGINS);
     (0..count).map(move |index| possible - 1 - (count - 1 - index) * (possible - 1) / (count - 1).max(1))
-}
-
-impl Errors {
-    /// Half the width of the interval at each step: it contains a share `level` of the errors, and never becomes
-    /// narrower farther ahead.
-    pub fn widths(&self, level: f64) -> Vec<f64> {
-        let mut widest = 0.0_f64;
-        (0..self.by_step.len())
-            .map(|step| {
-                widest = widest.max(quantile(self.around(step), level));
-                widest
-            })
-            .collect()
-    }
-
-    /// The share of values of the later half of the origins that intervals from the errors of the earlier half
-    /// contain. It estimates what today's intervals will contain, if the series stays as it is.
-    fn coverage(&self, level: f64) -> f64 {
-        let origins = self.by_step.first().map_or(0, Vec::len);
-        let earlier =
-            Self { by_step: self.by_step.iter().map(|errors| errors[..origins / 2].to_vec()).collect() };
-        let widths = earlier.widths(level);
-        let held = self.by_step.iter().zip(&widths).flat_map(|(errors, width)| {
-            let measured = errors[origins / 2..].iter().filter(|error| !error.is_nan());
-            measured.map(move |error| f64::from(u8::from(error <= width)))
-        });
-        mean(held)
-    }
-
-    /// The errors at a step, and at its neighbours if it has too few.
-    fn around(&self, step: usize) -> Vec<f64> {
-        let mut reach = 0;
-        loop {
-            let from = step.saturating_sub(reach);
-            let to = (step + reach + 1).min(self.by_step.len());
-            let errors = self.by_step[from..to].iter().flatten();
-            let errors: Vec<f64> = errors.copied().filter(|error| !error.is_nan()).collect();
-            if errors.len() >= FEWEST_ERRORS || to - from == self.by_step.len() {
-                return errors;
-            }
-            reach += 1;
-        }
-    }
-}
-
-/// The error that a share `level` of all future ones does not exceed, by conformal prediction: with `n` errors it is the
-/// one of rank `level * (n + 1)`, or the largest.
-fn quantile(mut errors: Vec<f64>, level: f64) -> f64 {
-    errors.sort_unstable_by(f64::total_cmp);
-    let rank = (level * (errors.len() + 1) as f64).ceil() as usize;
-    errors.get(rank.clamp(1, errors.len().max(1)) - 1).copied().unwrap_or(f64::NAN)
 }
 
 /// NaN without a value; NaN among the values is left out.
@@ -157,6 +171,8 @@ mod tests {
     use super::super::tests::history;
     use super::*;
 
+    const DAY: Seasons = Seasons { short: 24, long: None };
+
     #[test]
     fn origins_reach_from_the_first_to_the_last() {
         assert_eq!(origins(3).collect::<Vec<_>>(), [0, 1, 2]);
@@ -171,10 +187,11 @@ mod tests {
         let filled = series.values.clone();
         let measured: Vec<usize> = (24..filled.len()).filter(|at| ![300, 324].contains(at)).collect();
         series.values[300] = f64::NAN;
-        let plan = Plan { models: Vec::new(), horizon: 12, season: 24, level: 0.9 };
-        let (found, errors) = run(&series, Model::SeasonalNaive, &plan).unwrap();
-        let all: Vec<f64> =
-            errors.by_step.iter().flatten().copied().filter(|error| !error.is_nan()).collect();
+        let plan = Plan { models: vec![Model::SeasonalNaive], horizon: 12, seasons: DAY, level: 0.9 };
+        let Tried { models, refused } = run(&series, &plan).unwrap();
+        let (found, walk) = &models[0];
+        assert!(refused.is_empty());
+        let all: Vec<f64> = walk.errors.iter().flatten().copied().filter(|error| !error.is_nan()).collect();
         let mae = all.iter().sum::<f64>() / all.len() as f64;
         let naive: f64 = measured.iter().map(|&at| (filled[at] - filled[at - 24]).abs()).sum();
         let naive = naive / measured.len() as f64;
@@ -191,18 +208,22 @@ mod tests {
         let mut other = series.clone();
         other.values[240..].iter_mut().for_each(|value| *value += 100.0);
         for origin in [205, 220, 239, 240] {
-            assert_eq!(known(&series, origin, 24), known(&other, origin, 24), "{origin}");
+            assert_eq!(known(&series, origin, DAY), known(&other, origin, DAY), "{origin}");
         }
-        assert_ne!(known(&series, 241, 24), known(&other, 241, 24));
+        assert_ne!(known(&series, 241, DAY), known(&other, 241, DAY));
     }
 
     #[test]
-    fn intervals_never_narrow_and_hold_their_share() {
-        let errors =
-            Errors { by_step: (1..=6).map(|step| (0..40).map(|n| f64::from(step * n)).collect()).collect() };
-        let widths = errors.widths(0.9);
-        assert!(widths.windows(2).all(|pair| pair[0] <= pair[1]), "{widths:?}");
-        assert_eq!(widths[0], 36.0);
-        assert_eq!(quantile(vec![3.0, 1.0, 2.0], 0.95), 3.0);
+    fn an_interval_knows_only_errors_of_values_that_had_come() {
+        let walk = Walk {
+            model: Model::Ets,
+            origins: vec![10, 12, 13],
+            points: vec![vec![0.0; 3]; 3],
+            errors: vec![vec![1.0, 2.0, 3.0], vec![4.0, 5.0, 6.0], vec![7.0, 8.0, 9.0]],
+        };
+        let known = walk.known_at(2);
+        assert_eq!(known[0], [1.0, 2.0, 3.0]);
+        assert!(known[1][0] == 4.0 && known[1][1].is_nan() && known[1][2].is_nan(), "{known:?}");
+        assert!(walk.known_at(0).is_empty());
     }
 }

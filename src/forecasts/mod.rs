@@ -1,19 +1,24 @@
 //! Forecasts: models over regular series in memory, chosen by their errors in back-tests. No CQL here and no printing.
 //!
-//! - [`models`]: seasonal-naive, ETS, MSTL and, where it is built in, Prophet: point forecasts.
-//! - [`backtest`]: forecasts from many past moments, compared with the values that followed: errors, and intervals from them.
+//! - [`models`]: seasonal-naive, ETS, MSTL, their mean and, where it is built in, Prophet: point forecasts.
+//! - [`backtest`]: forecasts from many past moments, compared with the values that followed. [`intervals`]: from their errors.
+//! - [`recorded`]: all of it over a file, without a server.
 //! - [`forecast`]: the chosen model's forecast with intervals, and when it crosses a limit.
 
 use crate::series::Regular;
 
+mod autoregression;
 pub mod backtest;
+pub mod intervals;
 pub mod metrics;
 pub mod models;
 #[cfg(feature = "prophet")]
 mod prophet;
+pub mod recorded;
 
 pub use crate::series::Step;
-use backtest::{Backtest, Errors};
+use backtest::{Backtest, Tried};
+use models::Fits;
 pub use models::Model;
 
 /// Why there is no forecast.
@@ -52,18 +57,37 @@ pub struct Plan {
     pub models: Vec<Model>,
     /// Steps ahead.
     pub horizon: usize,
-    /// Steps of one season.
-    pub season: usize,
+    pub seasons: Seasons,
     /// The share of values that an interval should contain, such as 0.95.
     pub level: f64,
+}
+
+/// The seasons of a series, in steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seasons {
+    pub short: usize,
+    /// A multiple of `short`, such as a week of days. Used where the history is long enough.
+    pub long: Option<usize>,
+}
+
+impl Seasons {
+    pub fn longest(self) -> usize {
+        self.long.unwrap_or(self.short)
+    }
+
+    /// Without the long one where `length` steps are too few for it.
+    fn within(self, length: usize, plan: &Plan) -> Self {
+        let is_enough = length >= needs(&plan.models, self, plan.horizon);
+        Self { long: self.long.filter(|_| is_enough), ..self }
+    }
 }
 
 /// The minimum share of the history that must have been measured.
 const MEASURED: f64 = 0.5;
 
 /// Steps of history that a forecast of `horizon` steps by any of the models needs.
-pub fn needs(models: &[Model], season: usize, horizon: usize) -> usize {
-    backtest::needs_at_all(models, season, horizon)
+pub fn needs(models: &[Model], seasons: Seasons, horizon: usize) -> usize {
+    backtest::needs_at_all(models, seasons, horizon)
 }
 
 /// Forecasts a series.
@@ -72,17 +96,12 @@ pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastErro
     if (measured as f64) < MEASURED * of as f64 {
         return Err(ForecastError::TooManyGaps { missing: of - measured, of });
     }
-    let mut tried: Vec<(Backtest, Errors)> = Vec::new();
-    let mut left_out = Vec::new();
-    for &model in &plan.models {
-        match backtest::run(history, model, plan) {
-            Ok(result) => tried.push(result),
-            Err(error @ ForecastError::Model { .. }) if plan.models.len() > 1 => {
-                left_out.push(error.to_string());
-            }
-            Err(error) => return Err(error),
-        }
+    let plan = &Plan { seasons: plan.seasons.within(of, plan), ..plan.clone() };
+    let Tried { models: tried, mut refused } = backtest::run(history, plan)?;
+    if plan.models.len() == 1 && !refused.is_empty() {
+        return Err(refused.remove(0));
     }
+    let left_out = refused.iter().map(ToString::to_string).collect();
     let best = tried.iter().enumerate().min_by(|(_, (left, _)), (_, (right, _))| {
         left.mean_absolute_error.total_cmp(&right.mean_absolute_error)
     });
@@ -95,11 +114,11 @@ pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastErro
             filled: 0,
         });
     };
-    let (model, errors) = (tried[best].0.model, &tried[best].1);
+    let (model, errors) = (tried[best].0.model, &tried[best].1.errors);
     // Fitted to as many steps as in the back-test, so that the back-test's errors hold for this forecast.
-    let values = backtest::known(history, history.len(), plan.season);
-    let points = model.forecast(&values, plan.season, plan.horizon)?;
-    let widths = errors.widths(plan.level);
+    let values = backtest::known(history, history.len(), plan.seasons);
+    let points = Fits::new(&values, plan.seasons, plan.horizon).forecast(model)?;
+    let widths = intervals::widths(errors, plan.level);
     let steps = points.iter().zip(&widths).enumerate().map(|(index, (value, width))| Step {
         at: history.at(history.len() + index),
         value: *value,
@@ -171,7 +190,12 @@ mod tests {
     }
 
     fn plan() -> Plan {
-        Plan { models: Model::QUICK.to_vec(), horizon: 24, season: 24, level: 0.9 }
+        Plan {
+            models: Model::QUICK.to_vec(),
+            horizon: 24,
+            seasons: Seasons { short: 24, long: None },
+            level: 0.9,
+        }
     }
 
     #[test]

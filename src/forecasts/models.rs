@@ -1,10 +1,17 @@
 //! Models: each continues a series without gaps.
 
+use std::cell::OnceCell;
+
 use augurs::ets::AutoETS;
 use augurs::mstl::stlrs::{MstlParams, StlParams};
 use augurs::{Fit, Predict};
 
-use super::ForecastError;
+use super::{ForecastError, Seasons, autoregression};
+
+/// Steps that exponential smoothing is fitted to: it forgets older ones, and its search takes most of the time.
+const ETS_STEPS: usize = 336;
+/// Passes that lower the weight of outliers. The library's 15 change no forecast that was measured.
+const ROBUST_PASSES: usize = 3;
 
 /// How a series is forecast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,15 +20,19 @@ pub enum Model {
     SeasonalNaive,
     /// Exponential smoothing of level and trend, chosen by AICc. It does not model a season.
     Ets,
-    /// The last season that MSTL finds, plus ETS of the series without its season.
+    /// The last seasons that MSTL finds, plus ETS of the series without its seasons.
     Mstl,
+    /// The last seasons that MSTL finds, plus an autoregressive process of the series without its seasons.
+    MstlAr,
+    /// The mean of the value of one (long) season ago, `Mstl` and `MstlAr`.
+    Mean,
     /// Trend with change points and a Fourier season; only with the feature `prophet`.
     Prophet,
 }
 
 impl Model {
     /// Models that take milliseconds.
-    pub const QUICK: [Self; 3] = [Self::SeasonalNaive, Self::Ets, Self::Mstl];
+    pub const QUICK: [Self; 5] = [Self::SeasonalNaive, Self::Ets, Self::Mstl, Self::MstlAr, Self::Mean];
 
     /// All models of this build.
     pub fn all() -> Vec<Self> {
@@ -34,29 +45,75 @@ impl Model {
             Self::SeasonalNaive => "seasonal-naive",
             Self::Ets => "ets",
             Self::Mstl => "mstl",
+            Self::MstlAr => "mstl-ar",
+            Self::Mean => "mean",
             Self::Prophet => "prophet",
         }
     }
 
     /// Minimum number of steps of history.
-    pub fn needs(self, season: usize) -> usize {
+    pub fn needs(self, seasons: Seasons) -> usize {
         const FEWEST: usize = 10;
         match self {
-            Self::SeasonalNaive => season,
+            Self::SeasonalNaive => seasons.short,
             Self::Ets => FEWEST,
-            Self::Mstl | Self::Prophet => (2 * season + 1).max(FEWEST),
+            Self::Mstl | Self::MstlAr | Self::Mean => (2 * seasons.longest() + 1).max(FEWEST),
+            Self::Prophet => (2 * seasons.short + 1).max(FEWEST),
+        }
+    }
+}
+
+/// A history that several models are fitted to; what they share is computed once.
+pub struct Fits<'a> {
+    history: &'a [f64],
+    seasons: Seasons,
+    horizon: usize,
+    decomposed: OnceCell<Result<Decomposed, ForecastError>>,
+}
+
+/// A series as the sum of its seasons, continued over the horizon, and the rest.
+#[derive(Debug, Clone)]
+struct Decomposed {
+    seasonal: Vec<f64>,
+    rest: Vec<f64>,
+}
+
+impl<'a> Fits<'a> {
+    pub fn new(history: &'a [f64], seasons: Seasons, horizon: usize) -> Self {
+        Self { history, seasons, horizon, decomposed: OnceCell::new() }
+    }
+
+    /// The values after the history, whose length is at least [`Model::needs`].
+    pub fn forecast(&self, model: Model) -> Result<Vec<f64>, ForecastError> {
+        let &Self { history, seasons, horizon, .. } = self;
+        match model {
+            Model::SeasonalNaive => Ok(last_season(history, seasons.short, horizon)),
+            Model::Ets => ets(history, horizon, model.name()),
+            Model::Mstl => {
+                let Decomposed { seasonal, rest } = self.decomposed()?;
+                Ok(sum(seasonal, &ets(rest, horizon, model.name())?))
+            }
+            Model::MstlAr => {
+                let Decomposed { seasonal, rest } = self.decomposed()?;
+                Ok(sum(seasonal, &autoregression::forecast(rest, horizon)))
+            }
+            Model::Mean => {
+                let naive = last_season(history, seasons.longest(), horizon);
+                let others = sum(&self.forecast(Model::Mstl)?, &self.forecast(Model::MstlAr)?);
+                Ok(sum(&naive, &others).into_iter().map(|total| total / 3.0).collect())
+            }
+            Model::Prophet => prophet(history, seasons.short, horizon),
         }
     }
 
-    /// The `horizon` values after `history`, whose length is at least [`Model::needs`].
-    pub fn forecast(self, history: &[f64], season: usize, horizon: usize) -> Result<Vec<f64>, ForecastError> {
-        match self {
-            Self::SeasonalNaive => Ok(last_season(history, season, horizon)),
-            Self::Ets => ets(history, horizon, self.name()),
-            Self::Mstl => mstl(history, season, horizon),
-            Self::Prophet => prophet(history, season, horizon),
-        }
+    fn decomposed(&self) -> Result<&Decomposed, ForecastError> {
+        let found = self.decomposed.get_or_init(|| decompose(self.history, self.seasons, self.horizon));
+        found.as_ref().map_err(Clone::clone)
     }
+}
+
+fn sum(left: &[f64], right: &[f64]) -> Vec<f64> {
+    left.iter().zip(right).map(|(left, right)| left + right).collect()
 }
 
 #[cfg(feature = "prophet")]
@@ -78,6 +135,7 @@ fn last_season(history: &[f64], season: usize, horizon: usize) -> Vec<f64> {
 
 /// With additive errors: the library does not have intervals for multiplicative ones, nor seasons.
 fn ets(history: &[f64], horizon: usize, model: &'static str) -> Result<Vec<f64>, ForecastError> {
+    let history = &history[history.len().saturating_sub(ETS_STEPS)..];
     // A constant series leaves nothing to estimate.
     if history.iter().all(|value| *value == history[0]) {
         return Ok(vec![history[0]; horizon]);
@@ -91,30 +149,28 @@ fn ets(history: &[f64], horizon: usize, model: &'static str) -> Result<Vec<f64>,
     }
 }
 
-fn mstl(history: &[f64], season: usize, horizon: usize) -> Result<Vec<f64>, ForecastError> {
-    let model = Model::Mstl.name();
+fn decompose(history: &[f64], seasons: Seasons, horizon: usize) -> Result<Decomposed, ForecastError> {
     let mut stl = StlParams::new();
-    stl.robust(true);
+    stl.robust(true).outer_loops(ROBUST_PASSES);
     let mut params = MstlParams::new();
     params.stl_params(stl);
+    let periods: Vec<usize> = [seasons.short].into_iter().chain(seasons.long).collect();
     let fit = params
-        .fit(history, &[season])
-        .map_err(|error| ForecastError::Model { model, reason: error.to_string() })?;
-    let Some(seasonal) = fit.seasonal().first() else {
-        return ets(history, horizon, model);
-    };
-    let without: Vec<f64> = history.iter().zip(seasonal).map(|(value, seasonal)| value - seasonal).collect();
-    let level = ets(&without, horizon, model)?;
-    Ok(level
-        .iter()
-        .zip(last_season(seasonal, season, horizon))
-        .map(|(level, season)| level + season)
-        .collect())
+        .fit(history, &periods)
+        .map_err(|error| ForecastError::Model { model: Model::Mstl.name(), reason: error.to_string() })?;
+    let (mut seasonal, mut rest) = (vec![0.0; horizon], history.to_vec());
+    for (found, &period) in fit.seasonal().iter().zip(&periods) {
+        seasonal = sum(&seasonal, &last_season(found, period, horizon));
+        rest.iter_mut().zip(found).for_each(|(rest, found)| *rest -= found);
+    }
+    Ok(Decomposed { seasonal, rest })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DAY: Seasons = Seasons { short: 24, long: None };
 
     #[test]
     fn a_season_repeats_itself() {
@@ -124,11 +180,32 @@ mod tests {
     #[test]
     fn a_line_goes_on_and_what_stands_still_stays() {
         let line: Vec<f64> = (0..40).map(|step| 3.0 + 0.5 * f64::from(step)).collect();
-        let found = Model::Ets.forecast(&line, 24, 4).unwrap();
+        let found = Fits::new(&line, DAY, 4).forecast(Model::Ets).unwrap();
         assert!((found[3] - 24.5).abs() < 0.2, "{found:?}");
         for model in Model::all() {
-            let found = model.forecast(&[7.0; 60], 24, 3).unwrap();
+            let found = Fits::new(&[7.0; 60], DAY, 3).forecast(model).unwrap();
             assert!(found.iter().all(|value| (value - 7.0).abs() < 1e-4), "{model:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_quiet_weekend_is_forecast_where_the_long_season_is_known() {
+        // Five days with a peak, two without.
+        let value = |hour: usize| {
+            let peak = if (hour / 24) % 7 < 5 { 10.0 } else { 0.0 };
+            peak * f64::from(u8::from((8..18).contains(&(hour % 24)))) + ((hour * 7_919) % 101) as f64 / 101.0
+        };
+        let history: Vec<f64> = (0..4 * 168 + 5 * 24).map(value).collect();
+        let both = Seasons { short: 24, long: Some(168) };
+        let error = |seasons: Seasons, model: Model| {
+            let found = Fits::new(&history, seasons, 48).forecast(model).unwrap();
+            let errors =
+                found.iter().enumerate().map(|(step, found)| (found - value(history.len() + step)).abs());
+            errors.sum::<f64>() / 48.0
+        };
+        for model in [Model::Mstl, Model::MstlAr, Model::Mean] {
+            assert!(error(both, model) < 0.8, "{model:?} {}", error(both, model));
+            assert!(error(DAY, model) > 1.0, "{model:?} {}", error(DAY, model));
         }
     }
 }

@@ -5,11 +5,12 @@
 //! - [`summary`]: what rollups keep of values, and how it merges. [`sketch`]: its percentiles. [`exact`]: percentiles of
 //!   all values in memory.
 //! - [`mean`]: means that stay within their values. [`robust`]: median and median absolute deviation, which a few outliers do not move.
-//! - [`rolling`]: the last values, by age and by size.
+//! - [`rolling`]: the last values, by age and by size. [`recorded`]: those of a CSV file.
 
 pub mod downsample;
 pub mod exact;
 pub mod mean;
+pub mod recorded;
 pub mod regular;
 pub mod robust;
 pub mod rolling;

@@ -12,6 +12,7 @@ crate::trials!(
     what_cannot_be_forecast_says_what_it_takes,
     a_forecast_is_exported_and_made_anew,
     anomalies_are_scored_against_labels,
+    forecasts_of_a_file_are_scored_without_a_server,
 );
 
 /// 2026-10-01T00:00:00Z.
@@ -87,7 +88,7 @@ fn a_known_season_is_continued_and_stored() -> anyhow::Result<()> {
 
     let tests = lab.lines(&[&["-q"], &FORECAST[..], &["--backtest", "--format", "ndjson"]].concat())?;
     let models: Vec<_> = tests.iter().filter_map(|test| test["model"].as_str()).collect();
-    ensure!(models == ["seasonal-naive", "ets", "mstl"], "{tests:?}");
+    ensure!(models == ["seasonal-naive", "ets", "mstl", "mstl-ar", "mean"], "{tests:?}");
     let mase = |index: usize| tests[index]["mase"].as_f64().unwrap_or(f64::NAN);
     ensure!(mase(2) < mase(0) && mase(0) < mase(1), "a season with a trend is MSTL's: {tests:?}");
     Ok(())
@@ -106,6 +107,52 @@ fn what_cannot_be_forecast_says_what_it_takes() -> anyhow::Result<()> {
     ensure!(error.contains("multiple of --step"), "{error}");
     let error = lab.fails(2, &["-q", "forecast", "--metric", "temperature"])?;
     ensure!(error.contains("--sensor"), "{error}");
+    Ok(())
+}
+
+fn forecasts_of_a_file_are_scored_without_a_server() -> anyhow::Result<()> {
+    let lab = Lab::new("forecast_file")?;
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (file, output) = (path("load.csv"), path("forecasts.csv"));
+    let rows = (0..20 * 24)
+        .map(|hour| format!("2026-10-{:02} {:02}:00:00,{}\n", hour / 24 + 1, hour % 24, value(hour)));
+    std::fs::write(&file, format!("when,load\n{}", rows.collect::<String>()))?;
+    let nowhere = ["-q", "-O", "cassandra.contact_points=127.0.0.1:1", "forecast", "score", file.as_str()];
+    let ask =
+        ["--map", "when=recorded_timestamp,load=value", "--level", "90", "--origins", "6", "--every", "13h"];
+    let rest = ["--output", output.as_str(), "--format", "json"];
+    let found: Value = serde_json::from_str(&lab.ok(&[&nowhere[..], &ask, &rest].concat())?)?;
+    let models = found["models"].as_array().context("no models")?;
+    let names: Vec<_> = models.iter().filter_map(|model| model["model"].as_str()).collect();
+    ensure!(names == ["seasonal-naive", "ets", "mstl", "mstl-ar", "mean", "auto"], "{found:#}");
+    let figure = |name: &str| models[5][name].as_f64().with_context(|| format!("{name} in {found:#}"));
+    ensure!(figure("mase")? < 0.95 && figure("coverage")? > 0.75 && figure("width")? > 0.0, "{found:#}");
+
+    // The figures are those of the file.
+    let mut steps = csv::Reader::from_path(&output)?;
+    ensure!(
+        steps.headers()?.iter().collect::<Vec<_>>().join(",")
+            == "origin,timestamp,value,forecast,lower,upper"
+    );
+    let (mut held, mut squares, mut count) = (0.0, 0.0, 0.0);
+    for step in steps.records() {
+        let step = step?;
+        ensure!(step[0] <= step[1], "{step:?}");
+        let number = |index: usize| step[index].parse::<f64>();
+        let (value, forecast) = (number(2)?, number(3)?);
+        held += f64::from(u8::from((number(4)?..=number(5)?).contains(&value)));
+        squares += (value - forecast).powi(2);
+        count += 1.0;
+    }
+    ensure!(count == 6.0 * 24.0, "{count} steps");
+    ensure!((held / count - figure("coverage")?).abs() < 1e-9, "{found:#}");
+    ensure!(((squares / count).sqrt() - figure("rmse")?).abs() < 1e-9, "{found:#}");
+
+    let error = lab.fails(2, &[&nowhere[..], &["--map", "x=y"]].concat())?;
+    ensure!(error.contains("when, load"), "{error}");
+    let error = lab.fails(2, &[&nowhere[..], &ask[..2], &["--horizon", "30d"]].concat())?;
+    ensure!(error.contains("not enough history") && error.contains("--horizon"), "{error}");
     Ok(())
 }
 

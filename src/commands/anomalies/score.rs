@@ -8,11 +8,11 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::super::Context;
+use super::super::recorded::{columns, input, row_error};
 use super::super::support::{blocking, until_stopped};
 use super::sensitivity;
 use crate::anomalies::Sensitivity;
 use crate::anomalies::recorded::{self, Method, RecordedError};
-use crate::error::UsageError;
 use crate::output::closed;
 
 /// Score each row of a CSV file by the rows before it, without a server.
@@ -43,7 +43,7 @@ pub struct ScoreArgs {
 }
 
 pub(super) async fn run(args: ScoreArgs, context: Context) -> anyhow::Result<()> {
-    let map = args.map.iter().map(|item| pair(item)).collect::<Result<Vec<_>, _>>()?;
+    let map = columns(&args.map)?;
     let output = context.output;
     let scored = blocking(move || write(&args, &map, output));
     let counts = until_stopped(&context.shutdown, scored).await??;
@@ -57,35 +57,17 @@ pub(super) async fn run(args: ScoreArgs, context: Context) -> anyhow::Result<()>
     Ok(())
 }
 
-fn pair(item: &str) -> Result<(String, String), UsageError> {
-    match item.split_once('=').map(|(left, right)| (left.trim(), right.trim())) {
-        Some((left, right)) if !left.is_empty() && !right.is_empty() => {
-            Ok((left.to_owned(), right.to_owned()))
-        }
-        _ => Err(UsageError::new(format!("--map {item:?}: write it as COLUMN=FIELD"))),
-    }
-}
-
 fn write(
     args: &ScoreArgs,
     map: &[(String, String)],
     output: crate::output::Output,
 ) -> anyhow::Result<recorded::Counts> {
     let is_pipe = |path: &Path| path == Path::new("-");
-    let input: Box<dyn io::Read + Send> = match is_pipe(&args.file) {
-        true => Box::new(io::stdin()),
-        false => {
-            Box::new(File::open(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?)
-        }
-    };
+    let (name, input) = input(&args.file)?;
     let sensitivity = args.sensitivity.unwrap_or(Sensitivity::DEFAULT);
     let score = |target: &mut dyn io::Write| recorded::score(input, map, args.method, sensitivity, target);
-    let name =
-        if is_pipe(&args.file) { "standard input".to_owned() } else { args.file.display().to_string() };
     let explain = |error: RecordedError| match error {
-        RecordedError::Columns(message) => UsageError::new(format!("{name}: {message}")).into(),
-        RecordedError::Line { line, message } => anyhow::anyhow!("{name}:{line}: {message}"),
-        RecordedError::Unreadable(error) => anyhow::Error::new(error).context(format!("cannot read {name}")),
+        RecordedError::Row(error) => row_error(&name, error),
         RecordedError::Unwritable(error) if is_pipe(&args.output) => {
             closed(Err::<(), _>(error)).err().unwrap_or_else(|| anyhow::anyhow!("cannot write to stdout"))
         }

@@ -12,7 +12,7 @@ use crate::series::{Point, Regular};
 use crate::time::{HOUR, Zone};
 use serde_json::json;
 
-use super::ForecastArgs;
+use super::QuestionArgs;
 
 /// Steps of a long forecast that a table shows.
 const TABLE_STEPS: usize = 48;
@@ -21,7 +21,7 @@ const TABLE_STEPS: usize = 48;
 pub(super) fn picture(
     found: &Forecast,
     series: &Regular,
-    args: &ForecastArgs,
+    args: &QuestionArgs,
     metric: &Metric,
     zone: Zone,
 ) -> Picture {
@@ -52,7 +52,7 @@ pub(super) fn picture(
 
 pub(super) fn print(
     found: &Forecast,
-    args: &ForecastArgs,
+    args: &QuestionArgs,
     metric: &Metric,
     zone: Zone,
     output: &Output,
@@ -88,7 +88,7 @@ pub(super) fn print(
 }
 
 /// One object: the forecast, how it was chosen, and when it crosses a limit.
-fn json(found: &Forecast, args: &ForecastArgs, metric: &Metric, zone: Zone) -> serde_json::Value {
+fn json(found: &Forecast, args: &QuestionArgs, metric: &Metric, zone: Zone) -> serde_json::Value {
     let steps: Vec<_> = found
         .steps
         .iter()
@@ -131,7 +131,7 @@ fn json(found: &Forecast, args: &ForecastArgs, metric: &Metric, zone: Zone) -> s
 
 pub(super) fn print_backtests(
     backtests: &[Backtest],
-    args: &ForecastArgs,
+    args: &QuestionArgs,
     output: &Output,
 ) -> anyhow::Result<()> {
     let naive = backtests.iter().find(|test| test.model == Model::SeasonalNaive);
@@ -164,7 +164,7 @@ pub(super) fn print_backtests(
 pub(super) fn remark(
     found: &Forecast,
     series: &Regular,
-    args: &ForecastArgs,
+    args: &QuestionArgs,
     to: i64,
     zone: Zone,
     output: &Output,

@@ -13,14 +13,15 @@ use crate::analytics::series::SeriesError;
 use crate::dashboard::app::App;
 use crate::dashboard::problem::Problem;
 use crate::dashboard::request::{Sensor, json, metric, parameters, sensor, within, within_deadline};
-use crate::forecasts::{self, Forecast, Model, Plan};
+use crate::forecasts::{self, Forecast, Model, Plan, Seasons};
 use crate::series::Regular;
 use crate::time::{HOUR, TimeRange, display, hour_of, now};
 
 /// The past that a model learns from, in milliseconds.
 const HISTORY: i64 = 30 * 24 * HOUR;
-/// In hours.
+/// A day and a week, in hours.
 const SEASON: usize = 24;
+const SEASONS: Seasons = Seasons { short: SEASON, long: Some(7 * SEASON) };
 const MAX_HOURS: usize = 168;
 const LEVEL: f64 = 0.95;
 
@@ -115,12 +116,12 @@ fn problem(error: SeriesError) -> Problem {
 /// The best of the quick models where the past holds enough days; else ETS, which does not model a season, for a quarter
 /// of that past.
 fn plan(series: &Regular, hours: usize) -> Plan {
-    let needs = forecasts::needs(&Model::QUICK, SEASON, hours);
+    let needs = forecasts::needs(&Model::QUICK, Seasons { long: None, ..SEASONS }, hours);
     if series.len() >= needs {
-        return Plan { models: Model::QUICK.to_vec(), horizon: hours, season: SEASON, level: LEVEL };
+        return Plan { models: Model::QUICK.to_vec(), horizon: hours, seasons: SEASONS, level: LEVEL };
     }
     let horizon = hours.min(series.len() / 4).max(1);
-    Plan { models: vec![Model::Ets], horizon, season: 2, level: LEVEL }
+    Plan { models: vec![Model::Ets], horizon, seasons: Seasons { short: 2, long: None }, level: LEVEL }
 }
 
 /// Each mean at the middle of its hour, where a reader expects it.
