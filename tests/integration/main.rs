@@ -42,6 +42,7 @@ mod round_trip;
 mod schema;
 mod servers;
 mod simulation;
+mod sql;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         schema::trials(),
         servers::trials(),
         simulation::trials(),
+        sql::trials(),
         status::trials(),
         topics::trials(),
         tutorial::trials(),
