@@ -35,6 +35,7 @@
 //!
 //! Looking on:
 //! - [`observe`]: exporter, status, doctor and the live view. [`dashboard`]: one page in a browser, and its API.
+//! - [`sql`]: the tables for SQL and for PostgreSQL's clients; only with the feature `sql`.
 //!
 //! Verbs:
 //! - [`commands`]: one thin file per verb. [`cli`]: the command line.
@@ -82,6 +83,8 @@ pub mod series;
 pub mod servers;
 pub mod shutdown;
 pub mod simulation;
+#[cfg(feature = "sql")]
+pub mod sql;
 pub mod store;
 pub mod time;
 pub mod tls;

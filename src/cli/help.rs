@@ -32,6 +32,7 @@ pub const GROUPS: [(&str, &[(&str, &str)]); 5] = [
         "Ask",
         &[
             ("query", "Show readings of a group or a sensor"),
+            ("sql", "Ask in SQL (builds with the feature sql)"),
             ("extremes", "Rank sensors by their highest or lowest value"),
             ("stats", "Compute averages, deviations and percentiles"),
             ("anomalies", "Find values unlike the others"),
@@ -40,6 +41,7 @@ pub const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("silent", "List sensors that have stopped sending"),
             ("alerts", "List the alerts of `ingest --detect`, and deliver them"),
             ("dashboard", "Serve the fleet as a page in a browser"),
+            ("serve", "Serve PostgreSQL's clients (feature sql)"),
             ("export", "Write readings to Parquet, CSV or NDJSON files"),
             ("batch", "List and run Spark jobs over the readings"),
         ],
@@ -81,6 +83,7 @@ pub fn version() -> &'static str {
     static VERSION: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
         let features: Vec<&str> = [
             ("prophet", cfg!(feature = "prophet")),
+            ("sql", cfg!(feature = "sql")),
             ("vendored-openssl", cfg!(feature = "vendored-openssl")),
         ]
         .into_iter()

@@ -119,6 +119,7 @@ pub enum Command {
     DeadLetters(commands::dead_letters::DeadLettersCommand),
     Monitor(commands::monitor::MonitorArgs),
     Query(commands::query::QueryArgs),
+    Sql(commands::sql::SqlArgs),
     Extremes(commands::extremes::ExtremesArgs),
     Stats(commands::stats::StatsArgs),
     Anomalies(commands::anomalies::AnomaliesArgs),
@@ -127,6 +128,7 @@ pub enum Command {
     Silent(commands::silent::SilentArgs),
     Alerts(commands::alerts::AlertsArgs),
     Dashboard(commands::dashboard::DashboardArgs),
+    Serve(commands::serve::ServeArgs),
     Export(commands::export::ExportArgs),
     #[command(subcommand)]
     Batch(commands::batch::BatchCommand),

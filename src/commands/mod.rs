@@ -43,8 +43,10 @@ pub mod reference;
 pub mod rollup;
 pub mod schema;
 pub mod sensors;
+pub mod serve;
 pub mod silent;
 pub mod simulate;
+pub mod sql;
 pub mod stats;
 pub mod status;
 pub mod support;
@@ -119,6 +121,8 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Query(args) => query::run(args, context).await,
         Command::Batch(command) => batch::run(command, context).await,
         Command::Import(args) => import::run(args, context).await,
+        Command::Sql(args) => sql::run(args, context).await,
+        Command::Serve(args) => serve::run(args, context).await,
         Command::Export(args) => export::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,
         Command::Dashboard(args) => dashboard::run(args, context).await,

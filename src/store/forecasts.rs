@@ -5,7 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::groups;
-use crate::cassandra::{Batch, Error, Session};
+use crate::cassandra::{Batch, Error, Pages, Session, Values};
 use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::Step;
@@ -65,4 +65,58 @@ pub async fn store(
         session.write(&batch.seal(session.write_consistency(), made_at.saturating_mul(1000))).await?;
     }
     Ok(())
+}
+
+/// A step of a stored forecast.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredStep {
+    pub location: String,
+    pub device_type: String,
+    pub metric: String,
+    /// All sensors of the group where absent.
+    pub sensor: Option<Uuid>,
+    /// Milliseconds since the epoch.
+    pub made_at: i64,
+    pub step: Step,
+    pub step_seconds: i32,
+    pub model: String,
+    pub level: f64,
+}
+
+/// All stored forecasts, page by page, in no particular order.
+#[derive(Debug)]
+pub struct StoredPages(Pages);
+
+/// Starts reading all stored forecasts: a small table, because each has a time to live.
+pub async fn stored(session: &Session) -> Result<StoredPages, Error> {
+    const PAGE_ROWS: i32 = 5_000;
+    let cql = format!(
+        "SELECT location, device_type, metric, iot_sensor_id, made_at, at, step_seconds, model, value, low, high, level \
+         FROM {}.iot_forecasts",
+        session.keyspace()
+    );
+    let statement = session.prepare(&cql).await?;
+    Ok(StoredPages(session.pages(statement, Values::new(), PAGE_ROWS)))
+}
+
+impl StoredPages {
+    /// The next page, or `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<Vec<StoredStep>>, Error> {
+        let Some(page) = self.0.next().await? else { return Ok(None) };
+        let mut steps = Vec::with_capacity(page.len());
+        for row in page.iter() {
+            steps.push(StoredStep {
+                location: row.get(0)?,
+                device_type: row.get(1)?,
+                metric: row.get(2)?,
+                sensor: Some(row.get::<Uuid>(3)?).filter(|sensor| !sensor.is_nil()),
+                made_at: row.get(4)?,
+                step: Step { at: row.get(5)?, value: row.get(8)?, low: row.get(9)?, high: row.get(10)? },
+                step_seconds: row.get(6)?,
+                model: row.get(7)?,
+                level: row.get(11)?,
+            });
+        }
+        Ok(Some(steps))
+    }
 }

@@ -43,6 +43,7 @@ mod round_trip;
 mod schema;
 mod servers;
 mod simulation;
+mod sql;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         schema::trials(),
         servers::trials(),
         simulation::trials(),
+        sql::trials(),
         status::trials(),
         topics::trials(),
         tutorial::trials(),

@@ -1,0 +1,264 @@
+//! Limits of a statement: its time and its rows. The work runs in a runtime of its own, and joins give way to others after
+//! each batch, so that a statement that only computes can be stopped too.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::config::ConfigOptions;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::execution_plan::ChildrenPropertiesMode;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    ReplaceChildrenOptions,
+};
+use futures::StreamExt;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::context::Work;
+
+/// The limits of each statement.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Time from the start of the execution.
+    pub time: Duration,
+    /// Rows that are put out.
+    pub rows: usize,
+}
+
+/// The running statement of a session, for whoever watches over its client.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watch(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Until when the statement must be over; `None` between statements.
+    deadline: Mutex<Option<Instant>>,
+    /// Counts requests to cancel.
+    cancels: watch::Sender<u64>,
+}
+
+impl Watch {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        *self.0.deadline.lock().expect("no panic while locked")
+    }
+
+    /// Ends the statement that runs; without one, nothing.
+    pub(super) fn cancel(&self) {
+        self.0.cancels.send_modify(|count| *count += 1);
+    }
+
+    fn set(&self, deadline: Option<Instant>) {
+        *self.0.deadline.lock().expect("no panic while locked") = deadline;
+    }
+}
+
+/// Puts [`Bounded`] on top of each plan and makes its joins cooperative.
+#[derive(Debug)]
+pub(super) struct Guard {
+    pub(super) bounds: Bounds,
+    pub(super) work: Arc<Work>,
+    pub(super) watch: Watch,
+}
+
+impl PhysicalOptimizerRule for Guard {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        // A join takes one batch of its input and makes any number of batches of it without waiting for anything.
+        let plan = plan
+            .transform_up(|node| match multiplies(&*node) {
+                true => Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)),
+                false => Ok(Transformed::no(node)),
+            })
+            .data()?;
+        let plan: Arc<dyn ExecutionPlan> = match plan.output_partitioning().partition_count() {
+            0 | 1 => plan,
+            _ => Arc::new(CoalescePartitionsExec::new(plan)),
+        };
+        let properties = plan.properties().clone();
+        let (bounds, work, watch) = (self.bounds, self.work.clone(), self.watch.clone());
+        Ok(Arc::new(Bounded { input: plan, properties, bounds, work, watch }))
+    }
+
+    fn name(&self) -> &'static str {
+        "iotctl_bounds"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+fn multiplies(node: &dyn ExecutionPlan) -> bool {
+    let name = node.name();
+    name.ends_with("JoinExec") || name == "UnnestExec"
+}
+
+/// Runs a plan as a task of the work's runtime, and ends with an error at its limits.
+#[derive(Debug)]
+struct Bounded {
+    input: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+    bounds: Bounds,
+    work: Arc<Work>,
+    watch: Watch,
+}
+
+impl DisplayAs for Bounded {
+    fn fmt_as(&self, _: DisplayFormatType, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = humantime::format_duration(self.bounds.time);
+        match self.bounds.rows {
+            usize::MAX => write!(formatter, "Bounded: time={time}"),
+            rows => write!(formatter, "Bounded: time={time}, rows={rows}"),
+        }
+    }
+}
+
+impl ExecutionPlan for Bounded {
+    fn name(&self) -> &'static str {
+        "Bounded"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(input) = children.pop() else {
+            return Err(DataFusionError::Internal("Bounded has one input".to_owned()));
+        };
+        let properties = input.properties().clone();
+        let (bounds, work, watch) = (self.bounds, self.work.clone(), self.watch.clone());
+        Ok(Arc::new(Self { input, properties, bounds, work, watch }))
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let deadline = Instant::now() + self.bounds.time;
+        self.watch.set(Some(deadline));
+        let (sender, receiver) = mpsc::channel(2);
+        let input = self.input.clone();
+        let task = self.work.spawn(async move {
+            let mut stream = match input.execute(partition, context) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    let _ = sender.send(Err(error)).await;
+                    return;
+                }
+            };
+            while let Some(batch) = stream.next().await {
+                if sender.send(batch).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let running = Running {
+            receiver,
+            task,
+            cancelled: self.watch.0.cancels.subscribe(),
+            watch: self.watch.clone(),
+            deadline,
+            bounds: self.bounds,
+            rows_left: self.bounds.rows,
+            _work: self.work.clone(),
+        };
+        let batches = futures::stream::unfold(Some(running), |running| async move {
+            let mut running = running?;
+            match running.next().await {
+                Some(Ok(batch)) => Some((Ok(batch), Some(running))),
+                Some(Err(error)) => Some((Err(error), None)),
+                None => None,
+            }
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+}
+
+/// A statement that runs. Dropping it stops the work.
+struct Running {
+    receiver: mpsc::Receiver<Result<datafusion::arrow::array::RecordBatch>>,
+    task: AbortHandle,
+    cancelled: watch::Receiver<u64>,
+    watch: Watch,
+    deadline: Instant,
+    bounds: Bounds,
+    rows_left: usize,
+    /// The threads last as long as the statement.
+    _work: Arc<Work>,
+}
+
+impl Running {
+    async fn next(&mut self) -> Option<Result<datafusion::arrow::array::RecordBatch>> {
+        let received = tokio::select! {
+            received = tokio::time::timeout_at(self.deadline, self.receiver.recv()) => received,
+            Ok(()) = self.cancelled.changed() => {
+                let text = "the statement was cancelled by its client".to_owned();
+                return Some(Err(DataFusionError::Execution(text)));
+            }
+        };
+        let batch = match received {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return None,
+            Err(_) => {
+                let time = humantime::format_duration(self.bounds.time);
+                let text = format!(
+                    "the statement was stopped after {time} (narrow its range of time, or raise --timeout)"
+                );
+                return Some(Err(DataFusionError::ResourcesExhausted(text)));
+            }
+        };
+        if let Ok(batch) = &batch {
+            match self.rows_left.checked_sub(batch.num_rows()) {
+                Some(left) => self.rows_left = left,
+                None => {
+                    let text = format!(
+                        "the answer has more than {} rows (add LIMIT, or raise --max-rows)",
+                        self.bounds.rows
+                    );
+                    return Some(Err(DataFusionError::ResourcesExhausted(text)));
+                }
+            }
+        }
+        Some(batch)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.watch.set(None);
+    }
+}

@@ -1,0 +1,148 @@
+//! Sessions of DataFusion with our tables and functions, in limited memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
+use datafusion::error::Result;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use tokio::runtime::Runtime;
+use tokio::task::AbortHandle;
+
+use super::bounds::{Bounds, Guard, Watch};
+use super::functions;
+use super::tables::{Kind, Sources, Table};
+use crate::analytics::metric_names;
+use crate::cassandra::Session;
+use crate::config::Config;
+use crate::store::groups;
+
+/// The catalog and the schema of the tables, as PostgreSQL's clients know them.
+pub(super) const CATALOG: &str = "iotctl";
+const SCHEMA: &str = "public";
+/// Other metrics that become columns.
+const MAX_METRIC_COLUMNS: usize = 300;
+
+/// What all statements of a process share.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Memory for sorting, joining and grouping, in bytes; beyond it, they write to temporary files.
+    pub memory: usize,
+    /// Temporary files, in bytes.
+    pub disk: u64,
+    pub bounds: Bounds,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let bounds = Bounds { time: Duration::from_secs(300), rows: usize::MAX };
+        Self { memory: 128 << 20, disk: 4 << 30, bounds }
+    }
+}
+
+/// The threads that statements run on: not those that serve clients and wait for signals.
+pub(super) struct Work {
+    runtime: Option<Runtime>,
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Work")
+    }
+}
+
+impl Work {
+    fn start() -> Result<Arc<Self>> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("sql").enable_all().build()?;
+        Ok(Arc::new(Self { runtime: Some(runtime) }))
+    }
+
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let runtime = self.runtime.as_ref().expect("it is taken only when it is dropped");
+        runtime.spawn(work).abort_handle()
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // A runtime must not be waited for within another one.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Makes sessions over one Cassandra session.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    sources: Arc<Sources>,
+    limits: Limits,
+    runtime: Arc<RuntimeEnv>,
+    work: Arc<Work>,
+}
+
+impl Engine {
+    pub fn new(session: Session, config: Config, limits: Limits) -> Result<Self> {
+        let pool = TrackConsumersPool::new(FairSpillPool::new(limits.memory), MOST_CONSUMERS_NAMED);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(pool))
+            .with_max_temp_directory_size(limits.disk)
+            .build_arc()?;
+        let sources = Arc::new(Sources { session, config });
+        Ok(Self { sources, limits, runtime, work: Work::start()? })
+    }
+
+    /// A session of its own, with the tables as they are now: its settings are no one else's.
+    pub async fn context(&self) -> anyhow::Result<SessionContext> {
+        Ok(self.watched_context().await?.0)
+    }
+
+    pub(super) async fn watched_context(&self) -> anyhow::Result<(SessionContext, Watch)> {
+        let session = &self.sources.session;
+        let groups = groups::groups(session).await?.into_iter().map(Arc::new).collect::<Vec<_>>();
+        let metrics = metric_names::other_metric_names(session, &groups).await?;
+        let metrics: Vec<_> = metrics.into_iter().take(MAX_METRIC_COLUMNS).collect();
+        let mut config = SessionConfig::new()
+            .with_information_schema(true)
+            .with_default_catalog_and_schema(CATALOG, SCHEMA)
+            .with_create_default_catalog_and_schema(false);
+        config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
+        // Text of the tables is Utf8, and its literals are compared with it without a cast.
+        config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        let watch = Watch::default();
+        let guard = Guard { bounds: self.limits.bounds, work: self.work.clone(), watch: watch.clone() };
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(self.runtime.clone())
+            .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(guard))
+            .build();
+        let context = SessionContext::new_with_state(state);
+        let tables = MemorySchemaProvider::new();
+        for kind in Kind::ALL {
+            let table = Table::new(kind, &self.sources, &metrics);
+            tables.register_table(kind.name().to_owned(), Arc::new(table))?;
+        }
+        let catalog = MemoryCatalogProvider::new();
+        catalog.register_schema(SCHEMA, Arc::new(tables))?;
+        context.register_catalog(CATALOG, Arc::new(catalog));
+        functions::register(&context);
+        Ok((context, watch))
+    }
+}
+
+/// Operators that an error about memory names.
+const MOST_CONSUMERS_NAMED: std::num::NonZeroUsize = std::num::NonZeroUsize::new(3).unwrap();
+
+/// Runs one statement that only reads.
+///
+/// # Errors
+/// What is wrong with the statement, or that it would change something.
+pub async fn run(context: &SessionContext, statement: &str) -> Result<SendableRecordBatchStream> {
+    let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    context.sql_with_options(statement, reading).await?.execute_stream().await
+}

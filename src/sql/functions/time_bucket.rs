@@ -1,0 +1,259 @@
+//! `time_bucket(width, moment [, zone])`: the start of the bucket that a moment is in.
+//!
+//! Buckets of days, weeks (from Monday), months and years are those of the calendar of the zone (UTC without one). Shorter
+//! ones follow the clock of the zone from midnight; an hour that comes twice is two buckets. As in TimescaleDB, buckets of
+//! several days are counted from Monday, 2000-01-03, and of several months from 2000-01-01.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Datelike, NaiveDate};
+use datafusion::arrow::array::{Array, TimestampMillisecondArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use datafusion::common::plan_err;
+use datafusion::error::Result;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
+use datafusion::scalar::ScalarValue;
+
+use crate::sql::tables::moment;
+use crate::time::{DAY, TimeRange, Zone};
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct TimeBucket {
+    signature: Signature,
+}
+
+impl TimeBucket {
+    pub(super) fn new() -> Self {
+        Self { signature: Signature::user_defined(Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for TimeBucket {
+    fn name(&self) -> &'static str {
+        "time_bucket"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
+        if !(2..=3).contains(&given.len()) {
+            return plan_err!("time_bucket takes a width, a moment and, if wanted, a time zone");
+        }
+        let width = match &given[0] {
+            DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
+            _ => DataType::Utf8,
+        };
+        let at = match &given[1] {
+            DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
+            _ => moment(),
+        };
+        Ok([width, at].into_iter().chain(given.get(2).map(|_| DataType::Utf8)).collect())
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(moment())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let zone = match args.args.get(2) {
+            None => Zone::Utc,
+            Some(ColumnarValue::Scalar(zone)) => match zone.try_as_str().flatten() {
+                Some(name) => match Zone::named(name) {
+                    Ok(zone) => zone,
+                    Err(error) => return plan_err!("{error}"),
+                },
+                None => return plan_err!("the time zone of time_bucket is a text, such as 'Europe/Berlin'"),
+            },
+            Some(ColumnarValue::Array(_)) => {
+                return plan_err!("the time zone of time_bucket is one for all rows");
+            }
+        };
+        let ColumnarValue::Scalar(width) = &args.args[0] else {
+            return plan_err!("the width of time_bucket is one for all rows");
+        };
+        let mut buckets = Buckets::new(width_of(width)?, zone);
+        let given = args.args[1].to_array(args.number_rows)?;
+        let given = cast(&given, &moment())?;
+        let Some(given) = given.as_any().downcast_ref::<TimestampMillisecondArray>() else {
+            return plan_err!("time_bucket takes a moment");
+        };
+        let found = (0..given.len()).map(|row| given.is_valid(row).then(|| buckets.start(given.value(row))));
+        let found = TimestampMillisecondArray::from_iter(found).with_timezone("+00:00");
+        Ok(ColumnarValue::Array(Arc::new(found)))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Width {
+    Months(i64),
+    Days(i64),
+    Milliseconds(i64),
+}
+
+/// The width of an interval, or of a text such as `1 day`, `15m` or `2 weeks`.
+fn width_of(width: &ScalarValue) -> Result<Width> {
+    let width = match width {
+        ScalarValue::IntervalMonthDayNano(Some(width)) => {
+            match (width.months, width.days, width.nanoseconds) {
+                (months @ 1.., 0, 0) => Some(Width::Months(i64::from(months))),
+                (0, days @ 1.., 0) => Some(Width::Days(i64::from(days))),
+                (0, 0, nanoseconds @ 1_000_000..) => Some(Width::Milliseconds(nanoseconds / 1_000_000)),
+                _ => None,
+            }
+        }
+        text => text.try_as_str().flatten().and_then(width_of_text),
+    };
+    match width {
+        Some(width) => Ok(width),
+        None => plan_err!(
+            "the width of time_bucket is one whole number of one unit, such as '15 minutes', '1 day' or '1 month'"
+        ),
+    }
+}
+
+fn width_of_text(text: &str) -> Option<Width> {
+    const SECOND: i64 = 1_000;
+    let text = text.trim();
+    let digits = text.find(|char: char| !char.is_ascii_digit())?;
+    let number = text[..digits].parse::<i64>().ok().filter(|number| (1..1_000_000_000).contains(number))?;
+    let unit = text[digits..].trim().to_lowercase();
+    Some(match unit.as_str() {
+        "ms" | "millisecond" | "milliseconds" => Width::Milliseconds(number),
+        "s" | "sec" | "second" | "seconds" => Width::Milliseconds(number * SECOND),
+        "m" | "min" | "minute" | "minutes" => Width::Milliseconds(number * 60 * SECOND),
+        "h" | "hour" | "hours" => Width::Milliseconds(number * 3_600 * SECOND),
+        "d" | "day" | "days" => Width::Days(number),
+        "w" | "week" | "weeks" => Width::Days(number * 7),
+        "mo" | "mon" | "month" | "months" => Width::Months(number),
+        "y" | "year" | "years" => Width::Months(number * 12),
+        _ => return None,
+    })
+}
+
+/// Computes buckets; neighbours in time are mostly in the same one.
+struct Buckets {
+    width: Width,
+    zone: Zone,
+    last: Option<TimeRange>,
+}
+
+/// Monday, 2000-01-03, in days since 1970-01-01.
+const FIRST_MONDAY: i64 = 10_959;
+
+impl Buckets {
+    fn new(width: Width, zone: Zone) -> Self {
+        // Days that are an exact number of milliseconds follow the calendar too.
+        let width = match width {
+            Width::Milliseconds(width) if width % DAY == 0 => Width::Days(width / DAY),
+            width => width,
+        };
+        Self { width, zone, last: None }
+    }
+
+    fn start(&mut self, at: i64) -> i64 {
+        if let Some(last) = self.last.filter(|last| last.contains(at)) {
+            return last.from;
+        }
+        match self.width {
+            Width::Milliseconds(width) => {
+                let offset = self.zone.offset(at);
+                at.saturating_add(offset).div_euclid(width).saturating_mul(width).saturating_sub(offset)
+            }
+            Width::Days(days) => {
+                let day = self.zone.day(at);
+                let date = self.date(day);
+                let first = match days {
+                    1 => date,
+                    _ => (date - FIRST_MONDAY).div_euclid(days) * days + FIRST_MONDAY,
+                };
+                let from = if first == date { day.from } else { self.midnight(first) };
+                self.last = (days == 1).then_some(day);
+                from
+            }
+            Width::Months(months) => {
+                let date = self.date(self.zone.day(at));
+                let Some(date) = DateTime::from_timestamp_millis(date * DAY).map(|at| at.date_naive()) else {
+                    return at;
+                };
+                let month = (i64::from(date.year()) - 2000) * 12 + i64::from(date.month0());
+                let month = month.div_euclid(months) * months;
+                let year = i32::try_from(2000 + month.div_euclid(12)).unwrap_or(i32::MIN);
+                let month = u32::try_from(month.rem_euclid(12) + 1).unwrap_or(1);
+                let first = NaiveDate::from_ymd_opt(year, month, 1);
+                first.map_or(at, |first| self.midnight(i64::from(first.num_days_from_ce()) - 719_163))
+            }
+        }
+    }
+
+    /// The date of a day of the zone, in days since 1970-01-01.
+    fn date(&self, day: TimeRange) -> i64 {
+        let middle = day.from.midpoint(day.to);
+        middle.saturating_add(self.zone.offset(middle)).div_euclid(DAY)
+    }
+
+    /// The beginning of a date.
+    fn midnight(&self, date: i64) -> i64 {
+        // Noon is in the day whatever happens to its midnight.
+        self.zone.day(self.zone.earliest(date.saturating_mul(DAY).saturating_add(DAY / 2))).from
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::rfc3339;
+
+    fn bucket(width: &str, zone: &str, at: &str) -> String {
+        let width = width_of(&ScalarValue::from(width)).unwrap();
+        let start = Buckets::new(width, Zone::named(zone).unwrap()).start(rfc3339(at).unwrap());
+        crate::time::display(start)
+    }
+
+    #[test]
+    fn buckets_follow_the_clock_and_the_calendar_of_the_zone() {
+        let cases = [
+            ("15 minutes", "UTC", "2026-01-31T12:44:59.999Z", "2026-01-31T12:30:00.000Z"),
+            ("1h", "Asia/Kolkata", "2026-01-31T12:44:00Z", "2026-01-31T12:30:00.000Z"),
+            ("1 day", "UTC", "2026-01-31T12:44:59Z", "2026-01-31T00:00:00.000Z"),
+            ("1 day", "Europe/Berlin", "2026-01-31T23:30:00Z", "2026-01-31T23:00:00.000Z"),
+            // The day on which clocks are set forward has 23 hours.
+            ("1 day", "Europe/Berlin", "2026-03-29T21:59:00Z", "2026-03-28T23:00:00.000Z"),
+            ("1 day", "Europe/Berlin", "2026-03-29T22:00:00Z", "2026-03-29T22:00:00.000Z"),
+            // 2026-02-01 is a Sunday.
+            ("1 week", "UTC", "2026-02-01T10:00:00Z", "2026-01-26T00:00:00.000Z"),
+            ("1 month", "Europe/Berlin", "2026-03-31T22:30:00Z", "2026-03-31T22:00:00.000Z"),
+            ("3 months", "UTC", "2026-05-31T10:00:00Z", "2026-04-01T00:00:00.000Z"),
+            ("1 year", "UTC", "1969-12-31T10:00:00Z", "1969-01-01T00:00:00.000Z"),
+        ];
+        for (width, zone, at, expected) in cases {
+            assert_eq!(bucket(width, zone, at), expected, "{width} {zone} {at}");
+        }
+    }
+
+    #[test]
+    fn an_hour_that_comes_twice_is_two_buckets() {
+        let first = bucket("1 hour", "Europe/Berlin", "2026-10-25T00:30:00Z");
+        let second = bucket("1 hour", "Europe/Berlin", "2026-10-25T01:30:00Z");
+        assert_eq!([first, second], ["2026-10-25T00:00:00.000Z", "2026-10-25T01:00:00.000Z"]);
+    }
+
+    #[test]
+    fn days_in_sequence_are_those_of_single_moments() {
+        let zone = Zone::named("America/St_Johns").unwrap();
+        let mut running = Buckets::new(Width::Days(1), zone);
+        for hour in 0..24 * 400 {
+            let at = 1_700_000_000_000 + hour * 3_600_000;
+            assert_eq!(running.start(at), Buckets::new(Width::Days(1), zone).start(at));
+        }
+    }
+
+    #[test]
+    fn a_width_that_is_none_is_refused() {
+        for width in ["", "day", "0 days", "-1 day", "1 fortnight", "1 day 2 hours"] {
+            assert!(width_of(&ScalarValue::from(width)).is_err(), "{width}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! SQL over the tables, for `iotctl sql` and `iotctl serve`: Apache DataFusion plans and runs the statements, and this room
+//! gives it the tables. Nothing here writes. Only in builds with the feature `sql`. No CQL (see [`crate::store`]) and no
+//! printing.
+//!
+//! - [`context`]: a session of DataFusion with our tables, functions and limits.
+//! - `tables`: the tables and their columns; `selection`: which conditions go down to partitions and slices; `scan`: the
+//!   operator that reads; `rows`, `summaries`, `messages`: what it reads.
+//! - `bounds`: time and rows of a statement are limited, and whatever computes can be stopped.
+//! - `functions`: `time_bucket`, `first`, `last`, `delta`, `increase`, `rate` and others.
+//! - [`server`]: PostgreSQL's protocol.
+
+mod bounds;
+pub mod context;
+mod functions;
+mod messages;
+mod rows;
+mod scan;
+mod selection;
+pub mod server;
+mod summaries;
+mod tables;
+
+pub use bounds::Bounds;
+pub use context::{Engine, Limits};
