@@ -58,6 +58,8 @@ pub struct IngestMetrics {
     /// From the sensor's clock until the row is stored.
     pub recorded_to_stored_seconds: Histogram,
     pub assigned_partitions: IntGauge,
+    /// 1 for the mapping in use.
+    pub mapping_info: IntGaugeVec,
     pub rebalances: IntCounter,
     pub paused: IntGauge,
     /// Rollups computed in the background.
@@ -157,6 +159,13 @@ impl IngestMetrics {
                 "iotctl_ingest_assigned_partitions",
                 "Partitions assigned to this process",
             )?,
+            mapping_info: IntGaugeVec::new(
+                Opts::new(
+                    "iotctl_ingest_mapping_info",
+                    "1 for the mapping that messages are read by, and its fingerprint",
+                ),
+                &["mapping", "fingerprint"],
+            )?,
             rebalances: counter("iotctl_ingest_rebalances_total", "Changes of the assignment")?,
             paused: gauge("iotctl_ingest_paused", "1 while fetching is paused because Cassandra is slower")?,
             rollup_hours: counter(
@@ -178,7 +187,7 @@ impl IngestMetrics {
         self.collectors().map(|collectors| describe(&collectors)).unwrap_or_default()
     }
 
-    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 31]> {
+    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 32]> {
         Ok([
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
@@ -206,6 +215,7 @@ impl IngestMetrics {
             Box::new(self.lag_seconds.clone()),
             Box::new(self.recorded_to_stored_seconds.clone()),
             Box::new(self.assigned_partitions.clone()),
+            Box::new(self.mapping_info.clone()),
             Box::new(self.rebalances.clone()),
             Box::new(self.paused.clone()),
             Box::new(self.rollup_hours.clone()),

@@ -49,6 +49,7 @@ mod dirty_marker;
 mod failure;
 mod lookups;
 mod losses;
+mod mapping_change;
 mod metrics;
 mod pipeline;
 mod poll_loop;
@@ -105,6 +106,9 @@ pub async fn run(
     topics::describe(&config.kafka, &dead_letter_topic).await?;
     if options.rules.is_some() {
         topics::describe(&config.kafka, &config.kafka.alerts_topic()).await?;
+    }
+    if let Some(mapping) = &options.mapping {
+        mapping_change::report(&session, &config.kafka.group, mapping, &metrics).await;
     }
     let subscription = Subscription::new(&config.kafka, options.mapping.as_ref());
     let topics = subscription.topics(&config.kafka).await?;

@@ -9,11 +9,13 @@
 //! - [`groups`]: which groups, sensors and partitions there are; [`sensors`]: their names and tags; [`sample`]: some
 //!   partitions of the table.
 //! - [`rollups`]: summaries of hours and days, their coverage, dirty markers and leases; [`forecasts`]: stored forecasts.
+//! - [`mappings`]: by which mapping a consumer group was last ingested.
 //! - [`purge`]: deleting whole partitions.
 
 pub mod aggregates;
 pub mod forecasts;
 pub mod groups;
+pub mod mappings;
 pub mod purge;
 pub mod readings;
 pub mod rollups;

@@ -14,6 +14,7 @@ use crate::support::Lab;
 crate::trials!(
     a_files_rows_become_what_the_messages_with_their_content_do,
     a_bad_element_of_a_row_is_named_and_the_rest_is_imported,
+    a_changed_mapping_is_told_by_its_lines_and_a_program_without_an_end_stops_nothing,
 );
 
 const BATCHES: &str = r#"
@@ -179,5 +180,32 @@ fn a_bad_element_of_a_row_is_named_and_the_rest_is_imported() -> anyhow::Result<
     let unknown = words("-q import --dry-run --source=no-such", &files.batches_mapping, &files.batches);
     let unknown = lab.run(&unknown)?;
     ensure!(unknown.code == Some(2) && unknown.stderr.contains("batches"), "{unknown:#?}");
+    Ok(())
+}
+
+fn a_changed_mapping_is_told_by_its_lines_and_a_program_without_an_end_stops_nothing() -> anyhow::Result<()> {
+    let lab = Lab::new("changed")?;
+    let files = files()?;
+    let ingest = || lab.run(&["ingest", "--until-end", "--mapping", &files.batches_mapping]);
+    lab.send(batches().into_iter().take(2).map(|text| (String::new(), text.into_bytes())))?;
+    for _ in 0..2 {
+        let first = ingest()?;
+        ensure!(first.code == Some(0) && !first.stderr.contains("differs from the one"), "{first:#?}");
+    }
+    let endless = ".value.kind != \\\"hello\\\" and (.value.kind != \\\"loop\\\" or ([repeat(1)] | true))";
+    let changed = BATCHES.replace(".value.kind != \\\"hello\\\"", endless);
+    ensure!(changed != BATCHES);
+    std::fs::write(&files.batches_mapping, &changed)?;
+    let looping = json!({"kind": "loop", "site": "north", "readings": []}).to_string();
+    let good = batches().swap_remove(2);
+    lab.send([looping, good].map(|text| (String::new(), text.into_bytes())))?;
+    let second = ingest()?;
+    ensure!(second.code == Some(0) && second.stderr.contains("differs from the one"), "{second:#?}");
+    ensure!(second.stderr.contains("repeat(1)") && second.stderr.contains("removed="), "{second:#?}");
+    ensure!(lab.stored()? == 15);
+    let letters = lab.lines("-q dead-letters list --format ndjson")?;
+    ensure!(letters.len() == 1 && letters[0]["reason"] == "unmapped", "{letters:#?}");
+    let error = letters[0]["error"].as_str().unwrap_or_default();
+    ensure!(error.contains("stopped after 100000 steps"), "{error}");
     Ok(())
 }

@@ -140,6 +140,7 @@ mod tests {
                 "sensor_data_schema.rollup_dirty",
                 "sensor_data_schema.rollup_leases",
                 "sensor_data_schema.iot_forecasts",
+                "sensor_data_schema.iot_mappings",
             ]
         );
         for definition in &definitions {
