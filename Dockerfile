@@ -6,7 +6,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --profile dist --locked --bin iotctl && cp target/dist/iotctl /iotctl
+RUN cargo build --profile dist --locked --features sql --bin iotctl && cp target/dist/iotctl /iotctl
 # The metrics agent of the servers' JVMs, in the version of the pom.
 RUN mkdir -p /agent && mvn -q -B -f src/servers/local/poms/jmx-exporter.xml \
         org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DoutputDirectory=/agent \
