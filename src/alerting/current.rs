@@ -4,19 +4,21 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use super::acknowledgement::Acknowledgement;
 use super::alert::{Alert, State};
 
 /// Takes alerts in any order.
 #[derive(Debug)]
 pub struct Current {
     latest: HashMap<(String, Uuid), Alert>,
+    acknowledged: HashMap<(String, Uuid), Acknowledgement>,
     most: usize,
 }
 
 impl Current {
     /// Of at most so many rules and sensors; alerts of further ones are not taken.
     pub fn of_at_most(most: usize) -> Self {
-        Self { latest: HashMap::new(), most }
+        Self { latest: HashMap::new(), acknowledged: HashMap::new(), most }
     }
 
     pub fn add(&mut self, alert: Alert) {
@@ -31,6 +33,20 @@ impl Current {
                 self.latest.insert(key, alert);
             }
         }
+    }
+
+    /// Takes the acknowledgement of an episode that is known; the newest one of it counts.
+    pub fn acknowledge(&mut self, acknowledgement: Acknowledgement) {
+        let key = (acknowledgement.rule.clone(), acknowledgement.iot_sensor_id);
+        if self.latest.get(&key).is_some_and(|alert| acknowledgement.is_of(alert)) {
+            self.acknowledged.insert(key, acknowledgement);
+        }
+    }
+
+    /// Who has seen the episode of an alert.
+    pub fn acknowledgement(&self, alert: &Alert) -> Option<&Acknowledgement> {
+        let key = (alert.rule.clone(), alert.iot_sensor_id);
+        self.acknowledged.get(&key).filter(|acknowledgement| acknowledgement.is_of(alert))
     }
 
     /// The latest alert of each rule and sensor that fires, in the order in which their episodes began.
@@ -101,5 +117,21 @@ mod tests {
             current.add(alert);
         }
         assert_eq!(names(&current), [("hot", 2)]);
+    }
+
+    #[test]
+    fn an_acknowledgement_is_that_of_one_episode() {
+        use State::{Firing, Resolved};
+        let mut current = Current::default();
+        let first = alert("hot", 1, Firing, 1, 2);
+        current.add(first.clone());
+        current.acknowledge(Acknowledgement::of(&first, "ada".to_owned(), None));
+        assert_eq!(current.acknowledgement(&first).map(|seen| &*seen.by), Some("ada"));
+        current.add(alert("hot", 1, Resolved, 1, 3));
+        let second = alert("hot", 1, Firing, 5, 6);
+        current.add(second.clone());
+        assert_eq!(current.acknowledgement(&second), None);
+        current.acknowledge(Acknowledgement::of(&first, "ada".to_owned(), None));
+        assert_eq!(current.acknowledgement(&second), None);
     }
 }

@@ -5,7 +5,7 @@
 //!   judgement of one value. [`episode`]: from the first value that meets a condition to the one that ends it.
 //!   [`memory`]: the sensors in memory, within a bound. [`peers`]: the other sensors of a group. [`silence`]: sensors that
 //!   have stopped sending, judged by the clock.
-//! - [`alert`]: the message. [`topic`]: its producer and reader. [`current`]: what fires now.
+//! - [`alert`]: the message. [`acknowledgement`]: who has seen it. [`topic`]: its producer and reader. [`current`]: what fires now.
 //! - [`delivery`]: from the topic to receivers: Alertmanager, webhooks, mail and commands.
 //!
 //! # Guarantees
@@ -16,6 +16,7 @@
 //!
 //! Readings that are not newer than the sensor's newest reading are not judged.
 
+pub mod acknowledgement;
 pub mod alert;
 pub mod current;
 pub mod delivery;
@@ -30,6 +31,7 @@ pub mod topic;
 mod verdict;
 mod window;
 
+pub use acknowledgement::Acknowledgement;
 pub use alert::Alert;
 pub use detector::Detector;
 pub use rules::Rules;

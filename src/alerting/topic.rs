@@ -1,9 +1,10 @@
-//! The topic of alerts: one JSON object per message. The key is the sensor id, so the alerts of a sensor stay in order.
+//! The topic of alerts: one JSON object per message, an alert or the acknowledgement of one. The key is the sensor id, so the alerts of a sensor stay in order.
 
 use std::ops::ControlFlow;
 
 use rdkafka::message::{Header, OwnedHeaders};
 
+use super::acknowledgement::Acknowledgement;
 use super::alert::Alert;
 use crate::config::KafkaConfig;
 use crate::kafka::Error;
@@ -35,6 +36,16 @@ impl AlertProducer {
             headers.insert(Header { key, value: Some(value) })
         });
         self.0.send(Some(alert.iot_sensor_id.to_string().as_bytes()), Some(&payload), headers)
+    }
+
+    /// Returns when all in-sync replicas have it.
+    pub async fn acknowledge(&self, acknowledgement: &Acknowledgement) -> Result<(), Error> {
+        // Every field has a JSON form.
+        let payload = serde_json::to_vec(acknowledgement).unwrap_or_default();
+        let header = Header { key: "kind", value: Some("acknowledgement") };
+        let headers = OwnedHeaders::new().insert(header);
+        let key = acknowledgement.iot_sensor_id.to_string();
+        self.0.send(Some(key.as_bytes()), Some(&payload), headers).await
     }
 }
 
@@ -70,6 +81,23 @@ impl AlertFeed {
     }
 }
 
+/// A message of the topic.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    Alert(Box<Alert>),
+    Acknowledgement(Acknowledgement),
+}
+
+impl Record {
+    /// `None` for what is neither.
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        match serde_json::from_slice(payload) {
+            Ok(alert) => Some(Self::Alert(Box::new(alert))),
+            Err(_) => serde_json::from_slice(payload).ok().map(Self::Acknowledgement),
+        }
+    }
+}
+
 /// Alerts of the topic that are there and have not been read.
 pub struct AlertBatch {
     config: KafkaConfig,
@@ -78,24 +106,36 @@ pub struct AlertBatch {
 }
 
 impl AlertBatch {
-    /// Passes each alert to `take` until it breaks. Messages that are not alerts are counted and skipped. Blocks, and stops
-    /// early when `is_stopped`.
+    /// Passes each alert to `take` until it breaks. Messages that are neither alerts nor acknowledgements are counted and
+    /// skipped. Blocks, and stops early when `is_stopped`.
     pub fn each<B>(
         &self,
         is_stopped: &dyn Fn() -> bool,
         mut take: impl FnMut(Alert) -> ControlFlow<B>,
     ) -> Result<(Option<B>, u64), Error> {
+        self.each_record(is_stopped, |record| match record {
+            Record::Alert(alert) => take(*alert),
+            Record::Acknowledgement(_) => ControlFlow::Continue(()),
+        })
+    }
+
+    /// As [`AlertBatch::each`], with the acknowledgements.
+    pub fn each_record<B>(
+        &self,
+        is_stopped: &dyn Fn() -> bool,
+        mut take: impl FnMut(Record) -> ControlFlow<B>,
+    ) -> Result<(Option<B>, u64), Error> {
         let mut foreign = 0;
         let mut reader = TopicReader::open(&self.config, &self.topic, &self.spans)?;
         while !is_stopped() {
             match reader.step()? {
-                Step::Message(message) => match serde_json::from_slice(message.payload()) {
-                    Ok(alert) => {
-                        if let ControlFlow::Break(value) = take(alert) {
+                Step::Message(message) => match Record::read(message.payload()) {
+                    Some(record) => {
+                        if let ControlFlow::Break(value) = take(record) {
                             return Ok((Some(value), foreign));
                         }
                     }
-                    Err(_) => foreign += 1,
+                    None => foreign += 1,
                 },
                 Step::Waiting => {}
                 Step::End => break,

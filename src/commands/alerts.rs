@@ -16,11 +16,11 @@ use uuid::Uuid;
 use super::Context;
 use super::flags::{SelectionArgs, TimeArgs};
 use super::support::{NAMES_AT_ONCE, sensor_cells, sensor_headings, until_stopped};
-use crate::alerting::Alert;
 use crate::alerting::alert::State;
 use crate::alerting::current::Current;
 use crate::alerting::rules::Severity;
-use crate::alerting::topic::AlertFeed;
+use crate::alerting::topic::{AlertFeed, Record};
+use crate::alerting::{Acknowledgement, Alert};
 use crate::analytics::groups::NoReadings;
 use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
@@ -30,6 +30,7 @@ use crate::reading::Group;
 use crate::store::sensors::SensorNames;
 use crate::time::TimeRange;
 
+mod ack;
 mod check;
 mod deliver;
 
@@ -47,6 +48,7 @@ mod deliver;
   iotctl alerts --firing --severity critical --location plant-1
   iotctl alerts --rule hot --location plant-1 --format csv > hot.csv
   iotctl alerts --follow --format ndjson | while read -r alert; do …; done
+  iotctl alerts ack --rule hot --sensor th-1 --comment 'on my way'
   iotctl alerts check rules.toml --against 7d
   iotctl alerts deliver receivers.toml"
 )]
@@ -59,6 +61,7 @@ pub struct AlertsArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum AlertsCommand {
+    Ack(ack::AckArgs),
     Check(check::CheckArgs),
     Deliver(deliver::DeliverArgs),
 }
@@ -97,6 +100,7 @@ const MAX_SORTED: usize = 100_000;
 
 pub async fn run(args: AlertsArgs, context: Context) -> anyhow::Result<()> {
     match args.command {
+        Some(AlertsCommand::Ack(args)) => ack::run(args, context).await,
         Some(AlertsCommand::Check(args)) => check::run(args, context).await,
         Some(AlertsCommand::Deliver(args)) => deliver::run(args, context).await,
         None => list(args.list, context).await,
@@ -125,6 +129,13 @@ async fn list(mut args: ListArgs, context: Context) -> anyhow::Result<()> {
         Heading::left("labels"),
         Heading::left("runbook"),
     ]);
+    if args.firing {
+        headings.extend([
+            Heading::left("acknowledged_by").titled("acknowledged"),
+            Heading::left("acknowledged_timestamp"),
+            Heading::left("acknowledged_comment"),
+        ]);
+    }
     // A table's width has no room for what the others have.
     let is_table = args.format == Format::Table;
     let headings = headings
@@ -165,7 +176,7 @@ fn print<W: Write>(
     loop {
         let batch = runtime.block_on(until_stopped(shutdown, feed.next()))?;
         let (failed, strangers) =
-            batch.each(&|| shutdown.is_requested(), |alert| match printer.take(alert) {
+            batch.each_record(&|| shutdown.is_requested(), |record| match printer.take_record(record) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => ControlFlow::Break(error),
             })?;
@@ -211,7 +222,8 @@ fn print<W: Write>(
     Ok(())
 }
 
-const IN_TABLES: [&str; 6] = ["recorded_timestamp", "severity", "rule", "state", "iot_sensor_id", "message"];
+const IN_TABLES: [&str; 7] =
+    ["recorded_timestamp", "severity", "rule", "state", "iot_sensor_id", "message", "acknowledged_by"];
 
 /// The names of sensors: those of the registry where Cassandra answers, else those that the alerts have.
 struct Registry {
@@ -276,6 +288,18 @@ struct Printer<W: Write> {
 }
 
 impl<W: Write> Printer<W> {
+    fn take_record(&mut self, record: Record) -> anyhow::Result<()> {
+        match record {
+            Record::Alert(alert) => self.take(*alert),
+            Record::Acknowledgement(acknowledgement) => {
+                if let Some(current) = &mut self.current {
+                    current.acknowledge(acknowledgement);
+                }
+                Ok(())
+            }
+        }
+    }
+
     fn take(&mut self, alert: Alert) -> anyhow::Result<()> {
         let recorded_at = alert.recorded_timestamp.timestamp_millis();
         let args = &self.args;
@@ -303,19 +327,23 @@ impl<W: Write> Printer<W> {
     /// Prints what is pending.
     fn print(&mut self) -> anyhow::Result<()> {
         let mut alerts = std::mem::take(&mut self.pending);
-        match self.current.take() {
+        let current = self.current.take();
+        match &current {
             Some(current) => alerts = current.firing().into_iter().cloned().collect(),
             None => alerts.sort_by_key(|alert| alert.recorded_timestamp),
         }
         self.parts += usize::from(!alerts.is_empty());
         for part in alerts.chunks(NAMES_AT_ONCE) {
             self.runtime.block_on(self.registry.learn(part));
-            part.iter().try_for_each(|alert| self.write(alert))?;
+            for alert in part {
+                let seen = current.as_ref().and_then(|current| current.acknowledgement(alert));
+                self.write(alert, seen)?;
+            }
         }
         Ok(())
     }
 
-    fn write(&mut self, alert: &Alert) -> anyhow::Result<()> {
+    fn write(&mut self, alert: &Alert, seen: Option<&Acknowledgement>) -> anyhow::Result<()> {
         let recorded_at = alert.recorded_timestamp.timestamp_millis();
         let number = |number: Option<f64>| number.map_or(Cell::Missing, Cell::Double);
         let Self { records, registry, args, .. } = self;
@@ -331,6 +359,9 @@ impl<W: Write> Printer<W> {
         if args.format == Format::Table {
             cells.extend(sensor);
             cells.push(Cell::Text(&alert.message));
+            if args.firing {
+                cells.push(seen.map_or(Cell::Missing, |seen| Cell::Text(&seen.by)));
+            }
             return records.write(&cells);
         }
         cells.extend([Cell::Text(&alert.location), Cell::Text(&alert.device_type)]);
@@ -346,6 +377,15 @@ impl<W: Write> Printer<W> {
             labels.as_deref().map_or(Cell::Missing, Cell::Text),
             alert.runbook.as_deref().map_or(Cell::Missing, Cell::Text),
         ]);
+        if args.firing {
+            cells.extend([
+                seen.map_or(Cell::Missing, |seen| Cell::Text(&seen.by)),
+                seen.map_or(Cell::Missing, |seen| {
+                    Cell::Moment(seen.acknowledged_timestamp.timestamp_millis())
+                }),
+                seen.and_then(|seen| seen.comment.as_deref()).map_or(Cell::Missing, Cell::Text),
+            ]);
+        }
         records.write(&cells)
     }
 }

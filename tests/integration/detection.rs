@@ -20,6 +20,7 @@ crate::trials!(
     changed_rules_are_used_without_a_restart_and_broken_ones_are_not,
     a_check_of_rules_counts_what_ingest_tells,
     the_rule_online_tells_the_alarms_of_anomalies_score,
+    what_fires_is_acknowledged_for_its_episode_alone,
     labels_and_runbooks_of_new_kinds_of_rules_are_in_alerts,
     rules_that_cannot_work_and_a_missing_topic_are_said_before_anything_is_read,
 );
@@ -500,6 +501,46 @@ fn the_rule_online_tells_the_alarms_of_anomalies_score() -> anyhow::Result<()> {
         .map(|(minute, _)| minute)
         .collect();
     ensure!(told == scored && told.len() >= 3, "told {told:?}, scored {scored:?}");
+    Ok(())
+}
+
+fn what_fires_is_acknowledged_for_its_episode_alone() -> anyhow::Result<()> {
+    let lab = Lab::new("detect_ack")?;
+    let folder = tempfile::tempdir()?;
+    let rules = rules(
+        folder.path(),
+        "[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\nthreshold = { above = 30 }",
+    )?;
+    let hot = |sensor, minute: i64, value: i64| {
+        message("plant-1", sensor, START + minute * MINUTE, &format!(r#","temperature":{value}"#))
+    };
+    lab.send([hot(1, 0, 31), hot(2, 0, 31)])?;
+    ingest(&lab, &rules)?;
+    let all = alerts(&lab, &[])?;
+    let sensor = Uuid::from_u128(1).to_string();
+    lab.ok(&["-q", "alerts", "ack", "--rule", "hot", "--sensor", &sensor, "--comment", "on my way"])?;
+    let seen = || -> anyhow::Result<Vec<(u128, bool)>> {
+        let firing = alerts(&lab, &["--firing"])?;
+        let seen = firing.iter().map(|alert| Ok((said(alert)?.2, alert["acknowledged_by"].is_string())));
+        let mut seen = seen.collect::<anyhow::Result<Vec<_>>>()?;
+        seen.sort_unstable();
+        Ok(seen)
+    };
+    ensure!(seen()? == [(1, true), (2, false)], "{:?}", seen()?);
+    let firing = alerts(&lab, &["--firing", "--sensor", &sensor])?;
+    ensure!(text(&firing[0], "acknowledged_comment") == "on my way", "{firing:?}");
+    // By the id of an alert.
+    let firing = alerts(&lab, &["--firing", "--sensor", &Uuid::from_u128(2).to_string()])?;
+    lab.ok(&["-q", "alerts", "ack", text(&firing[0], "id")])?;
+    ensure!(seen()? == [(1, true), (2, true)], "{:?}", seen()?);
+    // The history is as before, and what does not fire cannot be acknowledged.
+    ensure!(alerts(&lab, &[])? == all, "acknowledgements are listed as alerts");
+    lab.fails(2, &["-q", "alerts", "ack", "--rule", "cold"])?;
+    // The next episode is another one.
+    lab.send([hot(1, 1, 20), hot(1, 2, 31), hot(2, 1, 31)])?;
+    ingest(&lab, &rules)?;
+    let again = alerts(&lab, &["--firing", "--sensor", &sensor])?;
+    ensure!(again[0]["acknowledged_by"].is_null(), "{again:?}");
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use super::receivers::{Receiver, Receivers};
 use super::tracker::Tracker;
 use super::worker::{Job, Worker};
 use crate::alerting::alert::Alert;
+use crate::alerting::topic::Record;
 use crate::config::KafkaConfig;
 use crate::kafka::consumer::{Change, Consumer, Event, Message};
 use crate::kafka::reader::{Span, Step, TopicReader};
@@ -285,7 +286,9 @@ impl Dispatcher {
         let (partition, offset) = (message.partition(), message.offset());
         let Some(known) = self.known.get_mut(&partition) else { return };
         let Ok(alert) = serde_json::from_slice::<Alert>(message.payload()) else {
-            self.metrics.foreign.inc();
+            if Record::read(message.payload()).is_none() {
+                self.metrics.foreign.inc();
+            }
             self.tracker.begin(partition, offset, 0);
             return;
         };

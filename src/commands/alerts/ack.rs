@@ -1,0 +1,85 @@
+//! `iotctl alerts ack`: says that somebody has seen what fires.
+
+use std::ops::ControlFlow;
+
+use clap::Args;
+use uuid::Uuid;
+
+use crate::alerting::topic::{AlertFeed, AlertProducer, Record};
+use crate::alerting::{Acknowledgement, Alert, current::Current};
+use crate::commands::Context;
+use crate::commands::flags::SelectionArgs;
+use crate::commands::support::{blocking, until_stopped};
+use crate::error::UsageError;
+
+/// Acknowledge what fires: `iotctl alerts --firing` then says by whom.
+///
+/// An acknowledgement is of one episode and ends with it. It is a message in the topic of alerts, beside the alerts of its sensor,
+/// with the name of the user. It changes nothing of what is sent to receivers.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  iotctl alerts ack 9f0c71f5-32d4-5a1b-8a5e-60c1fb1a2d3e --comment 'on my way'
+  iotctl alerts ack --rule hot --sensor th-1
+  iotctl alerts ack --rule silent --location plant-3")]
+pub struct AckArgs {
+    /// Id of the alert, as `iotctl alerts --firing --format ndjson` shows it
+    #[arg(value_name = "ID", required_unless_present = "rule", conflicts_with = "rule")]
+    pub id: Option<Uuid>,
+    /// All that fires by this rule
+    #[arg(long, value_name = "NAME")]
+    pub rule: Option<String>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// What others should know
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+}
+
+pub(super) async fn run(args: AckArgs, context: Context) -> anyhow::Result<()> {
+    let kafka = context.config.kafka.clone();
+    let mut feed = until_stopped(&context.shutdown, AlertFeed::open(&kafka)).await?;
+    let batch = until_stopped(&context.shutdown, feed.next()).await?;
+    let shutdown = context.shutdown.clone();
+    let read = blocking(move || {
+        let mut current = Current::default();
+        let read = batch.each_record(&|| shutdown.is_requested(), |record| {
+            if let Record::Alert(alert) = record {
+                current.add(*alert);
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        read.map(|_| current)
+    });
+    let current = until_stopped(&context.shutdown, read).await??;
+    let is_meant = |alert: &Alert| {
+        let SelectionArgs { group, sensor } = &args.selection;
+        args.id.is_none_or(|id| id == alert.id)
+            && args.rule.as_ref().is_none_or(|rule| *rule == alert.rule)
+            && group.location.as_ref().is_none_or(|location| *location == alert.location)
+            && group.device_type.as_ref().is_none_or(|device_type| *device_type == alert.device_type)
+            && sensor.as_ref().is_none_or(|sensor| sensor.id == alert.iot_sensor_id)
+    };
+    let meant: Vec<_> = current.firing().into_iter().filter(|alert| is_meant(alert)).collect();
+    if meant.is_empty() {
+        let problem =
+            "nothing that fires is meant (`iotctl alerts --firing --format ndjson` lists it with ids)";
+        return Err(UsageError::new(problem).into());
+    }
+    let producer = AlertProducer::new(&kafka)?;
+    let by = user();
+    for alert in &meant {
+        let acknowledgement = Acknowledgement::of(alert, by.clone(), args.comment.clone());
+        until_stopped(&context.shutdown, producer.acknowledge(&acknowledgement)).await?;
+    }
+    context.output.note(format!("{} alerts acknowledged by {by}", meant.len()));
+    Ok(())
+}
+
+/// The name of the user, else the number.
+fn user() -> String {
+    let id = nix::unistd::Uid::effective();
+    match nix::unistd::User::from_uid(id) {
+        Ok(Some(user)) => user.name,
+        _ => id.to_string(),
+    }
+}
