@@ -35,6 +35,7 @@
 //!
 //! Looking on:
 //! - [`observe`]: exporter, status, doctor and the live view. [`dashboard`]: one page in a browser, and its API.
+//! - [`report`]: one page about a range of time, as a file.
 //!
 //! Verbs:
 //! - [`commands`]: one thin file per verb. [`cli`]: the command line.
@@ -76,6 +77,7 @@ pub mod output;
 pub mod plot;
 pub mod reading;
 pub mod registry;
+pub mod report;
 pub mod retry;
 pub mod rollups;
 pub mod series;

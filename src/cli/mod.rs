@@ -127,6 +127,7 @@ pub enum Command {
     Silent(commands::silent::SilentArgs),
     Alerts(commands::alerts::AlertsArgs),
     Dashboard(commands::dashboard::DashboardArgs),
+    Report(commands::report::ReportArgs),
     Export(commands::export::ExportArgs),
     #[command(subcommand)]
     Batch(commands::batch::BatchCommand),
