@@ -36,6 +36,7 @@
 //! Looking on:
 //! - [`observe`]: exporter, status, doctor and the live view. [`dashboard`]: one page in a browser, and its API.
 //! - [`sql`]: the tables for SQL and for PostgreSQL's clients; only with the feature `sql`.
+//! - [`report`]: one page about a range of time, as a file.
 //!
 //! Verbs:
 //! - [`commands`]: one thin file per verb. [`cli`]: the command line.
@@ -77,6 +78,7 @@ pub mod output;
 pub mod plot;
 pub mod reading;
 pub mod registry;
+pub mod report;
 pub mod retry;
 pub mod rollups;
 pub mod series;

@@ -56,10 +56,14 @@ impl By {
         Some(by)
     }
 
-    pub fn time(periods: Periods) -> Self {
+    pub fn one(dimension: Dimension) -> Self {
         let mut by = Self::EVERYTHING;
-        by.0[0] = Some(Dimension::Time(periods));
+        by.0[0] = Some(dimension);
         by
+    }
+
+    pub fn time(periods: Periods) -> Self {
+        Self::one(Dimension::Time(periods))
     }
 
     fn dimensions(&self) -> impl Iterator<Item = Dimension> {

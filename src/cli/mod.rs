@@ -129,6 +129,7 @@ pub enum Command {
     Alerts(commands::alerts::AlertsArgs),
     Dashboard(commands::dashboard::DashboardArgs),
     Serve(commands::serve::ServeArgs),
+    Report(commands::report::ReportArgs),
     Export(commands::export::ExportArgs),
     #[command(subcommand)]
     Batch(commands::batch::BatchCommand),

@@ -40,6 +40,7 @@ pub mod purge;
 pub mod query;
 pub mod recorded;
 pub mod reference;
+pub mod report;
 pub mod rollup;
 pub mod schema;
 pub mod sensors;
@@ -126,6 +127,7 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         Command::Export(args) => export::run(args, context).await,
         Command::Extremes(args) => extremes::run(args, context).await,
         Command::Dashboard(args) => dashboard::run(args, context).await,
+        Command::Report(args) => report::run(args, context).await,
         Command::DeadLetters(command) => dead_letters::run(command, context).await,
         Command::Alerts(args) => alerts::run(args, context).await,
         Command::Anomalies(args) => anomalies::run(args, context).await,

@@ -53,7 +53,8 @@ pub fn write(picture: &Picture, path: &Path) -> anyhow::Result<()> {
 }
 
 impl Picture {
-    fn to_svg(&self) -> Option<String> {
+    /// `None` where there is nothing to draw.
+    pub fn to_svg(&self) -> Option<String> {
         match self {
             Self::Chart(chart) => svg::chart(chart).map(|(svg, _)| svg),
             Self::HeatMap(map) => svg::heat_map(map),

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use crate::series::Point;
 use crate::time::{DAY, HOUR, Zone};
 
+pub(crate) use text::escape;
+
 pub mod files;
 mod svg;
 pub mod terminal;

@@ -7,8 +7,8 @@ pub(super) fn clean(text: &str) -> String {
     text.chars().map(|char| if allowed(char) { char } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
-/// Text for an SVG element, [cleaned](clean).
-pub(super) fn escape(text: &str) -> String {
+/// Text for an element of SVG or HTML, [cleaned](clean).
+pub(crate) fn escape(text: &str) -> String {
     clean(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

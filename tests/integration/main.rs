@@ -38,6 +38,7 @@ mod offsets;
 mod old_tables;
 mod plot;
 mod purge;
+mod report;
 mod rollups;
 mod round_trip;
 mod schema;
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         offsets::trials(),
         old_tables::trials(),
         plot::trials(),
+        report::trials(),
         schema::trials(),
         servers::trials(),
         simulation::trials(),
