@@ -35,7 +35,7 @@
 //!
 //! Looking on:
 //! - [`observe`]: exporter, status, doctor and the live view. [`dashboard`]: one page in a browser, and its API.
-//! - [`sql`]: the tables for SQL and for PostgreSQL's clients; only with the feature `sql`.
+//! - [`sql`](self): the tables for SQL and for PostgreSQL's clients; only with the feature `sql`.
 //! - [`report`]: one page about a range of time, as a file.
 //!
 //! Verbs:

@@ -1,7 +1,7 @@
 //! One page about a range of time, for the meeting of a shift: what it says, and how it is written. The figures are those of the
 //! verbs, because they come from the same rooms. No command line here.
 //!
-//! - [`gather`]: the figures. [`kafka`]: those that are in topics, alerts and dead letters. [`page`]: all of it as HTML.
+//! - [`mod@gather`]: the figures. [`kafka`]: those that are in topics, alerts and dead letters. [`mod@page`]: all of it as HTML.
 
 use std::sync::Arc;
 
