@@ -67,6 +67,8 @@ fn the_page_has_the_figures_of_the_verbs_and_loads_nothing() -> anyhow::Result<(
         ],
     )?;
     ensure!(!page.contains("<script"), "a name became a script");
+    // Charts name their own parts: url(#clip).
+    let page = page.replace("url(#", "");
     for loads in ["src=", "url(", "@import", "<link", "<img"] {
         ensure!(!page.contains(loads), "the page loads something: {loads}");
     }
