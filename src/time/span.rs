@@ -56,8 +56,9 @@ impl std::str::FromStr for Span {
 
 impl Span {
     /// The period that contains `wall`, a time of a clock in milliseconds since 1970-01-01 00:00 on that clock: its start and
-    /// the start of the next one. Clock lengths count from midnight if they divide the day.
-    pub(super) fn around(self, wall: i64) -> (i64, i64) {
+    /// the start of the next one. Clock lengths count from midnight if they divide the day; days and months are counted from the
+    /// day `first` (days since 1970-01-01) and from its month.
+    pub(super) fn around(self, first: i64, wall: i64) -> (i64, i64) {
         let day = wall.div_euclid(DAY);
         match self {
             Self::Clock(length) => {
@@ -65,7 +66,7 @@ impl Span {
                 (from, from.saturating_add(length))
             }
             Self::Days(days) => {
-                let from = day.div_euclid(days) * days;
+                let from = (day - first).div_euclid(days) * days + first;
                 (from.saturating_mul(DAY), (from + days).saturating_mul(DAY))
             }
             Self::Weeks(weeks) => {
@@ -73,14 +74,17 @@ impl Span {
                 let from = (day + DAYS_SINCE_MONDAY).div_euclid(days) * days - DAYS_SINCE_MONDAY;
                 (from.saturating_mul(DAY), (from + days).saturating_mul(DAY))
             }
-            Self::Months(months) => match month_of(day) {
-                Some(month) => {
-                    let from = month.div_euclid(months) * months;
-                    (first_of(from).saturating_mul(DAY), first_of(from + months).saturating_mul(DAY))
+            Self::Months(months) => {
+                let start = month_of(day).zip(month_of(first)).and_then(|(month, first)| {
+                    let from = (month - first).div_euclid(months) * months + first;
+                    Some((first_of(from)?, first_of(from + months)))
+                });
+                match start {
+                    Some((from, to)) => (from * DAY, to.map_or(i64::MAX, |to| to * DAY)),
+                    // Where the calendar ends.
+                    None => (wall, wall.saturating_add(1)),
                 }
-                // Where the calendar ends.
-                None => (wall, wall.saturating_add(1)),
-            },
+            }
         }
     }
 }
@@ -91,16 +95,11 @@ fn month_of(day: i64) -> Option<i64> {
     Some((i64::from(date.year()) - 1970) * 12 + i64::from(date.month0()))
 }
 
-/// The first day of a month, in days since 1970-01-01.
-fn first_of(month: i64) -> i64 {
-    let (year, index) = (1970 + month.div_euclid(12), month.rem_euclid(12));
-    let date = i32::try_from(year)
-        .ok()
-        .and_then(|year| NaiveDate::from_ymd_opt(year, u32::try_from(index).unwrap_or(0) + 1, 1));
-    match date {
-        Some(date) => (date - NaiveDate::default()).num_days(),
-        None => i64::MAX / DAY,
-    }
+/// The first day of a month, in days since 1970-01-01. `None` where the calendar ends.
+fn first_of(month: i64) -> Option<i64> {
+    let year = i32::try_from(1970 + month.div_euclid(12)).ok()?;
+    let month = u32::try_from(month.rem_euclid(12) + 1).ok()?;
+    Some((NaiveDate::from_ymd_opt(year, month, 1)? - NaiveDate::default()).num_days())
 }
 
 #[cfg(test)]
@@ -140,8 +139,8 @@ mod tests {
             ("1y", "1969-12-31", "1969-01-01", "1970-01-01"),
         ] {
             let span: Span = span.parse().unwrap();
-            assert_eq!(span.around(date(inside) + DAY - 1), (date(from), date(to)), "{span:?} {inside}");
+            assert_eq!(span.around(0, date(inside) + DAY - 1), (date(from), date(to)), "{span:?} {inside}");
         }
-        assert_eq!(Span::Months(1).around(i64::MAX).0, i64::MAX);
+        assert_eq!(Span::Months(1).around(0, i64::MAX).0, i64::MAX);
     }
 }

@@ -144,14 +144,19 @@ impl Zone {
     /// The period of this length that a moment is in. Periods of up to an hour are cut where the clock is set; longer ones
     /// are longer or shorter by what it is set.
     pub fn period(self, span: Span, at: i64) -> TimeRange {
+        self.period_since(0, span, at)
+    }
+
+    /// The same, with days and months counted from the day `first` (days since 1970-01-01) and from its month.
+    pub fn period_since(self, first: i64, span: Span, at: i64) -> TimeRange {
         match span {
             Span::Clock(length) if length <= HOUR => self.by_the_clock(length, at),
-            _ => self.by_the_calendar(at, |wall| span.around(wall)),
+            _ => self.by_the_calendar(first, span, at),
         }
     }
 
-    /// `around` gives the start of the period with a time of the clock, and of the next one.
-    fn by_the_calendar(self, at: i64, around: impl Fn(i64) -> (i64, i64)) -> TimeRange {
+    fn by_the_calendar(self, first: i64, span: Span, at: i64) -> TimeRange {
+        let around = |wall: i64| span.around(first, wall);
         let (from, to) = around(at.saturating_add(self.offset(at)));
         let next = self.first_of(to);
         // A clock that is set back over a start shows the earlier period again: that belongs to the one that has begun.
@@ -164,7 +169,7 @@ impl Zone {
     /// The day that a moment is in, by the calendar of the zone: 24 hours, or 23 or 25 where the clock is set. It begins
     /// with the first midnight of its date, or with the first moment of a date that has no midnight.
     pub fn day(self, at: i64) -> TimeRange {
-        self.by_the_calendar(at, |wall| Span::Days(1).around(wall))
+        self.by_the_calendar(0, Span::Days(1), at)
     }
 
     /// The first moment of a date, counted in days since 1970-01-01.

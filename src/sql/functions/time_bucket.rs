@@ -1,12 +1,10 @@
 //! `time_bucket(width, moment [, zone])`: the start of the bucket that a moment is in.
 //!
-//! Buckets of days, weeks (from Monday), months and years are those of the calendar of the zone (UTC without one). Shorter
-//! ones follow the clock of the zone from midnight; an hour that comes twice is two buckets. As in TimescaleDB, buckets of
-//! several days are counted from Monday, 2000-01-03, and of several months from 2000-01-01.
+//! Buckets are the periods of [`crate::time::Span`] in the zone (UTC without one). As in TimescaleDB, those of several days are
+//! counted from Monday, 2000-01-03, and of several months from 2000-01-01.
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Datelike, NaiveDate};
 use datafusion::arrow::array::{Array, TimestampMillisecondArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
@@ -16,7 +14,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl,
 use datafusion::scalar::ScalarValue;
 
 use crate::sql::tables::moment;
-use crate::time::{DAY, TimeRange, Zone};
+use crate::time::{DAY, Span, TimeRange, Zone};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct TimeBucket {
@@ -86,21 +84,14 @@ impl ScalarUDFImpl for TimeBucket {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Width {
-    Months(i64),
-    Days(i64),
-    Milliseconds(i64),
-}
-
 /// The width of an interval, or of a text such as `1 day`, `15m` or `2 weeks`.
-fn width_of(width: &ScalarValue) -> Result<Width> {
+fn width_of(width: &ScalarValue) -> Result<Span> {
     let width = match width {
         ScalarValue::IntervalMonthDayNano(Some(width)) => {
             match (width.months, width.days, width.nanoseconds) {
-                (months @ 1.., 0, 0) => Some(Width::Months(i64::from(months))),
-                (0, days @ 1.., 0) => Some(Width::Days(i64::from(days))),
-                (0, 0, nanoseconds @ 1_000_000..) => Some(Width::Milliseconds(nanoseconds / 1_000_000)),
+                (months @ 1.., 0, 0) => Some(Span::Months(i64::from(months))),
+                (0, days @ 1.., 0) => Some(Span::Days(i64::from(days))),
+                (0, 0, nanoseconds @ 1_000_000..) => Some(Span::Clock(nanoseconds / 1_000_000)),
                 _ => None,
             }
         }
@@ -114,90 +105,50 @@ fn width_of(width: &ScalarValue) -> Result<Width> {
     }
 }
 
-fn width_of_text(text: &str) -> Option<Width> {
+fn width_of_text(text: &str) -> Option<Span> {
     const SECOND: i64 = 1_000;
     let text = text.trim();
     let digits = text.find(|char: char| !char.is_ascii_digit())?;
     let number = text[..digits].parse::<i64>().ok().filter(|number| (1..1_000_000_000).contains(number))?;
     let unit = text[digits..].trim().to_lowercase();
     Some(match unit.as_str() {
-        "ms" | "millisecond" | "milliseconds" => Width::Milliseconds(number),
-        "s" | "sec" | "second" | "seconds" => Width::Milliseconds(number * SECOND),
-        "m" | "min" | "minute" | "minutes" => Width::Milliseconds(number * 60 * SECOND),
-        "h" | "hour" | "hours" => Width::Milliseconds(number * 3_600 * SECOND),
-        "d" | "day" | "days" => Width::Days(number),
-        "w" | "week" | "weeks" => Width::Days(number * 7),
-        "mo" | "mon" | "month" | "months" => Width::Months(number),
-        "y" | "year" | "years" => Width::Months(number * 12),
+        "ms" | "millisecond" | "milliseconds" => Span::Clock(number),
+        "s" | "sec" | "second" | "seconds" => Span::Clock(number * SECOND),
+        "m" | "min" | "minute" | "minutes" => Span::Clock(number * 60 * SECOND),
+        "h" | "hour" | "hours" => Span::Clock(number * 3_600 * SECOND),
+        "d" | "day" | "days" => Span::Days(number),
+        "w" | "week" | "weeks" => Span::Days(number * 7),
+        "mo" | "mon" | "month" | "months" => Span::Months(number),
+        "y" | "year" | "years" => Span::Months(number * 12),
         _ => return None,
     })
 }
 
 /// Computes buckets; neighbours in time are mostly in the same one.
 struct Buckets {
-    width: Width,
+    width: Span,
     zone: Zone,
-    last: Option<TimeRange>,
+    last: TimeRange,
 }
 
 /// Monday, 2000-01-03, in days since 1970-01-01.
 const FIRST_MONDAY: i64 = 10_959;
 
 impl Buckets {
-    fn new(width: Width, zone: Zone) -> Self {
+    fn new(width: Span, zone: Zone) -> Self {
         // Days that are an exact number of milliseconds follow the calendar too.
         let width = match width {
-            Width::Milliseconds(width) if width % DAY == 0 => Width::Days(width / DAY),
+            Span::Clock(width) if width % DAY == 0 => Span::Days(width / DAY),
             width => width,
         };
-        Self { width, zone, last: None }
+        Self { width, zone, last: TimeRange { from: 0, to: 0 } }
     }
 
     fn start(&mut self, at: i64) -> i64 {
-        if let Some(last) = self.last.filter(|last| last.contains(at)) {
-            return last.from;
+        if !self.last.contains(at) {
+            self.last = self.zone.period_since(FIRST_MONDAY, self.width, at);
         }
-        match self.width {
-            Width::Milliseconds(width) => {
-                let offset = self.zone.offset(at);
-                at.saturating_add(offset).div_euclid(width).saturating_mul(width).saturating_sub(offset)
-            }
-            Width::Days(days) => {
-                let day = self.zone.day(at);
-                let date = self.date(day);
-                let first = match days {
-                    1 => date,
-                    _ => (date - FIRST_MONDAY).div_euclid(days) * days + FIRST_MONDAY,
-                };
-                let from = if first == date { day.from } else { self.midnight(first) };
-                self.last = (days == 1).then_some(day);
-                from
-            }
-            Width::Months(months) => {
-                let date = self.date(self.zone.day(at));
-                let Some(date) = DateTime::from_timestamp_millis(date * DAY).map(|at| at.date_naive()) else {
-                    return at;
-                };
-                let month = (i64::from(date.year()) - 2000) * 12 + i64::from(date.month0());
-                let month = month.div_euclid(months) * months;
-                let year = i32::try_from(2000 + month.div_euclid(12)).unwrap_or(i32::MIN);
-                let month = u32::try_from(month.rem_euclid(12) + 1).unwrap_or(1);
-                let first = NaiveDate::from_ymd_opt(year, month, 1);
-                first.map_or(at, |first| self.midnight(i64::from(first.num_days_from_ce()) - 719_163))
-            }
-        }
-    }
-
-    /// The date of a day of the zone, in days since 1970-01-01.
-    fn date(&self, day: TimeRange) -> i64 {
-        let middle = day.from.midpoint(day.to);
-        middle.saturating_add(self.zone.offset(middle)).div_euclid(DAY)
-    }
-
-    /// The beginning of a date.
-    fn midnight(&self, date: i64) -> i64 {
-        // Noon is in the day whatever happens to its midnight.
-        self.zone.day(self.zone.earliest(date.saturating_mul(DAY).saturating_add(DAY / 2))).from
+        self.last.from
     }
 }
 
@@ -234,6 +185,21 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_of_several_hours_is_one_where_the_clock_is_set_back_in_it() {
+        for at in ["2026-10-24T23:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T04:59:59Z"] {
+            assert_eq!(bucket("6 hours", "Europe/Berlin", at), "2026-10-24T22:00:00.000Z", "{at}");
+        }
+    }
+
+    #[test]
+    fn several_days_and_months_are_counted_from_the_year_2000() {
+        assert_eq!(bucket("2 days", "UTC", "2000-01-04T10:00:00Z"), "2000-01-03T00:00:00.000Z");
+        assert_eq!(bucket("3 weeks", "UTC", "2000-01-20T10:00:00Z"), "2000-01-03T00:00:00.000Z");
+        assert_eq!(bucket("7 months", "UTC", "2000-07-31T10:00:00Z"), "2000-01-01T00:00:00.000Z");
+        assert_eq!(bucket("999999999 months", "UTC", "1999-12-31T10:00:00Z"), "1999-12-31T10:00:00.000Z");
+    }
+
+    #[test]
     fn an_hour_that_comes_twice_is_two_buckets() {
         let first = bucket("1 hour", "Europe/Berlin", "2026-10-25T00:30:00Z");
         let second = bucket("1 hour", "Europe/Berlin", "2026-10-25T01:30:00Z");
@@ -243,10 +209,10 @@ mod tests {
     #[test]
     fn days_in_sequence_are_those_of_single_moments() {
         let zone = Zone::named("America/St_Johns").unwrap();
-        let mut running = Buckets::new(Width::Days(1), zone);
+        let mut running = Buckets::new(Span::Days(1), zone);
         for hour in 0..24 * 400 {
             let at = 1_700_000_000_000 + hour * 3_600_000;
-            assert_eq!(running.start(at), Buckets::new(Width::Days(1), zone).start(at));
+            assert_eq!(running.start(at), Buckets::new(Span::Days(1), zone).start(at));
         }
     }
 
