@@ -23,7 +23,7 @@ use crate::error::UsageError;
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output};
 use crate::plot::files::Picture;
-use crate::plot::{Chart, Series};
+use crate::plot::{Chart, Series, lines};
 use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::Downsampler;
@@ -285,7 +285,7 @@ async fn picture(
     }
     let series = vec![Series { name: "measured".to_owned(), points: line.polyline() }];
     let marks = result.anomalies.iter().map(|found| found.anomaly.worst.point).collect();
-    let title = format!("{}, {} anomalies", support::plot_title(metric), result.anomalies.len());
+    let title = format!("{}, {} anomalies", lines::title(metric), result.anomalies.len());
     Ok(Picture::Chart(Chart {
         title,
         subject: support::plot_subject(&args.selection),

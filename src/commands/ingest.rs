@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -12,9 +12,8 @@ use serde::Serialize;
 use super::Context;
 use super::flags::listen_address;
 use super::support::{self, serve_metrics};
-use crate::alerting::Rules;
 use crate::cassandra::Session;
-use crate::error::{Interrupted, UsageError};
+use crate::error::Interrupted;
 use crate::ingestion::IngestMetrics;
 use crate::ingestion::{self, Ending, Options};
 use crate::metrics::{Health, watchdog};
@@ -132,7 +131,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
     }
     let mapping = support::mapping(&context.config.ingest, &context.output)?;
     let lookup = Lookup::of(&context.config, mapping.as_ref())?;
-    let rules = args.detect.as_deref().map(rules).transpose()?;
+    let rules = args.detect.as_deref().map(support::rules).transpose()?;
     let session = Session::connect(&context.config.cassandra).await?;
     let metrics = IngestMetrics::new()?;
     let health = Health::default();
@@ -155,15 +154,6 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
         Ending::Stopped if args.until_end => Err(Interrupted.into()),
         Ending::Stopped | Ending::ReachedEnd => Ok(()),
     }
-}
-
-fn rules(path: &Path) -> Result<Rules, UsageError> {
-    Rules::read(path).map_err(|error| {
-        UsageError::new(format!(
-            "{}: {error} (`iotctl ingest --help` shows how to write a rule)",
-            path.display()
-        ))
-    })
 }
 
 /// Runs the pipeline under a live line. Also a step of `demo`.

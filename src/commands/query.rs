@@ -19,7 +19,7 @@ use crate::error::UsageError;
 use crate::output::record::{Cell, Heading, Records};
 use crate::output::{Format, Output, text};
 use crate::plot::files::Picture;
-use crate::plot::{Chart, Series};
+use crate::plot::{Chart, Series, lines};
 use crate::reading::Metric;
 use crate::series::Downsampler;
 use crate::series::Point;
@@ -192,7 +192,7 @@ async fn draw(
         Series { name, points: line.polyline() }
     });
     let mut chart = Chart {
-        title: support::plot_title(metric),
+        title: lines::title(metric),
         subject: support::plot_subject(&args.selection),
         series: series.collect(),
         marks_name: "highest and lowest value".to_owned(),

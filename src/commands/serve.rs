@@ -74,6 +74,5 @@ async fn serve(args: ServeArgs, context: Context) -> anyhow::Result<()> {
 
 #[cfg(not(feature = "sql"))]
 async fn serve(_: ServeArgs, _: Context) -> anyhow::Result<()> {
-    Err(UsageError::new("this iotctl was built without SQL (build it with `cargo build --features sql`)")
-        .into())
+    Err(super::support::without_sql().into())
 }

@@ -75,6 +75,5 @@ async fn answer(args: &SqlArgs, statement: &str, context: Context) -> anyhow::Re
 
 #[cfg(not(feature = "sql"))]
 async fn answer(_: &SqlArgs, _: &str, _: Context) -> anyhow::Result<()> {
-    Err(UsageError::new("this iotctl was built without SQL (build it with `cargo build --features sql`)")
-        .into())
+    Err(super::support::without_sql().into())
 }

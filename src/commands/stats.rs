@@ -25,9 +25,9 @@ use crate::error::UsageError;
 use crate::output::record::{Cell, Heading, Records};
 use crate::output::{Format, Output};
 use crate::plot::files::Picture;
-use crate::plot::{Chart, HeatMap, MOST_SERIES, Range, Series};
+use crate::plot::{Chart, HeatMap, MOST_SERIES, Series, lines};
 use crate::reading::{Group, Metric};
-use crate::series::Point;
+use crate::series::{Point, Summary};
 use crate::store::rollups::Detail;
 use crate::store::sensors::SensorNames;
 use crate::time::{self, Periods, TimeRange, Zone};
@@ -263,34 +263,28 @@ fn picture(
     args: &StatsArgs,
     metric: &Metric,
     (zone, periods): (Zone, Periods),
-    lines: &Lines,
+    found: &Lines,
     names: &SensorNames,
     output: &Output,
 ) -> Picture {
-    let mut by_subject: BTreeMap<Key, (Vec<Point>, Vec<Range>)> = BTreeMap::new();
-    for (key, line) in &lines.lines {
+    let mut by_subject: BTreeMap<Key, Vec<(i64, &Summary)>> = BTreeMap::new();
+    for (key, line) in &found.lines {
         let Some(at) = rows::moment(key) else { continue };
-        let (points, band) = by_subject.entry(rows::without_time(key)).or_default();
-        // A gap in the data is a gap in the line.
-        let end = points.last().map(|last| periods.of(last.at).to);
-        if let Some(end) = end.filter(|end| at > *end && !args.heat_map) {
-            points.push(Point { at: end, value: f64::NAN });
-            band.push(Range { at: end, low: f64::NAN, high: f64::NAN });
-        }
-        points.push(Point { at, value: line.summary.mean() });
-        band.push(Range { at, low: line.summary.lowest.value, high: line.summary.highest.value });
+        by_subject.entry(rows::without_time(key)).or_default().push((at, &line.summary));
     }
-    let title = format!("average {}", support::plot_title(metric));
+    let title = format!("average {}", lines::title(metric));
     let of = support::plot_subject(&args.selection);
     if args.heat_map {
-        let points = by_subject.into_values().flat_map(|(points, _)| points);
+        let hours = by_subject.into_values().flatten();
+        let points = hours.map(|(at, summary)| Point { at, value: summary.mean() });
         let title = format!("{title} by day and hour");
         return Picture::HeatMap(HeatMap { title, subject: of, ..HeatMap::of(zone, points) });
     }
     let mut band = Vec::new();
     let is_single = by_subject.len() == 1;
     let mut series: Vec<Series> = Vec::new();
-    for (key, (points, range)) in by_subject {
+    for (key, summaries) in by_subject {
+        let (points, range) = lines::means(summaries.into_iter(), periods);
         series.push(Series { name: subject(&key, names), points });
         if is_single {
             band = range;

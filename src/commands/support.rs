@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::Context;
 use super::destination;
 use super::flags::{PlaceArgs, PlotArgs, SelectionArgs, known_metrics};
+use crate::alerting::Rules;
 use crate::config::IngestConfig;
 use crate::error::{Interrupted, UsageError};
 use crate::mapping::Mapping;
@@ -112,6 +114,25 @@ pub fn mapping(config: &IngestConfig, output: &Output) -> Result<Option<Mapping>
     Ok(Some(mapping))
 }
 
+/// What verbs of SQL say in a build without it.
+#[cfg(not(feature = "sql"))]
+pub fn without_sql() -> UsageError {
+    UsageError::new("this iotctl was built without SQL (build it with `cargo build --features sql`)")
+}
+
+/// The rules of alerts in a file.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn rules(path: &Path) -> Result<Rules, UsageError> {
+    Rules::read(path).map_err(|error| {
+        UsageError::new(format!(
+            "{}: {error} (`iotctl ingest --help` shows how to write a rule)",
+            path.display()
+        ))
+    })
+}
+
 /// The rules that a message is checked by, from the configuration.
 pub fn decode_limits(config: &IngestConfig) -> DecodeLimits {
     DecodeLimits {
@@ -184,20 +205,9 @@ impl Age {
 pub fn age(now: i64, at: i64, format: Format) -> Age {
     let seconds = u64::try_from(now.saturating_sub(at) / 1000).unwrap_or(0);
     match format {
-        Format::Table => Age::Text(two_largest_units(seconds)),
+        Format::Table => Age::Text(text::length(seconds)),
         Format::Json | Format::Ndjson | Format::Csv => Age::Seconds(seconds),
     }
-}
-
-/// As precise as people need it: `12s`, `3m 20s`, `5h 3m`, `12days 4h`.
-fn two_largest_units(seconds: u64) -> String {
-    let precision = match seconds {
-        0..3_600 => 1,
-        3_600..86_400 => 60,
-        _ => 3_600,
-    };
-    let text = humantime::format_duration(Duration::from_secs(seconds - seconds % precision)).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
 /// A size in bytes, in binary units.
@@ -233,12 +243,6 @@ pub fn server_table(servers: &[ServerStatus]) -> Table {
         ]);
     }
     table
-}
-
-/// A plot's name of a metric, such as `temperature (°C)`.
-pub fn plot_title(metric: &Metric) -> String {
-    let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
-    format!("{}{unit}", text::visible(metric.name()))
 }
 
 /// Of what a plot is: a sensor, a group, or the groups that a selection leaves.

@@ -2,6 +2,7 @@
 //! characters that steer a terminal or reorder what stands beside them.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::table::width;
 
@@ -63,6 +64,17 @@ fn is_hidden(char: char) -> bool {
         || matches!(char,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A length of time as precise as people need it: `12s`, `3m 20s`, `5h 3m`, `12days 4h`.
+pub fn length(seconds: u64) -> String {
+    let precision = match seconds {
+        0..3_600 => 1,
+        3_600..86_400 => 60,
+        _ => 3_600,
+    };
+    let text = humantime::format_duration(Duration::from_secs(seconds - seconds % precision)).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

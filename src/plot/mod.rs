@@ -2,6 +2,7 @@
 //!
 //! - [`Chart`]: lines over time, with a band, marks and a limit; [`HeatMap`]: days by hours.
 //! - [`terminal`]: plots as text; [`files`]: as SVG, PNG or a page. All files are made of one SVG (`svg.rs`).
+//! - [`lines`]: what charts of several verbs have in common.
 //! - `ticks.rs`: round instants of the shown zone and round values, for both.
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use crate::time::{DAY, HOUR, Zone};
 pub(crate) use text::escape;
 
 pub mod files;
+pub mod lines;
 mod svg;
 pub mod terminal;
 mod text;

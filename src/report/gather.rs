@@ -17,9 +17,9 @@ use crate::config::Config;
 use crate::forecasts::{self, Forecast, Model, Plan, Seasons};
 use crate::kafka::Subscription;
 use crate::plot::files::Picture;
-use crate::plot::{Chart, Range, Series};
+use crate::plot::{Chart, Series, lines};
 use crate::reading::{Group, Metric};
-use crate::series::{Point, Regular};
+use crate::series::{Regular, Summary};
 use crate::shutdown::Shutdown;
 use crate::store::groups;
 use crate::store::rollups::Detail;
@@ -204,29 +204,15 @@ async fn figures(
     Ok(Some(MetricFigures { metric, statistics, highest, lowest, anomalies, anomalies_found, charts }))
 }
 
-fn titled(metric: &Metric) -> String {
-    let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
-    format!("{}{unit}", metric.name())
-}
-
 /// Averages between the lowest and the highest value by hour.
-fn over_time<'a>(
+fn over_time<'s>(
     question: &Question,
     metric: &Metric,
-    hours: impl Iterator<Item = (i64, &'a crate::series::Summary)>,
+    hours: impl Iterator<Item = (i64, &'s Summary)>,
 ) -> Picture {
-    let (mut points, mut band): (Vec<Point>, Vec<Range>) = (Vec::new(), Vec::new());
-    for (at, summary) in hours {
-        // A gap in the data is a gap in the line.
-        if let Some(end) = points.last().map(|last| last.at + HOUR).filter(|end| at > *end) {
-            points.push(Point { at: end, value: f64::NAN });
-            band.push(Range { at: end, low: f64::NAN, high: f64::NAN });
-        }
-        points.push(Point { at, value: summary.mean() });
-        band.push(Range { at, low: summary.lowest.value, high: summary.highest.value });
-    }
+    let (points, band) = lines::means(hours, Periods::Hours(question.zone));
     Picture::Chart(Chart {
-        title: format!("{} by hour", titled(metric)),
+        title: format!("{} by hour", lines::title(metric)),
         subject: subject(&question.selection),
         series: vec![Series { name: "average".to_owned(), points }],
         band,
@@ -272,22 +258,11 @@ fn with_band(
     series: &Regular,
     found: &Forecast,
 ) -> Picture {
-    let from = series.len().saturating_sub(3 * HORIZON);
-    let past = (from..series.len()).map(|index| Point { at: series.at(index), value: series.values[index] });
-    let past: Vec<Point> = past.collect();
-    let (mut next, mut band): (Vec<Point>, Vec<Range>) = (Vec::new(), Vec::new());
-    // The forecast starts where the measured line ends: both would seem to have a gap between them otherwise.
-    if let Some(&Point { at, value }) = past.iter().rfind(|point| point.value.is_finite()) {
-        next.push(Point { at, value });
-        band.push(Range { at, low: value, high: value });
-    }
-    next.extend(found.steps.iter().map(|step| Point { at: step.at, value: step.value }));
-    band.extend(found.steps.iter().map(|step| Range { at: step.at, low: step.low, high: step.high }));
-    let line = |name: &str, points: Vec<Point>| Series { name: name.to_owned(), points };
+    let (series, band) = lines::forecast(series, &found.steps);
     Picture::Chart(Chart {
-        title: format!("{}, forecast by {}", titled(metric), found.model.name()),
+        title: format!("{}, forecast by {}", lines::title(metric), found.model.name()),
         subject: format!("{} at {}", group.device_type, group.location),
-        series: vec![line("measured", past), line("forecast", next)],
+        series,
         band,
         band_name: format!("{} % interval", LEVEL * 100.0),
         zone: question.zone,

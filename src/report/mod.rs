@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use crate::alerting::Alert;
-use crate::alerting::alert::State;
 use crate::analytics::extremes::Extreme;
 use crate::analytics::silence::Silent;
 use crate::anomalies::SensorAnomaly;
@@ -68,9 +66,4 @@ pub struct MetricFigures {
     pub anomalies_found: usize,
     /// The range, and forecasts by group.
     pub charts: Vec<Picture>,
-}
-
-/// Whether an alert fires, for a heading.
-fn is_firing(alert: &Alert) -> bool {
-    alert.state == State::Firing
 }

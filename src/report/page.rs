@@ -2,12 +2,11 @@
 //! text passes [`escape`].
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use super::{AlertFigures, LetterFigures, MOST_ROWS, MetricFigures, Report, is_firing};
+use super::{AlertFigures, LetterFigures, MOST_ROWS, MetricFigures, Report};
 use crate::analytics::extremes::Extreme;
-use crate::output::number;
-use crate::plot::escape;
+use crate::output::{number, text};
+use crate::plot::{escape, lines};
 use crate::store::sensors::SensorNames;
 use crate::time::Zone;
 
@@ -112,10 +111,7 @@ fn more(page: &mut String, hidden: usize, verb: &str) {
 
 /// In words: `3h 12m`.
 fn length(millis: i64) -> String {
-    let seconds = millis.max(0).unsigned_abs() / 1000;
-    let rounded = if seconds < 3_600 { seconds } else { seconds - seconds % 60 };
-    let text = humantime::format_duration(Duration::from_secs(rounded)).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    text::length(millis.max(0).unsigned_abs() / 1000)
 }
 
 fn tiles(page: &mut String, report: &Report) {
@@ -213,7 +209,7 @@ fn alerts(page: &mut String, report: &Report) {
         table(page, &["rule", "alerts that began"], rows);
     }
     let (first, hidden) = alerts.first();
-    let rows = first.iter().filter(|alert| is_firing(alert)).map(|alert| {
+    let rows = first.iter().map(|alert| {
         let sensor = report.names.get(alert.iot_sensor_id).or(alert.sensor_name.as_deref());
         vec![
             Cell::Text(alert.severity.name().to_owned()),
@@ -230,10 +226,8 @@ fn alerts(page: &mut String, report: &Report) {
 }
 
 fn figures(page: &mut String, found: &MetricFigures, report: &Report) {
-    let unit = found.metric.unit().unwrap_or_default();
-    let title = if unit.is_empty() { String::new() } else { format!(" ({unit})") };
-    let _ =
-        writeln!(page, "<h2>{}{}</h2>\n<div class=\"charts\">", escape(found.metric.name()), escape(&title));
+    let title = lines::title(&found.metric);
+    let _ = writeln!(page, "<h2>{}</h2>\n<div class=\"charts\">", escape(&title));
     for chart in &found.charts {
         if let Some(svg) = chart.to_svg() {
             let _ = writeln!(page, "<figure>{svg}</figure>");

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use clap::Args;
 use uuid::Uuid;
 
-use crate::alerting::topic::{AlertFeed, AlertProducer, Record};
+use crate::alerting::topic::{AlertFeed, AlertProducer};
 use crate::alerting::{Acknowledgement, Alert, current::Current};
 use crate::commands::Context;
 use crate::commands::flags::SelectionArgs;
@@ -42,10 +42,8 @@ pub(super) async fn run(args: AckArgs, context: Context) -> anyhow::Result<()> {
     let shutdown = context.shutdown.clone();
     let read = blocking(move || {
         let mut current = Current::default();
-        let read = batch.each_record(&|| shutdown.is_requested(), |record| {
-            if let Record::Alert(alert) = record {
-                current.add(*alert);
-            }
+        let read = batch.each(&|| shutdown.is_requested(), |alert| {
+            current.add(alert);
             ControlFlow::<()>::Continue(())
         });
         read.map(|_| current)

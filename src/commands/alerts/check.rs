@@ -9,13 +9,13 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::alerting::alert::State;
-use crate::alerting::{Alert, Detector, Rules};
+use crate::alerting::{Alert, Detector};
 use crate::analytics::groups::Selection;
 use crate::analytics::scan::Question;
 use crate::analytics::{Order, Scan};
 use crate::cassandra::Session;
 use crate::commands::Context;
-use crate::commands::support::{NOTHING_STORED, until_stopped};
+use crate::commands::support::{NOTHING_STORED, rules, until_stopped};
 use crate::error::UsageError;
 use crate::kafka::TopicPartition;
 use crate::output::{Output, ReportFormat, table};
@@ -130,12 +130,7 @@ impl Episodes {
 }
 
 pub(super) async fn run(args: CheckArgs, context: Context) -> anyhow::Result<()> {
-    let rules = Rules::read(&args.rules).map_err(|error| {
-        UsageError::new(format!(
-            "{}: {error} (`iotctl ingest --help` shows how to write a rule)",
-            args.rules.display()
-        ))
-    })?;
+    let rules = rules(&args.rules)?;
     let length =
         time::length(&args.against).map_err(|error| UsageError::new(format!("--against: {error}")))?;
     let to = time::now();

@@ -1,14 +1,14 @@
 //! A forecast and its back-tests as tables, JSON and pictures.
 
-use crate::commands::support::{plot_subject, plot_title, rounded};
+use crate::commands::support::{plot_subject, rounded};
 use crate::forecasts::backtest::Backtest;
 use crate::forecasts::{Crossing, Direction, Forecast, Model};
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output, number};
 use crate::plot::files::Picture;
-use crate::plot::{Chart, Range, Series};
+use crate::plot::{Chart, lines};
 use crate::reading::Metric;
-use crate::series::{Point, Regular};
+use crate::series::Regular;
 use crate::time::{HOUR, Zone};
 use serde_json::json;
 
@@ -25,23 +25,11 @@ pub(super) fn picture(
     metric: &Metric,
     zone: Zone,
 ) -> Picture {
-    let from = series.len().saturating_sub(3 * found.steps.len());
-    let past = (from..series.len()).map(|index| Point { at: series.at(index), value: series.values[index] });
-    let past: Vec<Point> = past.collect();
-    let mut next: Vec<Point> =
-        found.steps.iter().map(|step| Point { at: step.at, value: step.value }).collect();
-    let mut band: Vec<Range> =
-        found.steps.iter().map(|step| Range { at: step.at, low: step.low, high: step.high }).collect();
-    // The forecast starts where the measured line ends: both would seem to have a gap between them otherwise.
-    if let Some(&Point { at, value }) = past.iter().rfind(|point| point.value.is_finite()) {
-        next.insert(0, Point { at, value });
-        band.insert(0, Range { at, low: value, high: value });
-    }
-    let line = |name: &str, points: Vec<Point>| Series { name: name.to_owned(), points };
+    let (series, band) = lines::forecast(series, &found.steps);
     Picture::Chart(Chart {
-        title: format!("{}, forecast by {}", plot_title(metric), found.model.name()),
+        title: format!("{}, forecast by {}", lines::title(metric), found.model.name()),
         subject: plot_subject(&args.selection),
-        series: vec![line("measured", past), line("forecast", next)],
+        series,
         band,
         band_name: format!("{} % interval", rounded(args.level * 100.0)),
         limit: args.limit().map(|(limit, _)| limit),
