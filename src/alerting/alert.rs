@@ -55,18 +55,15 @@ pub struct Alert {
     pub runbook: Option<String>,
 }
 
-/// A silence that became too long, or ended.
-pub(super) struct Quiet<'a> {
-    pub rule: &'a Rule,
+/// The sensor that an alert is about, and the moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About<'a> {
     pub sensor: Uuid,
     pub sensor_name: Option<&'a str>,
     pub location: &'a str,
     pub device_type: &'a str,
-    pub transition: Transition,
     /// Milliseconds since the epoch.
     pub at: i64,
-    /// Without a reading.
-    pub seconds: f64,
 }
 
 /// Whether an alert begins or ends an episode.
@@ -87,6 +84,7 @@ impl State {
 }
 
 impl Alert {
+    /// Of the value of a reading.
     pub(super) fn new(
         rule: &Rule,
         reading: &Reading<'_>,
@@ -94,30 +92,61 @@ impl Alert {
         verdict: &Verdict,
         transition: Transition,
     ) -> Self {
-        let (state, since) = split(transition);
+        let about = About {
+            sensor: reading.sensor,
+            sensor_name: reading.sensor_name.as_deref(),
+            location: &reading.location,
+            device_type: &reading.device_type,
+            at: reading.recorded_at,
+        };
         let (value_shown, unit) =
             (number::exact(value), rule.unit().map(|unit| format!(" {unit}")).unwrap_or_default());
         let subject = rule.subject();
-        let message = match state {
-            State::Firing => format!("{subject} {value_shown}{unit}: {}", rule.explain(verdict)),
-            State::Resolved => {
-                format!("{subject} {value_shown}{unit}: back to normal since {}", show(reading.recorded_at))
+        let message = match transition {
+            Transition::Fires { .. } => format!("{subject} {value_shown}{unit}: {}", rule.explain(verdict)),
+            Transition::Resolves { .. } => {
+                format!("{subject} {value_shown}{unit}: back to normal since {}", show(about.at))
             }
         };
         Self {
-            id: id(rule, reading.sensor, reading.recorded_at, state),
+            expected: verdict.expected,
+            score: verdict.score,
+            ..Self::of(rule, about, value, transition, message)
+        }
+    }
+
+    /// Of a silence that became too long, or ended; `seconds` without a reading.
+    pub(super) fn of_silence(rule: &Rule, about: About<'_>, transition: Transition, seconds: f64) -> Self {
+        let expected = match &rule.condition {
+            Condition::Silent(silent) => Some(silent.after as f64 / 1e3),
+            _ => None,
+        };
+        let message = match transition {
+            Transition::Fires { since } => {
+                format!("{} since {}", rule.explain(&Verdict::CLEAR), show(since))
+            }
+            Transition::Resolves { .. } => format!("sends again since {}", show(about.at)),
+        };
+        Self { expected, ..Self::of(rule, about, seconds, transition, message) }
+    }
+
+    fn of(rule: &Rule, about: About<'_>, value: f64, transition: Transition, message: String) -> Self {
+        let About { sensor, sensor_name, location, device_type, at } = about;
+        let (state, since) = split(transition);
+        Self {
+            id: id(rule, sensor, at, state),
             rule: rule.name.clone(),
             severity: rule.severity,
             state,
-            location: reading.location.to_string(),
-            device_type: reading.device_type.to_string(),
-            iot_sensor_id: reading.sensor,
-            sensor_name: reading.sensor_name.as_deref().map(str::to_owned),
-            metric: subject.to_owned(),
+            location: location.to_owned(),
+            device_type: device_type.to_owned(),
+            iot_sensor_id: sensor,
+            sensor_name: sensor_name.map(str::to_owned),
+            metric: rule.subject().to_owned(),
             value,
-            expected: verdict.expected,
-            score: verdict.score,
-            recorded_timestamp: moment(reading.recorded_at),
+            expected: None,
+            score: None,
+            recorded_timestamp: moment(at),
             since: moment(since),
             detected_timestamp: moment(Utc::now().timestamp_millis()),
             message,
@@ -130,39 +159,6 @@ impl Alert {
     pub fn labels_text(&self) -> String {
         let labels: Vec<_> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         labels.join(", ")
-    }
-
-    pub(super) fn of_silence(quiet: &Quiet<'_>) -> Self {
-        let Quiet { rule, sensor, sensor_name, location, device_type, transition, at, seconds } = *quiet;
-        let (state, since) = split(transition);
-        let expected = match &rule.condition {
-            Condition::Silent(silent) => Some(silent.after as f64 / 1e3),
-            _ => None,
-        };
-        let message = match state {
-            State::Firing => format!("{} since {}", rule.explain(&Verdict::CLEAR), show(since)),
-            State::Resolved => format!("sends again since {}", show(at)),
-        };
-        Self {
-            id: id(rule, sensor, at, state),
-            rule: rule.name.clone(),
-            severity: rule.severity,
-            state,
-            location: location.to_owned(),
-            device_type: device_type.to_owned(),
-            iot_sensor_id: sensor,
-            sensor_name: sensor_name.map(str::to_owned),
-            metric: rule.subject().to_owned(),
-            value: seconds,
-            expected,
-            score: None,
-            recorded_timestamp: moment(at),
-            since: moment(since),
-            detected_timestamp: moment(Utc::now().timestamp_millis()),
-            message,
-            labels: rule.labels.clone(),
-            runbook: rule.runbook.clone(),
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::memory::Recent;
 use super::peers::Groups;
 use super::rules::{Condition, Rule, Rules};
 use super::silence::{KnownSensor, Silences};
+use super::verdict::Standing;
 use super::window::Window;
 use crate::kafka::TopicPartition;
 use crate::reading::Reading;
@@ -128,7 +129,8 @@ impl Detector {
                 Condition::Peers(peers) => groups.judge(peers, partition, reading, value),
                 condition => watch.window.judge(condition, at, value),
             };
-            let is_quiet = rule.schedule.is_quiet(at);
+            // The clock of a schedule is asked only where something could fire.
+            let is_quiet = verdict.standing == Standing::Breach && rule.schedule.is_quiet(at);
             if let Some(change) = watch.episode.advance(at, hold, &verdict, is_quiet) {
                 raise(Alert::new(rule, reading, value, &verdict, change));
             }

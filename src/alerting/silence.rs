@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::alert::{Alert, Quiet};
+use super::alert::{About, Alert};
 use super::episode::Transition;
 use super::rules::{Condition, Rule, Silent};
 use crate::kafka::TopicPartition;
@@ -59,14 +59,7 @@ impl Silences {
                 self.left_out += 1;
                 return;
             }
-            let sensor = Sensor {
-                partition: None,
-                location: (&*reading.location).into(),
-                device_type: (&*reading.device_type).into(),
-                name: None,
-                newest: i64::MIN,
-                fired: rules.iter().map(|_| None).collect(),
-            };
+            let sensor = Sensor::new(rules, &reading.location, &reading.device_type, i64::MIN);
             self.sensors.insert(reading.sensor, sensor);
         }
         let Some(sensor) = self.sensors.get_mut(&reading.sensor) else { return };
@@ -111,15 +104,8 @@ impl Silences {
                 Some(_) => {}
                 None if is_full => self.left_out += 1,
                 None => {
-                    let sensor_state = Sensor {
-                        partition: None,
-                        location: location.into(),
-                        device_type: device_type.into(),
-                        name: None,
-                        newest,
-                        fired: rules.iter().map(|_| None).collect(),
-                    };
-                    self.sensors.insert(sensor, sensor_state);
+                    let state = Sensor::new(rules, &location, &device_type, newest);
+                    self.sensors.insert(sensor, state);
                 }
             }
         }
@@ -173,6 +159,18 @@ impl Silences {
 }
 
 impl Sensor {
+    /// One of which no reading came, and nothing fires.
+    fn new(rules: &[Rule], location: &str, device_type: &str, newest: i64) -> Self {
+        Self {
+            partition: None,
+            location: location.into(),
+            device_type: device_type.into(),
+            name: None,
+            newest,
+            fired: rules.iter().map(|_| None).collect(),
+        }
+    }
+
     /// Fires if the silence until `now` is too long.
     fn judge(
         &mut self,
@@ -197,16 +195,14 @@ impl Sensor {
     }
 
     fn alert(&self, id: Uuid, rule: &Rule, transition: Transition, at: i64, until: i64) -> Alert {
-        Alert::of_silence(&Quiet {
-            rule,
+        let about = About {
             sensor: id,
             sensor_name: self.name.as_deref(),
             location: &self.location,
             device_type: &self.device_type,
-            transition,
             at,
-            seconds: until.saturating_sub(self.newest) as f64 / 1e3,
-        })
+        };
+        Alert::of_silence(rule, about, transition, until.saturating_sub(self.newest) as f64 / 1e3)
     }
 }
 

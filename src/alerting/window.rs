@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
-
 use super::rules::{Band, Change, Condition, Lasts, Rate, RobustZ, Stuck, Threshold};
 use super::verdict::{Standing, Verdict};
 use crate::anomalies::online::Online;
@@ -14,7 +12,7 @@ const MIN_VALUES: usize = 30;
 /// Number of parts of the time of a change; the lowest and the highest value of each are kept.
 pub(super) const PARTS: i64 = 64;
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(super) enum Window {
     /// A threshold needs no memory.
     None,
@@ -27,7 +25,7 @@ pub(super) enum Window {
 }
 
 /// Successive values that are the same within a tolerance.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     since: i64,
     newest: i64,
@@ -37,7 +35,7 @@ pub(super) struct Run {
 }
 
 /// The lowest and highest value of a part of the time.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
     first_at: i64,
     lowest: f64,

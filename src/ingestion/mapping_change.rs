@@ -45,10 +45,7 @@ async fn compare(session: &Session, group: &str, mapping: &Mapping) -> Result<()
 
 /// The lines of `text` that `other` has not, or fewer of, without comments and indentation.
 fn missing_from<'t>(text: &'t str, other: &str) -> Vec<&'t str> {
-    let lines =
-        |text: &'t str| text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let mut others: Vec<&str> =
-        other.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let mut others: Vec<&str> = lines(other).collect();
     lines(text)
         .filter(|line| match others.iter().position(|other| other == line) {
             Some(at) => {
@@ -58,6 +55,10 @@ fn missing_from<'t>(text: &'t str, other: &str) -> Vec<&'t str> {
             None => true,
         })
         .collect()
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// "a = 1; b = 2; and 3 more".

@@ -200,11 +200,8 @@ impl Pipeline {
     fn detect(&mut self, reading: &Reading<'_>, partition: TopicPartition, ticket: Ticket) {
         let Some(Detection { detector, alerts, .. }) = &mut self.detection else { return };
         detector.observe(partition, reading, |alert| {
-            let bytes = size_of::<Alert>() + alert.message.len();
             self.commits.tracker.hold(ticket);
-            self.budget.add_bytes(bytes);
-            self.budget.begin_write();
-            self.writer.send_alert(alerts, alert, Some(ticket), bytes);
+            send_alert(&mut self.budget, &self.writer, alerts, alert, Some(ticket));
         });
     }
 
@@ -239,12 +236,7 @@ impl Pipeline {
         }
         detector.judge_silence(
             |partition| known.until(partition),
-            |alert| {
-                let bytes = size_of::<Alert>() + alert.message.len();
-                self.budget.add_bytes(bytes);
-                self.budget.begin_write();
-                self.writer.send_alert(alerts, alert, None, bytes);
-            },
+            |alert| send_alert(&mut self.budget, &self.writer, alerts, alert, None),
         );
     }
 
@@ -501,6 +493,20 @@ impl Pipeline {
     pub(super) fn tracker(&mut self) -> &mut Tracker {
         &mut self.commits.tracker
     }
+}
+
+/// Sends an alert, which counts as in flight until it is acknowledged.
+fn send_alert(
+    budget: &mut Budget,
+    writer: &Writer,
+    alerts: &AlertProducer,
+    alert: Alert,
+    ticket: Option<Ticket>,
+) {
+    let bytes = size_of::<Alert>() + alert.message.len();
+    budget.add_bytes(bytes);
+    budget.begin_write();
+    writer.send_alert(alerts, alert, ticket, bytes);
 }
 
 /// What has to be known before a message can be read.

@@ -5,10 +5,9 @@ use serde::Deserialize;
 use super::file::length;
 use super::schedule::{Schedule, Weekly, stretch};
 use super::{Band, Lasts, Peers, Per, Rate, Silent, Stuck, Threshold};
-use crate::time::Zone;
+use crate::time::{DAY, HOUR, Zone};
 
-const HOUR: i64 = 3_600_000;
-const DEFAULT_FORGET_AFTER: i64 = 7 * 24 * HOUR;
+const DEFAULT_FORGET_AFTER: i64 = 7 * DAY;
 const MIN_SENSORS: usize = 3;
 const DEFAULT_WITHIN: i64 = HOUR / 4;
 

@@ -1,9 +1,8 @@
 //! Times of the week, and when a rule does not fire: quiet hours and maintenance windows.
 
-use crate::time::{self, Zone};
+use crate::time::{self, DAY, Zone};
 
 const MINUTE: i64 = 60_000;
-const DAY: i64 = 24 * 60 * MINUTE;
 /// 1970-01-01 was the fourth day of its week.
 const FIRST_WEEKDAY: i64 = 3;
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
