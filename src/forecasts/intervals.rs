@@ -25,12 +25,17 @@ pub fn widths(errors: &[Vec<f64>], level: f64) -> Vec<f64> {
 fn factor(errors: &[Vec<f64>], level: f64) -> f64 {
     let mut logarithm = 0.0_f64;
     for at in FEWEST_ORIGINS..errors.len() {
-        let widths = quantiles(&errors[..at], level);
-        let Some(missed) = missed(&errors[at], &widths, logarithm.exp()) else { continue };
-        logarithm += RATE * (missed - (1.0 - level));
-        logarithm = logarithm.clamp(FACTOR.0.ln(), FACTOR.1.ln());
+        logarithm = follow(logarithm, &errors[at], &quantiles(&errors[..at], level), level);
     }
     logarithm.exp()
+}
+
+/// The logarithm of the factor after one more origin, whose plain widths were `widths`.
+fn follow(logarithm: f64, errors: &[f64], widths: &[f64], level: f64) -> f64 {
+    match missed(errors, widths, logarithm.exp()) {
+        Some(missed) => (logarithm + RATE * (missed - (1.0 - level))).clamp(FACTOR.0.ln(), FACTOR.1.ln()),
+        None => logarithm,
+    }
 }
 
 /// The share of known errors beyond their widths.
@@ -45,11 +50,18 @@ fn missed(errors: &[f64], widths: &[f64], factor: f64) -> Option<f64> {
 /// The share of the values of the later half of the origins that the intervals from the origins before them contain.
 pub fn coverage(errors: &[Vec<f64>], level: f64) -> f64 {
     let (mut held, mut count) = (0.0, 0.0);
-    for at in errors.len() / 2..errors.len() {
-        let widths = widths(&errors[..at], level);
-        for (error, width) in errors[at].iter().zip(&widths).filter(|(error, _)| !error.is_nan()) {
-            held += f64::from(u8::from(error <= width));
-            count += 1.0;
+    let mut logarithm = 0.0_f64;
+    for (at, found) in errors.iter().enumerate().skip((errors.len() / 2).min(FEWEST_ORIGINS)) {
+        let widths = quantiles(&errors[..at], level);
+        if at >= errors.len() / 2 {
+            let factor = logarithm.exp();
+            for (error, width) in found.iter().zip(&widths).filter(|(error, _)| !error.is_nan()) {
+                held += f64::from(u8::from(*error <= width * factor));
+                count += 1.0;
+            }
+        }
+        if at >= FEWEST_ORIGINS {
+            logarithm = follow(logarithm, found, &widths, level);
         }
     }
     held / count
