@@ -145,8 +145,13 @@ fn others(reading: &Reading<'_>, out: &mut Vec<u8>) {
     if separator == b"," {
         out.push(b'}');
     }
-    let mut separator: &[u8] = b",\"states\":{";
-    for (name, text) in &reading.states {
+    texts(b",\"states\":{", reading.states.iter().map(|(name, text)| (&**name, &**text)), out);
+}
+
+/// An object of texts that begins with `opening`; nothing without pairs.
+fn texts<'r>(opening: &[u8], pairs: impl Iterator<Item = (&'r str, &'r str)>, out: &mut Vec<u8>) {
+    let mut separator = opening;
+    for (name, text) in pairs {
         out.extend_from_slice(separator);
         string(name, out);
         out.push(b':');
@@ -164,17 +169,7 @@ fn about_sensor(reading: &Reading<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"sensor_name\":");
         string(name, out);
     }
-    let mut separator: &[u8] = b",\"sensor_tags\":{";
-    for (key, value) in &reading.sensor_tags {
-        out.extend_from_slice(separator);
-        string(key, out);
-        out.push(b':');
-        string(value, out);
-        separator = b",";
-    }
-    if separator == b"," {
-        out.push(b'}');
-    }
+    texts(b",\"sensor_tags\":{", reading.sensor_tags.iter().map(|(key, value)| (&**key, &**value)), out);
 }
 
 fn spell(second: i64) -> Option<[u8; 19]> {
