@@ -12,7 +12,7 @@ use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::Point;
 use crate::series::regular::{Means, TooManySteps};
-use crate::time::TimeRange;
+use crate::time::{Span, TimeRange, Zone};
 
 /// Points of one group that are held at once: 80 MB.
 pub const MOST_POINTS: usize = 5_000_000;
@@ -53,12 +53,12 @@ impl SeriesQuery {
         Scan::start(session, question).await
     }
 
-    /// Each sensor's points in order of time; means over `step` milliseconds where it is given. An error where there
-    /// are more than `max` of them.
+    /// Each sensor's points in order of time; means over `step` milliseconds of a zone's clock where it is given. An error
+    /// where there are more than `max` of them.
     pub async fn by_sensor(
         &self,
         session: &Session,
-        step: Option<i64>,
+        step: Option<(i64, Zone)>,
         max: usize,
     ) -> Result<BTreeMap<Uuid, Vec<Point>>, SeriesError> {
         let mut scan = self.scan(session).await?;
@@ -67,8 +67,9 @@ impl SeriesQuery {
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {
                 let Some(value) = reading.value(&self.metric) else { continue };
-                let point = Point { at: reading.recorded_at, value };
-                held += usize::from(means.entry(reading.sensor).or_default().add(point, step.unwrap_or(1)));
+                let at = reading.recorded_at;
+                let at = step.map_or(at, |(step, zone)| zone.period(Span::Clock(step), at).from);
+                held += usize::from(means.entry(reading.sensor).or_default().add(at, value));
             }
             if held > max {
                 let Group { location, device_type } = &*self.group;

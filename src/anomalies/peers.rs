@@ -77,9 +77,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::time::Zone;
 
     fn sensors(values: &[&[f64]]) -> Vec<Regular> {
-        values.iter().map(|values| Regular { start: 0, step: 1_000, values: values.to_vec() }).collect()
+        values
+            .iter()
+            .map(|values| Regular { start: 0, step: 1_000, values: values.to_vec(), zone: Zone::Utc })
+            .collect()
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::analytics::series::{MOST_POINTS, SeriesError, SeriesQuery};
 use crate::cassandra::{self, Session};
 use crate::reading::Group;
 use crate::series::{Point, Regular, TooManySteps, round_step, usual_step};
+use crate::time::Zone;
 
 /// Anomalies that a [`SearchResult`] holds: so many are not exceptions, and their number must not depend on the data.
 pub const MAX_ANOMALIES: usize = 1_000_000;
@@ -57,6 +58,8 @@ pub struct Search {
     pub seasons: Vec<i64>,
     /// Means over this length are searched instead of single readings.
     pub step: Option<i64>,
+    /// Whose clock these lengths are counted on.
+    pub zone: Zone,
     /// Findings no farther apart than this are one anomaly; two usual intervals of the sensor without it.
     pub join: Option<i64>,
     /// Maximum number of values that are held at once.
@@ -72,6 +75,7 @@ impl Search {
             sensitivity: Sensitivity::DEFAULT,
             seasons: vec![crate::time::DAY],
             step: None,
+            zone: Zone::Utc,
             join: None,
             max_points: MOST_POINTS,
         }
@@ -158,7 +162,8 @@ impl Search {
         if self.method == Method::Threshold && self.step.is_none() {
             return self.stream(session, query, result).await;
         }
-        let series = query.by_sensor(session, self.step, self.max_points).await?;
+        let series =
+            query.by_sensor(session, self.step.map(|step| (step, self.zone)), self.max_points).await?;
         result.series += series.len();
         result.sensors.extend(series.keys());
         result.values += series.values().map(Vec::len).sum::<usize>();

@@ -160,6 +160,7 @@ impl SearchArgs {
             limits: Limits { above: self.above, below: self.below },
             sensitivity: self.sensitivity.unwrap_or(Sensitivity::DEFAULT),
             step: self.step,
+            zone: self.time.zone()?,
             join: self.join,
             ..Search::by(method)
         };

@@ -23,7 +23,7 @@ use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::Regular;
 use crate::store::forecasts::{self, Subject};
-use crate::time::{self, TimeRange};
+use crate::time;
 
 mod report;
 mod score;
@@ -270,14 +270,16 @@ impl Question {
         let shutdown = &context.shutdown;
         let groups = until_stopped(shutdown, args.selection.one_group(session)).await?;
         // A step that is not over yet would look like a fall or a rise.
-        let to = at.div_euclid(args.step) * args.step;
-        let range = TimeRange { from: to.saturating_sub(args.history), to };
+        let zone = args.zone.zone()?;
+        let range = History::range_before(at, args.history, args.step, zone);
+        let to = range.to;
         let history = History {
             groups: groups.clone(),
             sensor: args.selection.sensor_id(),
             metric: metric.clone(),
             range,
             step: args.step,
+            zone,
         };
         let Some(series) = until_stopped(shutdown, history.read(session)).await? else {
             let selection = args.selection.group.selection();
@@ -287,7 +289,7 @@ impl Question {
             anyhow::bail!(
                 "no reading has {metric} in the {} before {} (see `iotctl stats --by day`, or ask for a longer --history)",
                 humantime::format_duration(Duration::from_millis(args.history.unsigned_abs())),
-                time::display(to)
+                zone.show(to)
             );
         };
         let fitted = {

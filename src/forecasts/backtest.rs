@@ -149,7 +149,7 @@ pub(super) fn needs_at_all(models: &[Model], seasons: Seasons, horizon: usize) -
 pub(super) fn known(history: &Regular, origin: usize, seasons: Seasons) -> Vec<f64> {
     let from = origin.saturating_sub(MAX_SEASONS * seasons.short);
     let values = history.values[from..origin].to_vec();
-    Regular { start: history.at(from), step: history.step, values }.filled()
+    Regular { values, ..*history }.filled()
 }
 
 /// Spread over all possible origins, the last included.

@@ -119,7 +119,9 @@ pub fn forecast(history: &Regular, plan: &Plan) -> Result<Forecast, ForecastErro
     let values = backtest::known(history, history.len(), plan.seasons);
     let points = Fits::new(&values, plan.seasons, plan.horizon).forecast(model)?;
     let widths = intervals::widths(errors, plan.level);
-    let steps = points.iter().zip(&widths).enumerate().map(|(index, (value, width))| Step {
+    let forecast = points.iter().zip(&widths).enumerate();
+    let forecast = forecast.filter(|(index, _)| !history.is_skipped(history.len() + index));
+    let steps = forecast.map(|(index, (value, width))| Step {
         at: history.at(history.len() + index),
         value: *value,
         low: value - width,
@@ -177,6 +179,7 @@ impl Crossing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Zone;
 
     pub(super) const HOUR: i64 = 3_600_000;
 
@@ -186,7 +189,7 @@ mod tests {
             let noise = ((hour * 7_919) % 101) as f64 / 101.0 - 0.5;
             20.0 + 0.05 * hour as f64 + 5.0 * (hour as f64 / 24.0 * std::f64::consts::TAU).sin() + noise
         };
-        Regular { start: 0, step: HOUR, values: (0..days * 24).map(value).collect() }
+        Regular { start: 0, step: HOUR, values: (0..days * 24).map(value).collect(), zone: Zone::Utc }
     }
 
     fn plan() -> Plan {
@@ -270,5 +273,19 @@ mod tests {
         assert_eq!(never, Crossing { likely: Some(9 * HOUR), earliest: Some(7 * HOUR), latest: None });
         assert_eq!(Crossing::of(&steps, 15.0, Direction::Below), Crossing::default());
         assert_eq!(Crossing::of(&steps, 18.5, Direction::Below).earliest, Some(0));
+    }
+
+    #[test]
+    fn an_hour_that_the_clock_is_set_forward_over_is_not_forecast() {
+        // Ten days on the clock of Berlin until 2026-03-29 00:00, three hours before it is set.
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        let past = history(10);
+        let end = 1_774_742_400_000;
+        let past = Regular { start: end - 10 * 24 * HOUR, zone: berlin, ..past };
+        let seasons = Seasons { short: 24, long: None };
+        let found =
+            forecast(&past, &Plan { models: vec![Model::SeasonalNaive], horizon: 6, seasons, level: 0.9 });
+        let hours: Vec<_> = found.unwrap().steps.iter().map(|step| berlin.format(step.at, "%H:%M")).collect();
+        assert_eq!(hours, ["00:00", "01:00", "03:00", "04:00", "05:00"]);
     }
 }

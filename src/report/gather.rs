@@ -229,13 +229,13 @@ async fn forecast(
     group: &Arc<Group>,
     metric: &Metric,
 ) -> anyhow::Result<Result<Picture, String>> {
-    let to = question.range.to.div_euclid(HOUR) * HOUR;
     let history = History {
         groups: vec![group.clone()],
         sensor: None,
         metric: metric.clone(),
-        range: TimeRange { from: to.saturating_sub(HISTORY), to },
+        range: History::range_before(question.range.to, HISTORY, HOUR, question.zone),
         step: HOUR,
+        zone: question.zone,
     };
     let Some(series) = history.read(session).await? else {
         return Ok(Err("no value in the 30 days before the end of the range".to_owned()));

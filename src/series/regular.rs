@@ -1,6 +1,7 @@
 //! Points of one sensor, and their means on a regular grid.
 
 use super::Mean;
+use crate::time::Zone;
 
 /// Steps of one regular series.
 pub const MOST_STEPS: usize = 200_000;
@@ -27,7 +28,7 @@ pub struct Step {
 #[error("more than {MOST_STEPS} steps (give a longer --step or a shorter range of time)")]
 pub struct TooManySteps;
 
-/// One sensor's means, of points that come in order of time.
+/// One sensor's means, of points that come in order of their steps.
 #[derive(Debug, Default)]
 pub struct Means {
     points: Vec<Point>,
@@ -35,17 +36,16 @@ pub struct Means {
 }
 
 impl Means {
-    /// Whether a step was finished.
-    pub fn add(&mut self, point: Point, step: i64) -> bool {
-        let at = point.at.div_euclid(step) * step;
+    /// Adds a value of the step that begins at `at`. Whether an earlier step was finished by that.
+    pub fn add(&mut self, at: i64, value: f64) -> bool {
         match &mut self.open {
             Some((open, mean)) if *open == at => {
-                mean.add(point.value);
+                mean.add(value);
                 false
             }
             _ => {
                 let mut mean = Mean::default();
-                mean.add(point.value);
+                mean.add(value);
                 let before = self.open.replace((at, mean));
                 self.points.extend(before.and_then(finished));
                 before.is_some()
@@ -66,11 +66,13 @@ fn finished((at, mean): (i64, Mean)) -> Option<Point> {
 /// Values at equal distances. NaN where nothing was measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Regular {
-    /// The start of the first step, a multiple of `step`.
+    /// The start of the first step, a multiple of `step`: what the clock of `zone` shows, in milliseconds since 1970-01-01
+    /// 00:00 on that clock. So a season of a day stays where it is when the clock is set.
     pub start: i64,
     /// Milliseconds.
     pub step: i64,
     pub values: Vec<f64>,
+    pub zone: Zone,
 }
 
 impl Regular {
@@ -81,7 +83,7 @@ impl Regular {
         Self::within(points, step, first.at, last.at).map(Some)
     }
 
-    /// The same from the step of `from` to the step of `to`, whatever of it was measured.
+    /// The same from the step of `from` to the step of `to`, whatever of it was measured. Steps are those of UTC.
     pub fn within(points: &[Point], step: i64, from: i64, to: i64) -> Result<Self, TooManySteps> {
         let start = from.div_euclid(step) * step;
         let steps = to.saturating_sub(start).max(0) / step + 1;
@@ -95,7 +97,7 @@ impl Regular {
             }
         }
         let values = means.into_iter().map(|mean| mean.get().unwrap_or(f64::NAN)).collect();
-        Ok(Self { start, step, values })
+        Ok(Self { start, step, values, zone: Zone::Utc })
     }
 
     pub fn len(&self) -> usize {
@@ -113,7 +115,12 @@ impl Regular {
 
     /// When a step begins.
     pub fn at(&self, index: usize) -> i64 {
-        self.start + self.step * index as i64
+        self.zone.first_of(self.start + self.step * index as i64)
+    }
+
+    /// Whether the clock is set forward over the whole step, so that nothing can be measured in it.
+    pub fn is_skipped(&self, index: usize) -> bool {
+        self.at(index) == self.at(index + 1)
     }
 
     /// The values with straight lines through what is missing between two measured ones.
@@ -213,7 +220,7 @@ pub(crate) mod tests {
             };
             let mut means = Means::default();
             for &(at, value) in &readings {
-                means.add(Point { at, value }, step);
+                means.add(at.div_euclid(step) * step, value);
             }
             let expected: Vec<(i64, f64)> =
                 (0..=(99 / step)).filter_map(|bucket| of(bucket).map(|mean| (bucket * step, mean))).collect();

@@ -157,7 +157,7 @@ impl Zone {
 
     fn by_the_calendar(self, first: i64, span: Span, at: i64) -> TimeRange {
         let around = |wall: i64| span.around(first, wall);
-        let (from, to) = around(at.saturating_add(self.offset(at)));
+        let (from, to) = around(self.wall(at));
         let next = self.first_of(to);
         // A clock that is set back over a start shows the earlier period again: that belongs to the one that has begun.
         if at >= next {
@@ -177,8 +177,13 @@ impl Zone {
         self.first_of(date.saturating_mul(DAY))
     }
 
+    /// What a clock in the zone shows at a moment, in milliseconds since 1970-01-01 00:00 on that clock.
+    pub fn wall(self, at: i64) -> i64 {
+        at.saturating_add(self.offset(at))
+    }
+
     /// The first moment at which a clock in the zone shows `wall` or, where it is set forward over that, a later time.
-    fn first_of(self, wall: i64) -> i64 {
+    pub fn first_of(self, wall: i64) -> i64 {
         match self.offsets_of(wall) {
             AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => {
                 wall.saturating_sub(millis(offset))

@@ -80,6 +80,13 @@ fn a_limit_finds_what_a_full_scan_finds() -> anyhow::Result<()> {
     let joined = anomalies(&lab, &["--above", "25.9", "--below", "14.1"])?;
     let points = joined.iter().map(|found| found["points"].as_u64().unwrap_or(0)).sum::<u64>();
     ensure!(points == expected.len() as u64 && joined.len() < expected.len() / 2, "{joined:#?}");
+    // Means over half a day, counted from the zone's midnight: all are above the limit.
+    let sensor = Uuid::from_u128(2).to_string();
+    let ask =
+        ["--above", "0", "--step", "12h", "--join", "1s", "--time-zone", "Asia/Kolkata", "--sensor", &sensor];
+    let means = anomalies(&lab, &ask)?;
+    let starts: BTreeSet<&str> = means.iter().filter_map(|found| found["from"].as_str()?.get(11..)).collect();
+    ensure!(starts == ["00:00:00.000+05:30", "12:00:00.000+05:30"].into(), "{means:#?}");
     Ok(())
 }
 

@@ -58,6 +58,10 @@ fn a_known_season_is_continued_and_stored() -> anyhow::Result<()> {
     let found: Value = serde_json::from_str(&lab.ok(&[&["-q"], &FORECAST[..], &ask[..]].concat())?)?;
     let steps = found["steps"].as_array().context("no steps")?;
     ensure!(steps.len() == 24 && steps[0]["at"] == "2026-10-15T00:00:00.000Z", "{found:#}");
+    // Steps of another zone are counted from its midnight.
+    let ask = ["--step", "12h", "--season", "24h", "--time-zone", "Asia/Kolkata", "--format", "json"];
+    let half_days: Value = serde_json::from_str(&lab.ok(&[&["-q"], &FORECAST[..], &ask[..]].concat())?)?;
+    ensure!(half_days["steps"][0]["at"] == "2026-10-15T00:00:00.000+05:30", "{half_days:#}");
     let mut held = 0;
     for (hour, step) in (14 * 24..).zip(steps) {
         let number = |key: &str| step[key].as_f64().with_context(|| format!("{key} in {step}"));

@@ -42,17 +42,19 @@ fn describe(page: &mut String, level: &str, path: &str, command: &Command) {
         .get_arguments()
         .filter(|arg| !arg.is_global_set() && !arg.is_hide_set() && arg.get_id() != "help")
         .collect();
-    if !command.has_subcommands() {
+    // One that only groups others has nothing to add.
+    if !command.is_subcommand_required_set() {
         let usage = command.clone().render_usage().to_string();
-        let _ = write!(page, "`{}`\n\n", usage.trim_start_matches("Usage: ").trim());
+        for line in usage.trim_start_matches("Usage: ").lines() {
+            let _ = write!(page, "`{}`\n\n", line.trim());
+        }
         if !own.is_empty() {
             page.push_str(&options(own.into_iter()));
             page.push('\n');
         }
-    }
-    let examples = command.get_after_long_help().or(command.get_after_help());
-    if let Some(examples) = examples.filter(|_| !command.has_subcommands()) {
-        page.push_str(&after(&examples.to_string()));
+        if let Some(examples) = command.get_after_long_help().or(command.get_after_help()) {
+            page.push_str(&after(&examples.to_string()));
+        }
     }
     page.truncate(page.trim_end().len());
     page.push('\n');
@@ -145,6 +147,7 @@ mod tests {
         for text in [
             "\n### iotctl query\n\nShow readings of a group or a sensor\n",
             "\n#### iotctl node add\n",
+            "`iotctl forecast [OPTIONS] --metric <NAME>`\n\n`iotctl forecast <COMMAND>`\n\n| flag",
             "| `--where <CONDITION>` | ",
             "(default: `desc`)",
             "$ iotctl query --location plant-1",

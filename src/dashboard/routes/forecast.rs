@@ -15,7 +15,7 @@ use crate::dashboard::problem::Problem;
 use crate::dashboard::request::{Sensor, json, metric, parameters, sensor, within, within_deadline};
 use crate::forecasts::{self, Forecast, Model, Plan, Seasons};
 use crate::series::Regular;
-use crate::time::{HOUR, TimeRange, display, hour_of, now};
+use crate::time::{HOUR, TimeRange, Zone, display, hour_of, now};
 
 /// The past that a model learns from, in milliseconds.
 const HISTORY: i64 = 30 * 24 * HOUR;
@@ -76,6 +76,7 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
             metric: metric.clone(),
             range: TimeRange { from: to - HISTORY, to },
             step: HOUR,
+            zone: Zone::Utc,
         };
         let found = match history.read(&session).await.map_err(problem)? {
             None => Err("there is no value in the last 30 days".to_owned()),
@@ -141,7 +142,7 @@ mod tests {
 
     fn series(hours: usize) -> Regular {
         let value = |hour: usize| (hour as f64 / 24.0 * std::f64::consts::TAU).sin();
-        Regular { start: 0, step: HOUR, values: (0..hours).map(value).collect() }
+        Regular { start: 0, step: HOUR, values: (0..hours).map(value).collect(), zone: Zone::Utc }
     }
 
     #[test]
