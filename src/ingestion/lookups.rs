@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::ingestion::IngestMetrics;
 use crate::kafka::TopicPartition;
-use crate::kafka::consumer::Message;
+use crate::kafka::message::Message;
 use crate::mapping::Missing;
 use crate::registry::Lookup;
 use crate::shutdown::Shutdown;

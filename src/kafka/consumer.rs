@@ -5,26 +5,28 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, OwnedHeaders, OwnedMessage};
-use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionList};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message as _, TopicPartitionList};
 
-use super::client::{Complaint, client_config, set_default, trace};
-use super::dead_letters::MessageHeader;
-use super::losses::LossNote;
+use super::client::{client_config, set_default};
+use super::message::Message;
 use super::overview::ConsumerGroup;
 use super::{Error, TopicName, TopicPartition, is_denial, is_refusal, refusal};
 use crate::config::KafkaConfig;
-use crate::mapping::{Headers, Record};
 use crate::retry::Tolerance;
+
+mod context;
+mod offsets;
+
+use context::Context;
+pub use context::{Change, CommitResults};
+pub(super) use offsets::group_offset;
+pub use offsets::{GroupOffset, GroupOffsets};
 
 /// How long a request for offsets may hold up polling: it is repeated, and only a poll reports that the consumer group is
 /// denied.
@@ -45,157 +47,11 @@ pub(super) fn assignors(config: &KafkaConfig) -> String {
     config.properties.get(STRATEGY).cloned().unwrap_or_else(|| ASSIGNOR.to_owned())
 }
 
-/// A message, borrowed from the library's buffer or copied out of it.
-pub struct Message<'a> {
-    inner: Inner<'a>,
-    topic: TopicName,
-}
-
-enum Inner<'a> {
-    Borrowed(BorrowedMessage<'a>),
-    Owned(Box<OwnedMessage>),
-}
-
-/// The same on either of them.
-macro_rules! either {
-    ($message:expr, $inner:ident => $result:expr) => {
-        match $message {
-            Inner::Borrowed($inner) => $result,
-            Inner::Owned($inner) => $result,
-        }
-    };
-}
-
-impl<'a> Message<'a> {
-    pub(super) fn new(message: BorrowedMessage<'a>, topic: TopicName) -> Self {
-        Self { inner: Inner::Borrowed(message), topic }
-    }
-
-    pub fn topic(&self) -> TopicName {
-        self.topic
-    }
-
-    pub fn topic_partition(&self) -> TopicPartition {
-        TopicPartition { topic: self.topic, partition: self.partition() }
-    }
-
-    /// A copy that outlives the next poll.
-    pub fn to_owned(&self) -> Message<'static> {
-        let inner = match &self.inner {
-            Inner::Borrowed(message) => message.detach(),
-            Inner::Owned(message) => (**message).clone(),
-        };
-        Message { inner: Inner::Owned(Box::new(inner)), topic: self.topic }
-    }
-
-    /// Bytes in memory, without the headers.
-    pub fn bytes(&self) -> usize {
-        size_of::<OwnedMessage>() + self.payload().len() + self.key().map_or(0, <[u8]>::len)
-    }
-
-    pub fn partition(&self) -> i32 {
-        either!(&self.inner, message => message.partition())
-    }
-
-    pub fn offset(&self) -> i64 {
-        either!(&self.inner, message => message.offset())
-    }
-
-    /// Milliseconds since the epoch; 0 for a message without one.
-    pub fn timestamp(&self) -> i64 {
-        either!(&self.inner, message => message.timestamp()).to_millis().unwrap_or(0)
-    }
-
-    pub fn key(&self) -> Option<&[u8]> {
-        either!(&self.inner, message => message.key())
-    }
-
-    /// Number of headers.
-    pub fn header_count(&self) -> usize {
-        either!(&self.inner, message => message.headers().map_or(0, rdkafka::message::Headers::count))
-    }
-
-    /// A header; `None` beyond the last, or if its name is not UTF-8.
-    pub fn header(&self, index: usize) -> Option<MessageHeader> {
-        either!(&self.inner, message => {
-            let headers = message.headers()?;
-            // The library panics at such a name, and anyone who may write to the topic can send one.
-            let found = std::panic::catch_unwind(AssertUnwindSafe(|| headers.try_get(index)));
-            let header = found.ok().flatten()?;
-            Some(MessageHeader { name: header.key.to_owned(), value: header.value.map(<[u8]>::to_vec) })
-        })
-    }
-
-    /// As a mapping reads it.
-    pub fn record<'m>(&'m self, payload: &'m [u8]) -> Record<'m> {
-        Record {
-            topic: self.topic.as_str(),
-            key: self.key(),
-            headers: self,
-            timestamp: Some(self.timestamp()),
-            payload,
-        }
-    }
-
-    /// A copy of all headers, whatever their names; `None` if there are none.
-    pub fn headers(&self) -> Option<OwnedHeaders> {
-        match &self.inner {
-            Inner::Borrowed(message) => message.headers().map(BorrowedHeaders::detach),
-            Inner::Owned(message) => message.headers().cloned(),
-        }
-    }
-
-    /// Empty for a tombstone.
-    pub fn payload(&self) -> &[u8] {
-        self.payload_or_null().unwrap_or_default()
-    }
-
-    /// `None` for a tombstone.
-    pub fn payload_or_null(&self) -> Option<&[u8]> {
-        either!(&self.inner, message => message.payload())
-    }
-}
-
-impl Headers for Message<'_> {
-    fn text(&self, name: &str) -> Option<String> {
-        let mut headers = (0..self.header_count()).rev().filter_map(|index| self.header(index));
-        String::from_utf8(headers.find(|header| header.name == name)?.value?).ok()
-    }
-}
-
 /// What a poll returned.
 pub enum Event<'a> {
     Message(Message<'a>),
     /// Everything that this partition held has been delivered. With several topics, [`Consumer::take_ends`] says it.
     EndOfPartition(TopicPartition),
-}
-
-/// A change of the assignment, reported from within [`Consumer::poll`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    Assigned(Vec<TopicPartition>),
-    /// Still ours until the callback returns.
-    Revoked(Vec<TopicPartition>),
-}
-
-/// Results of commits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CommitResults {
-    pub confirmed: u64,
-    pub failed: u64,
-}
-
-/// What is called with each change, and with the offsets of the consumer group meanwhile.
-type OnChange = Box<dyn Fn(Change, &GroupOffsets<'_>) + Send + Sync>;
-
-/// What the consumer group has committed of a partition, or is to commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupOffset {
-    pub of: TopicPartition,
-    /// One past the last finished message.
-    pub offset: i64,
-    /// Stored with the offset.
-    pub losses: LossNote,
 }
 
 /// A subscribed member of the consumer group.
@@ -269,16 +125,8 @@ impl Consumer {
         is_single: bool,
         on_change: impl Fn(Change, &GroupOffsets<'_>) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let context = Context {
-            is_single,
-            timeout: config.request_timeout.min(OFFSETS_DEADLINE),
-            on_change: Box::new(on_change),
-            ends: Mutex::default(),
-            reached: Mutex::default(),
-            commits: Mutex::default(),
-            is_member: AtomicBool::new(false),
-            complaint: Complaint::default(),
-        };
+        let timeout = config.request_timeout.min(OFFSETS_DEADLINE);
+        let context = Context::new(is_single, timeout, Box::new(on_change));
         let inner: BaseConsumer<Context> =
             consumer_config(config).create_with_context(context).map_err(Error::building(config))?;
         let consumer = Self {
@@ -345,29 +193,29 @@ impl Consumer {
     fn note_success(&self) {
         self.refusals.borrow_mut().note_success();
         // Only members of the group are assigned partitions.
-        self.inner().context().is_member.store(true, Ordering::Relaxed);
+        self.inner().context().note_member();
     }
 
     /// Stops fetching, and stays a member of the consumer group as long as [`Consumer::poll`] is called.
     pub fn pause(&self) -> Result<(), Error> {
         let assignment = self.assignment()?;
-        self.inner().pause(&assignment).map_err(|source| failed("pause reading", source))
+        self.inner().pause(&assignment).map_err(|source| Error::client("pause reading", source))
     }
 
     /// Continues fetching where it stopped.
     pub fn resume(&self) -> Result<(), Error> {
         let assignment = self.assignment()?;
-        self.inner().resume(&assignment).map_err(|source| failed("resume reading", source))
+        self.inner().resume(&assignment).map_err(|source| Error::client("resume reading", source))
     }
 
     /// The offset after the last message of each assigned partition, as of the last second.
     pub fn end_offsets(&self) -> HashMap<TopicPartition, i64> {
-        self.inner().context().ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner().context().ends()
     }
 
     /// With several topics: the partitions of which everything before an offset has been delivered, as of the last second.
     pub fn take_ends(&self) -> Vec<(TopicPartition, i64)> {
-        std::mem::take(&mut self.inner().context().reached.lock().unwrap_or_else(PoisonError::into_inner))
+        self.inner().context().take_reached()
     }
 
     /// The offsets of the consumer group.
@@ -382,12 +230,12 @@ impl Consumer {
 
     /// Results of the commits that were answered since the last call.
     pub fn take_commit_results(&self) -> CommitResults {
-        std::mem::take(&mut self.inner().context().commits.lock().unwrap_or_else(PoisonError::into_inner))
+        self.inner().context().take_commit_results()
     }
 
     /// The last error of the connection, to explain a wait.
     pub fn complaint(&self) -> Option<String> {
-        self.inner().context().complaint.last()
+        self.inner().context().complaint().last()
     }
 
     fn inner(&self) -> &BaseConsumer<Context> {
@@ -395,7 +243,7 @@ impl Consumer {
     }
 
     fn assignment(&self) -> Result<TopicPartitionList, Error> {
-        self.inner().assignment().map_err(|source| failed("read the assignment", source))
+        self.inner().assignment().map_err(|source| Error::client("read the assignment", source))
     }
 
     /// Why the topic cannot be read.
@@ -406,7 +254,7 @@ impl Consumer {
                 Error::client(format!("read the topic {topic:?} as the consumer group {group:?}"), source)
             }
             // The library's report says more than its error code.
-            Some(code) if !is_denial(code) => match self.inner().context().complaint.refusal() {
+            Some(code) if !is_denial(code) => match self.inner().context().complaint().refusal() {
                 Some(reported) => refusal::error(&self.config, &reported),
                 None => Error::client(format!("read the topic {topic:?}"), source),
             },
@@ -439,7 +287,7 @@ impl Drop for Consumer {
         let Some(inner) = self.inner.take() else { return };
         let mut any = TopicPartitionList::new();
         any.add_partition(self.topic.get().as_str(), 0);
-        let answers = inner.committed_offsets(any, inner.context().timeout).is_ok();
+        let answers = inner.committed_offsets(any, inner.context().timeout()).is_ok();
         if !answers {
             tracing::warn!(
                 "the coordinator of the consumer group does not answer: leaving it by its session timeout"
@@ -458,89 +306,6 @@ impl Drop for Consumer {
     }
 }
 
-/// Reads and commits the offsets of the consumer group.
-pub struct GroupOffsets<'a> {
-    consumer: &'a BaseConsumer<Context>,
-    timeout: Duration,
-}
-
-impl GroupOffsets<'_> {
-    /// Hands the offsets to Kafka; with `wait`, returns once it has them.
-    pub fn commit(&self, offsets: &[GroupOffset], wait: bool) -> Result<(), Error> {
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        let failed = |source| failed("commit offsets", source);
-        let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for GroupOffset { of, offset, losses } in offsets {
-            let mut element = list.add_partition(of.topic.as_str(), of.partition);
-            element.set_offset(Offset::Offset(*offset)).map_err(failed)?;
-            if !losses.is_empty() {
-                element.set_metadata(losses.to_metadata());
-            }
-        }
-        let mode = if wait { CommitMode::Sync } else { CommitMode::Async };
-        self.consumer.commit(&list, mode).map_err(failed)
-    }
-
-    /// What the consumer group has committed of `partitions`; without those of which it never did.
-    pub fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<GroupOffset>, Error> {
-        let list = self
-            .consumer
-            .committed_offsets(list_of(partitions), self.timeout)
-            .map_err(|source| failed("read the committed offsets", source))?;
-        list.elements()
-            .iter()
-            .filter_map(|element| group_offset(element).transpose())
-            .collect::<Result<_, _>>()
-            .map_err(|source| failed("read the committed offsets", source))
-    }
-
-    /// The first offset that Kafka keeps of each of `partitions`.
-    pub fn first_offsets(
-        &self,
-        partitions: &[TopicPartition],
-    ) -> Result<HashMap<TopicPartition, i64>, Error> {
-        let failed = |source| failed("read the first offsets", source);
-        let mut list = list_of(partitions);
-        list.set_all_offsets(Offset::Beginning).map_err(failed)?;
-        let list = self.consumer.offsets_for_times(list, self.timeout).map_err(failed)?;
-        let mut first = HashMap::new();
-        for element in list.elements() {
-            element.error().map_err(failed)?;
-            if let Offset::Offset(offset) = element.offset() {
-                first.insert(TopicPartition::new(element.topic(), element.partition()), offset);
-            }
-        }
-        Ok(first)
-    }
-}
-
-fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for TopicPartition { topic, partition } in partitions {
-        list.add_partition(topic.as_str(), *partition);
-    }
-    list
-}
-
-fn failed(action: &str, source: KafkaError) -> Error {
-    Error::client(action, source)
-}
-
-/// A committed offset with its note; `None` if the group never committed.
-pub(super) fn group_offset(element: &TopicPartitionListElem<'_>) -> KafkaResult<Option<GroupOffset>> {
-    element.error()?;
-    Ok(match element.offset() {
-        Offset::Offset(offset) => Some(GroupOffset {
-            of: TopicPartition::new(element.topic(), element.partition()),
-            offset,
-            losses: LossNote::from_metadata(element.metadata()),
-        }),
-        _ => None,
-    })
-}
-
 /// The members of the group share partitions in a way that this program does not speak.
 fn is_group_in_use(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::InconsistentGroupProtocol)
@@ -553,97 +318,6 @@ fn is_login(error: &KafkaError) -> bool {
 
 fn is_fatal(error: &KafkaError) -> bool {
     is_refusal(error) || error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
-}
-
-struct Context {
-    is_single: bool,
-    /// For requests about offsets.
-    timeout: Duration,
-    on_change: OnChange,
-    ends: Mutex<HashMap<TopicPartition, i64>>,
-    reached: Mutex<Vec<(TopicPartition, i64)>>,
-    commits: Mutex<CommitResults>,
-    is_member: AtomicBool,
-    complaint: Complaint,
-}
-
-impl Context {
-    fn is_member(&self) -> bool {
-        self.is_member.load(Ordering::Relaxed)
-    }
-
-    fn offsets<'a>(&'a self, consumer: &'a BaseConsumer<Self>) -> GroupOffsets<'a> {
-        GroupOffsets { consumer, timeout: self.timeout }
-    }
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        trace(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", "{error}: {reason}");
-        self.complaint.note(&error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        if let Some(group) = &statistics.cgrp {
-            // During a later rebalance it is still a member.
-            let is_member = group.state == "up" && (group.join_state == "steady" || self.is_member());
-            self.is_member.store(is_member, Ordering::Relaxed);
-        }
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut reached = Vec::new();
-        for (topic, partition) in statistics
-            .topics
-            .values()
-            .flat_map(|topic| topic.partitions.values().map(move |partition| (&topic.topic, partition)))
-        {
-            let of = TopicPartition::new(topic, partition.partition);
-            if partition.hi_offset >= 0 {
-                ends.insert(of, partition.hi_offset);
-            }
-            // The queue is that of all partitions, and messages enter it before their end is noted. It was empty, so the
-            // poll before this one returned the last of them.
-            if !self.is_single && partition.eof_offset >= 0 && partition.fetchq_cnt == 0 {
-                reached.push((of, partition.eof_offset));
-            }
-        }
-        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = reached;
-    }
-}
-
-impl ConsumerContext for Context {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let partitions = |list: &TopicPartitionList| {
-            let elements = list.elements();
-            elements.iter().map(|found| TopicPartition::new(found.topic(), found.partition())).collect()
-        };
-        // What was said of an earlier assignment.
-        self.reached.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let change = match rebalance {
-            Rebalance::Assign(list) => Change::Assigned(partitions(list)),
-            Rebalance::Revoke(list) => Change::Revoked(partitions(list)),
-            Rebalance::Error(error) => {
-                tracing::warn!(%error, "the rebalance failed");
-                return;
-            }
-        };
-        (self.on_change)(change, &self.offsets(consumer));
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Ok(()) => commits.confirmed += 1,
-            // Offsets that were not accepted are offered again; nothing is lost.
-            Err(error) => {
-                commits.failed += 1;
-                tracing::warn!(%error, "an offset commit failed");
-            }
-        }
-    }
 }
 
 #[cfg(test)]

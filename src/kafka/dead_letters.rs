@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use rdkafka::message::{Header, OwnedHeaders};
 
-use super::consumer::Message;
+use super::message::Message;
 use super::positions::Positions;
 use super::producer::Position;
 use super::reader::{Span, Step, TopicReader};

@@ -2,8 +2,8 @@
 //! [`Error`] whose message holds the remedy.
 //!
 //! - [`client`] translates the configuration; `refusal` explains why no broker accepts it.
-//! - [`producer`] sends with acknowledgement, [`sender`] single messages; [`consumer`] receives and commits as a member
-//!   of the consumer group, of the topics of a [`subscription`]; [`topic_partition`] is the key of what belongs to one;
+//! - [`producer`] sends with acknowledgement, [`sender`] single messages; [`consumer`] receives a [`message`] and commits as a
+//!   member of the consumer group, of the topics of a [`subscription`]; [`topic_partition`] is the key of what belongs to one;
 //!   [`reader`] reads a range without joining one; [`positions`] is a set of messages;
 //!   [`newest`] reads the last messages.
 //! - [`topics`] creates and describes topics; [`retention`] reads what they keep; [`ends`] finds the last messages; [`overview`] reads brokers, topics and
@@ -25,6 +25,7 @@ pub mod consumer_groups;
 pub mod dead_letters;
 pub mod ends;
 pub mod losses;
+pub mod message;
 pub mod newest;
 pub mod overview;
 pub mod positions;

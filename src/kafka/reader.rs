@@ -8,7 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Complaint, Reporting, client_config, set_default};
-use super::consumer::Message;
+use super::message::Message;
 use super::{Error, TopicName};
 use crate::config::KafkaConfig;
 

@@ -5,7 +5,6 @@ Usage: compare.py READINGS.ndjson FOLDER CASSANDRA KEYSPACE JOB (the table has t
 
 import json
 import math
-import struct
 import sys
 from collections import defaultdict
 from datetime import datetime, timezone
@@ -19,17 +18,13 @@ WINDOW = 60
 METRICS = ["temperature", "humidity", "pressure", "light_level", "gas_concentration"]
 
 
-def as_float32(number: float) -> float:
-    return struct.unpack("f", struct.pack("f", number))[0]
-
-
 def load(path: str):
     for line in open(path):
         reading = json.loads(line)
         at = datetime.fromisoformat(reading["recorded_timestamp"].replace("Z", "+00:00"))
         measured = {name: reading[name] for name in METRICS if name in reading} | reading.get("other_metrics", {})
         sensor = (reading["location"], reading["device_type"], reading["iot_sensor_id"])
-        yield sensor, at, {name: as_float32(value) for name, value in measured.items()}, reading.get("motion_detected")
+        yield sensor, at, measured, reading.get("motion_detected")
 
 
 def same(name, expected, found) -> None:
