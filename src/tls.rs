@@ -1,5 +1,6 @@
-//! TLS for clients: a rustls configuration from PEM files, and explanations of refused handshakes. Connections to
+//! TLS: rustls configurations from PEM files, and explanations of refused handshakes. Connections to
 //! Cassandra use both. librdkafka has its own TLS with few details in its errors, so these are explained here too.
+//! [`server`] is TLS for listeners; [`files`] says when a file has changed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,9 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+
+pub(crate) mod files;
+pub mod server;
 
 /// Names of the settings that messages refer to.
 #[derive(Debug)]
@@ -76,28 +80,36 @@ fn with_roots(
         .map_err(|error| unusable(settings.ca, ca, error))?
         .with_webpki_verifier(verifier);
     let Some((certificate, key_file)) = own else { return Ok(Arc::new(builder.with_no_client_auth())) };
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| {
+    let key = private_key(settings.key, key_file)?;
+    let config = builder.with_client_auth_cert(certificates(settings.certificate, certificate)?, key);
+    let config = config.map_err(|error| unfitting(error, (settings.key, key_file), certificate))?;
+    Ok(Arc::new(config))
+}
+
+fn private_key(setting: &'static str, file: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| {
         let reason = match error {
             pem::Error::NoItemsFound => {
                 "it holds no unencrypted private key in PEM (PKCS#8, PKCS#1 or SEC1)".into()
             }
             error => file_reason(error),
         };
-        FileError { setting: settings.key, path: key_file.to_owned(), reason }
-    })?;
-    let config = builder.with_client_auth_cert(certificates(settings.certificate, certificate)?, key);
-    let config = config.map_err(|error| match error {
+        FileError { setting, path: file.to_owned(), reason }
+    })
+}
+
+fn unfitting(error: rustls::Error, (setting, file): (&'static str, &Path), certificate: &Path) -> FileError {
+    match error {
         rustls::Error::InconsistentKeys(_) => FileError {
-            setting: settings.key,
-            path: key_file.to_owned(),
+            setting,
+            path: file.to_owned(),
             reason: format!(
                 "it is not the key of {} (use the key of that certificate)",
                 certificate.display()
             ),
         },
-        error => unusable(settings.key, key_file, error),
-    })?;
-    Ok(Arc::new(config))
+        error => unusable(setting, file, error),
+    }
 }
 
 fn certificates(setting: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {

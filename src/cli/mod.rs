@@ -129,6 +129,8 @@ pub enum Command {
     Alerts(commands::alerts::AlertsArgs),
     Dashboard(commands::dashboard::DashboardArgs),
     Serve(commands::serve::ServeArgs),
+    #[command(subcommand)]
+    Token(commands::token::TokenCommand),
     Report(commands::report::ReportArgs),
     Export(commands::export::ExportArgs),
     #[command(subcommand)]

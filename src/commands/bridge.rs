@@ -8,7 +8,7 @@ use indicatif::{HumanCount, ProgressBar};
 use serde::Serialize;
 
 use super::Context;
-use super::flags::listen_address;
+use super::flags::{ListenArgs, listen_address};
 use super::support::serve_metrics;
 use crate::bridge::{self, BridgeMetrics, Ending, Options};
 use crate::error::UsageError;
@@ -62,6 +62,8 @@ pub struct MqttArgs {
     /// Serve Prometheus metrics at this address; a port alone means 127.0.0.1
     #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address)]
     pub metrics_addr: Option<SocketAddr>,
+    #[command(flatten)]
+    pub listen: ListenArgs,
     /// Output format of the closing report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: ReportFormat,
@@ -112,7 +114,7 @@ async fn mqtt(args: MqttArgs, mut context: Context) -> anyhow::Result<()> {
     let metrics = BridgeMetrics::new()?;
     let health = Health::default();
     if let Some(address) = args.metrics_addr {
-        serve_metrics(address, metrics.registry.clone(), &health, "", &context).await?;
+        serve_metrics(address, args.listen, metrics.registry.clone(), &health, "", &context).await?;
     }
     watchdog::watch(health.clone(), context.shutdown.clone());
     let config = &context.config;

@@ -12,8 +12,9 @@ use crate::analytics::Column;
 use crate::analytics::groups::{self, Selection};
 use crate::analytics::tags::{Chosen, TagFilter};
 use crate::cassandra::Session;
-use crate::config::LocalConfig;
+use crate::config::{HttpConfig, LocalConfig};
 use crate::error::UsageError;
+use crate::http::Access;
 use crate::output::text;
 use crate::plot::Target;
 use crate::reading::{self, Group, Metric, tags};
@@ -264,6 +265,24 @@ pub fn length(text: &str) -> Result<i64, String> {
     let millis =
         i64::try_from(length.as_millis()).ok().filter(|millis| (1_000..=MOST_MILLIS).contains(millis));
     millis.ok_or_else(|| "not between 1s and 10 years".to_owned())
+}
+
+/// How a listener may be reached.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ListenArgs {
+    /// Serve at an address that other machines can reach without TLS or a login too
+    ///
+    /// Otherwise such an address needs http.cert_file, http.key_file and http.tokens_file.
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+impl ListenArgs {
+    /// # Errors
+    /// A file of the settings cannot be used.
+    pub fn access(self, config: &HttpConfig) -> Result<Access, UsageError> {
+        Access::of(&HttpConfig { insecure: self.insecure || config.insecure, ..config.clone() })
+    }
 }
 
 /// Where to listen: `9464`, `:9464` or `127.0.0.1:9464`. A port alone is on loopback.

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use tracing::warn;
 
 use super::Context;
-use super::flags::{PlotArgs, SelectionArgs, ZoneArgs, finite, length, listen_address, metric};
+use super::flags::{ListenArgs, PlotArgs, SelectionArgs, ZoneArgs, finite, length, listen_address, metric};
 use super::support::{blocking, known_or_refused, serve_metrics, until_stopped};
 use crate::analytics::history::History;
 use crate::analytics::metric_names;
@@ -108,6 +108,8 @@ pub struct QuestionArgs {
     /// Serve the forecast to Prometheus on this address until Ctrl-C, renewed --every so often; a port alone is on 127.0.0.1
     #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address, conflicts_with_all = ["backtest", "plot", "at"])]
     pub metrics_addr: Option<SocketAddr>,
+    #[command(flatten)]
+    pub listen: ListenArgs,
     /// How often the forecast is renewed
     #[arg(long, value_name = "LENGTH", default_value = "15m", value_parser = length, requires = "metrics_addr")]
     pub every: i64,
@@ -336,7 +338,7 @@ impl Question {
         let registry = metrics.registry.clone();
         let every = humantime::format_duration(Duration::from_millis(args.every.unsigned_abs()));
         let remark = format!(", renewed every {every}, until Ctrl-C");
-        serve_metrics(address, registry, &health, &remark, context).await?;
+        serve_metrics(address, args.listen, registry, &health, &remark, context).await?;
         loop {
             let crossing = args.limit().map(|(limit, direction)| {
                 (Crossing::of(&made.found.steps, limit, direction), direction.name(), limit)

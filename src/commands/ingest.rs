@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::Context;
-use super::flags::listen_address;
+use super::flags::{ListenArgs, listen_address};
 use super::support::{self, serve_metrics};
 use crate::cassandra::Session;
 use crate::error::Interrupted;
@@ -85,6 +85,8 @@ pub struct IngestArgs {
     /// Serve Prometheus metrics at this address; a port alone means 127.0.0.1
     #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address)]
     pub metrics_addr: Option<SocketAddr>,
+    #[command(flatten)]
+    pub listen: ListenArgs,
     /// Check each reading against the rules in this file, and write alerts to kafka.alerts_topic
     ///
     /// An alert is sent when the condition of a rule starts to hold for a sensor, and when it ends. An offset is committed
@@ -136,7 +138,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
     let metrics = IngestMetrics::new()?;
     let health = Health::default();
     if let Some(address) = args.metrics_addr {
-        serve_metrics(address, metrics.registry.clone(), &health, "", &context).await?;
+        serve_metrics(address, args.listen, metrics.registry.clone(), &health, "", &context).await?;
     }
     watchdog::watch(health.clone(), context.shutdown.clone());
     if let Some(rules) = &rules {

@@ -51,6 +51,7 @@ pub mod sql;
 pub mod stats;
 pub mod status;
 pub mod support;
+pub mod token;
 pub mod top;
 pub mod up;
 
@@ -78,6 +79,7 @@ pub async fn run(mut cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Man(args) => return man::run(&args, &output),
         Command::Mapping(command) => return mapping::run(command, &sources, &output).await,
         Command::Reference(args) => return reference::run(&args, &output),
+        Command::Token(command) => return token::run(command, &sources, &output),
         command => command,
     };
     let loaded = Loaded::load(&sources).map_err(|error| UsageError::new(error.to_string()))?;
@@ -102,7 +104,8 @@ async fn dispatch(command: Command, context: Context) -> anyhow::Result<()> {
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Mapping(_)
-        | Command::Reference(_) => {
+        | Command::Reference(_)
+        | Command::Token(_) => {
             anyhow::bail!("this command runs by itself, not as a step of another command")
         }
         Command::Demo(args) => demo::run(args, context).await,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Context;
-use super::flags::listen_address;
+use super::flags::{ListenArgs, listen_address};
 use super::support::serve_metrics;
 use crate::error::UsageError;
 use crate::metrics::{Health, watchdog};
@@ -26,6 +26,8 @@ pub struct MonitorArgs {
     /// Serve the metrics at this address; a port alone means 127.0.0.1
     #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address, default_value = "127.0.0.1:9465")]
     pub metrics_addr: SocketAddr,
+    #[command(flatten)]
+    pub listen: ListenArgs,
     /// Time between two queries, 1s to 1h
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "10s")]
     pub interval: Duration,
@@ -41,7 +43,7 @@ pub async fn run(args: MonitorArgs, context: Context) -> anyhow::Result<()> {
     let monitor = Monitor::new(&context.config, Options { interval: args.interval, groups: args.group });
     let health = Health::default();
     let registry = monitor.registry()?;
-    serve_metrics(args.metrics_addr, registry, &health, ", until Ctrl-C", &context).await?;
+    serve_metrics(args.metrics_addr, args.listen, registry, &health, ", until Ctrl-C", &context).await?;
     watchdog::watch(health.clone(), context.shutdown.clone());
     monitor.run(health, context.shutdown.clone()).await;
     Ok(())

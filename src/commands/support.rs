@@ -14,10 +14,11 @@ use uuid::Uuid;
 
 use super::Context;
 use super::destination;
-use super::flags::{PlaceArgs, PlotArgs, SelectionArgs, known_metrics};
+use super::flags::{ListenArgs, PlaceArgs, PlotArgs, SelectionArgs, known_metrics};
 use crate::alerting::Rules;
 use crate::config::IngestConfig;
 use crate::error::{Interrupted, UsageError};
+use crate::http::Access;
 use crate::mapping::Mapping;
 use crate::metrics::{Health, server};
 use crate::observe::status::Servers;
@@ -144,23 +145,31 @@ pub fn decode_limits(config: &IngestConfig) -> DecodeLimits {
 /// Serves metrics, health and readiness beside a command's work, and says where; `remark` ends that line.
 pub async fn serve_metrics(
     address: SocketAddr,
+    listen: ListenArgs,
     registry: prometheus::Registry,
     health: &Health,
     remark: &str,
     context: &Context,
 ) -> anyhow::Result<()> {
-    let bound = server::serve(address, registry, health.clone(), context.shutdown.clone()).await?;
-    context.output.note(format!("metrics on http://{bound}/metrics{remark}"));
-    warn_if_public(bound, "the metrics", &context.output);
+    let access = listen.access(&context.config.http)?;
+    let shutdown = context.shutdown.clone();
+    let bound = server::serve(address, access.clone(), registry, health.clone(), shutdown).await?;
+    context.output.note(format!("metrics on {}://{bound}/metrics{remark}", access.scheme()));
+    warn_if_exposed(&access, bound, "the metrics", &context.output);
     Ok(())
 }
 
-/// A remark where an HTTP listener can be reached from other machines. `what` is what they can read there.
-pub fn warn_if_public(bound: SocketAddr, what: &str, output: &Output) {
-    if !bound.ip().is_loopback() {
+/// A remark where an HTTP listener can be reached from other machines as `--insecure` allows. `what` is what they can read
+/// there.
+pub fn warn_if_exposed(access: &Access, bound: SocketAddr, what: &str, output: &Output) {
+    if access.is_exposed(bound) {
+        let missing = match (access.has_tls(), access.login().is_some()) {
+            (false, true) => "without encryption",
+            (true, false) => "without a login",
+            _ => "without encryption or login",
+        };
         output.note(format!(
-            "note: everyone who can reach that address can read {what}, without encryption or password \
-             (bind 127.0.0.1 and forward it by ssh, or put a proxy with TLS and a login in front of it)"
+            "note: --insecure: other machines that reach that address can read {what} {missing}"
         ));
     }
 }

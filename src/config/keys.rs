@@ -3,8 +3,9 @@
 use super::section::{Key, Section};
 use super::value::Kind::Map;
 use super::{
-    CassandraConfig, CassandraTlsConfig, ClusterConfig, DockerConfig, ForecastConfig, IngestConfig,
-    KafkaConfig, LocalConfig, MqttConfig, RetentionConfig, RollupConfig, SchemaConfig, SchemaRegistryConfig,
+    CassandraConfig, CassandraTlsConfig, ClusterConfig, DockerConfig, ForecastConfig, HttpConfig,
+    IngestConfig, KafkaConfig, LocalConfig, MqttConfig, RetentionConfig, RollupConfig, SchemaConfig,
+    SchemaRegistryConfig,
 };
 
 /// Variables with the prefix that are not settings.
@@ -22,6 +23,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     KafkaConfig::SECTION,
     MqttConfig::SECTION,
     SchemaRegistryConfig::SECTION,
+    HttpConfig::SECTION,
     IngestConfig::SECTION,
     RetentionConfig::SECTION,
     RollupConfig::SECTION,

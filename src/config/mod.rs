@@ -1,6 +1,6 @@
 //! One validated configuration shared by all commands: defaults < a TOML file < environment < flags.
 //!
-//! - Each setting is declared once, in [`cassandra`], [`kafka`], [`mqtt`], [`schema_registry`], [`pipeline`] or [`servers`], by
+//! - Each setting is declared once, in [`cassandra`], [`kafka`], [`mqtt`], [`schema_registry`], [`http`], [`pipeline`] or [`servers`], by
 //!   the macro of
 //!   [`section`]; [`keys`] is the table of all of them.
 //! - [`load`] merges the sources ([`mod@file`], [`environment`], flags) as flat [`settings`], whose values [`value`] reads,
@@ -17,6 +17,7 @@ pub mod duration;
 mod environment;
 mod error;
 pub mod file;
+mod http;
 pub mod init;
 mod kafka;
 mod keys;
@@ -40,6 +41,7 @@ mod value;
 pub use cassandra::{CassandraConfig, CassandraTlsConfig, Consistency};
 pub use check::Violation;
 pub use error::ConfigError;
+pub use http::HttpConfig;
 pub use kafka::{KafkaConfig, SaslMechanism, SecurityProtocol};
 pub(crate) use load::from_text;
 pub use load::{Loaded, Sources};
@@ -67,6 +69,7 @@ pub struct Config {
     pub kafka: KafkaConfig,
     pub mqtt: MqttConfig,
     pub schema_registry: SchemaRegistryConfig,
+    pub http: HttpConfig,
     pub ingest: IngestConfig,
     pub retention: RetentionConfig,
     pub rollup: RollupConfig,

@@ -19,6 +19,8 @@ pub(super) fn validate(config: &Config) -> Checked {
     config.mqtt.check()?;
     exclusive("mqtt.password", config.mqtt.password.is_some(), config.mqtt.password_file.is_some())?;
     schema_registry(&config.schema_registry)?;
+    let http = &config.http;
+    pair("http.cert_file", http.cert_file.as_deref(), "http.key_file", http.key_file.as_deref())?;
     ingest(&config.ingest)?;
     for (device_type, ttl) in config.retention.iter() {
         ensure(ttl.subsec_nanos() == 0, &[&format!("retention.{device_type}")], || {
@@ -342,9 +344,7 @@ pub(super) fn pair(
         (None, Some(_)) => (key_key, certificate_key),
         _ => return Ok(()),
     };
-    ensure(false, &[given], || {
-        format!("a client certificate and its key are needed together (set {missing} too)")
-    })
+    ensure(false, &[given], || format!("a certificate and its key are needed together (set {missing} too)"))
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::alerting::Alert;
 use crate::alerting::current::Current;
-use crate::alerting::topic::AlertFeed;
+use crate::alerting::topic::{AlertFeed, Record};
+use crate::alerting::{Acknowledgement, Alert};
 use crate::config::KafkaConfig;
 use crate::kafka::Error;
 use crate::shutdown::Shutdown;
@@ -41,11 +41,18 @@ struct Known {
     recent: BTreeMap<(DateTime<Utc>, Uuid), Alert>,
 }
 
+/// An alert that fires, and who has seen it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Firing {
+    pub alert: Alert,
+    pub acknowledgement: Option<Acknowledgement>,
+}
+
 /// The alerts at one moment.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Look {
     /// In the order in which their episodes began.
-    pub firing: Vec<Alert>,
+    pub firing: Vec<Firing>,
     /// The latest first.
     pub recent: Vec<Alert>,
 }
@@ -71,8 +78,11 @@ impl Alerts {
         let mut known = std::mem::take(&mut reader.known);
         let stop = shutdown.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let result = batch.each(&|| stop.is_requested(), |alert| {
-                known.add(alert);
+            let result = batch.each_record(&|| stop.is_requested(), |record| {
+                match record {
+                    Record::Alert(alert) => known.add(*alert),
+                    Record::Acknowledgement(acknowledgement) => known.current.acknowledge(acknowledgement),
+                }
                 ControlFlow::<()>::Continue(())
             });
             (known, result)
@@ -86,6 +96,18 @@ impl Alerts {
         let look = Arc::new(known.look());
         *reader = Reader { feed: Some(feed), known, last: Some((Instant::now(), look.clone())) };
         Ok(look)
+    }
+}
+
+impl Alerts {
+    /// Takes an acknowledgement that was just sent: the next look shows it, before the topic is read again.
+    pub(super) async fn acknowledge(&self, acknowledgement: &Acknowledgement) {
+        let mut reader = self.0.lock().await;
+        reader.known.current.acknowledge(acknowledgement.clone());
+        if reader.last.is_some() {
+            let look = Arc::new(reader.known.look());
+            reader.last = Some((Instant::now(), look));
+        }
     }
 }
 
@@ -105,7 +127,11 @@ impl Known {
     }
 
     fn look(&self) -> Look {
-        let firing = self.current.firing().into_iter().cloned().collect();
+        let firing = self.current.firing().into_iter().map(|alert| Firing {
+            alert: alert.clone(),
+            acknowledgement: self.current.acknowledgement(alert).cloned(),
+        });
+        let firing = firing.collect();
         Look { firing, recent: self.recent.values().rev().cloned().collect() }
     }
 }

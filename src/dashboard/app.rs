@@ -1,6 +1,6 @@
 //! What all requests share: the session, the permits to read raw rows, and the last looks at the fleet and the servers.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
@@ -12,9 +12,12 @@ use super::fleet::Snapshot;
 use super::health::{self, Health};
 use super::problem::Problem;
 use super::request::{DEADLINE, within_deadline};
+use crate::alerting::Acknowledgement;
+use crate::alerting::topic::AlertProducer;
 use crate::cassandra::Session;
 use crate::config::Config;
-use crate::kafka::Subscription;
+use crate::http::login::Login;
+use crate::kafka::{Error, Subscription};
 use crate::shutdown::Shutdown;
 use crate::store::sensors::SensorNames;
 
@@ -35,6 +38,7 @@ pub(super) struct App(Arc<Inner>);
 struct Inner {
     config: Config,
     silent_after: Duration,
+    login: Option<Login>,
     shutdown: Shutdown,
     connection: Mutex<Connection>,
     scans: Arc<Semaphore>,
@@ -43,6 +47,8 @@ struct Inner {
     names: Mutex<(Instant, Arc<SensorNames>)>,
     health: LastLook<Arc<Health>>,
     alerts: Alerts,
+    /// For acknowledgements, made by the first of them.
+    producer: std::sync::Mutex<Option<AlertProducer>>,
     feed: Feed,
 }
 
@@ -56,10 +62,16 @@ struct Connection {
 }
 
 impl App {
-    pub(super) fn new(config: Config, silent_after: Duration, shutdown: Shutdown) -> Self {
+    pub(super) fn new(
+        config: Config,
+        silent_after: Duration,
+        login: Option<Login>,
+        shutdown: Shutdown,
+    ) -> Self {
         Self(Arc::new(Inner {
             config,
             silent_after,
+            login,
             shutdown,
             connection: Mutex::default(),
             scans: Arc::new(Semaphore::new(MAX_SCANS)),
@@ -67,6 +79,7 @@ impl App {
             names: Mutex::new((Instant::now(), Arc::default())),
             health: Mutex::default(),
             alerts: Alerts::default(),
+            producer: std::sync::Mutex::default(),
             feed: Feed::default(),
         }))
     }
@@ -74,6 +87,11 @@ impl App {
     /// A sensor is silent when its newest reading is older than this.
     pub(super) fn silent_after(&self) -> Duration {
         self.0.silent_after
+    }
+
+    /// Who may ask; `None` where everybody may who can reach the address.
+    pub(super) fn login(&self) -> Option<&Login> {
+        self.0.login.as_ref()
     }
 
     pub(super) fn shutdown(&self) -> &Shutdown {
@@ -165,6 +183,24 @@ impl App {
                 Ok(look) => look.map_err(|error| Problem::unavailable(error.to_string())),
                 Err(error) => Err(Problem::internal(error.to_string())),
             }
+        })
+        .await
+    }
+
+    /// Writes who has seen an alert's episode to the topic of alerts.
+    pub(super) async fn acknowledge(&self, acknowledgement: &Acknowledgement) -> Result<(), Problem> {
+        let known = || -> Result<AlertProducer, Error> {
+            let mut producer = self.0.producer.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*producer {
+                Some(producer) => Ok(producer.clone()),
+                None => Ok(producer.insert(AlertProducer::new(&self.0.config.kafka)?).clone()),
+            }
+        };
+        within_deadline(async {
+            let unavailable = |error: Error| Problem::unavailable(error.to_string());
+            known().map_err(unavailable)?.acknowledge(acknowledgement).await.map_err(unavailable)?;
+            self.0.alerts.acknowledge(acknowledgement).await;
+            Ok(())
         })
         .await
     }

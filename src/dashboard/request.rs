@@ -23,6 +23,8 @@ use crate::time::{self, TimeRange, Zone, display};
 /// How long a request may take.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Of a request's body, in bytes.
+pub(super) const MAX_BODY: usize = 4 * 1024;
 const DEFAULT_LAST: &str = "24h";
 /// In milliseconds.
 const MAX_RANGE: i64 = 3_660 * time::DAY;

@@ -7,23 +7,32 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use prometheus::TextEncoder;
+use prometheus::core::Collector as _;
 
 use super::app::App;
 use super::problem::Problem;
 use super::{compress, poll, routes};
 use crate::config::Config;
-use crate::http::{self, host};
+use crate::http::{self, Access, Refused, Site};
 use crate::shutdown::Shutdown;
 
 /// Nothing but what this server sends, no inline script or style, no frame around it, no form, no text as markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'";
+
+/// What people need to sign in, and what says whether the process works.
+const SITE: Site = Site {
+    refusal,
+    open: &["/login", "/login.js", "/app.css", "/icon.svg", "/api/session", "/livez", "/readyz"],
+    sign_in: Some("/login"),
+};
 
 const HEADERS: [(&str, &str); 6] = [
     ("content-security-policy", POLICY),
@@ -50,8 +59,11 @@ macro_rules! asset {
     };
 }
 
-static ASSETS: [Asset; 21] = [
+static ASSETS: [Asset; 24] = [
     asset!("/", "text/html; charset=utf-8", "index.html"),
+    asset!("/login", "text/html; charset=utf-8", "login.html"),
+    asset!("/login.js", SCRIPT, "login.js"),
+    asset!("/account.js", SCRIPT, "account.js"),
     asset!("/address.js", SCRIPT, "address.js"),
     asset!("/api.js", SCRIPT, "api.js"),
     asset!("/app.js", SCRIPT, "app.js"),
@@ -76,17 +88,18 @@ static ASSETS: [Asset; 21] = [
 ];
 
 /// Binds `address`, so that a failure is reported before anything else starts.
-pub async fn bind(address: SocketAddr) -> anyhow::Result<http::Server> {
+pub async fn bind(address: SocketAddr, access: Access) -> anyhow::Result<http::Server> {
     let failure = || format!("cannot serve the dashboard on {address} (choose another --addr)");
-    http::Server::bind(address, failure).await
+    http::Server::bind(address, access, failure).await
 }
 
 /// Serves until shutdown; a silent sensor is one whose newest reading is older than `silent_after`.
 pub async fn serve(server: http::Server, config: Config, silent_after: Duration, shutdown: Shutdown) {
-    let app = App::new(config, silent_after, shutdown.clone());
+    let login = server.access().login().cloned();
+    let app = App::new(config, silent_after, login, shutdown.clone());
     let fleet = tokio::spawn(poll::fleet(app.clone()));
     let health = tokio::spawn(poll::health(app.clone()));
-    server.serve(router(app), refusal, shutdown).await;
+    server.serve(router(app), SITE, shutdown).await;
     fleet.abort();
     health.abort();
 }
@@ -100,13 +113,33 @@ fn router(app: App) -> Router {
         router = router.route(asset.path, get(async |headers: HeaderMap| file(asset, &headers)));
     }
     router
+        .route("/metrics", get(metrics))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no such page (see /api/openapi.json)"))
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the dashboard is read-only (use GET)")
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path has other methods (see /api/openapi.json)")
         })
         .layer(middleware::from_fn(compress::answers))
         .layer(middleware::from_fn(add_headers))
         .with_state(app)
+}
+
+/// The page works without its servers; it is ready when Cassandra answers.
+async fn ready(State(app): State<App>) -> Response {
+    match app.session().await {
+        Ok(_) => "ready\n".into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
+    }
+}
+
+/// Of the login alone: `monitor` exports the servers.
+async fn metrics(State(app): State<App>) -> Response {
+    let families = app.login().map(|login| login.attempts().collect()).unwrap_or_default();
+    match TextEncoder::new().encode_to_string(&families) {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => Problem::internal(error.to_string()).into_response(),
+    }
 }
 
 /// An asset, or 304 if the browser's copy is still the same.
@@ -128,9 +161,8 @@ fn tag(text: &str) -> String {
     format!("\"{:016x}\"", hasher.finish())
 }
 
-/// Otherwise a web page whose name was made to resolve to this machine could read everything (DNS rebinding).
-fn refusal() -> Response {
-    with_headers(Problem::new(StatusCode::MISDIRECTED_REQUEST, host::REFUSED).into_response())
+fn refusal(refused: &Refused) -> Response {
+    with_headers(Problem::new(refused.status(), refused.text()).into_response())
 }
 
 async fn add_headers(request: Request, next: Next) -> Response {
@@ -169,11 +201,10 @@ mod tests {
 
     #[test]
     fn the_page_holds_nothing_that_its_content_security_policy_forbids() {
-        let page = &ASSETS[0];
         let scripts: Vec<_> = ASSETS.iter().filter(|asset| asset.kind == SCRIPT).collect();
         assert!(scripts.len() > 10);
         for forbidden in ["<style", " style=", " onclick", " onload", "javascript:", "http://", "https://"] {
-            assert!(!page.text.contains(forbidden), "{forbidden}");
+            assert!(ASSETS[..2].iter().all(|page| !page.text.contains(forbidden)), "{forbidden}");
         }
         for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
             assert!(scripts.iter().all(|script| !script.text.contains(markup)), "{markup}");
@@ -182,7 +213,7 @@ mod tests {
 
     #[test]
     fn an_asset_that_the_browser_has_is_not_sent_again() {
-        let asset = &ASSETS[1];
+        let asset = &ASSETS[2];
         let mut headers = HeaderMap::new();
         assert_eq!(file(asset, &headers).status(), StatusCode::OK);
         headers.insert(header::IF_NONE_MATCH, tag(asset.text).parse().unwrap());

@@ -9,33 +9,39 @@
 //! | [`BUFFER_BYTES`] for a request's headers | the request is refused |
 //! | [`GRACE`] after a shutdown | responses that take longer are cut off |
 //!
-//! [`client`] sends single requests.
-//!
-//! On a loopback address only requests whose `Host` is this machine are answered ([`host`]).
+//! - [`access`]: what a listener asks of its clients: TLS and a login, by the settings. [`login`]: tokens and sessions.
+//! - [`guard`]: who is let in. [`host`]: on a loopback address, only requests whose `Host` is this machine.
+//! - [`client`]: sends single requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::{Router, middleware};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 
 use crate::shutdown::Shutdown;
+use crate::tls::server::ServerTls;
 
+mod access;
 pub(crate) mod client;
 mod connections;
+mod guard;
 pub mod host;
+pub mod login;
 
+pub use access::{Access, own_client};
 use connections::{Connections, Place};
+pub use guard::{CSRF_HEADER, Caller, Gate, Refused, Site};
+use guard::{Guard, Peer};
 
 /// Maximum number of connections of a listener.
 pub const MAX_CONNECTIONS: usize = 256;
@@ -48,14 +54,18 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, such as when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// The response to a request that is not for this machine.
-pub type Refusal = fn() -> Response;
+/// The first byte of a TLS connection.
+const HANDSHAKE: u8 = 0x16;
+/// What a client hears that does not speak TLS where it should.
+const PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
+                       this port speaks TLS (use https://)\n";
 
 /// A bound listener that does not answer yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    access: Access,
     max_connections: usize,
     header_timeout: Duration,
 }
@@ -64,12 +74,17 @@ impl Server {
     /// Binds `address`. `failure` is the error message, with its remedy, if that fails.
     ///
     /// # Errors
-    /// The address is not this machine's, or in use.
-    pub async fn bind(address: SocketAddr, failure: impl FnOnce() -> String) -> anyhow::Result<Self> {
+    /// The address is not this machine's, or in use; or other machines could reach it as [`Access::check`] forbids.
+    pub async fn bind(
+        address: SocketAddr,
+        access: Access,
+        failure: impl FnOnce() -> String,
+    ) -> anyhow::Result<Self> {
+        access.check(address)?;
         let listener = TcpListener::bind(address).await.with_context(failure)?;
         let address = listener.local_addr()?;
         let max_connections = MAX_CONNECTIONS.min(connections::share_of_descriptors());
-        Ok(Self { listener, address, max_connections, header_timeout: HEADER_TIMEOUT })
+        Ok(Self { listener, address, access, max_connections, header_timeout: HEADER_TIMEOUT })
     }
 
     /// The bound address; with port 0, the port that the system chose.
@@ -77,9 +92,15 @@ impl Server {
         self.address
     }
 
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
     /// Serves until shutdown is requested, and then until the responses in progress are sent, for at most [`GRACE`].
-    pub async fn serve(self, routes: Router, refusal: Refusal, shutdown: Shutdown) {
-        let checked = routes.layer(middleware::from_fn_with_state((self.address.ip(), refusal), check_host));
+    pub async fn serve(self, routes: Router, site: Site, shutdown: Shutdown) {
+        let Access { tls, .. } = &self.access;
+        let guard = Guard::new(self.address, site, self.access.login().cloned(), tls.is_some());
+        let checked = routes.layer(middleware::from_fn_with_state(Arc::new(guard), guard::check));
         let service = TowerToHyperService::new(checked);
         let connections = Connections::new(self.max_connections);
         let mut tasks = JoinSet::new();
@@ -90,7 +111,7 @@ impl Server {
                 stream = self.accept() => stream,
             };
             if let Some(place) = connections.admit().await {
-                let connection = Connection { place, header_timeout: self.header_timeout };
+                let connection = Connection { place, header_timeout: self.header_timeout, tls: tls.clone() };
                 tasks.spawn(connection.run(stream, service.clone(), shutdown.clone()));
             }
         }
@@ -121,16 +142,41 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 struct Connection {
     place: Place,
     header_timeout: Duration,
+    tls: Option<ServerTls>,
 }
 
 impl Connection {
     async fn run(self, stream: TcpStream, service: TowerToHyperService<Router>, shutdown: Shutdown) {
         // A response is written at once, so there is nothing to wait for before sending it.
         let _ = stream.set_nodelay(true);
+        let Ok(peer) = stream.peer_addr() else { return };
+        let Some(tls) = self.tls.clone() else { return self.exchange(stream, peer, service, shutdown).await };
+        let accepted = tokio::select! {
+            accepted = tokio::time::timeout(self.header_timeout, handshake(&tls, stream)) => accepted,
+            () = self.place.evicted() => return,
+            () = shutdown.requested() => return,
+        };
+        match accepted {
+            Ok(Ok(Some(stream))) => self.exchange(stream, peer, service, shutdown).await,
+            Ok(Ok(None)) | Err(_) => {}
+            Ok(Err(error)) => tracing::debug!(%error, %peer, "a TLS handshake failed"),
+        }
+    }
+
+    async fn exchange<S>(
+        self,
+        stream: S,
+        peer: SocketAddr,
+        service: TowerToHyperService<Router>,
+        shutdown: Shutdown,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let place = Arc::new(self.place);
         let noting = place.clone();
-        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             noting.has_request();
+            request.extensions_mut().insert(Peer(peer));
             hyper::service::Service::call(&service, request)
         });
         let serving = http1::Builder::new()
@@ -156,15 +202,17 @@ impl Connection {
     }
 }
 
-async fn check_host(
-    State((bound, refusal)): State<(std::net::IpAddr, Refusal)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match host::is_meant(bound, &request) {
-        true => next.run(request).await,
-        false => refusal(),
+/// The stream over TLS; `None` if the client does not speak TLS, which it is told.
+async fn handshake(tls: &ServerTls, mut stream: TcpStream) -> std::io::Result<Option<TlsStream<TcpStream>>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
+        stream.write_all(PLAIN).await?;
+        // Closed with bytes unread, the connection would be reset, and the answer with it.
+        let _ = stream.try_read(&mut [0; 4096]);
+        stream.shutdown().await?;
+        return Ok(None);
     }
+    tls.acceptor().accept(stream).await.map(Some)
 }
 
 #[cfg(test)]

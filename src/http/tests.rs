@@ -1,30 +1,52 @@
 use std::time::Instant;
 
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::Extension;
+use axum::response::IntoResponse as _;
 use axum::routing::get;
+use futures::StreamExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-fn refusal() -> Response {
-    StatusCode::MISDIRECTED_REQUEST.into_response()
-}
+const SITE: Site =
+    Site { refusal: |refused| refused.status().into_response(), open: &["/open"], sign_in: Some("/login") };
 
 /// Serves `ok`, and `slow` after 300 ms.
 async fn started(max_connections: usize, header_timeout: Duration) -> (SocketAddr, Shutdown) {
+    started_with(Access::default(), max_connections, header_timeout).await
+}
+
+async fn started_with(
+    access: Access,
+    max_connections: usize,
+    header_timeout: Duration,
+) -> (SocketAddr, Shutdown) {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Server::bind(address, || "cannot bind".into()).await.unwrap();
+    let server = Server::bind(address, access, || "cannot bind".into()).await.unwrap();
     let server = Server { max_connections, header_timeout, ..server };
     let (address, shutdown) = (server.address(), Shutdown::new());
     let slow = async || {
         tokio::time::sleep(Duration::from_millis(300)).await;
         "slow"
     };
-    let routes = Router::new().route("/", get(async || "ok")).route("/slow", get(slow));
-    tokio::spawn(server.serve(routes, refusal, shutdown.clone()));
+    let endless = async || {
+        let beats = futures::stream::repeat_with(|| Ok::<_, std::io::Error>("beat\n"));
+        axum::body::Body::from_stream(beats.then(async |beat| {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            beat
+        }))
+    };
+    let who = async |caller: Option<Extension<Caller>>| {
+        caller.map_or("nobody".to_owned(), |Extension(caller)| caller.identity.name)
+    };
+    let routes = Router::new()
+        .route("/", get(async || "ok").post(async || "changed"))
+        .route("/slow", get(slow))
+        .route("/endless", get(endless))
+        .route("/open", get(who));
+    tokio::spawn(server.serve(routes, SITE, shutdown.clone()));
     (address, shutdown)
 }
 
@@ -103,4 +125,94 @@ async fn a_shutdown_lets_responses_in_progress_finish_and_then_refuses() {
     shutdown.request();
     assert!(slow.await.unwrap().ends_with("slow"));
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// A listener with a login, and the token of a viewer in a file.
+async fn with_login() -> (SocketAddr, Shutdown, tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens");
+    let token = login::token::add(&path, "ada", login::Role::Viewer).unwrap();
+    let config = crate::config::HttpConfig { tokens_file: Some(path), ..Default::default() };
+    let access = Access::of(&config).unwrap();
+    let (address, shutdown) = started_with(access, 8, Duration::from_secs(60)).await;
+    (address, shutdown, folder, token)
+}
+
+fn request(method_and_path: &str, headers: &str) -> Vec<u8> {
+    format!("{method_and_path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n")
+        .into_bytes()
+}
+
+#[tokio::test]
+async fn without_a_token_only_what_is_open_is_answered() {
+    let (address, _shutdown, _folder, token) = with_login().await;
+    let answer = ask(address, &request("GET /", "")).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 401") && answer.contains("www-authenticate: Bearer realm="),
+        "{answer}"
+    );
+    let browser = ask(address, &request("GET /", "Accept: text/html,*/*\r\n")).await;
+    assert!(browser.starts_with("HTTP/1.1 303") && browser.contains("location: /login"), "{browser}");
+    assert!(ask(address, &request("GET /open", "")).await.ends_with("nobody"));
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    assert!(ask(address, &request("GET /open", &bearer(&token))).await.ends_with("ada"));
+    assert!(ask(address, &request("GET /", &bearer(&token))).await.ends_with("ok"));
+    assert!(ask(address, &request("POST /", &bearer(&token))).await.ends_with("changed"));
+    for path in ["GET //open", "GET /open/", "GET /%6Fpen", "GET /open/../", "GET /other"] {
+        assert!(ask(address, &request(path, "")).await.starts_with("HTTP/1.1 401"), "{path}");
+    }
+    let forged = format!("{}Origin: http://evil.example\r\n", bearer(&token));
+    assert!(ask(address, &request("POST /", &forged)).await.starts_with("HTTP/1.1 403"));
+    let wrong = ask(address, &request("GET /", &bearer("guess"))).await;
+    assert!(wrong.starts_with("HTTP/1.1 401") && wrong.contains("invalid_token"), "{wrong}");
+}
+
+#[tokio::test]
+async fn an_open_stream_ends_when_its_token_is_removed() {
+    let (address, _shutdown, folder, token) = with_login().await;
+    let headers = format!("Authorization: Bearer {token}\r\n");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&request("GET /endless", &headers)).await.unwrap();
+    let mut first = [0; 15];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    login::token::remove(&folder.path().join("tokens"), "ada").unwrap();
+    tokio::time::timeout(Duration::from_secs(30), closed(&mut stream)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_listener_with_tls_tells_a_client_without_it_and_ends_silent_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["cert", "key"].map(|name| folder.path().join(name));
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let config = crate::config::HttpConfig {
+        cert_file: Some(certificate.clone()),
+        key_file: Some(key),
+        ..Default::default()
+    };
+    let access = Access::of(&config).unwrap();
+    let (address, _shutdown) = started_with(access, 2, Duration::from_millis(300)).await;
+    let plain = ask(address, REQUEST).await;
+    assert!(plain.starts_with("HTTP/1.1 400") && plain.contains("use https://"), "{plain}");
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), closed(&mut silent)).await.unwrap();
+    let client = own_client(&config).unwrap().unwrap();
+    let over_tls = async |client: Arc<rustls::ClientConfig>| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let mut stream = tokio_rustls::TlsConnector::from(client).connect(name, stream).await.ok()?;
+        stream.write_all(REQUEST).await.unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        Some(answer)
+    };
+    assert!(over_tls(client.clone()).await.unwrap().ends_with("ok"));
+    // A client that trusts another certificate breaks off.
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let other_file = folder.path().join("other");
+    std::fs::write(&other_file, other.cert.pem()).unwrap();
+    let other = crate::config::HttpConfig { cert_file: Some(other_file), ..Default::default() };
+    assert_eq!(over_tls(own_client(&other).unwrap().unwrap()).await, None);
 }

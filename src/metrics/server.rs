@@ -1,18 +1,20 @@
 //! The HTTP endpoint: /metrics for Prometheus, /healthz (the process works or can be waited for), /readyz (its work
-//! advances).
+//! advances). Where there is a login, the probes are open all the same, but say why they fail only to who is logged in.
 
 use std::net::SocketAddr;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Registry, TextEncoder};
 
 use super::Health;
-use crate::http::{Server, host};
+use crate::http::{Access, Caller, Gate, Refused, Server, Site};
 use crate::shutdown::Shutdown;
+
+const SITE: Site = Site { refusal, open: &["/healthz", "/readyz"], sign_in: None };
 
 /// Binds `address` and serves until shutdown. Returns the bound address (useful with port 0).
 ///
@@ -20,26 +22,32 @@ use crate::shutdown::Shutdown;
 /// The address cannot be bound.
 pub async fn serve(
     address: SocketAddr,
+    access: Access,
     registry: Registry,
     health: Health,
     shutdown: Shutdown,
 ) -> anyhow::Result<SocketAddr> {
-    let server = Server::bind(address, || {
+    let server = Server::bind(address, access, || {
         format!("cannot serve metrics on {address} (choose another --metrics-addr)")
     })
     .await?;
     let bound = server.address();
-    let probes = Router::new()
-        .route("/healthz", get(async |State(health): State<Health>| probe(health.liveness(), "ok")))
-        .route("/readyz", get(async |State(health): State<Health>| probe(health.readiness(), "ready")));
+    if let Some(login) = server.access().login() {
+        registry.register(Box::new(login.attempts()))?;
+    }
+    let liveness =
+        async |State(health): State<Health>, request: Request| probe(health.liveness(), "ok", &request);
+    let readiness =
+        async |State(health): State<Health>, request: Request| probe(health.readiness(), "ready", &request);
+    let probes = Router::new().route("/healthz", get(liveness)).route("/readyz", get(readiness));
     let routes =
         Router::new().route("/metrics", get(metrics)).with_state(registry).merge(probes.with_state(health));
-    tokio::spawn(server.serve(routes, refusal, shutdown));
+    tokio::spawn(server.serve(routes, SITE, shutdown));
     Ok(bound)
 }
 
-fn refusal() -> Response {
-    (StatusCode::MISDIRECTED_REQUEST, format!("{}\n", host::REFUSED)).into_response()
+fn refusal(refused: &Refused) -> Response {
+    (refused.status(), format!("{}\n", refused.text())).into_response()
 }
 
 async fn metrics(State(registry): State<Registry>) -> impl IntoResponse {
@@ -49,9 +57,13 @@ async fn metrics(State(registry): State<Registry>) -> impl IntoResponse {
     }
 }
 
-fn probe(state: Result<(), String>, answer: &str) -> (StatusCode, String) {
+fn probe(state: Result<(), String>, answer: &str, request: &Request) -> (StatusCode, String) {
+    // The reason can name servers.
+    let extensions = request.extensions();
+    let is_stranger = extensions.get::<Gate>().is_some() && extensions.get::<Caller>().is_none();
     match state {
         Ok(()) => (StatusCode::OK, format!("{answer}\n")),
+        Err(_) if is_stranger => (StatusCode::SERVICE_UNAVAILABLE, format!("not {answer}\n")),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not {answer}: {reason}\n")),
     }
 }

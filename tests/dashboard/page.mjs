@@ -350,6 +350,81 @@ const steps = {
     assert.match(await row.innerText(), /resolved/);
   },
 
+  async "an operator signs in, acknowledges what fires, and signs out"() {
+    const { LOGIN_URL: secured, OPERATOR: operator, VIEWER: viewer } = process.env;
+    const sensor = "00000000-0000-4000-8000-0000000000de";
+    send("plant-1", sensor, 20, { sensor_name: "boiler" });
+    await until("the sensor", async () => (await api(`/api/sensors?find=${sensor}`)).sensors === 1);
+    send("plant-1", sensor, 95, { sensor_name: "boiler" });
+    const other = await context.newPage();
+    const problems = [];
+    other.on("pageerror", (error) => problems.push(error.message));
+    other.on("request", (request) => request.url().startsWith(secured) || problems.push(request.url()));
+    await other.goto(`${secured}/#sensor=${sensor}`);
+    await other.waitForURL("**/login*");
+    const axe = async () => {
+      await other.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"));
+      const { violations } = await other.evaluate(() => globalThis.axe.run());
+      assert.deepEqual(violations.filter(({ impact }) => ["serious", "critical"].includes(impact)).map(({ id, nodes }) => [id, nodes[0].html]), []);
+    };
+    await axe();
+    if (process.env.SCREENSHOTS) await other.screenshot({ path: join(process.env.SCREENSHOTS, "login.png") });
+    const signIn = async (token) => {
+      await other.getByLabel("Token").fill(token);
+      await other.keyboard.press("Enter");
+    };
+    await signIn("guess");
+    await until("a refusal", async () => /not valid/.test(await other.locator("#note").innerText()));
+    // A viewer sees the alert, and no button.
+    await signIn(viewer);
+    const row = other.locator(`#alerts tr[data-sensor="${sensor}"]`);
+    await row.waitFor({ timeout: 60_000 });
+    assert.ok(other.url().includes(sensor), "the address came along");
+    assert.equal(await other.locator("#account-name").innerText(), "bob, viewer");
+    assert.equal(await row.getByRole("button", { name: /^Acknowledge/ }).count(), 0);
+    assert.equal(await other.evaluate(() => document.cookie), "", "scripts can read the cookie");
+    await other.getByRole("button", { name: "Sign out" }).click();
+    await other.waitForURL("**/login*");
+    await signIn(operator);
+    await row.getByRole("button", { name: /^Acknowledge scalding of boiler/ }).click({ timeout: 60_000 });
+    await until("who has seen it", async () => /ada, /.test(await row.innerText()));
+    if (process.env.SCREENSHOTS) await other.locator("#alerts-panel").screenshot({ path: join(process.env.SCREENSHOTS, "acknowledged.png") });
+    await axe();
+    // Without a login, the page shows it and has no buttons.
+    const open = page.locator(`#alerts tr[data-sensor="${sensor}"]`);
+    await until("the other dashboard shows it", async () => /ada, /.test(await open.innerText()), 60_000);
+    assert.equal(await page.locator("#account").isVisible(), false);
+    await other.getByRole("button", { name: "Sign out" }).click();
+    await other.waitForURL("**/login*");
+    await other.goto(secured);
+    await other.waitForURL("**/login*");
+    assert.deepEqual(problems, []);
+    await other.close();
+    send("plant-1", sensor, 20, { sensor_name: "boiler" });
+  },
+
+  async "paper is dark on white from a dark screen too"() {
+    await page.emulateMedia({ colorScheme: "dark" });
+    const ink = () => page.evaluate(async () => {
+      const canvas = document.querySelector(".chart canvas");
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      let light = 0;
+      let dark = 0;
+      for (let at = 0; at < data.length; at += 4) {
+        if (data[at + 3] < 200) continue;
+        const sum = data[at] + data[at + 1] + data[at + 2];
+        if (sum > 600) light += 1;
+        else dark += 1;
+      }
+      return [getComputedStyle(document.documentElement).getPropertyValue("--ink").trim(), light > dark];
+    });
+    await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
+    await until("a chart for paper", async () => JSON.stringify(await ink()) === JSON.stringify(["#000", false]));
+    await page.evaluate(() => dispatchEvent(new Event("afterprint")));
+    await until("the dark page again", async () => (await ink())[0] === "#e7edf2");
+    await page.emulateMedia({ colorScheme: "light" });
+  },
+
   async "a sensor far down in the list keeps its chart in view"() {
     replay(Array.from({ length: 5000 }, (_, n) => ({ location: "plant-9", device_type: "thermostat", iot_sensor_id: `00000000-0000-4000-9000-${String(n).padStart(12, "0")}`, recorded_timestamp: new Date().toISOString(), temperature: 20 + (n % 50) / 10 })));
     await until("5,000 sensors", async () => (await api("/api/fleet")).groups.some((group) => group.location === "plant-9" && group.sensors === 5000), 60_000);

@@ -47,4 +47,17 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 [[ -n $url ]] || { cat "$work/dashboard.log" >&2; exit 1; }
+# The same with a login.
+export IOTCTL_HTTP_TOKENS_FILE=$work/tokens
+OPERATOR=$("$iotctl" -q token add ada --role operator)
+VIEWER=$("$iotctl" -q token add bob --role viewer)
+"$iotctl" dashboard --addr "$IOTCTL_LOCAL_ADDRESS:0" 2>"$work/login.log" & pids+=($!)
+unset IOTCTL_HTTP_TOKENS_FILE
+for _ in $(seq 100); do
+    LOGIN_URL=$(sed -n 's/^dashboard on \(http:[^,]*\),.*/\1/p' "$work/login.log")
+    [[ -z $LOGIN_URL ]] || break
+    sleep 0.1
+done
+[[ -n $LOGIN_URL ]] || { cat "$work/login.log" >&2; exit 1; }
+export OPERATOR VIEWER LOGIN_URL
 IOTCTL=$iotctl SCREENSHOTS=$screenshots node page.mjs "$url"

@@ -374,11 +374,13 @@ fn every_documented_path_answers_as_it_is_described() -> anyhow::Result<()> {
         ("/api/forecast", format!("?sensor={old}&metric=temperature&hours=6")),
         ("/api/states", format!("?sensor={sensor}&last=6h")),
         ("/api/alerts", format!("?sensor={sensor}&top=5")),
+        ("/api/session", String::new()),
         ("/api/status", String::new()),
         ("/api/openapi.json", String::new()),
     ];
     let paths = openapi["paths"].as_object().context("paths")?;
-    for (path, description) in paths {
+    // What changes something is asked in the tests of the login.
+    for (path, description) in paths.iter().filter(|(_, description)| description.get("get").is_some()) {
         let answers = &description["get"]["responses"];
         let good = &answers["200"]["content"];
         if path == "/api/events" {

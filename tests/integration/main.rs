@@ -28,6 +28,7 @@ mod files;
 mod forecast;
 mod health;
 mod import;
+mod login;
 mod losses;
 mod mapping;
 mod moved;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         files::trials(),
         health::trials(),
         import::trials(),
+        login::trials(),
         losses::trials(),
         mapping::trials(),
         mqtt::trials(),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::alerting::delivery::{self, DeliveryMetrics, Ending, Options, Receivers};
 use crate::commands::Context;
-use crate::commands::flags::listen_address;
+use crate::commands::flags::{ListenArgs, listen_address};
 use crate::commands::support::serve_metrics;
 use crate::error::{Interrupted, UsageError};
 use crate::metrics::{Health, watchdog};
@@ -62,6 +62,8 @@ pub struct DeliverArgs {
     /// Serve Prometheus metrics at this address; a port alone means 127.0.0.1
     #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address)]
     pub metrics_addr: Option<SocketAddr>,
+    #[command(flatten)]
+    pub listen: ListenArgs,
     /// Output format of the closing report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: ReportFormat,
@@ -92,7 +94,7 @@ pub(super) async fn run(args: DeliverArgs, mut context: Context) -> anyhow::Resu
     let metrics = DeliveryMetrics::new()?;
     let health = Health::default();
     if let Some(address) = args.metrics_addr {
-        serve_metrics(address, metrics.registry.clone(), &health, "", &context).await?;
+        serve_metrics(address, args.listen, metrics.registry.clone(), &health, "", &context).await?;
     }
     watchdog::watch(health.clone(), context.shutdown.clone());
     let kafka = &context.config.kafka;

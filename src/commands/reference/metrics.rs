@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 
+use prometheus::core::Collector;
+
 use super::{GENERATED, table};
 use crate::alerting::delivery::DeliveryMetrics;
 use crate::bridge::BridgeMetrics;
 use crate::forecasts::metrics::ForecastMetrics;
+use crate::http::login;
 use crate::ingestion::IngestMetrics;
-use crate::metrics::describe::Described;
+use crate::metrics::describe::{Described, describe};
 use crate::observe::exporter;
 
 pub(super) fn page() -> anyhow::Result<String> {
@@ -38,6 +41,11 @@ pub(super) fn page() -> anyhow::Result<String> {
             "iotctl forecast --metrics-addr",
             "The newest forecast of one metric; replaced as a whole when the next one is made.",
             ForecastMetrics::new(&subject)?.describe(),
+        ),
+        (
+            "all of them, and iotctl dashboard, with http.tokens_file",
+            "Counted by one process. The dashboard serves these alone at `/metrics`.",
+            describe(&[Box::new(login::attempts()) as Box<dyn Collector>]),
         ),
     ];
     let mut page = format!(

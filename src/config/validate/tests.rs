@@ -84,7 +84,7 @@ fn cassandra_tls_is_complete_or_off() {
     });
     starts(
         &half,
-        "cassandra.tls.cert_file: a client certificate and its key are needed together (set cassandra.tls.key_file",
+        "cassandra.tls.cert_file: a certificate and its key are needed together (set cassandra.tls.key_file",
     );
     accepted(|c| {
         c.cassandra.tls.enabled = true;
@@ -142,7 +142,7 @@ fn kafka_security_is_complete_or_off() {
         ssl(c);
         c.kafka.ssl_key_location = Some("key".into());
     });
-    starts(&half, "kafka.ssl_key_location: a client certificate and its key are needed together");
+    starts(&half, "kafka.ssl_key_location: a certificate and its key are needed together");
     let no_key = refused(|c| {
         ssl(c);
         c.kafka.ssl_key_password = Some(Secret::new("hunter2"));

@@ -2,6 +2,11 @@
 
 const asking = new Map();
 
+export const AWAY = "the dashboard does not answer (check that it is running)";
+
+/** To where people sign in; the part of the address that says what the page shows comes along. */
+export const toSignIn = () => location.replace(`/login${location.hash}`);
+
 /** Sends a request; it cancels the previous one of the same kind, which then returns `null`. */
 export async function ask(kind, path, parameters = {}) {
   asking.get(kind)?.abort();
@@ -10,12 +15,16 @@ export async function ask(kind, path, parameters = {}) {
   const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== undefined));
   try {
     const response = await fetch(query.size ? `${path}?${query}` : path, { signal: controller.signal });
+    if (response.status === 401) {
+      toSignIn();
+      return null;
+    }
     const body = await response.json();
     if (!response.ok) throw new Error(body.remedy ? `${body.detail} (${body.remedy})` : body.detail);
     return controller.signal.aborted ? null : body;
   } catch (error) {
     if (error.name === "AbortError") return null;
-    throw error instanceof TypeError ? new Error("the dashboard does not answer (check that it is running)") : error;
+    throw error instanceof TypeError ? new Error(AWAY) : error;
   } finally {
     if (asking.get(kind) === controller) asking.delete(kind);
   }
@@ -36,7 +45,8 @@ export async function inTurns(tasks, most) {
 }
 
 /**
- * Listens to the server's events; `acts` by name, with `open`, and `heard` after anything that was heard or lost.
+ * Listens to the server's events; `acts` by name, with `open`, `closed` when the server has refused, and `heard` after anything
+ * that was heard or lost.
  */
 export function connect(acts) {
   const source = new EventSource("/api/events");
@@ -53,6 +63,9 @@ export function connect(acts) {
   source.addEventListener("error", () => {
     acts.heard(false);
     // The browser reconnects by itself, unless the server answered with an error.
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => connect(acts), 3000);
+    if (source.readyState === EventSource.CLOSED) {
+      acts.closed();
+      setTimeout(() => connect(acts), 3000);
+    }
   });
 }

@@ -1,10 +1,11 @@
 // The fleet in a browser: starts the page's modules, keeps the address, and hears the server's events.
 //
-// state.js what the page knows; api.js requests and events; address.js the address; page.js elements and texts; scale.js and
+// state.js what the page knows; api.js requests and events; account.js who is signed in; address.js the address; page.js elements and texts; scale.js and
 // shape.js calculations; fleet.js the list of sensors; sensor.js the chosen one; chart.js, marks.js and touch.js its charts
 // (uPlot); lists.js alerts, anomalies, extremes, silent sensors; pipeline.js Kafka and Cassandra; export.js PNG, CSV, paper.
 
 import * as address from "./address.js";
+import { begin as beginAccount, loadMe } from "./account.js";
 import { ask, connect } from "./api.js";
 import { whenUsed } from "./chart.js";
 import { begin as beginExport } from "./export.js";
@@ -208,6 +209,7 @@ async function toggleWall() {
 
 /* ---- begin ---- */
 
+beginAccount();
 beginFleet();
 beginLists();
 beginExport();
@@ -258,6 +260,8 @@ setInterval(() => !document.hidden && state.fleet && (loadExtremes(), loadSilent
 follow();
 connect({
   open: () => (loadFleet(), begun.then(() => (loadStatus(), loadAlerts()))),
+  // Perhaps because the session is over.
+  closed: loadMe,
   heard: (isThere) => {
     heard = isThere ? Date.now() : 0;
     showLive();

@@ -1,5 +1,6 @@
 // The lists beside the chart: anomalies, alerts, extremes, silent sensors.
 
+import { mayAcknowledge, send } from "./account.js";
 import { ask } from "./api.js";
 import { $, FULL, SHORT, buttons, count, el, empty, length, measured, plural, remark, say, sensorRow, table, time, titled } from "./page.js";
 import { age, figure, span } from "./scale.js";
@@ -44,6 +45,37 @@ const showTile = (text, note, kind) => {
   say($("tile-alerts-note"), note);
 };
 
+/** Who has seen an alert, or how to say so. */
+function seen(alert) {
+  const { acknowledged } = alert;
+  if (acknowledged) {
+    const said = acknowledged.comment ? `: ${acknowledged.comment}` : "";
+    return el("td", { class: "message", text: `${acknowledged.by}, ${SHORT.format(time(acknowledged.at))}${said}`, title: FULL.format(time(acknowledged.at)) });
+  }
+  if (alert.state !== "firing" || !mayAcknowledge()) return el("td", { text: "–" });
+  const act = (event) => {
+    event.stopPropagation();
+    acknowledge(alert, event.currentTarget);
+  };
+  return el("td", {}, el("button", { type: "button", class: "acknowledge", text: "Acknowledge", "aria-label": `Acknowledge ${alert.rule} of ${alert.sensor_name ?? alert.iot_sensor_id}`, onclick: act }));
+}
+
+async function acknowledge(alert, button) {
+  button.disabled = true;
+  try {
+    await send("POST", `/api/alerts/${alert.id}/acknowledgement`);
+    await loadAlerts();
+    // The button is gone: the focus stays at its row.
+    document.querySelector(`#alerts tr[data-alert="${alert.id}"] button`)?.focus();
+  } catch (error) {
+    say($("alerts-note"), error.message, "warn");
+    button.disabled = false;
+  }
+}
+
+// The role decides whether there are buttons.
+on("me", () => state.alerts && takeAlerts(state.alerts));
+
 export function takeAlerts(answer) {
   if (answer.status) {
     showTile("?", "not known", "warn");
@@ -54,9 +86,15 @@ export function takeAlerts(answer) {
   const firing = answer.firing_count;
   const isNone = !firing && !answer.alerts.length;
   showTile(count(firing), firing ? `firing, ${count(critical)} critical` : "none fires", critical ? "bad" : firing ? "warn" : isNone ? undefined : "good");
+  const hasSeen = mayAcknowledge() || answer.firing.some((alert) => alert.acknowledged);
   // The registry's name, where the list has it, before that of the message.
   const names = new Map([...state.readings.values()].map((reading) => [reading.iot_sensor_id, reading.sensor_name]));
-  const name = (alert) => sensorRow(
+  const row = (alert) => {
+    const node = listed(alert);
+    node.setAttribute("data-alert", alert.id);
+    return node;
+  };
+  const listed = (alert) => sensorRow(
     { ...alert, sensor_name: names.get(alert.iot_sensor_id) ?? alert.sensor_name },
     () => showAlert(alert),
     el("td", {}, el("span", { class: `badge ${alert.state === "firing" ? alert.severity : "over"}`, text: alert.state === "firing" ? alert.severity : "resolved" })),
@@ -64,15 +102,16 @@ export function takeAlerts(answer) {
     cell(SHORT.format(time(alert.since))),
     cell(alert.state === "firing" ? age(time(alert.since)) : span(time(alert.recorded_timestamp) - time(alert.since))),
     cell(alert.message, "message"),
+    ...(hasSeen ? [seen(alert)] : []),
   );
   // An episode that is over is one row: that of its end.
   const past = answer.alerts.filter((alert) => alert.state === "resolved");
   const list = [...answer.firing].reverse().slice(0, SHOWN);
-  const rows = [...list, ...past.slice(0, Math.max(0, SHOWN - list.length))].map(name);
+  const rows = [...list, ...past.slice(0, Math.max(0, SHOWN - list.length))].map(row);
   const more = firing > SHOWN ? `; the ${SHOWN} latest` : "";
   say($("alerts-note"), isNone ? "" : `${plural(firing, "alert")} firing${more}${firing < SHOWN && past.length ? ", and those before" : ""}`);
   const none = "No alert has been sent. iotctl ingest --detect RULES.toml writes them.";
-  $("alerts").replaceChildren(rows.length ? table("Alerts", [["sensor"], ["state"], ["rule"], ["since", "n"], ["for", "n"], ["reading"]], rows) : empty(none));
+  $("alerts").replaceChildren(rows.length ? table("Alerts", [["sensor"], ["state"], ["rule"], ["since", "n"], ["for", "n"], ["reading"], ...(hasSeen ? [["acknowledged"]] : [])], rows) : empty(none));
   return emit("alerts");
 }
 

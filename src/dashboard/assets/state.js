@@ -17,6 +17,7 @@ export const state = {
   zoom: null, // {from, to}
   compare: false, // with the same length of time before
   side: "highest",
+  me: null, // {login, name, role, csrf} of the API
   alerts: null, // {firing, alerts, …} of the API
 };
 
@@ -26,7 +27,7 @@ const listeners = new Map();
 
 /**
  * Calls `act` whenever `name` is emitted: "chosen", "drawn", "zoom", "metric", "listed", "anomalies",
- * "alerts", "address".
+ * "alerts", "address", "me".
  */
 export const on = (name, act) => listeners.set(name, [...(listeners.get(name) ?? []), act]);
 export const emit = (name, ...details) => (listeners.get(name) ?? []).forEach((act) => act(...details));

@@ -4,7 +4,7 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 
 use super::app::App;
 use super::problem::Problem;
@@ -17,6 +17,7 @@ mod forecast;
 mod sensor;
 mod sensors;
 mod series;
+mod session;
 mod silent;
 mod states;
 mod status;
@@ -37,6 +38,8 @@ pub(super) fn all() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/api/forecast", get(forecast::get)),
         ("/api/states", get(states::get)),
         ("/api/alerts", get(alerts::get)),
+        ("/api/alerts/{id}/acknowledgement", post(alerts::acknowledge)),
+        ("/api/session", get(session::get).post(session::post).delete(session::delete)),
         ("/api/status", get(status::get)),
         ("/api/events", get(events)),
         ("/api/openapi.json", get(openapi)),
