@@ -130,11 +130,27 @@ impl Alert {
         Self { expected, ..Self::of(rule, about, seconds, transition, message) }
     }
 
+    /// Of an episode whose rule was removed, or is no longer about its sensor. `newest` is the time of the last value that was
+    /// judged.
+    pub(super) fn withdrawn(fired: &Self, newest: i64) -> Self {
+        // Later than the alert that it ends.
+        let at = newest.max(fired.recorded_timestamp.timestamp_millis() + 1);
+        Self {
+            id: id(&fired.rule, fired.iot_sensor_id, at, State::Resolved),
+            state: State::Resolved,
+            score: None,
+            recorded_timestamp: moment(at),
+            detected_timestamp: moment(Utc::now().timestamp_millis()),
+            message: format!("the rule {} is no longer applied to this sensor", fired.rule),
+            ..fired.clone()
+        }
+    }
+
     fn of(rule: &Rule, about: About<'_>, value: f64, transition: Transition, message: String) -> Self {
         let About { sensor, sensor_name, location, device_type, at } = about;
         let (state, since) = split(transition);
         Self {
-            id: id(rule, sensor, at, state),
+            id: id(&rule.name, sensor, at, state),
             rule: rule.name.clone(),
             severity: rule.severity,
             state,
@@ -169,8 +185,8 @@ fn split(transition: Transition) -> (State, i64) {
     }
 }
 
-fn id(rule: &Rule, sensor: Uuid, at: i64, state: State) -> Uuid {
-    let name = format!("{}\0{sensor}\0{at}\0{}", rule.name, state.name());
+fn id(rule: &str, sensor: Uuid, at: i64, state: State) -> Uuid {
+    let name = format!("{rule}\0{sensor}\0{at}\0{}", state.name());
     Uuid::new_v5(&NAMESPACE, name.as_bytes())
 }
 

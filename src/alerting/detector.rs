@@ -1,13 +1,17 @@
 //! The rules applied to each reading, with the state of each rule per sensor.
 
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::alert::Alert;
-use super::episode::{Episode, Hold};
+use super::episode::{Episode, Hold, Transition};
 use super::memory::Recent;
-use super::peers::Groups;
+use super::peers::{Groups, Peer};
 use super::rules::{Condition, Rule, Rules};
 use super::silence::{KnownSensor, Silences};
+use super::state::{self, Kept, KeptRule, RawState, StateError};
 use super::verdict::Standing;
 use super::window::Window;
 use crate::kafka::TopicPartition;
@@ -22,7 +26,9 @@ const MIN_SENSORS: usize = 1_000;
 #[derive(Debug)]
 pub struct Detector {
     rules: Vec<Rule>,
-    sensors: Recent<(TopicPartition, Uuid), Box<[Option<Watch>]>>,
+    /// What values mean to each of the rules.
+    fingerprints: Vec<Uuid>,
+    sensors: Recent<(TopicPartition, Uuid), Tracked>,
     /// By rule; empty but for rules that compare with the group.
     groups: Box<[Groups]>,
     /// Whether there is a rule about silence.
@@ -30,17 +36,35 @@ pub struct Detector {
     silences: Silences,
     /// Values that arrived too late to be judged.
     late: u64,
+    /// Sensors whose state has changed since it was last asked for; `None` where nobody asks.
+    changed: Option<Changed>,
+}
+
+type Changed = HashMap<TopicPartition, Vec<Uuid>>;
+
+/// What is remembered of a sensor.
+#[derive(Debug)]
+struct Tracked {
+    /// By rule.
+    watches: Box<[Option<Watch>]>,
+    /// Whether it is among the changed ones.
+    is_changed: bool,
 }
 
 /// The state of one rule for one sensor.
-#[derive(Debug)]
-struct Watch {
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Watch {
     /// The time of the newest value, in milliseconds since the epoch.
     newest: i64,
     /// The usual time between two values, in milliseconds; 0 before the second value.
     usual_gap: i64,
     window: Window,
     episode: Episode,
+    /// The alert that began the episode, while it fires.
+    #[serde(with = "state::as_json")]
+    fired: Option<Box<Alert>>,
+    /// With a rule that compares with the group: what its other sensors are compared with.
+    peer: Option<Box<Peer>>,
 }
 
 impl Detector {
@@ -49,13 +73,21 @@ impl Detector {
         let room = room(&rules);
         let groups = rules.iter().map(|_| Groups::default()).collect();
         let judges_silence = rules.iter().any(|rule| matches!(rule.condition, Condition::Silent(_)));
-        let sensors = Recent::new(room);
-        Self { rules, sensors, groups, judges_silence, silences: Silences::default(), late: 0 }
+        Self {
+            fingerprints: rules.iter().map(Rule::fingerprint).collect(),
+            rules,
+            sensors: Recent::new(room),
+            groups,
+            judges_silence,
+            silences: Silences::default(),
+            late: 0,
+            changed: None,
+        }
     }
 
     /// Judges by other rules from now on. A rule that keeps its name keeps its episodes, and its windows too unless it judges
-    /// otherwise.
-    pub fn replace(&mut self, rules: Rules) {
+    /// otherwise. What fires by a rule that is gone, or is no longer about the sensor, is resolved.
+    pub fn replace(&mut self, rules: Rules, mut raise: impl FnMut(Alert)) {
         let rules = rules.into_vec();
         let before: Vec<Option<usize>> =
             rules.iter().map(|rule| self.rules.iter().position(|old| old.name == rule.name)).collect();
@@ -66,17 +98,18 @@ impl Detector {
                 old.and_then(|old| self.rules.get(old)).is_some_and(|old| old.judges_like(rule))
             })
             .collect();
-        for watches in self.sensors.values_mut() {
-            let mut old = std::mem::take(watches);
-            *watches = rules
+        for (key, tracked) in self.sensors.iter_mut() {
+            let mut old = std::mem::take(&mut tracked.watches);
+            tracked.watches = rules
                 .iter()
                 .zip(before.iter().zip(&keeps))
                 .map(|(rule, (index, keeps))| {
                     let watch = index.and_then(|index| old.get_mut(index)).and_then(Option::take)?;
-                    let window = if *keeps { watch.window } else { Window::new(&rule.condition) };
-                    Some(Watch { window, ..watch })
+                    watch.under(rule, *keeps, &mut raise)
                 })
                 .collect();
+            old.iter().flatten().for_each(|watch| watch.withdraw(&mut raise));
+            tracked.change(*key, &mut self.changed);
         }
         let mut old = std::mem::take(&mut self.groups);
         self.groups = before
@@ -88,9 +121,10 @@ impl Detector {
                 groups.unwrap_or_default()
             })
             .collect();
-        self.silences.replace(&before);
+        self.silences.replace(&rules, &before, &mut raise);
         self.sensors.resize(room(&rules));
         self.judges_silence = rules.iter().any(|rule| matches!(rule.condition, Condition::Silent(_)));
+        self.fingerprints = rules.iter().map(Rule::fingerprint).collect();
         self.rules = rules;
     }
 
@@ -101,7 +135,7 @@ impl Detector {
         reading: &Reading<'_>,
         mut raise: impl FnMut(Alert),
     ) {
-        let Self { rules, sensors, groups, judges_silence, silences, late } = self;
+        let Self { rules, sensors, groups, judges_silence, silences, late, changed, .. } = self;
         if *judges_silence {
             silences.pass(rules, partition, reading, &mut raise);
         }
@@ -110,13 +144,17 @@ impl Detector {
         }
         let mut values =
             rules.iter().map(|rule| rule.value(reading)).enumerate().skip_while(|(_, value)| value.is_none());
-        let Some(first) = values.next() else { return };
-        let watches =
-            sensors.get_or_insert_with((partition, reading.sensor), || rules.iter().map(|_| None).collect());
-        for (index, value) in std::iter::once(first).chain(values) {
+        let first = values.next();
+        if first.is_none() && (changed.is_none() || !*judges_silence) {
+            return;
+        }
+        let key = (partition, reading.sensor);
+        let tracked = sensors.get_or_insert_with(key, || Tracked::new(rules));
+        tracked.change(key, changed);
+        for (index, value) in first.into_iter().chain(values) {
             let Some(value) = value else { continue };
             let (Some(rule), Some(groups)) = (rules.get(index), groups.get_mut(index)) else { continue };
-            let Some(watch) = watches.get_mut(index) else { continue };
+            let Some(watch) = tracked.watches.get_mut(index) else { continue };
             let watch = watch.get_or_insert_with(|| Watch::new(rule));
             if reading.recorded_at <= watch.newest {
                 *late += 1;
@@ -126,15 +164,99 @@ impl Detector {
             let hold = Hold { length: rule.hold, max_gap: rule.max_gap(watch.usual_gap) };
             watch.pass(at);
             let verdict = match &rule.condition {
-                Condition::Peers(peers) => groups.judge(peers, partition, reading, value),
+                Condition::Peers(peers) => {
+                    let verdict = groups.judge(peers, partition, reading, value);
+                    Peer::note(&mut watch.peer, reading, value);
+                    verdict
+                }
                 condition => watch.window.judge(condition, at, value),
             };
             // The clock of a schedule is asked only where something could fire.
             let is_quiet = verdict.standing == Standing::Breach && rule.schedule.is_quiet(at);
             if let Some(change) = watch.episode.advance(at, hold, &verdict, is_quiet) {
-                raise(Alert::new(rule, reading, value, &verdict, change));
+                let alert = Alert::new(rule, reading, value, &verdict, change);
+                let fires = matches!(change, Transition::Fires { .. });
+                watch.fired = fires.then(|| Box::new(alert.clone()));
+                raise(alert);
             }
         }
+    }
+
+    /// Notes from now on whose state has changed.
+    pub fn note_changes(&mut self) {
+        self.changed.get_or_insert_default();
+    }
+
+    /// The sensors of a partition whose state has changed since the last call.
+    pub fn take_changed(&mut self, partition: TopicPartition) -> Vec<Uuid> {
+        self.changed.as_mut().and_then(|changed| changed.remove(&partition)).unwrap_or_default()
+    }
+
+    /// A sensor's state counts as changed.
+    pub fn mark_changed(&mut self, partition: TopicPartition, sensor: Uuid) {
+        let key = (partition, sensor);
+        if let Some(tracked) = self.sensors.peek_mut(&key) {
+            // It may be on nobody's list.
+            tracked.is_changed = false;
+            tracked.change(key, &mut self.changed);
+        }
+    }
+
+    /// What is remembered of a sensor, for [`Detector::restore`]; `None` of one that was forgotten meanwhile.
+    pub fn state(&mut self, partition: TopicPartition, sensor: Uuid) -> Option<RawState> {
+        let tracked = self.sensors.peek_mut(&(partition, sensor))?;
+        tracked.is_changed = false;
+        let rules = self.rules.iter().zip(&self.fingerprints).zip(&tracked.watches);
+        let rules = rules.filter_map(|((rule, fingerprint), watch)| {
+            Some(KeptRule { name: rule.name.as_str(), fingerprint: *fingerprint, watch: watch.as_ref()? })
+        });
+        let silence = if self.judges_silence { self.silences.kept(partition, sensor) } else { None };
+        Some(RawState::of(&Kept { rules: rules.collect(), silence }))
+    }
+
+    /// Goes on from what was remembered of a sensor. A rule that judges otherwise now keeps its episode; what fires by a rule that
+    /// is gone, or is no longer about the sensor, is resolved.
+    ///
+    /// # Errors
+    /// It cannot be read; nothing is remembered then.
+    pub fn restore(
+        &mut self,
+        partition: TopicPartition,
+        sensor: Uuid,
+        state: &[u8],
+        mut raise: impl FnMut(Alert),
+    ) -> Result<(), StateError> {
+        let Kept { rules, silence } = state::open(state)?;
+        let key = (partition, sensor);
+        let tracked = self.sensors.get_or_insert_with(key, || Tracked::new(&self.rules));
+        let mut is_other = false;
+        for KeptRule { name, fingerprint, watch } in rules {
+            let Some(index) = self.rules.iter().position(|rule| rule.name == name) else {
+                watch.withdraw(&mut raise);
+                is_other = true;
+                continue;
+            };
+            let Some(rule) = self.rules.get(index) else { continue };
+            let is_same = self.fingerprints.get(index) == Some(&fingerprint);
+            is_other |= !is_same;
+            let watch = watch.under(rule, is_same, &mut raise);
+            if let (Some(peer), Some(groups)) =
+                (watch.as_ref().and_then(|watch| watch.peer.as_ref()), self.groups.get_mut(index))
+            {
+                groups.restore(partition, sensor, peer);
+            }
+            if let Some(place) = tracked.watches.get_mut(index) {
+                *place = watch;
+            }
+        }
+        if let Some(silence) = silence {
+            let fired = silence.fired.len();
+            is_other |= self.silences.restore(&self.rules, partition, sensor, silence, &mut raise) < fired;
+        }
+        if is_other {
+            tracked.change(key, &mut self.changed);
+        }
+        Ok(())
     }
 
     /// Whether sensors have to be judged by the clock too.
@@ -159,7 +281,15 @@ impl Detector {
         known_until: impl Fn(Option<TopicPartition>) -> Option<i64>,
         mut raise: impl FnMut(Alert),
     ) {
-        self.silences.judge(&self.rules, known_until, &mut raise);
+        let mut changed = Vec::new();
+        self.silences.judge(&self.rules, known_until, &mut raise, &mut changed);
+        for (partition, sensor) in changed {
+            let key = (partition, sensor);
+            if self.changed.is_some() {
+                let tracked = self.sensors.get_or_insert_with(key, || Tracked::new(&self.rules));
+                tracked.change(key, &mut self.changed);
+            }
+        }
     }
 
     /// Drops the state of a partition that was revoked; its next owner builds its own.
@@ -167,6 +297,7 @@ impl Detector {
         self.sensors.retain(|(of, _)| *of != partition);
         self.groups.iter_mut().for_each(|groups| groups.forget(partition));
         self.silences.forget(partition);
+        self.take_changed(partition);
     }
 
     /// Number of values since the last call that arrived too late to be judged.
@@ -186,10 +317,43 @@ fn room(rules: &[Rule]) -> usize {
     (MEMORY_BYTES / each.max(1)).max(MIN_SENSORS)
 }
 
+impl Tracked {
+    fn new(rules: &[Rule]) -> Self {
+        Self { watches: rules.iter().map(|_| None).collect(), is_changed: false }
+    }
+
+    /// Takes note of a change, once until it is asked for.
+    fn change(&mut self, (partition, sensor): (TopicPartition, Uuid), changed: &mut Option<Changed>) {
+        if let Some(changed) = changed.as_mut().filter(|_| !self.is_changed) {
+            self.is_changed = true;
+            changed.entry(partition).or_default().push(sensor);
+        }
+    }
+}
+
 impl Watch {
     fn new(rule: &Rule) -> Self {
         let window = Window::new(&rule.condition);
-        Self { newest: i64::MIN, usual_gap: 0, window, episode: Episode::default() }
+        Self { newest: i64::MIN, usual_gap: 0, window, episode: Episode::default(), fired: None, peer: None }
+    }
+
+    /// Goes on under a rule of the same name; `is_same` where that judges as before.
+    fn under(self, rule: &Rule, is_same: bool, raise: &mut impl FnMut(Alert)) -> Option<Self> {
+        if is_same {
+            return Some(self);
+        }
+        if self.fired.as_ref().is_some_and(|fired| !rule.is_about(&fired.location, &fired.device_type)) {
+            self.withdraw(raise);
+            return None;
+        }
+        Some(Self { window: Window::new(&rule.condition), peer: None, ..self })
+    }
+
+    /// Ends its episode, because the rule is gone.
+    fn withdraw(&self, raise: &mut impl FnMut(Alert)) {
+        if let Some(fired) = &self.fired {
+            raise(Alert::withdrawn(fired, self.newest));
+        }
     }
 
     /// Takes note of a value's time.
@@ -515,8 +679,10 @@ mod tests {
         let values: Vec<f32> = [29.0, 29.5, 30.0, 29.5, 29.2].repeat(6);
         assert_eq!(alerts(&mut detector, &values), [(0, State::Firing)]);
         // The rules in another order, with another limit and a new rule.
-        detector
-            .replace(Rules::parse(&(odd + &hot(25) + &rule("cold", "threshold = { below = 50 }"))).unwrap());
+        detector.replace(
+            Rules::parse(&(odd + &hot(25) + &rule("cold", "threshold = { below = 50 }"))).unwrap(),
+            |_| panic!("no rule is gone"),
+        );
         let mut raised = Vec::new();
         for (minute, value) in [(40, 29.0), (41, 20.0)] {
             detector.observe(of(0), &reading(1, minute, value), |alert| {

@@ -1,9 +1,11 @@
 //! An episode: from the first value that meets a condition to the one that ends it.
 
+use serde::{Deserialize, Serialize};
+
 use super::verdict::{Standing, Verdict};
 
 /// The state of a rule for a sensor. Times are those of readings, in milliseconds since the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) enum Episode {
     #[default]
     Calm,

@@ -29,13 +29,21 @@ impl<K: Hash + Eq + Copy, V> Recent<K, V> {
         young.entry(key).or_insert_with(|| old.remove(&key).unwrap_or_else(new))
     }
 
+    /// Does not count as a use.
+    pub(super) fn peek_mut(&mut self, key: &K) -> Option<&mut V> {
+        match self.young.get_mut(key) {
+            Some(value) => Some(value),
+            None => self.old.get_mut(key),
+        }
+    }
+
     /// Takes another maximum number of entries.
     pub(super) fn resize(&mut self, room: usize) {
         self.room = (room / 2).max(1);
     }
 
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.young.values_mut().chain(self.old.values_mut())
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        self.young.iter_mut().chain(&mut self.old)
     }
 
     pub(super) fn retain(&mut self, keep: impl Fn(&K) -> bool) {

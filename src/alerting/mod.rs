@@ -3,16 +3,15 @@
 //! - [`rules`]: the conditions, and the file they are read from. [`tables`]: files of named tables, for receivers too.
 //! - [`detector`]: the rules applied to readings. [`window`]: what a rule remembers of a sensor's values. [`verdict`]: the
 //!   judgement of one value. [`episode`]: from the first value that meets a condition to the one that ends it.
-//!   [`memory`]: the sensors in memory, within a bound. [`peers`]: the other sensors of a group. [`silence`]: sensors that
+//!   [`state`]: what is remembered of a sensor, as bytes. [`memory`]: the sensors in memory, within a bound. [`peers`]: the other sensors of a group. [`silence`]: sensors that
 //!   have stopped sending, judged by the clock.
 //! - [`alert`]: the message. [`acknowledgement`]: who has seen it. [`topic`]: its producer and reader. [`current`]: what fires now.
 //! - [`delivery`]: from the topic to receivers: Alertmanager, webhooks, mail and commands.
 //!
 //! # Guarantees
 //! A rule fires once per episode, at the reading that completes its condition, and resolves once. The id of an alert is
-//! derived from its rule, sensor, time and state, so an alert that is sent twice has the same id. State is in memory only
-//! and belongs to one assignment of a partition: after a restart or a rebalance, windows fill again, and an ongoing
-//! episode is announced again by the next reading that meets the condition.
+//! derived from its rule, sensor, time and state, so an alert that is sent twice has the same id. State belongs to a partition
+//! of the topic and can be serialised ([`state`]), so that the next process, or the partition's next owner, goes on from it.
 //!
 //! Readings that are not newer than the sensor's newest reading are not judged.
 
@@ -26,6 +25,7 @@ mod memory;
 mod peers;
 pub mod rules;
 mod silence;
+mod state;
 mod tables;
 pub mod topic;
 mod verdict;
@@ -36,4 +36,5 @@ pub use alert::Alert;
 pub use detector::Detector;
 pub use rules::Rules;
 pub use silence::KnownSensor;
+pub use state::{RawState, StateError};
 pub use tables::TablesError;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::rules::Peers;
@@ -19,6 +20,15 @@ const EXACT: usize = 64;
 /// The groups of one rule: by location and device type.
 #[derive(Debug, Default)]
 pub(super) struct Groups(HashMap<String, HashMap<String, Group>>);
+
+/// What a sensor's value is to the others, for after a restart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Peer {
+    location: String,
+    device_type: String,
+    at: i64,
+    value: f64,
+}
 
 #[derive(Debug, Default)]
 struct Group {
@@ -68,11 +78,37 @@ impl Groups {
         }
     }
 
+    /// Takes the value of a sensor back.
+    pub(super) fn restore(&mut self, partition: TopicPartition, sensor: Uuid, peer: &Peer) {
+        let types = self.0.entry(peer.location.clone()).or_default();
+        let group = types.entry(peer.device_type.clone()).or_default();
+        if group.values.len() < MOST || group.values.contains_key(&sensor) {
+            group.values.insert(sensor, Newest { partition, at: peer.at, value: peer.value });
+            group.median = None;
+        }
+    }
+
     /// Drops the sensors of a partition.
     pub(super) fn forget(&mut self, partition: TopicPartition) {
         for group in self.0.values_mut().flat_map(HashMap::values_mut) {
             group.values.retain(|_, newest| newest.partition != partition);
             group.median = None;
+        }
+    }
+}
+
+impl Peer {
+    /// Takes note of a reading's value.
+    pub(super) fn note(peer: &mut Option<Box<Self>>, reading: &Reading<'_>, value: f64) {
+        let at = reading.recorded_at;
+        match peer {
+            Some(peer) if peer.location == *reading.location && peer.device_type == *reading.device_type => {
+                (peer.at, peer.value) = (at, value);
+            }
+            _ => {
+                let (location, device_type) = (reading.location.to_string(), reading.device_type.to_string());
+                *peer = Some(Box::new(Self { location, device_type, at, value }));
+            }
         }
     }
 }

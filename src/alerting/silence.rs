@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::alert::{About, Alert};
 use super::episode::Transition;
 use super::rules::{Condition, Rule, Silent};
+use super::state::{KeptAlert, KeptSilence};
 use crate::kafka::TopicPartition;
 use crate::reading::Reading;
 
@@ -41,8 +42,8 @@ struct Sensor {
     device_type: Box<str>,
     name: Option<Box<str>>,
     newest: i64,
-    /// By rule: the moment of the alert, while it fires.
-    fired: Box<[Option<i64>]>,
+    /// By rule: the alert, while it fires.
+    fired: Box<[Option<Box<Alert>>]>,
 }
 
 impl Silences {
@@ -74,8 +75,9 @@ impl Silences {
             }
             if let Some(fired) = sensor.fired.get_mut(index).and_then(Option::take) {
                 // Later than the alert that it ends, also where readings were delayed.
+                let after = at.max(fired.recorded_timestamp.timestamp_millis() + 1);
                 let transition = Transition::Resolves { since: sensor.newest };
-                raise(sensor.alert(reading.sensor, rule, transition, at.max(fired + 1), at));
+                raise(sensor.alert(reading.sensor, rule, transition, after, at));
             }
         }
         if *sensor.location != *reading.location || *sensor.device_type != *reading.device_type {
@@ -112,22 +114,70 @@ impl Silences {
     }
 
     /// Judges by the clock. `known_until` is the time up to which all readings of a partition are known, and of `None` those of
-    /// all sensors of which no reading came.
+    /// all sensors of which no reading came. `changed` gets the sensors with readings that fire now.
     pub(super) fn judge(
         &mut self,
         rules: &[Rule],
         known_until: impl Fn(Option<TopicPartition>) -> Option<i64>,
         raise: &mut impl FnMut(Alert),
+        changed: &mut Vec<(TopicPartition, Uuid)>,
     ) {
         for (id, sensor) in &mut self.sensors {
             let Some(now) = known_until(sensor.partition) else { continue };
             for (rule, silent, index) in silent(rules) {
                 // One that is out of service is not reported when it is seen first.
                 if sensor.partition.is_some() || now.saturating_sub(sensor.newest) <= silent.forget_after {
-                    sensor.judge(*id, rule, silent, index, now, raise);
+                    let has_fired = sensor.judge(*id, rule, silent, index, now, raise);
+                    changed.extend(sensor.partition.filter(|_| has_fired).map(|of| (of, *id)));
                 }
             }
         }
+    }
+
+    /// What is remembered of a sensor of the partition.
+    pub(super) fn kept(&self, partition: TopicPartition, id: Uuid) -> Option<KeptSilence> {
+        let sensor = self.sensors.get(&id).filter(|sensor| sensor.partition == Some(partition))?;
+        Some(KeptSilence {
+            location: sensor.location.to_string(),
+            device_type: sensor.device_type.to_string(),
+            name: sensor.name.as_deref().map(str::to_owned),
+            newest: sensor.newest,
+            fired: sensor.fired.iter().flatten().map(|fired| KeptAlert((**fired).clone())).collect(),
+        })
+    }
+
+    /// Goes on from what was remembered; what is silent by a rule that is gone is resolved. Returns the number of alerts that
+    /// still fire.
+    pub(super) fn restore(
+        &mut self,
+        rules: &[Rule],
+        partition: TopicPartition,
+        id: Uuid,
+        kept: KeptSilence,
+        raise: &mut impl FnMut(Alert),
+    ) -> usize {
+        let is_judged = silent(rules).any(|(rule, ..)| rule.is_about(&kept.location, &kept.device_type));
+        let mut sensor = Sensor::new(rules, &kept.location, &kept.device_type, kept.newest);
+        (sensor.partition, sensor.name) = (Some(partition), kept.name.as_deref().map(Into::into));
+        let mut firing = 0;
+        for KeptAlert(alert) in kept.fired {
+            let rule = silent(rules).find(|(rule, ..)| {
+                rule.name == alert.rule && rule.is_about(&kept.location, &kept.device_type)
+            });
+            match rule.and_then(|(.., index)| sensor.fired.get_mut(index)) {
+                Some(fired) => {
+                    *fired = Some(Box::new(alert));
+                    firing += 1;
+                }
+                None => raise(Alert::withdrawn(&alert, kept.newest)),
+            }
+        }
+        let is_full = self.sensors.len() >= MOST && !self.sensors.contains_key(&id);
+        // Readings that the store knows already come again.
+        if is_judged && !is_full {
+            self.sensors.insert(id, sensor);
+        }
+        firing
     }
 
     /// Whether the store has to be asked again about sensors of which no reading came.
@@ -136,11 +186,27 @@ impl Silences {
     }
 
     /// Other rules: `before` has for each of them its place among the old ones.
-    pub(super) fn replace(&mut self, before: &[Option<usize>]) {
+    pub(super) fn replace(
+        &mut self,
+        rules: &[Rule],
+        before: &[Option<usize>],
+        raise: &mut impl FnMut(Alert),
+    ) {
         for sensor in self.sensors.values_mut() {
-            let fired =
-                |index: &Option<usize>| index.and_then(|index| sensor.fired.get(index).copied().flatten());
-            sensor.fired = before.iter().map(fired).collect();
+            let mut old = std::mem::take(&mut sensor.fired);
+            let goes_on = |rule: &Rule| {
+                let is_silent = matches!(rule.condition, Condition::Silent(_));
+                is_silent && rule.is_about(&sensor.location, &sensor.device_type)
+            };
+            sensor.fired = rules
+                .iter()
+                .zip(before)
+                .map(|(rule, index)| {
+                    let fired = index.filter(|_| goes_on(rule)).and_then(|index| old.get_mut(index));
+                    fired.and_then(Option::take)
+                })
+                .collect();
+            old.iter().flatten().for_each(|fired| raise(Alert::withdrawn(fired, sensor.newest)));
         }
     }
 
@@ -171,7 +237,7 @@ impl Sensor {
         }
     }
 
-    /// Fires if the silence until `now` is too long.
+    /// Fires if the silence until `now` is too long. Returns whether it does.
     fn judge(
         &mut self,
         id: Uuid,
@@ -180,18 +246,20 @@ impl Sensor {
         index: usize,
         now: i64,
         raise: &mut impl FnMut(Alert),
-    ) {
+    ) -> bool {
         let due = self.newest.saturating_add(silent.after);
         let fires = now > due
             && self.fired.get(index) == Some(&None)
             && rule.is_about(&self.location, &self.device_type)
             && !(rule.schedule.is_quiet(due) && rule.schedule.is_quiet(now));
         if fires {
+            let alert = self.alert(id, rule, Transition::Fires { since: self.newest }, due, due);
             if let Some(fired) = self.fired.get_mut(index) {
-                *fired = Some(due);
+                *fired = Some(Box::new(alert.clone()));
             }
-            raise(self.alert(id, rule, Transition::Fires { since: self.newest }, due, due));
+            raise(alert);
         }
+        fires
     }
 
     fn alert(&self, id: Uuid, rule: &Rule, transition: Transition, at: i64, until: i64) -> Alert {

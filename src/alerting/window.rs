@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::rules::{Band, Change, Condition, Lasts, Rate, RobustZ, Stuck, Threshold};
 use super::verdict::{Standing, Verdict};
 use crate::anomalies::online::Online;
@@ -12,7 +14,7 @@ const MIN_VALUES: usize = 30;
 /// Number of parts of the time of a change; the lowest and the highest value of each are kept.
 pub(super) const PARTS: i64 = 64;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Window {
     /// A threshold needs no memory.
     None,
@@ -25,7 +27,7 @@ pub(super) enum Window {
 }
 
 /// Successive values that are the same within a tolerance.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Run {
     since: i64,
     newest: i64,
@@ -35,7 +37,7 @@ pub(super) struct Run {
 }
 
 /// The lowest and highest value of a part of the time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Part {
     first_at: i64,
     lowest: f64,

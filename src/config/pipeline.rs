@@ -60,6 +60,9 @@ section! {
         /// What to do about messages that Kafka deleted before they were read: report them and continue, or stop and
         /// commit nothing beyond them.
         on_lost_messages: OnLostMessages = OnLostMessages::Continue;
+        /// With --detect: time between two snapshots of what rules remember of sensors. A restart goes on from the last one
+        /// and judges the messages since then again, without alerts.
+        detector_snapshot_interval: Duration = seconds(30), time(millis(100), minutes(10));
     }
 }
 

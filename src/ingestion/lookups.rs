@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::ingestion::IngestMetrics;
 use crate::kafka::TopicPartition;
 use crate::kafka::message::Message;
-use crate::mapping::Missing;
+use crate::mapping::{Mapping, Missing, Record};
 use crate::registry::Lookup;
 use crate::shutdown::Shutdown;
 
@@ -31,6 +31,14 @@ impl LookupWait {
     pub(super) fn new(lookup: Lookup, runtime: Handle, shutdown: Shutdown, metrics: IngestMetrics) -> Self {
         let (held, problem) = (VecDeque::new(), Arc::default());
         Self { lookup: Arc::new(lookup), runtime, shutdown, metrics, held, fetch: None, problem }
+    }
+
+    /// Gets what a message needs, waiting for it: for messages that are judged again before anything else is.
+    pub(super) fn prepare(&self, mapping: &Mapping, record: &Record<'_>) -> anyhow::Result<()> {
+        match mapping.missing(record) {
+            Some(_) => self.runtime.block_on(self.lookup.prepare(mapping, record, &self.shutdown)),
+            None => Ok(()),
+        }
     }
 
     /// Whether messages are held.

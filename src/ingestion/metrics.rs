@@ -54,6 +54,10 @@ pub struct IngestMetrics {
     pub forgotten_sensors: IntCounter,
     pub rules_reloads: IntCounter,
     pub rules_refused: IntGauge,
+    /// What is kept of live detection for a restart.
+    pub detector_snapshots: IntCounter,
+    pub detector_snapshot_failures: IntCounter,
+    pub detector_restored: IntCounter,
     pub lag_messages: IntGaugeVec,
     /// No value while the lag is unknown, such as after a revocation.
     lag_seconds: GaugeVec,
@@ -148,6 +152,18 @@ impl IngestMetrics {
                 "iotctl_ingest_rules_refused",
                 "1 while the file of --detect is not well formed, and the rules of before are used",
             )?,
+            detector_snapshots: counter(
+                "iotctl_ingest_detector_snapshots_total",
+                "Times that everything the rules remember of a partition was stored",
+            )?,
+            detector_snapshot_failures: counter(
+                "iotctl_ingest_detector_snapshot_failures_total",
+                "Failed attempts to store what the rules remember, which are repeated",
+            )?,
+            detector_restored: counter(
+                "iotctl_ingest_detector_restored_sensors_total",
+                "Sensors of which the rules went on from what was stored",
+            )?,
             lag_messages: IntGaugeVec::new(
                 Opts::new("iotctl_ingest_lag_messages", "Messages in the topic that are not stored yet"),
                 &["topic", "partition"],
@@ -197,7 +213,7 @@ impl IngestMetrics {
         self.collectors().map(|collectors| describe(&collectors)).unwrap_or_default()
     }
 
-    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 34]> {
+    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 37]> {
         Ok([
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
@@ -223,6 +239,9 @@ impl IngestMetrics {
             Box::new(self.forgotten_sensors.clone()),
             Box::new(self.rules_reloads.clone()),
             Box::new(self.rules_refused.clone()),
+            Box::new(self.detector_snapshots.clone()),
+            Box::new(self.detector_snapshot_failures.clone()),
+            Box::new(self.detector_restored.clone()),
             Box::new(self.lag_messages.clone()),
             Box::new(self.lag_seconds.clone()),
             Box::new(self.recorded_to_stored_seconds.clone()),

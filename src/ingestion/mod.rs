@@ -11,7 +11,8 @@
 //! # The way of a message
 //! [`crate::kafka::consumer`] -> `pipeline` (decode, detect) -> `batcher` (batches by partition key, with the `catalog`
 //! of what readers need to find the rows) -> `writer` and `storage` (store, retry) -> `commits` (the `tracker`'s
-//! contiguous finished offsets). `silence` has the clock for rules about silence. `lookups` holds messages until their schema, or the birth of their node, is known. `budget` bounds what is in flight, `breaker` stops a topic of which most is at fault.
+//! contiguous finished offsets). `silence` has the clock for rules about silence,
+//! `snapshots` what rules remember across a restart, `rewind` the messages that they judge again after one. `lookups` holds messages until their schema, or the birth of their node, is known. `budget` bounds what is in flight, `breaker` stops a topic of which most is at fault.
 //! [`direct`] is the shorter way of imports, through the same batcher, budget and storage.
 //!
 //! One blocking thread, the `poll_loop`, polls Kafka and owns the pipeline; writes run on the async runtime and report
@@ -55,7 +56,9 @@ mod metrics;
 mod pipeline;
 mod poll_loop;
 mod reload;
+mod rewind;
 mod silence;
+mod snapshots;
 mod storage;
 pub mod tracker;
 mod writer;
@@ -66,6 +69,7 @@ pub use metrics::IngestMetrics;
 use pipeline::{Detection, Pipeline};
 use poll_loop::{PollLoop, UntilEnd};
 use silence::SilenceClock;
+use snapshots::Snapshots;
 use storage::Storage;
 use writer::Writer;
 
@@ -145,7 +149,13 @@ pub async fn run(
             }
             let silence = SilenceClock::new(session.clone(), tokio::runtime::Handle::current());
             let alerts = AlertProducer::new(&config.kafka)?;
-            Some(Detection { detector, alerts, silence, changes: rules_changes })
+            let interval = config.ingest.detector_snapshot_interval;
+            let group = &config.kafka.group;
+            let snapshots = Snapshots::open(&session, group, interval, &metrics, &shutdown).await?;
+            if snapshots.is_some() {
+                detector.note_changes();
+            }
+            Some(Detection { detector, alerts, silence, snapshots, changes: rules_changes, unsettled: 0 })
         }
         None => None,
     };
@@ -167,7 +177,7 @@ pub async fn run(
         LookupWait::new(lookup, tokio::runtime::Handle::current(), shutdown.clone(), metrics.clone())
     });
     let needs_lookups = lookups.is_some();
-    let pipeline = Pipeline::new(config, options.mapping, lookups, detection, writer, completed);
+    let pipeline = Pipeline::new(config, options.mapping, lookups, detection, writer, completed, &shutdown);
     let (changed, changes) = mpsc::channel();
     let looking = subscription.refresh().filter(|_| !options.until_end).map(|interval| {
         let known = topics.clone();

@@ -11,7 +11,9 @@ use super::commits::Commits;
 use super::failure::Failure;
 use super::lookups::LookupWait;
 use super::losses::{Losses, Lost};
+use super::rewind::{Reader, Rewind};
 use super::silence::SilenceClock;
+use super::snapshots::{Again, Offsets, Snapshots};
 use super::tracker::{Ticket, Tracker};
 use super::writer::{Completion, Writer};
 use crate::alerting::topic::AlertProducer;
@@ -25,6 +27,10 @@ use crate::kafka::message::Message;
 use crate::mapping::{Mapped, Mapping, Missing};
 use crate::reading::decode::{self, DecodeLimits, Decoded};
 use crate::reading::{Reading, Rejection};
+use crate::shutdown::Shutdown;
+
+/// How long the last snapshot may take when partitions are revoked or the process stops.
+const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) struct Pipeline {
     limits: DecodeLimits,
@@ -42,6 +48,7 @@ pub(super) struct Pipeline {
     tripped: Option<Tripped>,
     /// If there are rules to detect by.
     detection: Option<Detection>,
+    rewind: Rewind,
     writer: Writer,
     completions: Receiver<Completion>,
     metrics: IngestMetrics,
@@ -54,6 +61,10 @@ pub(super) struct Detection {
     pub detector: Detector,
     pub alerts: AlertProducer,
     pub silence: SilenceClock,
+    /// What is remembered across a restart, if its tables are there.
+    pub snapshots: Option<Snapshots>,
+    /// Alerts about no message that are not acknowledged yet.
+    pub unsettled: usize,
     /// Rules that take the place of the ones before.
     pub changes: Receiver<Rules>,
 }
@@ -66,6 +77,7 @@ impl Pipeline {
         detection: Option<Detection>,
         writer: Writer,
         completions: Receiver<Completion>,
+        shutdown: &Shutdown,
     ) -> Self {
         let ingest = &config.ingest;
         let storage = &writer.storage;
@@ -84,6 +96,7 @@ impl Pipeline {
             breaker: Breaker::new(ingest.max_dead_letter_percent),
             tripped: None,
             detection,
+            rewind: Rewind::new(&config.kafka, &writer.runtime, shutdown),
             metrics: writer.metrics.clone(),
             writer,
             completions,
@@ -220,9 +233,16 @@ impl Pipeline {
         if self.is_waiting_for_lookup() || self.tripped.is_some() {
             return;
         }
-        let Some(Detection { detector, alerts, silence, changes }) = &mut self.detection else { return };
+        let Some(Detection { detector, alerts, silence, changes, unsettled, .. }) = &mut self.detection
+        else {
+            return;
+        };
+        let mut send = |alert| {
+            *unsettled += 1;
+            send_alert(&mut self.budget, &self.writer, alerts, alert, None);
+        };
         if let Some(rules) = changes.try_iter().last() {
-            detector.replace(rules);
+            detector.replace(rules, &mut send);
         }
         if !detector.judges_silence() || (!silence.is_due() && !at_once) {
             return;
@@ -235,10 +255,7 @@ impl Pipeline {
         if known.all.is_some() && (detector.has_unseen() || !silence.has_answer()) {
             silence.ask(now);
         }
-        detector.judge_silence(
-            |partition| known.until(partition),
-            |alert| send_alert(&mut self.budget, &self.writer, alerts, alert, None),
-        );
+        detector.judge_silence(|partition| known.until(partition), send);
     }
 
     fn reject(&mut self, message: &Message<'_>, payload: &[u8], ticket: Ticket, rejection: &Rejection) {
@@ -291,14 +308,57 @@ impl Pipeline {
         self.tripped.as_ref()
     }
 
+    /// Takes the next step of keeping what the rules remember.
+    pub(super) fn advance_snapshots(&mut self) {
+        let Some(Detection { detector, snapshots: Some(snapshots), unsettled, .. }) = &mut self.detection
+        else {
+            return;
+        };
+        snapshots.advance(detector, &self.commits.tracker, *unsettled == 0);
+    }
+
     /// Partitions are ours from now on.
-    pub(super) fn assign(&mut self, partitions: &[TopicPartition]) {
+    pub(super) fn assign(&mut self, partitions: &[TopicPartition], kafka: &GroupOffsets<'_>) {
         self.tracker().assign(partitions);
         self.losses.assign(partitions);
         // Births that others have read meanwhile are in these partitions.
         if let Some(mapping) = self.mapping.as_ref().filter(|mapping| mapping.needs_births()) {
             mapping.births().forget();
         }
+        if self.detection.as_ref().is_some_and(|detection| detection.snapshots.is_some()) {
+            match self.rewind.offsets(partitions, kafka) {
+                Ok(offsets) => self.restore(&offsets),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot find out where the partitions begin: the rules begin anew")
+                }
+            }
+        }
+    }
+
+    /// Goes on from what the rules remember of the partitions.
+    fn restore(&mut self, offsets: &[(TopicPartition, Offsets)]) {
+        let Some(Detection { detector, alerts, snapshots: Some(snapshots), unsettled, .. }) =
+            &mut self.detection
+        else {
+            return;
+        };
+        let mut again: Vec<Again> = Vec::new();
+        for (of, offsets) in offsets {
+            again.extend(snapshots.restore(detector, *of, *offsets, |alert| {
+                *unsettled += 1;
+                send_alert(&mut self.budget, &self.writer, alerts, alert, None);
+            }));
+        }
+        // Those that are late were counted when they came first.
+        self.metrics.late_values.inc_by(detector.take_late());
+        let reader =
+            Reader { limits: &self.limits, mapping: self.mapping.as_ref(), lookups: self.lookups.as_ref() };
+        for again in again {
+            if let Err(error) = self.rewind.judge(&again, &reader, detector) {
+                tracing::warn!(partition = %again.of, "cannot judge all messages since the last snapshot again: {error:#}");
+            }
+        }
+        detector.take_late();
     }
 
     /// How long writes have been waiting without one of them being stored; `None` if none is waiting.
@@ -314,9 +374,10 @@ impl Pipeline {
             if let Some(wait) = &mut self.lookups {
                 self.budget.remove_bytes(wait.forget(partition));
             }
-            if let Some(Detection { detector, silence, .. }) = &mut self.detection {
+            if let Some(Detection { detector, silence, snapshots, .. }) = &mut self.detection {
                 detector.forget(partition);
                 silence.forget(partition);
+                snapshots.iter_mut().for_each(|snapshots| snapshots.forget(partition));
             }
         }
     }
@@ -356,8 +417,10 @@ impl Pipeline {
                 self.budget.end_write(bytes);
             }
             Completion::Sent { ticket, bytes } => {
-                if let Some(ticket) = ticket {
-                    self.commits.tracker.finish(ticket);
+                match (ticket, &mut self.detection) {
+                    (Some(ticket), _) => self.commits.tracker.finish(ticket),
+                    (None, Some(detection)) => detection.unsettled = detection.unsettled.saturating_sub(1),
+                    (None, None) => {}
                 }
                 self.budget.end_write(bytes);
             }
@@ -477,6 +540,12 @@ impl Pipeline {
         }
         let offsets = self.commits.take_recorded().unwrap_or_default();
         self.commit(&offsets, kafka, true);
+        if let Some(Detection { detector, snapshots: Some(snapshots), unsettled: 0, .. }) =
+            &mut self.detection
+        {
+            let left = deadline.saturating_duration_since(Instant::now());
+            snapshots.flush(detector, &self.commits.tracker, left.min(SNAPSHOT_DEADLINE));
+        }
         Ok(self.tracker().committable().is_empty())
     }
 

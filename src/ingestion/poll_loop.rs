@@ -78,7 +78,7 @@ impl PollLoop {
             match change {
                 Change::Assigned(partitions) => {
                     tracing::info!(partitions = listed(&partitions), "assigned");
-                    pipeline.assign(&partitions);
+                    pipeline.assign(&partitions, kafka);
                     metrics.assigned_partitions.add(partitions.len() as i64);
                 }
                 Change::Revoked(partitions) => {
@@ -145,6 +145,7 @@ impl PollLoop {
             pipeline.tracker().commit_failed();
         }
         pipeline.advance_commit(&consumer.offsets())?;
+        pipeline.advance_snapshots();
         Ok(())
     }
 

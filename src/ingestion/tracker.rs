@@ -203,6 +203,17 @@ impl Tracker {
         self.partitions.keys().copied()
     }
 
+    /// The offset after the last message of `partition` that was begun; `None` before the first.
+    pub fn next_offset(&self, partition: TopicPartition) -> Option<i64> {
+        self.partitions.get(&partition).and_then(|partition| partition.next)
+    }
+
+    /// Whether every message of `partition` below `offset` that was begun is finished.
+    pub fn has_finished_below(&self, partition: TopicPartition, offset: i64) -> bool {
+        let oldest = self.partitions.get(&partition).and_then(|partition| partition.window.front());
+        oldest.is_none_or(|entry| entry.offset >= offset)
+    }
+
     /// Whether every message of `partition` that was begun is finished.
     pub fn has_finished(&self, partition: TopicPartition) -> bool {
         self.partitions.get(&partition).is_none_or(|partition| partition.window.is_empty())

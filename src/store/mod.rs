@@ -10,9 +10,11 @@
 //!   partitions of the table.
 //! - [`rollups`]: summaries of hours and days, their coverage, dirty markers and leases; [`forecasts`]: stored forecasts.
 //! - [`mappings`]: by which mapping a consumer group was last ingested.
+//! - [`detector_states`]: what `ingest --detect` remembers of sensors.
 //! - [`purge`]: deleting whole partitions.
 
 pub mod aggregates;
+pub mod detector_states;
 pub mod forecasts;
 pub mod groups;
 pub mod mappings;

@@ -15,6 +15,8 @@ use crate::support::{Lab, eventually, message, scrape};
 crate::trials!(
     alerts_are_what_a_look_at_all_readings_calls_for,
     a_killed_ingest_commits_no_reading_whose_alert_is_not_sent,
+    a_stream_with_kills_has_the_alerts_of_one_without,
+    what_the_rules_remember_is_lost_or_damaged_or_of_other_rules,
     alerts_are_filtered_followed_and_counted,
     a_sensor_that_stops_and_one_that_never_came_back_are_silent_until_they_send_again,
     changed_rules_are_used_without_a_restart_and_broken_ones_are_not,
@@ -275,6 +277,187 @@ fn a_killed_ingest_commits_no_reading_whose_alert_is_not_sent() -> anyhow::Resul
 fn firing(lab: &Lab) -> anyhow::Result<BTreeSet<(u128, i64)>> {
     let found = alerts(lab, &["--state", "firing"])?;
     found.iter().map(|alert| said(alert).map(|(_, _, sensor, minute, _)| (sensor, minute))).collect()
+}
+
+/// Each kind of rule that remembers something.
+const REMEMBERING: &str = r#"
+    [[rule]]
+    name = "long-hot"
+    metric = "temperature"
+    for = "10m"
+    threshold = { above = 25, hysteresis = 1 }
+
+    [[rule]]
+    name = "unusual"
+    metric = "temperature"
+    robust-z = { readings = 60 }
+
+    [[rule]]
+    name = "strange"
+    metric = "temperature"
+    online = {}
+
+    [[rule]]
+    name = "jump"
+    metric = "temperature"
+    change = { rise = 9, within = "8m" }
+
+    [[rule]]
+    name = "stuck"
+    metric = "temperature"
+    stuck = { time = "2m", tolerance = 0.3 }
+
+    [[rule]]
+    name = "quiet"
+    silent = { after = "5m" }
+"#;
+
+/// Sensor 3 stops for half an hour, and sensor 5 for good.
+fn stream(sensors: u128, minutes: i64) -> impl Iterator<Item = (String, Vec<u8>)> {
+    (0..minutes).flat_map(move |minute| {
+        let sends = move |sensor: &u128| {
+            !(*sensor == 3 && (400..430).contains(&minute)) && !(*sensor == 5 && minute > 700)
+        };
+        (0..sensors).filter(sends).map(move |sensor| {
+            let rest = format!(r#","temperature":{}"#, temperature(sensor, minute));
+            message("plant-1", sensor, START + minute * MINUTE, &rest)
+        })
+    })
+}
+
+/// Everything of an alert but when it was detected.
+fn without_detection(mut alert: Value) -> Value {
+    if let Some(fields) = alert.as_object_mut() {
+        fields.remove("detected_timestamp");
+    }
+    alert
+}
+
+fn a_stream_with_kills_has_the_alerts_of_one_without() -> anyhow::Result<()> {
+    let (sensors, minutes) = (20, 1_500);
+    let folder = tempfile::tempdir()?;
+    let rules = rules(folder.path(), REMEMBERING)?;
+    let path = rules.to_str().context("a path in UTF-8")?;
+    let whole = Lab::new("detect_whole")?;
+    let total = whole.send(stream(sensors, minutes))?;
+    ingest(&whole, &rules)?;
+    let expected: Vec<_> = alerts(&whole, &[])?.into_iter().map(without_detection).collect();
+
+    let mut lab = Lab::new("detect_restarts")?;
+    lab.set("IOTCTL_KAFKA_PROPERTIES", "session.timeout.ms=6000");
+    // So that kills come between snapshots, within them and before the offset is committed.
+    lab.set("IOTCTL_INGEST_DETECTOR_SNAPSHOT_INTERVAL", "100ms");
+    lab.set("IOTCTL_INGEST_COMMIT_INTERVAL", "300ms");
+    let mut readings = stream(sensors, minutes);
+    let parts = 6;
+    let committed_now = || -> anyhow::Result<i64> { Ok(committed(&lab)?.values().sum()) };
+    let mut restored = 0.0;
+    for part in 0..parts {
+        let address = format!("127.0.42.1:{}", 19_480 + part);
+        let mut running = lab.spawn(&["-q", "ingest", "--detect", path, "--metrics-addr", &address])?;
+        let before = committed_now()?;
+        // Piece by piece, so that the kill comes in the middle of work.
+        for _ in 0..5 {
+            let piece: Vec<_> = readings.by_ref().take(total as usize / (parts * 5)).collect();
+            lab.send(piece)?;
+        }
+        eventually("something is committed", Duration::from_secs(60), || Ok(committed_now()? > before + 50))?;
+        restored += crate::support::sample(&address, "iotctl_ingest_detector_restored_sensors_total")
+            .unwrap_or_default();
+        if part % 3 == 2 {
+            ensure!(running.terminate()? == Some(0), "ingest did not end well");
+        } else {
+            running.kill()?;
+        }
+    }
+    lab.send(readings.collect::<Vec<_>>())?;
+    ingest(&lab, &rules)?;
+    let told: Vec<_> = alerts(&lab, &[])?.into_iter().map(without_detection).collect();
+    let by_rule = |all: &[Value]| {
+        all.iter().fold(BTreeMap::new(), |mut counts: BTreeMap<String, u32>, alert| {
+            *counts.entry(text(alert, "rule").to_owned()).or_default() += 1;
+            counts
+        })
+    };
+    ensure!(by_rule(&expected).len() == 6, "too few to prove anything: {:?}", by_rule(&expected));
+    ensure!(told == expected, "told {:?}\nexpected {:?}", by_rule(&told), by_rule(&expected));
+    ensure!(restored > 0.0, "no state was read back: the test proves nothing");
+    // What fired before the last restart is known to fire: sensor 5 never came back.
+    let quiet = alerts(&lab, &["--firing", "--rule", "quiet"])?;
+    let of_five = Uuid::from_u128(5).to_string();
+    ensure!(quiet.iter().any(|alert| text(alert, "iot_sensor_id") == of_five), "{quiet:?}");
+    Ok(())
+}
+
+/// Other bytes in the place of all that the rules remember.
+fn damage_states(lab: &Lab) -> anyhow::Result<()> {
+    let table = format!("{}.iot_detector_states", lab.name);
+    let key = "consumer_group, topic, kafka_partition, series, shard, iot_sensor_id";
+    let rows = lab.cql(&format!("SELECT {key} FROM {table}"))?;
+    ensure!(!rows.is_empty(), "nothing is kept");
+    for row in rows.iter() {
+        let (group, topic, partition): (&str, &str, i32) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (series, shard, sensor): (i64, i32, Uuid) = (row.get(3)?, row.get(4)?, row.get(5)?);
+        lab.cql(&format!(
+            "INSERT INTO {table} ({key}, state) VALUES ('{group}', '{topic}', {partition}, {series}, {shard}, {sensor}, 0x01beef) \
+             USING TIMESTAMP 9000000000000000000"
+        ))?;
+    }
+    Ok(())
+}
+
+fn what_the_rules_remember_is_lost_or_damaged_or_of_other_rules() -> anyhow::Result<()> {
+    let lab = Lab::new("detect_state")?;
+    let folder = tempfile::tempdir()?;
+    let hot = |name: &str| {
+        format!("[[rule]]\nname = \"{name}\"\nmetric = \"temperature\"\nthreshold = {{ above = 30 }}\n")
+    };
+    let file = |name: &str| rules(folder.path(), &hot(name));
+    let reading = |sensor: u128, minute: i64, value: i64| {
+        message("plant-1", sensor, START + minute * MINUTE, &format!(r#","temperature":{value}"#))
+    };
+    let told = || -> anyhow::Result<Vec<Said>> {
+        let mut told: Vec<_> = alerts(&lab, &[])?.iter().map(said).collect::<Result<_, _>>()?;
+        told.sort();
+        Ok(told)
+    };
+    let expect = |expected: &[(&str, &str, u128, i64, i64)]| -> anyhow::Result<()> {
+        let mut expected: Vec<Said> = expected
+            .iter()
+            .map(|(rule, state, sensor, at, since)| ((*rule).into(), (*state).into(), *sensor, *at, *since))
+            .collect();
+        expected.sort();
+        let told = told()?;
+        ensure!(told == expected, "told {told:?}\nexpected {expected:?}");
+        Ok(())
+    };
+    lab.send([reading(1, 0, 31), reading(2, 0, 31)])?;
+    ingest(&lab, &file("hot")?)?;
+    let mut known = vec![("hot", "firing", 1, 0, 0), ("hot", "firing", 2, 0, 0)];
+    expect(&known)?;
+    // The episode goes on: nothing is told twice, and its end is told though it began before.
+    lab.send([reading(1, 1, 32), reading(2, 1, 20)])?;
+    ingest(&lab, &file("hot")?)?;
+    known.push(("hot", "resolved", 2, 1, 0));
+    expect(&known)?;
+    // A rule that is gone ends what it fired, once.
+    ingest(&lab, &file("other")?)?;
+    let found = told()?;
+    ensure!(found.len() == 4 && found.contains(&("hot".into(), "resolved".into(), 1, 1, 0)), "{found:?}");
+    ensure!(alerts(&lab, &["--firing"])?.is_empty(), "it still fires");
+    ingest(&lab, &file("other")?)?;
+    ensure!(told()? == found, "{:?}", told()?);
+    // A state that cannot be read: the sensor begins anew, and says so.
+    lab.send([reading(1, 2, 33)])?;
+    ingest(&lab, &file("other")?)?;
+    damage_states(&lab)?;
+    lab.send([reading(1, 3, 34)])?;
+    let path = file("other")?;
+    let path = path.to_str().context("a path in UTF-8")?;
+    let finished = lab.run(&["ingest", "--until-end", "--detect", path])?;
+    ensure!(finished.code == Some(0) && finished.stderr.contains("cannot be read"), "{finished:?}");
+    ensure!(told()?.contains(&("other".into(), "firing".into(), 1, 3, 3)), "{:?}", told()?);
+    Ok(())
 }
 
 fn alerts_are_filtered_followed_and_counted() -> anyhow::Result<()> {

@@ -49,6 +49,8 @@ fn all(states: &[(String, String)], expected: &str) -> anyhow::Result<()> {
         "rollup_leases",
         "iot_forecasts",
         "iot_mappings",
+        "iot_detector_states",
+        "iot_detector_positions",
         "-",
         "dlq",
         "--alerts",

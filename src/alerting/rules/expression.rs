@@ -28,6 +28,10 @@ impl Expression {
         Ok(Self { text: text.to_owned(), program: Arc::new(program) })
     }
 
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Its value for a reading; `None` where it is not a finite number, as where a metric was not measured.
     pub(super) fn value(&self, reading: &Reading<'_>) -> Option<f64> {
         let columns = Metric::COLUMNS.iter();

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 pub use self::expression::Expression;
 pub use self::schedule::{Schedule, Weekly};
@@ -205,6 +206,22 @@ impl Rule {
             && self.expression == other.expression
             && self.location == other.location
             && self.device_type == other.device_type
+    }
+
+    /// What values mean to the rule, as a number: as in [`Rule::judges_like`].
+    pub(in crate::alerting) fn fingerprint(&self) -> Uuid {
+        let expression = self.expression.as_ref().map(Expression::text);
+        let zone = match &self.condition {
+            Condition::Band(band) => band.zone.name(),
+            _ => "",
+        };
+        let condition = match &self.condition {
+            // The rules of a zone are no part of it.
+            Condition::Band(band) => format!("{:?}", band.hours),
+            other => format!("{other:?}"),
+        };
+        let what = (condition, zone, &self.metric, expression, &self.location, &self.device_type);
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{what:?}").as_bytes())
     }
 
     /// The value to judge, if the reading is in the rule's group and has one.

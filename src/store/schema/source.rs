@@ -141,6 +141,8 @@ mod tests {
                 "sensor_data_schema.rollup_leases",
                 "sensor_data_schema.iot_forecasts",
                 "sensor_data_schema.iot_mappings",
+                "sensor_data_schema.iot_detector_states",
+                "sensor_data_schema.iot_detector_positions",
             ]
         );
         for definition in &definitions {
