@@ -19,7 +19,7 @@ const FOURIER_ORDER: usize = 4;
 const TRIES: usize = 10;
 
 /// The `horizon` values after `history`, or the reason why there are none.
-pub fn forecast(history: &[f64], season: usize, horizon: usize) -> Result<Vec<f64>, String> {
+pub(super) fn forecast(history: &[f64], season: usize, horizon: usize) -> Result<Vec<f64>, String> {
     // Stan's search sometimes reaches a number that a double cannot hold, which ends it in WebAssembly. With one step of
     // history less it takes another path.
     let shorter = |skipped| fit(&history[skipped..], season, horizon);

@@ -19,7 +19,6 @@ use datafusion::sql::sqlparser::ast::{Set, SetExpr, Statement};
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 use datafusion_postgres::hooks::HookClient;
-use datafusion_postgres::hooks::cursor::CursorStatementHook;
 use datafusion_postgres::hooks::set_show::SetShowHook;
 use datafusion_postgres::hooks::transactions::TransactionStatementHook;
 use datafusion_postgres::pgwire::api::auth::StartupHandler;
@@ -42,6 +41,10 @@ use tracing::{debug, warn};
 use super::bounds::Watch;
 use super::context::{CATALOG, Engine};
 use crate::shutdown::Shutdown;
+
+mod cursors;
+
+use cursors::Cursors;
 
 /// A client that has not taken its answer so long after the statement's deadline is disconnected.
 const GRACE: Duration = Duration::from_secs(5);
@@ -112,7 +115,7 @@ async fn client(socket: TcpStream, engine: &Engine, clients: Arc<Clients>) -> an
     context.register_udf(to_regtype());
     let hooks: Vec<Arc<dyn QueryHook>> = vec![
         Arc::new(ReadOnly),
-        Arc::new(CursorStatementHook),
+        Arc::new(Cursors::default()),
         Arc::new(SetShowHook),
         Arc::new(TransactionStatementHook),
     ];

@@ -1,0 +1,277 @@
+//! Cursors: `DECLARE … CURSOR FOR`, `FETCH` and `CLOSE`, as drivers send them to take a long answer in parts.
+//!
+//! Drivers describe a cursor before they fetch from it and ask for text or binary values in each `FETCH`, so the columns are
+//! known from `DECLARE` on, and rows are encoded when they are fetched.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::{DFSchemaRef, ParamValues};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::prelude::SessionContext;
+use datafusion::sql::sqlparser::ast::{CloseCursor, Declare, DeclareType, FetchDirection, Statement, Value};
+use datafusion_postgres::QueryHook;
+use datafusion_postgres::arrow_pg::datatypes::df;
+use datafusion_postgres::hooks::HookClient;
+use datafusion_postgres::pgwire::api::portal::{Format, Portal};
+use datafusion_postgres::pgwire::api::results::{Response, Tag};
+use datafusion_postgres::pgwire::api::stmt::StoredStatement;
+use datafusion_postgres::pgwire::api::store::PortalStore;
+use datafusion_postgres::pgwire::api::{ClientInfo, DEFAULT_NAME};
+use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::types::format::FormatOptions;
+use futures::StreamExt;
+use tokio::sync::Mutex;
+
+/// Open cursors of one client: each holds the memory of a scan.
+const MOST: usize = 8;
+
+/// The cursors of one client.
+#[derive(Default)]
+pub(super) struct Cursors {
+    open: Mutex<HashMap<String, Cursor>>,
+    /// The columns of each, for where nothing may be waited for.
+    columns: std::sync::Mutex<HashMap<String, DFSchemaRef>>,
+}
+
+struct Cursor {
+    rows: SendableRecordBatchStream,
+    /// What is left of the batch that was begun.
+    rest: Option<RecordBatch>,
+    /// Whether it outlives its transaction.
+    holds: bool,
+}
+
+fn error(code: &str, message: impl Into<String>) -> PgWireError {
+    PgWireError::UserError(Box::new(ErrorInfo::new("ERROR".to_owned(), code.to_owned(), message.into())))
+}
+
+fn planning(error: datafusion::error::DataFusionError) -> PgWireError {
+    PgWireError::ApiError(Box::new(error))
+}
+
+/// The name and the question of a `DECLARE`.
+fn declared(statements: &[Declare]) -> PgWireResult<(String, String, bool)> {
+    let [declare] = statements else { return Err(error("42601", "one cursor at a time")) };
+    match (declare.names.first(), &declare.for_query) {
+        (Some(name), Some(question)) if declare.declare_type == Some(DeclareType::Cursor) => {
+            Ok((name.value.clone(), question.to_string(), declare.hold == Some(true)))
+        }
+        _ => Err(error("42601", "write DECLARE name CURSOR FOR SELECT …")),
+    }
+}
+
+/// Rows that a `FETCH` asks for; `None` for all.
+fn wanted(direction: &FetchDirection) -> PgWireResult<Option<usize>> {
+    let number = |value: &Value| match value {
+        Value::Number(text, _) => text.parse().map_err(|_| error("22023", format!("FETCH {text}: not a number of rows"))),
+        other => Err(error("42601", format!("FETCH {other}: not a number of rows"))),
+    };
+    match direction {
+        FetchDirection::Next | FetchDirection::Forward { limit: None } => Ok(Some(1)),
+        FetchDirection::Forward { limit: Some(limit) } | FetchDirection::Count { limit } => number(&limit.value).map(Some),
+        FetchDirection::ForwardAll | FetchDirection::All => Ok(None),
+        _ => Err(error("55000", "cursors only go forward")),
+    }
+}
+
+fn missing(name: &str) -> PgWireError {
+    error("34000", format!("cursor \"{name}\" does not exist"))
+}
+
+impl Cursor {
+    async fn take(&mut self, wanted: Option<usize>) -> PgWireResult<Vec<RecordBatch>> {
+        let mut left = wanted.unwrap_or(usize::MAX);
+        let mut taken = Vec::new();
+        while left > 0 {
+            let batch = match self.rest.take() {
+                Some(rest) => rest,
+                None => match self.rows.next().await {
+                    Some(batch) => batch.map_err(planning)?,
+                    None => break,
+                },
+            };
+            let here = batch.num_rows().min(left);
+            left -= here;
+            self.rest = (here < batch.num_rows()).then(|| batch.slice(here, batch.num_rows() - here));
+            taken.push(batch.slice(0, here));
+        }
+        Ok(taken)
+    }
+}
+
+impl Cursors {
+    async fn declare(
+        &self,
+        statements: &[Declare],
+        parameters: Option<&ParamValues>,
+        session: &SessionContext,
+        client: &dyn HookClient,
+    ) -> PgWireResult<Response> {
+        let (name, question, holds) = declared(statements)?;
+        let mut open = self.open.lock().await;
+        if open.contains_key(&name) {
+            return Err(error("42P03", format!("cursor \"{name}\" already exists")));
+        }
+        if open.len() >= MOST {
+            return Err(error("53400", format!("{MOST} cursors are open (close one)")));
+        }
+        let mut frame = session.sql(&question).await.map_err(planning)?;
+        if let Some(parameters) = parameters {
+            frame = frame.with_param_values(parameters.clone()).map_err(planning)?;
+        }
+        let plan = frame.logical_plan().clone();
+        let columns = plan.schema().clone();
+        let rows = frame.execute_stream().await.map_err(planning)?;
+        open.insert(name.clone(), Cursor { rows, rest: None, holds });
+        self.columns().insert(name.clone(), columns);
+        // By which it is described.
+        let statement = (question, Some((Statement::Declare { stmts: statements.to_vec() }, plan)));
+        let stored = Arc::new(StoredStatement::new(name.clone(), statement, Vec::new()));
+        client.portal_store().put_portal(Arc::new(Portal::new_cursor(name, stored)));
+        Ok(Response::Execution(Tag::new("DECLARE CURSOR")))
+    }
+
+    async fn fetch(
+        &self,
+        (name, direction): (&str, &FetchDirection),
+        format: &Format,
+        session: &SessionContext,
+        client: &dyn HookClient,
+    ) -> PgWireResult<Response> {
+        let wanted = wanted(direction)?;
+        let mut open = self.open.lock().await;
+        let cursor = open.get_mut(name).ok_or_else(|| missing(name))?;
+        let mut taken = cursor.take(wanted).await?;
+        if taken.is_empty() {
+            taken.push(RecordBatch::new_empty(cursor.rows.schema()));
+        }
+        let count: usize = taken.iter().map(RecordBatch::num_rows).sum();
+        let frame = session.read_batches(taken).map_err(planning)?;
+        let options = Arc::new(FormatOptions::from_client_metadata(client.metadata()));
+        let mut answer = df::encode_dataframe(frame, format, Some(options)).await?;
+        answer.set_command_tag("FETCH");
+        tracing::trace!(name, count, "fetched");
+        Ok(Response::Query(answer))
+    }
+
+    async fn close(&self, cursor: &CloseCursor, client: &dyn HookClient) -> PgWireResult<Response> {
+        match cursor {
+            CloseCursor::All => self.retain(client, |_| false).await,
+            CloseCursor::Specific { name } => {
+                if self.open.lock().await.remove(&name.value).is_none() {
+                    return Err(missing(&name.value));
+                }
+                self.columns().remove(&name.value);
+                client.portal_store().rm_portal(&name.value);
+            }
+        }
+        Ok(Response::Execution(Tag::new("CLOSE CURSOR")))
+    }
+
+    async fn retain(&self, client: &dyn HookClient, keeps: impl Fn(&Cursor) -> bool) {
+        let mut open = self.open.lock().await;
+        let names: Vec<String> =
+            open.iter().filter(|(_, cursor)| !keeps(cursor)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            open.remove(&name);
+            self.columns().remove(&name);
+            client.portal_store().rm_portal(&name);
+        }
+    }
+
+    fn columns(&self) -> std::sync::MutexGuard<'_, HashMap<String, DFSchemaRef>> {
+        self.columns.lock().expect("no panic while locked")
+    }
+
+    async fn answer(
+        &self,
+        statement: &Statement,
+        parameters: Option<&ParamValues>,
+        session: &SessionContext,
+        client: &mut dyn HookClient,
+    ) -> Option<PgWireResult<Response>> {
+        match statement {
+            Statement::Declare { stmts } => Some(self.declare(stmts, parameters, session, client).await),
+            Statement::Fetch { name, direction, .. } => {
+                // In the extended protocol the portal says how values are wanted.
+                let format = match parameters {
+                    Some(_) => format_of(statement, client),
+                    None => Format::UnifiedText,
+                };
+                Some(self.fetch((&name.value, direction), &format, session, client).await)
+            }
+            Statement::Close { cursor } => Some(self.close(cursor, client).await),
+            // Not the end of a transaction, which others answer.
+            Statement::Rollback { savepoint: Some(_), .. } => None,
+            Statement::Commit { .. } | Statement::Rollback { .. } => {
+                self.retain(client, |cursor| cursor.holds).await;
+                None
+            }
+            Statement::Discard { .. } => {
+                self.retain(client, |_| false).await;
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How the portal of a `FETCH` wants its values: drivers use the one without a name.
+fn format_of(statement: &Statement, client: &dyn HookClient) -> Format {
+    let portal = client.portal_store().get_portal(DEFAULT_NAME);
+    let portal = portal.as_ref().and_then(|entry| entry.value());
+    match portal {
+        Some(portal) if portal.statement.statement.0 == statement.to_string() => portal.result_column_format.clone(),
+        _ => Format::UnifiedText,
+    }
+}
+
+#[async_trait]
+impl QueryHook for Cursors {
+    async fn handle_simple_query(
+        &self,
+        statement: &Statement,
+        session: &SessionContext,
+        client: &mut dyn HookClient,
+    ) -> Option<PgWireResult<Response>> {
+        self.answer(statement, None, session, client).await
+    }
+
+    async fn handle_extended_parse_query(
+        &self,
+        statement: &Statement,
+        session: &SessionContext,
+        _: &(dyn ClientInfo + Send + Sync),
+    ) -> Option<PgWireResult<LogicalPlan>> {
+        match statement {
+            // The parameters are those of the question, and there are no columns.
+            Statement::Declare { stmts } => Some(async {
+                let (_, question, _) = declared(stmts)?;
+                let plan = session.state().create_logical_plan(&question).await.map_err(planning)?;
+                LogicalPlanBuilder::from(plan).project(Vec::<Expr>::new()).and_then(LogicalPlanBuilder::build).map_err(planning)
+            }.await),
+            Statement::Fetch { name, .. } => {
+                let schema = self.columns().get(&name.value).cloned();
+                let schema = schema.ok_or_else(|| missing(&name.value));
+                Some(schema.map(|schema| LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })))
+            }
+            Statement::Close { .. } => Some(Ok(super::nothing())),
+            _ => None,
+        }
+    }
+
+    async fn handle_extended_query(
+        &self,
+        statement: &Statement,
+        _: &LogicalPlan,
+        parameters: &ParamValues,
+        session: &SessionContext,
+        client: &mut dyn HookClient,
+    ) -> Option<PgWireResult<Response>> {
+        self.answer(statement, Some(parameters), session, client).await
+    }
+}
