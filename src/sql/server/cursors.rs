@@ -67,12 +67,16 @@ fn declared(statements: &[Declare]) -> PgWireResult<(String, String, bool)> {
 /// Rows that a `FETCH` asks for; `None` for all.
 fn wanted(direction: &FetchDirection) -> PgWireResult<Option<usize>> {
     let number = |value: &Value| match value {
-        Value::Number(text, _) => text.parse().map_err(|_| error("22023", format!("FETCH {text}: not a number of rows"))),
+        Value::Number(text, _) => {
+            text.parse().map_err(|_| error("22023", format!("FETCH {text}: not a number of rows")))
+        }
         other => Err(error("42601", format!("FETCH {other}: not a number of rows"))),
     };
     match direction {
         FetchDirection::Next | FetchDirection::Forward { limit: None } => Ok(Some(1)),
-        FetchDirection::Forward { limit: Some(limit) } | FetchDirection::Count { limit } => number(&limit.value).map(Some),
+        FetchDirection::Forward { limit: Some(limit) } | FetchDirection::Count { limit } => {
+            number(&limit.value).map(Some)
+        }
         FetchDirection::ForwardAll | FetchDirection::All => Ok(None),
         _ => Err(error("55000", "cursors only go forward")),
     }
@@ -225,7 +229,9 @@ fn format_of(statement: &Statement, client: &dyn HookClient) -> Format {
     let portal = client.portal_store().get_portal(DEFAULT_NAME);
     let portal = portal.as_ref().and_then(|entry| entry.value());
     match portal {
-        Some(portal) if portal.statement.statement.0 == statement.to_string() => portal.result_column_format.clone(),
+        Some(portal) if portal.statement.statement.0 == statement.to_string() => {
+            portal.result_column_format.clone()
+        }
         _ => Format::UnifiedText,
     }
 }
@@ -249,15 +255,23 @@ impl QueryHook for Cursors {
     ) -> Option<PgWireResult<LogicalPlan>> {
         match statement {
             // The parameters are those of the question, and there are no columns.
-            Statement::Declare { stmts } => Some(async {
-                let (_, question, _) = declared(stmts)?;
-                let plan = session.state().create_logical_plan(&question).await.map_err(planning)?;
-                LogicalPlanBuilder::from(plan).project(Vec::<Expr>::new()).and_then(LogicalPlanBuilder::build).map_err(planning)
-            }.await),
+            Statement::Declare { stmts } => Some(
+                async {
+                    let (_, question, _) = declared(stmts)?;
+                    let plan = session.state().create_logical_plan(&question).await.map_err(planning)?;
+                    LogicalPlanBuilder::from(plan)
+                        .project(Vec::<Expr>::new())
+                        .and_then(LogicalPlanBuilder::build)
+                        .map_err(planning)
+                }
+                .await,
+            ),
             Statement::Fetch { name, .. } => {
                 let schema = self.columns().get(&name.value).cloned();
                 let schema = schema.ok_or_else(|| missing(&name.value));
-                Some(schema.map(|schema| LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })))
+                Some(schema.map(|schema| {
+                    LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })
+                }))
             }
             Statement::Close { .. } => Some(Ok(super::nothing())),
             _ => None,
