@@ -20,6 +20,7 @@ mod series;
 mod session;
 mod silent;
 mod states;
+mod stats;
 mod status;
 
 /// The description of the API.
@@ -32,6 +33,7 @@ pub(super) fn all() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/api/sensors", get(sensors::get)),
         ("/api/sensors/{sensor}", get(sensor::get)),
         ("/api/series", get(series::get)),
+        ("/api/stats", get(stats::get)),
         ("/api/extremes", get(extremes::get)),
         ("/api/silent", get(silent::get)),
         ("/api/anomalies", get(anomalies::get)),
