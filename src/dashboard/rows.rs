@@ -17,6 +17,10 @@ use crate::time::Zone;
 /// Rows of an answer.
 pub(super) const MAX_ROWS: usize = 100_000;
 
+/// Of a statement's answer, which is not held in memory.
+#[cfg(feature = "sql")]
+pub(super) const MAX_SQL_ROWS: usize = 1_000_000;
+
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
@@ -52,7 +56,7 @@ impl Encoding {
         Ok(found.next().map_or(Self::Json, |(.., encoding)| *encoding))
     }
 
-    fn content_type(self) -> &'static str {
+    pub(super) fn content_type(self) -> &'static str {
         ENCODINGS.iter().find(|(.., encoding)| *encoding == self).map_or("", |(_, kind, _)| kind)
     }
 }

@@ -385,6 +385,19 @@ fn every_documented_path_answers_as_it_is_described() -> anyhow::Result<()> {
     for (path, description) in paths.iter().filter(|(_, description)| description.get("get").is_some()) {
         let answers = &description["get"]["responses"];
         let good = &answers["200"]["content"];
+        // Only in builds with it.
+        if path == "/api/sql" {
+            let answer = dashboard.get("/api/sql?q=SELECT+1+AS+n&format=ndjson")?;
+            let (status, text) =
+                if cfg!(feature = "sql") { (200, "{\"n\":1}\n") } else { (501, "--features sql") };
+            ensure!(
+                answer.status == status && answer.body.contains(text),
+                "{} {}",
+                answer.status,
+                answer.body
+            );
+            continue;
+        }
         if path == "/api/events" {
             ensure!(good.get("text/event-stream").is_some(), "{path}");
             continue;
