@@ -34,8 +34,8 @@
 //! - [`transfer`]: readings in bulk: to and from files, and the Spark jobs.
 //!
 //! Looking on:
-//! - [`observe`]: exporter, status, doctor and the live view. [`dashboard`]: one page in a browser, and its API.
 //! - [`sql`](self): the tables for SQL and for PostgreSQL's clients; only with the feature `sql`.
+//! - [`observe`]: exporter, status, doctor and the live view. [`dashboard`]: one page in a browser, and its API.
 //! - [`report`]: one page about a range of time, as a file.
 //!
 //! Verbs:

@@ -10,7 +10,7 @@
 //! - [`series`]: the points of a metric, as detectors take them. [`history`]: means on a regular grid, from rollups where
 //!   possible.
 //! - [`stats`]: statistics by sensor, group or time. [`extremes`]: the highest and lowest value of each sensor.
-//!   [`count`]: the number of rows. [`silence`]: sensors that have stopped sending.
+//!   [`table`]: the lines of such statistics, ready to print. [`count`]: the number of rows. [`silence`]: sensors that have stopped sending.
 
 pub mod column;
 pub mod count;
@@ -25,6 +25,7 @@ pub mod silence;
 pub mod slice;
 pub mod sources;
 pub mod stats;
+pub mod table;
 pub mod tags;
 
 pub use column::Column;

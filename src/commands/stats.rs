@@ -7,9 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 
-mod aggregate;
 mod by;
-mod rows;
 
 use super::Context;
 use super::flags::{PlotArgs, SelectionArgs, TagArgs, TimeArgs, metric};
@@ -19,6 +17,7 @@ use super::support::{
 use crate::analytics::metric_names;
 use crate::analytics::sources::MaxResolution;
 use crate::analytics::stats::{Key, Lines, Part, Sources, StatsQuery};
+use crate::analytics::table::{self, Aggregate, ByArg, Fill, Row, Rows, rows};
 use crate::analytics::tags::TagValues;
 use crate::cassandra::Session;
 use crate::error::UsageError;
@@ -31,9 +30,7 @@ use crate::series::{Point, Summary};
 use crate::store::rollups::Detail;
 use crate::store::sensors::SensorNames;
 use crate::time::{self, Periods, TimeRange, Zone};
-use aggregate::Aggregate;
-use by::{ByArg, ByParser};
-use rows::{Fill, Row, Rows};
+use by::ByParser;
 
 /// Statistics of metrics: by sensor, location, device type, tag and any length of time.
 ///
@@ -355,7 +352,7 @@ pub async fn run(mut args: StatsArgs, context: Context) -> anyhow::Result<()> {
     let (zone, now) = (args.time.zone()?, time::now());
     let range = args.time.range(now)?;
     let mut keys = Vec::new();
-    let by = by::dimensions(&args.by, zone, &mut keys)?;
+    let by = table::by::dimensions(&args.by, zone, &mut keys)?;
     let Context { output, shutdown, config, .. } = &context;
     let session = Session::connect(&config.cassandra).await?;
     until_stopped(shutdown, args.selection.find_sensor(&session)).await?;

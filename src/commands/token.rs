@@ -78,7 +78,7 @@ pub fn run(command: TokenCommand, sources: &Sources, output: &Output) -> anyhow:
         TokenCommand::Add(args) => {
             let file = args.file.find(sources)?;
             let token = token::add(&file, &args.name, args.role).map_err(usage)?;
-            output.print(format!("{token}\n"))?;
+            output.print(&token)?;
             output.note(format!(
                 "{}, {}: keep this token, it is not shown again; its hash is in {}",
                 args.name,

@@ -79,9 +79,10 @@ impl Alerts {
         let stop = shutdown.clone();
         let read = tokio::task::spawn_blocking(move || {
             let result = batch.each_record(&|| stop.is_requested(), |record| {
-                match record {
-                    Record::Alert(alert) => known.add(*alert),
-                    Record::Acknowledgement(acknowledgement) => known.current.acknowledge(acknowledgement),
+                if let Record::Alert(alert) = record {
+                    known.add(*alert);
+                } else if let Record::Acknowledgement(acknowledgement) = record {
+                    known.current.acknowledge(acknowledgement);
                 }
                 ControlFlow::<()>::Continue(())
             });

@@ -50,6 +50,9 @@ struct Inner {
     /// For acknowledgements, made by the first of them.
     producer: std::sync::Mutex<Option<AlertProducer>>,
     feed: Feed,
+    /// For statements, made by the first of them.
+    #[cfg(feature = "sql")]
+    engine: tokio::sync::OnceCell<crate::sql::Engine>,
 }
 
 /// The last look and its moment.
@@ -81,6 +84,8 @@ impl App {
             alerts: Alerts::default(),
             producer: std::sync::Mutex::default(),
             feed: Feed::default(),
+            #[cfg(feature = "sql")]
+            engine: tokio::sync::OnceCell::new(),
         }))
     }
 
@@ -171,6 +176,21 @@ impl App {
         let health = Arc::new(Health::look(&self.0.config.kafka, subscription, self.session()).await);
         *last = Some((Instant::now(), health.clone()));
         health
+    }
+
+    /// Runs statements of SQL, as long as a request may take.
+    #[cfg(feature = "sql")]
+    pub(super) async fn engine(&self) -> Result<&crate::sql::Engine, Problem> {
+        use super::rows::MAX_SQL_ROWS;
+        use crate::sql::{Bounds, Engine, Limits};
+
+        let make = async || {
+            let bounds = Bounds { time: DEADLINE, rows: MAX_SQL_ROWS };
+            let limits = Limits { bounds, ..Limits::default() };
+            Engine::new(self.session().await?, self.0.config.clone(), limits)
+                .map_err(|error| Problem::internal(error.strip_backtrace()))
+        };
+        self.0.engine.get_or_try_init(make).await
     }
 
     /// The alerts as they were a few seconds ago.

@@ -16,6 +16,7 @@ use super::problem::Problem;
 use crate::analytics::Column;
 use crate::analytics::groups::{Selection, sensor_called};
 use crate::cassandra::Session;
+use crate::output::text;
 use crate::reading::{Group, Metric};
 use crate::store::sensors;
 use crate::time::{self, TimeRange, Zone, display};
@@ -23,6 +24,8 @@ use crate::time::{self, TimeRange, Zone, display};
 /// How long a request may take.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Metrics of one question.
+pub(super) const MAX_METRICS: usize = 10;
 /// Of a request's body, in bytes.
 pub(super) const MAX_BODY: usize = 4 * 1024;
 const DEFAULT_LAST: &str = "24h";
@@ -44,6 +47,66 @@ pub(super) fn parameters<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
     match Query::try_from_uri(uri) {
         Ok(Query(parameters)) => Ok(parameters),
         Err(error) => Err(Problem::bad_request(format!("{} (see /api/openapi.json)", error.body_text()))),
+    }
+}
+
+/// The query string of a request that may have a parameter several times.
+pub(super) struct Asked(Vec<(String, String)>);
+
+impl Asked {
+    /// # Errors
+    /// A parameter is not one of those that are `known`.
+    pub(super) fn read(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
+        let pairs: Vec<(String, String)> = parameters(uri)?;
+        if let Some((name, _)) = pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            let text = format!(
+                "unknown field `{}`: expected one of {} (see /api/openapi.json)",
+                text::visible(name),
+                known.join(", ")
+            );
+            return Err(Problem::bad_request(text));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// Each value of a parameter.
+    pub(super) fn all<'a>(&'a self, parameter: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(name, _)| name == parameter).map(|(_, value)| value.as_str())
+    }
+
+    /// Each part of a parameter that may be given several times. A value with commas is a list if each of its parts
+    /// `is_part`, else one part: names may have commas.
+    pub(super) fn list(&self, parameter: &str, is_part: impl Fn(&str) -> bool) -> Vec<&str> {
+        let mut parts = Vec::new();
+        for (_, value) in self.0.iter().filter(|(name, _)| name == parameter) {
+            let split: Vec<_> = value.split(',').map(str::trim).collect();
+            match split.iter().all(|part| is_part(part)) {
+                true => parts.extend(split),
+                false => parts.push(value.as_str()),
+            }
+        }
+        parts
+    }
+
+    /// The metrics of the parameter `metric`.
+    pub(super) fn metrics(&self) -> Result<Vec<Metric>, Problem> {
+        let is_plain = |part: &str| {
+            !part.is_empty()
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+        };
+        let metrics = self.list("metric", is_plain).into_iter().map(metric).collect::<Result<Vec<_>, _>>()?;
+        within("the number of metrics", metrics.len(), 1, MAX_METRICS)?;
+        Ok(metrics)
+    }
+
+    /// # Errors
+    /// It is given twice.
+    pub(super) fn one<'a>(&'a self, parameter: &'a str) -> Result<Option<&'a str>, Problem> {
+        let mut values = self.all(parameter);
+        match (values.next(), values.next()) {
+            (found, None) => Ok(found),
+            _ => Err(Problem::bad_request(format!("{parameter} is given twice (leave one out)"))),
+        }
     }
 }
 
@@ -106,13 +169,24 @@ pub(super) fn range(
     last: Option<&str>,
     now: i64,
 ) -> Result<(TimeRange, i64), Problem> {
+    range_in(Zone::Utc, from, to, last, now)
+}
+
+/// As [`range`], with the times of a zone.
+pub(super) fn range_in(
+    zone: Zone,
+    from: Option<&str>,
+    to: Option<&str>,
+    last: Option<&str>,
+    now: i64,
+) -> Result<(TimeRange, i64), Problem> {
     if last.is_some() && (from.is_some() || to.is_some()) {
         return Err(Problem::bad_request("last and from or to are both given (leave one out)"));
     }
     let default = (last.is_none() && from.is_none()).then_some(DEFAULT_LAST);
     // The day before `to` where that is given alone.
     let base = match to {
-        Some(to) if from.is_none() => time::moment(to, Zone::Utc, now),
+        Some(to) if from.is_none() => time::moment(to, zone, now),
         _ => Ok(now),
     };
     let range = base.and_then(|base| {
@@ -120,7 +194,7 @@ pub(super) fn range(
             Some(last) => Some(display(base.saturating_sub(time::length(last)?))),
             None => from.map(ToOwned::to_owned),
         };
-        TimeRange::parse(from.as_deref(), to, last, Zone::Utc, now)
+        TimeRange::parse(from.as_deref(), to, last, zone, now)
     });
     let range = range.map_err(|error| Problem::bad_request(error.to_string()))?;
     let end = if range.to == i64::MAX { now.max(range.from.saturating_add(1)) } else { range.to };

@@ -70,7 +70,8 @@ impl Access {
 
     /// Whether other machines can ask without TLS or without a login.
     pub fn is_exposed(&self, address: SocketAddr) -> bool {
-        !address.ip().to_canonical().is_loopback() && !(self.has_tls() && self.login.is_some())
+        let is_protected = self.has_tls() && self.login.is_some();
+        !is_protected && !address.ip().to_canonical().is_loopback()
     }
 }
 

@@ -193,10 +193,11 @@ async fn a_listener_with_tls_tells_a_client_without_it_and_ends_silent_ones() {
         ..Default::default()
     };
     let access = Access::of(&config).unwrap();
-    let (address, _shutdown) = started_with(access, 2, Duration::from_millis(300)).await;
+    let (hasty, _shutdown_of_hasty) = started_with(access.clone(), 2, Duration::from_millis(200)).await;
+    let (address, _shutdown) = started_with(access, 2, Duration::from_secs(60)).await;
     let plain = ask(address, REQUEST).await;
     assert!(plain.starts_with("HTTP/1.1 400") && plain.contains("use https://"), "{plain}");
-    let mut silent = TcpStream::connect(address).await.unwrap();
+    let mut silent = TcpStream::connect(hasty).await.unwrap();
     tokio::time::timeout(Duration::from_secs(30), closed(&mut silent)).await.unwrap();
     let client = own_client(&config).unwrap().unwrap();
     let over_tls = async |client: Arc<rustls::ClientConfig>| {

@@ -407,21 +407,24 @@ const steps = {
     await page.emulateMedia({ colorScheme: "dark" });
     const ink = () => page.evaluate(async () => {
       const canvas = document.querySelector(".chart canvas");
-      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-      let light = 0;
-      let dark = 0;
-      for (let at = 0; at < data.length; at += 4) {
-        if (data[at + 3] < 200) continue;
-        const sum = data[at] + data[at + 1] + data[at + 2];
-        if (sum > 600) light += 1;
-        else dark += 1;
-      }
-      return [getComputedStyle(document.documentElement).getPropertyValue("--ink").trim(), light > dark];
+      const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+      const drawing = copy.getContext("2d", { willReadFrequently: true });
+      drawing.drawImage(canvas, 0, 0);
+      const { data } = drawing.getImageData(0, 0, canvas.width, canvas.height);
+      // The line's colour in the dark, and on paper.
+      const pixels = ([red, green, blue]) => {
+        let found = 0;
+        for (let at = 0; at < data.length; at += 4) {
+          if (data[at + 3] > 250 && Math.abs(data[at] - red) + Math.abs(data[at + 1] - green) + Math.abs(data[at + 2] - blue) < 12) found += 1;
+        }
+        return found > 20;
+      };
+      return [getComputedStyle(document.documentElement).getPropertyValue("--ink").trim(), pixels([0x2d, 0xd4, 0xbf]), pixels([0x0d, 0x7a, 0x70])];
     });
     await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
-    await until("a chart for paper", async () => JSON.stringify(await ink()) === JSON.stringify(["#000", false]));
+    await until("a chart for paper", async () => JSON.stringify(await ink()) === JSON.stringify(["#000", false, true]));
     await page.evaluate(() => dispatchEvent(new Event("afterprint")));
-    await until("the dark page again", async () => (await ink())[0] === "#e7edf2");
+    await until("the dark page again", async () => JSON.stringify(await ink()) === JSON.stringify(["#e7edf2", true, false]));
     await page.emulateMedia({ colorScheme: "light" });
   },
 

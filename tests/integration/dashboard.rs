@@ -14,6 +14,7 @@ use crate::support::{CASSANDRA, Lab, NOBODY, eventually, message};
 crate::trials!(
     answers_equal_those_of_the_commands,
     every_documented_path_answers_as_it_is_described,
+    statistics_and_series_of_many_are_those_of_the_commands_in_every_format,
     a_forecast_equals_that_of_the_command,
     a_sensor_keeps_the_metrics_that_its_newest_reading_lacks,
     sensors_are_found_by_parts_of_names_and_ids_in_every_location,
@@ -368,6 +369,7 @@ fn every_documented_path_answers_as_it_is_described() -> anyhow::Result<()> {
         ("/api/sensors", "?location=plant-1&device_type=thermostat&limit=5".to_owned()),
         ("/api/sensors/{sensor}", String::new()),
         ("/api/series", format!("?sensor={sensor}&metric=temperature&last=6h")),
+        ("/api/stats", "?metric=temperature&by=location,1h&last=6h&agg=count,avg,p50".to_owned()),
         ("/api/extremes", "?metric=temperature&side=highest&last=1d&location=plant-1".to_owned()),
         ("/api/silent", "?longer_than=1h&top=3".to_owned()),
         ("/api/anomalies", format!("?sensor={sensor}&metric=temperature&method=robust-z&sensitivity=1")),
@@ -383,6 +385,19 @@ fn every_documented_path_answers_as_it_is_described() -> anyhow::Result<()> {
     for (path, description) in paths.iter().filter(|(_, description)| description.get("get").is_some()) {
         let answers = &description["get"]["responses"];
         let good = &answers["200"]["content"];
+        // Only in builds with it.
+        if path == "/api/sql" {
+            let answer = dashboard.get("/api/sql?q=SELECT+1+AS+n&format=ndjson")?;
+            let (status, text) =
+                if cfg!(feature = "sql") { (200, "{\"n\":1}\n") } else { (501, "--features sql") };
+            ensure!(
+                answer.status == status && answer.body.contains(text),
+                "{} {}",
+                answer.status,
+                answer.body
+            );
+            continue;
+        }
         if path == "/api/events" {
             ensure!(good.get("text/event-stream").is_some(), "{path}");
             continue;
@@ -414,6 +429,135 @@ fn every_documented_path_answers_as_it_is_described() -> anyhow::Result<()> {
             let joint = if query.is_empty() { '?' } else { '&' };
             let answer = dashboard.get(&format!("{asked}{query}{joint}{name}=1"))?;
             ensure!(!answer.body.contains("unknown field"), "{path}: {name}: {}", answer.body);
+        }
+    }
+    Ok(())
+}
+
+/// Rows with their means rounded: the order of addition, and with it the last digits, is that in which rows arrive.
+fn rounded(rows: &[Value]) -> Vec<Value> {
+    let round = |row: &Value| {
+        let mut row = row.clone();
+        if let Some(mean) = row["avg"].as_f64() {
+            row["avg"] = format!("{mean:.8}").into();
+        }
+        row
+    };
+    rows.iter().map(round).collect()
+}
+
+fn statistics_and_series_of_many_are_those_of_the_commands_in_every_format() -> anyhow::Result<()> {
+    let lab = fleet("dash_stats")?;
+    let dashboard = Dashboard::start(&lab)?;
+    let (from, to) = ("2026-01-01", "2027-06-01");
+    let flags =
+        ["-q", "stats", "--metric", "temperature", "--metric", "humidity", "--by", "location,device-type,1h"];
+    let more = ["--agg", "count,min,avg,p95", "--from", from, "--to", to, "--time-zone", "Asia/Kolkata"];
+    let expected = lab.lines(&[&flags[..], &more[..], &["--format", "ndjson"]].concat())?;
+    ensure!(expected.len() > 20, "{} rows", expected.len());
+    let query = format!(
+        "/api/stats?metric=temperature&metric=humidity&by=location,device-type,1h&agg=count,min,avg,p95&from={from}&to={to}&zone=Asia/Kolkata"
+    );
+    let ndjson = dashboard.get(&format!("{query}&format=ndjson"))?;
+    ensure!(
+        ndjson.status == 200 && ndjson.headers["content-type"] == "application/x-ndjson",
+        "{}",
+        ndjson.body
+    );
+    let rows: Vec<Value> = ndjson.body.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    // The command writes times in the zone; the API in UTC.
+    let instant = |row: &Value| -> anyhow::Result<Value> {
+        let mut row = row.clone();
+        let time = row["time"].as_str().context("time")?;
+        row["time"] = chrono::DateTime::parse_from_rfc3339(time)?.timestamp_millis().into();
+        Ok(row)
+    };
+    let found = rows.iter().map(instant).collect::<anyhow::Result<Vec<_>>>()?;
+    let wanted = expected.iter().map(instant).collect::<anyhow::Result<Vec<_>>>()?;
+    ensure!(rounded(&found) == rounded(&wanted), "{found:#?}\ninstead of\n{wanted:#?}");
+    let json = dashboard.json(&query)?;
+    let json = json.as_array().context("an array")?;
+    ensure!(rounded(json) == rounded(&rows), "JSON differs from NDJSON");
+    let csv = dashboard.get_with(&query, &format!("Host: {}\r\nAccept: text/csv\r\n", dashboard.address))?;
+    ensure!(
+        csv.headers["content-type"] == "text/csv" && csv.body.lines().count() == rows.len() + 1,
+        "{}",
+        csv.body
+    );
+    ensure!(csv.body.starts_with("location,device_type,time,metric,unit,count,min,avg,p95"), "{}", csv.body);
+
+    // By sensor, compared and filled, as the command does it.
+    let flags = [
+        "-q",
+        "stats",
+        "--metric",
+        "temperature",
+        "--by",
+        "sensor,1d",
+        "--agg",
+        "avg",
+        "--location",
+        "plant-1",
+    ];
+    let more = ["--from", "2026-01-01", "--to", "2026-01-04", "--fill", "null", "--format", "ndjson"];
+    let expected = lab.lines(&[&flags[..], &more[..]].concat())?;
+    let found = dashboard.json(
+        "/api/stats?metric=temperature&by=sensor,1d&agg=avg&location=plant-1&from=2026-01-01&to=2026-01-04&fill=null",
+    )?;
+    let found = found.as_array().context("an array")?;
+    ensure!(rounded(found) == rounded(&expected), "{found:#?} instead of {expected:#?}");
+    for (query, detail) in [
+        ("metric=temperature&by=colour", "by"),
+        ("metric=temperature&limit=1&by=sensor&from=2026-01-01", "more than 1 rows"),
+        ("metric=temperature&format=xml", "format"),
+        ("metric=temperature&location=nowhere", "nowhere"),
+    ] {
+        let answer = dashboard.get(&format!("/api/stats?{query}"))?;
+        ensure!(
+            (400..500).contains(&answer.status) && answer.body.contains(detail),
+            "{query}: {}",
+            answer.body
+        );
+    }
+
+    // Series of two sensors and two metrics: every value, where a column holds one.
+    let sensors = lab.lines(&["-q", "sensors", "--device-type", "thermostat", "--format", "ndjson"])?;
+    let ids: Vec<&str> = sensors.iter().take(2).filter_map(|row| row["iot_sensor_id"].as_str()).collect();
+    ensure!(ids.len() == 2, "{sensors:?}");
+    let query = format!(
+        "/api/series?sensor={}&metric=temperature,humidity&last=6h&columns=2000&format=ndjson",
+        ids.join(",")
+    );
+    let answer = dashboard.get(&query)?;
+    ensure!(answer.status == 200, "{}", answer.body);
+    let rows: Vec<Value> = answer.body.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    for id in ids {
+        for metric in ["temperature", "humidity"] {
+            let own = lab.lines(&[
+                "-q",
+                "query",
+                "--sensor",
+                id,
+                "--last",
+                "6h",
+                "--order",
+                "asc",
+                "--format",
+                "ndjson",
+                "--columns",
+                &format!("recorded_timestamp,{metric}"),
+            ])?;
+            let own: Vec<_> = own
+                .iter()
+                .filter(|row| row[metric].is_number())
+                .map(|row| (row["recorded_timestamp"].clone(), row[metric].clone()))
+                .collect();
+            let told: Vec<_> = rows
+                .iter()
+                .filter(|row| row["iot_sensor_id"] == id && row["metric"] == metric)
+                .map(|row| (row["recorded_timestamp"].clone(), row["value"].clone()))
+                .collect();
+            ensure!(!own.is_empty() && told == own, "{id} {metric}: {told:?} instead of {own:?}");
         }
     }
     Ok(())

@@ -19,7 +19,9 @@ mod sensors;
 mod series;
 mod session;
 mod silent;
+mod sql;
 mod states;
+mod stats;
 mod status;
 
 /// The description of the API.
@@ -32,6 +34,8 @@ pub(super) fn all() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/api/sensors", get(sensors::get)),
         ("/api/sensors/{sensor}", get(sensor::get)),
         ("/api/series", get(series::get)),
+        ("/api/stats", get(stats::get)),
+        ("/api/sql", get(sql::get)),
         ("/api/extremes", get(extremes::get)),
         ("/api/silent", get(silent::get)),
         ("/api/anomalies", get(anomalies::get)),

@@ -1,34 +1,32 @@
-//! `GET /api/series`: a sensor's values over time, in a bounded number of columns.
+//! `GET /api/series`: values of sensors over time, in a bounded number of columns.
+
+use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::analytics::scan::Question;
 use crate::analytics::{Order, Scan};
+use crate::cassandra::Session;
 use crate::dashboard::app::App;
 use crate::dashboard::problem::Problem;
-use crate::dashboard::request::{Sensor, json, metric, parameters, range, sensor, within, within_deadline};
+use crate::dashboard::request::{self, Sensor, json, range, sensor, within, within_deadline};
+use crate::dashboard::rows::{Encoding, Kind, MAX_ROWS, Rows, Value};
+use crate::reading::{Group, Metric};
 use crate::series::{Downsampler, Point};
-use crate::time::{display, now};
+use crate::time::{TimeRange, display, now};
 
 const MAX_COLUMNS: usize = 2_000;
 const DEFAULT_COLUMNS: usize = 600;
 /// From so many values per column on, a line through the extremes is a smear: the answer has means too.
 const DENSE: u64 = 4;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Parameters {
-    sensor: String,
-    metric: String,
-    from: Option<String>,
-    to: Option<String>,
-    last: Option<String>,
-    columns: Option<usize>,
-}
+const PARAMETERS: [&str; 7] = ["sensor", "metric", "from", "to", "last", "columns", "format"];
+/// Sensors of one question.
+const MAX_SENSORS: usize = 50;
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -116,44 +114,148 @@ struct PointBody {
     value: f64,
 }
 
-pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
-    let asked: Parameters = parameters(&uri)?;
-    let metric = metric(&asked.metric)?;
-    let columns = within("columns", asked.columns.unwrap_or(DEFAULT_COLUMNS), 1, MAX_COLUMNS)?;
-    let (range, end) = range(asked.from.as_deref(), asked.to.as_deref(), asked.last.as_deref(), now())?;
-    let _permit = app.permit().await?;
-    within_deadline(async {
-        let session = app.session().await?;
-        let Sensor { id, name, groups } = sensor(&session, &asked.sensor).await?;
-        let mut sampler = Downsampler::within(range.from, end, columns);
-        let mut means = Means::within(range.from, end, columns);
-        let question =
-            Question { groups, sensor: Some(id), range, filter: None, chosen: None, order: Order::Asc };
-        let mut scan = Scan::start(&session, question).await?;
+/// What is asked for, before any server is.
+struct Asked {
+    sensors: Vec<String>,
+    metrics: Vec<Metric>,
+    range: TimeRange,
+    /// Where the range ends in the answer.
+    end: i64,
+    columns: usize,
+    format: Option<String>,
+}
+
+impl Asked {
+    fn read(uri: &Uri) -> Result<Self, Problem> {
+        let asked = request::Asked::read(uri, &PARAMETERS)?;
+        let sensors = asked.list("sensor", |part| Uuid::try_parse(part).is_ok());
+        let sensors: Vec<_> = sensors.into_iter().map(str::to_owned).collect();
+        within("the number of sensors", sensors.len(), 1, MAX_SENSORS)?;
+        let metrics = asked.metrics()?;
+        let columns = asked.one("columns")?.map(|text| {
+            text.parse::<usize>()
+                .map_err(|_| Problem::bad_request("columns is not a number (give 1 to 2000)"))
+        });
+        let (range, end) = range(asked.one("from")?, asked.one("to")?, asked.one("last")?, now())?;
+        Ok(Self {
+            sensors,
+            metrics,
+            range,
+            end,
+            columns: within("columns", columns.transpose()?.unwrap_or(DEFAULT_COLUMNS), 1, MAX_COLUMNS)?,
+            format: asked.one("format")?.map(str::to_owned),
+        })
+    }
+
+    /// Reads each metric of a sensor, in one scan.
+    async fn find(
+        &self,
+        session: &Session,
+        sensor: Uuid,
+        groups: Vec<Arc<Group>>,
+    ) -> Result<Vec<Found>, Problem> {
+        let sampler = || Found {
+            sampler: Downsampler::within(self.range.from, self.end, self.columns),
+            means: Means::within(self.range.from, self.end, self.columns),
+        };
+        let mut found: Vec<Found> = self.metrics.iter().map(|_| sampler()).collect();
+        let question = Question {
+            groups,
+            sensor: Some(sensor),
+            range: self.range,
+            filter: None,
+            chosen: None,
+            order: Order::Asc,
+        };
+        let mut scan = Scan::start(session, question).await?;
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {
-                if let Some(value) = reading.value(&metric) {
-                    sampler.add(Point { at: reading.recorded_at, value });
-                    means.add(reading.recorded_at, value);
+                for (metric, found) in self.metrics.iter().zip(&mut found) {
+                    if let Some(value) = reading.value(metric) {
+                        found.sampler.add(Point { at: reading.recorded_at, value });
+                        found.means.add(reading.recorded_at, value);
+                    }
                 }
             }
         }
-        let drawn = sampler.extremes();
+        Ok(found)
+    }
+
+    /// One sensor's one metric, for a chart.
+    fn chart(&self, sensor: &Sensor, found: Found) -> Result<Response, Problem> {
+        let metric = &self.metrics[0];
+        let drawn = found.sampler.extremes();
         let points = drawn.points.iter();
         json(&Body {
-            iot_sensor_id: id,
-            sensor_name: name,
+            iot_sensor_id: sensor.id,
+            sensor_name: sensor.name.clone(),
             metric: metric.name(),
             unit: metric.unit(),
-            from: display(range.from),
-            to: display(end),
+            from: display(self.range.from),
+            to: display(self.end),
             values: drawn.count,
             lowest: drawn.lowest,
             highest: drawn.highest,
             mean: drawn.mean,
             points: points.map(|point| PointBody { time: display(point.at), value: point.value }).collect(),
-            columns: (drawn.count > DENSE * columns as u64).then(|| means.body()),
+            columns: (drawn.count > DENSE * self.columns as u64).then(|| found.means.body()),
         })
+    }
+
+    /// A row for each point.
+    fn list(&self, rows: &mut Rows, sensor: &Sensor, found: Vec<Found>) -> Result<(), Problem> {
+        let id: Arc<str> = sensor.id.to_string().into();
+        let sensor_name: Option<Arc<str>> = sensor.name.as_deref().map(Into::into);
+        for (metric, found) in self.metrics.iter().zip(found) {
+            let name: Arc<str> = metric.name().into();
+            for point in found.sampler.extremes().points {
+                rows.push(vec![
+                    Value::Moment(point.at),
+                    Value::Text(id.clone()),
+                    sensor_name.clone().map_or(Value::Missing, Value::Text),
+                    Value::Text(name.clone()),
+                    metric.unit().map_or(Value::Missing, Value::text),
+                    Value::Number(point.value),
+                ])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a scan has of a metric.
+struct Found {
+    sampler: Downsampler,
+    means: Means,
+}
+
+pub(super) async fn get(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
+    let asked = Asked::read(&uri)?;
+    let encoding = Encoding::asked(asked.format.as_deref(), &headers)?;
+    let is_chart = asked.sensors.len() == 1 && asked.metrics.len() == 1 && encoding == Encoding::Json;
+    let _permit = app.permit().await?;
+    within_deadline(async {
+        let session = app.session().await?;
+        let columns = [
+            ("recorded_timestamp", Kind::Moment),
+            ("iot_sensor_id", Kind::Text),
+            ("sensor_name", Kind::Text),
+            ("metric", Kind::Text),
+            ("unit", Kind::Text),
+            ("value", Kind::Number),
+        ];
+        let columns = columns.map(|(name, kind)| (name.to_owned(), kind)).into();
+        let mut rows = Rows::new(columns, MAX_ROWS);
+        for text in &asked.sensors {
+            let mut sensor = sensor(&session, text).await?;
+            let groups = std::mem::take(&mut sensor.groups);
+            let mut found = asked.find(&session, sensor.id, groups).await?;
+            if is_chart {
+                return asked.chart(&sensor, found.swap_remove(0));
+            }
+            asked.list(&mut rows, &sensor, found)?;
+        }
+        rows.answer(encoding)
     })
     .await
 }
@@ -176,9 +278,7 @@ mod tests {
 
     #[test]
     fn unknown_and_invalid_parameters_are_refused() {
-        let parse = |query: &str| {
-            parameters::<Parameters>(&format!("/api/series?{query}").parse().unwrap()).map(|_| ())
-        };
+        let parse = |query: &str| Asked::read(&format!("/api/series?{query}").parse().unwrap()).map(|_| ());
         let sensor = "sensor=5f0c1c9e-8b7b-5d3c-9d55-0b8b2f7e6a11";
         assert!(parse(&format!("{sensor}&metric=temperature&last=1h")).is_ok());
         for bad in [

@@ -55,8 +55,8 @@ pub(super) async fn post(request: Request) -> Result<Response, Problem> {
     let gate = gate(&request)?;
     // A form of another site's page cannot have this type.
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    if !kind.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json"))
-    {
+    let is_json = kind.and_then(|kind| kind.split(';').next()).map(str::trim) == Some("application/json");
+    if !is_json {
         let text = "the body is not JSON (send {\"token\":\"…\"} as application/json)";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }

@@ -58,7 +58,7 @@ impl Limiter {
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        other => other,
+        address @ IpAddr::V4(_) => address,
     }
 }
 

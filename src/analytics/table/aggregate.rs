@@ -6,7 +6,7 @@ use crate::analytics::stats::Line;
 use crate::output::record::{Cell, Heading};
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Aggregate {
+pub enum Aggregate {
     Count,
     Min,
     Avg,
@@ -47,7 +47,7 @@ impl FromStr for Aggregate {
 }
 
 impl Aggregate {
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Count => "count",
             Self::Min => "min",
@@ -59,14 +59,14 @@ impl Aggregate {
         }
     }
 
-    pub(super) fn quantile(&self) -> Option<f64> {
+    pub fn quantile(&self) -> Option<f64> {
         match self {
             Self::Percentile(_, share) => Some(*share),
             _ => None,
         }
     }
 
-    pub(super) fn value(&self, line: &Line) -> f64 {
+    pub fn value(&self, line: &Line) -> f64 {
         let summary = &line.summary;
         match self {
             Self::Count => summary.count as f64,
@@ -80,14 +80,14 @@ impl Aggregate {
     }
 
     /// `suffix` tells it from the same statistic of another range; `unit` is empty, or ` (°C)`.
-    pub(super) fn heading(&self, suffix: &str, unit: &str) -> Heading {
+    pub fn heading(&self, suffix: &str, unit: &str) -> Heading {
         let name = format!("{}{suffix}", self.name());
         let title = format!("{}{}", name.replace('_', " "), if *self == Self::Count { "" } else { unit });
         Heading::right(name).titled(title)
     }
 
     /// A stored value is shown as it is, a computed one without its last digits.
-    pub(super) fn cell(&self, value: Option<f64>, is_computed: bool) -> Cell<'static> {
+    pub fn cell(&self, value: Option<f64>, is_computed: bool) -> Cell<'static> {
         match (self, value) {
             (_, None) => Cell::Missing,
             (Self::Count, Some(count)) if count >= 0.0 => Cell::Count(count as u64),

@@ -16,7 +16,7 @@ const MOST_ROWS: usize = 1_000_000;
 
 /// What stands in a period without values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Fill {
+pub enum Fill {
     /// Nothing: a count of 0
     Null,
     /// The values of the period before
@@ -27,20 +27,20 @@ pub(super) enum Fill {
 
 /// A line of the answer as it is printed.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Row {
+pub struct Row {
     /// The group of the newest value.
-    pub(super) group: Option<Arc<Group>>,
+    pub group: Option<Arc<Group>>,
     /// One for each statistic.
-    pub(super) values: Vec<Option<f64>>,
-    pub(super) rate: Option<f64>,
+    pub values: Vec<Option<f64>>,
+    pub rate: Option<f64>,
     /// The statistics of the range before.
-    pub(super) before: Vec<Option<f64>>,
-    pub(super) is_filled: bool,
+    pub before: Vec<Option<f64>>,
+    pub is_filled: bool,
 }
 
-pub(super) type Rows = BTreeMap<Key, Row>;
+pub type Rows = BTreeMap<Key, Row>;
 
-pub(super) fn rows(lines: &BTreeMap<Key, Line>, aggregates: &[Aggregate]) -> Rows {
+pub fn rows(lines: &BTreeMap<Key, Line>, aggregates: &[Aggregate]) -> Rows {
     let row = |line: &Line| Row {
         group: Some(line.group.clone()),
         values: values(line, aggregates),
@@ -55,12 +55,12 @@ fn values(line: &Line, aggregates: &[Aggregate]) -> Vec<Option<f64>> {
 }
 
 /// The same time of the clock, `length` earlier (later if negative).
-pub(super) fn earlier(zone: Zone, at: i64, length: i64) -> i64 {
+pub fn earlier(zone: Zone, at: i64, length: i64) -> i64 {
     zone.earliest(at.saturating_add(zone.offset(at)).saturating_sub(length))
 }
 
 /// Puts the lines of a range that lies `length` before beside the rows of the same time of the clock.
-pub(super) fn compare(
+pub fn compare(
     rows: &mut Rows,
     before: &BTreeMap<Key, Line>,
     aggregates: &[Aggregate],
@@ -85,7 +85,7 @@ pub(super) fn compare(
 ///
 /// # Errors
 /// There would be too many.
-pub(super) fn fill(
+pub fn fill(
     rows: &mut Rows,
     how: Fill,
     aggregates: &[Aggregate],
@@ -160,7 +160,7 @@ fn set(rows: &mut Rows, key: &Key, index: usize, value: f64) {
     }
 }
 
-pub(super) fn moment(key: &Key) -> Option<i64> {
+pub fn moment(key: &Key) -> Option<i64> {
     key.iter().find_map(|part| match part {
         Part::Moment(at) => Some(*at),
         _ => None,
@@ -168,7 +168,7 @@ pub(super) fn moment(key: &Key) -> Option<i64> {
 }
 
 /// The key of all periods of a line.
-pub(super) fn without_time(key: &Key) -> Key {
+pub fn without_time(key: &Key) -> Key {
     with_time(key, 0)
 }
 
