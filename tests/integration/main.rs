@@ -29,6 +29,7 @@ mod forecast;
 mod health;
 mod import;
 mod losses;
+mod mapped;
 mod mapping;
 mod moved;
 mod mqtt;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         health::trials(),
         import::trials(),
         losses::trials(),
+        mapped::trials(),
         mapping::trials(),
         mqtt::trials(),
         moved::trials(),
