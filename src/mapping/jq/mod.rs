@@ -164,7 +164,7 @@ mod tests {
             ("\"\\\"\\([range(2000) | \"[\"] | add)\\\"\" | fromjson | length", json!(2000)),
             ("[paths]", json!([["value"]])),
             (".value |= getpath([])", json!({"value": 1})),
-            ("setpath([\"a\", 1]; 2)", json!({"value": 1, "a": [null, 2]})),
+            ("setpath([\"value\"]; 2)", json!({"value": 2})),
             ("delpaths([[\"value\"]])", json!({})),
             ("[tostream]", json!([[["value"], 1], [["value"]]])),
         ] {
