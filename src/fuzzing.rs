@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::analytics::Filter;
 use crate::audit::ledger::{LedgerReader, Line};
 use crate::cassandra;
+use crate::mapping::schemas::{SchemaKind, SchemaText};
 use crate::mapping::sparkplug::Births;
 use crate::mapping::{Mapping as MessageMapping, Record, infer};
 use crate::reading::decode::{self, DecodeLimits, EARLIEST};
@@ -166,7 +167,7 @@ pub fn mapping(text: &str) -> bool {
 /// A mapping that takes whatever a format has, and uses neither files nor jq.
 fn of_format(format: &str) -> MessageMapping {
     let each = match format {
-        "senml" => "each",
+        "senml" | "senml-cbor" | "json-lines" => "each",
         "line-protocol" => "each.fields",
         "csv" => "each",
         _ => "value",
@@ -226,6 +227,10 @@ formats! {
     message_pack: "message-pack";
     /// CBOR.
     cbor: "cbor";
+    /// `SenML` as CBOR.
+    senml_cbor: "senml-cbor";
+    /// JSON values one after another.
+    json_lines: "json-lines";
 }
 
 /// Sparkplug B: a birth, and the rest of the bytes (after the length in the first two) data by it.
@@ -242,6 +247,40 @@ pub fn sparkplug(bytes: &[u8]) -> bool {
     Births::default()
         .learn(&Record { topic: "t", key, headers: &headers, timestamp: Some(NOW), payload: birth }, 0);
     payload(&mapping, "spBv1.0/g/NDATA/e", data) || is_born
+}
+
+/// Avro by a schema of a registry: the schema (its length is in the first two bytes; of none, one of the types that there
+/// are), and data by it.
+pub fn avro(bytes: &[u8]) -> bool {
+    const SCHEMA: &str = r#"{"type": "record", "name": "R", "fields": [
+        {"name": "next", "type": ["null", "R"]}, {"name": "l", "type": {"type": "array", "items": "R"}},
+        {"name": "m", "type": {"type": "map", "values": "double"}}, {"name": "n", "type": {"type": "array", "items": "null"}},
+        {"name": "d", "type": {"type": "bytes", "logicalType": "decimal", "precision": 30, "scale": 3}},
+        {"name": "t", "type": {"type": "long", "logicalType": "timestamp-micros"}}, {"name": "s", "type": "string"},
+        {"name": "e", "type": {"type": "enum", "name": "E", "symbols": ["A", "B"]}},
+        {"name": "f", "type": {"type": "fixed", "name": "F", "size": 12, "logicalType": "duration"}}]}"#;
+    by_schema("avro", SchemaKind::Avro, SCHEMA, bytes)
+}
+
+/// Protobuf, in the same way.
+pub fn protobuf(bytes: &[u8]) -> bool {
+    const SCHEMA: &str = r#"syntax = "proto3"; import "google/protobuf/struct.proto"; import "google/protobuf/timestamp.proto";
+        message R { R next = 1; repeated R l = 2; map<string, double> m = 3; repeated int32 p = 4; bytes b = 5;
+        google.protobuf.Timestamp t = 6; google.protobuf.Value v = 7; enum E { A = 0; B = 1; } E e = 8; oneof o { float f = 9;
+        string s = 10; } message I { uint64 x = 1; } repeated I i = 11; }"#;
+    by_schema("protobuf", SchemaKind::Protobuf, SCHEMA, bytes)
+}
+
+fn by_schema(format: &str, kind: SchemaKind, known: &str, bytes: &[u8]) -> bool {
+    let (length, rest) = match bytes {
+        [high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+        _ => (0, bytes),
+    };
+    let (schema, data) = rest.split_at(length.min(rest.len()));
+    let text = if length == 0 { known.to_owned() } else { String::from_utf8_lossy(schema).into_owned() };
+    let mapping = of_format(format);
+    mapping.schemas().insert(1, &SchemaText { kind, text, references: Vec::new() });
+    payload(&mapping, "k", &[&[0, 0, 0, 0, 1], data].concat())
 }
 
 /// Messages to infer a mapping from, a line each. What is inferred is a mapping.

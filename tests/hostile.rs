@@ -455,6 +455,44 @@ const CQL: &[&str] = &[
     "replication = {",
     "default_time_to_live = 99999999999999999999",
 ];
+const AVRO: &[&str] = &[
+    "{\"type\": \"record\", \"name\": \"R\", \"fields\": [",
+    "{\"name\": \"a\", \"type\": ",
+    "\"R\"",
+    "\"null\"",
+    "\"long\"",
+    "\"bytes\"",
+    "[\"null\", \"R\"]",
+    "{\"type\": \"array\", \"items\": ",
+    "{\"type\": \"map\", \"values\": ",
+    "{\"type\": \"fixed\", \"name\": \"F\", \"size\": 4000000000}",
+    "{\"type\": \"bytes\", \"logicalType\": \"decimal\", \"precision\": 4, \"scale\": 400}",
+    "{\"type\": \"enum\", \"name\": \"E\", \"symbols\": [\"A\"]}",
+    ",",
+    "}",
+    "]",
+    "]}",
+];
+
+const PROTOBUF: &[&str] = &[
+    "syntax = \"proto3\";",
+    "import \"google/protobuf/struct.proto\";",
+    "import \"google/protobuf/timestamp.proto\";",
+    "message M {",
+    "message N {",
+    "M m = 1;",
+    "repeated N n = 2;",
+    "repeated M l = 3;",
+    "map<string, M> p = 4;",
+    "google.protobuf.Value v = 5;",
+    "oneof o {",
+    "int32 i = 536870911;",
+    "enum E { A = 0; }",
+    "extensions 100 to max;",
+    "}",
+    ";",
+];
+
 const CSV: &[&str] = &[
     "recorded_timestamp",
     "temperature",
@@ -542,6 +580,18 @@ proptest! {
     #[test]
     fn schemas(input in pieces(CQL, " ")) {
         check(&READERS[4], &input, "a schema");
+    }
+
+    #[test]
+    fn schemas_of_a_registry_and_data_by_them(
+        schema in prop_oneof![Just(Vec::new()), pieces(AVRO, ""), pieces(PROTOBUF, " ")],
+        data in prop::collection::vec(prop_oneof![3 => 0_u8..8, 1 => any::<u8>()], 0..400),
+    ) {
+        let length = u16::try_from(schema.len()).unwrap_or(0).to_be_bytes();
+        let input = [&length[..], &schema, &data].concat();
+        for (name, read) in [("avro", fuzzing::avro as fn(&[u8]) -> bool), ("protobuf", fuzzing::protobuf)] {
+            check(&Reader { name, read, peak: (2_000, 4096 * KIB), total: (20_000, 16_384 * KIB) }, &input, "data by a schema");
+        }
     }
 
     #[test]

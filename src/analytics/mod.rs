@@ -4,7 +4,7 @@
 //! - [`groups`]: the groups a question is about, and the error if none matches. [`metric_names`]: the other metrics they
 //!   have.
 //! - [`mod@column`]: the columns of a reading by name. [`filter`]: conditions over them.
-//! - [`tags`]: sensors by their tags.
+//! - [`tags`]: sensors by their tags. [`units`]: the unit of a metric.
 //! - [`sources`]: which part of a range comes from rollups and which from raw rows.
 //! - [`mod@slice`]: how a range of time is cut so that each piece fits in memory. [`scan`]: readings in order of time.
 //! - [`series`]: the points of a metric, as detectors take them. [`history`]: means on a regular grid, from rollups where
@@ -27,6 +27,7 @@ pub mod sources;
 pub mod stats;
 pub mod table;
 pub mod tags;
+pub mod units;
 
 pub use column::Column;
 pub use filter::Filter;

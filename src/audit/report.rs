@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -10,6 +11,9 @@ use super::compare::Compared;
 use super::findings::{FindingRange, Findings, Kind};
 use super::names::GroupNames;
 use super::topics::AuditedTopics;
+use crate::cassandra::{Error, Session};
+use crate::reading::Group;
+use crate::store::sensors::SensorNames;
 
 /// The contents of the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -58,6 +62,8 @@ pub struct Trouble {
 pub struct Example {
     pub kind: Kind,
     pub iot_sensor_id: Option<Uuid>,
+    /// What it is called, if it has a name.
+    pub sensor_name: Option<String>,
     pub location: Option<String>,
     pub device_type: Option<String>,
     /// Milliseconds since the epoch, the first and the last.
@@ -114,6 +120,21 @@ impl Report {
         Self { is_sound, mapping, ledger, topic, rows, compared, troubles, examples, seconds: 0.0 }
     }
 
+    /// Looks up what the sensors of the examples are called.
+    pub(super) async fn name_sensors(&mut self, session: &Session) -> Result<(), Error> {
+        let mut names = SensorNames::default();
+        let of = |example: &Example| {
+            let (location, device_type) = (example.location.clone()?, example.device_type.clone()?);
+            Some((Arc::new(Group { location, device_type }), example.iot_sensor_id?))
+        };
+        let sensors: Vec<_> = self.examples.iter().filter_map(of).collect();
+        names.learn(session, sensors.iter().map(|(group, sensor)| (group, *sensor))).await?;
+        for example in &mut self.examples {
+            example.sensor_name = example.iot_sensor_id.and_then(|id| names.get(id)).map(str::to_owned);
+        }
+        Ok(())
+    }
+
     pub fn count(&self, kind: Kind) -> u64 {
         self.troubles.get(&kind).map_or(0, |trouble| trouble.readings)
     }
@@ -126,6 +147,7 @@ impl Example {
         Self {
             kind: range.kind,
             iot_sensor_id: range.first.sensor,
+            sensor_name: None,
             location: group.map(|group| group.location.clone()),
             device_type: group.map(|group| group.device_type.clone()),
             from: range.first.recorded_at,

@@ -93,6 +93,7 @@ pub async fn audit(
     };
     let mut report =
         tokio::task::spawn_blocking(finish).await.context("the audit stopped unexpectedly")??;
+    report.name_sensors(session).await?;
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }

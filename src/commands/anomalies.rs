@@ -13,6 +13,7 @@ use super::support::{
 };
 use crate::analytics::metric_names;
 use crate::analytics::series::SeriesQuery;
+use crate::analytics::units::{Asked, Units};
 use crate::anomalies::score::Score;
 use crate::anomalies::threshold::Limits;
 use crate::anomalies::{
@@ -214,13 +215,16 @@ async fn search(mut args: SearchArgs, context: Context) -> anyhow::Result<()> {
         let names = until_stopped(shutdown, metric_names::other_metric_names(&session, &groups)).await?;
         known_or_refused(metric, &names, groups.len())?;
     }
+    let asked = Asked { groups: &groups, sensor: args.selection.sensor_id(), chosen: None };
+    let units = until_stopped(shutdown, Units::of(&session, asked, metric)).await?;
+    units.remark(metric).into_iter().for_each(|remark| output.note(remark));
     if args.plot.plot.is_some() {
-        let picture = picture(&session, &groups, &args, (metric, range), &result);
+        let picture = picture(&session, &groups, &args, (metric, units.one(), range), &result);
         return args.plot.show(&until_stopped(shutdown, picture).await?, output);
     }
     match &args.score {
         Some(path) => print_score(path, &args, &search, (metric, range), &result, output)?,
-        None => print(&session, &args, &search, &mut result, &context).await?,
+        None => print(&session, &args, &search, (&mut result, units.one()), &context).await?,
     }
     remark(&result, &search, metric, range, groups.len(), output);
     Ok(())
@@ -230,7 +234,7 @@ async fn print(
     session: &Session,
     args: &SearchArgs,
     search: &Search,
-    result: &mut SearchResult,
+    (result, unit): (&mut SearchResult, Option<&str>),
     context: &Context,
 ) -> anyhow::Result<()> {
     let Context { output, shutdown, .. } = context;
@@ -245,14 +249,14 @@ async fn print(
         output.note(format!("showing the {top} most unusual (--top 0 for all)"));
     }
     result.keep_most_unusual(top);
-    let mut records = output.records(args.format, args.time.zone()?, headings(metric, args.format))?;
+    let mut records = output.records(args.format, args.time.zone()?, headings(metric, unit, args.format))?;
     let mut names = args.selection.names();
     for part in result.anomalies.chunks(NAMES_AT_ONCE) {
         let sensors = part.iter().map(|found| (&found.group, found.sensor));
         until_stopped(shutdown, names.learn(session, sensors)).await?;
         for found in part {
             let name = names.get(found.sensor);
-            records.write(&cells(found, search, metric, args.format, name))?;
+            records.write(&cells(found, search, (metric, unit), args.format, name))?;
         }
     }
     records.finish()?;
@@ -264,7 +268,7 @@ async fn picture(
     session: &Session,
     groups: &[Arc<Group>],
     args: &SearchArgs,
-    (metric, range): (&Metric, TimeRange),
+    (metric, unit, range): (&Metric, Option<&str>, TimeRange),
     result: &SearchResult,
 ) -> anyhow::Result<Picture> {
     let mut line = Downsampler::default();
@@ -286,7 +290,7 @@ async fn picture(
     }
     let series = vec![Series { name: "measured".to_owned(), points: line.polyline() }];
     let marks = result.anomalies.iter().map(|found| found.anomaly.worst.point).collect();
-    let title = format!("{}, {} anomalies", lines::title(metric), result.anomalies.len());
+    let title = format!("{}, {} anomalies", lines::title_in(metric, unit), result.anomalies.len());
     Ok(Picture::Chart(Chart {
         title,
         subject: support::plot_subject(&args.selection),
@@ -341,14 +345,13 @@ fn print_score(
     Ok(())
 }
 
-fn headings(metric: &Metric, format: Format) -> Vec<Heading> {
-    let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
+fn headings(metric: &Metric, unit: Option<&str>, format: Format) -> Vec<Heading> {
     let mut headings = vec![
         Heading::left("from"),
         Heading::left("to").rank(2),
         Heading::right("points").rank(3),
         Heading::left("worst").rank(4),
-        Heading::right("value").titled(format!("{metric}{unit}")),
+        Heading::right("value").titled(lines::title_in(metric, unit)),
         Heading::right("expected").rank(1),
         Heading::right("score").rank(1),
     ];
@@ -363,7 +366,7 @@ fn headings(metric: &Metric, format: Format) -> Vec<Heading> {
 fn cells<'a>(
     found: &'a SensorAnomaly,
     search: &Search,
-    metric: &'a Metric,
+    (metric, unit): (&'a Metric, Option<&'a str>),
     format: Format,
     name: Option<&'a str>,
 ) -> Vec<Cell<'a>> {
@@ -382,7 +385,7 @@ fn cells<'a>(
     if format != Format::Table {
         cells.push(Cell::Text(search.method.name()));
         cells.push(Cell::Text(metric.name()));
-        cells.push(metric.unit().map_or(Cell::Missing, Cell::Text));
+        cells.push(unit.map_or(Cell::Missing, Cell::Text));
     }
     cells
 }

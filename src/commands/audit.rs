@@ -213,10 +213,9 @@ fn summary(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 fn print_examples(report: &Report, format: Format, time: &TimeArgs, output: &Output) -> anyhow::Result<()> {
-    let headings = vec![
-        Heading::left("trouble"),
-        Heading::right("readings"),
-        Heading::left("iot_sensor_id"),
+    let mut headings = vec![Heading::left("trouble"), Heading::right("readings")];
+    headings.extend(support::sensor_headings(format));
+    headings.extend([
         Heading::left("location"),
         Heading::left("device_type"),
         Heading::left("from"),
@@ -224,7 +223,7 @@ fn print_examples(report: &Report, format: Format, time: &TimeArgs, output: &Out
         Heading::right("partition"),
         Heading::right("offset"),
         Heading::left("topic"),
-    ];
+    ]);
     let mut records = output.records(format, time.zone()?, headings)?;
     let number = |number: Option<i64>| {
         number.and_then(|number| u64::try_from(number).ok()).map_or(Cell::Missing, Cell::Count)
@@ -233,6 +232,7 @@ fn print_examples(report: &Report, format: Format, time: &TimeArgs, output: &Out
         let Example {
             kind,
             iot_sensor_id,
+            sensor_name,
             location,
             device_type,
             from,
@@ -242,10 +242,12 @@ fn print_examples(report: &Report, format: Format, time: &TimeArgs, output: &Out
             partition,
             offset,
         } = example;
-        records.write(&[
-            Cell::Text(kind.name()),
-            Cell::Count(*readings),
-            iot_sensor_id.map_or(Cell::Missing, Cell::Uuid),
+        let mut cells = vec![Cell::Text(kind.name()), Cell::Count(*readings)];
+        match iot_sensor_id {
+            Some(sensor) => cells.extend(support::sensor_cells(format, *sensor, sensor_name.as_deref())),
+            None => cells.extend(support::sensor_headings(format).iter().map(|_| Cell::Missing)),
+        }
+        cells.extend([
             location.as_deref().map_or(Cell::Missing, Cell::Text),
             device_type.as_deref().map_or(Cell::Missing, Cell::Text),
             from.map_or(Cell::Missing, Cell::Moment),
@@ -253,7 +255,8 @@ fn print_examples(report: &Report, format: Format, time: &TimeArgs, output: &Out
             number(partition.map(i64::from)),
             number(*offset),
             topic.as_deref().map_or(Cell::Missing, Cell::Text),
-        ])?;
+        ]);
+        records.write(&cells)?;
     }
     records.finish().map(|_| ())
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Context;
-use super::flags::{SelectionArgs, TimeArgs};
+use super::flags::{SelectionArgs, TagArgs, TimeArgs};
 use crate::cassandra::Session;
 use crate::error::{Interrupted, OutputClosed, UsageError};
 use crate::output::{Output, ReportFormat, table};
@@ -25,13 +25,14 @@ use crate::transfer::{FileFormat, FolderKey};
 /// to resume a stopped export. With one file or `-` (standard output), an export starts over.
 ///
 /// Each reading is exported once, even where the bucket size was changed and it is stored twice. A value that was not measured is
-/// null in Parquet, empty in CSV and left out of NDJSON, which is the wire format. Rows are in no particular order.
+/// null in Parquet, empty in CSV and left out of NDJSON, which is the wire format. `sensor_name` is what the sensor is called. Rows are in no particular order.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl export --output readings/
   iotctl export --location plant-1 --last 7d --partition-by location,device_type,day --output lake/
   iotctl export --format csv --device-type thermostat --from 2026-01-01 --to 2026-02-01 --output january.csv
-  iotctl export --format ndjson --sensor 5f0c1c9e-8b7b-5d3c-9d55-0b8b2f7e6a11 --output - | gzip > sensor.ndjson.gz
+  iotctl export --format ndjson --sensor th-1 --output - | gzip > th-1.ndjson.gz
+  iotctl export --tag room=A12 --last 30d --output a12.parquet
 
 Folders are named location=plant-1/device_type=thermostat/day=2026-01-31 (names percent-encoded).
 DuckDB:  select * from read_parquet('lake/**/*.parquet', hive_partitioning = true)
@@ -42,6 +43,8 @@ pub struct ExportArgs {
     pub format: Option<FileFormat>,
     #[command(flatten)]
     pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub tags: TagArgs,
     #[command(flatten)]
     pub time: TimeArgs,
     /// Keys of the folders that files are sorted into
@@ -93,6 +96,7 @@ pub async fn run(mut args: ExportArgs, context: Context) -> anyhow::Result<()> {
         location: group.location.clone(),
         device_type: group.device_type.clone(),
         sensor: args.selection.sensor_id(),
+        tags: args.tags.tags.clone(),
         from: args.time.from.clone(),
         to: args.time.to.clone(),
         last: args.time.last.clone(),
@@ -109,12 +113,15 @@ pub async fn run(mut args: ExportArgs, context: Context) -> anyhow::Result<()> {
     args.selection.find_sensor(&session).await?;
     asked.sensor = args.selection.sensor_id();
     let groups = args.selection.groups(&session).await?;
+    let (groups, chosen) = args.tags.choose(&session, groups).await?;
     let progress = Arc::new(Progress::default());
     let export = Export {
         session,
         format,
         keys: args.partition_by.clone(),
         sensor: args.selection.sensor_id(),
+        chosen,
+        names: Arc::default(),
         zone: args.time.zone()?,
         parallel: args.parallel.into(),
         progress: progress.clone(),

@@ -14,10 +14,12 @@ use super::support::{
 use crate::analytics::extremes::{self, Extreme, Limits, Progress, Side};
 use crate::analytics::metric_names;
 use crate::analytics::sources::MaxResolution;
+use crate::analytics::units::{Asked, Units};
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::record::{Cell, Heading};
 use crate::output::{Format, Output};
+use crate::plot::lines;
 use crate::reading::Group;
 use crate::reading::Metric;
 use crate::store::sensors::SensorNames;
@@ -115,8 +117,11 @@ pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
         known_or_refused(metric, &names, groups.len())?;
     }
 
+    let asked = Asked { groups: &groups, sensor: None, chosen: chosen.as_deref() };
+    let units = until_stopped(shutdown, Units::of(&session, asked, metric)).await?;
+    let unit = units.one();
     let mut names = SensorNames::default();
-    let mut records = output.records(args.format, args.time.zone()?, headings(metric, args.format))?;
+    let mut records = output.records(args.format, args.time.zone()?, headings(metric, unit, args.format))?;
     for &side in args.sides() {
         let ranked =
             until_stopped(shutdown, extremes::rank(&session, &found, metric, range, side, &limits)).await?;
@@ -125,22 +130,22 @@ pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
             until_stopped(shutdown, names.learn(&session, sensors)).await?;
             for (extreme, rank) in part.iter().zip(first..) {
                 let name = names.get(extreme.sensor);
-                records.write(&cells(metric, args.format, side, rank, extreme, name))?;
+                records.write(&cells((metric, unit), args.format, side, rank, extreme, name))?;
             }
         }
     }
     let rows = records.finish()?;
+    units.remark(metric).into_iter().for_each(|remark| output.note(remark));
     remark(rows, found.sensors(), progress.get(), &groups, range, metric, output);
     Ok(())
 }
 
 /// A table names the metric in its heading, with the unit; for programs each row says all.
-fn headings(metric: &Metric, format: Format) -> Vec<Heading> {
-    let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
+fn headings(metric: &Metric, unit: Option<&str>, format: Format) -> Vec<Heading> {
     let mut headings = vec![
         Heading::left("extreme"),
         Heading::right("rank"),
-        Heading::right("value").titled(format!("{metric}{unit}")),
+        Heading::right("value").titled(lines::title_in(metric, unit)),
         Heading::left("recorded_timestamp"),
     ];
     headings.extend(sensor_headings(format));
@@ -152,7 +157,7 @@ fn headings(metric: &Metric, format: Format) -> Vec<Heading> {
 }
 
 fn cells<'a>(
-    metric: &'a Metric,
+    (metric, unit): (&'a Metric, Option<&'a str>),
     format: Format,
     side: Side,
     rank: u64,
@@ -169,7 +174,7 @@ fn cells<'a>(
     cells.extend([Cell::Text(&extreme.group.location), Cell::Text(&extreme.group.device_type)]);
     if format != Format::Table {
         cells.push(Cell::Text(metric.name()));
-        cells.push(metric.unit().map_or(Cell::Missing, Cell::Text));
+        cells.push(unit.map_or(Cell::Missing, Cell::Text));
     }
     cells
 }

@@ -13,6 +13,7 @@ use super::flags::{ListenArgs, PlotArgs, SelectionArgs, ZoneArgs, finite, length
 use super::support::{blocking, known_or_refused, serve_metrics, until_stopped};
 use crate::analytics::history::History;
 use crate::analytics::metric_names;
+use crate::analytics::units::{Asked, Units};
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::forecasts::metrics::ForecastMetrics;
@@ -250,12 +251,16 @@ async fn answer(args: QuestionArgs, context: Context) -> anyhow::Result<()> {
     if let Some(address) = args.metrics_addr {
         return question.export(&session, address, made, &context).await;
     }
+    let asked = Asked { groups: &made.groups, sensor: args.selection.sensor_id(), chosen: None };
+    let units = until_stopped(&context.shutdown, Units::of(&session, asked, metric)).await?;
+    units.remark(metric).into_iter().for_each(|remark| output.note(remark));
+    let measured = (metric, units.one());
     if args.backtest {
         report::print_backtests(&made.found.backtests, args, output)?;
     } else if args.plot.plot.is_some() {
-        args.plot.show(&report::picture(&made.found, &made.series, args, metric, zone), output)?;
+        args.plot.show(&report::picture(&made.found, &made.series, args, measured, zone), output)?;
     } else {
-        report::print(&made.found, args, metric, zone, output)?;
+        report::print(&made.found, args, measured, zone, output)?;
     }
     if args.store {
         question.store(&session, &made, &context).await?;

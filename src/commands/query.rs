@@ -13,6 +13,7 @@ use super::flags::{PlotArgs, SelectionArgs, TagArgs, TimeArgs};
 use super::support::{self, until_stopped};
 use crate::analytics::column::Value;
 use crate::analytics::scan::Question;
+use crate::analytics::units::{Asked, Units};
 use crate::analytics::{Column, Filter, Order, Scan};
 use crate::cassandra::Session;
 use crate::error::UsageError;
@@ -161,6 +162,10 @@ async fn draw(
     let mut lines: BTreeMap<Uuid, Downsampler> = BTreeMap::new();
     let mut sensors: BTreeSet<Uuid> = BTreeSet::new();
     let mut names = args.selection.names();
+    let asked =
+        Asked { groups: &question.groups, sensor: question.sensor, chosen: question.chosen.as_deref() };
+    let units = until_stopped(&context.shutdown, Units::of(session, asked, metric)).await?;
+    units.remark(metric).into_iter().for_each(|remark| context.output.note(remark));
     let mut scan = until_stopped(&context.shutdown, Scan::start(session, question)).await?;
     while let Some(chunk) = until_stopped(&context.shutdown, scan.next()).await? {
         let shown = chunk
@@ -192,7 +197,7 @@ async fn draw(
         Series { name, points: line.polyline() }
     });
     let mut chart = Chart {
-        title: lines::title(metric),
+        title: lines::title_in(metric, units.one()),
         subject: support::plot_subject(&args.selection),
         series: series.collect(),
         marks_name: "highest and lowest value".to_owned(),

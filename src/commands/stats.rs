@@ -19,9 +19,11 @@ use crate::analytics::sources::MaxResolution;
 use crate::analytics::stats::{Key, Lines, Part, Sources, StatsQuery};
 use crate::analytics::table::{self, Aggregate, ByArg, Fill, Row, Rows, rows};
 use crate::analytics::tags::TagValues;
+use crate::analytics::units::{Asked, Units};
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::record::{Cell, Heading, Records};
+use crate::output::text;
 use crate::output::{Format, Output};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, HeatMap, MOST_SERIES, Series, lines};
@@ -155,7 +157,8 @@ impl StatsArgs {
         self.format != Format::Table || self.by.is_empty() || self.metric.len() > 1
     }
 
-    fn headings(&self) -> Vec<Heading> {
+    /// `units` are those of the metrics.
+    fn headings(&self, units: &[Units]) -> Vec<Heading> {
         let mut headings = Vec::new();
         for by in &self.by {
             match by {
@@ -173,10 +176,11 @@ impl StatsArgs {
             headings.push(Heading::left("metric"));
             headings.push(Heading::left("unit"));
         }
-        let unit = match self.metric.as_slice() {
-            [metric] => metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default(),
-            _ => String::new(),
+        let one = match units {
+            [units] => units.one().map(text::visible),
+            _ => None,
         };
+        let unit = one.as_ref().map(|unit| format!(" ({unit})")).unwrap_or_default();
         for aggregate in &self.agg {
             headings.push(aggregate.heading("", &unit));
             if self.compare.is_some() {
@@ -185,7 +189,7 @@ impl StatsArgs {
             }
         }
         if self.rate {
-            let unit = self.metric.first().and_then(Metric::unit).unwrap_or_default();
+            let unit = one.unwrap_or_default();
             headings.push(Heading::right("rate").titled(format!("rate ({unit}/h)")));
         }
         headings
@@ -193,7 +197,7 @@ impl StatsArgs {
 
     fn cells<'a>(
         &self,
-        metric: &'a Metric,
+        (metric, unit): (&'a Metric, Option<&'a str>),
         key: &'a Key,
         row: &'a Row,
         names: &'a SensorNames,
@@ -221,7 +225,7 @@ impl StatsArgs {
         }
         if self.names_metric() {
             cells.push(Cell::Text(metric.name()));
-            cells.push(metric.unit().map_or(Cell::Missing, Cell::Text));
+            cells.push(unit.map_or(Cell::Missing, Cell::Text));
         }
         for (index, aggregate) in self.agg.iter().enumerate() {
             let value = row.values.get(index).copied().flatten();
@@ -258,7 +262,7 @@ fn subject(key: &Key, names: &SensorNames) -> String {
 /// Averages, of one line between the lowest and the highest value; or as a map of days by hours.
 fn picture(
     args: &StatsArgs,
-    metric: &Metric,
+    (metric, unit): (&Metric, Option<&str>),
     (zone, periods): (Zone, Periods),
     found: &Lines,
     names: &SensorNames,
@@ -269,7 +273,7 @@ fn picture(
         let Some(at) = rows::moment(key) else { continue };
         by_subject.entry(rows::without_time(key)).or_default().push((at, &line.summary));
     }
-    let title = format!("average {}", lines::title(metric));
+    let title = format!("average {}", lines::title_in(metric, unit));
     let of = support::plot_subject(&args.selection);
     if args.heat_map {
         let hours = by_subject.into_values().flatten();
@@ -376,15 +380,24 @@ pub async fn run(mut args: StatsArgs, context: Context) -> anyhow::Result<()> {
     let question = Question { args: &args, context: &context, session: &session, query };
     let periods = by.periods();
     let mut names = args.selection.names();
+    let mut units = Vec::new();
+    for metric in &args.metric {
+        let query = &question.query;
+        let asked = Asked { groups: &query.groups, sensor: query.sensor, chosen: query.chosen.as_deref() };
+        let found = until_stopped(shutdown, Units::of(&session, asked, metric)).await?;
+        found.remark(metric).into_iter().for_each(|remark| output.note(remark));
+        units.push(found);
+    }
     if args.plot.plot.is_some() {
         let found = question.find(&args.metric[0], range).await?;
         question.learn(&mut names, found.lines.iter().map(|(key, line)| (key, &line.group))).await?;
-        let picture = picture(&args, &args.metric[0], (zone, periods), &found, &names, output);
+        let picture =
+            picture(&args, (&args.metric[0], units[0].one()), (zone, periods), &found, &names, output);
         return args.plot.show(&picture, output);
     }
-    let mut records = output.records(args.format, zone, args.headings())?;
+    let mut records = output.records(args.format, zone, args.headings(&units))?;
     let mut told = Told::default();
-    for metric in &args.metric {
+    for (metric, units) in args.metric.iter().zip(&units) {
         let found = question.find(metric, range).await?;
         let mut rows = rows::rows(&found.lines, &args.agg);
         told.add(metric, &found);
@@ -397,7 +410,7 @@ pub async fn run(mut args: StatsArgs, context: Context) -> anyhow::Result<()> {
         if let Some(how) = args.fill {
             rows::fill(&mut rows, how, &args.agg, periods, range, now)?;
         }
-        print(&question, metric, &rows, &mut names, &mut records).await?;
+        print(&question, (metric, units.one()), &rows, &mut names, &mut records).await?;
     }
     records.finish()?;
     told.note(&question, output);
@@ -406,7 +419,7 @@ pub async fn run(mut args: StatsArgs, context: Context) -> anyhow::Result<()> {
 
 async fn print(
     question: &Question<'_>,
-    metric: &Metric,
+    metric: (&Metric, Option<&str>),
     rows: &Rows,
     names: &mut SensorNames,
     records: &mut Records<impl std::io::Write>,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use toml::Spanned;
 
+use super::compression::Compression;
 use super::moment::TimestampFormat;
 use super::path::Path;
 use super::payload::{CsvShape, PayloadFormat};
@@ -34,6 +35,8 @@ pub(super) struct SourceShape {
     pub(super) key_pattern: Option<Pattern>,
     #[serde(default)]
     pub(super) format: PayloadFormat,
+    /// Of the whole payload.
+    pub(super) compression: Option<Compression>,
     /// Avro's or Protobuf's, for payloads without a schema registry's frame.
     pub(super) schema_file: Option<PathBuf>,
     /// Of Protobuf's `schema_file`.
@@ -139,6 +142,8 @@ pub(super) struct MomentShape {
     /// Several are joined with a blank, such as a date and a time.
     pub(super) from: Paths,
     pub(super) format: Option<TimestampFormat>,
+    /// Its first group (or the whole match) is taken.
+    pub(super) pattern: Option<Pattern>,
     pub(super) time_zone: Option<String>,
     /// Where the value is missing; `timestamp` is the record's own.
     pub(super) default: Option<Path>,
@@ -176,6 +181,8 @@ pub(super) struct FieldsShape {
     pub(super) unit: Option<Path>,
     /// Its first group (or the whole match) is the name that the keys below are about.
     pub(super) name_pattern: Option<Pattern>,
+    /// Its first group (or the whole match) is the value; a value that does not fit stays as it is.
+    pub(super) pattern: Option<Pattern>,
     pub(super) prefix: String,
     /// In what follows, names are as they are in the message, and `*` stands for any text. In the new name, `*` is that text.
     pub(super) rename: BTreeMap<String, String>,

@@ -1,5 +1,5 @@
 //! From any message to readings, by a mapping file: [`Mapping`] is the file, checked and compiled; `source` turns a message
-//! into readings; `payload` reads the formats, `path` finds values, `moment` and `units` convert them, `jq` runs conditions
+//! into readings; `payload` and `binary` read the formats, `compression` what is packed, `path` finds values, `moment` and `units` convert them, `jq` runs conditions
 //! and transformations. [`rows`] are those of files. [`presets`] come with the program.
 //!
 //! The built-in wire format needs no mapping; see [`crate::reading::decode`], whose rule for values holds here too. What may
@@ -12,6 +12,8 @@ use regex::Regex;
 use toml::Spanned;
 
 pub mod advice;
+mod binary;
+mod compression;
 mod file;
 pub mod infer;
 pub(crate) mod jq;
@@ -63,6 +65,8 @@ pub struct Mapped<'a> {
     pub faults: Vec<Rejection>,
     /// The mapping says that the message holds none.
     pub is_skipped: bool,
+    /// Values that another element of the same sensor and moment replaced by a different one.
+    pub replaced: usize,
 }
 
 impl Mapped<'_> {

@@ -148,6 +148,15 @@ impl Path {
         }
     }
 
+    /// The names of its steps; none if a step is an index.
+    pub(super) fn names(&self) -> Vec<String> {
+        let name = |step: &Step| match step {
+            Step::Name(name) => Some(name.clone()),
+            Step::Index(_) => None,
+        };
+        self.steps.iter().map(name).collect::<Option<_>>().unwrap_or_default()
+    }
+
     /// Follows the steps from a value.
     pub(super) fn follow<'v>(&self, from: &'v Value) -> Option<&'v Value> {
         self.steps.iter().try_fold(from, |value, step| match (step, value) {

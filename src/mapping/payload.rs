@@ -5,6 +5,7 @@ use influxdb_line_protocol::{FieldValue, ParsedLine, parse_lines};
 use serde::Deserialize;
 use serde_json::{Map, Number, Value};
 
+use super::binary;
 use crate::reading::Rejection;
 
 /// How payloads are written.
@@ -13,10 +14,16 @@ use crate::reading::Rejection;
 pub(super) enum PayloadFormat {
     #[default]
     Json,
+    /// JSON values one after another, as a rule one a line.
+    JsonLines,
     /// One value, such as `21.5` or `on`.
     Text,
+    /// Bytes of a device's own layout, as text in base64 (for `transform`).
+    Bytes,
     /// RFC 8428, as JSON.
     Senml,
+    /// RFC 8428, as CBOR.
+    SenmlCbor,
     /// Of InfluxDB.
     LineProtocol,
     Csv,
@@ -44,8 +51,11 @@ impl PayloadFormat {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
+            Self::JsonLines => "json-lines",
             Self::Text => "text",
+            Self::Bytes => "bytes",
             Self::Senml => "senml",
+            Self::SenmlCbor => "senml-cbor",
             Self::LineProtocol => "line-protocol",
             Self::Csv => "csv",
             Self::MessagePack => "message-pack",
@@ -64,12 +74,23 @@ impl PayloadFormat {
 
     /// Whether a payload is a line of text.
     pub(super) fn is_text(self) -> bool {
-        matches!(self, Self::Json | Self::Text | Self::Senml | Self::LineProtocol | Self::Csv)
+        matches!(
+            self,
+            Self::Json | Self::JsonLines | Self::Text | Self::Senml | Self::LineProtocol | Self::Csv
+        )
     }
 
     /// Whether a payload is an array of records.
     pub(super) fn is_list(self) -> bool {
-        matches!(self, Self::Senml | Self::LineProtocol | Self::Csv | Self::SparkplugB)
+        matches!(
+            self,
+            Self::JsonLines
+                | Self::Senml
+                | Self::SenmlCbor
+                | Self::LineProtocol
+                | Self::Csv
+                | Self::SparkplugB
+        )
     }
 
     /// `timestamp` is the record's own, in milliseconds; rows of files have none.
@@ -82,10 +103,18 @@ impl PayloadFormat {
         let refuse = |problem: String| Rejection::NotInFormat { format: self.name(), problem };
         match self {
             Self::Json => serde_json::from_slice(bytes).map_err(|error| Rejection::not_json(bytes, &error)),
+            Self::JsonLines => {
+                let values: Result<Vec<Value>, _> =
+                    serde_json::Deserializer::from_slice(bytes).into_iter().collect();
+                values.map(Value::Array).map_err(|error| Rejection::not_json(bytes, &error))
+            }
+            Self::Bytes => Ok(binary::base64(bytes)),
             Self::Text => text(bytes).map(|text| text.trim().into()).map_err(refuse),
-            Self::Senml => {
-                let records =
-                    serde_json::from_slice(bytes).map_err(|error| Rejection::not_json(bytes, &error))?;
+            Self::Senml | Self::SenmlCbor => {
+                let records = match self {
+                    Self::SenmlCbor => binary::with_labels(binary::cbor(bytes).map_err(refuse)?),
+                    _ => serde_json::from_slice(bytes).map_err(|error| Rejection::not_json(bytes, &error))?,
+                };
                 match senml(records, timestamp) {
                     Ok(records) => Ok(records),
                     Err(Senml::NoTime) => Err(Rejection::NoTime { key: "t" }),
@@ -94,13 +123,8 @@ impl PayloadFormat {
             }
             Self::LineProtocol => line_protocol(text(bytes).map_err(refuse)?).map_err(refuse),
             Self::Csv => csv_rows(text(bytes).map_err(refuse)?, csv).map_err(refuse),
-            Self::MessagePack => {
-                let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
-                reader.set_max_depth(128);
-                Value::deserialize(&mut reader).map_err(|error| refuse(error.to_string()))
-            }
-            Self::Cbor => ciborium::de::from_reader_with_recursion_limit(bytes, 128)
-                .map_err(|error| refuse(error.to_string())),
+            Self::MessagePack => binary::message_pack(bytes).map_err(refuse),
+            Self::Cbor => binary::cbor(bytes).map_err(refuse),
             Self::Avro | Self::Protobuf | Self::JsonSchema => Err(refuse("no schema is known".to_owned())),
             Self::SparkplugB => Err(refuse("its MQTT topic is not known".to_owned())),
         }

@@ -16,11 +16,12 @@ macro_rules! preset {
 }
 
 /// All, in order of their names.
-pub const ALL: [Preset; 11] = [
+pub const ALL: [Preset; 12] = [
     preset!("chirpstack-v4", "uplinks of ChirpStack v4 (JSON)"),
     preset!("line-protocol", "InfluxDB line protocol, of Telegraf and others"),
     preset!("otlp-json", "OpenTelemetry metrics, OTLP as JSON: gauges and sums"),
     preset!("senml", "SenML (RFC 8428) as JSON"),
+    preset!("senml-cbor", "SenML (RFC 8428) as CBOR, of LwM2M and others"),
     preset!("shelly", "Shelly devices of all generations, with the MQTT topic as key"),
     preset!("sparkplug-b", "Sparkplug B through a bridge from MQTT"),
     preset!("tasmota", "telemetry of Tasmota devices (tele/DEVICE/SENSOR)"),

@@ -8,6 +8,8 @@ use super::*;
 use crate::reading::{Metric, sensor};
 use crate::time;
 
+mod shapes;
+
 pub(super) const LIMITS: DecodeLimits =
     DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: std::time::Duration::from_secs(3600) };
 /// 2026-11-26.
@@ -105,6 +107,7 @@ families! {
     telegraf_metrics_are_readings: "telegraf-json" by "telegraf-json";
     lines_are_readings: "line-protocol" by "line-protocol";
     packs_are_readings: "senml" by "senml";
+    packs_in_cbor_are_readings: "senml-cbor" by "senml-cbor";
     tasmota_telemetry_is_readings: "tasmota" by "tasmota";
     values_and_notifications_of_shelly_are_readings: "shelly" by "shelly";
     events_of_chirpstack_are_readings: "chirpstack-v4" by "chirpstack-v4";

@@ -8,7 +8,12 @@ use crate::time::Periods;
 
 /// A metric as titles name it: `temperature (°C)`.
 pub fn title(metric: &Metric) -> String {
-    let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
+    title_in(metric, metric.unit())
+}
+
+/// In a unit that the metric does not have of itself.
+pub fn title_in(metric: &Metric, unit: Option<&str>) -> String {
+    let unit = unit.map(|unit| format!(" ({})", text::visible(unit))).unwrap_or_default();
     format!("{}{unit}", text::visible(metric.name()))
 }
 

@@ -1,58 +1,32 @@
-//! Units of recordings, converted to those of the wire format: °C, %RH, hPa, lux, ppm.
+//! `--unit`: units of recordings, converted to those of the wire format by the units of mappings.
 
 use crate::error::UsageError;
+use crate::mapping::units;
 use crate::reading::{Metric, Reading, widen};
 
-/// A linear conversion of one metric: `value * scale + offset`.
+/// The conversion of one metric.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversion {
     metric: Metric,
-    scale: f64,
-    offset: f64,
+    conversion: units::Conversion,
 }
-
-/// (metric, unit, scale, offset) for everything that [`Conversion::named`] knows.
-const KNOWN: &[(&str, &str, f64, f64)] = &[
-    ("temperature", "celsius", 1.0, 0.0),
-    ("temperature", "fahrenheit", 5.0 / 9.0, -160.0 / 9.0),
-    ("temperature", "kelvin", 1.0, -273.15),
-    ("humidity", "percent", 1.0, 0.0),
-    ("humidity", "fraction", 100.0, 0.0),
-    ("pressure", "hpa", 1.0, 0.0),
-    ("pressure", "mbar", 1.0, 0.0),
-    ("pressure", "pa", 0.01, 0.0),
-    ("pressure", "kpa", 10.0, 0.0),
-    ("pressure", "bar", 1000.0, 0.0),
-    ("pressure", "psi", 68.947_572_932, 0.0),
-    ("pressure", "inhg", 33.863_886_667, 0.0),
-    ("light_level", "lux", 1.0, 0.0),
-    ("gas_concentration", "ppm", 1.0, 0.0),
-    ("gas_concentration", "ppb", 0.001, 0.0),
-];
 
 impl Conversion {
     /// The conversion from `unit` of `metric`; a usage error names the units that are known.
     pub fn named(metric: &str, unit: &str) -> Result<Self, UsageError> {
-        let mut units = KNOWN.iter().filter(|(known, ..)| *known == metric);
-        let found = units.clone().find(|(_, name, ..)| name.eq_ignore_ascii_case(unit));
-        match found {
-            Some(&(_, _, scale, offset)) => Ok(Self { metric: Metric::named(metric), scale, offset }),
-            None if units.next().is_none() => Err(UsageError::new(format!(
-                "--unit {metric}={unit}: no units are known for {metric:?} (only for temperature, humidity, \
-                 pressure, light_level and gas_concentration; other metrics are sent as they are)"
-            ))),
-            None => {
-                let known: Vec<_> = KNOWN.iter().filter(|(it, ..)| *it == metric).map(|it| it.1).collect();
-                Err(UsageError::new(format!(
-                    "--unit {metric}={unit}: unknown unit (known: {})",
-                    known.join(", ")
-                )))
-            }
+        let refuse = |problem: String| Err(UsageError::new(format!("--unit {metric}={unit}: {problem}")));
+        match units::Conversion::to_column(metric, unit) {
+            Ok(Some(conversion)) => Ok(Self { metric: Metric::named(metric), conversion }),
+            Ok(None) => refuse(format!(
+                "{metric:?} is sent as it is (units are for temperature, humidity, pressure, light_level and \
+                 gas_concentration; a file for --mapping converts others too)"
+            )),
+            Err(problem) => refuse(problem),
         }
     }
 
     pub fn convert(&self, value: f64) -> f64 {
-        value * self.scale + self.offset
+        self.conversion.convert(value)
     }
 
     pub fn is_for(&self, metric: &Metric) -> bool {

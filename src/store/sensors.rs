@@ -223,6 +223,19 @@ pub async fn called(session: &Session, name: &str) -> Result<(Vec<Uuid>, Vec<Str
     Ok((found, similar.into_iter().map(|(_, name)| name).collect()))
 }
 
+/// What the sensors of a group are called. Memory grows with their number.
+pub async fn names_in(session: &Session, group: &Group) -> Result<HashMap<Uuid, Box<str>>, Error> {
+    let mut names = HashMap::new();
+    if session.columns(TABLE).await?.contains_key(NAME) {
+        let mut pages = registered(session, group, Which::All, Detail::Names).await?;
+        while let Some(page) = pages.next().await? {
+            let named = page.iter().filter_map(|it| Some((it.sensor, it.shown_name()?.into())));
+            names.extend(named);
+        }
+    }
+    Ok(names)
+}
+
 /// Gives a sensor another name in a group, or takes that back.
 pub async fn give_name(
     session: &Session,

@@ -19,9 +19,9 @@ use crate::reading::{Metric, Reading};
 const BLOCK_ROWS: usize = 16_384;
 /// Bytes of a block of text.
 const BLOCK_BYTES: usize = 1 << 20;
-/// Columns of text files, in the order of the wire format.
+/// Columns of text files, in the order of the wire format, and what the sensor is called.
 pub const CSV_HEADING: &str = "location,device_type,iot_sensor_id,recorded_timestamp,temperature,humidity,pressure,\
-motion_detected,light_level,gas_concentration,other_metrics,states\n";
+motion_detected,light_level,gas_concentration,other_metrics,states,sensor_name\n";
 
 /// Readings in the form in which they are written.
 #[derive(Debug)]
@@ -115,6 +115,7 @@ pub fn schema(keys: &[FolderKey]) -> SchemaRef {
     };
     fields.push(map("other_metrics", DataType::Float64));
     fields.push(map("states", DataType::Utf8));
+    fields.push(Field::new("sensor_name", DataType::Utf8, true));
     Arc::new(Schema::new(fields))
 }
 
@@ -129,6 +130,7 @@ pub struct Columns {
     motion_detected: BooleanBuilder,
     others: MapBuilder<StringBuilder, Float64Builder>,
     states: MapBuilder<StringBuilder, StringBuilder>,
+    sensor_name: StringBuilder,
 }
 
 impl Columns {
@@ -144,6 +146,7 @@ impl Columns {
             motion_detected: BooleanBuilder::new(),
             others: MapBuilder::new(Some(names()), StringBuilder::new(), Float64Builder::new()),
             states: MapBuilder::new(Some(names()), StringBuilder::new(), StringBuilder::new()),
+            sensor_name: StringBuilder::new(),
         }
     }
 
@@ -159,6 +162,7 @@ impl Columns {
             device_type.push(&*reading.device_type, |name| Box::from(name), str::to_owned);
         }
         self.sensor.push(&reading.sensor, |id| *id, Uuid::to_string);
+        self.sensor_name.append_option(reading.sensor_name.as_deref());
         self.recorded_at.append_value(reading.recorded_at);
         for (column, metric) in self.metrics.iter_mut().zip(&Metric::COLUMNS) {
             column.append_option(reading.value(metric));
@@ -193,6 +197,7 @@ impl Columns {
         }
         columns.push(Arc::new(self.others.finish()));
         columns.push(Arc::new(self.states.finish()));
+        columns.push(Arc::new(self.sensor_name.finish()));
         RecordBatch::try_new(self.schema.clone(), columns)
     }
 }
@@ -303,6 +308,10 @@ fn csv_line(reading: &Reading<'_>, encoder: &mut Encoder, line: &mut Vec<u8>) {
         json.push(b'}');
         csv_text(&String::from_utf8_lossy(&json), line);
     }
+    line.push(b',');
+    if let Some(name) = &reading.sensor_name {
+        csv_text(name, line);
+    }
 }
 
 /// A field of RFC 4180, quoted if necessary.
@@ -351,27 +360,29 @@ mod tests {
     fn a_csv_line_quotes_where_necessary_and_leaves_missing_values_empty() {
         let mut with_others = reading("a,\"b\"", Some(21.5));
         with_others.other_metrics = vec![("rpm".into(), 3.0), ("x\"y".into(), 0.25)];
+        with_others.sensor_name = Some("th \"1\"".into());
         with_others.states = vec![("mode".into(), "a,\"b\"".into())];
         let mut line = Vec::new();
         csv_line(&with_others, &mut Encoder::new(), &mut line);
         assert_eq!(
             String::from_utf8(line).unwrap(),
             "\"a,\"\"b\"\"\",t,00000000-0000-0000-0000-000000000000,2023-11-14T22:13:20.123Z,21.5,,,false,,,\
-             \"{\"\"rpm\"\":3.0,\"\"x\\\"\"y\"\":0.25}\",\"{\"\"mode\"\":\"\"a,\\\"\"b\\\"\"\"\"}\""
+             \"{\"\"rpm\"\":3.0,\"\"x\\\"\"y\"\":0.25}\",\"{\"\"mode\"\":\"\"a,\\\"\"b\\\"\"\"\"}\",\"th \"\"1\"\"\""
         );
-        assert_eq!(CSV_HEADING.trim_end().split(',').count(), 12);
+        assert_eq!(CSV_HEADING.trim_end().split(',').count(), 13);
     }
 
     #[test]
     fn columns_keep_missing_values_as_null_and_restart_after_each_block() {
         let mut blocks = Blocks::new(FileFormat::Parquet, &[FolderKey::DeviceType]);
         blocks.push(&reading("a", None)).unwrap();
-        blocks.push(&reading("b", Some(1.0))).unwrap();
+        blocks.push(&Reading { sensor_name: Some("b-1".into()), ..reading("b", Some(1.0)) }).unwrap();
         blocks.push(&reading("a", Some(2.0))).unwrap();
         let (Block::Columns(batch), 3) = blocks.take().unwrap().unwrap() else { panic!("no columns") };
         assert!(batch.column_by_name("device_type").is_none());
         assert_eq!(batch.column_by_name("temperature").unwrap().null_count(), 1);
         assert_eq!(batch.column_by_name("other_metrics").unwrap().null_count(), 3);
+        assert_eq!(batch.column_by_name("sensor_name").unwrap().null_count(), 2);
         let keys = batch.column_by_name("location").unwrap().as_dictionary::<Int32Type>().keys();
         assert_eq!(keys.values(), &[0, 1, 0]);
         assert!(blocks.take().unwrap().is_none());

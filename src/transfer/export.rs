@@ -13,9 +13,11 @@ use uuid::Uuid;
 use super::block::{Block, Blocks};
 use super::file::{BlockWriter, Draft};
 use super::journal::{Asked, Done, Journal};
+use super::names::{GroupNames, named};
 use super::plan::{self, Piece, PlannedFile};
 use super::{FileFormat, FolderKey};
 use crate::analytics::scan::Question;
+use crate::analytics::tags::Chosen;
 use crate::analytics::{Order, Scan, slice};
 use crate::cassandra::Session;
 use crate::error::Interrupted;
@@ -38,6 +40,9 @@ pub struct Export {
     pub format: FileFormat,
     pub keys: Vec<FolderKey>,
     pub sensor: Option<Uuid>,
+    /// Sensors of a filter by tags; all without one.
+    pub chosen: Option<Arc<Chosen>>,
+    pub names: Arc<GroupNames>,
     /// Whose days folders are named after.
     pub zone: Zone,
     /// Partitions that are read at once.
@@ -220,14 +225,20 @@ impl Export {
         let rows = match &partitions[..] {
             [partition] => {
                 let mut rows = 0;
+                let names = self.until_stopped(self.names.of(&self.session, &partition.group)).await?;
                 let slice = Slice { from: piece.from, to: piece.to, sensor: self.sensor };
                 let mut pages =
                     self.until_stopped(readings::readings(&self.session, partition, slice)).await?;
                 while let Some(page) = self.until_stopped(pages.page()).await? {
+                    let mut kept = 0;
                     for row in page.iter() {
-                        blocks.push(&pages.read_in_place(row, &partition.group)?)?;
+                        let reading = pages.read_in_place(row, &partition.group)?;
+                        if self.takes(&partition.group, reading.sensor) {
+                            blocks.push(&named(reading, &names))?;
+                            kept += 1;
+                        }
                     }
-                    rows += self.passed(page.len());
+                    rows += self.passed(kept);
                     self.flush_full(blocks, sender).await?;
                 }
                 rows
@@ -246,20 +257,21 @@ impl Export {
         blocks: &mut Blocks,
         sender: &mpsc::Sender<Message>,
     ) -> anyhow::Result<u64> {
-        let groups = partitions.first().map(|partition| partition.group.clone()).into_iter().collect();
+        let Some(group) = partitions.first().map(|partition| partition.group.clone()) else { return Ok(0) };
+        let names = self.until_stopped(self.names.of(&self.session, &group)).await?;
         let question = Question {
-            groups,
+            groups: vec![group],
             sensor: self.sensor,
             range: piece.range(),
             filter: None,
-            chosen: None,
+            chosen: self.chosen.clone(),
             order: Order::Asc,
         };
         let mut scan = self.until_stopped(Scan::start(&self.session, question)).await?;
         let mut rows = 0;
         while let Some(chunk) = self.until_stopped(scan.next()).await? {
             for reading in &chunk {
-                blocks.push(&reading.as_reading())?;
+                blocks.push(&named(reading.as_reading(), &names))?;
                 if blocks.is_full() {
                     self.flush(blocks, sender).await?;
                 }
@@ -267,6 +279,10 @@ impl Export {
             rows += self.passed(chunk.len());
         }
         Ok(rows)
+    }
+
+    fn takes(&self, group: &Group, sensor: Uuid) -> bool {
+        self.chosen.as_ref().is_none_or(|chosen| chosen.contains(group, sensor))
     }
 
     fn passed(&self, rows: usize) -> u64 {

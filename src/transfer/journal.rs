@@ -28,6 +28,8 @@ pub struct Asked {
     pub location: Option<String>,
     pub device_type: Option<String>,
     pub sensor: Option<uuid::Uuid>,
+    #[serde(default)]
+    pub tags: Vec<(String, String)>,
     pub from: Option<String>,
     pub to: Option<String>,
     pub last: Option<String>,
@@ -50,6 +52,15 @@ impl Asked {
                 ("--location", text(&asked.location)),
                 ("--device-type", text(&asked.device_type)),
                 ("--sensor", text(&asked.sensor.map(|sensor| sensor.to_string()))),
+                (
+                    "--tag",
+                    asked
+                        .tags
+                        .iter()
+                        .map(|(key, value)| format!("{key}={value}"))
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                ),
                 ("--from", text(&asked.from)),
                 ("--to", text(&asked.to)),
                 ("--last", text(&asked.last)),
@@ -90,7 +101,7 @@ pub struct Done {
     pub bytes: u64,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// An export's journal, locked while it exists.
 #[derive(Debug)]
@@ -258,6 +269,7 @@ mod tests {
             location: None,
             device_type: None,
             sensor: None,
+            tags: Vec::new(),
             from: None,
             to: None,
             last: Some("1d".into()),

@@ -2,13 +2,14 @@
 //!
 //! An export is planned first ([`plan`]): which file holds which group and time. The plan and the finished files are
 //! recorded in the output folder ([`journal`]), so that an interrupted run can be resumed. Rows become blocks of columns or text
-//! ([`block`]) while they are read, and blocks become files ([`mod@file`]) on threads of their own.
+//! ([`block`]) while they are read, and blocks become files ([`mod@file`]) on threads of their own. [`names`] has what the sensors are called.
 
 pub mod block;
 pub mod export;
 pub mod file;
 pub mod import;
 pub mod journal;
+mod names;
 pub mod plan;
 pub mod spark;
 

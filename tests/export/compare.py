@@ -18,6 +18,7 @@ TYPES = {
     **{column: "BOOLEAN" if column == "motion_detected" else "DOUBLE" for column in COLUMNS},
     "other_metrics": "MAP(VARCHAR, DOUBLE)",
     "states": "MAP(VARCHAR, VARCHAR)",
+    "sensor_name": "VARCHAR",
 }
 
 

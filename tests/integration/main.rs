@@ -30,6 +30,7 @@ mod health;
 mod import;
 mod login;
 mod losses;
+mod mapped;
 mod mapping;
 mod moved;
 mod mqtt;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         import::trials(),
         login::trials(),
         losses::trials(),
+        mapped::trials(),
         mapping::trials(),
         mqtt::trials(),
         moved::trials(),

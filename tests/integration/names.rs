@@ -17,6 +17,9 @@ crate::trials!(
     a_file_of_tags_is_set_whole_or_not_at_all,
     answers_by_tags_are_those_of_a_full_scan_from_rows_and_from_rollups,
     tags_of_messages_follow_them_and_peoples_tags_count_first,
+    files_name_sensors_and_are_of_those_with_a_tag,
+    an_audit_names_the_sensor_whose_reading_is_lost,
+    units_of_tags_stand_beside_the_values,
 );
 
 /// 2026-11-01T00:00:00Z.
@@ -413,4 +416,123 @@ fn tags_of_messages_follow_them_and_peoples_tags_count_first() -> anyhow::Result
     lab.ok("-q sensors tag th-1 room=")?;
     ensure!(shown()? == json!({"room": "D", "maker": "acme"}), "{}", shown()?);
     Ok(())
+}
+
+fn files_name_sensors_and_are_of_those_with_a_tag() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lab = named("exported", folder.path())?;
+    lab.ok("-q sensors rename th-2 'cellar, \"north\"'")?;
+    lab.ok("-q sensors tag th-1 room=A12")?;
+    lab.ok(&["-q", "sensors", "tag", &Uuid::from_u128(7).to_string(), "room=A12"])?;
+    let without = (Uuid::from_u128(7).to_string(), None);
+    let th1 = (id("th-1").to_string(), Some("th-1".to_owned()));
+    let th2 = (id("th-2").to_string(), Some("cellar, \"north\"".to_owned()));
+    let mut tagged = vec![th1.clone(), without.clone()];
+    tagged.sort();
+    for (selection, rows, expected) in [
+        ("", 270, {
+            let mut all = vec![th1.clone(), th2.clone(), without.clone()];
+            all.sort();
+            all
+        }),
+        ("--sensor th-1", 90, vec![th1.clone()]),
+        ("--sensor 'cellar, \"north\"'", 90, vec![th2]),
+        ("--tag room=A12", 180, tagged),
+        ("--tag room=A12 --location hall", 90, vec![th1]),
+    ] {
+        let lines = lab.lines(format!("-q export --format ndjson --output - {selection}").as_str())?;
+        ensure!(lines.len() == rows && sensors(&lines) == expected, "{selection}: {:?}", sensors(&lines));
+        let csv = lab.ok(format!("-q export --format csv --output - {selection}").as_str())?;
+        let mut reader = csv::Reader::from_reader(csv.as_bytes());
+        let heading = reader.headers()?.clone();
+        let column = |name: &str| heading.iter().position(|it| it == name).context("a column");
+        let (sensor, name) = (column("iot_sensor_id")?, column("sensor_name")?);
+        let mut found = Vec::new();
+        for record in reader.records() {
+            let record = record?;
+            let called = Some(record[name].to_owned()).filter(|name| !name.is_empty());
+            found.push((record[sensor].to_owned(), called));
+        }
+        ensure!(found.len() == rows, "{selection}: {} rows", found.len());
+        found.sort();
+        found.dedup();
+        ensure!(found == expected, "{selection}: {found:?}");
+    }
+    let lake = folder.path().join("lake");
+    let lake = lake.display().to_string();
+    let report = lab.json(&["-q", "export", "--tag", "room=A12", "--output", &lake, "--report", "json"])?;
+    ensure!(report["rows"] == 180, "{report}");
+    let error = lab.fails(2, &["-q", "export", "--output", &lake])?;
+    contains(&error, &["--tag was room=A12"])?;
+    // What is read again elsewhere has its names.
+    let other = Lab::new("exported_again")?;
+    other.ok(&["-q", "import", &lake, "--direct"])?;
+    let names = sensors(&other.lines("-q sensors --format ndjson")?);
+    ensure!(names.iter().any(|(_, name)| name.as_deref() == Some("th-1")), "{names:?}");
+    let error = lab.fails(1, "-q export --tag room=Z --output -")?;
+    contains(&error, &["room=Z"])
+}
+
+fn an_audit_names_the_sensor_whose_reading_is_lost() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lab = named("lost", folder.path())?;
+    let bucket: Vec<(scylla::value::CqlTimestamp,)> = lab.witness(&format!(
+        "SELECT bucket FROM {{ks}}.iot_sensor_metrics WHERE iot_sensor_id = {} LIMIT 1 ALLOW FILTERING",
+        id("th-2")
+    ))?;
+    let bucket = bucket.first().context("a row")?.0.0;
+    lab.cql(&format!(
+        "DELETE FROM {{ks}}.iot_sensor_metrics WHERE location = 'hall' AND device_type = 'thermostat' AND bucket = {bucket} \
+         AND iot_sensor_id = {}",
+        id("th-2")
+    ))?;
+    let mapping = mapping(folder.path())?;
+    let audit = ["-q", "audit", "--mapping", &mapping, "--format"];
+    let found = lab.run(&[&audit[..], &["json"]].concat())?;
+    let report: Value = serde_json::from_str(&found.stdout)?;
+    ensure!(found.code == Some(1) && report["examples"][0]["sensor_name"] == "th-2", "{report:#}");
+    let table = lab.run(&[&audit[..], &["table"]].concat())?.stdout;
+    ensure!(table.contains("th-2") && !table.contains(&id("th-2").to_string()), "{table}");
+    let csv = lab.run(&[&audit[..], &["csv"]].concat())?.stdout;
+    ensure!(csv.contains(&format!("{},th-2,", id("th-2"))), "{csv}");
+    Ok(())
+}
+
+fn units_of_tags_stand_beside_the_values() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lab = Lab::new("units")?;
+    let text = MAPPING.replace("temperature = \"value.t\"", "flow = \"value.t\"");
+    let mapping = folder.path().join("flow.toml");
+    std::fs::write(&mapping, text)?;
+    lab.send((0..120).flat_map(|minute| {
+        [("hall", "f-1", 20.0), ("yard", "f-2", 30.0)]
+            .map(|(site, sensor, base)| reading(site, sensor, minute, base + (minute % 7) as f64))
+    }))?;
+    lab.ok(&["-q", "ingest", "--until-end", "--mapping", &mapping.display().to_string()])?;
+    lab.ok("-q sensors tag f-1 unit.flow=l/min")?;
+    let forecast =
+        "forecast --metric flow --sensor f-1 --step 1m --season 7m --horizon 7m --at 2026-11-01T02:00:00Z";
+    for verb in [
+        "extremes --metric flow",
+        "stats --metric flow --by sensor",
+        "anomalies --metric flow --above 25",
+        forecast,
+    ] {
+        let table = lab.run(format!("{verb} --format table").as_str())?;
+        ensure!(table.stdout.contains("(l/min)"), "{verb}: {table:#?}");
+        ensure!(!table.stderr.contains("different units"), "{verb}: {table:#?}");
+    }
+    for verb in
+        ["extremes --metric flow", "stats --metric flow --by sensor", "anomalies --metric flow --above 25"]
+    {
+        let lines = lab.lines(format!("-q {verb} --format ndjson").as_str())?;
+        ensure!(!lines.is_empty() && lines.iter().all(|line| line["unit"] == "l/min"), "{verb}: {lines:#?}");
+    }
+    // Of another unit: no heading can say both.
+    lab.ok("-q sensors tag f-2 unit.flow=m3/h")?;
+    let mixed = lab.run("extremes --metric flow")?;
+    contains(&mixed.stderr, &["different units (l/min, m3/h)"])?;
+    ensure!(!mixed.stdout.contains("l/min"), "{mixed:#?}");
+    let one = lab.ok("-q extremes --metric flow --location hall")?;
+    contains(&one, &["flow (l/min)"])
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Avro, Protobuf and JSON Schema through a real schema registry (Apicurio, which speaks Confluent's interface), sent by Confluent's
 # Python serializers: schemas that change in mid-topic, ids that nobody registered, and a registry that hangs and is killed while
-# `ingest` runs. What is stored has to equal what was sent. Needs a built iotctl (cargo build), Java 17, curl and, in `python`,
+# `ingest` runs; and one behind TLS with a login. What is stored has to equal what was sent. Needs a built iotctl (cargo build), Java 17, curl and, in `python`,
 # pip install -r tests/registry/requirements.txt
 # Usage: tests/registry/run.sh      (PYTHON=… or an active virtual environment; IOTCTL=… for another binary)
 set -euo pipefail
@@ -144,4 +144,53 @@ away() { # topic, how the registry goes away, how it comes back
 }
 away hung 'kill -STOP $registry' 5 'kill -CONT $registry'
 away killed 'kill -9 $registry' 15 'start_registry'
+echo "== the registry behind TLS and a login"
+for name in proxy other; do # an authority each, and for the first a certificate of its own
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj "/CN=$name authority" \
+        -keyout "$work/$name-ca.key" -out "$work/$name-ca.pem" 2>/dev/null
+done
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=registry -keyout "$work/proxy.key" -out "$work/proxy.csr" 2>/dev/null
+openssl x509 -req -in "$work/proxy.csr" -CA "$work/proxy-ca.pem" -CAkey "$work/proxy-ca.key" -days 1 -out "$work/proxy.pem" \
+    -extfile <(printf 'subjectAltName=IP:%s\nbasicConstraints=CA:FALSE\n' "$address") 2>/dev/null
+secret='p:ss wörd'
+"$python" "$here/proxy.py" $address:18443 "http://$address:18080" "$work/proxy.pem" "$work/proxy.key" "reader:$secret" >"$work/proxy.log" 2>&1 &
+pids+=("$!")
+for _ in $(seq 100); do
+    curl -s --cacert "$work/proxy-ca.pem" -o /dev/null "https://$address:18443/" && break
+    sleep 0.1
+done
+use tls
+send avro tls --faults >/dev/null
+export IOTCTL_SCHEMA_REGISTRY_URL=https://$address:18443/apis/ccompat/v7 IOTCTL_SCHEMA_REGISTRY_CA_FILE=$work/proxy-ca.pem
+# Each of these is a matter of the registry and not of a message: nothing is buried, and /readyz says what to set.
+refused() { # password, authority, words
+    echo "== waits: $3"
+    IOTCTL_SCHEMA_REGISTRY_USERNAME=reader IOTCTL_SCHEMA_REGISTRY_PASSWORD=$1 IOTCTL_SCHEMA_REGISTRY_CA_FILE=$2 \
+        "$iotctl" ingest --mapping "$here/avro.toml" --metrics-addr $address:18081 >"$work/tls.out" 2>"$work/tls.log" &
+    ingest=$!
+    pids+=("$ingest")
+    for _ in $(seq 300); do
+        ready=$(curl -s "http://$address:18081/readyz" || true)
+        [[ $ready != *"$3"* ]] || break
+        sleep 0.1
+    done
+    [[ $ready == *"$3"* ]] || { cat "$work/tls.log" >&2; fail "/readyz says: $ready"; }
+    grep -q "waiting: .*$3" "$work/tls.log" || { cat "$work/tls.log" >&2; fail "the log does not say $3"; }
+    ! grep -qF -- "$1" "$work/tls.log" || fail "the log has the password"
+    is "rows" "$(metric iotctl_ingest_rows_total)" 0
+    is "waiting" "$(metric iotctl_ingest_waiting_for_schema)" 1
+    kill -TERM "$ingest"
+    wait "$ingest" || fail "ingest ended with $?"
+    is "committed" "$("$iotctl" -q dead-letters summary --format ndjson | wc -l)" 0
+}
+refused wrong "$work/proxy-ca.pem" schema_registry.username
+refused "$secret" "$work/other-ca.pem" schema_registry.ca_file
+(umask 077 && printf '%s\n' "$secret" >"$work/password")
+export IOTCTL_SCHEMA_REGISTRY_USERNAME=reader IOTCTL_SCHEMA_REGISTRY_PASSWORD_FILE=$work/password
+"$iotctl" -q ingest --until-end --mapping "$here/avro.toml" --format json >"$work/report"
+compare tls
+is "dead letters" "$("$python" -c 'import json, sys; print(json.dumps(json.load(open(sys.argv[1]))["dead_letter_reasons"]))' "$work/report")" \
+    '{"not_in_format": 3, "unknown_schema": 7}'
+"$iotctl" -q audit --mapping "$here/avro.toml" >"$work/audit" || { cat "$work/audit"; fail "the audit"; }
+grep -q '^200 ' "$work/proxy.log" || fail "the proxy was not asked"
 echo "== all equal"

@@ -22,12 +22,12 @@ pub(super) fn picture(
     found: &Forecast,
     series: &Regular,
     args: &QuestionArgs,
-    metric: &Metric,
+    (metric, unit): (&Metric, Option<&str>),
     zone: Zone,
 ) -> Picture {
     let (series, band) = lines::forecast(series, &found.steps);
     Picture::Chart(Chart {
-        title: format!("{}, forecast by {}", lines::title(metric), found.model.name()),
+        title: format!("{}, forecast by {}", lines::title_in(metric, unit), found.model.name()),
         subject: plot_subject(&args.selection),
         series,
         band,
@@ -41,18 +41,17 @@ pub(super) fn picture(
 pub(super) fn print(
     found: &Forecast,
     args: &QuestionArgs,
-    metric: &Metric,
+    (metric, unit): (&Metric, Option<&str>),
     zone: Zone,
     output: &Output,
 ) -> anyhow::Result<()> {
     if args.format == Format::Json {
-        return output.json(&json(found, args, metric, zone));
+        return output.json(&json(found, args, (metric, unit), zone));
     }
-    let unit = metric.unit().map(|unit| format!(" ({unit})")).unwrap_or_default();
     let percent = format!("{}%", args.level * 100.0);
     let headings = vec![
         Heading::left("at"),
-        Heading::right("value").titled(format!("{metric}{unit}")),
+        Heading::right("value").titled(lines::title_in(metric, unit)),
         Heading::right("low").titled(format!("low {percent}")),
         Heading::right("high").titled(format!("high {percent}")),
         Heading::left("model"),
@@ -76,7 +75,12 @@ pub(super) fn print(
 }
 
 /// One object: the forecast, how it was chosen, and when it crosses a limit.
-fn json(found: &Forecast, args: &QuestionArgs, metric: &Metric, zone: Zone) -> serde_json::Value {
+fn json(
+    found: &Forecast,
+    args: &QuestionArgs,
+    (metric, unit): (&Metric, Option<&str>),
+    zone: Zone,
+) -> serde_json::Value {
     let steps: Vec<_> = found
         .steps
         .iter()
@@ -105,7 +109,7 @@ fn json(found: &Forecast, args: &QuestionArgs, metric: &Metric, zone: Zone) -> s
         "iot_sensor_id": sensor.map(|sensor| sensor.id),
         "sensor_name": sensor.and_then(|sensor| sensor.name.as_ref()),
         "metric": metric.name(),
-        "unit": metric.unit(),
+        "unit": unit,
         "model": found.model.name(),
         "level": args.level,
         "step_seconds": args.step / 1000,

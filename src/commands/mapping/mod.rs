@@ -217,7 +217,8 @@ async fn test(
             Heading::left("states"),
         ],
     )?;
-    let (mut found, mut refusals, mut messages, mut skipped) = (Vec::new(), Vec::new(), 0, 0);
+    let (mut found, mut refusals, mut messages, mut skipped, mut replaced) =
+        (Vec::new(), Vec::new(), 0, 0, 0);
     for (place, sample) in samples {
         messages += 1;
         if let Some(lookup) = lookup {
@@ -231,6 +232,7 @@ async fn test(
             }
         };
         skipped += usize::from(mapped.is_skipped);
+        replaced += mapped.replaced;
         refusals.extend(mapped.faults.iter().map(|fault| format!("{place}: {fault}")));
         for decoded in &mapped.readings {
             let shown = Shown::of(&decoded.reading);
@@ -248,6 +250,12 @@ async fn test(
     }
     records.finish()?;
     output.note(format!("{messages} messages, {} readings, {skipped} messages skipped", found.len()));
+    if replaced > 0 {
+        output.note(format!(
+            "{replaced} values were replaced by those of later elements of the same message, with the same location, device \
+             type, sensor and time: take the one that tells them apart from each"
+        ));
+    }
     let differences = match expect {
         Some(path) => differences(&found, &read(path)?)?,
         None => Vec::new(),

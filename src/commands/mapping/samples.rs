@@ -20,7 +20,7 @@ use crate::time;
 #[derive(Debug, Args)]
 pub struct SamplesArgs {
     /// Messages, one a line; - for stdin [default: the newest of the topic, which --topic names]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "file", value_name = "FILE")]
     samples: Option<PathBuf>,
     /// How many messages of the topic to read
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=10_000), conflicts_with = "samples")]
@@ -64,9 +64,23 @@ pub(super) fn read(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
+/// Whether an object is a message and not a payload, which may have members of these names too: it has no others, and its
+/// value is not a number beside a time alone.
+fn is_message(object: &Map<String, Value>) -> bool {
+    const MEMBERS: [&str; 8] =
+        ["topic", "key", "headers", "timestamp", "value", "value_base64", "partition", "offset"];
+    let has = |names: &[&str]| names.iter().any(|name| object.contains_key(*name));
+    let is_reading = object.len() > 1
+        && !has(&["topic", "key", "headers", "value_base64"])
+        && matches!(object.get("value"), Some(Value::Number(_) | Value::Bool(_) | Value::Null));
+    has(&["value", "value_base64"])
+        && !is_reading
+        && object.keys().all(|name| MEMBERS.contains(&name.as_str()))
+}
+
 fn sample(line: &str) -> Sample {
     let message = match serde_json::from_str::<Map<String, Value>>(line) {
-        Ok(message) if message.contains_key("value") || message.contains_key("value_base64") => message,
+        Ok(message) if is_message(&message) => message,
         // A payload that stands alone.
         _ => Map::from_iter([("value".to_owned(), Value::String(line.to_owned()))]),
     };
@@ -85,5 +99,26 @@ fn sample(line: &str) -> Sample {
             Some(encoded) => STANDARD.decode(encoded).unwrap_or_default(),
             None => message.get("value").map(text).unwrap_or_default().into_bytes(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_with_members_of_a_message_is_a_payload() {
+        for (line, payload) in [
+            (r#"{"topic":"t","value":{"a":1}}"#, r#"{"a":1}"#),
+            (r#"{"key":"solar/power","value":"512.3"}"#, "512.3"),
+            (r#"{"value":21.5}"#, "21.5"),
+            (r#"{"timestamp":1,"key":null,"value_base64":"e30="}"#, "{}"),
+            (r#"{"name":"t","value":21.5}"#, r#"{"name":"t","value":21.5}"#),
+            (r#"{"timestamp":1795600000,"value":21.5}"#, r#"{"timestamp":1795600000,"value":21.5}"#),
+            (r#"{"a":1}"#, r#"{"a":1}"#),
+            ("21.5", "21.5"),
+        ] {
+            assert_eq!(String::from_utf8(sample(line).payload).unwrap(), payload, "{line}");
+        }
     }
 }

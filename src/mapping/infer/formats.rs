@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Sample, quoted};
+use super::{Sample, embedded, quoted};
+use crate::mapping::compression::Compression;
 use crate::mapping::payload::{CsvShape, PayloadFormat};
 
 /// Samples as values, and the lines of the file that say how.
@@ -20,6 +21,28 @@ pub(super) struct Payloads {
 /// # Errors
 /// In which formats they were tried.
 pub(super) fn read(samples: &[&Sample]) -> Result<Payloads, String> {
+    match expanded(samples) {
+        Some((compression, samples)) => {
+            let mut payloads = read_plain(&samples.iter().collect::<Vec<_>>())?;
+            payloads.lines.insert_str(0, &format!("compression = \"{}\"\n", compression.name()));
+            Ok(payloads)
+        }
+        None => read_plain(samples),
+    }
+}
+
+/// The samples without their compression, if all have one.
+fn expanded(samples: &[&Sample]) -> Option<(Compression, Vec<Sample>)> {
+    const MOST: usize = 1 << 20;
+    let compression = Compression::of(&samples.first()?.payload)?;
+    let expand = |sample: &&Sample| {
+        let payload = compression.expand(&sample.payload, MOST).ok()?;
+        Some(Sample { payload, ..(*sample).clone() })
+    };
+    Some((compression, samples.iter().map(expand).collect::<Option<_>>()?))
+}
+
+fn read_plain(samples: &[&Sample]) -> Result<Payloads, String> {
     let plain = |lines: &str, values| Payloads {
         lines: lines.to_owned(),
         values,
@@ -33,7 +56,18 @@ pub(super) fn read(samples: &[&Sample]) -> Result<Payloads, String> {
     let none = CsvShape::default();
     let is_compound = |value: &Value| value.is_object() || value.is_array();
     if let Some(values) = all(PayloadFormat::Json, &none).filter(|values| values.iter().any(is_compound)) {
-        return Ok(plain("", values));
+        return Ok(match embedded::taken_out(&values) {
+            Some((program, values)) => {
+                plain(&format!("transform = {}    # JSON in texts is taken out\n", quoted(&program)), values)
+            }
+            None => plain("", values),
+        });
+    }
+    let has_many = |value: &Value| {
+        value.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(Value::is_object))
+    };
+    if let Some(values) = all(PayloadFormat::JsonLines, &none).filter(|values| values.iter().all(has_many)) {
+        return Ok(Payloads { is_list: true, ..plain("format = \"json-lines\"\n", values) });
     }
     if let Some(values) = all(PayloadFormat::LineProtocol, &none).filter(|values| !values.is_empty()) {
         return Ok(Payloads {

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 mod draft;
+mod embedded;
 mod formats;
 mod keys;
 mod names;
@@ -82,6 +83,7 @@ struct Outcome {
     skipped: usize,
     refused: usize,
     readings: usize,
+    replaced: usize,
 }
 
 impl Outcome {
@@ -93,6 +95,7 @@ impl Outcome {
                 Ok(mapped) if mapped.faults.is_empty() => {
                     outcome.mapped += 1;
                     outcome.readings += mapped.readings.len();
+                    outcome.replaced += mapped.replaced;
                 }
                 _ => outcome.refused += 1,
             }
@@ -101,8 +104,14 @@ impl Outcome {
     }
 
     fn text(&self, messages: usize) -> String {
+        let replaced = match self.replaced {
+            0 => String::new(),
+            count => format!(
+                ".\n# {count} values are replaced by those of later elements: sensor or recorded_timestamp must tell them apart"
+            ),
+        };
         format!(
-            "{} of {messages} messages become {} readings, {} are skipped, {} refused",
+            "{} of {messages} messages become {} readings, {} are skipped, {} refused{replaced}",
             self.mapped, self.readings, self.skipped, self.refused
         )
     }

@@ -17,6 +17,7 @@ const SENSORS: &[&str] = &[
     "node",
     "host",
     "hostname",
+    "instance",
     "uuid",
     "id",
     "name",
@@ -77,6 +78,7 @@ const THINGS: &[&str] = &[
     "pump",
     "client",
     "host",
+    "writer",
 ];
 const IDENTIFIERS: &[&str] =
     &["id", "eui", "mac", "serial", "uid", "uuid", "name", "number", "address", "addr", "key", "code"];
@@ -152,6 +154,10 @@ fn has(words: &[String], list: &[&str]) -> bool {
 
 /// The smaller, the more likely.
 pub(super) fn sensor_rank(name: &str) -> Option<usize> {
+    // Of Prometheus: what is measured.
+    if name == "__name__" {
+        return None;
+    }
     if let Some(rank) = position(SENSORS, name) {
         return Some(rank);
     }
@@ -219,7 +225,18 @@ pub(super) fn is_detail(name: &str) -> bool {
     let words = words(name);
     has(
         &words,
-        &["gateways", "rx", "metadata", "tags", "dimensions", "attributes", "errors", "links", "labels"],
+        &[
+            "gateways",
+            "rx",
+            "hotspots",
+            "metadata",
+            "tags",
+            "dimensions",
+            "attributes",
+            "errors",
+            "links",
+            "labels",
+        ],
     )
 }
 

@@ -215,6 +215,6 @@ fn score(each: &Each, name: &str, values: &[Value]) -> Option<i32> {
         });
     let mut score = 3;
     score += i32::from(has_pair) * 2 + i32::from(has_time) * 2 + i32::from(has_sensor);
-    score -= i32::from(has_metrics_outside) * 4 + i32::from(names::is_detail(name)) * 4;
+    score -= i32::from(has_metrics_outside) * 4 + i32::from(names::is_detail(name)) * 8;
     Some(score)
 }

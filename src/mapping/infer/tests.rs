@@ -83,6 +83,9 @@ fn a_draft_says_what_was_seen_and_guessed_and_reads_the_samples() {
     }
     let flat = inferred(&[json!({"value": {"id": "a", "ts": at, "t": 1}})]).1;
     assert!(flat.contains("# value.t: always there, such as 1"), "{flat}");
+    let same = json!({"key": "k", "value": [{"ts": at, "rpm": 1}, {"ts": at, "rpm": 2}]});
+    let same = inferred(&[same]).1;
+    assert!(same.contains("1 values are replaced by those of later elements"), "{same}");
     assert!(infer(&[], &LIMITS, NOW).is_err());
     let noise = Sample { payload: b"\xff\xfe".to_vec(), ..Sample::default() };
     assert!(infer(&[noise], &LIMITS, NOW).is_err());
@@ -195,6 +198,57 @@ fn the_shapes_of_the_field_are_understood() {
             ],
             2,
             vec!["each = \"value.plugs\"", "sensor = \"each-name\"", "value.ts"],
+        ),
+        (
+            "JSON in base64 in an envelope",
+            vec![
+                json!({"value": {"systemProperties": {"iothub-connection-device-id": "dev-1", "iothub-enqueuedtime": "2026-11-25T09:46:40.123Z"},
+                    "body": STANDARD.encode(br#"{"temperature":21.5,"valve":"OPEN"}"#)}}),
+            ],
+            1,
+            vec![
+                "transform = ",
+                "@base64d | fromjson",
+                "value.body.temperature",
+                "sensor = \"value.systemProperties.iothub-connection-device-id\"",
+            ],
+        ),
+        (
+            "JSON as text in an envelope",
+            vec![json!({"value": {"device-id": "d1", "payload": "{\"ts\":1795600000,\"rpm\":3}"}})],
+            1,
+            vec!["|= (if type", "recorded_timestamp = { from = \"value.payload.ts\", format = \"s\" }"],
+        ),
+        (
+            "messages of OPC UA",
+            vec![json!({"value": {"MessageId": "1", "PublisherId": "plc-7", "Messages": [
+                {"DataSetWriterId": "Press-1", "Timestamp": "2026-11-25T09:46:40Z", "Payload": {"Temperature": {"Value": 71.5}}},
+                {"DataSetWriterId": "Press-2", "Timestamp": "2026-11-25T09:46:40Z", "Payload": {"Temperature": {"Value": 61.5}}}]}})],
+            2,
+            vec!["each = \"value.Messages\"", "sensor = \"each.DataSetWriterId\""],
+        ),
+        (
+            "an uplink with the gateways that heard it",
+            vec![json!({"value": {"dev_eui": "A840410001", "decoded": {"payload": {"temperature": 21.4}},
+                "hotspots": [{"name": "odd-cat", "rssi": -99, "reported_at": at}], "reported_at": at}})],
+            1,
+            vec!["from = \"value.**\"", "sensor = \"value.dev_eui\""],
+        ),
+        (
+            "JSON values in lines",
+            vec![
+                json!({"value": "{\"id\":\"a\",\"ts\":1795600000,\"x\":1}\n{\"id\":\"b\",\"ts\":1795600000,\"x\":1}\n"}),
+            ],
+            2,
+            vec!["format = \"json-lines\"", "sensor = \"each.id\""],
+        ),
+        (
+            "a packed payload",
+            vec![
+                json!({"key": "s-1", "value_base64": "H4sIAAAAAAACA6tWKlGyMjLUM9VRKilWsjI0tzQ1MwCBWgCdpqOnGgAAAA=="}),
+            ],
+            1,
+            vec!["compression = \"gzip\""],
         ),
         (
             "names and sizes that tell the unit",

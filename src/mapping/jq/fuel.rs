@@ -2,9 +2,12 @@
 //! `limit`'s sources are such definitions too) and by `range`; nothing else is without an end. So each of these takes a step,
 //! and a run has only so many. The count depends on the program and its input alone: a message that is refused is refused
 //! again by a replay.
+//!
+//! Values do not nest without end either ([`nesting`]): they are compared, written and let go by calls within calls.
 
 use std::cell::Cell;
 
+use super::nesting;
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
 use jaq_core::native::{Fun, bome, v};
@@ -25,6 +28,9 @@ const STACK: usize = 512 << 10;
 const STEP: &str = "@step";
 const CALL_STEP: &str = "@call";
 const NATIVE_RANGE: &str = "@range";
+const NATIVE_FROMJSON: &str = "@fromjson";
+const NEST_STEP: &str = "@nest";
+const TEXT_STEP: &str = "@text";
 
 thread_local! {
     static LEFT: Cell<u32> = const { Cell::new(0) };
@@ -36,6 +42,7 @@ thread_local! {
 pub(super) fn refill() {
     LEFT.set(STEPS);
     BEGIN.set(stack());
+    nesting::begin();
 }
 
 /// Where the stack is: the address of something on it.
@@ -45,12 +52,33 @@ fn stack() -> usize {
     std::ptr::from_ref(&here).addr()
 }
 
-/// `true` while steps are left.
-pub(super) fn steps<D>() -> [Fun<D>; 2]
+/// `true` while steps are left, and while their input does not nest too deep.
+pub(super) fn steps<D>() -> [Fun<D>; 4]
 where
     D: for<'a> DataT<V<'a> = Val>,
 {
-    [(STEP, v(0), Native::new(|_| bome(take(1)))), (CALL_STEP, v(0), Native::new(|_| bome(take(CALL))))]
+    [
+        (STEP, v(0), Native::new(|_| bome(take(1)))),
+        (CALL_STEP, v(0), Native::new(|(_, input)| bome(nested(&input).and_then(|()| take(CALL))))),
+        (NEST_STEP, v(0), Native::new(|(_, input)| bome(nested(&input).and_then(|()| take(0))))),
+        (TEXT_STEP, v(0), Native::new(|(_, input)| bome(nested_text(&input)))),
+    ]
+}
+
+fn nested(value: &Val) -> Result<(), Error<Val>> {
+    match nesting::is_too_deep(value) {
+        true => Err(Error::str(format_args!("stopped: a value nests deeper than {}", nesting::MAX_DEPTH))),
+        false => Ok(()),
+    }
+}
+
+fn nested_text(value: &Val) -> Result<Val, Error<Val>> {
+    match value {
+        Val::BStr(text) | Val::TStr(text) if nesting::is_text_too_deep(text) => Err(Error::str(
+            format_args!("stopped: fromjson of what nests deeper than {}", nesting::MAX_DEPTH),
+        )),
+        _ => Ok(Val::from(true)),
+    }
 }
 
 fn take(steps: u32) -> Result<Val, Error<Val>> {
@@ -69,15 +97,18 @@ fn take(steps: u32) -> Result<Val, Error<Val>> {
     }
 }
 
-/// Gives `range` a name that programs cannot call; [`definitions`] has the one that they do.
-pub(super) fn hide_range<D: DataT>(mut function: Fun<D>) -> Fun<D> {
-    if function.0 == "range" {
-        function.0 = NATIVE_RANGE;
+/// Gives `range` and `fromjson` names that programs cannot call; [`definitions`] has those that they do.
+pub(super) fn hide<D: DataT>(mut function: Fun<D>) -> Fun<D> {
+    match function.0 {
+        "range" => function.0 = NATIVE_RANGE,
+        "fromjson" => function.0 = NATIVE_FROMJSON,
+        _ => {}
     }
     function
 }
 
 /// `def range(from; to; by): @range(from; to; by) | if @step then . end;`
+/// `def fromjson: if @text then @fromjson end;`
 pub(super) fn definitions() -> impl Iterator<Item = Def<&'static str>> {
     let names = ["from", "to", "by"];
     let arguments = names.iter().map(|name| Term::Call(*name, Vec::new())).collect();
@@ -86,7 +117,17 @@ pub(super) fn definitions() -> impl Iterator<Item = Def<&'static str>> {
         BinaryOp::Pipe(None),
         Box::new(Term::IfThenElse(vec![(Term::Call(STEP, Vec::new()), Term::Id)], None)),
     );
-    std::iter::once(Def { name: "range", args: names.to_vec(), body })
+    let read = limited_by(TEXT_STEP, Term::Call(NATIVE_FROMJSON, Vec::new()));
+    [
+        Def { name: "range", args: names.to_vec(), body },
+        Def { name: "fromjson", args: Vec::new(), body: read },
+    ]
+    .into_iter()
+}
+
+/// `if STEP then TERM end`, which is a path where the term is one.
+fn limited_by<'s>(step: &'static str, term: Term<&'s str>) -> Term<&'s str> {
+    Term::IfThenElse(vec![(Term::Call(step, Vec::new()), term)], None)
 }
 
 /// A definition that takes a step with each call, if it calls itself.
@@ -98,17 +139,31 @@ pub(super) fn limited(mut definition: Def<&str>) -> Def<&str> {
 fn limit_definition(definition: &mut Def<&str>) {
     limit(&mut definition.body);
     if calls(&definition.body, definition.name, definition.args.len()) {
-        let body = std::mem::take(&mut definition.body);
-        definition.body = Term::IfThenElse(vec![(Term::Call(CALL_STEP, Vec::new()), body)], None);
+        definition.body = limited_by(CALL_STEP, std::mem::take(&mut definition.body));
     }
 }
 
-/// Limits the definitions within a term.
+/// Limits the definitions within a term, and how deep the values nest that it makes.
 pub(super) fn limit(term: &mut Term<&str>) {
     if let Term::Def(definitions, _) = term {
         definitions.iter_mut().for_each(limit_definition);
     }
     each_part(term, &mut limit);
+    match term {
+        // What is made is looked at as it is passed on; it is no path.
+        Term::Arr(_) | Term::Obj(_) => {
+            let made = std::mem::take(term);
+            let passed = limited_by(NEST_STEP, Term::Id);
+            *term = Term::BinOp(Box::new(made), BinaryOp::Pipe(None), Box::new(passed));
+        }
+        // What a round of reduce or foreach is given is what the one before has made.
+        Term::Fold(_, _, _, arguments) => {
+            for argument in arguments {
+                *argument = limited_by(NEST_STEP, std::mem::take(argument));
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Whether a term has a call of this name and number of arguments, or a definition in it has.

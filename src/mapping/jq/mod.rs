@@ -7,6 +7,7 @@ use jaq_json::Val;
 use serde_json::Value;
 
 mod fuel;
+mod nesting;
 
 /// The name of the program itself among the definitions.
 const MAIN: &str = "iotctl_program";
@@ -27,9 +28,14 @@ impl Program {
     /// # Errors
     /// Where the program is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if nesting::is_program_too_deep(text) {
+            return Err(format!(
+                "not a jq program: {text:?} (brackets within brackets: give parts of it names with def)"
+            ));
+        }
         let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
         let defs: Vec<Def<&str>> = fuel::definitions().chain(defs).map(fuel::limited).collect();
-        let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs()).map(fuel::hide_range);
+        let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs()).map(fuel::hide);
         let funs = funs.chain(fuel::steps());
         let arena = Arena::default();
         let Some(mut body) = load::parse(text, |parser| parser.term()) else {
@@ -123,6 +129,48 @@ mod tests {
         assert_eq!(deep.run(json!({"value": [1, {"a": 2}]})), Ok(json!([2, {"a": 3}])));
         let gets_through = Program::parse("first(range(1; infinite) | select(. * . > 200))").unwrap();
         assert_eq!(gets_through.run(json!({})), Ok(json!(15)));
+    }
+
+    #[test]
+    fn a_value_does_not_nest_without_an_end() {
+        for deep in [
+            "reduce range(90000) as $i (0; [.])",
+            "reduce range(90000) as $i (0; {a: .})",
+            "reduce range(90000) as $i (0; [$i, [range(3)], .])",
+            "reduce range(90000) as $i (0; [[[[[[[[.]]]]]]]])",
+            "reduce range(90000) as $i ([0]; .[0] = .)",
+            "reduce range(90000) as $i ([range(2000)]; [.])",
+            "reduce range(90000) as $i ({}; {a: .}) | tojson | length",
+            "last(foreach range(90000) as $i (0; [.]))",
+            "last(recurse([.]))",
+            "def f($x): f([$x]); f(0)",
+            "def f: [.] | f; f",
+            "until(false; [.])",
+            "(\"[\" * 50000) + (\"]\" * 50000) | fromjson",
+            "(\"{\\\"a\\\":\" * 50000) | fromjson",
+            ".value |= (reduce range(90000) as $i (0; [.]))",
+        ] {
+            let program = Program::parse(deep).unwrap();
+            for _ in 0..3 {
+                let error = program.run(json!({"value": 1})).unwrap_err();
+                assert!(error.contains("stopped"), "{deep}: {error}");
+            }
+        }
+        for (good, output) in [
+            ("reduce range(100) as $i (0; [.]) | flatten", json!([0])),
+            ("[range(50000)] | map([.]) | length", json!(50_000)),
+            ("reduce range(20000) as $i ([]; . + [$i]) | length", json!(20_000)),
+            ("\"[[1]]\" | fromjson", json!([[1]])),
+            ("\"\\\"\\([range(2000) | \"[\"] | add)\\\"\" | fromjson | length", json!(2000)),
+            ("[paths]", json!([["value"]])),
+            (".value |= getpath([])", json!({"value": 1})),
+            ("setpath([\"value\"]; 2)", json!({"value": 2})),
+            ("delpaths([[\"value\"]])", json!({})),
+            ("[tostream]", json!([[["value"], 1], [["value"]]])),
+        ] {
+            assert_eq!(Program::parse(good).unwrap().run(json!({"value": 1})), Ok(output), "{good}");
+        }
+        assert!(Program::parse(&"[".repeat(100_000)).is_err());
     }
 
     #[test]

@@ -23,6 +23,8 @@ use super::MAX_DEPTH;
 /// A registry's schemas have no file name of their own.
 const MAIN: &str = "registered schema.proto";
 const MAX_FILE_BYTES: usize = 1 << 20;
+/// Values that any payload may have, however short: fields that were not sent are there with their defaults.
+const FREE_VALUES: usize = 100_000;
 
 /// The descriptors of a `.proto` file.
 #[derive(Debug)]
@@ -171,78 +173,97 @@ fn zigzag(bytes: &mut &[u8]) -> Result<i64, String> {
 pub(super) fn read(message: &MessageDescriptor, bytes: &[u8]) -> Result<Value, String> {
     // Its depth is limited by the library, to the same 100.
     let message = DynamicMessage::decode(message.clone(), bytes).map_err(|error| error.to_string())?;
-    Ok(object(&message))
+    Values { left: FREE_VALUES + 2 * bytes.len() }.object(&message)
 }
 
-fn object(message: &DynamicMessage) -> Value {
-    let descriptor = message.descriptor();
-    if let Some(name) = descriptor.full_name().strip_prefix("google.protobuf.")
-        && let Some(value) = well_known(name, message)
-    {
-        return value;
-    }
-    let mut members = Map::new();
-    for field in descriptor.fields() {
-        if !field.supports_presence() || message.has_field(&field) {
-            members.insert(field.name().to_owned(), json(&message.get_field(&field), &field.kind()));
-        }
-    }
-    Value::Object(members)
+/// Values that may still be made: a hostile schema has many defaults for each byte.
+struct Values {
+    left: usize,
 }
 
-/// Those of Google's types that have a meaning of their own; others are objects.
-fn well_known(name: &str, message: &DynamicMessage) -> Option<Value> {
-    let whole = |name: &str| message.get_field_by_name(name).and_then(|field| field.as_i64()).unwrap_or(0);
-    let nanos = || message.get_field_by_name("nanos").and_then(|field| field.as_i32()).unwrap_or(0);
-    match name {
-        "Timestamp" => {
-            let moment = DateTime::<Utc>::from_timestamp(whole("seconds"), u32::try_from(nanos()).ok()?)?;
-            Some(moment.to_rfc3339_opts(SecondsFormat::AutoSi, true).into())
+impl Values {
+    fn object(&mut self, message: &DynamicMessage) -> Result<Value, String> {
+        let descriptor = message.descriptor();
+        if let Some(name) = descriptor.full_name().strip_prefix("google.protobuf.")
+            && let Some(value) = self.well_known(name, message)?
+        {
+            return Ok(value);
         }
-        // In seconds.
-        "Duration" => Some(number(whole("seconds") as f64 + f64::from(nanos()) / 1e9)),
-        "Struct" => {
-            let field = message.descriptor().get_field_by_name("fields")?;
-            Some(json(&message.get_field(&field), &field.kind()))
+        let mut members = Map::new();
+        for field in descriptor.fields() {
+            if !field.supports_presence() || message.has_field(&field) {
+                let value = self.json(&message.get_field(&field), &field.kind())?;
+                members.insert(field.name().to_owned(), value);
+            }
         }
-        "ListValue" => {
-            let field = message.descriptor().get_field_by_name("values")?;
-            Some(json(&message.get_field(&field), &field.kind()))
-        }
-        "Value" => Some(message.fields().next().map_or(Value::Null, |(field, value)| {
-            if field.name() == "null_value" { Value::Null } else { json(value, &field.kind()) }
-        })),
-        _ if name.ends_with("Value") => {
-            let field = message.descriptor().get_field_by_name("value")?;
-            Some(json(&message.get_field(&field), &field.kind()))
-        }
-        _ => None,
+        Ok(Value::Object(members))
     }
-}
 
-fn json(value: &Field, kind: &Kind) -> Value {
-    match value {
-        Field::Bool(value) => (*value).into(),
-        Field::I32(value) => (*value).into(),
-        Field::I64(value) => (*value).into(),
-        Field::U32(value) => (*value).into(),
-        Field::U64(value) => (*value).into(),
-        Field::F32(value) => number(f64::from(*value)),
-        Field::F64(value) => number(*value),
-        Field::String(text) => text.as_str().into(),
-        Field::Bytes(bytes) => STANDARD.encode(bytes).into(),
-        Field::EnumNumber(number) => match kind.as_enum().and_then(|symbols| symbols.get_value(*number)) {
-            Some(symbol) => symbol.name().into(),
-            None => (*number).into(),
-        },
-        Field::Message(message) => object(message),
-        Field::List(values) => values.iter().map(|value| json(value, kind)).collect(),
-        Field::Map(entries) => {
-            let kind = kind.as_message().map(|entry| entry.map_entry_value_field().kind());
-            let entries =
-                entries.iter().filter_map(|(key, value)| Some((name(key), json(value, kind.as_ref()?))));
-            Value::Object(entries.collect())
+    /// Those of Google's types that have a meaning of their own; others are objects.
+    fn well_known(&mut self, name: &str, message: &DynamicMessage) -> Result<Option<Value>, String> {
+        let whole =
+            |name: &str| message.get_field_by_name(name).and_then(|field| field.as_i64()).unwrap_or(0);
+        let nanos = || message.get_field_by_name("nanos").and_then(|field| field.as_i32()).unwrap_or(0);
+        let inner = match name {
+            "Timestamp" => {
+                let nanos = u32::try_from(nanos()).ok();
+                let moment = nanos.and_then(|nanos| DateTime::<Utc>::from_timestamp(whole("seconds"), nanos));
+                return Ok(moment.map(|moment| moment.to_rfc3339_opts(SecondsFormat::AutoSi, true).into()));
+            }
+            // In seconds.
+            "Duration" => return Ok(Some(number(whole("seconds") as f64 + f64::from(nanos()) / 1e9))),
+            "Value" => {
+                return match message.fields().next() {
+                    Some((field, value)) if field.name() != "null_value" => {
+                        self.json(value, &field.kind()).map(Some)
+                    }
+                    _ => Ok(Some(Value::Null)),
+                };
+            }
+            "Struct" => "fields",
+            "ListValue" => "values",
+            _ if name.ends_with("Value") => "value",
+            _ => return Ok(None),
+        };
+        match message.descriptor().get_field_by_name(inner) {
+            Some(field) => self.json(&message.get_field(&field), &field.kind()).map(Some),
+            None => Ok(None),
         }
+    }
+
+    fn json(&mut self, value: &Field, kind: &Kind) -> Result<Value, String> {
+        self.left = self.left.checked_sub(1).ok_or("it has far more values than bytes")?;
+        Ok(match value {
+            Field::Bool(value) => (*value).into(),
+            Field::I32(value) => (*value).into(),
+            Field::I64(value) => (*value).into(),
+            Field::U32(value) => (*value).into(),
+            Field::U64(value) => (*value).into(),
+            Field::F32(value) => number(f64::from(*value)),
+            Field::F64(value) => number(*value),
+            Field::String(text) => text.as_str().into(),
+            Field::Bytes(bytes) => STANDARD.encode(bytes).into(),
+            Field::EnumNumber(number) => {
+                match kind.as_enum().and_then(|symbols| symbols.get_value(*number)) {
+                    Some(symbol) => symbol.name().into(),
+                    None => (*number).into(),
+                }
+            }
+            Field::Message(message) => self.object(message)?,
+            Field::List(values) => {
+                Value::Array(values.iter().map(|value| self.json(value, kind)).collect::<Result<_, _>>()?)
+            }
+            Field::Map(entries) => {
+                let kind = kind.as_message().map(|entry| entry.map_entry_value_field().kind());
+                let mut members = Map::new();
+                for (key, value) in entries {
+                    if let Some(kind) = &kind {
+                        members.insert(name(key), self.json(value, kind)?);
+                    }
+                }
+                Value::Object(members)
+            }
+        })
     }
 }
 

@@ -117,6 +117,17 @@ proptest! {
     }
 }
 
+#[test]
+fn defaults_of_a_hostile_schema_end() {
+    let fields: String = (2..2_000).fold(String::new(), |text, n| format!("{text}int32 f{n} = {n};"));
+    let schema = format!("syntax = \"proto3\"; message M {{ repeated N n = 1; }} message N {{ {fields} }}");
+    let schema = ProtobufSchema::parse(&schema, &[]).unwrap();
+    // The path of the first message; then empty messages of two bytes with 1998 values each.
+    let payload = |count: usize| [&[0][..], &[0x0a, 0].repeat(count)].concat();
+    assert!(schema.read_indexed(&payload(40)).is_ok());
+    assert_eq!(schema.read_indexed(&payload(10_000)), Err("it has far more values than bytes".to_owned()));
+}
+
 const NODE: &str = r#"{"type": "record", "name": "Node", "fields": [
     {"name": "next", "type": ["null", "Node"]}]}"#;
 /// Any number of values without a byte.

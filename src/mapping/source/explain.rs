@@ -66,7 +66,7 @@ impl Source {
             say("drop", "the message is skipped".to_owned());
             return steps;
         }
-        let value = match self.parse(record) {
+        let value = match self.parse(record, limits) {
             Ok(Some(value)) => value,
             Ok(None) => {
                 say("format", format!("{}: holds no readings: the message is skipped", self.format.name()));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use regex::{Captures, Regex};
 use serde_json::{Map, Value, json};
 
+use crate::mapping::compression::Compression;
 use crate::mapping::file::{FieldsShape, MomentShape, Paths, Pattern, SourceShape, TargetShape, ValueShape};
 use crate::mapping::jq::Program;
 use crate::mapping::moment::{TimestampFormat, moment};
@@ -32,6 +33,7 @@ pub(in crate::mapping) struct Source {
     pub(in crate::mapping) topic_pattern: Option<Regex>,
     key_pattern: Option<Regex>,
     format: PayloadFormat,
+    compression: Option<Compression>,
     csv: CsvShape,
     schema: PayloadSchema,
     is_dropped: bool,
@@ -138,6 +140,7 @@ impl Source {
             topic_pattern: shape.topic_pattern.map(|pattern| pattern.0),
             key_pattern: shape.key_pattern.map(|pattern| pattern.0),
             format: shape.format,
+            compression: shape.compression,
             csv: shape.csv,
             schema,
             is_dropped: shape.drop,
@@ -213,7 +216,7 @@ impl Source {
         if self.is_dropped {
             return Ok(Mapped::skipped());
         }
-        let Some(value) = self.parse(record)? else { return Ok(Mapped::skipped()) };
+        let Some(value) = self.parse(record, limits)? else { return Ok(Mapped::skipped()) };
         self.read_value(record, captures, value, limits, now)
     }
 
@@ -249,11 +252,15 @@ impl Source {
     }
 
     /// `None` for messages that hold no readings by their format.
-    fn parse(&self, record: &Record<'_>) -> Result<Option<Value>, Rejection> {
+    fn parse(&self, record: &Record<'_>, limits: &DecodeLimits) -> Result<Option<Value>, Rejection> {
+        let payload = match self.compression {
+            Some(compression) => Cow::Owned(compression.expand(record.payload, limits.max_message_bytes)?),
+            None => Cow::Borrowed(record.payload),
+        };
         let value = match &self.schema {
-            PayloadSchema::None => self.format.parse(record.payload, &self.csv, record.timestamp),
-            PayloadSchema::Local(schema) => schema.read(record.payload),
-            PayloadSchema::Registry(schemas) => schemas.read(self.format, record.payload),
+            PayloadSchema::None => self.format.parse(&payload, &self.csv, record.timestamp),
+            PayloadSchema::Local(schema) => schema.read(&payload),
+            PayloadSchema::Registry(schemas) => schemas.read(self.format, &payload),
             PayloadSchema::Births(births) => return sparkplug::read(record, births),
         };
         value.map(Some)
@@ -316,11 +323,10 @@ impl Source {
             };
             match self.element(&message) {
                 Ok((identity, sensor_name, builder)) => match places.get(&identity) {
-                    Some(&place) => {
-                        if let Err(cause) = groups[place].3.merge(builder) {
-                            mapped.faults.push(fault(cause));
-                        }
-                    }
+                    Some(&place) => match groups[place].3.merge(builder) {
+                        Ok(replaced) => mapped.replaced += replaced,
+                        Err(cause) => mapped.faults.push(fault(cause)),
+                    },
                     None => {
                         places.insert(identity.clone(), groups.len());
                         groups.push((index, identity, sensor_name, builder));
@@ -423,11 +429,15 @@ impl Source {
                     None => Ok(None),
                 },
             };
+            let value = match &fields.pattern {
+                Some(pattern) => first_group(pattern, Cow::Borrowed(value)).unwrap_or(Cow::Borrowed(value)),
+                None => Cow::Borrowed(value),
+            };
             let scale = fields.scale.iter().find(|(pattern, _)| fits(pattern, name)).map(|(_, scale)| *scale);
             let conversion = conversion.and_then(|conversion| scaled(conversion, scale, None));
             let set = conversion
                 .map_err(|problem| unmapped(name, problem))
-                .and_then(|conversion| builder.set(&target, &rule.convert(Cow::Borrowed(value), conversion)));
+                .and_then(|conversion| builder.set(&target, &rule.convert(value, conversion)));
             failure = set.err();
         };
         if let Some((path, wildcard)) = fields.from.as_ref().and_then(|path| Some((path, path.wildcard?))) {
@@ -471,6 +481,12 @@ impl Source {
                 None => return Err(missing("recorded_timestamp", &shape.from)),
             },
         };
+        let value = match &shape.pattern {
+            Some(pattern) => first_group(pattern, Cow::Owned(value))
+                .map_err(|problem| unmapped("recorded_timestamp", problem))?
+                .into_owned(),
+            None => value,
+        };
         let format = match (&shape.format, paths[0].root) {
             (Some(format), _) => format,
             (None, Root::Timestamp) => return message.own_time("recorded_timestamp"),
@@ -499,6 +515,17 @@ impl Source {
 
 impl Surroundings<'_> {
     fn schema(&mut self, shape: &SourceShape) -> Result<PayloadSchema, String> {
+        let needs_more = shape.format.has_schema() && shape.schema_file.is_none()
+            || shape.format == PayloadFormat::SparkplugB;
+        if let Some(compression) = shape.compression
+            && needs_more
+        {
+            return Err(format!(
+                "compression: not with format = {:?}, whose frame is outside of it (remove {:?})",
+                shape.format.name(),
+                compression.name()
+            ));
+        }
         match (&shape.schema_file, shape.format.has_schema()) {
             (Some(file), _) => {
                 let file = self.folder.join(file);
@@ -756,7 +783,7 @@ impl Rule<'_> {
             if let Some(number) = self.words.get(trimmed) {
                 value = Cow::Owned((*number).into());
             } else if self.decimal_comma
-                && let Some(number) = COMMA.number(trimmed)
+                && let Some(number) = COMMA.number(trimmed).or_else(|| grouped(trimmed))
             {
                 value = Cow::Owned(number.into());
             }
@@ -774,6 +801,27 @@ impl Rule<'_> {
             }
             _ => value,
         }
+    }
+}
+
+/// A number with a decimal comma whose thousands stand apart: `1.013,25`, `1 013,25`. Without the comma a dot could be a
+/// decimal point.
+fn grouped(text: &str) -> Option<f64> {
+    let (whole, decimals) = text.split_once(',')?;
+    let (sign, digits) = match whole.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", whole),
+    };
+    let mut groups = digits.split(['.', ' ', '\'', '\u{a0}', '\u{202f}']);
+    let is_of = |group: &str, lengths: std::ops::RangeInclusive<usize>| {
+        lengths.contains(&group.len()) && group.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let is_number =
+        groups.next().is_some_and(|first| is_of(first, 1..=3)) && groups.all(|group| is_of(group, 3..=3));
+    let whole: String = digits.chars().filter(char::is_ascii_digit).collect();
+    match is_number && is_of(decimals, 1..=20) {
+        true => format!("{sign}{whole}.{decimals}").parse().ok(),
+        false => None,
     }
 }
 

@@ -33,12 +33,23 @@ impl ReadingBuilder {
         self.0.sensor_tags = tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
     }
 
-    /// Adds the values of another part of the same reading.
+    /// Adds the values of another part of the same reading, which replace those of the same names. Says how many were
+    /// replaced by others.
     ///
     /// # Errors
     /// [`Rejection::TooManyMetrics`], with nothing added.
-    pub fn merge(&mut self, other: Self) -> Result<(), Rejection> {
+    pub fn merge(&mut self, other: Self) -> Result<usize, Rejection> {
         let (ours, others) = (&mut self.0, other.0);
+        let differs =
+            |(left, right): (&Option<f32>, &Option<f32>)| left.is_some() && right.is_some() && left != right;
+        let mut replaced = ours.columns.iter().zip(&others.columns).filter(|pair| differs(*pair)).count();
+        for (name, value) in &others.other_metrics {
+            replaced +=
+                usize::from(ours.other_metrics.iter().any(|(known, old)| known == name && old != value));
+        }
+        for (name, text) in &others.states {
+            replaced += usize::from(ours.states.iter().any(|(known, old)| known == name && old != text));
+        }
         let is_full = |ours: usize, others: usize| ours + others > MAX_OTHER_METRICS;
         if is_full(ours.other_metrics.len(), others.other_metrics.len())
             || is_full(ours.states.len(), others.states.len())
@@ -56,7 +67,7 @@ impl ReadingBuilder {
             ours.set_value(Place::States, name, Scalar::Text(text))?;
         }
         ours.left_out.extend(others.left_out);
-        Ok(())
+        Ok(replaced)
     }
 
     /// The reading, if it is one.

@@ -241,7 +241,7 @@ mod tests {
         let mut writer = BlockWriter::new(File::create(&path).unwrap(), FileFormat::Parquet, &[]).unwrap();
         writer.write(&blocks.take().unwrap().unwrap().0).unwrap();
         writer.finish().unwrap();
-        assert_eq!(schema(&[]).fields().len(), 12);
+        assert_eq!(schema(&[]).fields().len(), 13);
         let mut messages = Vec::new();
         read(&path, FileFormat::Parquet, |_, row| {
             messages.push(row.unwrap());

@@ -1,0 +1,128 @@
+//! Shapes of messages that are neither those of a preset nor plain JSON.
+
+use std::io::Write as _;
+
+use super::*;
+
+const HEAD: &str = "location = { constant = \"l\" }\ndevice_type = { constant = \"d\" }\n";
+
+fn mapping(rest: &str) -> Mapping {
+    Mapping::parse("test.toml", &format!("[[source]]\n{HEAD}{rest}")).unwrap()
+}
+
+fn readings(mapping: &Mapping, message: &Value) -> Vec<(String, Value)> {
+    let mapped = map(mapping, message).unwrap();
+    assert_eq!(mapped.faults, []);
+    mapped.readings.iter().map(|decoded| shown(&decoded.reading)).collect()
+}
+
+fn metrics(mapping: &Mapping, message: &Value) -> Value {
+    let found = readings(mapping, message);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].1["metrics"].clone()
+}
+
+#[test]
+fn json_values_one_after_another_are_elements() {
+    let mapping =
+        mapping("format = \"json-lines\"\nsensor = \"each.id\"\n[source.metrics]\nx = \"each.x\"\n");
+    let found = readings(&mapping, &json!({"value": "{\"id\":\"a\",\"x\":1}\n\n{\"id\":\"b\",\"x\":2}\r\n"}));
+    assert_eq!(found.len(), 2);
+    assert!(readings(&mapping, &json!({"value": ""})).is_empty());
+    assert!(map(&mapping, &json!({"value": "{\"id\":\"a\",\"x\":1}\n{\"id\":"})).is_err());
+}
+
+#[test]
+fn bytes_of_a_device_are_taken_apart_by_a_program() {
+    // Of a temperature sensor: two bytes in hundredths, signed, and one for humidity in halves.
+    let rest = r#"
+format = "bytes"
+sensor = "key"
+transform = ".value | @base64d | tobytes | {t: (.[0] * 256 + .[1] | if . > 32767 then . - 65536 else . end), h: .[2]}"
+[source.metrics]
+temperature = { from = "value.t", scale = 0.01 }
+humidity = { from = "value.h", scale = 0.5 }
+"#;
+    let payload = STANDARD.encode([0xff, 0x38, 90]);
+    assert_eq!(
+        metrics(&mapping(rest), &json!({"key": "a", "value_base64": payload})),
+        json!({"temperature": -2.0, "humidity": 45.0})
+    );
+}
+
+#[test]
+fn a_packed_payload_is_expanded_before_it_is_read() {
+    let mapping =
+        mapping("compression = \"gzip\"\nsensor = \"value.id\"\n[source.metrics]\nx = \"value.x\"\n");
+    let packed = |text: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(text).unwrap();
+        STANDARD.encode(gzip.finish().unwrap())
+    };
+    let message = json!({"value_base64": packed(b"{\"id\":\"a\",\"x\":1}")});
+    assert_eq!(metrics(&mapping, &message), json!({"x": 1.0}));
+    // A bomb of 2 MB is a kilobyte.
+    let bomb = json!({"value_base64": packed(&vec![b' '; 2 << 20])});
+    assert!(matches!(map(&mapping, &bomb), Err(Rejection::TooLarge { .. })));
+    assert!(map(&mapping, &json!({"value": "{}"})).unwrap_err().to_string().contains("gzip"));
+    for format in ["avro", "sparkplug-b"] {
+        let text = format!(
+            "[[source]]\nformat = {format:?}\ncompression = \"zlib\"\n{HEAD}sensor = \"key\"\n[source.metrics]\nx = \"value.x\"\n"
+        );
+        let error = Mapping::parse("test.toml", &text).unwrap_err().to_string();
+        assert!(error.contains("compression: not with"), "{error}");
+    }
+}
+
+#[test]
+fn numbers_are_written_in_many_ways() {
+    let rest = r#"
+sensor = "key"
+[[source.fields]]
+from = "value.*"
+pattern = '''^\s*([-0-9.,' ]+?)\s*(?:%|°C|hPa)?$'''
+decimal_comma = true
+"#;
+    let message = json!({"key": "a", "value": {
+        "humidity": "45,5 %", "pressure": "1.013,25 hPa", "a": "1 234 567,5", "b": "-12'000,25", "c": 3, "d": null,
+        "e": "1.2.3,4", "f": "12.34,5", "g": "1,2,3"}});
+    let found = readings(&mapping(rest), &message);
+    assert_eq!(
+        found[0].1,
+        json!({
+            "metrics": {"humidity": 45.5, "pressure": 1013.25, "a": 1_234_567.5, "b": -12_000.25, "c": 3.0},
+            // What is no number stays the text that it is.
+            "states": {"e": "1.2.3,4", "f": "12.34,5", "g": "1,2,3"},
+        })
+    );
+}
+
+#[test]
+fn a_time_is_cut_out_of_a_text() {
+    let rest = r#"
+sensor = "key"
+recorded_timestamp = { from = "value.at", pattern = '^/Date\((\d+)\)/$', format = "ms" }
+[source.metrics]
+x = "value.x"
+"#;
+    let message = json!({"key": "a", "value": {"at": "/Date(1795600000123)/", "x": 1}});
+    let found = readings(&mapping(rest), &message);
+    assert!(found[0].0.ends_with("2026-11-25T09:46:40.123Z"), "{found:?}");
+    let error = map(&mapping(rest), &json!({"key": "a", "value": {"at": "soon", "x": 1}})).unwrap_err();
+    assert!(error.to_string().contains("does not fit the pattern"), "{error}");
+}
+
+#[test]
+fn values_that_one_element_takes_from_another_are_counted() {
+    let rest = "each = \"value\"\nsensor = \"key\"\n[[source.fields]]\nfrom = \"each.*\"\n";
+    let replaced = |value: Value| map(&mapping(rest), &json!({"key": "a", "value": value})).unwrap().replaced;
+    assert_eq!(replaced(json!([{"temperature": 1, "x": 1, "s": "a"}, {"humidity": 2, "y": 1}])), 0);
+    assert_eq!(
+        replaced(json!([{"temperature": 1, "x": 1, "s": "a"}, {"temperature": 1, "x": 1, "s": "a"}])),
+        0
+    );
+    assert_eq!(
+        replaced(json!([{"temperature": 1, "x": 1, "s": "a"}, {"temperature": 2, "x": 2, "s": "b"}])),
+        3
+    );
+}
