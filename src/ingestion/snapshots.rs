@@ -337,10 +337,13 @@ impl Snapshots {
             kept.give_up(&chunk, detector);
         }
         for (of, kept) in &mut self.partitions {
+            if !tracker.has_finished(*of) {
+                continue;
+            }
             let next = tracker.next_offset(*of).unwrap_or(kept.position);
             let mut left: HashSet<Uuid> = detector.take_changed(*of).into_iter().collect();
             left.extend(kept.round.take().into_iter().flat_map(|round| round.left));
-            if (left.is_empty() && next <= kept.position) || !tracker.has_finished(*of) {
+            if left.is_empty() && next <= kept.position {
                 continue;
             }
             kept.round = Some(Round { position: next, left: left.into_iter().collect() });
@@ -364,6 +367,7 @@ impl Snapshots {
                         return;
                     }
                     Err(_) => {
+                        kept.give_up(&chunk, detector);
                         tracing::info!(
                             "no time to store all that the rules remember: the next ingest judges some messages again"
                         );
@@ -376,6 +380,14 @@ impl Snapshots {
 }
 
 impl Kept {
+    /// Ends the round: what of it is not stored counts as changed again.
+    fn give_up(&mut self, chunk: &Chunk, detector: &mut Detector) {
+        let left = self.round.take().map(|round| round.left).unwrap_or_default();
+        for sensor in chunk.states.iter().map(|(sensor, _)| *sensor).chain(left) {
+            detector.mark_changed(self.series.of, sensor);
+        }
+    }
+
     /// The next states of the round; `next` is the position up to which they know the messages.
     fn chunk(&mut self, detector: &mut Detector, next: i64) -> Option<Chunk> {
         let of = self.series.of;
@@ -398,16 +410,6 @@ impl Kept {
             states,
             completes: round.left.is_empty().then_some(round.position),
         })
-    }
-}
-
-impl Kept {
-    /// Ends the round: what of it is not stored counts as changed again.
-    fn give_up(&mut self, chunk: &Chunk, detector: &mut Detector) {
-        let left = self.round.take().map(|round| round.left).unwrap_or_default();
-        for sensor in chunk.states.iter().map(|(sensor, _)| *sensor).chain(left) {
-            detector.mark_changed(self.series.of, sensor);
-        }
     }
 }
 
