@@ -43,9 +43,11 @@ fn detecting(criterion: &mut Criterion) {
         ("a threshold", "threshold = { above = 28, hysteresis = 0.5 }"),
         ("a robust z-score of 120 readings", "robust-z = { readings = 120 }"),
         ("a change within 10 minutes", "change = { rise = 5, fall = 5, within = \"10m\" }"),
+        ("the online detector", "online = {}"),
     ] {
         let rules = format!("[[rule]]\nname = \"r\"\nmetric = \"temperature\"\n{condition}");
         let mut detector = Detector::new(Rules::parse(&rules).expect("good rules"));
+        detector.note_changes();
         let (mut count, mut alerts) = (0_u128, 0_u64);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

@@ -4,6 +4,7 @@
 #   2. benches/ceiling.rs writes the same N rows straight from memory (the ceiling), into a keyspace of its own,
 #   3. `ingest --until-end` drains the topic,
 #   4. with MAPPED=1: the same readings as nested JSON in a second topic, drained with benches/nested.toml,
+#   5. with DETECT=1: the same topic drained with the rules of RULES (benches/online.toml), without and with snapshots of their state,
 # in turn for ROUNDS rounds (2), and prints rows/s, client CPU-seconds per million rows, peak RSS and the ratio.
 #
 #   benches/pipeline.sh [N] [iotctl options, such as -O cassandra.contact_points=…]
@@ -53,6 +54,17 @@ for round in $(seq "$rounds"); do
         "$timer" -f '%U %S %M' -o "$work/mapped.time" "$iotctl" -q "${nested[@]}" \
             ingest --mapping benches/nested.toml --until-end --format json >"$work/mapped"
     fi
+    rm -f "$work"/detect*
+    if [[ -n ${DETECT:-} ]]; then
+        # The longest interval: no snapshot but the one at the end.
+        for every in 10m 30s; do
+            detect=("${settings[@]}" -O "cassandra.keyspace=${name}_detect_$every" -O "kafka.group=${name}_detect_$every"
+                -O "ingest.detector_snapshot_interval=$every")
+            "$iotctl" -q "${detect[@]}" schema apply >/dev/null
+            "$timer" -f '%U %S %M' -o "$work/detect_$every.time" "$iotctl" -q "${detect[@]}" \
+                ingest --detect "${RULES:-benches/online.toml}" --until-end --format json >"$work/detect_$every"
+        done
+    fi
     python3 - "$work" "$count" "$round" <<'PYTHON'
 import json, os, sys
 work, count, round_ = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -66,6 +78,14 @@ print(f"round {round_}: simulate {simulate['acknowledged'] / simulate['elapsed_s
       f"ceiling {ceiling['rows_per_second']:,.0f} rows/s | "
       f"ingest {ingest['rows_per_second']:,.0f} rows/s at {cpu:.2f} CPU-s/1M, {rss:.0f} MiB peak | "
       f"ratio {ingest['rows_per_second'] / ceiling['rows_per_second']:.2f}")
+for every in ("10m", "30s"):
+    if os.path.exists(f"{work}/detect_{every}"):
+        detect = json.load(open(f"{work}/detect_{every}"))
+        assert detect["rows"] == count, detect
+        cpu, rss = cost(f"detect_{every}")
+        print(f"round {round_}: with rules, snapshots every {every}: {detect['rows_per_second']:,.0f} rows/s at {cpu:.2f} CPU-s/1M, "
+              f"{rss:.0f} MiB peak, {detect['alerts']} alerts | ratio to no rules "
+              f"{detect['rows_per_second'] / ingest['rows_per_second']:.2f}")
 if os.path.exists(f"{work}/mapped"):
     mapped = json.load(open(f"{work}/mapped"))
     assert mapped["rows"] == count, mapped

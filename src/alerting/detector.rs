@@ -47,7 +47,7 @@ type Changed = HashMap<TopicPartition, Vec<Uuid>>;
 struct Tracked {
     /// By rule.
     watches: Box<[Option<Watch>]>,
-    /// Whether it is among the changed ones.
+    /// Whether it is on the list of the changed ones.
     is_changed: bool,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Watch {
     window: Window,
     episode: Episode,
     /// The alert that began the episode, while it fires.
-    #[serde(with = "state::as_json")]
+    #[serde(with = "state::by_name")]
     fired: Option<Box<Alert>>,
     /// With a rule that compares with the group: what its other sensors are compared with.
     peer: Option<Box<Peer>>,
@@ -189,15 +189,19 @@ impl Detector {
 
     /// The sensors of a partition whose state has changed since the last call.
     pub fn take_changed(&mut self, partition: TopicPartition) -> Vec<Uuid> {
-        self.changed.as_mut().and_then(|changed| changed.remove(&partition)).unwrap_or_default()
+        let taken = self.changed.as_mut().and_then(|changed| changed.remove(&partition)).unwrap_or_default();
+        for sensor in &taken {
+            if let Some(tracked) = self.sensors.peek_mut(&(partition, *sensor)) {
+                tracked.is_changed = false;
+            }
+        }
+        taken
     }
 
     /// A sensor's state counts as changed.
     pub fn mark_changed(&mut self, partition: TopicPartition, sensor: Uuid) {
         let key = (partition, sensor);
         if let Some(tracked) = self.sensors.peek_mut(&key) {
-            // It may be on nobody's list.
-            tracked.is_changed = false;
             tracked.change(key, &mut self.changed);
         }
     }
@@ -205,7 +209,6 @@ impl Detector {
     /// What is remembered of a sensor, for [`Detector::restore`]; `None` of one that was forgotten meanwhile.
     pub fn state(&mut self, partition: TopicPartition, sensor: Uuid) -> Option<RawState> {
         let tracked = self.sensors.peek_mut(&(partition, sensor))?;
-        tracked.is_changed = false;
         let rules = self.rules.iter().zip(&self.fingerprints).zip(&tracked.watches);
         let rules = rules.filter_map(|((rule, fingerprint), watch)| {
             Some(KeptRule { name: rule.name.as_str(), fingerprint: *fingerprint, watch: watch.as_ref()? })

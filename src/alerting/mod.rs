@@ -5,7 +5,7 @@
 //!   judgement of one value. [`episode`]: from the first value that meets a condition to the one that ends it.
 //!   [`state`]: what is remembered of a sensor, as bytes. [`memory`]: the sensors in memory, within a bound. [`peers`]: the other sensors of a group. [`silence`]: sensors that
 //!   have stopped sending, judged by the clock.
-//! - [`alert`]: the message. [`acknowledgement`]: who has seen it. [`topic`]: its producer and reader. [`current`]: what fires now.
+//! - [`alert`]: the message. [`acknowledgement`]: who has seen it. [`mute`]: silences that people ask for. [`topic`]: its producer and reader. [`current`]: what fires now.
 //! - [`delivery`]: from the topic to receivers: Alertmanager, webhooks, mail and commands.
 //!
 //! # Guarantees
@@ -22,6 +22,7 @@ pub mod delivery;
 mod detector;
 mod episode;
 mod memory;
+pub mod mute;
 mod peers;
 pub mod rules;
 mod silence;
@@ -34,6 +35,7 @@ mod window;
 pub use acknowledgement::Acknowledgement;
 pub use alert::Alert;
 pub use detector::Detector;
+pub use mute::{Matchers, Mute, Mutes};
 pub use rules::Rules;
 pub use silence::KnownSensor;
 pub use state::{RawState, StateError};

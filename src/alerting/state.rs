@@ -55,26 +55,32 @@ pub(super) struct KeptSilence {
     pub fired: Vec<KeptAlert>,
 }
 
-/// An alert, in the form in which it is sent.
+/// An alert.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct KeptAlert(#[serde(with = "as_json")] pub Alert);
+pub(super) struct KeptAlert(#[serde(with = "by_name")] pub Alert);
 
-/// A form in which fields may be left out.
-pub(super) mod as_json {
+/// MessagePack with the names of fields, because alerts leave fields out; as text, so that it can be part of the rest. JSON would
+/// change the last digits of numbers.
+pub(super) mod by_name {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::{Deserialize, DeserializeOwned, Deserializer, Serialize, Serializer};
 
     pub(in crate::alerting) fn serialize<T: Serialize, S: Serializer>(
         value: &T,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serde_json::to_string(value).map_err(serde::ser::Error::custom)?.serialize(serializer)
+        let bytes = rmp_serde::to_vec_named(value).map_err(serde::ser::Error::custom)?;
+        STANDARD.encode(bytes).serialize(serializer)
     }
 
     pub(in crate::alerting) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<T, D::Error> {
         let text = String::deserialize(deserializer)?;
-        serde_json::from_str(&text).map_err(serde::de::Error::custom)
+        let bytes = STANDARD.decode(text).map_err(serde::de::Error::custom)?;
+        rmp_serde::from_slice(&bytes).map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,4 +1,5 @@
-//! The topic of alerts: one JSON object per message, an alert or the acknowledgement of one. The key is the sensor id, so the alerts of a sensor stay in order.
+//! The topic of alerts: one JSON object per message, an alert, the acknowledgement of one, or a silence. The key
+//! is the sensor id, so the alerts of a sensor stay in order; that of a silence is its own id.
 
 use std::ops::ControlFlow;
 
@@ -6,6 +7,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 
 use super::acknowledgement::Acknowledgement;
 use super::alert::Alert;
+use super::mute::{Mute, Mutes};
 use crate::config::KafkaConfig;
 use crate::kafka::Error;
 use crate::kafka::reader::{Span, Step, TopicReader};
@@ -49,6 +51,16 @@ impl AlertProducer {
     }
 }
 
+impl AlertProducer {
+    /// Returns when all in-sync replicas have it.
+    pub async fn silence(&self, mute: &Mute) -> Result<(), Error> {
+        // Every field has a JSON form.
+        let payload = serde_json::to_vec(mute).unwrap_or_default();
+        let headers = OwnedHeaders::new().insert(Header { key: "kind", value: Some("silence") });
+        self.0.send(Some(mute.id.to_string().as_bytes()), Some(&payload), headers).await
+    }
+}
+
 /// Reads the topic of alerts, each time the messages since the last time.
 pub struct AlertFeed {
     config: KafkaConfig,
@@ -86,14 +98,18 @@ impl AlertFeed {
 pub enum Record {
     Alert(Box<Alert>),
     Acknowledgement(Acknowledgement),
+    Silence(Box<Mute>),
 }
 
 impl Record {
-    /// `None` for what is neither.
+    /// `None` for anything else.
     pub fn read(payload: &[u8]) -> Option<Self> {
         match serde_json::from_slice(payload) {
             Ok(alert) => Some(Self::Alert(Box::new(alert))),
-            Err(_) => serde_json::from_slice(payload).ok().map(Self::Acknowledgement),
+            Err(_) => match serde_json::from_slice(payload) {
+                Ok(acknowledgement) => Some(Self::Acknowledgement(acknowledgement)),
+                Err(_) => serde_json::from_slice(payload).ok().map(|mute| Self::Silence(Box::new(mute))),
+            },
         }
     }
 }
@@ -106,7 +122,7 @@ pub struct AlertBatch {
 }
 
 impl AlertBatch {
-    /// Passes each alert to `take` until it breaks. Messages that are neither alerts nor acknowledgements are counted and
+    /// Passes each alert to `take` until it breaks. Messages that are none of the three are counted and
     /// skipped. Blocks, and stops early when `is_stopped`.
     pub fn each<B>(
         &self,
@@ -115,17 +131,31 @@ impl AlertBatch {
     ) -> Result<(Option<B>, u64), Error> {
         self.each_record(is_stopped, |record| match record {
             Record::Alert(alert) => take(*alert),
-            Record::Acknowledgement(_) => ControlFlow::Continue(()),
+            Record::Acknowledgement(_) | Record::Silence(_) => ControlFlow::Continue(()),
         })
     }
 
-    /// As [`AlertBatch::each`], with the acknowledgements.
+    /// Takes the silences among them.
+    pub fn silences(&self, is_stopped: &dyn Fn() -> bool, mutes: &mut Mutes) -> Result<(), Error> {
+        let read = self.each_record(is_stopped, |record| {
+            if let Record::Silence(mute) = record {
+                mutes.add(*mute);
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        read.map(drop)
+    }
+
+    /// As [`AlertBatch::each`], with acknowledgements and silences.
     pub fn each_record<B>(
         &self,
         is_stopped: &dyn Fn() -> bool,
         mut take: impl FnMut(Record) -> ControlFlow<B>,
     ) -> Result<(Option<B>, u64), Error> {
         let mut foreign = 0;
+        if self.spans.iter().all(Span::is_empty) {
+            return Ok((None, foreign));
+        }
         let mut reader = TopicReader::open(&self.config, &self.topic, &self.spans)?;
         while !is_stopped() {
             match reader.step()? {

@@ -20,7 +20,7 @@ use crate::alerting::alert::State;
 use crate::alerting::current::Current;
 use crate::alerting::rules::Severity;
 use crate::alerting::topic::{AlertFeed, Record};
-use crate::alerting::{Acknowledgement, Alert};
+use crate::alerting::{Acknowledgement, Alert, Mutes};
 use crate::analytics::groups::NoReadings;
 use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
@@ -33,12 +33,13 @@ use crate::time::TimeRange;
 mod ack;
 mod check;
 mod deliver;
+mod history;
+mod silence;
 
 /// List the alerts of `ingest --detect`, or what fires now
 ///
 /// Alerts are listed in order of time, that of the readings; each once, however often it was sent. --firing lists the rules
-/// and sensors that fire now: those whose latest alert says so. `ingest` does not know what fired before it started, so an
-/// episode that ended while it was stopped is listed until the next one of that rule and sensor ends.
+/// and sensors that fire now: those whose latest alert says so, who has acknowledged them, and until when they are silenced.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -48,7 +49,9 @@ mod deliver;
   iotctl alerts --firing --severity critical --location plant-1
   iotctl alerts --rule hot --location plant-1 --format csv > hot.csv
   iotctl alerts --follow --format ndjson | while read -r alert; do …; done
+  iotctl alerts history --last 7d --rule hot
   iotctl alerts ack --rule hot --sensor th-1 --comment 'on my way'
+  iotctl alerts silence --location plant-3 --for 2h --comment 'new pump'
   iotctl alerts check rules.toml --against 7d
   iotctl alerts deliver receivers.toml"
 )]
@@ -64,6 +67,8 @@ pub enum AlertsCommand {
     Ack(ack::AckArgs),
     Check(check::CheckArgs),
     Deliver(deliver::DeliverArgs),
+    History(history::HistoryArgs),
+    Silence(silence::SilenceArgs),
 }
 
 /// Which alerts are listed, and how.
@@ -103,6 +108,8 @@ pub async fn run(args: AlertsArgs, context: Context) -> anyhow::Result<()> {
         Some(AlertsCommand::Ack(args)) => ack::run(args, context).await,
         Some(AlertsCommand::Check(args)) => check::run(args, context).await,
         Some(AlertsCommand::Deliver(args)) => deliver::run(args, context).await,
+        Some(AlertsCommand::History(args)) => history::run(args, context).await,
+        Some(AlertsCommand::Silence(args)) => silence::run(args, context).await,
         None => list(args.list, context).await,
     }
 }
@@ -134,6 +141,9 @@ async fn list(mut args: ListArgs, context: Context) -> anyhow::Result<()> {
             Heading::left("acknowledged_by").titled("acknowledged"),
             Heading::left("acknowledged_timestamp"),
             Heading::left("acknowledged_comment"),
+            Heading::left("silenced_until").titled("silenced until"),
+            Heading::left("silenced_by"),
+            Heading::left("silence_comment"),
         ]);
     }
     // A table's width has no room for what the others have.
@@ -143,7 +153,7 @@ async fn list(mut args: ListArgs, context: Context) -> anyhow::Result<()> {
         .filter(|heading| !is_table || IN_TABLES.contains(&heading.name.as_str()))
         .collect();
     let feed = until_stopped(&context.shutdown, AlertFeed::open(&context.config.kafka)).await?;
-    let registry = until_stopped(&context.shutdown, Registry::open(&mut args, &context)).await?;
+    let registry = until_stopped(&context.shutdown, Registry::open(&mut args.selection, &context)).await?;
     let runtime = Handle::current();
     // Reading blocks; the runtime's other threads go on with what signals and clients need.
     let work = move || {
@@ -152,6 +162,7 @@ async fn list(mut args: ListArgs, context: Context) -> anyhow::Result<()> {
             records,
             range,
             current: args.firing.then(Current::default),
+            mutes: Mutes::default(),
             seen: HashSet::new(),
             pending: Vec::new(),
             parts: 0,
@@ -222,8 +233,25 @@ fn print<W: Write>(
     Ok(())
 }
 
-const IN_TABLES: [&str; 7] =
-    ["recorded_timestamp", "severity", "rule", "state", "iot_sensor_id", "message", "acknowledged_by"];
+const IN_TABLES: [&str; 8] = [
+    "recorded_timestamp",
+    "severity",
+    "rule",
+    "state",
+    "iot_sensor_id",
+    "message",
+    "acknowledged_by",
+    "silenced_until",
+];
+
+/// The name of the user, else the number.
+fn user() -> String {
+    let id = nix::unistd::Uid::effective();
+    match nix::unistd::User::from_uid(id) {
+        Ok(Some(user)) => user.name,
+        _ => id.to_string(),
+    }
+}
 
 /// The names of sensors: those of the registry where Cassandra answers, else those that the alerts have.
 struct Registry {
@@ -236,10 +264,10 @@ impl Registry {
     const PATIENCE: Duration = Duration::from_secs(2);
 
     /// Also finds the sensor of --sensor by the name that people gave it.
-    async fn open(args: &mut ListArgs, context: &Context) -> anyhow::Result<Self> {
+    async fn open(selection: &mut SelectionArgs, context: &Context) -> anyhow::Result<Self> {
         let opened = async {
             let session = Session::connect(&context.config.cassandra).await?;
-            match args.selection.find_sensor(&session).await {
+            match selection.find_sensor(&session).await {
                 // The id of the name is that of alerts before the sensor was registered.
                 Err(error) if !error.is::<NoReadings>() => Err(error),
                 _ => Ok(session),
@@ -253,16 +281,16 @@ impl Registry {
                 None
             }
         };
-        let names = if session.is_some() { args.selection.names() } else { SensorNames::default() };
+        let names = if session.is_some() { selection.names() } else { SensorNames::default() };
         Ok(Self { session, names })
     }
 
-    async fn learn(&mut self, alerts: &[Alert]) {
+    async fn learn<'a>(&mut self, alerts: impl Iterator<Item = &'a Alert>) {
         let Some(session) = &self.session else { return };
         let group = |alert: &Alert| {
             Arc::new(Group { location: alert.location.clone(), device_type: alert.device_type.clone() })
         };
-        let sensors: Vec<_> = alerts.iter().map(|alert| (group(alert), alert.iot_sensor_id)).collect();
+        let sensors: Vec<_> = alerts.map(|alert| (group(alert), alert.iot_sensor_id)).collect();
         let learned = self.names.learn(session, sensors.iter().map(|(group, sensor)| (group, *sensor)));
         if !matches!(timeout(Self::PATIENCE, learned).await, Ok(Ok(()))) {
             self.session = None;
@@ -277,6 +305,8 @@ struct Printer<W: Write> {
     range: TimeRange,
     /// With --firing.
     current: Option<Current>,
+    /// The silences that people asked for.
+    mutes: Mutes,
     /// The ids of all alerts that passed.
     seen: HashSet<Uuid>,
     /// Alerts that are not printed yet.
@@ -295,6 +325,10 @@ impl<W: Write> Printer<W> {
                 if let Some(current) = &mut self.current {
                     current.acknowledge(acknowledgement);
                 }
+                Ok(())
+            }
+            Record::Silence(mute) => {
+                self.mutes.add(*mute);
                 Ok(())
             }
         }
@@ -334,7 +368,7 @@ impl<W: Write> Printer<W> {
         }
         self.parts += usize::from(!alerts.is_empty());
         for part in alerts.chunks(NAMES_AT_ONCE) {
-            self.runtime.block_on(self.registry.learn(part));
+            self.runtime.block_on(self.registry.learn(part.iter()));
             for alert in part {
                 let seen = current.as_ref().and_then(|current| current.acknowledgement(alert));
                 self.write(alert, seen)?;
@@ -346,7 +380,8 @@ impl<W: Write> Printer<W> {
     fn write(&mut self, alert: &Alert, seen: Option<&Acknowledgement>) -> anyhow::Result<()> {
         let recorded_at = alert.recorded_timestamp.timestamp_millis();
         let number = |number: Option<f64>| number.map_or(Cell::Missing, Cell::Double);
-        let Self { records, registry, args, .. } = self;
+        let Self { records, registry, args, mutes, .. } = self;
+        let mute = mutes.holding(alert, Utc::now()).filter(|_| args.firing);
         let labels = (!alert.labels.is_empty()).then(|| alert.labels_text());
         let name = registry.names.get(alert.iot_sensor_id).or(alert.sensor_name.as_deref());
         let sensor = sensor_cells(args.format, alert.iot_sensor_id, name);
@@ -361,6 +396,7 @@ impl<W: Write> Printer<W> {
             cells.push(Cell::Text(&alert.message));
             if args.firing {
                 cells.push(seen.map_or(Cell::Missing, |seen| Cell::Text(&seen.by)));
+                cells.push(mute.map_or(Cell::Missing, |mute| Cell::Moment(mute.ends.timestamp_millis())));
             }
             return records.write(&cells);
         }
@@ -384,6 +420,9 @@ impl<W: Write> Printer<W> {
                     Cell::Moment(seen.acknowledged_timestamp.timestamp_millis())
                 }),
                 seen.and_then(|seen| seen.comment.as_deref()).map_or(Cell::Missing, Cell::Text),
+                mute.map_or(Cell::Missing, |mute| Cell::Moment(mute.ends.timestamp_millis())),
+                mute.map_or(Cell::Missing, |mute| Cell::Text(&mute.by)),
+                mute.and_then(|mute| mute.comment.as_deref()).map_or(Cell::Missing, Cell::Text),
             ]);
         }
         records.write(&cells)

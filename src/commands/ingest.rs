@@ -8,17 +8,21 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
+use tokio::task::JoinHandle;
 
 use super::Context;
 use super::flags::{ListenArgs, listen_address};
 use super::support::{self, serve_metrics};
+use crate::alerting::delivery::{self, DeliveryMetrics, Receivers};
 use crate::cassandra::Session;
+use crate::config::KafkaConfig;
 use crate::error::Interrupted;
 use crate::ingestion::IngestMetrics;
 use crate::ingestion::{self, Ending, Options};
 use crate::metrics::{Health, watchdog};
 use crate::output::{Format, Output, table};
 use crate::registry::Lookup;
+use crate::shutdown::Shutdown;
 
 /// Move readings from Kafka into Cassandra without losing one.
 ///
@@ -32,6 +36,7 @@ use crate::registry::Lookup;
   iotctl ingest --group backfill --until-end       # from the beginning, as another consumer group
   iotctl ingest --mapping zigbee2mqtt              # messages of other formats; see `iotctl mapping`
   iotctl ingest --detect rules.toml                # with alerts; see `iotctl alerts`
+  iotctl ingest --detect rules.toml --deliver receivers.toml
 
 Exit status:
   0    stopped as requested, everything taken is stored and committed
@@ -91,10 +96,18 @@ pub struct IngestArgs {
     ///
     /// An alert is sent when the condition of a rule starts to hold for a sensor, and when it ends. An offset is committed
     /// only after the alerts about its message are acknowledged. The file is read again when it changes; a file that is not
-    /// well formed changes nothing, which the log and the metric iotctl_ingest_rules_refused report. Rules keep their state in memory: after a restart, windows
-    /// fill again, and an alert may be sent twice, with the same id.
+    /// well formed changes nothing, which the log and the metric iotctl_ingest_rules_refused report. What the rules remember of sensors is
+    /// stored every ingest.detector_snapshot_interval: after a restart, windows and episodes go on. An alert may be sent twice, with
+    /// the same id.
     #[arg(long, value_name = "RULES.toml")]
     pub detect: Option<PathBuf>,
+    /// Send alerts to the receivers in this file, as `iotctl alerts deliver` does
+    ///
+    /// The same consumer group, so that nothing is sent twice: kafka.group with -alerts appended. It reads the topic of alerts by
+    /// itself and never slows or stops the ingest: a receiver or a topic that does not answer is retried. With --until-end, what the
+    /// topic holds is delivered before the command ends, for ingest.drain_timeout at most.
+    #[arg(long, value_name = "RECEIVERS.toml")]
+    pub deliver: Option<PathBuf>,
     /// Output format of the closing report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
@@ -134,6 +147,7 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
     let mapping = support::mapping(&context.config.ingest, &context.output)?;
     let lookup = Lookup::of(&context.config, mapping.as_ref())?;
     let rules = args.detect.as_deref().map(support::rules).transpose()?;
+    let receivers = args.deliver.as_deref().map(support::receivers).transpose()?;
     let session = Session::connect(&context.config.cassandra).await?;
     let metrics = IngestMetrics::new()?;
     let health = Health::default();
@@ -145,8 +159,19 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
         let topic = context.config.kafka.alerts_topic();
         context.output.note(format!("detecting with {} rules, alerts go to the topic {topic}", rules.len()));
     }
+    let delivering = match (receivers, &args.deliver) {
+        (Some(receivers), Some(file)) => {
+            Some(Delivering::start(receivers, file.clone(), &metrics, &context)?)
+        }
+        _ => None,
+    };
     let options = Options { until_end: args.until_end, rules, rules_file: args.detect, mapping, lookup };
-    let (report, ending) = ingest(&context, session, options, metrics, health).await?;
+    let ended = ingest(&context, session, options, metrics, health).await;
+    if let Some(delivering) = delivering {
+        // After the last alert is in the topic.
+        delivering.end(args.until_end && matches!(ended, Ok((_, Ending::ReachedEnd)))).await;
+    }
+    let (report, ending) = ended?;
     print(&report, args.format, &context.output)?;
     match ending {
         Ending::StoppedUndrained => {
@@ -155,6 +180,69 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
         // A run that was to reach an end was interrupted before it.
         Ending::Stopped if args.until_end => Err(Interrupted.into()),
         Ending::Stopped | Ending::ReachedEnd => Ok(()),
+    }
+}
+
+/// The delivery of alerts beside the pipeline.
+struct Delivering {
+    kafka: KafkaConfig,
+    file: PathBuf,
+    metrics: DeliveryMetrics,
+    stop: Shutdown,
+    task: JoinHandle<()>,
+    patience: Duration,
+}
+
+impl Delivering {
+    /// Its metrics are among those of the pipeline.
+    fn start(
+        receivers: Receivers,
+        file: PathBuf,
+        ingest: &IngestMetrics,
+        context: &Context,
+    ) -> anyhow::Result<Self> {
+        let kafka = support::delivery_config(&context.config.kafka, None);
+        context.output.note(format!(
+            "alerts go to {}, as the consumer group {}",
+            receivers.names(),
+            kafka.group
+        ));
+        let metrics = DeliveryMetrics::within(ingest.registry.clone())?;
+        let stop = Shutdown::new();
+        let task = tokio::spawn(delivery::run_patiently(
+            kafka.clone(),
+            receivers,
+            file.clone(),
+            metrics.clone(),
+            stop.clone(),
+        ));
+        let patience = context.config.ingest.drain_timeout;
+        Ok(Self { kafka, file, metrics, stop, task, patience })
+    }
+
+    /// Ends it; first delivers what the topic holds if that `is_asked_for`.
+    async fn end(self, is_asked_for: bool) {
+        self.stop.request();
+        // The dispatcher ends by itself, after attempts that are under way.
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "the delivery of alerts broke off");
+        }
+        let Some(receivers) = Receivers::read(&self.file).ok().filter(|_| is_asked_for) else { return };
+        let (stop, options) = (Shutdown::new(), delivery::Options { until_end: true });
+        let rest =
+            delivery::run(&self.kafka, receivers, options, self.metrics, Health::default(), stop.clone());
+        tokio::pin!(rest);
+        let ended = tokio::select! {
+            ended = &mut rest => ended,
+            () = tokio::time::sleep(self.patience) => {
+                tracing::warn!("not all alerts could be delivered in time; the next delivery goes on");
+                stop.request();
+                rest.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, "cannot deliver the last alerts; the next delivery goes on");
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use super::Context;
 use super::destination;
 use super::flags::{ListenArgs, PlaceArgs, PlotArgs, SelectionArgs, known_metrics};
 use crate::alerting::Rules;
-use crate::config::IngestConfig;
+use crate::alerting::delivery::Receivers;
+use crate::config::{IngestConfig, KafkaConfig};
 use crate::error::{Interrupted, UsageError};
 use crate::http::Access;
 use crate::mapping::Mapping;
@@ -132,6 +133,24 @@ pub fn rules(path: &Path) -> Result<Rules, UsageError> {
             path.display()
         ))
     })
+}
+
+/// The receivers of a file.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn receivers(path: &Path) -> Result<Receivers, UsageError> {
+    Receivers::read(path).map_err(|error| {
+        UsageError::new(format!(
+            "{}: {error} (`iotctl alerts deliver --help` shows how to write a receiver)",
+            path.display()
+        ))
+    })
+}
+
+/// The consumer group that delivers alerts: `group`, or one beside that of `ingest`.
+pub fn delivery_config(kafka: &KafkaConfig, group: Option<String>) -> KafkaConfig {
+    KafkaConfig { group: group.unwrap_or_else(|| format!("{}-alerts", kafka.group)), ..kafka.clone() }
 }
 
 /// The rules that a message is checked by, from the configuration.

@@ -326,17 +326,24 @@ impl Snapshots {
     /// finished. Gives up after `timeout`.
     pub(super) fn flush(&mut self, detector: &mut Detector, tracker: &Tracker, timeout: Duration) {
         let deadline = tokio::time::Instant::now() + timeout;
-        let pending = self.chunk.take();
-        let pending: HashMap<TopicPartition, Vec<Uuid>> = pending
-            .map(|chunk| (chunk.series.of, chunk.states.iter().map(|(sensor, _)| *sensor).collect()))
-            .into_iter()
-            .collect();
+        if self.is_storing {
+            let Ok(stored) = self.stored.recv_timeout(timeout) else { return };
+            self.is_storing = false;
+            self.note(stored, detector);
+        }
+        if let Some(chunk) = self.chunk.take()
+            && let Some(kept) = self.partitions.get_mut(&chunk.series.of)
+        {
+            kept.give_up(&chunk, detector);
+        }
         for (of, kept) in &mut self.partitions {
+            if !tracker.has_finished(*of) {
+                continue;
+            }
             let next = tracker.next_offset(*of).unwrap_or(kept.position);
             let mut left: HashSet<Uuid> = detector.take_changed(*of).into_iter().collect();
             left.extend(kept.round.take().into_iter().flat_map(|round| round.left));
-            left.extend(pending.get(of).into_iter().flatten());
-            if (left.is_empty() && next <= kept.position) || !tracker.has_finished(*of) {
+            if left.is_empty() && next <= kept.position {
                 continue;
             }
             kept.round = Some(Round { position: next, left: left.into_iter().collect() });
@@ -354,11 +361,13 @@ impl Snapshots {
                     }
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => {
+                        kept.give_up(&chunk, detector);
                         self.metrics.detector_snapshot_failures.inc();
                         tracing::warn!(%error, "cannot store what the rules remember: the next ingest judges some messages again");
                         return;
                     }
                     Err(_) => {
+                        kept.give_up(&chunk, detector);
                         tracing::info!(
                             "no time to store all that the rules remember: the next ingest judges some messages again"
                         );
@@ -371,6 +380,14 @@ impl Snapshots {
 }
 
 impl Kept {
+    /// Ends the round: what of it is not stored counts as changed again.
+    fn give_up(&mut self, chunk: &Chunk, detector: &mut Detector) {
+        let left = self.round.take().map(|round| round.left).unwrap_or_default();
+        for sensor in chunk.states.iter().map(|(sensor, _)| *sensor).chain(left) {
+            detector.mark_changed(self.series.of, sensor);
+        }
+    }
+
     /// The next states of the round; `next` is the position up to which they know the messages.
     fn chunk(&mut self, detector: &mut Detector, next: i64) -> Option<Chunk> {
         let of = self.series.of;

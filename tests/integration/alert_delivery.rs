@@ -24,6 +24,8 @@ crate::trials!(
     what_a_receiver_refuses_is_a_dead_letter_and_holds_nothing_up,
     a_killed_delivery_goes_on_where_it_was,
     receivers_that_cannot_work_are_said_before_anything_is_read,
+    a_silence_holds_alerts_back_and_what_still_fires_is_told_at_its_end,
+    ingest_delivers_what_it_detects_and_is_not_held_up_by_a_receiver,
 );
 
 /// 2026-11-01T00:00:00Z.
@@ -451,5 +453,181 @@ fn receivers_that_cannot_work_are_said_before_anything_is_read() -> anyhow::Resu
     lab.delete_topic(&lab.kafka().alerts_dead_letter_topic())?;
     let missing = lab.fails(1, &["-q", "alerts", "deliver", path, "--until-end"])?;
     contains(&missing, &["alerts.dlq", "run `iotctl schema apply`"])?;
+    Ok(())
+}
+
+fn a_silence_holds_alerts_back_and_what_still_fires_is_told_at_its_end() -> anyhow::Result<()> {
+    let lab = lab("deliver_silence")?;
+    let folder = tempfile::tempdir()?;
+    let receiver = Receiver::start()?;
+    let path = write_receivers(
+        folder.path(),
+        &format!(
+            "[[receiver]]\nname = \"hook\"\ngroup_wait = \"100ms\"\nwebhook = {{ url = \"http://{}/\" }}",
+            receiver.address
+        ),
+    )?;
+    let path = path.to_str().context("a path in UTF-8")?;
+    lab.fails(2, &["-q", "alerts", "silence", "--for", "1h"])?;
+    lab.fails(2, &["-q", "alerts", "silence", "--rule", "hot"])?;
+    lab.fails(2, &["-q", "alerts", "silence", "--rule", "hot", "--until", "2020-01-01"])?;
+    lab.ok(&[
+        "-q",
+        "alerts",
+        "silence",
+        "--rule",
+        "hot",
+        "--label",
+        "team=cooling",
+        "--for",
+        "1h",
+        "--comment",
+        "new pump",
+    ])?;
+    let cooling = |sensor, state: &str, second| {
+        let mut alert = alert("hot", sensor, state, second);
+        alert["labels"] = json!({"team": "cooling"});
+        alert["runbook"] = "https://wiki.example/hot".into();
+        // A moment within the silence.
+        alert["detected_timestamp"] = chrono::Utc::now().to_rfc3339().into();
+        alert
+    };
+    let metrics = "127.0.42.1:19475";
+    let deliver = ["-q", "alerts", "deliver", path, "--metrics-addr", metrics];
+    let mut running = lab.spawn(&deliver)?;
+    let silenced = |count: f64| {
+        eventually("it is held back", Duration::from_secs(60), || {
+            Ok(sample(metrics, "iotctl_alerts_silenced_total") == Some(count))
+        })
+    };
+    eventually("it reads", Duration::from_secs(60), || Ok(get(metrics, "/readyz").is_ok()))?;
+    send(
+        &lab,
+        [
+            cooling(1, "firing", 1),
+            cooling(4, "firing", 1),
+            cooling(4, "resolved", 2),
+            alert("hot", 3, "firing", 1),
+        ],
+    )?;
+    silenced(3.0)?;
+    // What is held is held after a kill too.
+    running.kill()?;
+    running = lab.spawn(&deliver)?;
+    send(&lab, [cooling(5, "firing", 3)])?;
+    silenced(1.0)?;
+    let told = || -> Vec<Value> {
+        let accepted = receiver.accepted();
+        accepted
+            .iter()
+            .flat_map(|sent| sent.json()["alerts"].as_array().cloned().unwrap_or_default())
+            .collect()
+    };
+    let sensors = |alerts: &[Value]| -> Vec<String> {
+        let mut sensors: Vec<_> = alerts
+            .iter()
+            .map(|alert| alert["iot_sensor_id"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        sensors.sort();
+        sensors.dedup();
+        sensors
+    };
+    let ids = |sensors: &[u128]| {
+        sensors.iter().map(|sensor| Uuid::from_u128(*sensor).to_string()).collect::<Vec<_>>()
+    };
+    eventually(
+        "what is not silenced arrives",
+        Duration::from_secs(30),
+        || Ok(sensors(&told()) == ids(&[3])),
+    )?;
+    let firing = lab.lines(&["-q", "alerts", "--firing", "--format", "ndjson"])?;
+    for alert in &firing {
+        let is_silenced = alert["silence_comment"] == "new pump" && alert["silenced_until"].is_string();
+        ensure!(is_silenced == (alert["labels"] == "team=cooling"), "{alert}");
+    }
+    let silences = lab.lines(&["-q", "alerts", "silence", "--format", "ndjson"])?;
+    ensure!(silences.len() == 1 && silences[0]["matches"] == "rule=hot, team=cooling", "{silences:?}");
+    let id = silences[0]["id"].as_str().context("an id")?;
+    lab.ok(&["-q", "alerts", "silence", "--expire", id])?;
+    lab.fails(2, &["-q", "alerts", "silence", "--expire", id])?;
+    eventually("what still fires is told", Duration::from_secs(60), || {
+        Ok(sensors(&told()) == ids(&[1, 3, 5]))
+    })?;
+    let one = told().into_iter().find(|alert| alert["iot_sensor_id"] == ids(&[1])[0].as_str());
+    let one = one.context("sensor 1")?;
+    ensure!(one["labels"]["team"] == "cooling" && one["runbook"] == "https://wiki.example/hot", "{one}");
+    ensure!(running.terminate()? == Some(0), "it did not end well");
+    ensure!(lab.lines(&["-q", "alerts", "silence", "--format", "ndjson"])?.is_empty());
+
+    lab.ok(&["-q", "alerts", "ack", "--rule", "hot", "--sensor", &ids(&[1])[0], "--comment", "on my way"])?;
+    let history =
+        lab.lines(&["-q", "alerts", "history", "--format", "ndjson", "--time-zone", "Europe/Berlin"])?;
+    let of = |sensor: u128| {
+        let id = Uuid::from_u128(sensor).to_string();
+        history.iter().find(|episode| episode["iot_sensor_id"] == id.as_str()).context("no episode")
+    };
+    ensure!(history.len() == 5, "{history:?}");
+    ensure!(
+        of(4)?["resolved"].is_string() && of(4)?["seconds"] == 1.0 && of(3)?["resolved"].is_null(),
+        "{history:?}"
+    );
+    ensure!(
+        of(1)?["acknowledged_comment"] == "on my way" && of(3)?["acknowledged_by"].is_null(),
+        "{history:?}"
+    );
+    ensure!(of(1)?["fired"] == "2026-11-01T01:00:01+01:00", "{history:?}");
+    ensure!(
+        lab.lines(&["-q", "alerts", "history", "--format", "ndjson", "--to", "2026-11-01T00:00:02Z"])?.len()
+            == 4
+    );
+    Ok(())
+}
+
+fn ingest_delivers_what_it_detects_and_is_not_held_up_by_a_receiver() -> anyhow::Result<()> {
+    let mut lab = Lab::new("deliver_ingest")?;
+    lab.set("IOTCTL_INGEST_DRAIN_TIMEOUT", "15s");
+    let folder = tempfile::tempdir()?;
+    let receiver = Receiver::start()?;
+    let receivers = write_receivers(
+        folder.path(),
+        &format!(
+            "[[receiver]]\nname = \"hook\"\ngroup_wait = \"100ms\"\nwebhook = {{ url = \"http://{}/\" }}",
+            receiver.address
+        ),
+    )?;
+    let rules = folder.path().join("rules.toml");
+    std::fs::write(&rules, "[[rule]]\nname = \"hot\"\nmetric = \"temperature\"\nthreshold = { above = 30 }")?;
+    let (rules, receivers) = (rules.to_str().context("UTF-8")?, receivers.to_str().context("UTF-8")?);
+    let ingest = || {
+        lab.json(&[
+            "-q",
+            "ingest",
+            "--until-end",
+            "--detect",
+            rules,
+            "--deliver",
+            receivers,
+            "--format",
+            "json",
+        ])
+    };
+    let reading = |sensor: u128, second: i64| {
+        crate::support::message("plant-1", sensor, START + second * 1000, r#","temperature":31"#)
+    };
+    lab.send((0..20).map(|sensor| reading(sensor, 1)))?;
+    let report = ingest()?;
+    ensure!(report["complete"] == true && report["alerts"] == 20, "{report}");
+    ensure!(receiver.told().len() == 20, "{:?}", receiver.told());
+    // The receiver is away: the readings are stored all the same, and their alerts come with the next run.
+    receiver.answers(503);
+    lab.send((20..30).map(|sensor| reading(sensor, 1)))?;
+    let report = ingest()?;
+    ensure!(report["complete"] == true && report["rows"] == 10, "{report}");
+    ensure!(receiver.told().len() == 20, "{:?}", receiver.told());
+    receiver.answers(200);
+    ingest()?;
+    let told = receiver.told();
+    ensure!(told.len() == 30 && told.values().all(|alerts| alerts.len() == 1), "{told:?}");
+    lab.fails(2, &["-q", "ingest", "--deliver", rules])?;
     Ok(())
 }

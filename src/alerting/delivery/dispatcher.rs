@@ -2,14 +2,17 @@
 //! want it, and an offset is committed when all of them have it.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::dead_letters::DeadLetters;
+use super::held::{Held, HeldAlert, Silences};
 use super::known::{Judgement, Known};
 use super::metrics::DeliveryMetrics;
 use super::notification::Item;
@@ -66,6 +69,7 @@ pub async fn run(
     let dead_letters = DeadLetters::new(config)?;
     // Workers end with it, without ending the process.
     let stop = Shutdown::new();
+    let silences = Silences::follow(config, &stop).await?;
     let mut workers = JoinSet::new();
     let mut outlets = Vec::new();
     for receiver in receivers.into_vec() {
@@ -95,7 +99,8 @@ pub async fn run(
                 partitions.iter().for_each(|of| tracker.revoke(of.partition));
             }
             changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
-        })?
+        })
+        .inspect_err(|_| stop.request())?
     };
     health.set_ready();
     let dispatcher = Dispatcher {
@@ -106,6 +111,8 @@ pub async fn run(
         changes,
         outlets,
         known: HashMap::new(),
+        silences,
+        held: Held::default(),
         metrics,
         health,
         shutdown,
@@ -119,6 +126,38 @@ pub async fn run(
     match reading.await {
         Ok(ended) => ended,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Delivers alerts beside other work, which it never ends: an error of Kafka is reported, and it begins again. The file of receivers
+/// is read again then.
+pub async fn run_patiently(
+    config: KafkaConfig,
+    receivers: Receivers,
+    file: PathBuf,
+    metrics: DeliveryMetrics,
+    shutdown: Shutdown,
+) {
+    let mut delays = RetryPolicy::new(Duration::from_secs(1), Duration::from_secs(60)).delays();
+    let mut receivers = Some(receivers);
+    while !shutdown.is_requested() {
+        let read = receivers.take().map_or_else(|| Receivers::read(&file), Ok);
+        let problem = match read {
+            Ok(receivers) => {
+                let (options, health) = (Options::default(), Health::default());
+                let ended = run(&config, receivers, options, metrics.clone(), health, shutdown.clone()).await;
+                match ended {
+                    Ok(_) => return,
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(error) => format!("{}: {error}", file.display()),
+        };
+        tracing::warn!("alerts are not delivered, retrying: {problem}");
+        tokio::select! {
+            () = tokio::time::sleep(delays.next_delay()) => {}
+            () = shutdown.requested() => return,
+        }
     }
 }
 
@@ -138,6 +177,8 @@ struct Dispatcher {
     changes: Changes,
     outlets: Vec<Outlet>,
     known: HashMap<i32, Known>,
+    silences: Silences,
+    held: Held,
     metrics: DeliveryMetrics,
     health: Health,
     shutdown: Shutdown,
@@ -175,6 +216,7 @@ impl Dispatcher {
             }
             if committed.elapsed() >= COMMIT_EVERY {
                 committed = Instant::now();
+                self.release();
                 self.commit(false);
                 self.count_lag();
                 let is_at_end = ends.is_some_and(|ends| {
@@ -203,6 +245,7 @@ impl Dispatcher {
                 Change::Revoked(partitions) => {
                     for of in partitions {
                         self.known.remove(&of.partition);
+                        self.held.forget(of.partition);
                         self.tell_all(|| Job::Forget(of.partition));
                     }
                 }
@@ -276,7 +319,7 @@ impl Dispatcher {
         for (partition, known) in known {
             let held = held.remove(&partition).unwrap_or_default();
             self.tracker.assign(partition, committed.get(&partition).copied(), held);
-            let firing = known.firing();
+            let firing = self.held.learn(&self.silences, partition, known.firing(), Utc::now());
             self.tell_all(|| Job::Firing(partition, firing.clone()));
             self.known.insert(partition, known);
         }
@@ -298,9 +341,24 @@ impl Dispatcher {
             self.tracker.begin(partition, offset, 0);
             return;
         }
+        if self.held.takes(&self.silences, partition, offset, &alert, Utc::now()) {
+            self.metrics.silenced.inc();
+            self.tracker.begin(partition, offset, 0);
+            return;
+        }
+        self.send(HeldAlert { partition, offset, alert: Arc::new(alert), may_be_told: false });
+    }
+
+    /// Sends what no silence holds back any more. Its offset counts as not delivered until it is.
+    fn release(&mut self) {
+        for held in self.held.release(&self.silences, Utc::now()) {
+            self.send(held);
+        }
+    }
+
+    fn send(&self, HeldAlert { partition, offset, alert, .. }: HeldAlert) {
         let wanting: Vec<_> = self.outlets.iter().filter(|outlet| outlet.receiver.wants(&alert)).collect();
         let Some(ticket) = self.tracker.begin(partition, offset, wanting.len()) else { return };
-        let alert = Arc::new(alert);
         for outlet in wanting {
             let item = Item { alert: alert.clone(), ticket: ticket.clone() };
             drop(outlet.jobs.send(Job::Deliver(item)));

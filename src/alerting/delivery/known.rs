@@ -79,10 +79,10 @@ impl Known {
         Judgement::Deliver
     }
 
-    /// What fired when the partition was assigned, and was delivered before.
-    pub(super) fn firing(&self) -> Vec<Arc<Alert>> {
+    /// What fired when the partition was assigned, and was delivered or held back before, with its offset.
+    pub(super) fn firing(&self) -> Vec<(i64, Arc<Alert>)> {
         match self.backlog {
-            0 => self.newest.values().filter_map(|newest| newest.firing.clone()).collect(),
+            0 => self.newest.values().filter_map(|it| Some((it.offset, it.firing.clone()?))).collect(),
             _ => Vec::new(),
         }
     }
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(known.judge(3, &example("hot", 2, State::Firing, 9)), Judgement::Deliver);
         assert_eq!(known.judge(4, &example("hot", 1, State::Resolved, 11)), Judgement::Deliver);
         assert_eq!(known.judge(5, &example("hot", 1, State::Resolved, 11)), Judgement::Copy);
-        let firing: Vec<_> = known.firing().iter().map(|alert| alert.iot_sensor_id.as_u128()).collect();
+        let firing: Vec<_> = known.firing().iter().map(|(_, alert)| alert.iot_sensor_id.as_u128()).collect();
         assert_eq!(firing, [2]);
     }
 

@@ -18,6 +18,8 @@ pub struct DeliveryMetrics {
     pub dead_letters: IntCounterVec,
     pub failing: IntGaugeVec,
     pub copies: IntCounter,
+    /// Held back by a silence.
+    pub silenced: IntCounter,
     pub foreign: IntCounter,
     pub in_flight: IntGauge,
     pub lag: IntGauge,
@@ -25,11 +27,16 @@ pub struct DeliveryMetrics {
 
 impl DeliveryMetrics {
     pub fn new() -> prometheus::Result<Self> {
+        Self::within(Registry::new())
+    }
+
+    /// In the registry of a process that does other things too.
+    pub fn within(registry: Registry) -> prometheus::Result<Self> {
         let name = |name: &str| format!("iotctl_alerts_{name}");
         let counters =
             |of: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name(of), help), labels);
         let metrics = Self {
-            registry: Registry::new(),
+            registry,
             delivered: counters("delivered_total", "Alerts that the receiver accepted", &["receiver"])?,
             notifications: counters(
                 "notifications_total",
@@ -51,6 +58,7 @@ impl DeliveryMetrics {
                 &["receiver"],
             )?,
             copies: IntCounter::new(name("copies_total"), "Alerts that had come before, left out")?,
+            silenced: IntCounter::new(name("silenced_total"), "Alerts that a silence held back")?,
             foreign: IntCounter::new(name("foreign_total"), "Messages of the topic that are not alerts")?,
             in_flight: IntGauge::new(name("in_flight"), "Alerts read that a receiver still has to accept")?,
             lag: IntGauge::new(
@@ -67,7 +75,7 @@ impl DeliveryMetrics {
         describe(&self.collectors())
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 9] {
+    fn collectors(&self) -> [Box<dyn Collector>; 10] {
         [
             Box::new(self.delivered.clone()),
             Box::new(self.notifications.clone()),
@@ -75,6 +83,7 @@ impl DeliveryMetrics {
             Box::new(self.dead_letters.clone()),
             Box::new(self.failing.clone()),
             Box::new(self.copies.clone()),
+            Box::new(self.silenced.clone()),
             Box::new(self.foreign.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.lag.clone()),

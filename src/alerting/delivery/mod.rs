@@ -2,7 +2,7 @@
 //!
 //! - [`receivers`]: who is told what, and the file that says so. [`channel`]: the ways to them.
 //! - [`dispatcher`]: the topic, read as a consumer group. [`known`]: what was there before, so that copies are left out.
-//!   [`tracker`]: which offsets may be committed.
+//!   [`held`]: what a silence holds back. [`tracker`]: which offsets may be committed.
 //! - [`worker`]: one per receiver; groups, limits, sends and retries. [`notification`]: what is sent at once.
 //! - [`dead_letters`]: what a receiver refused. [`metrics`]: what is counted.
 //!
@@ -16,6 +16,7 @@
 mod channel;
 mod dead_letters;
 mod dispatcher;
+mod held;
 mod known;
 mod metrics;
 mod notification;
@@ -23,6 +24,6 @@ mod receivers;
 mod tracker;
 mod worker;
 
-pub use dispatcher::{Ending, Options, run};
+pub use dispatcher::{Ending, Options, run, run_patiently};
 pub use metrics::DeliveryMetrics;
 pub use receivers::Receivers;

@@ -64,20 +64,11 @@ pub(super) async fn run(args: AckArgs, context: Context) -> anyhow::Result<()> {
         return Err(UsageError::new(problem).into());
     }
     let producer = AlertProducer::new(&kafka)?;
-    let by = user();
+    let by = super::user();
     for alert in &meant {
         let acknowledgement = Acknowledgement::of(alert, by.clone(), args.comment.clone());
         until_stopped(&context.shutdown, producer.acknowledge(&acknowledgement)).await?;
     }
     context.output.note(format!("{} alerts acknowledged by {by}", meant.len()));
     Ok(())
-}
-
-/// The name of the user, else the number.
-fn user() -> String {
-    let id = nix::unistd::Uid::effective();
-    match nix::unistd::User::from_uid(id) {
-        Ok(Some(user)) => user.name,
-        _ => id.to_string(),
-    }
 }

@@ -8,11 +8,11 @@ use clap::Args;
 use prometheus::core::Collector;
 use serde::Serialize;
 
-use crate::alerting::delivery::{self, DeliveryMetrics, Ending, Options, Receivers};
+use crate::alerting::delivery::{self, DeliveryMetrics, Ending, Options};
 use crate::commands::Context;
 use crate::commands::flags::{ListenArgs, listen_address};
-use crate::commands::support::serve_metrics;
-use crate::error::{Interrupted, UsageError};
+use crate::commands::support::{delivery_config, receivers, serve_metrics};
+use crate::error::Interrupted;
 use crate::metrics::{Health, watchdog};
 use crate::output::{Output, ReportFormat, table};
 
@@ -83,14 +83,8 @@ struct Report {
 }
 
 pub(super) async fn run(args: DeliverArgs, mut context: Context) -> anyhow::Result<()> {
-    let receivers = Receivers::read(&args.receivers).map_err(|error| {
-        UsageError::new(format!(
-            "{}: {error} (`iotctl alerts deliver --help` shows how to write a receiver)",
-            args.receivers.display()
-        ))
-    })?;
-    let kafka = &mut context.config.kafka;
-    kafka.group = args.group.unwrap_or_else(|| format!("{}-alerts", kafka.group));
+    let receivers = receivers(&args.receivers)?;
+    context.config.kafka = delivery_config(&context.config.kafka, args.group);
     let metrics = DeliveryMetrics::new()?;
     let health = Health::default();
     if let Some(address) = args.metrics_addr {

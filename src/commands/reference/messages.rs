@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use uuid::Uuid;
 
 use super::{GENERATED, table};
-use crate::alerting::Alert;
 use crate::alerting::alert::State;
 use crate::alerting::rules::Severity;
+use crate::alerting::{Acknowledgement, Alert, Matchers, Mute};
 use crate::config::Config;
 use crate::kafka::dead_letters::HEADERS;
 use crate::reading::decode::{EARLIEST, MAX_NAME_BYTES, MAX_OTHER_METRICS, MAX_STATE_BYTES};
@@ -67,10 +67,20 @@ pub(super) fn page() -> anyhow::Result<String> {
         "\n## Alerts\n\nTopic: `kafka.alerts_topic` (`{}`). `iotctl ingest --detect` writes one message when a rule begins to \
          hold for a sensor and one when it ends. Both have the same `since`. A copy of an alert has the same `id`.\n\n\
          ```json\n{}\n```\n\nAn alert that a receiver of `iotctl alerts deliver` refused is copied to the topic `{}`, with the \
-         headers `receiver`, `reason` (`refused`, or `expired` after `give_up_after`) and `error`.\n",
+         headers `receiver`, `reason` (`refused`, or `expired` after `give_up_after`) and `error`.\n\n",
         kafka.alerts_topic(),
         serde_json::to_string_pretty(&alert())?,
         kafka.alerts_dead_letter_topic()
+    );
+    let _ = write!(
+        page,
+        "### Acknowledgements\n\n`iotctl alerts ack` writes one to the same topic, with the key of the alert. It is about the \
+         episode of this rule, sensor and `since`.\n\n```json\n{}\n```\n\n### Silences\n\n`iotctl alerts silence` writes one to \
+         the same topic; its key is its `id`. An alert is held back from `starts` until `ends` if all `matchers` match; those are \
+         `rule`, `iot_sensor_id`, `location`, `device_type` and `labels`. Of several messages with one `id`, the one with the newest \
+         `noted_timestamp` counts: `--expire` writes one that ends now.\n\n```json\n{}\n```\n",
+        serde_json::to_string_pretty(&acknowledgement())?,
+        serde_json::to_string_pretty(&silence())?
     );
     Ok(page)
 }
@@ -187,6 +197,25 @@ fn alert() -> Alert {
         labels: BTreeMap::from([("team".to_owned(), "cooling".to_owned())]),
         runbook: Some("https://wiki.example/hot".to_owned()),
     }
+}
+
+/// Moments are those of the example, not of now.
+fn acknowledgement() -> Acknowledgement {
+    let (alert, comment) = (alert(), Some("on my way".to_owned()));
+    let mut acknowledgement = Acknowledgement::of(&alert, "ada".to_owned(), comment);
+    acknowledgement.acknowledged_timestamp = alert.recorded_timestamp + TimeDelta::minutes(2);
+    acknowledgement
+}
+
+fn silence() -> Mute {
+    let starts = alert().recorded_timestamp;
+    let labels = alert().labels;
+    let matchers = Matchers { location: Some("plant-1".to_owned()), labels, ..Matchers::default() };
+    let during = (starts, starts + TimeDelta::hours(2));
+    let mut mute = Mute::new(matchers, during, "ada".to_owned(), Some("new pump".to_owned()));
+    mute.id = Uuid::from_u128(0x2c7f_0a4e_93d1_4b6a_8f5c_1d2e_3f40_5162);
+    mute.noted_timestamp = starts;
+    mute
 }
 
 #[cfg(test)]

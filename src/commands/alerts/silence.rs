@@ -1,0 +1,196 @@
+//! `iotctl alerts silence`: what matches is not sent to receivers for a while.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use uuid::Uuid;
+
+use super::{Registry, user};
+use crate::alerting::topic::{AlertFeed, AlertProducer};
+use crate::alerting::{Matchers, Mute, Mutes};
+use crate::commands::Context;
+use crate::commands::flags::{SelectionArgs, ZoneArgs};
+use crate::commands::support::{blocking, until_stopped};
+use crate::config::KafkaConfig;
+use crate::error::UsageError;
+use crate::kafka::retention;
+use crate::output::Format;
+use crate::output::record::{Cell, Heading};
+use crate::reading::tags;
+use crate::time;
+
+/// Hold back what `alerts deliver` would send: by rule, sensor, group and labels, for a while
+///
+/// Alerts are written, listed and counted as ever; those that match all that is given are not sent to receivers. What still fires at
+/// the end of the silence is sent then. The end of what was told before is told. A silence is a message in the topic of alerts, so it
+/// cannot last longer than the topic keeps messages. It takes effect within a few seconds. Without arguments, the silences that are
+/// not over are listed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  iotctl alerts silence --location plant-3 --for 2h --comment 'new pump'
+  iotctl alerts silence --rule silent --sensor th-1 --until 2026-12-01T06:00:00Z
+  iotctl alerts silence --label team=cooling --from 2026-12-01T22:00:00Z --for 8h
+  iotctl alerts silence                            # which there are
+  iotctl alerts silence --expire 9f0c71f5-32d4-4a1b-8a5e-60c1fb1a2d3e
+
+Exit status:
+  0    the silence is known, or listed, or ended
+  1    failed
+  2    an argument is wrong")]
+pub struct SilenceArgs {
+    /// Only alerts of this rule
+    #[arg(long, value_name = "NAME")]
+    pub rule: Option<String>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Only alerts with this label; may be repeated, then all have to match
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = tags::pair)]
+    pub labels: Vec<(String, String)>,
+    /// All alerts
+    #[arg(long, conflicts_with_all = ["rule", "location", "device_type", "sensor", "labels"])]
+    pub all: bool,
+    /// How long it lasts: 30m, 2h, 3d
+    #[arg(long = "for", value_name = "LENGTH", conflicts_with = "until")]
+    pub length: Option<String>,
+    /// When it ends
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
+    pub until: Option<String>,
+    /// When it begins [default: now]
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
+    pub from: Option<String>,
+    /// What others should know
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+    /// End this silence now
+    #[arg(long, value_name = "ID", conflicts_with_all = ["rule", "location", "device_type", "sensor", "labels", "all", "length", "until", "from", "comment"])]
+    pub expire: Option<Uuid>,
+    #[command(flatten)]
+    pub zone: ZoneArgs,
+    /// Output format of the list
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+pub(super) async fn run(args: SilenceArgs, context: Context) -> anyhow::Result<()> {
+    if args.expire.is_none() && args.length.is_none() && args.until.is_none() {
+        return list(args, context).await;
+    }
+    let kafka = context.config.kafka.clone();
+    if let Some(id) = args.expire {
+        let mutes = read(&context).await?;
+        let now = Utc::now();
+        let mute = mutes.get(id).filter(|mute| mute.ends > now).ok_or_else(|| {
+            UsageError::new(format!("no silence {id} that is not over (`iotctl alerts silence` lists them)"))
+        })?;
+        let ended = mute.ended(user());
+        until_stopped(&context.shutdown, AlertProducer::new(&kafka)?.silence(&ended)).await?;
+        context.output.note(format!("the silence of {} is over", mute.matchers.text()));
+        return Ok(());
+    }
+    let mute = asked_for(args, &context).await?;
+    warn_of_retention(&kafka, &mute, &context).await;
+    until_stopped(&context.shutdown, AlertProducer::new(&kafka)?.silence(&mute)).await?;
+    context.output.note(format!(
+        "{} silenced until {} by {}; `iotctl alerts silence --expire {}` ends it",
+        mute.matchers.text(),
+        time::display(mute.ends.timestamp_millis()),
+        mute.by,
+        mute.id
+    ));
+    Ok(())
+}
+
+/// The silence that the arguments describe.
+async fn asked_for(mut args: SilenceArgs, context: &Context) -> anyhow::Result<Mute> {
+    let (now, zone) = (time::now(), args.zone.zone()?);
+    let moment = |flag: &str, text: &str| {
+        time::moment(text, zone, now).map_err(|error| UsageError::new(format!("{flag}: {error}")))
+    };
+    let starts = args.from.as_deref().map_or(Ok(now), |text| moment("--from", text))?;
+    let ends = match (&args.length, &args.until) {
+        (Some(length), _) => {
+            let length = time::length(length).map_err(|error| UsageError::new(format!("--for: {error}")))?;
+            starts.saturating_add(length)
+        }
+        (None, Some(until)) => moment("--until", until)?,
+        (None, None) => return Err(UsageError::new("a silence needs --for or --until").into()),
+    };
+    if ends <= starts.max(now) {
+        return Err(UsageError::new("the silence would be over already (choose a later end)").into());
+    }
+    if args.selection.sensor.is_some() {
+        // The name that people gave is found in the registry.
+        until_stopped(&context.shutdown, Registry::open(&mut args.selection, context)).await?;
+    }
+    let SelectionArgs { group, sensor } = args.selection;
+    let matchers = Matchers {
+        rule: args.rule,
+        iot_sensor_id: sensor.map(|sensor| sensor.id),
+        location: group.location,
+        device_type: group.device_type,
+        labels: args.labels.into_iter().collect::<BTreeMap<_, _>>(),
+    };
+    if matchers.is_empty() && !args.all {
+        let problem =
+            "name what is silenced (--rule, --sensor, --location, --device-type, --label), or give --all";
+        return Err(UsageError::new(problem).into());
+    }
+    let at = |millis| DateTime::from_timestamp_millis(millis).unwrap_or_default();
+    Ok(Mute::new(matchers, (at(starts), at(ends)), user(), args.comment))
+}
+
+/// A user who may not read the topic's settings is not warned.
+async fn warn_of_retention(kafka: &KafkaConfig, mute: &Mute, context: &Context) {
+    let kept =
+        retention::retention(kafka, &kafka.alerts_topic()).await.ok().and_then(|kept| kept.milliseconds);
+    if let Some(kept) = kept.filter(|kept| mute.ends.timestamp_millis().saturating_sub(time::now()) > *kept) {
+        let kept = humantime::format_duration(std::time::Duration::from_secs(kept.unsigned_abs() / 1000));
+        context.output.note(format!(
+            "the topic keeps messages for {kept}: the silence ends then, unless it is asked for again"
+        ));
+    }
+}
+
+async fn read(context: &Context) -> anyhow::Result<Mutes> {
+    let mut feed = until_stopped(&context.shutdown, AlertFeed::open(&context.config.kafka)).await?;
+    let batch = until_stopped(&context.shutdown, feed.next()).await?;
+    let shutdown = context.shutdown.clone();
+    let read = blocking(move || {
+        let mut mutes = Mutes::default();
+        batch.silences(&|| shutdown.is_requested(), &mut mutes).map(|()| mutes)
+    });
+    Ok(until_stopped(&context.shutdown, read).await??)
+}
+
+async fn list(args: SilenceArgs, context: Context) -> anyhow::Result<()> {
+    let SelectionArgs { group, sensor } = &args.selection;
+    let is_asked = args.rule.is_some()
+        || group.location.is_some()
+        || group.device_type.is_some()
+        || sensor.is_some()
+        || !args.labels.is_empty()
+        || args.all
+        || args.from.is_some()
+        || args.comment.is_some();
+    if is_asked {
+        return Err(UsageError::new("a silence needs an end: give --for or --until").into());
+    }
+    let mutes = read(&context).await?;
+    let headings = ["id", "matches", "starts", "ends", "by", "comment"].map(Heading::left).to_vec();
+    let mut records = context.output.records(args.format, args.zone.zone()?, headings)?;
+    for mute in mutes.open(Utc::now()) {
+        records.write(&[
+            Cell::Uuid(mute.id),
+            Cell::Text(&mute.matchers.text()),
+            Cell::Moment(mute.starts.timestamp_millis()),
+            Cell::Moment(mute.ends.timestamp_millis()),
+            Cell::Text(&mute.by),
+            mute.comment.as_deref().map_or(Cell::Missing, Cell::Text),
+        ])?;
+    }
+    if records.finish()? == 0 {
+        context.output.note("nothing is silenced");
+    }
+    Ok(())
+}
