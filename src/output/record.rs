@@ -62,6 +62,17 @@ impl Output {
         records.output = Some(*self);
         Ok(records)
     }
+
+    /// Rows to a file.
+    pub fn records_to<W: Write>(
+        &self,
+        writer: W,
+        format: Format,
+        zone: Zone,
+        headings: Vec<Heading>,
+    ) -> anyhow::Result<Records<W>> {
+        Records::new(writer, format, zone, headings, None)
+    }
 }
 
 impl<W: Write> Records<W> {
