@@ -104,8 +104,11 @@ impl Search<'_> {
             }
         }
         if left.len() > MOST_SENSORS {
-            let ranges: BTreeSet<_> = left.into_values().flatten().map(|range| (range.from, range.to)).collect();
-            return self.look(None, ranges.into_iter().map(|(from, to)| TimeRange { from, to }).collect()).await;
+            let ranges: BTreeSet<_> =
+                left.into_values().flatten().map(|range| (range.from, range.to)).collect();
+            return self
+                .look(None, ranges.into_iter().map(|(from, to)| TimeRange { from, to }).collect())
+                .await;
         }
         for (sensor, ranges) in left {
             self.look(Some(sensor), ranges).await?;
@@ -137,7 +140,9 @@ impl Search<'_> {
         let mut merged: Vec<TimeRange> = Vec::new();
         for range in ranges {
             match merged.last_mut() {
-                Some(last) if last.to == range.from && periods.holds(last.from, range.to) => last.to = range.to,
+                Some(last) if last.to == range.from && periods.holds(last.from, range.to) => {
+                    last.to = range.to
+                }
                 _ => merged.push(range),
             }
         }

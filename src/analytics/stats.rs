@@ -246,7 +246,8 @@ impl StatsQuery {
     pub async fn find(&self, session: &Session, progress: impl Fn(Sources)) -> Result<Lines, Error> {
         let plans = self.plans(session).await?;
         let metrics = std::slice::from_ref(&self.metric);
-        let found = self.read_sources(session, &plans, metrics, &progress, |_, _| Ok::<(), Error>(()), None).await?;
+        let found =
+            self.read_sources(session, &plans, metrics, &progress, |_, _| Ok::<(), Error>(()), None).await?;
         Ok(found.into_iter().next().unwrap_or_default())
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
-use datafusion::error::Result;
 use datafusion::config::ConfigExtension as _;
+use datafusion::error::Result;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -152,8 +152,10 @@ const MOST_CONSUMERS_NAMED: std::num::NonZeroUsize = std::num::NonZeroUsize::new
 /// What is wrong with the statement, or that it would change something.
 pub async fn run(context: &SessionContext, statement: &str) -> Result<SendableRecordBatchStream> {
     let plan = context.state().create_logical_plan(statement).await?;
-    let is_ours = matches!(&plan, LogicalPlan::Statement(Statement::SetVariable(set)) if is_ours(&set.variable));
-    let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(is_ours);
+    let is_ours =
+        matches!(&plan, LogicalPlan::Statement(Statement::SetVariable(set)) if is_ours(&set.variable));
+    let reading =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(is_ours);
     reading.verify_plan(&plan)?;
     context.execute_logical_plan(plan).await?.execute_stream().await
 }

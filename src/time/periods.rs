@@ -15,7 +15,10 @@ pub enum Periods {
     /// The same, with days and months counted from a day (days since 1970-01-01) and its month.
     Since(i64, Span, Zone),
     /// Of one length in milliseconds, counted from a moment: no clock and no calendar.
-    Bins { origin: i64, length: i64 },
+    Bins {
+        origin: i64,
+        length: i64,
+    },
 }
 
 impl Periods {

@@ -382,7 +382,10 @@ mod sql_answers {
         ensure!(lines[0] == r#"{"a":";","b":2}"# && lines[11] == r#"{"c":3}"#, "{printed}");
         ensure!(lines[1] == format!(r#"{{"n":{}}}"#, sent().len()), "{printed}");
         let (code, printed, said) = run("SELECT 1 AS a;\nSELECT nothing;\nSELECT 2 AS b;\n")?;
-        ensure!(code == Some(2) && printed == "{\"a\":1}\n" && said.contains("nothing"), "{code:?} {printed} {said}");
+        ensure!(
+            code == Some(2) && printed == "{\"a\":1}\n" && said.contains("nothing"),
+            "{code:?} {printed} {said}"
+        );
         let (code, _, said) = run("\n-- nothing\n")?;
         ensure!(code == Some(2) && said.contains("no statement"), "{code:?} {said}");
         let (code, printed, _) = run("SELECT 1 AS a;\n.quit\nSELECT 2 AS b;\n")?;

@@ -90,8 +90,9 @@ pub(super) fn write(
     batch: &RecordBatch,
     exactly: bool,
 ) -> anyhow::Result<()> {
-    let columns: Vec<_> =
-        (0..batch.num_columns()).map(|column| Values::of(batch, column, exactly)).collect::<Result<_, _>>()?;
+    let columns: Vec<_> = (0..batch.num_columns())
+        .map(|column| Values::of(batch, column, exactly))
+        .collect::<Result<_, _>>()?;
     for row in 0..batch.num_rows() {
         let cells: Vec<_> = columns.iter().map(|column| column.cell(row)).collect();
         records.write(&cells)?;

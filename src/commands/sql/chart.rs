@@ -75,7 +75,8 @@ impl Points {
             }
         }
         if self.count > MOST_POINTS {
-            let text = format!("more than {MOST_POINTS} points for a chart (use time_bucket, or narrow the range)");
+            let text =
+                format!("more than {MOST_POINTS} points for a chart (use time_bucket, or narrow the range)");
             return Err(UsageError::new(text).into());
         }
         Ok(())
@@ -126,7 +127,8 @@ mod tests {
         let batch = batch();
         let mut points = Points::of(&batch.schema()).unwrap();
         points.add(&batch).unwrap();
-        let lines: Vec<_> = points.lines.iter().map(|((name, _), points)| (name.as_str(), points.len())).collect();
+        let lines: Vec<_> =
+            points.lines.iter().map(|((name, _), points)| (name.as_str(), points.len())).collect();
         assert_eq!(lines, [("a", 2), ("b", 1)]);
         let output = Output::new(crate::output::ColorChoice::Never, true);
         let Picture::Chart(chart) = points.picture(Zone::Utc, &output) else { panic!() };

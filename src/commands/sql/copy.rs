@@ -69,9 +69,12 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for statement in
-            ["COPY (SELECT 1) TO 'x'", "COPY readings FROM 'x.csv'", "COPY (DELETE FROM x) TO 'x.csv'", "copy"]
-        {
+        for statement in [
+            "COPY (SELECT 1) TO 'x'",
+            "COPY readings FROM 'x.csv'",
+            "COPY (DELETE FROM x) TO 'x.csv'",
+            "copy",
+        ] {
             assert!(of(statement).is_err(), "{statement}");
         }
     }

@@ -139,16 +139,18 @@ impl Words {
     fn complete(&self, line: &str, at: usize) -> (usize, Vec<String>) {
         let is_part = |letter: char| letter.is_alphanumeric() || ['_', '.', '"'].contains(&letter);
         let before = &line[..at];
-        let start = before.rfind(|letter| !is_part(letter)).map_or(0, |index| {
-            index + before[index..].chars().next().map_or(1, char::len_utf8)
-        });
+        let start = before
+            .rfind(|letter| !is_part(letter))
+            .map_or(0, |index| index + before[index..].chars().next().map_or(1, char::len_utf8));
         let begun = &before[start..];
         if begun.is_empty() {
             return (at, Vec::new());
         }
         // Of a column with its table, the column.
         let (table, begun) = match begun.rsplit_once('.') {
-            Some((table, column)) if !table.is_empty() && !begun.starts_with("iotctl.") => (table.len() + 1, column),
+            Some((table, column)) if !table.is_empty() && !begun.starts_with("iotctl.") => {
+                (table.len() + 1, column)
+            }
             _ => (0, begun),
         };
         let lower = begun.to_lowercase();

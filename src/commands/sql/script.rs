@@ -102,11 +102,10 @@ mod tests {
 
     #[test]
     fn statements_end_at_their_semicolons_and_the_last_at_the_end() {
-        assert_eq!(items("SELECT 1; SELECT\n 2;;\n\nSELECT 3"), [
-            statement("SELECT 1"),
-            statement("SELECT\n 2"),
-            statement("SELECT 3")
-        ]);
+        assert_eq!(
+            items("SELECT 1; SELECT\n 2;;\n\nSELECT 3"),
+            [statement("SELECT 1"), statement("SELECT\n 2"), statement("SELECT 3")]
+        );
         assert_eq!(items(" \n-- nothing;\n/* and; nothing */\n"), []);
     }
 
@@ -114,18 +113,19 @@ mod tests {
     fn a_semicolon_in_a_text_a_name_or_a_comment_ends_nothing() {
         let text = "SELECT ';', 'it''s;\nstill', \";\" -- no; end\n, $$a;b$$ /* ; */;";
         assert_eq!(items(text), [statement(&text[..text.len() - 1])]);
-        assert_eq!(items("SELECT 'ö;'; SELECT 'never ends;"), [statement("SELECT 'ö;'; SELECT 'never ends;")]);
+        assert_eq!(
+            items("SELECT 'ö;'; SELECT 'never ends;"),
+            [statement("SELECT 'ö;'; SELECT 'never ends;")]
+        );
     }
 
     #[test]
     fn commands_are_lines_that_begin_with_a_dot_between_statements() {
         let found = items(".tables\n .schema readings ;\nSELECT 1\n.5;\n.quit");
         let command = |text: &str| Item::Command(text.to_owned());
-        assert_eq!(found, [
-            command("tables"),
-            command("schema readings"),
-            statement("SELECT 1\n.5"),
-            command("quit")
-        ]);
+        assert_eq!(
+            found,
+            [command("tables"), command("schema readings"), statement("SELECT 1\n.5"), command("quit")]
+        );
     }
 }

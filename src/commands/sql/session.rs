@@ -111,7 +111,9 @@ impl Session<'_> {
             }
             if is_over {
                 return match statements == 0 && !input.is_prompt() {
-                    true => Err(UsageError::new("there is no statement (write iotctl sql 'SELECT …')").into()),
+                    true => {
+                        Err(UsageError::new("there is no statement (write iotctl sql 'SELECT …')").into())
+                    }
                     false => Ok(()),
                 };
             }
@@ -126,7 +128,7 @@ impl Session<'_> {
                 Item::Command(command) => prompt.remember(&format!(".{command}")),
             }
         }
-        let began = Instant::now();
+        let (began, is_timed) = (Instant::now(), self.shows_time && matches!(item, Item::Statement(_)));
         let done = tokio::select! {
             done = self.done(item) => done,
             () = shutdown.requested() => return Err(Interrupted.into()),
@@ -135,7 +137,7 @@ impl Session<'_> {
                 return Ok(true);
             }
         };
-        if self.shows_time {
+        if is_timed {
             self.output.note(format!("{:.1} ms", began.elapsed().as_secs_f64() * 1_000.0));
         }
         match done {
@@ -239,6 +241,7 @@ impl Session<'_> {
     }
 }
 
-const TABLES: &str = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY table_name";
+const TABLES: &str =
+    "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY table_name";
 const COLUMNS: &str = "SELECT table_name, column_name, data_type FROM information_schema.columns \
                        WHERE table_schema = 'public'";

@@ -67,7 +67,13 @@ impl AggregateUDFImpl for Histogram {
                 if lowest < highest && (1.0..=MOST_BUCKETS as f64).contains(&buckets) =>
             {
                 let buckets = buckets as usize;
-                Ok(Box::new(Counts { lowest, highest, buckets, counts: vec![0; buckets + 2], is_empty: true }))
+                Ok(Box::new(Counts {
+                    lowest,
+                    highest,
+                    buckets,
+                    counts: vec![0; buckets + 2],
+                    is_empty: true,
+                }))
             }
             _ => plan_err!(
                 "histogram takes a lowest value, a higher highest one, and 1 to {MOST_BUCKETS} buckets, as numbers"
@@ -134,7 +140,9 @@ impl Accumulator for Counts {
         let states = states[0].as_list::<i32>();
         for row in (0..states.len()).filter(|row| states.is_valid(*row)) {
             let others = states.value(row);
-            for (count, other) in self.counts.iter_mut().zip(others.as_primitive::<Int64Type>().iter().flatten()) {
+            for (count, other) in
+                self.counts.iter_mut().zip(others.as_primitive::<Int64Type>().iter().flatten())
+            {
                 *count += other;
             }
             self.is_empty = false;
@@ -149,7 +157,8 @@ mod tests {
 
     #[test]
     fn bounds_belong_to_the_bucket_above_them() {
-        let mut counts = Counts { lowest: 0.0, highest: 40.0, buckets: 4, counts: vec![0; 6], is_empty: true };
+        let mut counts =
+            Counts { lowest: 0.0, highest: 40.0, buckets: 4, counts: vec![0; 6], is_empty: true };
         for value in [-0.1, 0.0, 9.99, 10.0, 39.999_999_999, 40.0, 70.0] {
             counts.add(value);
         }

@@ -45,11 +45,7 @@ impl AggregateUDFImpl for Percentile {
 
     fn state_fields(&self, _: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let number = |name: &str| -> FieldRef { Arc::new(Field::new(name, DataType::Float64, true)) };
-        Ok(vec![
-            Arc::new(Field::new("sketch", DataType::Binary, true)),
-            number("lowest"),
-            number("highest"),
-        ])
+        Ok(vec![Arc::new(Field::new("sketch", DataType::Binary, true)), number("lowest"), number("highest")])
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -89,7 +85,9 @@ impl Values {
 
 impl Accumulator for Values {
     fn update_batch(&mut self, columns: &[ArrayRef]) -> Result<()> {
-        for value in columns[0].as_primitive::<Float64Type>().iter().flatten().filter(|value| value.is_finite()) {
+        for value in
+            columns[0].as_primitive::<Float64Type>().iter().flatten().filter(|value| value.is_finite())
+        {
             self.sketch.add(value);
             self.widen(value + 0.0, value + 0.0);
         }

@@ -72,7 +72,8 @@ impl ScalarUDFImpl for TimeBucket {
         let Some(given) = given.as_any().downcast_ref::<TimestampMillisecondArray>() else {
             return plan_err!("time_bucket takes a moment");
         };
-        let found = (0..given.len()).map(|row| given.is_valid(row).then(|| buckets.of(given.value(row)).from));
+        let found =
+            (0..given.len()).map(|row| given.is_valid(row).then(|| buckets.of(given.value(row)).from));
         let found = TimestampMillisecondArray::from_iter(found).with_timezone("+00:00");
         Ok(ColumnarValue::Array(Arc::new(found)))
     }

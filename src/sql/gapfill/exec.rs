@@ -160,10 +160,11 @@ fn in_order(lines: &RecordBatch, shape: &Shape) -> Result<Option<RecordBatch>> {
     if lines.num_rows() == 0 {
         return Ok(None);
     }
-    let by = shape.keys.iter().chain([&shape.time]).map(|&column| SortColumn {
-        values: lines.column(column).clone(),
-        options: None,
-    });
+    let by = shape
+        .keys
+        .iter()
+        .chain([&shape.time])
+        .map(|&column| SortColumn { values: lines.column(column).clone(), options: None });
     let order = lexsort_to_indices(&by.collect::<Vec<_>>(), None)?;
     Ok(Some(take_record_batch(lines, &order)?))
 }
@@ -336,14 +337,17 @@ mod tests {
     fn each_group_has_each_bucket_of_the_range() {
         let found = filled(TimeRange { from: HOUR / 2, to: 6 * HOUR });
         let a = |at, value, last, between| (at, "a".to_owned(), value, last, between);
-        assert_eq!(found[..6], [
-            a(0, None, None, None),
-            a(1, Some(1.0), Some(1.0), Some(1.0)),
-            a(2, None, Some(1.0), Some(3.0)),
-            a(3, None, Some(1.0), Some(5.0)),
-            a(4, Some(7.0), Some(7.0), Some(7.0)),
-            a(5, None, Some(7.0), None),
-        ]);
+        assert_eq!(
+            found[..6],
+            [
+                a(0, None, None, None),
+                a(1, Some(1.0), Some(1.0), Some(1.0)),
+                a(2, None, Some(1.0), Some(3.0)),
+                a(3, None, Some(1.0), Some(5.0)),
+                a(4, Some(7.0), Some(7.0), Some(7.0)),
+                a(5, None, Some(7.0), None),
+            ]
+        );
         assert_eq!(found.len(), 12);
         assert_eq!(found[8], (2, "b".to_owned(), Some(5.0), Some(5.0), Some(5.0)));
     }

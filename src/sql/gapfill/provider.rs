@@ -91,7 +91,8 @@ fn range(plan: &LogicalPlan) -> Result<TimeRange> {
                 found = summaries.range();
                 return Ok(TreeNodeRecursion::Stop);
             }
-            if let Some(time) = provider.downcast_ref::<Table>().and_then(|table| table.kind().time_column()) {
+            if let Some(time) = provider.downcast_ref::<Table>().and_then(|table| table.kind().time_column())
+            {
                 found = Selection::of(&scan.filters, Some(time)).0.range;
                 return Ok(TreeNodeRecursion::Stop);
             }

@@ -83,7 +83,8 @@ fn replaced(aggregate: &Aggregate, number: usize) -> Result<LogicalPlan> {
     }
     let Some((time, periods)) = time else { return plan_err!("{GAPFILL} is something to group by") };
     let inner = Aggregate::try_new(aggregate.input.clone(), groups, aggregate.aggr_expr.clone())?;
-    let names = aggregate.schema.iter().map(|(qualifier, field)| Column::new(qualifier.cloned(), field.name()));
+    let names =
+        aggregate.schema.iter().map(|(qualifier, field)| Column::new(qualifier.cloned(), field.name()));
     let provider = Filled::new(inner, (time, periods), names.collect());
     shown(provider, &format!("{NAME}_{number}"))
 }

@@ -293,7 +293,8 @@ async fn windows(session: &Session, asked: &Asked) -> Result<Vec<TimeRange>, cra
         let hours = plan.hours.iter().map(|hour| TimeRange { from: *hour, to: hour + HOUR });
         days.chain(hours).chain(plan.raw.iter().map(|(_, part)| *part))
     });
-    let hull = hull.reduce(|one, other| TimeRange { from: one.from.min(other.from), to: one.to.max(other.to) });
+    let hull =
+        hull.reduce(|one, other| TimeRange { from: one.from.min(other.from), to: one.to.max(other.to) });
     let Some(hull) = hull.filter(|_| periods != Periods::All) else { return Ok(vec![query.range]) };
     let mut lines = plans.len() as u64;
     if query.is_of_sensors() && query.sensor.is_none() {

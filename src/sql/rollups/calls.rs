@@ -88,7 +88,8 @@ impl Function {
 
 /// The call that an expression is. Its arguments are columns of `readings`.
 pub(super) fn call(expression: &Expr) -> Option<Call> {
-    let Expr::AggregateFunction(AggregateFunction { func, params }) = expression.clone().unalias_nested().data
+    let Expr::AggregateFunction(AggregateFunction { func, params }) =
+        expression.clone().unalias_nested().data
     else {
         return None;
     };
@@ -130,18 +131,19 @@ pub(super) fn metric(expression: &Expr) -> Option<Metric> {
     match expression {
         Expr::Column(column) => {
             let others = ["motion_detected", "other_metrics", "states"];
-            let is_metric =
-                !READING_KEYS.contains(&&*column.name) && !others.contains(&&*column.name);
+            let is_metric = !READING_KEYS.contains(&&*column.name) && !others.contains(&&*column.name);
             is_metric.then(|| Metric::named(&column.name))
         }
         Expr::Cast(cast) if *cast.field.data_type() == DataType::Float64 => metric(&cast.expr),
-        Expr::ScalarFunction(function) if function.func.name() == "metric" => match function.args.as_slice() {
-            [Expr::Column(column), Expr::Literal(name, _)] if column.name == "other_metrics" => {
-                let metric = Metric::named(name.try_as_str().flatten()?);
-                matches!(metric, Metric::Other(_)).then_some(metric)
+        Expr::ScalarFunction(function) if function.func.name() == "metric" => {
+            match function.args.as_slice() {
+                [Expr::Column(column), Expr::Literal(name, _)] if column.name == "other_metrics" => {
+                    let metric = Metric::named(name.try_as_str().flatten()?);
+                    matches!(metric, Metric::Other(_)).then_some(metric)
+                }
+                _ => None,
             }
-            _ => None,
-        },
+        }
         _ => None,
     }
 }

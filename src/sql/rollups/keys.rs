@@ -41,7 +41,8 @@ fn is_moment(expression: &Expr) -> bool {
         Expr::Column(column) => column.name == READING_KEYS[3],
         Expr::Cast(cast) => {
             use datafusion::arrow::datatypes::TimeUnit::{Microsecond, Millisecond, Nanosecond};
-            let is_utc = |zone: &Option<_>| zone.as_deref().is_none_or(|zone: &str| zone == "+00:00" || zone == "UTC");
+            let is_utc =
+                |zone: &Option<_>| zone.as_deref().is_none_or(|zone: &str| zone == "+00:00" || zone == "UTC");
             matches!(cast.field.data_type(), DataType::Timestamp(Millisecond | Microsecond | Nanosecond, zone)
                 if is_utc(zone))
                 && is_moment(&cast.expr)
@@ -102,7 +103,8 @@ mod tests {
     #[test]
     fn only_what_starts_periods_of_the_moment_is_a_key_of_time() {
         assert_eq!(periods(&col("recorded_timestamp")), None);
-        let shifted = datafusion::logical_expr::binary_expr(col("recorded_timestamp"), Operator::Plus, lit(1));
+        let shifted =
+            datafusion::logical_expr::binary_expr(col("recorded_timestamp"), Operator::Plus, lit(1));
         assert_eq!(periods(&shifted), None);
         assert_eq!(truncated("quarter"), Some(Periods::every(Span::Months(3), Zone::Utc)));
         assert_eq!(truncated("millisecond"), None);

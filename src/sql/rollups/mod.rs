@@ -2,6 +2,7 @@
 //!
 //! - [`question`]: what of an aggregate can be answered so, and as which question of [`crate::analytics::stats`].
 //! - [`keys`]: expressions of time that it may be grouped by. [`calls`]: functions that rollups have the answer of.
+//! - [`joined`]: aggregates over a join with a table about sensors.
 //! - [`rule`]: the rule of the optimiser that replaces an aggregate. [`provider`]: the table that it is replaced with: it
 //!   plans the sources, and keeps the aggregate where there are no rollups. [`answer`]: the operator.
 
@@ -10,6 +11,7 @@ use datafusion::config::ConfigExtension;
 
 mod answer;
 mod calls;
+mod joined;
 mod keys;
 mod provider;
 mod question;

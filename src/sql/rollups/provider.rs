@@ -76,7 +76,12 @@ impl Summaries {
         )?;
         let passes = condition.evaluate(&batch)?.into_array(batch.num_rows())?;
         let passes = as_boolean_array(&passes)?.iter();
-        Ok(groups.into_iter().zip(passes).filter(|(_, passes)| *passes == Some(true)).map(|(group, _)| group).collect())
+        Ok(groups
+            .into_iter()
+            .zip(passes)
+            .filter(|(_, passes)| *passes == Some(true))
+            .map(|(group, _)| group)
+            .collect())
     }
 
     /// `None` if the plans take nothing from rollups.

@@ -40,16 +40,22 @@ impl Question {
     pub(super) fn of(aggregate: &Aggregate) -> Option<(Self, Arc<Sources>)> {
         let groups = inlined(&aggregate.group_expr, &aggregate.input)?;
         let calls = inlined(&aggregate.aggr_expr, &aggregate.input)?;
-        let scan = scan(&aggregate.input)?;
-        let provider = source_as_provider(&scan.source).ok()?;
-        let table = (&*provider as &dyn std::any::Any).downcast_ref::<Table>()?;
-        if table.kind() != Kind::Readings || scan.fetch.is_some() || calls.is_empty() {
+        let (scan, sources) = Self::table(&aggregate.input)?;
+        if scan.fetch.is_some() || calls.is_empty() {
             return None;
         }
         let calls = calls.iter().map(calls::call).collect::<Option<Vec<_>>>()?;
         let (selection, rest) = Selection::of(&scan.filters, Kind::Readings.time_column());
         let (measured, of_groups) = conditions(rest)?;
-        Some((Self::new(selection, of_groups, &groups, &calls, &measured)?, table.sources().clone()))
+        Some((Self::new(selection, of_groups, &groups, &calls, &measured)?, sources))
+    }
+
+    /// The scan of `readings` below projections and names of subqueries.
+    pub(super) fn table(plan: &LogicalPlan) -> Option<(&TableScan, Arc<Sources>)> {
+        let LogicalPlan::TableScan(scan) = bottom(plan) else { return None };
+        let provider = source_as_provider(&scan.source).ok()?;
+        let table = (&*provider as &dyn std::any::Any).downcast_ref::<Table>()?;
+        (table.kind() == Kind::Readings).then(|| (scan, table.sources().clone()))
     }
 
     fn new(
@@ -88,7 +94,8 @@ impl Question {
             }));
         }
         let asked = dimensions.len();
-        if calls.iter().any(|call| call.function.needs_sensors()) && !dimensions.contains(&Dimension::Sensor) {
+        if calls.iter().any(|call| call.function.needs_sensors()) && !dimensions.contains(&Dimension::Sensor)
+        {
             dimensions.push(Dimension::Sensor);
         }
         let by = By::of(&dimensions)?;
@@ -125,7 +132,8 @@ fn conditions(rest: Vec<Expr>) -> Option<(Vec<Metric>, Vec<Expr>)> {
                 continue;
             }
         }
-        if condition.is_volatile() || columns.iter().any(|column| !READING_KEYS[..2].contains(&&*column.name)) {
+        if condition.is_volatile() || columns.iter().any(|column| !READING_KEYS[..2].contains(&&*column.name))
+        {
             return None;
         }
         of_groups.push(condition);
@@ -133,18 +141,17 @@ fn conditions(rest: Vec<Expr>) -> Option<(Vec<Metric>, Vec<Expr>)> {
     Some((measured, of_groups))
 }
 
-/// The scan below projections and names of subqueries.
-fn scan(plan: &LogicalPlan) -> Option<&TableScan> {
+/// What is below projections and names of subqueries.
+pub(super) fn bottom(plan: &LogicalPlan) -> &LogicalPlan {
     match plan {
-        LogicalPlan::Projection(projection) => scan(&projection.input),
-        LogicalPlan::SubqueryAlias(alias) => scan(&alias.input),
-        LogicalPlan::TableScan(scan) => Some(scan),
-        _ => None,
+        LogicalPlan::Projection(projection) => bottom(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => bottom(&alias.input),
+        other => other,
     }
 }
 
-/// Expressions over the output of a plan as those over the table that it scans.
-fn inlined(expressions: &[Expr], plan: &LogicalPlan) -> Option<Vec<Expr>> {
+/// Expressions over the output of a plan as those over what is below its projections and names.
+pub(super) fn inlined(expressions: &[Expr], plan: &LogicalPlan) -> Option<Vec<Expr>> {
     let mut expressions = expressions.to_vec();
     let mut plan = plan;
     loop {
@@ -162,7 +169,8 @@ fn inlined(expressions: &[Expr], plan: &LogicalPlan) -> Option<Vec<Expr>> {
                 _ => Expr::Column(input.schema().columns().get(index)?.clone()),
             })
         };
-        expressions = expressions.into_iter().map(|expression| replaced(expression, &below)).collect::<Option<_>>()?;
+        expressions =
+            expressions.into_iter().map(|expression| replaced(expression, &below)).collect::<Option<_>>()?;
         plan = input;
     }
 }

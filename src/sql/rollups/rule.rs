@@ -11,8 +11,10 @@ use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use super::Settings;
+use super::joined;
 use super::provider::Summaries;
 use super::question::Question;
+use crate::sql::tables::Sources;
 
 #[derive(Debug, Default)]
 pub(in crate::sql) struct FromRollups;
@@ -36,20 +38,29 @@ impl OptimizerRule for FromRollups {
         if !is_on {
             return Ok(Transformed::no(plan));
         }
-        match Question::of(aggregate) {
-            // Each name once: plans with equal names would count as the same plan.
+        let found = match Question::of(aggregate) {
             Some((question, sources)) => {
-                let provider = Summaries::new(question, sources, aggregate.clone());
+                // Each name once: plans with equal names would count as the same plan.
                 let name = config.alias_generator().next("summaries");
-                Ok(Transformed::yes(replacement(&name, provider, aggregate)?))
+                Some(replacement(&name, question, sources, aggregate))
             }
+            None => joined::rewritten(aggregate, config),
+        };
+        match found {
+            Some(replaced) => Ok(Transformed::yes(replaced?)),
             None => Ok(Transformed::no(plan)),
         }
     }
 }
 
 /// A scan with the columns of the aggregate.
-fn replacement(name: &str, provider: Summaries, aggregate: &Aggregate) -> Result<LogicalPlan> {
+pub(super) fn replacement(
+    name: &str,
+    question: Question,
+    sources: Arc<Sources>,
+    aggregate: &Aggregate,
+) -> Result<LogicalPlan> {
+    let provider = Summaries::new(question, sources, aggregate.clone());
     let scan = LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(provider)), None)?.build()?;
     let columns = scan.schema().columns();
     let shown = columns.into_iter().zip(aggregate.schema.iter()).map(|(column, (qualifier, field))| {
