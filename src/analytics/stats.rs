@@ -330,9 +330,8 @@ impl StatsQuery {
             .iter()
             .flat_map(|(group, plan)| plan.raw_ranges().into_iter().map(move |range| (group, range)))
             .collect();
-        let mut sources = Sources::default();
-        sources.rollups = parts.len() as u64;
-        sources.parts = (parts.len() + raw.len()) as u64;
+        let rollups = parts.len() as u64;
+        let mut sources = Sources { rollups, parts: rollups + raw.len() as u64, ..Sources::default() };
         progress(sources);
 
         let owned = metrics.to_vec();
