@@ -1,12 +1,24 @@
 //! One way to say "stop": a token that SIGINT and SIGTERM cancel and that every long wait listens to.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Cancelled on the first SIGINT or SIGTERM. A second signal ends the process at once with the shell's code for it.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     token: CancellationToken,
+    interrupts: Arc<Interrupts>,
+}
+
+/// SIGINT where a prompt has claimed it.
+#[derive(Debug, Default)]
+struct Interrupts {
+    are_claimed: AtomicBool,
+    arrived: Notify,
 }
 
 impl Shutdown {
@@ -20,12 +32,17 @@ impl Shutdown {
         let shutdown = Self::new();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let token = shutdown.token.clone();
+        let (token, interrupts) = (shutdown.token.clone(), shutdown.interrupts.clone());
         tokio::spawn(async move {
             let mut signals = 0;
             loop {
                 tokio::select! {
-                    _ = interrupt.recv() => {}
+                    _ = interrupt.recv() => {
+                        if interrupts.are_claimed.load(Ordering::Relaxed) {
+                            interrupts.arrived.notify_waiters();
+                            continue;
+                        }
+                    }
                     _ = terminate.recv() => {}
                 }
                 signals += 1;
@@ -36,6 +53,16 @@ impl Shutdown {
             }
         });
         Ok(shutdown)
+    }
+
+    /// From now on SIGINT does not request shutdown, but ends the work that waits for [`Self::interrupted`].
+    pub fn claim_interrupts(&self) {
+        self.interrupts.are_claimed.store(true, Ordering::Relaxed);
+    }
+
+    /// Resolves at the next SIGINT after [`Self::claim_interrupts`].
+    pub async fn interrupted(&self) {
+        self.interrupts.arrived.notified().await;
     }
 
     pub fn is_requested(&self) -> bool {

@@ -9,8 +9,9 @@
 //! - [`mod@slice`]: how a range of time is cut so that each piece fits in memory. [`scan`]: readings in order of time.
 //! - [`series`]: the points of a metric, as detectors take them. [`history`]: means on a regular grid, from rollups where
 //!   possible.
-//! - [`stats`]: statistics by sensor, group or time. [`extremes`]: the highest and lowest value of each sensor.
-//!   [`table`]: the lines of such statistics, ready to print. [`count`]: the number of rows. [`silence`]: sensors that have stopped sending.
+//! - [`stats`]: statistics by sensor, group or time; [`presence`]: lines without a value. [`extremes`]: the highest and lowest
+//!   value of each sensor. [`table`]: the lines of such statistics, ready to print. [`count`]: the number of rows. [`silence`]: sensors
+//!   that have stopped sending.
 
 pub mod column;
 pub mod count;
@@ -19,6 +20,7 @@ pub mod filter;
 pub mod groups;
 pub mod history;
 pub mod metric_names;
+pub mod presence;
 pub mod scan;
 pub mod series;
 pub mod silence;

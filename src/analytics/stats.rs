@@ -1,6 +1,6 @@
 //! Statistics of a metric by sensor, group or time, from rollups where there are any and otherwise from raw rows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -78,7 +78,7 @@ impl By {
         periods.unwrap_or(Periods::All)
     }
 
-    fn is_of_sensors(&self) -> bool {
+    pub fn is_of_sensors(&self) -> bool {
         self.dimensions().any(|dimension| matches!(dimension, Dimension::Sensor | Dimension::Tag(_)))
     }
 }
@@ -101,7 +101,7 @@ pub enum Part {
 }
 
 /// Makes the keys of one group's values; its names are shared by all of them.
-struct Keys<'a> {
+pub(super) struct Keys<'a> {
     by: By,
     location: Arc<str>,
     device_type: Arc<str>,
@@ -109,13 +109,13 @@ struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    fn new(query: &'a StatsQuery, group: &Group) -> Self {
+    pub(super) fn new(query: &'a StatsQuery, group: &Group) -> Self {
         let tags = query.tag_values.iter().map(|values| values.of(group)).collect();
         let (location, device_type) = (group.location.as_str().into(), group.device_type.as_str().into());
         Self { by: query.by, location, device_type, tags }
     }
 
-    fn key(&self, sensor: Uuid, period: TimeRange) -> Key {
+    pub(super) fn key(&self, sensor: Uuid, period: TimeRange) -> Key {
         let part = |dimension| match dimension {
             Dimension::Sensor => Part::Sensor(sensor),
             Dimension::Location => Part::Name(self.location.clone()),
@@ -204,22 +204,26 @@ pub struct Sources {
 }
 
 /// The rollups of one partition that belong to the answer.
-struct Slice {
-    group: Arc<Group>,
-    table: Table,
-    start: i64,
+#[derive(Debug, Clone)]
+pub(super) struct Slice {
+    pub(super) group: Arc<Group>,
+    pub(super) table: Table,
+    pub(super) start: i64,
     /// The hours of a group's day that belong to the answer; all if empty.
-    hours: Vec<i64>,
+    pub(super) hours: Vec<i64>,
 }
+
+/// The sources of each group's part of an answer.
+pub type Plans = Vec<(Arc<Group>, Plan)>;
 
 impl StatsQuery {
     /// Whether the answer needs the rollups of single sensors.
-    fn is_of_sensors(&self) -> bool {
+    pub fn is_of_sensors(&self) -> bool {
         self.by.is_of_sensors() || self.sensor.is_some() || self.chosen.is_some()
     }
 
     /// The rollups to read for a plan.
-    fn parts(&self, group: &Arc<Group>, plan: &Plan) -> Vec<Slice> {
+    pub(super) fn parts(&self, group: &Arc<Group>, plan: &Plan) -> Vec<Slice> {
         let part = |table, start, hours| Slice { group: group.clone(), table, start, hours };
         if self.is_of_sensors() {
             let days = plan.days.iter().map(|&day| part(Table::Daily, day, Vec::new()));
@@ -240,7 +244,37 @@ impl StatsQuery {
 
     /// Reads the answer. `progress` is called whenever more of it was read.
     pub async fn find(&self, session: &Session, progress: impl Fn(Sources)) -> Result<Lines, Error> {
-        self.read_sources(session, &progress, |_, _| Ok(())).await
+        let plans = self.plans(session).await?;
+        let metrics = std::slice::from_ref(&self.metric);
+        let found =
+            self.read_sources(session, &plans, metrics, &progress, |_, _| Ok::<(), Error>(()), None).await?;
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    /// The answers for several metrics instead of [`Self::metric`], in one pass over raw rows. `rows` gets the keys of raw rows
+    /// that have none of the metrics.
+    pub async fn find_planned(
+        &self,
+        session: &Session,
+        plans: &Plans,
+        metrics: &[Metric],
+        rows: Option<&mut BTreeSet<Key>>,
+    ) -> Result<Vec<Lines>, Error> {
+        self.read_sources(session, plans, metrics, &|_| {}, |_, _| Ok(()), rows).await
+    }
+
+    /// The sources of the answer in each group.
+    pub async fn plans(&self, session: &Session) -> Result<Plans, Error> {
+        let division = Division { periods: self.by.periods(), days_have_hours: !self.is_of_sensors() };
+        // Owned groups: a stream of borrowed ones makes this future not `Send` (rust-lang/rust#102211).
+        stream::iter(self.groups.clone())
+            .map(|group| async move {
+                let plan = Plan::make(session, &group, self.range, self.max_resolution, division).await?;
+                Ok::<_, Error>((group, plan))
+            })
+            .buffer_unordered(IN_FLIGHT)
+            .try_collect()
+            .await
     }
 
     /// The same with these percentiles exact, from raw rows only.
@@ -264,7 +298,10 @@ impl StatsQuery {
             different += usize::from(is_new);
             if different > MAX_DIFFERENT_VALUES { Err(StatsError::TooManyValues) } else { Ok(()) }
         };
-        let mut lines = query.read_sources(session, &progress, &mut add).await?;
+        let plans = query.plans(session).await?;
+        let metrics = std::slice::from_ref(&query.metric);
+        let found = query.read_sources(session, &plans, metrics, &progress, &mut add, None).await?;
+        let mut lines = found.into_iter().next().unwrap_or_default();
         for (key, line) in &mut lines.lines {
             let exact = values.get(key).map(|values| values.quantiles(quantiles)).unwrap_or_default();
             line.exact = quantiles.iter().copied().zip(exact).collect();
@@ -272,56 +309,65 @@ impl StatsQuery {
         Ok(lines)
     }
 
-    /// `each` gets every value that is read from raw rows, with the key of its line.
+    /// The lines of each metric. `each` gets every value that is read from raw rows, with the key of its line; `rows` the keys of
+    /// those that have none.
     async fn read_sources<E: From<Error>>(
         &self,
         session: &Session,
+        plans: &Plans,
+        metrics: &[Metric],
         progress: &impl Fn(Sources),
         mut each: impl FnMut(&Key, f64) -> Result<(), E>,
-    ) -> Result<Lines, E> {
-        let division = Division { periods: self.by.periods(), days_have_hours: !self.is_of_sensors() };
-        // Owned groups: a stream of borrowed ones makes this future not `Send` (rust-lang/rust#102211).
-        let plans: Vec<(Arc<Group>, Plan)> = stream::iter(self.groups.clone())
-            .map(|group| async move {
-                let plan = Plan::make(session, &group, self.range, self.max_resolution, division).await?;
-                Ok::<_, Error>((group, plan))
-            })
-            .buffer_unordered(IN_FLIGHT)
-            .try_collect()
-            .await?;
-        let mut lines = Lines::default();
-        let parts: Vec<Slice> = plans.iter().flat_map(|(group, plan)| self.parts(group, plan)).collect();
+        mut rows: Option<&mut BTreeSet<Key>>,
+    ) -> Result<Vec<Lines>, E> {
+        let mut lines = vec![Lines::default(); metrics.len()];
+        let parts: Vec<(usize, Slice)> = plans
+            .iter()
+            .flat_map(|(group, plan)| self.parts(group, plan))
+            .flat_map(|part| (0..metrics.len()).map(move |metric| (metric, part.clone())))
+            .collect();
         let raw: Vec<_> = plans
             .iter()
             .flat_map(|(group, plan)| plan.raw_ranges().into_iter().map(move |range| (group, range)))
             .collect();
-        lines.sources.rollups = parts.len() as u64;
-        lines.sources.parts = (parts.len() + raw.len()) as u64;
-        progress(lines.sources);
+        let rollups = parts.len() as u64;
+        let mut sources = Sources { rollups, parts: rollups + raw.len() as u64, ..Sources::default() };
+        progress(sources);
 
-        let mut rollups =
-            stream::iter(parts).map(|part| self.read(session, part)).buffer_unordered(IN_FLIGHT);
-        while let Some(found) = rollups.try_next().await? {
+        let owned = metrics.to_vec();
+        let mut rollups = stream::iter(parts)
+            .map(|(index, part)| {
+                let metric = owned[index].clone();
+                async move { Ok::<_, Error>((index, self.read(session, part, &metric).await?)) }
+            })
+            .buffer_unordered(IN_FLIGHT);
+        while let Some((index, found)) = rollups.try_next().await? {
             for (key, group, summary) in found {
-                lines.merge(key, &group, summary);
+                lines[index].merge(key, &group, summary);
             }
-            lines.sources.parts_done += 1;
-            progress(lines.sources);
+            sources.parts_done += 1;
+            progress(sources);
         }
         for (group, range) in raw {
-            self.scan(session, group, range, &mut lines, progress, &mut each).await?;
-            lines.sources.parts_done += 1;
-            progress(lines.sources);
+            let mut scan = RawScan { group, range, metrics, sources: &mut sources };
+            self.scan(session, &mut scan, &mut lines, progress, &mut each, rows.as_deref_mut()).await?;
+            sources.parts_done += 1;
+            progress(sources);
         }
+        lines.iter_mut().for_each(|lines| lines.sources = sources);
         Ok(lines)
     }
 
-    async fn read(&self, session: &Session, part: Slice) -> Result<Vec<(Key, Arc<Group>, Summary)>, Error> {
+    async fn read(
+        &self,
+        session: &Session,
+        part: Slice,
+        metric: &Metric,
+    ) -> Result<Vec<(Key, Arc<Group>, Summary)>, Error> {
         let Slice { group, table, start, hours } = part;
         let sensor = self.sensor.filter(|_| table != Table::Group);
         let mut pages =
-            rollups::summaries(session, table, &group, start, Some(&self.metric), sensor, self.detail)
-                .await?;
+            rollups::summaries(session, table, &group, start, Some(metric), sensor, self.detail).await?;
         let keys = Keys::new(self, &group);
         let mut found = Vec::new();
         let mut periods = self.by.periods().cursor();
@@ -350,36 +396,56 @@ impl StatsQuery {
     async fn scan<E: From<Error>>(
         &self,
         session: &Session,
-        group: &Arc<Group>,
-        range: TimeRange,
-        lines: &mut Lines,
+        raw: &mut RawScan<'_>,
+        lines: &mut [Lines],
         progress: &impl Fn(Sources),
         each: &mut impl FnMut(&Key, f64) -> Result<(), E>,
+        mut rows: Option<&mut BTreeSet<Key>>,
     ) -> Result<(), E> {
-        let question = Question {
-            groups: vec![group.clone()],
-            sensor: self.sensor,
-            range,
-            filter: None,
-            chosen: self.chosen.clone(),
-            order: Order::Asc,
-        };
+        let group = raw.group;
         let keys = Keys::new(self, group);
-        let mut scan = Scan::start(session, question).await?;
+        let mut scan = Scan::start(session, self.question(group, self.sensor, raw.range)).await?;
         let mut periods = self.by.periods().cursor();
         while let Some(chunk) = scan.next().await? {
-            lines.sources.readings += chunk.len() as u64;
-            progress(lines.sources);
+            raw.sources.readings += chunk.len() as u64;
+            progress(*raw.sources);
             for reading in &chunk {
-                let Some(value) = reading.value(&self.metric) else { continue };
                 let at = reading.recorded_at;
-                let key = keys.key(reading.sensor, periods.of(at));
-                each(&key, value)?;
-                lines.add(key, group, value, at);
+                let mut measured = false;
+                for (metric, lines) in raw.metrics.iter().zip(&mut *lines) {
+                    let Some(value) = reading.value(metric) else { continue };
+                    let key = keys.key(reading.sensor, periods.of(at));
+                    each(&key, value)?;
+                    lines.add(key, group, value, at);
+                    measured = true;
+                }
+                if let Some(rows) = rows.as_deref_mut().filter(|_| !measured) {
+                    rows.insert(keys.key(reading.sensor, periods.of(at)));
+                }
             }
         }
         Ok(())
     }
+
+    /// Raw rows of a group that belong to the answer.
+    pub(super) fn question(&self, group: &Arc<Group>, sensor: Option<Uuid>, range: TimeRange) -> Question {
+        Question {
+            groups: vec![group.clone()],
+            sensor,
+            range,
+            filter: None,
+            chosen: self.chosen.clone(),
+            order: Order::Asc,
+        }
+    }
+}
+
+/// A range of raw rows that is read for an answer.
+struct RawScan<'a> {
+    group: &'a Arc<Group>,
+    range: TimeRange,
+    metrics: &'a [Metric],
+    sources: &'a mut Sources,
 }
 
 impl Lines {

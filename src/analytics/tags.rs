@@ -58,6 +58,11 @@ impl TagFilter {
 pub struct Chosen(HashMap<Arc<Group>, HashSet<Uuid>>);
 
 impl Chosen {
+    /// The same sensors in each of `groups`.
+    pub fn everywhere(groups: &[Arc<Group>], sensors: &BTreeSet<Uuid>) -> Self {
+        Self(groups.iter().map(|group| (group.clone(), sensors.iter().copied().collect())).collect())
+    }
+
     pub fn contains(&self, group: &Group, sensor: Uuid) -> bool {
         self.0.get(group).is_some_and(|sensors| sensors.contains(&sensor))
     }

@@ -76,10 +76,11 @@ impl Summary {
     }
 
     fn widen(&mut self, first: Measured, last: Measured) {
-        if first.at < self.first.at {
+        // Of two values of one moment, as two sensors may have, the larger one counts, whichever comes first.
+        if (first.at, -first.value) < (self.first.at, -self.first.value) {
             self.first = first;
         }
-        if last.at > self.last.at {
+        if (last.at, last.value) > (self.last.at, self.last.value) {
             self.last = last;
         }
     }
@@ -155,6 +156,14 @@ pub(crate) mod tests {
         let summary = summary(&[(0.0, 5), (-0.0, 9), (-0.0, 7)]).unwrap();
         assert_eq!((summary.lowest.at, summary.highest.at), (9, 9));
         assert!(summary.lowest.value.is_sign_positive());
+    }
+
+    #[test]
+    fn of_values_with_one_moment_the_larger_is_first_and_last_in_any_order() {
+        for values in [[(1.0, 5), (3.0, 5), (2.0, 5)], [(3.0, 5), (1.0, 5), (2.0, 5)]] {
+            let summary = summary(&values).unwrap();
+            assert_eq!((summary.first.value, summary.last.value), (3.0, 3.0));
+        }
     }
 
     proptest! {

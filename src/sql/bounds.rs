@@ -97,6 +97,14 @@ impl PhysicalOptimizerRule for Guard {
     }
 }
 
+/// The plan without the [`Bounded`] on top: as a part of a plan that has its own.
+pub(super) fn unbounded(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    match (&*plan as &dyn std::any::Any).downcast_ref::<Bounded>() {
+        Some(bounded) => bounded.input.clone(),
+        None => plan,
+    }
+}
+
 fn multiplies(node: &dyn ExecutionPlan) -> bool {
     let name = node.name();
     name.ends_with("JoinExec") || name == "UnnestExec"

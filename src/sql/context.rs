@@ -4,17 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider};
+use datafusion::config::ConfigExtension as _;
 use datafusion::error::Result;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
+use datafusion::logical_expr::{LogicalPlan, Statement};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
 
 use super::bounds::{Bounds, Guard, Watch};
 use super::functions;
+use super::gapfill::{self, Gaps};
+use super::rollups::{FromRollups, Settings};
 use super::tables::{Kind, Sources, Table};
 use crate::analytics::metric_names;
 use crate::cassandra::Session;
@@ -113,12 +117,15 @@ impl Engine {
         config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
         // Text of the tables is Utf8, and its literals are compared with it without a cast.
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        config.options_mut().extensions.insert(Settings::default());
         let watch = Watch::default();
         let guard = Guard { bounds: self.limits.bounds, work: self.work.clone(), watch: watch.clone() };
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(self.runtime.clone())
             .with_default_features()
+            .with_analyzer_rule(Arc::new(Gaps))
+            .with_optimizer_rule(Arc::new(FromRollups))
             .with_physical_optimizer_rule(Arc::new(guard))
             .build();
         let context = SessionContext::new_with_state(state);
@@ -131,6 +138,7 @@ impl Engine {
         catalog.register_schema(SCHEMA, Arc::new(tables))?;
         context.register_catalog(CATALOG, Arc::new(catalog));
         functions::register(&context);
+        gapfill::register(&context);
         Ok((context, watch))
     }
 }
@@ -138,11 +146,42 @@ impl Engine {
 /// Operators that an error about memory names.
 const MOST_CONSUMERS_NAMED: std::num::NonZeroUsize = std::num::NonZeroUsize::new(3).unwrap();
 
-/// Runs one statement that only reads.
+/// Runs one statement that only reads, or sets one of our own settings.
 ///
 /// # Errors
 /// What is wrong with the statement, or that it would change something.
 pub async fn run(context: &SessionContext, statement: &str) -> Result<SendableRecordBatchStream> {
-    let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    context.sql_with_options(statement, reading).await?.execute_stream().await
+    let plan = context.state().create_logical_plan(statement).await?;
+    let is_ours =
+        matches!(&plan, LogicalPlan::Statement(Statement::SetVariable(set)) if is_ours(&set.variable));
+    let reading =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(is_ours);
+    reading.verify_plan(&plan)?;
+    context.execute_logical_plan(plan).await?.execute_stream().await
+}
+
+/// Settings of DataFusion could lift the limits.
+fn is_ours(setting: &str) -> bool {
+    setting.strip_prefix(Settings::PREFIX).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Whether aggregates of a session may be answered from rollups.
+pub fn use_rollups(context: &SessionContext, are_used: bool) {
+    let state = context.state_ref();
+    let mut state = state.write();
+    state.config_mut().options_mut().extensions.insert(Settings { rollups: are_used, ..Settings::default() });
+}
+
+/// The names of tables and their columns.
+pub async fn names(context: &SessionContext) -> Vec<String> {
+    let Some(schema) = context.catalog(CATALOG).and_then(|catalog| catalog.schema(SCHEMA)) else {
+        return Vec::new();
+    };
+    let mut names = schema.table_names();
+    for table in names.clone() {
+        if let Ok(Some(table)) = schema.table(&table).await {
+            names.extend(table.schema().fields().iter().map(|field| field.name().clone()));
+        }
+    }
+    names
 }

@@ -5,6 +5,8 @@
 //! - [`context`]: a session of DataFusion with our tables, functions and limits.
 //! - `tables`: the tables and their columns; `selection`: which conditions go down to partitions and slices; `scan`: the
 //!   operator that reads; `rows`, `summaries`, `messages`: what it reads.
+//! - `rollups`: aggregates over `readings` that are answered from rollups.
+//! - `gapfill`: aggregates with a line for each bucket of time.
 //! - `bounds`: time and rows of a statement are limited, and whatever computes can be stopped.
 //! - `functions`: `time_bucket`, `first`, `last`, `delta`, `increase`, `rate` and others.
 //! - [`server`]: PostgreSQL's protocol.
@@ -12,7 +14,9 @@
 mod bounds;
 pub mod context;
 mod functions;
+mod gapfill;
 mod messages;
+mod rollups;
 mod rows;
 mod scan;
 mod selection;

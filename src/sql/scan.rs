@@ -99,7 +99,7 @@ impl Reads {
     }
 }
 
-async fn chosen_groups(
+pub(super) async fn chosen_groups(
     session: &Session,
     selection: &Selection,
 ) -> Result<Vec<Arc<Group>>, crate::cassandra::Error> {

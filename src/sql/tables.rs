@@ -104,6 +104,14 @@ impl Table {
         let schema = Arc::new(Schema::new(fields(kind, metrics)));
         Self { kind, sources: sources.clone(), schema }
     }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn sources(&self) -> &Arc<Sources> {
+        &self.sources
+    }
 }
 
 /// Columns of a reading before and after those of its other metrics.

@@ -12,6 +12,13 @@ pub enum Periods {
     Hours(Zone),
     Days(Zone),
     Every(Span, Zone),
+    /// The same, with days and months counted from a day (days since 1970-01-01) and its month.
+    Since(i64, Span, Zone),
+    /// Of one length in milliseconds, counted from a moment: no clock and no calendar.
+    Bins {
+        origin: i64,
+        length: i64,
+    },
 }
 
 impl Periods {
@@ -22,6 +29,11 @@ impl Periods {
             Self::Hours(zone) => zone.hour(at),
             Self::Days(zone) => zone.day(at),
             Self::Every(span, zone) => zone.period(span, at),
+            Self::Since(first, span, zone) => zone.period_since(first, span, at),
+            Self::Bins { origin, length } => {
+                let from = at.saturating_sub((at.saturating_sub(origin)).rem_euclid(length));
+                TimeRange { from, to: from.saturating_add(length) }
+            }
         }
     }
 

@@ -47,6 +47,8 @@ mod schema;
 mod servers;
 mod simulation;
 mod sql;
+#[cfg(feature = "sql")]
+mod sql_rollups;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;

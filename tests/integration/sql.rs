@@ -5,7 +5,7 @@ use crate::support::Lab;
 /// With the feature, each answer; without it, the sentence that says how to get it.
 pub fn trials() -> Vec<libtest_mimic::Trial> {
     #[cfg(feature = "sql")]
-    return sql_answers::trials();
+    return sql_answers::trials().into_iter().chain(crate::sql_rollups::trials()).collect();
     #[cfg(not(feature = "sql"))]
     return sql_missing::trials();
 }
@@ -47,6 +47,8 @@ mod sql_answers {
         hourly_and_daily_are_exact_with_and_without_rollups,
         functions_of_time_series_equal_brute_force,
         nothing_can_be_changed,
+        statements_come_from_standard_input_and_errors_end_it,
+        answers_are_files_and_pictures,
         a_statement_that_only_computes_ends_at_its_deadline_and_at_a_signal,
         registry_tables_hold_names_tags_and_groups,
         alerts_dead_letters_and_forecasts_are_tables,
@@ -346,7 +348,7 @@ mod sql_answers {
             "CREATE TABLE t AS SELECT 1",
             "INSERT INTO readings SELECT * FROM readings",
             "DELETE FROM readings",
-            "COPY (SELECT 1) TO '/tmp/iotctl-sql-test.csv'",
+            "COPY (DELETE FROM readings) TO '/tmp/iotctl-sql-test.csv'",
             "DROP TABLE readings",
             "SET datafusion.execution.batch_size = 1",
         ] {
@@ -357,6 +359,83 @@ mod sql_answers {
         ensure!(count == [json!({"n": sent().len()})], "{count:?}");
         let unknown = lab.fails(2, &["sql".to_owned(), "SELECT temprature FROM readings".to_owned()][..])?;
         contains(&unknown, &["temprature"])
+    }
+
+    fn statements_come_from_standard_input_and_errors_end_it() -> anyhow::Result<()> {
+        use std::io::Write as _;
+        use std::process::Stdio;
+
+        let lab = lab("script")?;
+        let run = |script: &str| -> anyhow::Result<(Option<i32>, String, String)> {
+            let mut command = lab.command("-q sql --format ndjson");
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut running = command.spawn()?;
+            running.stdin.take().context("a pipe")?.write_all(script.as_bytes())?;
+            let done = running.wait_with_output()?;
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            Ok((done.status.code(), text(done.stdout), text(done.stderr)))
+        };
+        let script = "-- ; nothing\nSELECT ';' AS a,\n 2 AS b; SELECT count(*) AS n\nFROM readings;\n.tables\nSELECT 3 AS c";
+        let (code, printed, said) = run(script)?;
+        let lines: Vec<_> = printed.lines().collect();
+        ensure!(code == Some(0) && lines.len() == 12, "{code:?} {printed} {said}");
+        ensure!(lines[0] == r#"{"a":";","b":2}"# && lines[11] == r#"{"c":3}"#, "{printed}");
+        ensure!(lines[1] == format!(r#"{{"n":{}}}"#, sent().len()), "{printed}");
+        let (code, printed, said) = run("SELECT 1 AS a;\nSELECT nothing;\nSELECT 2 AS b;\n")?;
+        ensure!(
+            code == Some(2) && printed == "{\"a\":1}\n" && said.contains("nothing"),
+            "{code:?} {printed} {said}"
+        );
+        let (code, _, said) = run("\n-- nothing\n")?;
+        ensure!(code == Some(2) && said.contains("no statement"), "{code:?} {said}");
+        let (code, printed, _) = run("SELECT 1 AS a;\n.quit\nSELECT 2 AS b;\n")?;
+        ensure!(code == Some(0) && printed == "{\"a\":1}\n", "{code:?} {printed}");
+        Ok(())
+    }
+
+    fn answers_are_files_and_pictures() -> anyhow::Result<()> {
+        use arrow_array::Array as _;
+
+        let lab = lab("sql_files")?;
+        let folder = tempfile::tempdir()?;
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let question = "SELECT location, recorded_timestamp, temperature FROM readings";
+        let parquet = file("all.parquet");
+        lab.ok(&["-q", "sql", question, "--format", "parquet", "--output", &parquet][..])?;
+        let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(
+            std::fs::File::open(&parquet)?,
+        )?
+        .build()?;
+        let mut rows = 0;
+        let mut values = 0;
+        for batch in reader {
+            let batch = batch?;
+            rows += batch.num_rows();
+            values += batch.num_rows() - batch.column(2).null_count();
+        }
+        let measured = sent().iter().filter(|row| row.temperature.is_some()).count();
+        ensure!((rows, values) == (sent().len(), measured), "{rows} rows, {values} values");
+
+        let csv = file("some.csv");
+        lab.ok(&["-q".to_owned(), "sql".to_owned(), format!("COPY ({question} LIMIT 3) TO '{csv}'")][..])?;
+        let text = std::fs::read_to_string(&csv)?;
+        ensure!(text.lines().count() == 4 && text.starts_with("location,"), "{text}");
+        // One that fails leaves the file as it was, and nothing beside it.
+        let wrong = format!("COPY (SELECT CAST(location AS int) FROM readings) TO '{csv}'");
+        lab.fails(1, &["sql".to_owned(), wrong][..])?;
+        ensure!(std::fs::read_to_string(&csv)? == text);
+        ensure!(std::fs::read_dir(folder.path())?.count() == 2, "files were left");
+        let said = lab.fails(2, &["sql", "SELECT 1", "--format", "parquet"][..])?;
+        contains(&said, &["--output"])?;
+
+        let chart = "SELECT time_bucket('1 hour', recorded_timestamp) AS hour, location, avg(temperature) AS mean \
+                     FROM readings GROUP BY 1, 2";
+        let drawn = lab.ok(&["-q", "sql", chart, "--plot"][..])?;
+        contains(&drawn, &["mean", "plant-1", "plant-2"])?;
+        let svg = file("chart.svg");
+        lab.ok(&["-q", "sql", chart, "--plot", &svg][..])?;
+        contains(&std::fs::read_to_string(&svg)?, &["<svg", "plant-2"])?;
+        contains(&lab.fails(2, &["sql", "SELECT 1 AS a", "--plot"][..])?, &["0 of times"])
     }
 
     const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 10000000) a JOIN generate_series(1, 10000000) b \

@@ -1,12 +1,13 @@
 //! Functions for time series, beside those of DataFusion.
 
-use datafusion::functions_aggregate::approx_percentile_cont::approx_percentile_cont_udaf;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 
+mod histogram;
 mod json;
 mod ordered;
-mod time_bucket;
+mod percentile;
+pub(super) mod time_bucket;
 
 /// Makes the functions known to a session.
 pub(super) fn register(context: &SessionContext) {
@@ -17,6 +18,6 @@ pub(super) fn register(context: &SessionContext) {
     for function in ordered::Ordered::ALL {
         context.register_udaf(AggregateUDF::new_from_impl(function));
     }
-    let percentile = approx_percentile_cont_udaf();
-    context.register_udaf(percentile.as_ref().clone().with_aliases(["approx_percentile"]));
+    context.register_udaf(AggregateUDF::new_from_impl(percentile::Percentile));
+    context.register_udaf(AggregateUDF::new_from_impl(histogram::Histogram));
 }

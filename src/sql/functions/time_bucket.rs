@@ -14,15 +14,15 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl,
 use datafusion::scalar::ScalarValue;
 
 use crate::sql::tables::moment;
-use crate::time::{DAY, Span, TimeRange, Zone};
+use crate::time::{DAY, Periods, Span, Zone};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct TimeBucket {
+pub(in crate::sql) struct TimeBucket {
     signature: Signature,
 }
 
 impl TimeBucket {
-    pub(super) fn new() -> Self {
+    pub(in crate::sql) fn new() -> Self {
         Self { signature: Signature::user_defined(Volatility::Immutable) }
     }
 }
@@ -57,14 +57,8 @@ impl ScalarUDFImpl for TimeBucket {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let zone = match args.args.get(2) {
-            None => Zone::Utc,
-            Some(ColumnarValue::Scalar(zone)) => match zone.try_as_str().flatten() {
-                Some(name) => match Zone::named(name) {
-                    Ok(zone) => zone,
-                    Err(error) => return plan_err!("{error}"),
-                },
-                None => return plan_err!("the time zone of time_bucket is a text, such as 'Europe/Berlin'"),
-            },
+            None => None,
+            Some(ColumnarValue::Scalar(zone)) => Some(zone),
             Some(ColumnarValue::Array(_)) => {
                 return plan_err!("the time zone of time_bucket is one for all rows");
             }
@@ -72,16 +66,47 @@ impl ScalarUDFImpl for TimeBucket {
         let ColumnarValue::Scalar(width) = &args.args[0] else {
             return plan_err!("the width of time_bucket is one for all rows");
         };
-        let mut buckets = Buckets::new(width_of(width)?, zone);
+        let mut buckets = periods(width, zone)?.cursor();
         let given = args.args[1].to_array(args.number_rows)?;
         let given = cast(&given, &moment())?;
         let Some(given) = given.as_any().downcast_ref::<TimestampMillisecondArray>() else {
             return plan_err!("time_bucket takes a moment");
         };
-        let found = (0..given.len()).map(|row| given.is_valid(row).then(|| buckets.start(given.value(row))));
+        let found =
+            (0..given.len()).map(|row| given.is_valid(row).then(|| buckets.of(given.value(row)).from));
         let found = TimestampMillisecondArray::from_iter(found).with_timezone("+00:00");
         Ok(ColumnarValue::Array(Arc::new(found)))
     }
+}
+
+/// The buckets of a width and a zone, as literals of a statement.
+///
+/// # Errors
+/// What is wrong with them.
+pub(in crate::sql) fn periods(width: &ScalarValue, zone: Option<&ScalarValue>) -> Result<Periods> {
+    let zone = match zone.map(|zone| zone.try_as_str().flatten()) {
+        None => Zone::Utc,
+        Some(Some(name)) => match Zone::named(name) {
+            Ok(zone) => zone,
+            Err(error) => return plan_err!("{error}"),
+        },
+        Some(None) => return plan_err!("the time zone of time_bucket is a text, such as 'Europe/Berlin'"),
+    };
+    Ok(match span(width)? {
+        width @ (Span::Clock(_) | Span::Days(1)) => Periods::every(width, zone),
+        width => Periods::Since(FIRST_MONDAY, width, zone),
+    })
+}
+
+/// The length that a width stands for. Days that are an exact number of milliseconds follow the calendar too.
+///
+/// # Errors
+/// That it is not a width.
+pub(in crate::sql) fn span(width: &ScalarValue) -> Result<Span> {
+    Ok(match width_of(width)? {
+        Span::Clock(width) if width % DAY == 0 => Span::Days(width / DAY),
+        width => width,
+    })
 }
 
 /// The width of an interval, or of a text such as `1 day`, `15m` or `2 weeks`.
@@ -124,33 +149,8 @@ fn width_of_text(text: &str) -> Option<Span> {
     })
 }
 
-/// Computes buckets; neighbours in time are mostly in the same one.
-struct Buckets {
-    width: Span,
-    zone: Zone,
-    last: TimeRange,
-}
-
 /// Monday, 2000-01-03, in days since 1970-01-01.
-const FIRST_MONDAY: i64 = 10_959;
-
-impl Buckets {
-    fn new(width: Span, zone: Zone) -> Self {
-        // Days that are an exact number of milliseconds follow the calendar too.
-        let width = match width {
-            Span::Clock(width) if width % DAY == 0 => Span::Days(width / DAY),
-            width => width,
-        };
-        Self { width, zone, last: TimeRange { from: 0, to: 0 } }
-    }
-
-    fn start(&mut self, at: i64) -> i64 {
-        if !self.last.contains(at) {
-            self.last = self.zone.period_since(FIRST_MONDAY, self.width, at);
-        }
-        self.last.from
-    }
-}
+pub(in crate::sql) const FIRST_MONDAY: i64 = 10_959;
 
 #[cfg(test)]
 mod tests {
@@ -158,9 +158,8 @@ mod tests {
     use crate::time::rfc3339;
 
     fn bucket(width: &str, zone: &str, at: &str) -> String {
-        let width = width_of(&ScalarValue::from(width)).unwrap();
-        let start = Buckets::new(width, Zone::named(zone).unwrap()).start(rfc3339(at).unwrap());
-        crate::time::display(start)
+        let periods = periods(&ScalarValue::from(width), Some(&ScalarValue::from(zone))).unwrap();
+        crate::time::display(periods.of(rfc3339(at).unwrap()).from)
     }
 
     #[test]
@@ -204,16 +203,6 @@ mod tests {
         let first = bucket("1 hour", "Europe/Berlin", "2026-10-25T00:30:00Z");
         let second = bucket("1 hour", "Europe/Berlin", "2026-10-25T01:30:00Z");
         assert_eq!([first, second], ["2026-10-25T00:00:00.000Z", "2026-10-25T01:00:00.000Z"]);
-    }
-
-    #[test]
-    fn days_in_sequence_are_those_of_single_moments() {
-        let zone = Zone::named("America/St_Johns").unwrap();
-        let mut running = Buckets::new(Span::Days(1), zone);
-        for hour in 0..24 * 400 {
-            let at = 1_700_000_000_000 + hour * 3_600_000;
-            assert_eq!(running.start(at), Buckets::new(Span::Days(1), zone).start(at));
-        }
     }
 
     #[test]
