@@ -1,10 +1,12 @@
-//! TLS for clients: a rustls configuration from PEM files, and explanations of refused handshakes. Connections to
+//! TLS: rustls configurations from PEM files, and explanations of refused handshakes. Connections to
 //! Cassandra use both. librdkafka has its own TLS with few details in its errors, so these are explained here too.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "sql")]
+use rustls::ServerConfig;
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -61,6 +63,23 @@ pub fn client_config_of_system(
     with_roots(settings, place, roots, own)
 }
 
+/// The configuration of a server, from the files of its certificate (its chain after it) and its key, each with the setting
+/// that names it. Clients are asked for no certificate.
+#[cfg(feature = "sql")]
+pub(crate) fn server_config(
+    certificate: (&'static str, &Path),
+    key: (&'static str, &Path),
+) -> Result<ServerConfig, FileError> {
+    let chain = certificates(certificate.0, certificate.1)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(certificate.0, certificate.1, error))?
+        .with_no_client_auth()
+        .with_single_cert(chain, private_key(key.0, key.1)?)
+        .map_err(|error| unfitting(error, key, certificate.1))
+}
+
 fn with_roots(
     settings: &Settings,
     ca: &Path,
@@ -76,28 +95,36 @@ fn with_roots(
         .map_err(|error| unusable(settings.ca, ca, error))?
         .with_webpki_verifier(verifier);
     let Some((certificate, key_file)) = own else { return Ok(Arc::new(builder.with_no_client_auth())) };
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| {
+    let key = private_key(settings.key, key_file)?;
+    let config = builder.with_client_auth_cert(certificates(settings.certificate, certificate)?, key);
+    let config = config.map_err(|error| unfitting(error, (settings.key, key_file), certificate))?;
+    Ok(Arc::new(config))
+}
+
+fn private_key(setting: &'static str, file: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| {
         let reason = match error {
             pem::Error::NoItemsFound => {
                 "it holds no unencrypted private key in PEM (PKCS#8, PKCS#1 or SEC1)".into()
             }
             error => file_reason(error),
         };
-        FileError { setting: settings.key, path: key_file.to_owned(), reason }
-    })?;
-    let config = builder.with_client_auth_cert(certificates(settings.certificate, certificate)?, key);
-    let config = config.map_err(|error| match error {
+        FileError { setting, path: file.to_owned(), reason }
+    })
+}
+
+fn unfitting(error: rustls::Error, (setting, file): (&'static str, &Path), certificate: &Path) -> FileError {
+    match error {
         rustls::Error::InconsistentKeys(_) => FileError {
-            setting: settings.key,
-            path: key_file.to_owned(),
+            setting,
+            path: file.to_owned(),
             reason: format!(
                 "it is not the key of {} (use the key of that certificate)",
                 certificate.display()
             ),
         },
-        error => unusable(settings.key, key_file, error),
-    })?;
-    Ok(Arc::new(config))
+        error => unusable(setting, file, error),
+    }
 }
 
 fn certificates(setting: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {

@@ -5,10 +5,12 @@
 //! - [`context`]: a session of DataFusion with our tables, functions and limits.
 //! - `tables`: the tables and their columns; `selection`: which conditions go down to partitions and slices; `scan`: the
 //!   operator that reads; `rows`, `summaries`, `messages`: what it reads.
+//! - [`access`]: the locations that a session may see, held by the tables.
 //! - `bounds`: time and rows of a statement are limited, and whatever computes can be stopped.
 //! - `functions`: `time_bucket`, `first`, `last`, `delta`, `increase`, `rate` and others.
 //! - [`server`]: PostgreSQL's protocol.
 
+pub mod access;
 mod bounds;
 pub mod context;
 mod functions;
@@ -20,5 +22,6 @@ pub mod server;
 mod summaries;
 mod tables;
 
+pub use access::Access;
 pub use bounds::Bounds;
 pub use context::{Engine, Limits};
