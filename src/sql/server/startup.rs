@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use datafusion::prelude::SessionContext;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
@@ -76,12 +77,13 @@ impl Startup {
         let before = std::mem::replace(&mut *self.login.lock().expect("no panic while locked"), Login::Over);
         match before {
             Login::Begun => {
-                let first = message.into_sasl_initial_response()?;
-                if first.auth_method != MECHANISM {
+                let body = raw(message)?;
+                let Some((mechanism, first)) = initial_response(&body) else { return Err(out_of_order()) };
+                if mechanism != MECHANISM.as_bytes() {
                     return Err(fatal(code::PROTOCOL, "only SCRAM-SHA-256 is offered"));
                 }
                 let (verifier, user) = users.find(&name);
-                let begun = Exchange::begin(verifier, &first.data.unwrap_or_default());
+                let begun = Exchange::begin(verifier, first);
                 let (exchange, answer) = match begun {
                     Ok(begun) => begun,
                     Err(failure) => return Err(self.refused(client, &name, failure).await),
@@ -91,8 +93,8 @@ impl Startup {
                 Ok(None)
             }
             Login::Proving(exchange, user) => {
-                let last = message.into_sasl_response()?;
-                match (exchange.finish(&last.data), user) {
+                let last = raw(message)?;
+                match (exchange.finish(&last), user) {
                     (Ok(answer), Some(user)) => {
                         send(client, Authentication::SASLFinal(answer.into())).await?;
                         self.shared.logins.succeeded(client.socket_addr().ip());
@@ -203,6 +205,24 @@ fn user_name(client: &impl ClientInfo) -> String {
     client.metadata().get(METADATA_USER).cloned().unwrap_or_default()
 }
 
+/// The bytes of a message of the login. pgwire's own reader of them panics where they are too short.
+fn raw(message: PasswordMessageFamily) -> PgWireResult<BytesMut> {
+    match message {
+        PasswordMessageFamily::Raw(body) => Ok(body),
+        _ => Err(out_of_order()),
+    }
+}
+
+/// The mechanism that a client has chosen, ended by a zero byte, and its first message after its length (-1: there is none).
+fn initial_response(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = body.iter().position(|byte| *byte == 0)?;
+    let (length, data) = body.get(end + 1..)?.split_first_chunk::<4>()?;
+    let length = i32::from_be_bytes(*length);
+    let is_whole =
+        usize::try_from(length).map_or(length == -1 && data.is_empty(), |length| length == data.len());
+    is_whole.then_some((&body[..end], data))
+}
+
 fn out_of_order() -> PgWireError {
     fatal(code::PROTOCOL, "log in first")
 }
@@ -213,4 +233,27 @@ where
     PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
 {
     client.send(PgWireBackendMessage::Authentication(message)).await.map_err(PgWireError::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_message_of_a_login_is_read_or_refused() {
+        let whole = b"SCRAM-SHA-256\0\0\0\0\x03abc";
+        assert_eq!(initial_response(whole), Some((&b"SCRAM-SHA-256"[..], &b"abc"[..])));
+        assert_eq!(initial_response(b"X\0\xff\xff\xff\xff"), Some((&b"X"[..], &b""[..])));
+        for wrong in [
+            &b""[..],
+            b"X",
+            b"X\0",
+            b"X\0\0\0",
+            b"X\0\0\0\0\x09abc",
+            b"X\0\xff\xff\xff\xfeab",
+            b"X\0\0\0\0\x01ab",
+        ] {
+            assert_eq!(initial_response(wrong), None, "{wrong:?}");
+        }
+    }
 }
