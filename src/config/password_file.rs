@@ -32,7 +32,7 @@ pub(crate) fn read(path: &Path) -> Result<Secret, String> {
 
 /// Warns if a file with a secret is readable by every user of the machine. Its group may read it: that is how a service
 /// that runs as another user gets it, and systemd's credentials look like this.
-pub(super) fn warn_if_exposed(path: &Path, metadata: &std::fs::Metadata) {
+pub(crate) fn warn_if_exposed(path: &Path, metadata: &std::fs::Metadata) {
     let mode = metadata.permissions().mode();
     if metadata.is_file() && mode & 0o004 != 0 {
         tracing::warn!(

@@ -2,7 +2,7 @@
 //! each batch, so that a statement that only computes can be stopped too.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
@@ -35,6 +35,35 @@ pub struct Bounds {
     pub rows: usize,
 }
 
+/// Why a statement was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Stopped {
+    #[error("the statement was cancelled by its client")]
+    Cancelled,
+    #[error("the statement was stopped after {} (narrow its range of time, or raise --timeout)", humantime::format_duration(*.0))]
+    Late(Duration),
+    #[error("the answer has more than {0} rows (add LIMIT, or raise --max-rows)")]
+    TooManyRows(usize),
+}
+
+/// How a statement ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    pub(super) seconds: f64,
+    pub(super) rows: usize,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All rows were put out.
+    Complete,
+    Stopped(Stopped),
+    Failed,
+    /// Its client wanted no more, or left.
+    Dropped,
+}
+
 /// The running statement of a session, for whoever watches over its client.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch(Arc<State>);
@@ -45,6 +74,17 @@ struct State {
     deadline: Mutex<Option<Instant>>,
     /// Counts requests to cancel.
     cancels: watch::Sender<u64>,
+    /// A shorter time than that of the limits, if the client has set one.
+    own_time: Mutex<Option<Duration>>,
+    on_end: OnceLock<OnEnd>,
+}
+
+struct OnEnd(Box<dyn Fn(&Ended) + Send + Sync>);
+
+impl fmt::Debug for OnEnd {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("OnEnd")
+    }
 }
 
 impl Watch {
@@ -55,6 +95,16 @@ impl Watch {
     /// Ends the statement that runs; without one, nothing.
     pub(super) fn cancel(&self) {
         self.0.cancels.send_modify(|count| *count += 1);
+    }
+
+    /// The statements of the session may take this time, or that of its limits if it is shorter.
+    pub(super) fn limit_time(&self, time: Option<Duration>) {
+        *self.0.own_time.lock().expect("no panic while locked") = time;
+    }
+
+    /// Calls `told` at the end of each statement. Only the first call has an effect.
+    pub(super) fn on_end(&self, told: impl Fn(&Ended) + Send + Sync + 'static) {
+        let _ = self.0.on_end.set(OnEnd(Box::new(told)));
     }
 
     fn set(&self, deadline: Option<Instant>) {
@@ -175,7 +225,13 @@ impl ExecutionPlan for Bounded {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let deadline = Instant::now() + self.bounds.time;
+        let own_time = *self.watch.0.own_time.lock().expect("no panic while locked");
+        let bounds = Bounds {
+            time: own_time.map_or(self.bounds.time, |own| own.min(self.bounds.time)),
+            ..self.bounds
+        };
+        let started = Instant::now();
+        let deadline = started + bounds.time;
         self.watch.set(Some(deadline));
         let (sender, receiver) = mpsc::channel(2);
         let input = self.input.clone();
@@ -198,9 +254,11 @@ impl ExecutionPlan for Bounded {
             task,
             cancelled: self.watch.0.cancels.subscribe(),
             watch: self.watch.clone(),
+            started,
             deadline,
-            bounds: self.bounds,
-            rows_left: self.bounds.rows,
+            bounds,
+            rows_left: bounds.rows,
+            outcome: Outcome::Dropped,
             _work: self.work.clone(),
         };
         let batches = futures::stream::unfold(Some(running), |running| async move {
@@ -221,9 +279,11 @@ struct Running {
     task: AbortHandle,
     cancelled: watch::Receiver<u64>,
     watch: Watch,
+    started: Instant,
     deadline: Instant,
     bounds: Bounds,
     rows_left: usize,
+    outcome: Outcome,
     /// The threads last as long as the statement.
     _work: Arc<Work>,
 }
@@ -232,35 +292,29 @@ impl Running {
     async fn next(&mut self) -> Option<Result<datafusion::arrow::array::RecordBatch>> {
         let received = tokio::select! {
             received = tokio::time::timeout_at(self.deadline, self.receiver.recv()) => received,
-            Ok(()) = self.cancelled.changed() => {
-                let text = "the statement was cancelled by its client".to_owned();
-                return Some(Err(DataFusionError::Execution(text)));
-            }
+            Ok(()) = self.cancelled.changed() => return Some(Err(self.stop(Stopped::Cancelled))),
         };
         let batch = match received {
             Ok(Some(batch)) => batch,
-            Ok(None) => return None,
-            Err(_) => {
-                let time = humantime::format_duration(self.bounds.time);
-                let text = format!(
-                    "the statement was stopped after {time} (narrow its range of time, or raise --timeout)"
-                );
-                return Some(Err(DataFusionError::ResourcesExhausted(text)));
+            Ok(None) => {
+                self.outcome = Outcome::Complete;
+                return None;
             }
+            Err(_) => return Some(Err(self.stop(Stopped::Late(self.bounds.time)))),
         };
-        if let Ok(batch) = &batch {
-            match self.rows_left.checked_sub(batch.num_rows()) {
+        match &batch {
+            Ok(batch) => match self.rows_left.checked_sub(batch.num_rows()) {
                 Some(left) => self.rows_left = left,
-                None => {
-                    let text = format!(
-                        "the answer has more than {} rows (add LIMIT, or raise --max-rows)",
-                        self.bounds.rows
-                    );
-                    return Some(Err(DataFusionError::ResourcesExhausted(text)));
-                }
-            }
+                None => return Some(Err(self.stop(Stopped::TooManyRows(self.bounds.rows)))),
+            },
+            Err(_) => self.outcome = Outcome::Failed,
         }
         Some(batch)
+    }
+
+    fn stop(&mut self, why: Stopped) -> DataFusionError {
+        self.outcome = Outcome::Stopped(why);
+        DataFusionError::External(Box::new(why))
     }
 }
 
@@ -268,5 +322,9 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
         self.watch.set(None);
+        if let Some(OnEnd(told)) = self.watch.0.on_end.get() {
+            let rows = self.bounds.rows - self.rows_left;
+            told(&Ended { seconds: self.started.elapsed().as_secs_f64(), rows, outcome: self.outcome });
+        }
     }
 }

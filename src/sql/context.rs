@@ -15,6 +15,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
 
+use super::access::Access;
 use super::bounds::{Bounds, Guard, Watch};
 use super::functions;
 use super::gapfill::{self, Gaps};
@@ -96,20 +97,24 @@ impl Engine {
             .with_memory_pool(Arc::new(pool))
             .with_max_temp_directory_size(limits.disk)
             .build_arc()?;
-        let sources = Arc::new(Sources { session, config });
+        let sources = Arc::new(Sources { session, config, access: Access::All });
         Ok(Self { sources, limits, runtime, work: Work::start()? })
     }
 
     /// A session of its own, with the tables as they are now: its settings are no one else's.
     pub async fn context(&self) -> anyhow::Result<SessionContext> {
-        Ok(self.watched_context().await?.0)
+        let (context, _) = self.empty_context();
+        self.fill(&context, Access::All).await?;
+        Ok(context)
     }
 
-    pub(super) async fn watched_context(&self) -> anyhow::Result<(SessionContext, Watch)> {
-        let session = &self.sources.session;
-        let groups = groups::groups(session).await?.into_iter().map(Arc::new).collect::<Vec<_>>();
-        let metrics = metric_names::other_metric_names(session, &groups).await?;
-        let metrics: Vec<_> = metrics.into_iter().take(MAX_METRIC_COLUMNS).collect();
+    /// Memory that statements use now for sorting, joining and grouping, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.runtime.memory_pool.reserved()
+    }
+
+    /// A session without tables, which costs the servers nothing.
+    pub(super) fn empty_context(&self) -> (SessionContext, Watch) {
         let mut config = SessionConfig::new()
             .with_information_schema(true)
             .with_default_catalog_and_schema(CATALOG, SCHEMA)
@@ -129,17 +134,34 @@ impl Engine {
             .with_physical_optimizer_rule(Arc::new(guard))
             .build();
         let context = SessionContext::new_with_state(state);
+        functions::register(&context);
+        gapfill::register(&context);
+        (context, watch)
+    }
+
+    /// Gives a session the tables, with what it may see of them.
+    pub(super) async fn fill(&self, context: &SessionContext, access: Access) -> anyhow::Result<()> {
+        let session = &self.sources.session;
+        let groups =
+            groups::groups(session).await?.into_iter().filter(|group| access.permits(&group.location));
+        let groups = groups.map(Arc::new).collect::<Vec<_>>();
+        let metrics = metric_names::other_metric_names(session, &groups).await?;
+        let metrics: Vec<_> = metrics.into_iter().take(MAX_METRIC_COLUMNS).collect();
+        let sources = match access {
+            Access::All => self.sources.clone(),
+            access => {
+                Arc::new(Sources { session: session.clone(), config: self.sources.config.clone(), access })
+            }
+        };
         let tables = MemorySchemaProvider::new();
         for kind in Kind::ALL {
-            let table = Table::new(kind, &self.sources, &metrics);
+            let table = Table::new(kind, &sources, &metrics);
             tables.register_table(kind.name().to_owned(), Arc::new(table))?;
         }
         let catalog = MemoryCatalogProvider::new();
         catalog.register_schema(SCHEMA, Arc::new(tables))?;
         context.register_catalog(CATALOG, Arc::new(catalog));
-        functions::register(&context);
-        gapfill::register(&context);
-        Ok((context, watch))
+        Ok(())
     }
 }
 

@@ -7,10 +7,12 @@
 //!   operator that reads; `rows`, `summaries`, `messages`: what it reads.
 //! - `rollups`: aggregates over `readings` that are answered from rollups.
 //! - `gapfill`: aggregates with a line for each bucket of time.
+//! - [`access`]: the locations that a session may see, held by the tables.
 //! - `bounds`: time and rows of a statement are limited, and whatever computes can be stopped.
 //! - `functions`: `time_bucket`, `first`, `last`, `delta`, `increase`, `rate` and others.
 //! - [`server`]: PostgreSQL's protocol.
 
+pub mod access;
 mod bounds;
 pub mod context;
 mod functions;
@@ -24,5 +26,6 @@ pub mod server;
 mod summaries;
 mod tables;
 
+pub use access::Access;
 pub use bounds::Bounds;
 pub use context::{Engine, Limits};

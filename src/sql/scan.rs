@@ -29,7 +29,6 @@ use super::selection::Selection;
 use super::summaries::{self, Periods};
 use super::tables::{Kind, Sources};
 use crate::analytics::Order;
-use crate::cassandra::Session;
 use crate::reading::Group;
 use crate::store::groups;
 
@@ -50,10 +49,11 @@ pub(super) struct Reads {
 }
 
 impl Reads {
-    pub(super) async fn plan(kind: Kind, sources: &Arc<Sources>, selection: Selection) -> Result<Self> {
+    pub(super) async fn plan(kind: Kind, sources: &Arc<Sources>, mut selection: Selection) -> Result<Self> {
+        selection.access = sources.access.clone();
         let groups = match kind {
             Kind::Alerts | Kind::DeadLetters | Kind::Forecasts => Vec::new(),
-            _ => chosen_groups(&sources.session, &selection).await.map_err(external)?,
+            _ => chosen_groups(sources, &selection).await.map_err(external)?,
         };
         let periods = Vec::new();
         let mut reads = Self { kind, sources: sources.clone(), selection, groups, partitions: 0, periods };
@@ -99,10 +99,12 @@ impl Reads {
     }
 }
 
+/// The groups of a selection that the session may see.
 pub(super) async fn chosen_groups(
-    session: &Session,
+    sources: &Sources,
     selection: &Selection,
 ) -> Result<Vec<Arc<Group>>, crate::cassandra::Error> {
+    let session = &sources.session;
     let mut found = Vec::new();
     match &selection.sensors {
         Some(sensors) if sensors.len() <= MOST_SENSORS => {
@@ -114,7 +116,8 @@ pub(super) async fn chosen_groups(
         }
         _ => found = groups::groups(session).await?,
     }
-    Ok(found.into_iter().filter(|group| selection.has_group(group)).map(Arc::new).collect())
+    let is_seen = |group: &Group| sources.access.permits(&group.location) && selection.has_group(group);
+    Ok(found.into_iter().filter(is_seen).map(Arc::new).collect())
 }
 
 pub(super) fn external(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DataFusionError {

@@ -7,6 +7,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::scalar::ScalarValue;
 use uuid::Uuid;
 
+use super::access::Access;
 use crate::reading::Group;
 use crate::time::TimeRange;
 
@@ -18,13 +19,21 @@ pub(super) struct Selection {
     pub(super) sensors: Option<BTreeSet<Uuid>>,
     pub(super) metrics: Option<BTreeSet<String>>,
     pub(super) range: TimeRange,
+    /// What the session may see, whatever the statement says.
+    pub(super) access: Access,
 }
 
 impl Selection {
     /// The selection that conditions (joined by AND) make, and the conditions that it does not hold.
     pub(super) fn of(conditions: &[Expr], time_column: Option<&str>) -> (Self, Vec<Expr>) {
-        let mut selection =
-            Self { locations: None, device_types: None, sensors: None, metrics: None, range: TimeRange::ALL };
+        let mut selection = Self {
+            locations: None,
+            device_types: None,
+            sensors: None,
+            metrics: None,
+            range: TimeRange::ALL,
+            access: Access::All,
+        };
         let rest = conditions.iter().filter(|condition| !selection.take(condition, time_column)).cloned();
         let rest = rest.collect();
         (selection, rest)
@@ -35,7 +44,8 @@ impl Selection {
     }
 
     pub(super) fn has_names(&self, location: &str, device_type: &str) -> bool {
-        self.locations.as_ref().is_none_or(|names| names.contains(location))
+        self.access.permits(location)
+            && self.locations.as_ref().is_none_or(|names| names.contains(location))
             && self.device_types.as_ref().is_none_or(|names| names.contains(device_type))
     }
 

@@ -12,6 +12,7 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::access::Access;
 use super::scan::{Reads, TableScan};
 use super::selection::Selection;
 use crate::cassandra::Session;
@@ -96,6 +97,8 @@ pub(super) struct Table {
 pub(super) struct Sources {
     pub(super) session: Session,
     pub(super) config: Config,
+    /// What the session may see of them.
+    pub(super) access: Access,
 }
 
 impl Table {

@@ -1,3 +1,4 @@
+import java.io.*;
 import java.nio.file.*;
 import java.sql.*;
 import java.time.*;
@@ -7,7 +8,7 @@ import java.util.*;
 public class Clients {
     public static void main(String[] arguments) throws Exception {
         String host = arguments.length > 2 ? arguments[2] : "127.0.0.1";
-        String url = "jdbc:postgresql://" + host + ":" + arguments[0] + "/iotctl?user=me";
+        String url = "jdbc:postgresql://" + host + ":" + arguments[0] + "/iotctl?user=" + (arguments.length > 3 ? arguments[3] : "me");
         long expected = Files.lines(Path.of(arguments[1])).filter(line -> line.contains("\"plant-1\"")).count();
         try (Connection connection = DriverManager.getConnection(url)) {
             Set<String> tables = new TreeSet<>();
@@ -16,6 +17,47 @@ public class Clients {
             }
             if (!tables.containsAll(List.of("daily", "groups", "hourly", "latest", "readings", "sensors"))) {
                 throw new IllegalStateException("tables: " + tables);
+            }
+            Map<String, String> columns = new TreeMap<>();
+            try (ResultSet found = connection.getMetaData().getColumns(null, "public", "readings", "%")) {
+                while (found.next()) columns.put(found.getString("COLUMN_NAME"), found.getString("TYPE_NAME"));
+            }
+            if (!"timestamptz".equals(columns.get("recorded_timestamp")) || !"float8".equals(columns.get("temperature"))) {
+                throw new IllegalStateException("columns: " + columns);
+            }
+            try (ResultSet found = connection.getMetaData().getSchemas()) {
+                Set<String> schemas = new TreeSet<>();
+                while (found.next()) schemas.add(found.getString("TABLE_SCHEM"));
+                if (!schemas.contains("public")) throw new IllegalStateException("schemas: " + schemas);
+            }
+            try (ResultSet found = connection.getMetaData().getPrimaryKeys(null, "public", "readings")) {
+                if (found.next()) throw new IllegalStateException("a key that nobody declared");
+            }
+            connection.getMetaData().getTypeInfo().close();
+            connection.getMetaData().getIndexInfo(null, "public", "readings", false, true).close();
+            connection.getMetaData().getImportedKeys(null, "public", "readings").close();
+            // In a transaction rows come by portions.
+            connection.setAutoCommit(false);
+            try (Statement statement = connection.createStatement()) {
+                statement.setFetchSize(1000);
+                long rows = 0;
+                try (ResultSet found = statement.executeQuery("SELECT * FROM readings WHERE location = 'plant-1'")) {
+                    while (found.next()) rows++;
+                }
+                if (rows != expected) throw new IllegalStateException(rows + " rows by portions instead of " + expected);
+            }
+            connection.commit();
+            connection.setAutoCommit(true);
+            StringWriter copied = new StringWriter();
+            connection.unwrap(org.postgresql.PGConnection.class).getCopyAPI()
+                .copyOut("COPY (SELECT DISTINCT location FROM readings ORDER BY 1) TO STDOUT", copied);
+            if (!copied.toString().startsWith("plant-1\n")) throw new IllegalStateException("copied: " + copied);
+            try (Statement statement = connection.createStatement()) {
+                statement.setQueryTimeout(1);
+                statement.executeQuery("SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b");
+                throw new IllegalStateException("a statement without an end ended");
+            } catch (SQLException error) {
+                if (!"57014".equals(error.getSQLState())) throw error;
             }
             String sql = "SELECT count(*), max(recorded_timestamp) FROM readings WHERE location = ? AND recorded_timestamp >= ?";
             try (PreparedStatement statement = connection.prepareStatement(sql)) {

@@ -20,6 +20,14 @@ const answer = await client.query(
 const found = answer.rows
   .map((row) => `${row.recorded_timestamp.toISOString()} ${row.iot_sensor_id} ${row.temperature}`)
   .sort();
+const prepared = { name: 'by-location', text: 'SELECT count(*)::int AS n FROM readings WHERE location = $1 AND temperature > $2' };
+for (const limit of [-1000, 20]) {
+  const { rows: [{ n }] } = await client.query({ ...prepared, values: [location, limit] });
+  const wanted = rows.filter((row) => row.location === location && row.temperature != null && row.temperature > limit).length;
+  if (n !== wanted) throw new Error(`node-postgres: ${n} instead of ${wanted}`);
+}
+const code = await client.query('SELECT * FROM nothing').catch((error) => error.code);
+if (code !== '42P01') throw new Error(`node-postgres: ${code} instead of 42P01`);
 await client.end();
 const wrong = expected.findIndex((line, index) => line !== found[index]);
 if (found.length !== expected.length || wrong >= 0) {

@@ -4,8 +4,12 @@ Usage: clients.py PORT READINGS.ndjson [HOST]
 """
 
 import asyncio
+import csv
 import datetime
+import decimal
+import io
 import json
+import pathlib
 import socket
 import struct
 import sys
@@ -147,10 +151,164 @@ def a_statement_can_be_cancelled():
         connection.execute("SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b")
         sys.exit("an endless statement ended")
     except psycopg.Error as error:
-        if "cancelled by its client" not in str(error):
-            sys.exit(f"not cancelled: {error}")
+        if error.sqlstate != "57014":
+            sys.exit(f"not cancelled: {error.sqlstate} {error}")
         print(f"cancelled after {time.monotonic() - started:.1f} s: {str(error).splitlines()[0]}")
     canceller.join()
+    # The session goes on, and a time that the client sets ends a statement too.
+    connection.execute("SET statement_timeout = '500ms'")
+    fails(connection, "57014", "SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b")
+    connection.execute("RESET statement_timeout")
+    assert connection.execute("SELECT 1").fetchone() == (1,)
+    connection.close()
+
+
+def fails(connection, code, statement, parameters=None):
+    try:
+        connection.execute(statement, parameters)
+    except psycopg.Error as error:
+        if error.sqlstate != code:
+            sys.exit(f"{statement}: {error.sqlstate} instead of {code}: {error}")
+        return
+    sys.exit(f"not refused: {statement}")
+
+
+def errors_have_their_codes():
+    with psycopg.connect(DSN, autocommit=True) as connection:
+        for code, statement in [
+            ("42601", "SELEC 1"),
+            ("42601", "SELECT 'a"),
+            ("42P01", "SELECT * FROM nothing"),
+            ("42703", "SELECT nothing FROM readings"),
+            ("42883", "SELECT nothing(1)"),
+            ("22P02", "SELECT 'a'::int"),
+            ("22012", "SELECT 1 / (SELECT 0)"),
+            ("25006", "DELETE FROM readings"),
+            ("25006", "CREATE TABLE t (a int)"),
+            ("25006", "COPY readings TO '/tmp/x'"),
+            ("25006", "SET datafusion.execution.batch_size = 1"),
+            ("26000", "EXECUTE nothing (1)"),
+            ("26000", "DEALLOCATE nothing"),
+            ("53400", "SELECT a.motion_detected FROM readings a, readings b"),
+            ("0A000", "COPY readings TO STDOUT (FORMAT binary)"),
+            ("22023", "SET statement_timeout = 'soon'"),
+        ]:
+            fails(connection, code, statement)
+        fails(connection, "42703", "SELECT nothing FROM readings WHERE location = %s", ("a",))
+        fails(connection, "22P02", "SELECT * FROM readings WHERE recorded_timestamp > %s::timestamptz", ("yesterday evening",))
+        with connection.transaction():
+            connection.execute("SELECT 1")
+    with psycopg.connect(DSN) as connection:
+        fails(connection, "42P01", "SELECT * FROM nothing")
+        fails(connection, "25P02", "SELECT 1")
+        connection.rollback()
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    print("errors: each has its SQLSTATE")
+
+
+def statements_are_prepared_in_sql():
+    with psycopg.connect(DSN, autocommit=True) as connection:
+        connection.execute("PREPARE hot (double precision, text) AS SELECT count(*) FROM readings WHERE temperature > $1 AND location = $2")
+        for limit in (-1000, 20):
+            expected = sum(1 for row in HERE if row.get("temperature") is not None and row["temperature"] > limit)
+            same("EXECUTE", connection.execute(f"EXECUTE hot ({limit}, '{LOCATION}')").fetchall(), [(expected,)])
+        # With the extended protocol, which wants to know the columns first.
+        cursor = psycopg.ClientCursor(connection)
+        same("EXECUTE, described", connection.cursor(binary=True).execute("EXECUTE hot (-1000, '" + LOCATION + "')").fetchall(), [(sum(1 for row in HERE if row.get("temperature") is not None),)])
+        fails(connection, "42601", "EXECUTE hot (1)")
+        fails(connection, "42P05", "PREPARE hot AS SELECT 1")
+        connection.execute("DEALLOCATE hot")
+        fails(connection, "26000", "EXECUTE hot (1, 'a')")
+        fails(connection, "42P01", "PREPARE wrong AS SELECT * FROM nothing")
+        connection.execute("DISCARD ALL")
+
+
+def values_of_all_types():
+    with psycopg.connect(DSN, autocommit=True) as connection:
+        instant = datetime.datetime(2026, 1, 31, 12, 0, 0, 250000, datetime.timezone.utc)
+        for binary in (False, True):
+            cursor = connection.cursor(binary=binary)
+            for cast, value in [
+                ("int", 42), ("bigint", -(2**53)), ("smallint", 7), ("double precision", 0.1), ("real", 0.5), ("text", "ü'\\ \n"),
+                ("varchar", ""), ("boolean", True), ("timestamptz", instant), ("timestamp", instant.replace(tzinfo=None)),
+                ("date", datetime.date(2026, 1, 31)),
+            ]:
+                found = cursor.execute(f"SELECT %s::{cast}", (value,)).fetchone()[0]
+                if found != value:
+                    sys.exit(f"{cast}, binary={binary}: {found!r} instead of {value!r}")
+                assert cursor.execute(f"SELECT %s::{cast}", (None,)).fetchone() == (None,), cast
+            found = cursor.execute("SELECT count(*) FROM readings WHERE temperature > %s AND humidity < %s AND motion_detected IS NOT DISTINCT FROM %s", (decimal.Decimal("0.5"), 1000, None)).fetchone()
+            assert found is not None
+    print("parameters: values of all types come back, as text and in binary")
+
+
+def copies():
+    with psycopg.connect(DSN, autocommit=True) as connection:
+        query = f"SELECT iot_sensor_id, recorded_timestamp, temperature FROM readings WHERE location = '{LOCATION}' {ORDER}"
+        with connection.cursor().copy(f"COPY ({query}) TO STDOUT") as copy:
+            copy.set_types(["text", "timestamptz", "float8"])
+            found = [row for row in copy.rows()]
+        expected = [(row["iot_sensor_id"], at(row), row.get("temperature")) for row in HERE]
+        same("COPY, text", found, expected)
+        with connection.cursor().copy(f"COPY ({query}) TO STDOUT WITH (FORMAT csv, HEADER)") as copy:
+            lines = list(csv.reader(io.StringIO(b"".join(copy).decode())))
+        assert lines[0] == ["iot_sensor_id", "recorded_timestamp", "temperature"], lines[0]
+        found = [(line[0], moment(line[1]), float(line[2]) if line[2] else None) for line in lines[1:]]
+        same("COPY, CSV", found, expected)
+        # An error in the middle is one, and the session goes on.
+        try:
+            with connection.cursor().copy("COPY (SELECT a.motion_detected FROM readings a, readings b) TO STDOUT") as copy:
+                for _ in copy:
+                    pass
+            sys.exit("a COPY of too many rows ended")
+        except psycopg.Error as error:
+            assert error.sqlstate in ("53400", "57014"), error
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def programs_find_what_they_look_for():
+    with psycopg.connect(DSN, autocommit=True) as connection:
+        count = 0
+        for line in (pathlib.Path(__file__).parent / "metadata.sql").read_text().splitlines():
+            if line and not line.startswith("--"):
+                try:
+                    connection.execute(line.rstrip(";"))
+                except psycopg.Error as error:
+                    sys.exit(f"{line}: {error}")
+                count += 1
+        print(f"metadata: {count} statements of programs answered")
+
+
+def columns_are_reflected():
+    engine = sqlalchemy.create_engine(f"postgresql+psycopg://me@{HOST}:{PORT}/iotctl")
+    columns = {column["name"]: column["type"] for column in sqlalchemy.inspect(engine).get_columns("readings")}
+    assert isinstance(columns["recorded_timestamp"], sqlalchemy.types.DateTime) and columns["recorded_timestamp"].timezone, columns
+    assert isinstance(columns["temperature"], sqlalchemy.types.Float), columns
+    assert isinstance(columns["location"], sqlalchemy.types.String), columns
+    metadata = sqlalchemy.MetaData()
+    metadata.reflect(engine)
+    readings = metadata.tables["readings"]
+    with engine.connect() as connection:
+        query = sqlalchemy.select(sqlalchemy.func.count()).where(readings.c.location == LOCATION)
+        same("SQLAlchemy, reflected", [tuple(row) for row in connection.execute(query)], [(len(HERE),)])
+
+
+async def a_pool_gives_connections_back():
+    pool = await asyncpg.create_pool(host=HOST, port=PORT, user="me", database="iotctl", min_size=1, max_size=3)
+    for _ in range(5):
+        async with pool.acquire() as connection, connection.transaction():
+            assert await connection.fetchval("SELECT count(*) FROM readings WHERE location = $1", LOCATION) == len(HERE)
+    async with pool.acquire() as connection:
+        output = io.BytesIO()
+        await connection.copy_from_query("SELECT DISTINCT location FROM readings ORDER BY 1", output=output, format="csv")
+        assert output.getvalue().decode().splitlines() == sorted({row["location"] for row in ROWS}), output.getvalue()
+        rows = 0
+        async with connection.transaction():
+            async for _ in connection.cursor("SELECT iot_sensor_id FROM readings WHERE location = $1", LOCATION, prefetch=500):
+                rows += 1
+        assert rows == len(HERE), rows
+    await pool.close()
+    print("asyncpg's pool: connections come back clean")
 
 
 with_psycopg()
@@ -159,3 +317,10 @@ asyncio.run(with_asyncpg())
 sessions_are_apart()
 a_bad_client_hurts_nobody()
 a_statement_can_be_cancelled()
+errors_have_their_codes()
+statements_are_prepared_in_sql()
+values_of_all_types()
+copies()
+programs_find_what_they_look_for()
+columns_are_reflected()
+asyncio.run(a_pool_gives_connections_back())

@@ -19,25 +19,55 @@ python=${PYTHON:-${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/}python}
 mvn -q dependency:copy -Dartifact=org.postgresql:postgresql:42.7.8 -DoutputDirectory="$work"
 
 servers 127.0.66.1 18600
+host=127.0.66.1
 "$iotctl" -q schema apply >/dev/null
-"$iotctl" -q simulate --rate 0 --sensors 20 --locations 2 --step 1m --count 30000 --missing 0.1 \
-    --start "$(date -u -d '3 days ago' +%Y-%m-%dT00:00:00Z)" --format json >/dev/null
-"$iotctl" -q ingest --until-end --format json >/dev/null
+# Two weeks by the hour, then a day by the minute, which ends with alerts; a reading of the future, which is a dead letter; forecasts.
+start=$(date -u -d '3 days ago' +%Y-%m-%dT00:00:00Z)
+simulate() { "$iotctl" -q simulate --rate 0 --sensors 20 --locations 2 --missing 0.1 --format json "$@" >/dev/null; }
+simulate --step 1h --count 6720 --start "$(date -u -d '17 days ago' +%Y-%m-%dT00:00:00Z)"
+simulate --step 1m --count 30000 --start "$start"
+simulate --step 1m --count 1 --start 2090-01-01T00:00:00Z
+cat >"$work/rules.toml" <<'RULES'
+[[rule]]
+name = "warm"
+metric = "temperature"
+severity = "warning"
+threshold = { above = 21.0 }
+[[rule]]
+name = "cold"
+metric = "temperature"
+severity = "critical"
+threshold = { below = 19.0 }
+RULES
+"$iotctl" -q ingest --until-end --format json --detect "$work/rules.toml" >/dev/null
+"$iotctl" -q rollup >/dev/null
 readings 2000-01-01 now >"$work/readings.ndjson"
-[[ $(wc -l <"$work/readings.ndjson") -eq 30000 ]]
+rows=36720
+[[ $(wc -l <"$work/readings.ndjson") -eq $rows ]]
 
 port=15433
-"$iotctl" -q serve --pg "127.0.66.1:$port" --timeout 10s --max-rows 100000 2>"$work/serve.log" &
+metrics=http://$host:15434/metrics
+"$iotctl" -q serve --pg "$host:$port" --timeout 10s --max-rows 100000 --metrics-addr "$host:15434" 2>"$work/serve.log" &
 pids+=($!)
-ask() { psql -X "host=127.0.66.1 port=$port dbname=iotctl user=me" "$@"; }
-for _ in {1..150}; do ask -c 'SELECT 1' >/dev/null 2>&1 && break; sleep 0.2; done
+serve_pid=$!
+ask() { psql -X "host=$host port=$port dbname=iotctl user=me" "$@"; }
+until_answered() { for _ in {1..150}; do "$@" -c 'SELECT 1' >/dev/null 2>&1 && return; sleep 0.2; done; cat "$work"/*.log >&2; exit 1; }
+until_answered ask
+for group in $(ask -Atc "SELECT location || ',' || device_type FROM groups ORDER BY 1"); do
+    "$iotctl" -q forecast --metric temperature --location "${group%,*}" --device-type "${group#*,}" --horizon 4h --season 2h \
+        --model seasonal-naive --history 14d --store --format json >/dev/null
+done
 
 # psql: lists and descriptions, values, and what is refused.
 [[ $(ask -Atc '\dt' | cut -d'|' -f2 | paste -sd,) == alerts,daily,dead_letters,forecasts,groups,hourly,latest,readings,sensors ]]
 ask -c '\d readings' | grep -q 'recorded_timestamp *| timestamp with time zone'
 ask -c '\l' | grep -q iotctl
 ask -c '\dn' | grep -q public
-[[ $(ask -Atc "SELECT count(*) FROM readings") == 30000 ]]
+ask -c '\df' >/dev/null
+ask -c '\du' >/dev/null
+ask -c '\dv' >/dev/null
+ask -c '\conninfo' >/dev/null
+[[ $(ask -Atc "SELECT count(*) FROM readings") == "$rows" ]]
 for statement in 'CREATE TABLE t AS SELECT 1' 'DELETE FROM readings' "COPY readings TO '/tmp/x'" 'SELECT 1 AS a INTO t'; do
     if ask -c "$statement" 2>"$work/refused"; then
         echo "not refused: $statement" >&2
@@ -47,9 +77,66 @@ for statement in 'CREATE TABLE t AS SELECT 1' 'DELETE FROM readings' "COPY readi
 done
 if ask -c 'SELECT * FROM readings a, readings b' >/dev/null 2>"$work/refused"; then exit 1; fi
 grep -q 'max-rows' "$work/refused"
+[[ $(ask -Atc '\timing' -c 'SELECT 1' | head -2 | tail -1) == 1 ]]
+[[ $(ask -c '\copy (SELECT DISTINCT location FROM readings ORDER BY 1) TO STDOUT CSV HEADER' | paste -sd,) == location,plant-1,plant-2 ]]
+[[ $(ask -Atc "BEGIN" -c "SET LOCAL statement_timeout = '5s'" -c 'SELECT 1' -c 'ROLLBACK' | paste -sd,) == BEGIN,SET,1,ROLLBACK ]]
+[[ $(ask -Atc '\set FETCH_COUNT 500' -c 'SELECT iot_sensor_id FROM readings' | wc -l) -eq $((rows + 0)) ]]
 
-"$python" "$here/clients.py" "$port" "$work/readings.ndjson" 127.0.66.1
-node "$work/clients.mjs" "$port" "$work/readings.ndjson" 127.0.66.1
-java -cp "$(echo "$work"/postgresql-*.jar)" "$here/Clients.java" "$port" "$work/readings.ndjson" 127.0.66.1
+"$python" "$here/clients.py" "$port" "$work/readings.ndjson" "$host"
+node "$work/clients.mjs" "$port" "$work/readings.ndjson" "$host"
+jar=$(echo "$work"/postgresql-*.jar)
+java -cp "$jar" "$here/Clients.java" "$port" "$work/readings.ndjson" "$host"
+day_later=$(date -u -d "$start + 25 hours" +%Y-%m-%dT%H:%M:%SZ)
+"$python" "$here/grafana.py" "$host" "$port" "$start" "$day_later"
+"$python" "$here/many.py" "$host" "$port" "$serve_pid" "${SECONDS_OF_MANY:-60}" "$metrics"
 # And it still serves.
-[[ $(ask -Atc 'SELECT count(*) FROM readings') == 30000 ]]
+[[ $(ask -Atc 'SELECT count(*) FROM readings') == "$rows" ]]
+
+# Logins and TLS: a certificate of an authority of our own, and users that see all, one or no location.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=authority \
+    -keyout "$work/ca.key" -out "$work/ca.pem" 2>/dev/null
+certificate() {
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$host" -keyout "$work/new.key" -out "$work/new.csr" \
+        2>/dev/null
+    openssl x509 -req -in "$work/new.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key" -CAcreateserial -days 2 -out "$work/new.pem" \
+        -extfile <(echo "subjectAltName=IP:$host") 2>/dev/null
+    mv "$work/new.key" "$work/server.key" && mv "$work/new.pem" "$work/server.pem"
+}
+certificate
+user() { echo "secret-$1" | "$iotctl" -q serve user "$@" >>"$work/users.toml"; }
+(umask 077 && : >"$work/users.toml")
+user all --location '*'
+user one --location plant-1
+user none --location 'nowhere-*'
+user few --location '*'
+echo 'max_clients = 2' >>"$work/users.toml"
+if grep -q secret "$work/users.toml"; then exit 1; fi
+# An address that others reach needs both.
+for flags in "" "--users $work/users.toml" "--tls-certificate $work/server.pem --tls-key $work/server.key"; do
+    # shellcheck disable=SC2086
+    if "$iotctl" -q serve --pg 0.0.0.0:15435 $flags 2>"$work/refused"; then exit 1; fi
+    grep -q 'ssh -L' "$work/refused"
+done
+port=15435
+"$iotctl" -q serve --pg "0.0.0.0:$port" --users "$work/users.toml" --tls-certificate "$work/server.pem" --tls-key "$work/server.key" \
+    2>"$work/serve-tls.log" &
+pids+=($!)
+ask_as() {
+    local who=$1
+    shift
+    PGPASSWORD=secret-$who psql -X "host=$host port=$port dbname=iotctl user=$who sslmode=verify-full sslrootcert=$work/ca.pem" "$@"
+}
+until_answered ask_as all
+"$python" "$here/logins.py" "$host" "$port" "$work/ca.pem"
+grep -q 'refused a login' "$work/serve-tls.log"
+java -cp "$jar" "$here/Clients.java" "$port" "$work/readings.ndjson" \
+    "$host" "all&password=secret-all&sslmode=verify-full&sslrootcert=$work/ca.pem"
+# A new certificate and a new user are there without a restart; a removed one is gone.
+serial() { openssl s_client -starttls postgres -connect "$host:$port" </dev/null 2>/dev/null | openssl x509 -noout -serial; }
+before=$(serial)
+certificate
+[[ $(serial) != "$before" ]]
+rm "$work/users.toml"
+user later --location 'plant-*'
+[[ $(ask_as later -Atc 'SELECT count(*) FROM readings') == "$rows" ]]
+if ask_as all -c 'SELECT 1' 2>/dev/null; then exit 1; fi

@@ -1,7 +1,7 @@
 //! `up --monitoring`: Prometheus, node_exporter and Grafana where they are installed, and the agent in each JVM, all on
 //! the files of the repository's `monitoring/` folder, which are part of the binary.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,6 +21,16 @@ const CASSANDRA_RULES: &str = include_str!("../../../monitoring/jmx_exporter/cas
 const KAFKA_RULES: &str = include_str!("../../../monitoring/jmx_exporter/kafka.yml");
 const DATA_SOURCES: &str =
     include_str!("../../../monitoring/grafana/provisioning/datasources/prometheus.yml");
+const SENSOR_SOURCE: &str = include_str!("../../../monitoring/grafana/provisioning/datasources/sensors.yml");
+const SENSOR_PROVIDER: &str = include_str!("../../../monitoring/grafana/provisioning/dashboards/sensors.yml");
+const SENSOR_DASHBOARDS: [(&str, &str); 4] = [
+    ("fleet.json", include_str!("../../../monitoring/grafana/sensors/fleet.json")),
+    ("sensor.json", include_str!("../../../monitoring/grafana/sensors/sensor.json")),
+    ("weeks.json", include_str!("../../../monitoring/grafana/sensors/weeks.json")),
+    ("alerts.json", include_str!("../../../monitoring/grafana/sensors/alerts.json")),
+];
+/// Where `iotctl serve` listens unless it is told otherwise.
+const SQL_PORT: u16 = 5433;
 const PROVIDER: &str = include_str!("../../../monitoring/grafana/provisioning/dashboards/iotctl.yml");
 const DASHBOARDS: [(&str, &str); 4] = [
     ("pipeline.json", include_str!("../../../monitoring/grafana/dashboards/pipeline.json")),
@@ -147,6 +157,12 @@ impl Watchers<'_> {
         command: &mut Command,
     ) -> anyhow::Result<()> {
         let (provisioning, dashboards) = (dir.join("provisioning"), dir.join("dashboards"));
+        let sensors = dir.join("sensors");
+        write(&provisioning.join("datasources/sensors.yml"), SENSOR_SOURCE)?;
+        write(&provisioning.join("dashboards/sensors.yml"), SENSOR_PROVIDER)?;
+        for (name, text) in SENSOR_DASHBOARDS {
+            write(&sensors.join(name), text)?;
+        }
         write(&provisioning.join("datasources/prometheus.yml"), DATA_SOURCES)?;
         write(&provisioning.join("dashboards/iotctl.yml"), PROVIDER)?;
         for (name, text) in DASHBOARDS {
@@ -170,6 +186,12 @@ impl Watchers<'_> {
             ("GF_ANALYTICS_CHECK_FOR_UPDATES", "false".into()),
             ("PROMETHEUS_URL", format!("http://{prometheus}")),
             ("IOTCTL_DASHBOARDS", dashboards.display().to_string()),
+            ("IOTCTL_SENSOR_DASHBOARDS", sensors.display().to_string()),
+            // On loopback `iotctl serve` needs neither TLS nor a login.
+            ("IOTCTL_SQL", SocketAddr::from((Ipv4Addr::LOCALHOST, SQL_PORT)).to_string()),
+            ("IOTCTL_SQL_USER", "grafana".into()),
+            ("IOTCTL_SQL_PASSWORD", "none".into()),
+            ("IOTCTL_SQL_SSLMODE", "disable".into()),
         ];
         command.envs(settings);
         Ok(())
@@ -244,6 +266,16 @@ mod tests {
         assert_eq!(setting("GF_SERVER_HTTP_ADDR"), "127.0.0.1");
         assert_eq!(setting("IOTCTL_DASHBOARDS"), folder.join("dashboards").display().to_string());
         assert_eq!(std::fs::read_dir(folder.join("dashboards")).unwrap().count(), DASHBOARDS.len());
+        assert_eq!(setting("IOTCTL_SQL"), "127.0.0.1:5433");
+        assert_eq!(setting("IOTCTL_SENSOR_DASHBOARDS"), folder.join("sensors").display().to_string());
+        assert_eq!(std::fs::read_dir(folder.join("sensors")).unwrap().count(), SENSOR_DASHBOARDS.len());
+        // Each variable of the files has its value.
+        for text in [PROVIDER, DATA_SOURCES, SENSOR_PROVIDER, SENSOR_SOURCE] {
+            let values = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+            for name in values.filter_map(|line| line.split_once(": $")).map(|(_, name)| name) {
+                assert!(!setting(name).is_empty(), "{name}");
+            }
+        }
         assert!(PROVIDER.contains("$IOTCTL_DASHBOARDS") && DATA_SOURCES.contains("$PROMETHEUS_URL"));
     }
 }

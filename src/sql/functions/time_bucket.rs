@@ -133,6 +133,13 @@ fn width_of(width: &ScalarValue) -> Result<Span> {
 fn width_of_text(text: &str) -> Option<Span> {
     const SECOND: i64 = 1_000;
     let text = text.trim();
+    // As Grafana writes its $__timeGroup: '60.000s'.
+    let in_milliseconds = text
+        .strip_suffix('s')
+        .and_then(|seconds| seconds.split_once('.'))
+        .filter(|(_, milliseconds)| milliseconds.len() == 3)
+        .map(|(seconds, milliseconds)| format!("{seconds}{milliseconds}ms"));
+    let text = in_milliseconds.as_deref().unwrap_or(text);
     let digits = text.find(|char: char| !char.is_ascii_digit())?;
     let number = text[..digits].parse::<i64>().ok().filter(|number| (1..1_000_000_000).contains(number))?;
     let unit = text[digits..].trim().to_lowercase();

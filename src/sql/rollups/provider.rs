@@ -58,7 +58,7 @@ impl Summaries {
         if selection.range.from >= selection.range.to {
             return Ok(Vec::new());
         }
-        let groups = chosen_groups(&self.sources.session, selection).await.map_err(external)?;
+        let groups = chosen_groups(&self.sources, selection).await.map_err(external)?;
         let Some(condition) = conjunction(self.question.of_groups.clone()) else { return Ok(groups) };
         let names = Arc::new(Schema::new(
             ["location", "device_type"]

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::{DFSchemaRef, ParamValues};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::{CloseCursor, Declare, DeclareType, FetchDirection, Statement, Value};
@@ -21,10 +22,13 @@ use datafusion_postgres::pgwire::api::results::{Response, Tag};
 use datafusion_postgres::pgwire::api::stmt::StoredStatement;
 use datafusion_postgres::pgwire::api::store::PortalStore;
 use datafusion_postgres::pgwire::api::{ClientInfo, DEFAULT_NAME};
-use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::types::format::FormatOptions;
 use futures::StreamExt;
 use tokio::sync::Mutex;
+
+use super::errors::{code, error};
+use super::statements::nothing;
 
 /// Open cursors of one client: each holds the memory of a scan.
 const MOST: usize = 8;
@@ -45,22 +49,23 @@ struct Cursor {
     holds: bool,
 }
 
-fn error(code: &str, message: impl Into<String>) -> PgWireError {
-    PgWireError::UserError(Box::new(ErrorInfo::new("ERROR".to_owned(), code.to_owned(), message.into())))
-}
-
 fn planning(error: datafusion::error::DataFusionError) -> PgWireError {
     PgWireError::ApiError(Box::new(error))
 }
 
+/// A question that makes a table (`SELECT … INTO`) would make it when it is planned.
+fn reading() -> SQLOptions {
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
+}
+
 /// The name and the question of a `DECLARE`.
 fn declared(statements: &[Declare]) -> PgWireResult<(String, String, bool)> {
-    let [declare] = statements else { return Err(error("42601", "one cursor at a time")) };
+    let [declare] = statements else { return Err(error(code::SYNTAX, "one cursor at a time")) };
     match (declare.names.first(), &declare.for_query) {
         (Some(name), Some(question)) if declare.declare_type == Some(DeclareType::Cursor) => {
             Ok((name.value.clone(), question.to_string(), declare.hold == Some(true)))
         }
-        _ => Err(error("42601", "write DECLARE name CURSOR FOR SELECT …")),
+        _ => Err(error(code::SYNTAX, "write DECLARE name CURSOR FOR SELECT …")),
     }
 }
 
@@ -68,9 +73,9 @@ fn declared(statements: &[Declare]) -> PgWireResult<(String, String, bool)> {
 fn wanted(direction: &FetchDirection) -> PgWireResult<Option<usize>> {
     let number = |value: &Value| match value {
         Value::Number(text, _) => {
-            text.parse().map_err(|_| error("22023", format!("FETCH {text}: not a number of rows")))
+            text.parse().map_err(|_| error(code::WRONG_VALUE, format!("FETCH {text}: not a number of rows")))
         }
-        other => Err(error("42601", format!("FETCH {other}: not a number of rows"))),
+        other => Err(error(code::SYNTAX, format!("FETCH {other}: not a number of rows"))),
     };
     match direction {
         FetchDirection::Next | FetchDirection::Forward { limit: None } => Ok(Some(1)),
@@ -78,12 +83,12 @@ fn wanted(direction: &FetchDirection) -> PgWireResult<Option<usize>> {
             number(&limit.value).map(Some)
         }
         FetchDirection::ForwardAll | FetchDirection::All => Ok(None),
-        _ => Err(error("55000", "cursors only go forward")),
+        _ => Err(error(code::NOT_IN_THIS_STATE, "cursors only go forward")),
     }
 }
 
 fn missing(name: &str) -> PgWireError {
-    error("34000", format!("cursor \"{name}\" does not exist"))
+    error(code::NO_SUCH_CURSOR, format!("cursor \"{name}\" does not exist"))
 }
 
 impl Cursor {
@@ -118,12 +123,12 @@ impl Cursors {
         let (name, question, holds) = declared(statements)?;
         let mut open = self.open.lock().await;
         if open.contains_key(&name) {
-            return Err(error("42P03", format!("cursor \"{name}\" already exists")));
+            return Err(error(code::CURSOR_EXISTS, format!("cursor \"{name}\" already exists")));
         }
         if open.len() >= MOST {
-            return Err(error("53400", format!("{MOST} cursors are open (close one)")));
+            return Err(error(code::LIMIT, format!("{MOST} cursors are open (close one)")));
         }
-        let mut frame = session.sql(&question).await.map_err(planning)?;
+        let mut frame = session.sql_with_options(&question, reading()).await.map_err(planning)?;
         if let Some(parameters) = parameters {
             frame = frame.with_param_values(parameters.clone()).map_err(planning)?;
         }
@@ -273,7 +278,7 @@ impl QueryHook for Cursors {
                     LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })
                 }))
             }
-            Statement::Close { .. } => Some(Ok(super::nothing())),
+            Statement::Close { .. } => Some(Ok(nothing())),
             _ => None,
         }
     }
