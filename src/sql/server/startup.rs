@@ -42,7 +42,7 @@ enum Login {
     #[default]
     Begun,
     /// The answer to its first message was sent.
-    Proving(Exchange, Option<User>),
+    Proving(Box<Exchange>, Option<User>),
     Over,
 }
 
@@ -88,7 +88,7 @@ impl Startup {
                     Ok(begun) => begun,
                     Err(failure) => return Err(self.refused(client, &name, failure).await),
                 };
-                *self.login.lock().expect("no panic while locked") = Login::Proving(exchange, user);
+                *self.login.lock().expect("no panic while locked") = Login::Proving(Box::new(exchange), user);
                 send(client, Authentication::SASLContinue(answer.into())).await?;
                 Ok(None)
             }
