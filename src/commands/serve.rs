@@ -161,7 +161,7 @@ fn user(args: &UserArgs, context: &Context) -> anyhow::Result<()> {
     }
     let password = password(&args.name)?;
     let verifier = Verifier::of(&password).map_err(anyhow::Error::msg)?;
-    context.output.print(&user_entry(&args.name, &verifier, &args.locations))?;
+    context.output.print(user_entry(&args.name, &verifier, &args.locations))?;
     Ok(())
 }
 

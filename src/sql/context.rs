@@ -149,7 +149,7 @@ impl Engine {
         let metrics: Vec<_> = metrics.into_iter().take(MAX_METRIC_COLUMNS).collect();
         let sources = match access {
             Access::All => self.sources.clone(),
-            access => {
+            access @ Access::Only(_) => {
                 Arc::new(Sources { session: session.clone(), config: self.sources.config.clone(), access })
             }
         };

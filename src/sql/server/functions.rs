@@ -32,9 +32,31 @@ pub(super) fn register(context: &SessionContext, user: &str) {
         constant("inet_server_addr", &[], ScalarValue::Utf8(None)),
         constant("inet_server_port", &[], ScalarValue::Int32(None)),
         constant("txid_current", &[], ScalarValue::from(1_i64)),
+        current_setting(),
     ] {
         context.register_udf(function);
     }
+}
+
+/// `current_setting(name)`: what Grafana and others read of a server. NULL for all other settings.
+fn current_setting() -> ScalarUDF {
+    let body = Arc::new(|arguments: &[ColumnarValue]| {
+        let name = match arguments {
+            [ColumnarValue::Scalar(name), ..] => {
+                name.try_as_str().flatten().unwrap_or_default().to_lowercase()
+            }
+            _ => String::new(),
+        };
+        let value = match name.as_str() {
+            "server_version_num" => Some("160006"),
+            "server_version" => Some(VERSION),
+            "search_path" => Some("public"),
+            "timezone" => Some("UTC"),
+            _ => None,
+        };
+        Ok(ColumnarValue::Scalar(ScalarValue::Utf8(value.map(str::to_owned))))
+    });
+    create_udf("current_setting", vec![DataType::Utf8], DataType::Utf8, Volatility::Stable, body)
 }
 
 /// A function that is the same for all rows and arguments.

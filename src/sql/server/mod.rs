@@ -227,7 +227,7 @@ async fn client(socket: TcpStream, shared: Arc<Shared>, opened: Opened) -> anyho
     let acceptor = shared.certificate.as_ref().map(Certificate::acceptor);
     let login = async {
         tokio::time::sleep(LOGIN_WITHIN).await;
-        if seat.is_taken() {
+        if seat.is_admitted() {
             std::future::pending::<()>().await;
         }
     };

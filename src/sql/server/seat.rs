@@ -25,9 +25,17 @@ impl Seat {
         self.user.get().is_some()
     }
 
-    pub(super) fn take(&self, user: &str, places: Vec<OwnedSemaphorePermit>) {
+    /// Who it is, is known; its tables are still to be made, which is the server's time and not the client's.
+    pub(super) fn admit(&self, places: Vec<OwnedSemaphorePermit>) {
         *self.places.lock().expect("no panic while locked") = places;
         self.opened.lock().expect("no panic while locked").take();
+    }
+
+    pub(super) fn is_admitted(&self) -> bool {
+        self.opened.lock().expect("no panic while locked").is_none()
+    }
+
+    pub(super) fn take(&self, user: &str) {
         let _ = self.user.set(user.to_owned());
     }
 }

@@ -42,7 +42,7 @@ enum Login {
     #[default]
     Begun,
     /// The answer to its first message was sent.
-    Proving(Exchange, Option<User>),
+    Proving(Box<Exchange>, Option<User>),
     Over,
 }
 
@@ -88,7 +88,7 @@ impl Startup {
                     Ok(begun) => begun,
                     Err(failure) => return Err(self.refused(client, &name, failure).await),
                 };
-                *self.login.lock().expect("no panic while locked") = Login::Proving(exchange, user);
+                *self.login.lock().expect("no panic while locked") = Login::Proving(Box::new(exchange), user);
                 send(client, Authentication::SASLContinue(answer.into())).await?;
                 Ok(None)
             }
@@ -135,6 +135,7 @@ impl Startup {
             self.shared.metrics.refused_clients.inc();
             fatal(code::TOO_MANY_CLIENTS, reason)
         })?;
+        self.seat.admit(places);
         let access = user.map_or(Access::All, |user| user.access);
         let filled = self.shared.engine.fill(&self.context, access).await;
         filled.map_err(|error| fatal(code::NOT_NOW, format!("{error:#}")))?;
@@ -145,7 +146,7 @@ impl Startup {
         client.set_pid_and_secret_key(pid, key.clone());
         *self.pid.lock().expect("no panic while locked") = Some(pid);
         self.shared.clients.insert(pid, key, self.watch.clone());
-        self.seat.take(&name, places);
+        self.seat.take(&name);
         info!(peer = %client.socket_addr(), user = ?name, tls = client.is_secure(), "client connected");
         let mut parameters = DefaultServerParameterProvider::default();
         VERSION.clone_into(&mut parameters.server_version);
