@@ -494,10 +494,12 @@ fn a_silence_holds_alerts_back_and_what_still_fires_is_told_at_its_end() -> anyh
     };
     let metrics = "127.0.42.1:19475";
     let deliver = ["-q", "alerts", "deliver", path, "--metrics-addr", metrics];
+    // The consumer group has begun, so that nothing of what follows is past for it.
+    until_end(&lab, Path::new(path))?;
     let mut running = lab.spawn(&deliver)?;
     let silenced = |count: f64| {
         eventually("it is held back", Duration::from_secs(60), || {
-            Ok(sample(metrics, "iotctl_alerts_silenced_total") == Some(count))
+            Ok(sample(metrics, "iotctl_alerts_silenced_total").is_some_and(|held| held >= count))
         })
     };
     eventually("it reads", Duration::from_secs(60), || Ok(get(metrics, "/readyz").is_ok()))?;
