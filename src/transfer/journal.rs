@@ -77,6 +77,7 @@ impl Asked {
 /// A line of the journal.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "one line is in memory at a time")]
 enum Line {
     Asked {
         version: u32,
