@@ -54,10 +54,7 @@ fn avro() -> Vec<u8> {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let [kind, count] = arguments.as_slice() else {
-        eprintln!("usage: decode_cost built-in|nested|avro COUNT");
-        return;
-    };
+    let [kind, count] = arguments.as_slice() else { panic!("usage: decode_cost built-in|nested|avro COUNT") };
     let count: usize = count.parse().expect("a number");
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches");
     let mapping = |name: &str| Mapping::load(&format!("{folder}/{name}.toml")).expect("a mapping");

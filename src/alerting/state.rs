@@ -208,8 +208,8 @@ mod tests {
     /// The alerts of readings, without the moment of detection.
     fn alerts(detector: &mut Detector, values: &[i16], from: usize, to: usize) -> Vec<Alert> {
         let mut raised = Vec::new();
-        for index in from..to {
-            detector.observe(of(0), &reading(index, values[index]), |alert| {
+        for (index, value) in values.iter().enumerate().take(to).skip(from) {
+            detector.observe(of(0), &reading(index, *value), |alert| {
                 raised.push(Alert { detected_timestamp: alert.recorded_timestamp, ..alert });
             });
         }

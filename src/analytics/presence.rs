@@ -141,7 +141,7 @@ impl Search<'_> {
         for range in ranges {
             match merged.last_mut() {
                 Some(last) if last.to == range.from && periods.holds(last.from, range.to) => {
-                    last.to = range.to
+                    last.to = range.to;
                 }
                 _ => merged.push(range),
             }

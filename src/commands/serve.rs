@@ -8,7 +8,8 @@ use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 
 use super::Context;
-use super::flags::listen_address;
+use super::flags::{ListenArgs, listen_address};
+#[cfg(feature = "sql")]
 use crate::error::UsageError;
 
 /// Serve the tables to PostgreSQL's clients. Only in builds with it (cargo build --features sql).
@@ -84,6 +85,8 @@ pub struct ServerArgs {
     /// Serve Prometheus metrics at this address; a port alone means 127.0.0.1
     #[arg(long, value_name = "[IP:]PORT", value_parser = listen_address)]
     pub metrics_addr: Option<SocketAddr>,
+    #[command(flatten)]
+    pub listen: ListenArgs,
 }
 
 pub async fn run(args: ServeArgs, context: Context) -> anyhow::Result<()> {
@@ -139,7 +142,7 @@ async fn serve(args: ServerArgs, context: Context) -> anyhow::Result<()> {
     let server = Server::bind(options, engine, metrics.clone()).await?;
     let address = server.address()?;
     if let Some(address) = args.metrics_addr {
-        serve_metrics(address, metrics.registry, &health, "", &context).await?;
+        serve_metrics(address, args.listen, metrics.registry, &health, "", &context).await?;
     }
     health.set_ready();
     context.output.note(format!(

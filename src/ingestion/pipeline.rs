@@ -329,7 +329,7 @@ impl Pipeline {
             match self.rewind.offsets(partitions, kafka) {
                 Ok(offsets) => self.restore(&offsets),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot find out where the partitions begin: the rules begin anew")
+                    tracing::warn!(%error, "cannot find out where the partitions begin: the rules begin anew");
                 }
             }
         }

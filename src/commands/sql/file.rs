@@ -68,7 +68,7 @@ pub(super) struct Rows {
 }
 
 enum Writer {
-    Records(Records<Sink>),
+    Records(Box<Records<Sink>>),
     Parquet(Box<ArrowWriter<File>>),
 }
 
@@ -83,7 +83,7 @@ impl Rows {
         let writer = match format.of_records() {
             Some(format) => {
                 let sink = BufWriter::new(opened);
-                Writer::Records(output.records_to(sink, format, zone, headings(schema))?)
+                Writer::Records(Box::new(output.records_to(sink, format, zone, headings(schema))?))
             }
             None => {
                 let properties = WriterProperties::builder()

@@ -138,8 +138,8 @@ mod within {
     }
 
     enum Form {
-        Arrow(StreamWriter<Buffer>),
-        Csv(csv::Writer<Buffer>),
+        Arrow(Box<StreamWriter<Buffer>>),
+        Csv(Box<csv::Writer<Buffer>>),
         Ndjson(json::LineDelimitedWriter<Buffer>),
         Json(json::ArrayWriter<Buffer>),
     }
@@ -154,8 +154,8 @@ mod within {
         fn new(encoding: Encoding, schema: &Schema) -> Result<Self, ArrowError> {
             let (buffer, schema) = (Buffer::default(), with_distinct_names(schema));
             let form = match encoding {
-                Encoding::Arrow => Form::Arrow(StreamWriter::try_new(buffer.clone(), &schema)?),
-                Encoding::Csv => Form::Csv(csv::Writer::new(buffer.clone())),
+                Encoding::Arrow => Form::Arrow(Box::new(StreamWriter::try_new(buffer.clone(), &schema)?)),
+                Encoding::Csv => Form::Csv(Box::new(csv::Writer::new(buffer.clone()))),
                 Encoding::Ndjson => Form::Ndjson(json::LineDelimitedWriter::new(buffer.clone())),
                 Encoding::Json => Form::Json(json::ArrayWriter::new(buffer.clone())),
             };

@@ -306,7 +306,10 @@ mod tests {
         .unwrap()
     }
 
-    fn filled(range: TimeRange) -> Vec<(i64, String, Option<f64>, Option<f64>, Option<f64>)> {
+    /// Hour, place, value, and what it is filled with.
+    type Filled = (i64, String, Option<f64>, Option<f64>, Option<f64>);
+
+    fn filled(range: TimeRange) -> Vec<Filled> {
         let periods = Periods::Hours(Zone::Utc);
         let fills = vec![(Fill::Last, 2), (Fill::Between, 2)];
         let shape = Shape { time: 0, periods, keys: vec![1], columns: 3, fills };

@@ -27,6 +27,7 @@ use super::question::Question;
 use crate::analytics::presence;
 use crate::analytics::stats::{Key, Part, Plans, StatsQuery};
 use crate::cassandra::Session;
+use crate::reading::Metric;
 use crate::series::Summary;
 use crate::sql::rows::moments;
 use crate::sql::scan::external;
@@ -82,7 +83,7 @@ impl DisplayAs for Answer {
             count(|plan| plan.hours.len()),
             count(|plan| plan.raw.len()),
             if query.is_of_sensors() { "sensors" } else { "groups" },
-            question.metrics.iter().map(|metric| metric.name()).collect::<Vec<_>>().join(" "),
+            question.metrics.iter().map(Metric::name).collect::<Vec<_>>().join(" "),
         )?;
         if query.range.from > i64::MIN {
             write!(formatter, ", from={}", crate::time::display(query.range.from))?;

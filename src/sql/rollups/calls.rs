@@ -79,7 +79,7 @@ impl Function {
             Self::First => Some(summary.first.value),
             Self::Last => Some(summary.last.value),
             Self::Delta => {
-                (summary.first.at < summary.last.at).then(|| summary.last.value - summary.first.value)
+                (summary.first.at < summary.last.at).then_some(summary.last.value - summary.first.value)
             }
             Self::Percentile(share) => Some(summary.quantile(share)),
         }

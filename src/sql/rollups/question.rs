@@ -124,13 +124,13 @@ fn conditions(rest: Vec<Expr>) -> Option<(Vec<Metric>, Vec<Expr>)> {
     let (mut measured, mut of_groups) = (Vec::new(), Vec::new());
     for condition in rest {
         let columns = condition.column_refs();
-        if let Expr::IsNotNull(inner) = &condition {
-            if let Some(metric) = calls::metric(inner) {
-                if !measured.contains(&metric) {
-                    measured.push(metric);
-                }
-                continue;
+        if let Expr::IsNotNull(inner) = &condition
+            && let Some(metric) = calls::metric(inner)
+        {
+            if !measured.contains(&metric) {
+                measured.push(metric);
             }
+            continue;
         }
         if condition.is_volatile() || columns.iter().any(|column| !READING_KEYS[..2].contains(&&*column.name))
         {
