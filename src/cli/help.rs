@@ -42,7 +42,7 @@ pub const GROUPS: [(&str, &[(&str, &str)]); 5] = [
             ("alerts", "List the alerts of `ingest --detect`, and deliver them"),
             ("dashboard", "Serve the fleet as a page in a browser"),
             ("serve", "Serve PostgreSQL's clients (feature sql)"),
-            ("token", "Add, list or remove tokens for the dashboard and metrics"),
+            ("token", "Add, list or remove tokens for HTTP listeners"),
             ("report", "Write one page about a range of time, for a meeting"),
             ("export", "Write readings to Parquet, CSV or NDJSON files"),
             ("batch", "List and run Spark jobs over the readings"),

@@ -166,7 +166,6 @@ mod tests {
             (".value |= getpath([])", json!({"value": 1})),
             ("setpath([\"value\"]; 2)", json!({"value": 2})),
             ("delpaths([[\"value\"]])", json!({})),
-            ("[tostream]", json!([[["value"], 1], [["value"]]])),
         ] {
             assert_eq!(Program::parse(good).unwrap().run(json!({"value": 1})), Ok(output), "{good}");
         }

@@ -24,11 +24,9 @@ pub struct ServeMetrics {
 
 impl ServeMetrics {
     pub fn new() -> prometheus::Result<Self> {
-        let counter = |name: &str, help: &str| IntCounter::new(format!("iotctl_serve_{name}"), help);
-        let gauge = |name: &str, help: &str| IntGauge::new(format!("iotctl_serve_{name}"), help);
-        let by = |name: &str, help: &str, label: &str| {
-            IntCounterVec::new(Opts::new(format!("iotctl_serve_{name}"), help), &[label])
-        };
+        let counter = |name: &str, help: &str| IntCounter::new(name, help);
+        let gauge = |name: &str, help: &str| IntGauge::new(name, help);
+        let by = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
         let seconds = HistogramOpts::new(
             "iotctl_serve_statement_seconds",
             "Time from the start of a statement until its last row was taken",
@@ -36,23 +34,23 @@ impl ServeMetrics {
         .buckets(vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0]);
         let metrics = Self {
             registry: Registry::new(),
-            clients: gauge("clients", "Clients that are logged in")?,
-            connections: counter("connections_total", "Connections accepted")?,
+            clients: gauge("iotctl_serve_clients", "Clients that are logged in")?,
+            connections: counter("iotctl_serve_connections_total", "Connections accepted")?,
             refused_clients: counter(
-                "refused_clients_total",
+                "iotctl_serve_refused_clients_total",
                 "Connections refused because too many clients were connected",
             )?,
-            refused_logins: counter("refused_logins_total", "Failed logins")?,
+            refused_logins: counter("iotctl_serve_refused_logins_total", "Failed logins")?,
             statements: by(
-                "statements_total",
+                "iotctl_serve_statements_total",
                 "Statements that were run, by outcome: complete, failed, cancelled, timeout, too_many_rows, or dropped by the \
                  client",
                 "outcome",
             )?,
             seconds: Histogram::with_opts(seconds)?,
-            rows: counter("rows_total", "Rows put out")?,
-            errors: by("errors_total", "Errors sent to clients, by SQLSTATE", "sqlstate")?,
-            memory: gauge("memory_bytes", "Memory in use for sorting, joining and grouping")?,
+            rows: counter("iotctl_serve_rows_total", "Rows put out")?,
+            errors: by("iotctl_serve_errors_total", "Errors sent to clients, by SQLSTATE", "sqlstate")?,
+            memory: gauge("iotctl_serve_memory_bytes", "Memory in use for sorting, joining and grouping")?,
         };
         metrics.collectors().into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
         Ok(metrics)
