@@ -225,7 +225,9 @@ fn is_cql(literal: &str) -> bool {
 /// Where statements are SQL over our tables, not CQL.
 fn asks_in_sql(path: &Path) -> bool {
     let inside = path.strip_prefix(sources()).unwrap();
-    ["commands/sql", "commands/sql.rs", "commands/serve.rs", "sql/server"].iter().any(|verb| inside.starts_with(verb))
+    ["commands/sql", "commands/sql.rs", "commands/serve.rs", "sql/server"]
+        .iter()
+        .any(|verb| inside.starts_with(verb))
 }
 
 #[test]

@@ -577,7 +577,7 @@ fn a_silence_holds_alerts_back_and_what_still_fires_is_told_at_its_end() -> anyh
         of(1)?["acknowledged_comment"] == "on my way" && of(3)?["acknowledged_by"].is_null(),
         "{history:?}"
     );
-    ensure!(of(1)?["fired"] == "2026-11-01T01:00:01+01:00", "{history:?}");
+    ensure!(of(1)?["fired"] == "2026-11-01T01:00:01.000+01:00", "{history:?}");
     ensure!(
         lab.lines(&["-q", "alerts", "history", "--format", "ndjson", "--to", "2026-11-01T00:00:02Z"])?.len()
             == 4
