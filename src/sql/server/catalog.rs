@@ -76,7 +76,7 @@ mod tests {
                  pg_catalog.pg_type WHERE pg_catalog.pg_type.oid = a.atttypid) <> a.attcollation"
             )
             .unwrap(),
-            "SELECT CASE WHEN a.atthasdef THEN NULL ELSE NULL END FROM pg_catalog.pg_attribute AS a WHERE 0 <> a.attcollation"
+            "SELECT CASE WHEN a.atthasdef THEN NULL ELSE NULL END FROM pg_catalog.pg_attribute a WHERE 0 <> a.attcollation"
         );
         assert_eq!(simple("SELECT (SELECT max(temperature) FROM readings)"), None);
         assert_eq!(simple("SELECT (SELECT typname FROM pg_type WHERE oid = 25)"), None);
