@@ -88,7 +88,7 @@ fn a_dry_run_changes_nothing_and_prints_cql_that_a_server_takes() -> anyhow::Res
     for statement in cql.split(";\n").filter(|statement| !statement.lines().all(is_comment)) {
         lab.cql(statement)?;
     }
-    ensure!(states(&lab, 0, &["check", "--skip-kafka"])?.len() == 15);
+    ensure!(states(&lab, 0, &["check", "--skip-kafka"])?.len() == 17);
     Ok(())
 }
 
