@@ -223,6 +223,46 @@ def statements_are_prepared_in_sql():
         connection.execute("DISCARD ALL")
 
 
+def cursors():
+    query = f"SELECT iot_sensor_id, recorded_timestamp, temperature FROM readings WHERE location = %s {ORDER}"
+    expected = [(row["iot_sensor_id"], at(row), row.get("temperature")) for row in HERE]
+    with psycopg.connect(DSN) as connection:
+        for binary in (False, True):
+            with connection.cursor("some", binary=binary) as cursor:
+                cursor.itersize = 700
+                cursor.execute(query, (LOCATION,))
+                assert [column.name for column in cursor.description] == ["iot_sensor_id", "recorded_timestamp", "temperature"]
+                found = [cursor.fetchone(), *cursor.fetchmany(10), *cursor]
+                same(f"cursor, binary={binary}", found, expected)
+                assert cursor.fetchmany(5) == []
+            connection.rollback()
+        connection.execute("DECLARE kept CURSOR WITH HOLD FOR SELECT 1 AS a UNION ALL SELECT 2 ORDER BY a")
+        connection.execute("DECLARE gone CURSOR FOR SELECT 1")
+        fails(connection, "42P03", "DECLARE kept CURSOR FOR SELECT 1")
+        connection.commit()
+        assert connection.execute("FETCH ALL FROM kept").fetchall() == [(1,), (2,)]
+        connection.execute("CLOSE kept")
+        for code, statement in [
+            ("34000", "FETCH 1 FROM gone"), ("34000", "CLOSE kept"), ("42703", "DECLARE c CURSOR FOR SELECT nothing FROM readings"),
+            ("53400", "FETCH 1000000 FROM wide"), ("55000", "FETCH BACKWARD 1 FROM wide"),
+        ]:
+            connection.rollback()
+            if "wide" in statement:
+                connection.execute("DECLARE wide CURSOR FOR SELECT * FROM readings")
+            fails(connection, code, statement)
+        connection.rollback()
+        for number in range(8):
+            connection.execute(f"DECLARE c{number} CURSOR FOR SELECT * FROM readings")
+        fails(connection, "53400", "DECLARE c8 CURSOR FOR SELECT * FROM readings")
+        connection.rollback()
+    with psycopg.connect(DSN) as connection:
+        try:
+            connection.execute("DECLARE c CURSOR FOR SELECT 1 AS a INTO t")
+            sys.exit("a cursor made a table")
+        except psycopg.Error as error:
+            print(f"SELECT INTO in a cursor: {error.sqlstate}")
+
+
 def values_of_all_types():
     with psycopg.connect(DSN, autocommit=True) as connection:
         instant = datetime.datetime(2026, 1, 31, 12, 0, 0, 250000, datetime.timezone.utc)
@@ -319,6 +359,7 @@ a_bad_client_hurts_nobody()
 a_statement_can_be_cancelled()
 errors_have_their_codes()
 statements_are_prepared_in_sql()
+cursors()
 values_of_all_types()
 copies()
 programs_find_what_they_look_for()

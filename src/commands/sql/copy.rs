@@ -69,11 +69,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for statement in [
-            "COPY (SELECT 1) TO 'x'",
-            "COPY readings FROM 'x.csv'",
-            "copy",
-        ] {
+        for statement in ["COPY (SELECT 1) TO 'x'", "COPY readings FROM 'x.csv'", "copy"] {
             assert!(of(statement).is_err(), "{statement}");
         }
     }

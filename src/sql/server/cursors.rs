@@ -32,6 +32,8 @@ use super::statements::nothing;
 
 /// Open cursors of one client: each holds the memory of a scan.
 const MOST: usize = 8;
+/// Rows of one `FETCH`, which are in memory at once.
+const MOST_ROWS: usize = 100_000;
 
 /// The cursors of one client.
 #[derive(Default)]
@@ -93,7 +95,13 @@ fn missing(name: &str) -> PgWireError {
 
 impl Cursor {
     async fn take(&mut self, wanted: Option<usize>) -> PgWireResult<Vec<RecordBatch>> {
-        let mut left = wanted.unwrap_or(usize::MAX);
+        let too_many =
+            || error(code::LIMIT, format!("a FETCH has at most {MOST_ROWS} rows (take them in parts)"));
+        if wanted.is_some_and(|wanted| wanted > MOST_ROWS) {
+            return Err(too_many());
+        }
+        // One more than are allowed shows that there are too many.
+        let mut left = wanted.unwrap_or(MOST_ROWS + 1);
         let mut taken = Vec::new();
         while left > 0 {
             let batch = match self.rest.take() {
@@ -107,6 +115,9 @@ impl Cursor {
             left -= here;
             self.rest = (here < batch.num_rows()).then(|| batch.slice(here, batch.num_rows() - here));
             taken.push(batch.slice(0, here));
+        }
+        if wanted.is_none() && left == 0 {
+            return Err(too_many());
         }
         Ok(taken)
     }
