@@ -11,7 +11,7 @@
 //!
 //! - [`access`]: what a listener asks of its clients: TLS and a login, by the settings. [`login`]: tokens and sessions.
 //! - [`guard`]: who is let in. [`host`]: on a loopback address, only requests whose `Host` is this machine.
-//! - [`client`]: sends single requests.
+//! - [`client`]: sends single requests. [`network`]: what counts as one client.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +37,7 @@ mod connections;
 mod guard;
 pub mod host;
 pub mod login;
+pub mod network;
 
 pub use access::{Access, own_client};
 use connections::{Connections, Place};

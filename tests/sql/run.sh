@@ -53,7 +53,7 @@ serve_pid=$!
 ask() { psql -X "host=$host port=$port dbname=iotctl user=me" "$@"; }
 until_answered() { for _ in {1..150}; do "$@" -c 'SELECT 1' >/dev/null 2>&1 && return; sleep 0.2; done; cat "$work"/*.log >&2; exit 1; }
 until_answered ask
-for group in $(ask -Atc "SELECT location || ',' || device_type FROM groups ORDER BY 1"); do
+for group in $(ask -Atc "SELECT DISTINCT location || ',' || device_type FROM readings WHERE temperature IS NOT NULL ORDER BY 1"); do
     "$iotctl" -q forecast --metric temperature --location "${group%,*}" --device-type "${group#*,}" --horizon 4h --season 2h \
         --model seasonal-naive --history 14d --store --format json >/dev/null
 done

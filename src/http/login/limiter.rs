@@ -1,8 +1,10 @@
 //! How often an address may give a wrong token: a few times at once, then once per [`REFILL`].
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use crate::http::network::network;
 
 /// Wrong tokens before an address has to wait.
 const BURST: u32 = 10;
@@ -51,14 +53,6 @@ impl Limiter {
         let failures = self.failures.entry(key).or_insert(Failures { clear_at: now });
         failures.clear_at = failures.clear_at.max(now) + REFILL;
         self.may_try(address, now).is_err()
-    }
-}
-
-/// Whoever has an IPv6 address has 2^64 of them.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -2,9 +2,11 @@
 //! keeps nobody else out.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use crate::http::network::network;
 
 /// The delay of the answer to the first failure; it doubles with each further one.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
@@ -90,14 +92,6 @@ impl Drop for Opened {
                 open.remove(&self.address);
             }
         }
-    }
-}
-
-/// Whoever has one address of IPv6 has a network of them.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-        address @ IpAddr::V4(_) => address,
     }
 }
 
