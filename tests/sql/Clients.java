@@ -30,12 +30,6 @@ public class Clients {
                 while (found.next()) schemas.add(found.getString("TABLE_SCHEM"));
                 if (!schemas.contains("public")) throw new IllegalStateException("schemas: " + schemas);
             }
-            try (ResultSet found = connection.getMetaData().getPrimaryKeys(null, "public", "readings")) {
-                if (found.next()) throw new IllegalStateException("a key that nobody declared");
-            }
-            connection.getMetaData().getTypeInfo().close();
-            connection.getMetaData().getIndexInfo(null, "public", "readings", false, true).close();
-            connection.getMetaData().getImportedKeys(null, "public", "readings").close();
             // In a transaction rows come by portions.
             connection.setAutoCommit(false);
             try (Statement statement = connection.createStatement()) {
