@@ -37,7 +37,7 @@ mod values;
 /// device_type, iot_sensor_id and the time choose what is read; EXPLAIN shows it. Other metrics are columns. Nothing can be changed.
 ///
 /// Without a statement there is a prompt, if standard input is a terminal; else the statements in standard input are run, each up to
-/// its semicolon. Besides SQL there are .tables, .schema [TABLE], .timing, .help and .quit. Aggregates by group, sensor and time are
+/// its semicolon. Besides SQL there are .tables, .schema TABLE, .timing, .help and .quit. Aggregates by group, sensor and time are
 /// answered from rollups where these have the answer; --raw and `SET iotctl.rollups = false` use raw rows only.
 ///
 /// Functions: those of Apache DataFusion (as in PostgreSQL), time_bucket(width, time [, zone]), time_bucket_gapfill with locf and
