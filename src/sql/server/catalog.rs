@@ -104,10 +104,12 @@ mod tests {
     fn parameters_of_what_is_left_out_stay_in_their_order() {
         assert_eq!(
             simple(
-                "SELECT (SELECT d.adbin FROM pg_catalog.pg_attrdef d WHERE d.adnum = $1::SMALLINT AND d.a = $2) FROM t WHERE b = $3::TEXT"
+                "SELECT CASE WHEN a.atthasdef THEN (SELECT d.adbin FROM pg_catalog.pg_attrdef d WHERE d.adnum = $1::SMALLINT AND d.a = $2) \
+                 ELSE NULL END FROM pg_catalog.pg_attribute a WHERE a.attname = $3::TEXT"
             )
             .unwrap(),
-            "SELECT CASE WHEN $1::SMALLINT IS NULL AND $2 IS NULL THEN NULL ELSE NULL END FROM t WHERE b = $3::TEXT"
+            "SELECT CASE WHEN a.atthasdef THEN CASE WHEN $1::SMALLINT IS NULL AND $2 IS NULL THEN NULL ELSE NULL END ELSE NULL END \
+             FROM pg_catalog.pg_attribute a WHERE a.attname = $3::TEXT"
         );
     }
 
