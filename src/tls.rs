@@ -6,8 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-#[cfg(feature = "sql")]
-use rustls::ServerConfig;
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -65,23 +63,6 @@ pub fn client_config_of_system(
         return Err(FileError { setting: settings.ca, path: place.to_owned(), reason });
     }
     with_roots(settings, place, roots, own)
-}
-
-/// The configuration of a server, from the files of its certificate (its chain after it) and its key, each with the setting
-/// that names it. Clients are asked for no certificate.
-#[cfg(feature = "sql")]
-pub(crate) fn server_config(
-    certificate: (&'static str, &Path),
-    key: (&'static str, &Path),
-) -> Result<ServerConfig, FileError> {
-    let chain = certificates(certificate.0, certificate.1)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| unusable(certificate.0, certificate.1, error))?
-        .with_no_client_auth()
-        .with_single_cert(chain, private_key(key.0, key.1)?)
-        .map_err(|error| unfitting(error, key, certificate.1))
 }
 
 fn with_roots(

@@ -26,7 +26,7 @@ impl Access {
         let tls = match (&config.cert_file, &config.key_file) {
             (Some(certificate), Some(key)) => {
                 let files = Files { certificate: certificate.clone(), key: key.clone(), settings: SETTINGS };
-                Some(ServerTls::read(files).map_err(|error| refused(error.to_string()))?)
+                Some(ServerTls::read(files, b"http/1.1").map_err(|error| refused(error.to_string()))?)
             }
             _ => None,
         };

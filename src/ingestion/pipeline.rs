@@ -11,7 +11,7 @@ use super::commits::Commits;
 use super::failure::Failure;
 use super::lookups::LookupWait;
 use super::losses::{Losses, Lost};
-use super::rewind::{Reader, Rewind};
+use super::rewind::{self, Reader, Rewind};
 use super::silence::SilenceClock;
 use super::snapshots::{Again, Offsets, Snapshots};
 use super::tracker::{Ticket, Tracker};
@@ -342,9 +342,10 @@ impl Pipeline {
         else {
             return;
         };
+        let until = Instant::now() + rewind::DEADLINE;
         let mut again: Vec<Again> = Vec::new();
         for (of, offsets) in offsets {
-            again.extend(snapshots.restore(detector, *of, *offsets, |alert| {
+            again.extend(snapshots.restore(detector, *of, *offsets, until, |alert| {
                 *unsettled += 1;
                 send_alert(&mut self.budget, &self.writer, alerts, alert, None);
             }));
@@ -354,7 +355,7 @@ impl Pipeline {
         let reader =
             Reader { limits: &self.limits, mapping: self.mapping.as_ref(), lookups: self.lookups.as_ref() };
         for again in again {
-            if let Err(error) = self.rewind.judge(&again, &reader, detector) {
+            if let Err(error) = self.rewind.judge(&again, &reader, detector, until) {
                 tracing::warn!(partition = %again.of, "cannot judge all messages since the last snapshot again: {error:#}");
             }
         }

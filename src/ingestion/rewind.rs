@@ -20,8 +20,9 @@ use crate::reading::decode::{self, DecodeLimits};
 use crate::shutdown::Shutdown;
 use crate::time;
 
-/// How long it may take. The pipeline waits for it, and has to be back before it counts as hanging.
-const DEADLINE: Duration = Duration::from_secs(45);
+/// How long all partitions of an assignment may take together. The pipeline waits for it, and has to be back before it counts as
+/// hanging.
+pub(super) const DEADLINE: Duration = Duration::from_secs(45);
 
 pub(super) struct Rewind {
     kafka: KafkaConfig,
@@ -68,18 +69,18 @@ impl Rewind {
         Ok(offsets)
     }
 
-    /// Judges the messages again, without alerts.
+    /// Judges the messages again, without alerts. Gives up at `until`.
     pub(super) fn judge(
         &self,
         again: &Again,
         reader: &Reader<'_>,
         detector: &mut Detector,
+        until: Instant,
     ) -> anyhow::Result<()> {
-        let began = Instant::now();
         let span = Span { partition: again.of.partition, from: again.from, to: again.to };
         let mut messages = TopicReader::open(&self.kafka, again.of.topic.as_str(), &[span])?;
         while !self.shutdown.is_requested() {
-            ensure!(began.elapsed() < DEADLINE, "there was no time for all of them");
+            ensure!(Instant::now() < until, "there was no time for all of them");
             match messages.step()? {
                 Step::Message(message) => reader.judge(&message, detector)?,
                 Step::Waiting => {}

@@ -148,15 +148,18 @@ impl Snapshots {
         }))
     }
 
-    /// Goes on from what is stored of a partition. Returns the messages that have to be judged again.
+    /// Goes on from what is stored of a partition, or begins anew where Cassandra does not answer before `until`. Returns the messages
+    /// that have to be judged again.
     pub(super) fn restore(
         &mut self,
         detector: &mut Detector,
         of: TopicPartition,
         offsets: Offsets,
+        until: Instant,
         mut raise: impl FnMut(Alert),
     ) -> Option<Again> {
-        let found = self.patiently(|| detector_states::newest(&self.session, &self.consumer_group, of));
+        let found =
+            self.patiently(until, || detector_states::newest(&self.session, &self.consumer_group, of));
         let found = found.flatten().filter(|(_, position)| {
             // Offsets begin at 0 again in a topic that was deleted and created.
             let is_of_this_topic = *position <= offsets.end;
@@ -166,10 +169,10 @@ impl Snapshots {
             is_of_this_topic
         });
         let Some((series, position)) = found else {
-            self.begin(of, offsets);
+            self.begin(of, offsets, until);
             return None;
         };
-        let states = self.patiently(|| async {
+        let states = self.patiently(until, || async {
             let mut states = Vec::new();
             detector_states::each(&self.session, &series, |sensor, state| {
                 states.push((sensor, state.to_vec()));
@@ -178,7 +181,7 @@ impl Snapshots {
             Ok(states)
         });
         let Some(states) = states else {
-            self.begin(of, offsets);
+            self.begin(of, offsets, until);
             return None;
         };
         let (mut restored, mut refused) = (0_u64, None);
@@ -203,10 +206,10 @@ impl Snapshots {
     }
 
     /// Nothing is remembered of the partition.
-    fn begin(&mut self, of: TopicPartition, offsets: Offsets) {
+    fn begin(&mut self, of: TopicPartition, offsets: Offsets, until: Instant) {
         let series = Series { consumer_group: self.consumer_group.clone(), of, since: time::now() };
         let position = offsets.committed.unwrap_or(offsets.first).max(offsets.first);
-        let begun = self.patiently(|| detector_states::complete(&self.session, &series, position, 0));
+        let begun = self.patiently(until, || detector_states::complete(&self.session, &series, position, 0));
         if begun.is_some() {
             tracing::info!(partition = %of, position, "the rules remember nothing of this partition yet");
         }
@@ -219,9 +222,14 @@ impl Snapshots {
         self.partitions.insert(kept.series.of, kept);
     }
 
-    /// Asks until Cassandra answers, [`PATIENCE`] is over, or shutdown is requested.
-    fn patiently<T, F: Future<Output = Result<T, Error>>>(&self, ask: impl Fn() -> F) -> Option<T> {
-        let policy = RetryPolicy::WRITES.at_most(PATIENCE);
+    /// Asks until Cassandra answers, [`PATIENCE`] or the time until `until` is over, or shutdown is requested.
+    fn patiently<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        until: Instant,
+        ask: impl Fn() -> F,
+    ) -> Option<T> {
+        let left = until.saturating_duration_since(Instant::now());
+        let policy = RetryPolicy::WRITES.at_most(left.min(PATIENCE));
         let mut attempts = policy.attempts();
         self.runtime.block_on(async {
             while !self.shutdown.is_requested() {

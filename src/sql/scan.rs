@@ -12,13 +12,13 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
 };
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
     SortOrderPushdownResult,
 };
 use tokio::sync::mpsc;
@@ -30,6 +30,7 @@ use super::summaries::{self, Periods};
 use super::tables::{Kind, Sources};
 use crate::analytics::Order;
 use crate::reading::Group;
+use crate::sql::operators::{one_partition, write_range};
 use crate::store::groups;
 
 /// Groups whose sensors are looked up instead of all groups being read.
@@ -148,12 +149,7 @@ impl TableScan {
     ) -> Self {
         let fields: Vec<_> = built.fields().iter().take(shown).cloned().collect();
         let shown_schema = Arc::new(datafusion::arrow::datatypes::Schema::new(fields));
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(shown_schema),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
+        let properties = one_partition(shown_schema, EmissionType::Incremental);
         let metrics = ExecutionPlanMetricsSet::new();
         Self { reads, built, shown, filter, limit, order: None, properties: Arc::new(properties), metrics }
     }
@@ -178,13 +174,7 @@ impl DisplayAs for TableScan {
         if let Some(metrics) = &selection.metrics {
             write!(formatter, ", metrics={}", metrics.len())?;
         }
-        let range = selection.range;
-        if range.from > i64::MIN {
-            write!(formatter, ", from={}", crate::time::display(range.from))?;
-        }
-        if range.to < i64::MAX {
-            write!(formatter, ", to={}", crate::time::display(range.to))?;
-        }
+        write_range(formatter, selection.range)?;
         match self.order {
             Some(Order::Asc) => write!(formatter, ", oldest first")?,
             Some(Order::Desc) => write!(formatter, ", newest first")?,

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use super::files::Stamp;
 use super::{FileError, certificates, private_key, unfitting, unusable};
 
-/// Where a listener's certificate is.
+/// Where a listener's certificate is, its chain after it.
 #[derive(Debug, Clone)]
 pub struct Files {
     pub certificate: PathBuf,
@@ -38,9 +38,11 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
+    /// For a protocol by its ALPN name. Clients are asked for no certificate.
+    ///
     /// # Errors
     /// The files are missing, not PEM, or do not belong together.
-    pub fn read(files: Files) -> Result<Self, FileError> {
+    pub fn read(files: Files, protocol: &[u8]) -> Result<Self, FileError> {
         let certificate = Certificate::read(files)?;
         let place = certificate.files.certificate.clone();
         let setting = certificate.files.settings.certificate;
@@ -49,7 +51,7 @@ impl ServerTls {
             .map_err(|error| unusable(setting, &place, error))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(certificate));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 

@@ -16,16 +16,16 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, ChildrenPropertiesMode, EmissionType};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, Partitioning, PlanProperties,
-    ReplaceChildrenOptions,
+    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::StreamExt as _;
 
 use super::functions::Fill;
+use crate::sql::operators::{one_partition, write_range};
 use crate::sql::tables::moment;
 use crate::time::{Periods, TimeRange};
 
@@ -61,12 +61,7 @@ impl GapFill {
         range: TimeRange,
         schema: SchemaRef,
     ) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema.clone()),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
+        let properties = one_partition(schema.clone(), EmissionType::Final);
         Self { input, shape, range, schema, properties: Arc::new(properties) }
     }
 }
@@ -74,13 +69,7 @@ impl GapFill {
 impl DisplayAs for GapFill {
     fn fmt_as(&self, _: DisplayFormatType, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "GapFill: keys={}", self.shape.keys.len())?;
-        if self.range.from > i64::MIN {
-            write!(formatter, ", from={}", crate::time::display(self.range.from))?;
-        }
-        match self.range.to < i64::MAX {
-            true => write!(formatter, ", to={}", crate::time::display(self.range.to)),
-            false => Ok(()),
-        }
+        write_range(formatter, self.range)
     }
 }
 

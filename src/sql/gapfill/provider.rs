@@ -11,14 +11,12 @@ use datafusion::datasource::source_as_provider;
 use datafusion::error::Result;
 use datafusion::logical_expr::logical_plan::Aggregate;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::exec::{GapFill, Shape};
 use super::functions::Fill;
 use crate::sql::bounds;
+use crate::sql::operators::projected;
 use crate::sql::rollups::Summaries;
 use crate::sql::selection::Selection;
 use crate::sql::tables::Table;
@@ -128,12 +126,6 @@ impl TableProvider for Filled {
             range,
             self.schema.clone(),
         ));
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let shown = projection.unwrap_or(&all).iter().map(|&index| {
-            let name = self.schema.field(index).name();
-            let column: Arc<dyn PhysicalExpr> = Arc::new(PhysicalColumn::new(name, index));
-            (column, name.clone())
-        });
-        Ok(Arc::new(ProjectionExec::try_new(shown.collect::<Vec<_>>(), filled)?))
+        projected(filled, &self.schema, projection)
     }
 }

@@ -11,14 +11,14 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
 };
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
 use datafusion::scalar::ScalarValue;
 use tokio::sync::mpsc;
@@ -29,6 +29,7 @@ use crate::analytics::stats::{Key, Part, Plans, StatsQuery};
 use crate::cassandra::Session;
 use crate::reading::Metric;
 use crate::series::Summary;
+use crate::sql::operators::{one_partition, write_range};
 use crate::sql::rows::moments;
 use crate::sql::scan::external;
 use crate::sql::tables::Sources;
@@ -57,12 +58,7 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn new(asked: Asked, sources: Arc<Sources>, schema: SchemaRef) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema.clone()),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
+        let properties = one_partition(schema.clone(), EmissionType::Incremental);
         let (asked, properties) = (Arc::new(asked), Arc::new(properties));
         Self { asked, sources, schema, properties, metrics: ExecutionPlanMetricsSet::new() }
     }
@@ -85,13 +81,7 @@ impl DisplayAs for Answer {
             if query.is_of_sensors() { "sensors" } else { "groups" },
             question.metrics.iter().map(Metric::name).collect::<Vec<_>>().join(" "),
         )?;
-        if query.range.from > i64::MIN {
-            write!(formatter, ", from={}", crate::time::display(query.range.from))?;
-        }
-        match query.range.to < i64::MAX {
-            true => write!(formatter, ", to={}", crate::time::display(query.range.to)),
-            false => Ok(()),
-        }
+        write_range(formatter, query.range)
     }
 }
 

@@ -11,10 +11,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::logical_plan::Aggregate;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::answer::{Answer, Asked};
 use super::question::Question;
@@ -23,6 +20,7 @@ use crate::analytics::stats::{Plans, StatsQuery};
 use crate::analytics::tags::Chosen;
 use crate::reading::{Group, Metric};
 use crate::sql::bounds;
+use crate::sql::operators::projected;
 use crate::sql::rows;
 use crate::sql::scan::{chosen_groups, external};
 use crate::sql::tables::Sources;
@@ -147,12 +145,6 @@ impl TableProvider for Summaries {
                 bounds::unbounded(planned)
             }
         };
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let given = plan.schema();
-        let shown = projection.unwrap_or(&all).iter().map(|&index| {
-            let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(given.field(index).name(), index));
-            (column, self.schema.field(index).name().clone())
-        });
-        Ok(Arc::new(ProjectionExec::try_new(shown.collect::<Vec<_>>(), plan)?))
+        projected(plan, &self.schema, projection)
     }
 }

@@ -16,7 +16,7 @@ use datafusion_postgres::pgwire::messages::copy::{CopyData, CopyDone, CopyOutRes
 use datafusion_postgres::pgwire::types::format::FormatOptions;
 use futures::StreamExt;
 
-use super::errors::{code, error};
+use super::errors::{code, error, planning};
 
 /// Whether a statement only puts out rows to its client.
 pub(super) fn is_to_client(statement: &Statement) -> bool {
@@ -196,7 +196,7 @@ pub(super) async fn copy(
             format!("SELECT {} FROM {table_name}", columns.join(", "))
         }
     };
-    let frame = context.sql(&query).await.map_err(|error| PgWireError::ApiError(Box::new(error)))?;
+    let frame = context.sql(&query).await.map_err(planning)?;
     let formats = Arc::new(FormatOptions::from_client_metadata(client.metadata()));
     let mut answer = df::encode_dataframe(frame, &Format::UnifiedText, Some(formats)).await?;
     let names: Vec<_> = answer.row_schema().iter().map(|field| field.name().to_owned()).collect();

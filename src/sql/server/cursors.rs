@@ -27,7 +27,7 @@ use datafusion_postgres::pgwire::types::format::FormatOptions;
 use futures::StreamExt;
 use tokio::sync::Mutex;
 
-use super::errors::{code, error};
+use super::errors::{code, error, planning};
 use super::statements::nothing;
 
 /// Open cursors of one client: each holds the memory of a scan.
@@ -39,20 +39,15 @@ const MOST_ROWS: usize = 100_000;
 #[derive(Default)]
 pub(super) struct Cursors {
     open: Mutex<HashMap<String, Cursor>>,
-    /// The columns of each, for where nothing may be waited for.
-    columns: std::sync::Mutex<HashMap<String, DFSchemaRef>>,
 }
 
 struct Cursor {
+    columns: DFSchemaRef,
     rows: SendableRecordBatchStream,
     /// What is left of the batch that was begun.
     rest: Option<RecordBatch>,
     /// Whether it outlives its transaction.
     holds: bool,
-}
-
-fn planning(error: datafusion::error::DataFusionError) -> PgWireError {
-    PgWireError::ApiError(Box::new(error))
 }
 
 /// A question that makes a table (`SELECT … INTO`) would make it when it is planned.
@@ -146,8 +141,7 @@ impl Cursors {
         let plan = frame.logical_plan().clone();
         let columns = plan.schema().clone();
         let rows = frame.execute_stream().await.map_err(planning)?;
-        open.insert(name.clone(), Cursor { rows, rest: None, holds });
-        self.columns().insert(name.clone(), columns);
+        open.insert(name.clone(), Cursor { columns, rows, rest: None, holds });
         // By which it is described.
         let statement = (question, Some((Statement::Declare { stmts: statements.to_vec() }, plan)));
         let stored = Arc::new(StoredStatement::new(name.clone(), statement, Vec::new()));
@@ -169,12 +163,10 @@ impl Cursors {
         if taken.is_empty() {
             taken.push(RecordBatch::new_empty(cursor.rows.schema()));
         }
-        let count: usize = taken.iter().map(RecordBatch::num_rows).sum();
         let frame = session.read_batches(taken).map_err(planning)?;
         let options = Arc::new(FormatOptions::from_client_metadata(client.metadata()));
         let mut answer = df::encode_dataframe(frame, format, Some(options)).await?;
         answer.set_command_tag("FETCH");
-        tracing::trace!(name, count, "fetched");
         Ok(Response::Query(answer))
     }
 
@@ -185,7 +177,6 @@ impl Cursors {
                 if self.open.lock().await.remove(&name.value).is_none() {
                     return Err(missing(&name.value));
                 }
-                self.columns().remove(&name.value);
                 client.portal_store().rm_portal(&name.value);
             }
         }
@@ -198,13 +189,8 @@ impl Cursors {
             open.iter().filter(|(_, cursor)| !keeps(cursor)).map(|(name, _)| name.clone()).collect();
         for name in names {
             open.remove(&name);
-            self.columns().remove(&name);
             client.portal_store().rm_portal(&name);
         }
-    }
-
-    fn columns(&self) -> std::sync::MutexGuard<'_, HashMap<String, DFSchemaRef>> {
-        self.columns.lock().expect("no panic while locked")
     }
 
     async fn answer(
@@ -283,7 +269,7 @@ impl QueryHook for Cursors {
                 .await,
             ),
             Statement::Fetch { name, .. } => {
-                let schema = self.columns().get(&name.value).cloned();
+                let schema = self.open.lock().await.get(&name.value).map(|cursor| cursor.columns.clone());
                 let schema = schema.ok_or_else(|| missing(&name.value));
                 Some(schema.map(|schema| {
                     LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })

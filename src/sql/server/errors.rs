@@ -55,6 +55,11 @@ pub(super) fn fatal(code: &str, text: impl Into<String>) -> PgWireError {
     PgWireError::UserError(Box::new(ErrorInfo::new("FATAL".to_owned(), code.to_owned(), text.into())))
 }
 
+/// An error of DataFusion, which [`Errors`] gives its SQLSTATE.
+pub(super) fn planning(error: DataFusionError) -> PgWireError {
+    PgWireError::ApiError(Box::new(error))
+}
+
 /// Gives each error its SQLSTATE, and ends connections that have not logged in.
 #[derive(Debug)]
 pub(super) struct Errors {

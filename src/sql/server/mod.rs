@@ -1,7 +1,7 @@
 //! The tables for PostgreSQL's clients: its protocol and catalog by datafusion-postgres. Each client has a session of its
 //! own, with what its user may see. Nothing can be changed.
 //!
-//! - [`startup`]: TLS, login, session. [`scram`], [`users`], [`logins`], [`certificate`]: what it needs.
+//! - [`startup`]: TLS, login, session. [`scram`], [`users`], [`logins`]: what it needs.
 //! - [`statements`]: what is refused, and what is answered without a plan; [`copy`], [`prepared`],
 //!   [`catalog`] of these.
 //! - [`errors`]: SQLSTATE. [`metrics`]: what is counted.
@@ -30,13 +30,12 @@ use tracing::{debug, warn};
 use super::bounds::Watch;
 use super::context::Engine;
 use crate::shutdown::Shutdown;
+use crate::tls::server::{Files, ServerTls, Settings};
 
 mod catalog;
-mod certificate;
 mod copy;
 mod cursors;
 mod errors;
-mod files;
 mod functions;
 mod logins;
 mod metrics;
@@ -47,7 +46,6 @@ mod startup;
 mod statements;
 mod users;
 
-use certificate::Certificate;
 use cursors::Cursors;
 use errors::Errors;
 use logins::{Logins, Opened};
@@ -60,6 +58,9 @@ use statements::Statements;
 pub use users::entry as user_entry;
 use users::{User, Users};
 
+const SETTINGS: Settings = Settings { certificate: "--tls-certificate", key: "--tls-key" };
+/// What clients that begin with TLS must offer, as PostgreSQL 17 has it.
+const ALPN: &[u8] = b"postgresql";
 /// A client that has not taken its answer so long after the statement's deadline is disconnected.
 const GRACE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -91,7 +92,7 @@ pub struct Server {
 struct Shared {
     engine: Engine,
     users: Option<Users>,
-    certificate: Option<Certificate>,
+    tls: Option<ServerTls>,
     logins: Arc<Logins>,
     max_clients: u16,
     places: Arc<Semaphore>,
@@ -132,14 +133,15 @@ impl Server {
     pub async fn bind(options: Options, engine: Engine, metrics: ServeMetrics) -> anyhow::Result<Self> {
         let Options { address, max_clients, users, tls } = options;
         let users = users.map(|path| Users::open(&path)).transpose().map_err(anyhow::Error::msg)?;
-        let certificate = tls.map(|(certificate, key)| Certificate::open(&certificate, &key)).transpose()?;
+        let files = tls.map(|(certificate, key)| Files { certificate, key, settings: SETTINGS });
+        let tls = files.map(|files| ServerTls::read(files, ALPN)).transpose()?;
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error} (choose another port)"))?;
         let shared = Shared {
             engine,
             users,
-            certificate,
+            tls,
             logins: Arc::new(Logins::new(usize::from(max_clients) + MORE_LOGINS)),
             max_clients,
             places: Arc::new(Semaphore::new(max_clients.into())),
@@ -224,7 +226,7 @@ async fn client(socket: TcpStream, shared: Arc<Shared>, opened: Opened) -> anyho
         errors: Arc::new(Errors { seat: seat.clone(), metrics: shared.metrics.clone() }),
         cancel: Arc::new(Cancel(shared.clone())),
     };
-    let acceptor = shared.certificate.as_ref().map(Certificate::acceptor);
+    let acceptor = shared.tls.as_ref().map(|tls| tls.acceptor().clone());
     let login = async {
         tokio::time::sleep(LOGIN_WITHIN).await;
         if seat.is_admitted() {

@@ -166,7 +166,7 @@ impl StartupHandler for Startup {
     {
         match message {
             PgWireFrontendMessage::Startup(startup) => {
-                if self.shared.certificate.is_some()
+                if self.shared.tls.is_some()
                     && !client.is_secure()
                     && !client.socket_addr().ip().to_canonical().is_loopback()
                 {

@@ -20,7 +20,7 @@ use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::response::TransactionStatus;
 use datafusion_postgres::pgwire::types::format::FormatOptions;
 
-use super::errors::{code, error, fatal};
+use super::errors::{code, error, fatal, planning};
 use super::prepared::{PreparedStatements, folded, not_there};
 use super::seat::Seat;
 use super::{catalog, copy};
@@ -117,10 +117,6 @@ fn savepoint(statement: &Statement) -> Option<Response> {
 pub(super) fn nothing() -> LogicalPlan {
     let schema = Arc::new(DFSchema::empty());
     LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })
-}
-
-fn planning(error: datafusion::error::DataFusionError) -> PgWireError {
-    PgWireError::ApiError(Box::new(error))
 }
 
 /// The time of a `SET statement_timeout`: a number of milliseconds, or with a unit; 0 is none.

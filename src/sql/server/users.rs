@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use serde::Deserialize;
 use tracing::{info, warn};
 
-use super::files::Stamp;
 use super::scram::Verifier;
 use crate::sql::Access;
+use crate::tls::files::Stamp;
 
 /// A user of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,12 +34,12 @@ type ByName = BTreeMap<String, User>;
 #[derive(Debug)]
 pub(super) struct Users {
     path: PathBuf,
-    loaded: Mutex<(Stamp, Arc<ByName>)>,
+    loaded: Mutex<(Option<Stamp>, Arc<ByName>)>,
 }
 
 impl Users {
     pub(super) fn open(path: &Path) -> Result<Self, String> {
-        let stamp = Stamp::of(&[path]);
+        let stamp = Stamp::of(path).ok();
         let users = read(path)?;
         if users.is_empty() {
             return Err(format!(
@@ -66,7 +66,7 @@ impl Users {
 
     fn current(&self) -> Arc<ByName> {
         let mut loaded = self.loaded.lock().expect("no panic while locked");
-        let stamp = Stamp::of(&[&self.path]);
+        let stamp = Stamp::of(&self.path).ok();
         if stamp != loaded.0 {
             loaded.0 = stamp;
             match read(&self.path) {
