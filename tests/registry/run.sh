@@ -35,7 +35,7 @@ if [[ ! -e $cache/apicurio-registry-app-3.0.9-runner.jar ]]; then
 fi
 start_registry() {
     java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dquarkus.http.host=$address -Dquarkus.http.port=18080 \
-        -Dapicurio.storage.sql.kind=h2 -Dapicurio.datasource.url="jdbc:h2:file:$work/registry" \
+        -Dapicurio.storage.sql.kind=h2 -Dapicurio.datasource.url="jdbc:h2:file:$work/registry;WRITE_DELAY=0" \
         -jar "$cache/apicurio-registry-app-3.0.9-runner.jar" >"$work/registry.log" 2>&1 &
     registry=$!
     pids+=("$registry")
