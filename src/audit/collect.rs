@@ -195,7 +195,11 @@ impl Collector {
         seen: &mut Positions,
     ) -> anyhow::Result<()> {
         // Messages that were stored under other limits must still be decoded.
-        let limits = DecodeLimits { max_message_bytes: usize::MAX, max_future_skew: Duration::MAX };
+        let limits = DecodeLimits {
+            max_message_bytes: usize::MAX,
+            max_future_skew: Duration::MAX,
+            is_any_time: false,
+        };
         let kept_since = self.expired_before();
         let mapping = self.options.mapping.clone();
         let lookup = self.options.lookup.clone();

@@ -289,7 +289,11 @@ mod tests {
     #[test]
     fn a_message_that_is_not_malformed_is_decoded_as_noted() {
         use crate::reading::decode::{DecodeLimits, decode};
-        let limits = DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: Duration::from_secs(3600) };
+        let limits = DecodeLimits {
+            max_message_bytes: 1 << 20,
+            max_future_skew: Duration::from_secs(3600),
+            is_any_time: false,
+        };
         let now = 1_767_225_600_000 + 86_400_000;
         for message in messages(ALL, 5000).0 {
             let decoded = decode(&message.payload, &limits, now);
