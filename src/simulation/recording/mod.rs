@@ -400,7 +400,10 @@ mod tests {
         {
             let old = RecordingPlan { flags, ..plan(path) };
             let error = all(&old).unwrap_err().to_string();
-            assert!(error.contains("recorded_timestamp") && error.contains("before the year 2000"), "{error}");
+            assert!(
+                error.contains("recorded_timestamp") && error.contains("before the year 2000"),
+                "{error}"
+            );
             let shifted = RecordingPlan { shift: TimeShift::LastIsNow, ..old };
             let (readings, bad) = all(&shifted).unwrap();
             assert_eq!((readings.len(), bad), (2, 0));
