@@ -63,7 +63,8 @@ async fn run(config: &Config, readings: &Path) -> anyhow::Result<()> {
 /// The readings as batches of one partition each, in the order in which they fill up.
 async fn batches(session: &Session, config: &Config, readings: &Path) -> anyhow::Result<Vec<SealedBatch>> {
     let statements = WriteStatements::prepare(session, &Default::default()).await?;
-    let limits = DecodeLimits { max_message_bytes: usize::MAX, max_future_skew: Duration::MAX };
+    let limits =
+        DecodeLimits { max_message_bytes: usize::MAX, max_future_skew: Duration::MAX, is_any_time: false };
     let consistency = config.cassandra.write_consistency;
     let mut values = Values::new();
     let mut open = HashMap::new();

@@ -16,8 +16,11 @@ const NOW: i64 = 1_793_491_200_000;
 const AT: i64 = NOW - 60_000;
 const SENSOR: &str = "6f1d2c3b-4a59-4687-8796-a5b4c3d2e1f0";
 
-const LIMITS: DecodeLimits =
-    DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: Duration::from_secs(3600) };
+const LIMITS: DecodeLimits = DecodeLimits {
+    max_message_bytes: 1 << 20,
+    max_future_skew: Duration::from_secs(3600),
+    is_any_time: false,
+};
 
 fn built_in() -> Vec<u8> {
     format!(

@@ -18,7 +18,11 @@ const NOW: i64 = 1_793_491_200_000;
 const MESSAGE: &[u8] = br#"{"location":"plant-3","device_type":"weather-station","iot_sensor_id":"6f1d2c3b-4a59-4687-8796-a5b4c3d2e1f0","recorded_timestamp":"2026-10-31T23:59:59.250Z","temperature":21.53,"humidity":48.2,"pressure":1013.25,"light_level":312.5,"other_metrics":{"battery_voltage":3.31,"wind_speed":4.2}}"#;
 
 fn limits() -> DecodeLimits {
-    DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: Duration::from_secs(3600) }
+    DecodeLimits {
+        max_message_bytes: 1 << 20,
+        max_future_skew: Duration::from_secs(3600),
+        is_any_time: false,
+    }
 }
 
 fn decoding(criterion: &mut Criterion) {

@@ -9,20 +9,23 @@ use std::time::Duration;
 use crate::analytics::Filter;
 use crate::audit::ledger::{LedgerReader, Line};
 use crate::cassandra;
+use crate::mapping::columns::ColumnFlags;
 use crate::mapping::schemas::{SchemaKind, SchemaText};
 use crate::mapping::sparkplug::Births;
-use crate::mapping::{Mapping as MessageMapping, Record, infer};
+use crate::mapping::{Mapping, Record, infer};
 use crate::reading::decode::{self, DecodeLimits, EARLIEST};
 use crate::reading::encode::Encoder;
-use crate::simulation::columns::Mapping;
 use crate::simulation::recording::{Recording, RecordingPlan, TimeShift};
 use crate::time::TimeRange;
 use crate::time::{self, Zone};
 
 /// 2025-06-15T15:06:40Z.
 const NOW: i64 = 1_750_000_000_000;
-const LIMITS: DecodeLimits =
-    DecodeLimits { max_message_bytes: 100 << 20, max_future_skew: Duration::from_secs(3600) };
+const LIMITS: DecodeLimits = DecodeLimits {
+    max_message_bytes: 100 << 20,
+    max_future_skew: Duration::from_secs(3600),
+    is_any_time: false,
+};
 
 /// A message of the topic. A reading that was decoded is encoded and decoded again to the same.
 pub fn decode(bytes: &[u8]) -> bool {
@@ -106,13 +109,13 @@ pub fn recording(bytes: &[u8]) -> bool {
         Some(b'{') => named(&[]),
         _ => named(&["location=l", "device_type=d"]),
     };
-    let Ok(mapping) = Mapping::parse(&[], &set, &named(&["pressure=kpa", "temperature=kelvin"])) else {
+    let Ok(flags) = ColumnFlags::parse(&[], &set, &named(&["pressure=kpa", "temperature=kelvin"])) else {
         return false;
     };
     let plan = RecordingPlan {
         rows: None,
         path: PathBuf::from("-"),
-        mapping,
+        flags,
         shift: TimeShift::None,
         skip_bad: true,
         limits: DecodeLimits { max_message_bytes: 1_000, ..LIMITS },
@@ -155,7 +158,7 @@ pub fn rows(bytes: &[u8]) -> bool {
 
 /// A mapping file.
 pub fn mapping(text: &str) -> bool {
-    match MessageMapping::parse("fuzz.toml", text) {
+    match Mapping::parse("fuzz.toml", text) {
         Ok(mapping) => mapping.sources().count() > 0,
         Err(error) => {
             let _ = error.to_string();
@@ -165,7 +168,7 @@ pub fn mapping(text: &str) -> bool {
 }
 
 /// A mapping that takes whatever a format has, and uses neither files nor jq.
-fn of_format(format: &str) -> MessageMapping {
+fn of_format(format: &str) -> Mapping {
     let each = match format {
         "senml" | "senml-cbor" | "json-lines" => "each",
         "line-protocol" => "each.fields",
@@ -176,10 +179,10 @@ fn of_format(format: &str) -> MessageMapping {
         "[[source]]\nformat = {format:?}\nlocation = {{ constant = \"l\" }}\ndevice_type = {{ constant = \"d\" }}\n\
          sensor = {{ constant = \"s\" }}\n[[source.fields]]\nfrom = \"{each}.**\"\n"
     );
-    MessageMapping::parse("fuzz.toml", &text).expect("a mapping")
+    Mapping::parse("fuzz.toml", &text).expect("a mapping")
 }
 
-fn payload(mapping: &MessageMapping, key: &str, bytes: &[u8]) -> bool {
+fn payload(mapping: &Mapping, key: &str, bytes: &[u8]) -> bool {
     let headers = |_: &str| None;
     let record = Record {
         topic: "fuzz",
@@ -208,7 +211,7 @@ macro_rules! formats {
     ($($(#[$about:meta])* $function:ident: $format:literal;)*) => {$(
         $(#[$about])*
         pub fn $function(bytes: &[u8]) -> bool {
-            static MAPPING: std::sync::OnceLock<MessageMapping> = std::sync::OnceLock::new();
+            static MAPPING: std::sync::OnceLock<Mapping> = std::sync::OnceLock::new();
             payload(MAPPING.get_or_init(|| of_format($format)), "k", bytes)
         }
     )*};
@@ -235,7 +238,7 @@ formats! {
 
 /// Sparkplug B: a birth, and the rest of the bytes (after the length in the first two) data by it.
 pub fn sparkplug(bytes: &[u8]) -> bool {
-    let mapping = MessageMapping::load("sparkplug-b").expect("a preset");
+    let mapping = Mapping::load("sparkplug-b").expect("a preset");
     let (length, rest) = match bytes {
         [high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
         _ => (0, bytes),
@@ -294,7 +297,7 @@ pub fn infer(bytes: &[u8]) -> bool {
     let samples: Vec<_> = bytes.split(|byte| *byte == b'\n').take(20).map(sample).collect();
     match infer::infer(&samples, &LIMITS, NOW) {
         Ok(text) => {
-            let parsed = MessageMapping::parse("inferred", &text);
+            let parsed = Mapping::parse("inferred", &text);
             assert!(parsed.is_ok(), "{}\n{text}", parsed.unwrap_err());
             true
         }

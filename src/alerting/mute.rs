@@ -96,9 +96,10 @@ impl Matchers {
             && self.labels.iter().all(|(name, value)| alert.labels.get(name) == Some(value))
     }
 
-    /// "rule=hot, location=plant-3".
-    pub fn text(&self) -> String {
-        let sensor = self.iot_sensor_id.map(|sensor| sensor.to_string());
+    /// "rule=hot, location=plant-3"; the sensor by its name, if it has one.
+    pub fn text(&self, sensor_name: Option<&str>) -> String {
+        let id = self.iot_sensor_id.map(|sensor| sensor.to_string());
+        let sensor = id.map(|id| sensor_name.map_or(id, str::to_owned));
         let fields = [
             ("rule", self.rule.as_deref()),
             ("sensor", sensor.as_deref()),

@@ -4,7 +4,7 @@
 //! next, so the row of a committed message must be among them. The topic is read after that, so the message of each row
 //! is in it. Of the ledger only the part that existed at the start counts, so the message of each entry is in the topic.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::findings::{Evidence, Findings, Kind};
 use super::ledger::{LedgerReader, Line};
@@ -40,6 +41,8 @@ use crate::time::TimeRange;
 
 /// Partitions of the table that are read at once.
 const PARTITIONS_AT_ONCE: usize = 8;
+/// Names of the ledger that are kept, for examples of what was found.
+const MAX_LEDGER_NAMES: usize = 100_000;
 /// Records between two checks for a shutdown.
 pub(super) const CHECK_INTERVAL: u64 = 4_096;
 
@@ -71,6 +74,8 @@ pub(super) struct Collector {
     pub topics: AuditedTopics,
     pub topic: TopicSide,
     pub ledger: Option<LedgerSide>,
+    /// What the ledger calls sensors: of some of them, no row says it.
+    pub ledger_names: HashMap<Uuid, Box<str>>,
     /// Rows read.
     pub rows: u64,
     pub time_to_live: Option<Duration>,
@@ -195,7 +200,11 @@ impl Collector {
         seen: &mut Positions,
     ) -> anyhow::Result<()> {
         // Messages that were stored under other limits must still be decoded.
-        let limits = DecodeLimits { max_message_bytes: usize::MAX, max_future_skew: Duration::MAX };
+        let limits = DecodeLimits {
+            max_message_bytes: usize::MAX,
+            max_future_skew: Duration::MAX,
+            is_any_time: false,
+        };
         let kept_since = self.expired_before();
         let mapping = self.options.mapping.clone();
         let lookup = self.options.lookup.clone();
@@ -292,6 +301,11 @@ impl Collector {
                 continue;
             };
             side.entries += 1;
+            if let Some(name) = &entry.sensor_name
+                && self.ledger_names.len() < MAX_LEDGER_NAMES
+            {
+                self.ledger_names.entry(entry.sensor).or_insert_with(|| name.as_ref().into());
+            }
             let position = Position { partition: numbered(topic, entry.partition), offset: entry.offset };
             let recorded_at = entry.timestamp.timestamp_millis();
             if entry.malformed.is_none() {

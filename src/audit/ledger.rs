@@ -1,5 +1,5 @@
 //! The ledger: one JSON line per message that the broker acknowledged. Audits compare with it. Keys: `sensor`,
-//! `timestamp`, `partition`, `offset`, and if they apply `extreme` (the metric) with its `value`, `duplicate`, and
+//! `timestamp`, `partition`, `offset`, and if they apply `sensor_name`, `extreme` (the metric) with its `value`, `duplicate`, and
 //! `malformed` (the kind).
 
 use std::borrow::Cow;
@@ -18,6 +18,8 @@ use crate::reading::encode::{self, Encoder};
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Acknowledged<'a> {
     pub sensor: Uuid,
+    /// What the message calls it.
+    pub sensor_name: Option<&'a str>,
     /// Milliseconds since the epoch.
     pub recorded_at: i64,
     /// The metric that carries an injected extreme, and its value.
@@ -56,6 +58,10 @@ impl Ledger {
         line.extend_from_slice(b"\",\"timestamp\":");
         self.encoder.timestamp(message.recorded_at, line);
         write!(line, ",\"partition\":{},\"offset\":{}", position.partition, position.offset)?;
+        if let Some(name) = message.sensor_name {
+            line.extend_from_slice(b",\"sensor_name\":");
+            encode::string(name, line);
+        }
         if let Some((metric, value)) = message.extreme {
             line.extend_from_slice(b",\"extreme\":");
             encode::string(metric, line);
@@ -86,6 +92,9 @@ pub struct Entry<'a> {
     pub timestamp: DateTime<Utc>,
     pub partition: i32,
     pub offset: i64,
+    /// What the message calls the sensor.
+    #[serde(default, borrow)]
+    pub sensor_name: Option<Cow<'a, str>>,
     /// The metric that carries an injected extreme.
     #[serde(default, borrow)]
     pub extreme: Option<Cow<'a, str>>,
@@ -175,6 +184,7 @@ mod tests {
             sensor: Uuid::from_u128(7),
             recorded_at: 1_386_018_900_123,
             malformed: Some("truncated"),
+            sensor_name: Some("pump \"7\""),
             ..Acknowledged::default()
         };
         let mut ledger = Ledger::open(&path).unwrap();
@@ -193,6 +203,7 @@ mod tests {
                     assert_eq!((entry.sensor, entry.partition, entry.offset), (note.sensor, 3, 9));
                     assert_eq!(entry.timestamp.timestamp_millis(), note.recorded_at);
                     assert_eq!(entry.malformed.as_deref(), Some("truncated"));
+                    assert_eq!(entry.sensor_name.as_deref(), note.sensor_name);
                 }
                 Line::Unreadable => unreadable += 1,
             }

@@ -1,6 +1,6 @@
 //! The result of an audit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -120,7 +120,15 @@ impl Report {
         Self { is_sound, mapping, ledger, topic, rows, compared, troubles, examples, seconds: 0.0 }
     }
 
-    /// Looks up what the sensors of the examples are called.
+    /// What the ledger calls the sensors of the examples.
+    pub(super) fn name_sensors_by(&mut self, ledger: &HashMap<Uuid, Box<str>>) {
+        for example in &mut self.examples {
+            example.sensor_name =
+                example.iot_sensor_id.and_then(|id| ledger.get(&id)).map(ToString::to_string);
+        }
+    }
+
+    /// Looks up what the sensors of the examples are called; of those that are not registered, the name of the ledger stays.
     pub(super) async fn name_sensors(&mut self, session: &Session) -> Result<(), Error> {
         let mut names = SensorNames::default();
         let of = |example: &Example| {
@@ -129,8 +137,13 @@ impl Report {
         };
         let sensors: Vec<_> = self.examples.iter().filter_map(of).collect();
         names.learn(session, sensors.iter().map(|(group, sensor)| (group, *sensor))).await?;
+        // What only the ledger knows has no group.
+        let rest = self.examples.iter().filter(|example| of(example).is_none());
+        names.learn_by_id(session, rest.filter_map(|example| example.iot_sensor_id)).await?;
         for example in &mut self.examples {
-            example.sensor_name = example.iot_sensor_id.and_then(|id| names.get(id)).map(str::to_owned);
+            if let Some(name) = example.iot_sensor_id.and_then(|id| names.get(id)) {
+                example.sensor_name = Some(name.to_owned());
+            }
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! One audit from its beginning to its report: the sides in the right order, then the comparison.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -54,6 +55,7 @@ pub async fn audit(
         topics: AuditedTopics::default(),
         topic: TopicSide::default(),
         ledger: None,
+        ledger_names: HashMap::new(),
         rows: 0,
         time_to_live: readings::time_to_live(session).await?,
         now: chrono::Utc::now().timestamp_millis(),
@@ -121,5 +123,7 @@ fn compare(mut collector: Collector, dead: &DeadLetters) -> anyhow::Result<Repor
     let mapping = collector.options.mapping.as_deref();
     let mapping = mapping.map(|mapping| format!("{} ({})", mapping.place, mapping.fingerprint));
     let sides = Sides { mapping, ledger: collector.ledger, topic: collector.topic, rows: collector.rows };
-    Ok(Report::new(sides, compared, findings, &collector.names, &collector.topics))
+    let mut report = Report::new(sides, compared, findings, &collector.names, &collector.topics);
+    report.name_sensors_by(&collector.ledger_names);
+    Ok(report)
 }

@@ -285,6 +285,14 @@ impl Registry {
         Ok(Self { session, names })
     }
 
+    /// Of sensors whose groups are not known.
+    async fn learn_by_id(&mut self, sensors: impl Iterator<Item = Uuid>) {
+        let Some(session) = &self.session else { return };
+        if !matches!(timeout(Self::PATIENCE, self.names.learn_by_id(session, sensors)).await, Ok(Ok(()))) {
+            self.session = None;
+        }
+    }
+
     async fn learn<'a>(&mut self, alerts: impl Iterator<Item = &'a Alert>) {
         let Some(session) = &self.session else { return };
         let group = |alert: &Alert| {

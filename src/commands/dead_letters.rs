@@ -1,7 +1,7 @@
 //! `iotctl dead-letters`: messages that could not be stored, the reasons, and sending them again once the cause is fixed.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::flags::TimeArgs;
-use super::support::{self, decode_limits};
+use super::support::{self, decode_limits, sensor_headings};
 use crate::error::Interrupted;
 use crate::kafka::Subscription;
 use crate::kafka::dead_letters::{LetterBox, Standing, StoredLetter};
@@ -23,6 +23,7 @@ use crate::kafka::producer::Position;
 use crate::kafka::replay::Replayer;
 use crate::mapping::Mapping;
 use crate::mapping::advice::{Advice, advice};
+use crate::mapping::subject::Subject;
 use crate::output::record::{Cell, Heading};
 use crate::output::text::visible_lines;
 use crate::output::{Format, closed, table};
@@ -31,8 +32,14 @@ use crate::registry::Lookup;
 use crate::shutdown::Shutdown;
 use crate::time::TimeRange;
 
+mod sensors;
+
+use sensors::Sensors;
+
 /// Groups of a summary.
 const MAX_GROUPS: usize = 1_000;
+/// Sensors that a summary tells apart.
+const MAX_SENSORS: usize = 100_000;
 
 #[derive(Debug, Subcommand)]
 pub enum DeadLettersCommand {
@@ -44,6 +51,9 @@ pub enum DeadLettersCommand {
     List {
         #[command(flatten)]
         filter: FilterArgs,
+        /// The mapping that says which sensor a message is about [default: ingest.mapping]
+        #[arg(long, value_name = "FILE|PRESET")]
+        mapping: Option<String>,
         /// Output format
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -68,6 +78,9 @@ pub enum DeadLettersCommand {
     #[command(after_help = "Examples:
   iotctl dead-letters show 0:12        # partition and offset in the dead-letter topic, as `list` prints them")]
     Show {
+        /// The mapping that says which sensor the message is about [default: ingest.mapping]
+        #[arg(long, value_name = "FILE|PRESET")]
+        mapping: Option<String>,
         /// Its partition and offset in the dead-letter topic, as `list` prints them
         #[arg(value_name = "PARTITION:OFFSET")]
         id: Position,
@@ -158,6 +171,8 @@ impl Filter {
 
 pub async fn run(command: DeadLettersCommand, mut context: Context) -> anyhow::Result<()> {
     if let DeadLettersCommand::Replay { mapping: mapping @ Some(_), .. }
+    | DeadLettersCommand::List { mapping: mapping @ Some(_), .. }
+    | DeadLettersCommand::Show { mapping: mapping @ Some(_), .. }
     | DeadLettersCommand::Summary { mapping: mapping @ Some(_), .. } = &command
     {
         context.config.ingest.mapping.clone_from(mapping);
@@ -166,11 +181,13 @@ pub async fn run(command: DeadLettersCommand, mut context: Context) -> anyhow::R
     let letters = LetterBox::open(&context.config.kafka, subscription).await?;
     // Reading blocks; signals and clients are served by the runtime's other threads.
     let work = move || match command {
-        DeadLettersCommand::List { filter, format } => list(&letters, Filter::new(filter)?, format, &context),
+        DeadLettersCommand::List { filter, mapping: _, format } => {
+            list(&letters, Filter::new(filter)?, format, &context)
+        }
         DeadLettersCommand::Summary { filter, mapping: _, format } => {
             summary(&letters, Filter::new(filter)?, format, &context)
         }
-        DeadLettersCommand::Show { id, format } => show(&letters, id, format, &context),
+        DeadLettersCommand::Show { id, mapping: _, format } => show(&letters, id, format, &context),
         DeadLettersCommand::Replay { filter, all, again, mapping: _, yes } => {
             replay(&letters, Filter::new(filter)?, Choice { all, again, yes }, &context)
         }
@@ -208,9 +225,9 @@ fn each(
 }
 
 fn list(letters: &LetterBox, filter: Filter, format: Format, context: &Context) -> anyhow::Result<()> {
-    let headings = vec![
-        Heading::left("id"),
-        Heading::left("reason"),
+    let mut headings = vec![Heading::left("id"), Heading::left("reason")];
+    headings.extend(sensor_headings(format));
+    headings.extend([
         Heading::left("error"),
         Heading::right("partition"),
         Heading::right("offset"),
@@ -218,15 +235,16 @@ fn list(letters: &LetterBox, filter: Filter, format: Format, context: &Context) 
         Heading::right("bytes"),
         Heading::left("replayed"),
         Heading::left("topic"),
-    ];
+    ]);
+    let mut sensors = Sensors::open(context);
     let mut records = context.output.records(format, filter.args.time.zone()?, headings)?;
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     each(letters, filter, &context.shutdown, |letter, standing| {
         *reasons.entry(letter.reason.clone()).or_default() += 1;
-        let id = letter.id.to_string();
-        records.write(&[
-            Cell::Text(&id),
-            Cell::Text(&letter.reason),
+        let (id, sensor) = (letter.id.to_string(), sensors.of(letter));
+        let mut cells = vec![Cell::Text(&id), Cell::Text(&letter.reason)];
+        cells.extend(sensors::cells(format, sensor.as_ref()));
+        cells.extend([
             Cell::Text(&letter.error),
             Cell::Count(u64::try_from(letter.source.partition).unwrap_or(0)),
             Cell::Count(u64::try_from(letter.source.offset).unwrap_or(0)),
@@ -234,7 +252,8 @@ fn list(letters: &LetterBox, filter: Filter, format: Format, context: &Context) 
             Cell::Count(letter.bytes().len() as u64),
             Cell::Boolean(standing.is_replayed),
             Cell::Text(&letter.topic),
-        ])
+        ]);
+        records.write(&cells)
     })?;
     records.finish()?;
     let counts: Vec<_> =
@@ -250,20 +269,27 @@ fn list(letters: &LetterBox, filter: Filter, format: Format, context: &Context) 
 #[derive(Default)]
 struct Group {
     letters: u64,
+    /// Those that the letters are about, as far as they say it.
+    sensors: HashSet<Subject>,
     /// The last of them.
     example: String,
+    sensor: Option<Subject>,
     error: String,
 }
 
 fn summary(letters: &LetterBox, filter: Filter, format: Format, context: &Context) -> anyhow::Result<()> {
-    let headings = vec![
+    let mut headings = vec![
         Heading::left("reason"),
         Heading::right("letters"),
+        Heading::right("sensors"),
         Heading::left("key"),
         Heading::left("remedy"),
         Heading::left("example"),
-        Heading::left("error"),
     ];
+    headings.extend(sensor_headings(format));
+    headings.push(Heading::left("error"));
+    let mut sensors = Sensors::open(context);
+    let mut told_apart = 0;
     let zone = filter.args.time.zone()?;
     let is_mapped = context.config.ingest.mapping.is_some();
     let mut groups: BTreeMap<(String, Advice), Group> = BTreeMap::new();
@@ -276,6 +302,10 @@ fn summary(letters: &LetterBox, filter: Filter, format: Format, context: &Contex
         if groups.len() < MAX_GROUPS || groups.contains_key(&(letter.reason.clone(), advice)) {
             let group = groups.entry((letter.reason.clone(), advice)).or_default();
             group.letters += 1;
+            group.sensor = sensors.of(letter);
+            if let Some(sensor) = group.sensor.as_ref().filter(|_| told_apart < MAX_SENSORS) {
+                told_apart += usize::from(group.sensors.insert(sensor.clone()));
+            }
             group.example = letter.id.to_string();
             group.error.clone_from(&letter.error);
         }
@@ -285,14 +315,17 @@ fn summary(letters: &LetterBox, filter: Filter, format: Format, context: &Contex
     groups.sort_by_key(|(_, group)| Reverse(group.letters));
     let mut records = context.output.records(format, zone, headings)?;
     for ((reason, advice), group) in &groups {
-        records.write(&[
+        let mut cells = vec![
             Cell::Text(reason),
             Cell::Count(group.letters),
+            Cell::Count(group.sensors.len() as u64),
             Cell::Text(advice.key),
             Cell::Text(advice.remedy),
             Cell::Text(&group.example),
-            Cell::Text(&group.error),
-        ])?;
+        ];
+        cells.extend(sensors::cells(format, group.sensor.as_ref()));
+        cells.push(Cell::Text(&group.error));
+        records.write(&cells)?;
     }
     records.finish()?;
     context.output.note(match groups.is_empty() {
@@ -311,8 +344,9 @@ fn show(letters: &LetterBox, id: Position, format: Format, context: &Context) ->
     let Some((letter, standing)) = found else {
         bail!("no dead letter {id} (`iotctl dead-letters list` lists them)");
     };
+    let sensor = Sensors::open(context).of(&letter);
     if format != Format::Table {
-        return context.output.json(&document(&letter, standing));
+        return context.output.json(&document(&letter, standing, sensor.as_ref()));
     }
     let payload = match serde_json::from_slice::<Value>(letter.bytes()) {
         Ok(value) => serde_json::to_string_pretty(&value)?,
@@ -326,6 +360,7 @@ fn show(letters: &LetterBox, id: Position, format: Format, context: &Context) ->
         ("id", letter.id.to_string()),
         ("reason", letter.reason.clone()),
         ("error", letter.error.clone()),
+        ("sensor", sensor.as_ref().map_or_else(|| "-".to_owned(), sensors::text)),
         ("topic", letter.topic.clone()),
         ("partition:offset", letter.source.to_string()),
         ("key", text(&letter.key)),
@@ -415,9 +450,10 @@ fn export(letters: &LetterBox, filter: Filter, path: Option<&Path>, context: &Co
         None => Box::new(context.output.stream()),
     };
     let mut count = 0u64;
+    let mut sensors = Sensors::open(context);
     each(letters, filter, &context.shutdown, |letter, standing| {
         count += 1;
-        let mut line = serde_json::to_vec(&document(letter, standing))?;
+        let mut line = serde_json::to_vec(&document(letter, standing, sensors.of(letter).as_ref()))?;
         line.push(b'\n');
         closed(writer.write_all(&line))
     })?;
@@ -426,7 +462,7 @@ fn export(letters: &LetterBox, filter: Filter, path: Option<&Path>, context: &Co
     Ok(())
 }
 
-fn document(letter: &StoredLetter, standing: Standing) -> Value {
+fn document(letter: &StoredLetter, standing: Standing, sensor: Option<&Subject>) -> Value {
     let mut document = json!({
         "id": letter.id.to_string(),
         "reason": letter.reason,
@@ -437,6 +473,12 @@ fn document(letter: &StoredLetter, standing: Standing) -> Value {
         "timestamp": letter.timestamp,
         "replayed": standing.is_replayed,
     });
+    if let Some(id) = sensor.and_then(|sensor| sensor.id) {
+        document["iot_sensor_id"] = id.to_string().into();
+    }
+    if let Some(name) = sensor.and_then(|sensor| sensor.name.as_deref()) {
+        document["sensor_name"] = name.into();
+    }
     for (name, bytes) in [("key", letter.key.as_deref()), ("payload", letter.payload.as_deref())] {
         let Some(bytes) = bytes else {
             document[name] = Value::Null;

@@ -15,6 +15,7 @@ use crate::cassandra::Session;
 use crate::config::{HttpConfig, LocalConfig};
 use crate::error::UsageError;
 use crate::http::Access;
+use crate::mapping::columns::ColumnFlags;
 use crate::output::text;
 use crate::plot::Target;
 use crate::reading::{self, Group, Metric, tags};
@@ -35,6 +36,28 @@ pub struct GroupArgs {
 impl GroupArgs {
     pub fn selection(&self) -> Selection {
         Selection { location: self.location.clone(), device_type: self.device_type.clone() }
+    }
+}
+
+/// Which columns of a file are which fields of a reading, where no mapping file says it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ColumnArgs {
+    /// Field of each column, such as timestamp=recorded_timestamp,value=temperature
+    ///
+    /// Columns that are named like a field need none. Any other name is that of a metric. Other columns are not stored.
+    #[arg(long, value_name = "COLUMN=FIELD", value_delimiter = ',', conflicts_with = "mapping")]
+    pub map: Vec<String>,
+    /// location, device_type or iot_sensor_id of all rows that have none
+    #[arg(long, value_name = "FIELD=VALUE", value_delimiter = ',', conflicts_with = "mapping")]
+    pub set: Vec<String>,
+    /// Unit in which a metric was recorded, such as temperature=fahrenheit
+    #[arg(long, value_name = "METRIC=UNIT", value_delimiter = ',', conflicts_with = "mapping")]
+    pub unit: Vec<String>,
+}
+
+impl ColumnArgs {
+    pub fn flags(&self) -> Result<ColumnFlags, UsageError> {
+        ColumnFlags::parse(&self.map, &self.set, &self.unit)
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::Context;
+use super::flags::ColumnArgs;
 use super::support::decode_limits;
 use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
@@ -42,6 +43,8 @@ const FLUSH_ROWS: u64 = 20_000;
 /// column `location` or `device_type`, the values come from the folders above it:
 /// location=plant-1/device_type=thermostat/….
 ///
+/// With --map, --set or --unit, the columns of CSV and Parquet files have other names, and only those that are named are stored.
+///
 /// With --mapping, rows of any other form become readings as messages do: a line of NDJSON is a payload, a row of CSV or
 /// Parquet an object of its columns. They are sent to Kafka in the built-in format, so the topic's `ingest` needs no mapping.
 #[derive(Debug, Args)]
@@ -49,6 +52,8 @@ const FLUSH_ROWS: u64 = 20_000;
   iotctl import readings.parquet
   iotctl import --dry-run old/*.csv
   iotctl import --direct lake/
+  iotctl import machine.csv --map timestamp=recorded_timestamp,value=temperature --unit temperature=fahrenheit \
+    --set location=plant-1,device_type=machine
   iotctl import --mapping meters.toml --direct old/*.csv
 
 Rows expire after the table's time to live, counted from the import.")]
@@ -67,6 +72,8 @@ pub struct ImportArgs {
     /// Name of the mapping's source that the rows are of [default: the only one, or by the file's name as a topic]
     #[arg(long, value_name = "NAME", requires = "mapping")]
     pub source: Option<String>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
     /// Write to Cassandra directly, without Kafka
     #[arg(long)]
     pub direct: bool,
@@ -179,12 +186,29 @@ impl ImportArgs {
         if let Some(mapping) = &mapping {
             output.note(format!("mapping {} ({})", mapping.place, mapping.fingerprint));
         }
+        let flags = self.columns.flags()?;
         let mapped = files.into_iter().map(|(path, format)| {
-            let rows = mapping.as_ref().map(|mapping| RowMapping::of(mapping, self.source.as_deref(), &path));
-            let rows = rows.transpose()?;
-            if let Some(rows) = rows.as_ref().filter(|_| format != FileFormat::Ndjson) {
-                rows.check_has_columns()?;
-            }
+            let rows = match &mapping {
+                Some(mapping) => {
+                    let rows = RowMapping::of(mapping, self.source.as_deref(), &path)?;
+                    if format != FileFormat::Ndjson {
+                        rows.check_has_columns()?;
+                    }
+                    Some(rows)
+                }
+                None if flags.is_empty() => None,
+                None => {
+                    let found = import::by_flags(&path, format, &flags)?;
+                    if !found.ignored.is_empty() {
+                        output.note(format!(
+                            "{}: columns not stored: {}",
+                            path.display(),
+                            found.ignored.join(", ")
+                        ));
+                    }
+                    Some(found.rows)
+                }
+            };
             Ok((path, format, rows))
         });
         mapped.collect()

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::flags::{GroupArgs, TimeArgs};
-use super::support::until_stopped;
+use super::support::{NAMES_AT_ONCE, until_stopped};
 use crate::cassandra::Session;
 use crate::output::text::visible;
 use crate::output::{ReportFormat, table};
@@ -19,6 +19,7 @@ use crate::rollups::due::{Due, Scope};
 use crate::rollups::verify::{self, Mismatch, Verified};
 use crate::rollups::writer::{Done, RollupError, RollupWriter};
 use crate::store::readings;
+use crate::store::sensors::SensorNames;
 use crate::time::{self, TimeRange};
 use crate::time::{DAY, HOUR};
 
@@ -237,11 +238,13 @@ struct Listed<'a> {
     start: String,
     metric: &'a str,
     iot_sensor_id: uuid::Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sensor_name: Option<&'a str>,
     what: &'static str,
 }
 
 impl<'a> Listed<'a> {
-    fn of(found: &'a verify::Difference) -> Self {
+    fn of(found: &'a verify::Difference, names: &'a SensorNames) -> Self {
         Self {
             location: &found.group.location,
             device_type: &found.group.device_type,
@@ -249,6 +252,7 @@ impl<'a> Listed<'a> {
             start: time::display(found.start),
             metric: &found.metric,
             iot_sensor_id: found.sensor,
+            sensor_name: names.get(found.sensor),
             what: match found.mismatch {
                 Mismatch::Missing => "missing",
                 Mismatch::WithoutRows => "without rows",
@@ -282,8 +286,12 @@ async fn check(
     }
     bar.finish_and_clear();
     let Verified { hours, days, readings, summaries, expired, ref differences } = verified;
+    let mut names = SensorNames::default();
+    let listed = differences.iter().take(NAMES_AT_ONCE).map(|found| (&found.group, found.sensor));
+    until_stopped(&context.shutdown, names.learn(session, listed)).await?;
+    let list = |found| Listed::of(found, &names);
     if args.format == ReportFormat::Json {
-        let differences = differences.iter().map(Listed::of).collect();
+        let differences = differences.iter().map(list).collect();
         context.output.json(&Checked {
             hours,
             days,
@@ -303,10 +311,13 @@ async fn check(
             ("differences", count(differences.len() as u64)),
         ];
         context.output.print(table::report(rows).to_string())?;
-        for found in differences.iter().take(MOST_LISTED).map(Listed::of) {
-            let Listed { location, device_type, period, start, metric, iot_sensor_id, what } = found;
+        for found in differences.iter().take(MOST_LISTED).map(list) {
+            let Listed { location, device_type, period, start, metric, iot_sensor_id, sensor_name, what } =
+                found;
+            let sensor =
+                sensor_name.map_or_else(|| iot_sensor_id.to_string(), |name| visible(name).into_owned());
             context.output.print(format!(
-                "{period} {start}, {}, {}, {}, sensor {iot_sensor_id}: {what}",
+                "{period} {start}, {}, {}, {}, sensor {sensor}: {what}",
                 visible(location),
                 visible(device_type),
                 visible(metric)

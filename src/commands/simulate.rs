@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::Context;
+use super::flags::ColumnArgs;
 use super::support::decode_limits;
 use crate::config::Config;
 use crate::error::{Interrupted, UsageError};
-use crate::mapping::Mapping as MappingFile;
+use crate::mapping::Mapping;
 use crate::mapping::rows::RowMapping;
 use crate::output::table::{self, Table};
 use crate::output::{Output, ReportFormat};
 use crate::simulation::clock::Clock;
-use crate::simulation::columns::Mapping;
 use crate::simulation::deliveries::Tally;
 use crate::simulation::disorder::Disorder;
 use crate::simulation::fleet::FleetPlan;
@@ -150,20 +150,13 @@ struct ReplayArgs {
     ///
     /// A line of text is a payload, and a row of CSV an object of its columns. Readings are sent in the built-in format, so
     /// that the topic's ingest needs no mapping. Lines have no key, headers or time of their own.
-    #[arg(long, value_name = "FILE|PRESET", requires = "replay", conflicts_with_all = ["map", "set", "unit"])]
+    #[arg(long, value_name = "FILE|PRESET", requires = "replay")]
     mapping: Option<String>,
     /// Name of the mapping's source that the lines are of [default: the only one, or by the file's name as a topic]
     #[arg(long, value_name = "NAME", requires = "mapping")]
     source: Option<String>,
-    /// Field of each CSV column, such as timestamp=recorded_timestamp,value=temperature
-    #[arg(long, value_name = "COLUMN=FIELD", value_delimiter = ',', requires = "replay")]
-    map: Vec<String>,
-    /// location, device_type or iot_sensor_id of all readings of a CSV
-    #[arg(long, value_name = "FIELD=VALUE", value_delimiter = ',', requires = "replay")]
-    set: Vec<String>,
-    /// Unit in which a metric was recorded, such as temperature=fahrenheit
-    #[arg(long, value_name = "METRIC=UNIT", value_delimiter = ',', requires = "replay")]
-    unit: Vec<String>,
+    #[command(flatten)]
+    columns: ColumnArgs,
     /// Shift the times of the recording: `now` makes the last reading now; or +7d, -1h
     #[arg(long, value_name = "SHIFT", requires = "replay", allow_hyphen_values = true)]
     time_shift: Option<String>,
@@ -215,6 +208,11 @@ impl SimulateArgs {
     fn plan(&self, config: &Config) -> Result<Plan, UsageError> {
         let feed = match &self.replay.replay {
             Some(path) => Feed::Recording(self.replay.plan(path.clone(), config)?),
+            None if !self.replay.columns.flags()?.is_empty() => {
+                return Err(UsageError::new(
+                    "--map, --set and --unit are about a recording (name it with --replay)",
+                ));
+            }
             None => Feed::Fleet(self.fleet.plan()?),
         };
         Ok(Plan {
@@ -295,7 +293,7 @@ impl ReplayArgs {
         let shift = self.time_shift.as_deref().map(TimeShift::from_str).transpose()?;
         let rows = match &self.mapping {
             Some(place) => {
-                let mapping = Arc::new(MappingFile::load(place)?);
+                let mapping = Arc::new(Mapping::load(place)?);
                 Some(RowMapping::of(&mapping, self.source.as_deref(), &path)?)
             }
             None => None,
@@ -303,7 +301,7 @@ impl ReplayArgs {
         Ok(RecordingPlan {
             rows,
             path,
-            mapping: Mapping::parse(&self.map, &self.set, &self.unit)?,
+            flags: self.columns.flags()?,
             shift: shift.unwrap_or_default(),
             skip_bad: self.skip_bad,
             limits: decode_limits(&config.ingest),
@@ -495,6 +493,8 @@ mod tests {
             (&["--speed", "60"][..], "--replay"),
             (&["--replay", "x", "--speed", "0"][..], "greater than 0"),
             (&["--replay", "x", "--sensors", "5"][..], "cannot be used with"),
+            (&["--replay", "x", "--mapping", "m.toml", "--map", "a=b"][..], "cannot be used with"),
+            (&["--unit", "temperature=K"][..], "--replay"),
             (&["--replay", "x", "--unit", "temperature=rankine"][..], "known: celsius"),
             (&["--duration", "0s"][..], "greater than 0"),
             (&["--stdout", "--ledger", "x"][..], "cannot be used with"),

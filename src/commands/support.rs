@@ -158,6 +158,7 @@ pub fn decode_limits(config: &IngestConfig) -> DecodeLimits {
     DecodeLimits {
         max_message_bytes: usize::try_from(config.max_message_bytes.as_u64()).unwrap_or(usize::MAX),
         max_future_skew: config.max_future_skew,
+        is_any_time: false,
     }
 }
 

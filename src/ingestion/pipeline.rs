@@ -85,6 +85,7 @@ impl Pipeline {
             limits: DecodeLimits {
                 max_message_bytes: usize::try_from(ingest.max_message_bytes.as_u64()).unwrap_or(usize::MAX),
                 max_future_skew: ingest.max_future_skew,
+                is_any_time: false,
             },
             mapping,
             lookups,

@@ -25,7 +25,7 @@ pub(super) struct FileShape {
 }
 
 /// One `[[source]]`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SourceShape {
     pub(super) name: Option<String>,
@@ -156,7 +156,7 @@ pub(super) struct ValueShape {
     pub(super) from: Paths,
     pub(super) unit: Option<String>,
     pub(super) to: Option<String>,
-    /// Its first group (or the whole match) is taken.
+    /// Its first group (or the whole match) is taken. A group named `unit` is the unit.
     pub(super) pattern: Option<Pattern>,
     /// Before the unit is converted: `value * scale + offset`.
     pub(super) scale: Option<f64>,
@@ -166,6 +166,8 @@ pub(super) struct ValueShape {
     pub(super) decimal_comma: bool,
     pub(super) null: Vec<String>,
     pub(super) default: Option<Value>,
+    /// A state, also where it looks like a number.
+    pub(super) text: bool,
 }
 
 /// Many metrics: the members of an object, or pairs of a name and a value.
@@ -181,7 +183,8 @@ pub(super) struct FieldsShape {
     pub(super) unit: Option<Path>,
     /// Its first group (or the whole match) is the name that the keys below are about.
     pub(super) name_pattern: Option<Pattern>,
-    /// Its first group (or the whole match) is the value; a value that does not fit stays as it is.
+    /// Its first group (or the whole match) is the value; a value that does not fit stays as it is. A group named `unit` is the
+    /// unit.
     pub(super) pattern: Option<Pattern>,
     pub(super) prefix: String,
     /// In what follows, names are as they are in the message, and `*` stands for any text. In the new name, `*` is that text.
@@ -194,6 +197,8 @@ pub(super) struct FieldsShape {
     pub(super) words: BTreeMap<String, f64>,
     pub(super) decimal_comma: bool,
     pub(super) null: Vec<String>,
+    /// States, also where they look like numbers.
+    pub(super) text: Vec<String>,
 }
 
 /// One path or several.

@@ -1,6 +1,6 @@
 //! From any message to readings, by a mapping file: [`Mapping`] is the file, checked and compiled; `source` turns a message
 //! into readings; `payload` and `binary` read the formats, `compression` what is packed, `path` finds values, `moment` and `units` convert them, `jq` runs conditions
-//! and transformations. [`rows`] are those of files. [`presets`] come with the program.
+//! and transformations. [`rows`] are those of files, [`columns`] the mapping that flags say. [`presets`] come with the program. [`subject`] is whom a refused message is about.
 //!
 //! The built-in wire format needs no mapping; see [`crate::reading::decode`], whose rule for values holds here too. What may
 //! not live here: Kafka and CQL.
@@ -13,6 +13,7 @@ use toml::Spanned;
 
 pub mod advice;
 mod binary;
+pub mod columns;
 mod compression;
 mod file;
 pub mod infer;
@@ -25,12 +26,13 @@ pub mod rows;
 pub mod schemas;
 mod source;
 pub mod sparkplug;
+pub mod subject;
 pub mod units;
 
 use crate::error::UsageError;
 use crate::reading::decode::Decoded;
 use crate::reading::{DecodeLimits, Rejection};
-use file::FileShape;
+use file::{FileShape, SourceShape};
 use schemas::Schemas;
 use source::{Source, Surroundings};
 use sparkplug::{Births, NeededBirth};
@@ -141,22 +143,38 @@ impl Mapping {
     /// What is wrong, with the line, and how to write it.
     pub fn parse(place: &str, text: &str) -> Result<Self, UsageError> {
         let refuse = |problem: String| UsageError::new(format!("mapping {place}: {problem}"));
-        let shape: FileShape =
-            toml::from_str(text).map_err(|error| refuse(error.to_string().trim_end().to_owned()))?;
+        let shape: FileShape = toml::from_str(text).map_err(|error| refuse(not_toml(&error.to_string())))?;
         if shape.source.is_empty() {
             return Err(refuse("no [[source]]".to_owned()));
         }
+        let with_line = |spanned: Spanned<SourceShape>| {
+            let line = line_of(text, &spanned);
+            (format!("line {line}: "), spanned.into_inner())
+        };
+        Self::compile(place, text, shape.source.into_iter().map(with_line))
+    }
+
+    /// Of one source that no file says.
+    fn of_source(place: &str, shape: SourceShape) -> Result<Self, UsageError> {
+        Self::compile(place, "", std::iter::once((String::new(), shape)))
+    }
+
+    /// Each source with what stands before a problem with it.
+    fn compile(
+        place: &str,
+        text: &str,
+        shapes: impl Iterator<Item = (String, SourceShape)>,
+    ) -> Result<Self, UsageError> {
         let (schemas, births) = (Arc::default(), Arc::default());
         let folder = FilePath::new(place).parent().unwrap_or(FilePath::new(""));
         let mut surroundings =
             Surroundings { folder, schemas: &schemas, births: &births, content: Vec::new() };
         let mut sources = Vec::new();
-        for (index, spanned) in shape.source.into_iter().enumerate() {
-            let line = line_of(text, &spanned);
-            let shape = spanned.into_inner();
+        for (index, (line, shape)) in shapes.enumerate() {
             let name = shape.name.clone().unwrap_or_else(|| (index + 1).to_string());
-            let source = Source::compile(shape, index + 1, &mut surroundings)
-                .map_err(|problem| refuse(format!("line {line}: source {name}: {problem}")))?;
+            let source = Source::compile(shape, index + 1, &mut surroundings).map_err(|problem| {
+                UsageError::new(format!("mapping {place}: {line}source {name}: {problem}"))
+            })?;
             sources.push(source);
         }
         let content = [text.as_bytes(), &surroundings.content].concat();
@@ -257,6 +275,15 @@ impl Mapping {
         steps.push(Step { key: "result".to_owned(), text: format!("dead letter: {rejection}") });
         steps
     }
+}
+
+/// What is wrong with a file, and for a backslash of a program or a pattern how to write it.
+fn not_toml(error: &str) -> String {
+    let hint = match error.contains("escape") {
+        true => " (write programs and patterns in '…', where a backslash is itself)",
+        false => "",
+    };
+    format!("{}{hint}", error.trim_end())
 }
 
 fn line_of<T>(text: &str, spanned: &Spanned<T>) -> usize {

@@ -14,6 +14,8 @@ pub(super) enum TimestampFormat {
     Epoch(Epoch),
     /// A pattern of strftime.
     Pattern(String),
+    /// However programs write moments in files: see [`time::recorded`]. Only flags name a column so; a mapping file says which.
+    Written,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,12 @@ pub(super) fn moment(value: &Value, format: &TimestampFormat, zone: Option<Zone>
             shown(),
             suggestion(value)
         )),
+        (TimestampFormat::Written, Value::String(_) | Value::Number(_)) => {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            time::recorded(&text).ok_or_else(|| {
+                format!("{} is not a timestamp (such as 2013-12-02 21:15:00, RFC 3339, or epoch)", shown())
+            })
+        }
         (TimestampFormat::Epoch(epoch), _) => {
             count(value, *epoch).ok_or_else(|| format!("{} is not a count since 1970", shown()))
         }

@@ -140,6 +140,15 @@ impl Path {
         Ok(Self { root, steps, wildcard, text: text.to_owned() })
     }
 
+    /// To the member of the payload with this name, whatever characters are in it.
+    pub(super) fn to_member(name: String) -> Self {
+        let text = match name.contains(['.', '[', ']', '*', ' ']) || name.is_empty() {
+            true => format!("value.\"{name}\""),
+            false => format!("value.{name}"),
+        };
+        Self { root: Root::Value, steps: vec![Step::Name(name)], wildcard: None, text }
+    }
+
     /// The name after `header.` or `capture.`.
     pub(super) fn first_name(&self) -> &str {
         match self.steps.first() {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::columns::Completion;
 use super::payload::PayloadFormat;
 use super::source::Source;
 use super::{Mapped, Mapping, Record};
@@ -24,6 +25,8 @@ pub struct RowMapping {
     /// What `topic` stands for.
     topic: String,
     captures: HashMap<String, String>,
+    /// Of a mapping that flags say.
+    completion: Option<Completion>,
 }
 
 impl RowMapping {
@@ -61,7 +64,13 @@ impl RowMapping {
             _ => stem,
         };
         let captures = source.topic_captures(&topic);
-        Ok(Self { mapping: mapping.clone(), source: index, topic, captures })
+        Ok(Self { mapping: mapping.clone(), source: index, topic, captures, completion: None })
+    }
+
+    /// Through a mapping of one source, that flags say.
+    pub(super) fn by_flags(mapping: Arc<Mapping>, completion: Completion) -> Self {
+        let (topic, captures) = (String::new(), HashMap::new());
+        Self { mapping, source: 0, topic, captures, completion: Some(completion) }
     }
 
     fn source(&self) -> &Source {
@@ -138,13 +147,16 @@ impl RowMapping {
     /// Why it holds none.
     pub fn row(
         &self,
-        columns: Map<String, Value>,
+        mut columns: Map<String, Value>,
         limits: &DecodeLimits,
         now: i64,
     ) -> Result<Mapped<'static>, Rejection> {
         let source = self.source();
         if source.is_dropped() {
             return Ok(Mapped::skipped());
+        }
+        if let Some(completion) = &self.completion {
+            completion.apply(&mut columns);
         }
         let row = Value::Object(columns);
         let value = if source.format() == PayloadFormat::Csv { Value::Array(vec![row]) } else { row };
@@ -190,7 +202,11 @@ mod tests {
     const NOW: i64 = 1_795_600_000_000;
 
     fn limits() -> DecodeLimits {
-        DecodeLimits { max_message_bytes: 10_000, max_future_skew: std::time::Duration::from_secs(60) }
+        DecodeLimits {
+            max_message_bytes: 10_000,
+            max_future_skew: std::time::Duration::from_secs(60),
+            is_any_time: false,
+        }
     }
 
     fn mapping(text: &str) -> Arc<Mapping> {

@@ -10,8 +10,11 @@ use crate::time;
 
 mod shapes;
 
-pub(super) const LIMITS: DecodeLimits =
-    DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: std::time::Duration::from_secs(3600) };
+pub(super) const LIMITS: DecodeLimits = DecodeLimits {
+    max_message_bytes: 1 << 20,
+    max_future_skew: std::time::Duration::from_secs(3600),
+    is_any_time: false,
+};
 /// 2026-11-26.
 pub(super) const NOW: i64 = 1_795_650_000_000;
 
@@ -99,6 +102,21 @@ macro_rules! families {
             );
         }
     )*};
+}
+
+/// Shapes of the field that have no preset, each with a mapping that was written by the documentation.
+#[test]
+fn shapes_of_the_field_are_readings_by_mappings_of_their_own() {
+    let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/payloads/field"));
+    let read = |name: &str, end: &str| std::fs::read_to_string(folder.join(format!("{name}.{end}"))).unwrap();
+    let names = std::fs::read_dir(folder).unwrap().filter_map(|entry| {
+        entry.unwrap().file_name().to_str().and_then(|name| name.strip_suffix(".toml")).map(str::to_owned)
+    });
+    let names: Vec<String> = names.collect();
+    assert!(names.len() >= 20, "{names:?}");
+    for name in names {
+        family(&read(&name, "toml"), &read(&name, "messages.ndjson"), &read(&name, "readings.ndjson"));
+    }
 }
 
 families! {

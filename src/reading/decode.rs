@@ -46,6 +46,20 @@ pub struct DecodeLimits {
     pub max_message_bytes: usize,
     /// How far after now a reading may claim to be.
     pub max_future_skew: Duration,
+    /// Times are not checked: those of a recording are shifted first.
+    pub is_any_time: bool,
+}
+
+impl DecodeLimits {
+    /// # Errors
+    /// [`Rejection::TimestampOutOfRange`] before [`EARLIEST`], or too far after now.
+    pub fn check_time(&self, recorded_at: i64, now: i64) -> Result<(), Rejection> {
+        let latest = now.saturating_add(i64::try_from(self.max_future_skew.as_millis()).unwrap_or(i64::MAX));
+        match self.is_any_time || (EARLIEST..=latest).contains(&recorded_at) {
+            true => Ok(()),
+            false => Err(reason::out_of_range(recorded_at, latest)),
+        }
+    }
 }
 
 /// A decoded message.
@@ -99,11 +113,7 @@ impl<'a> Fields<'a> {
 
     fn into_decoded(self, limits: &DecodeLimits, now: i64) -> Result<Decoded<'a>, Rejection> {
         let recorded_at = self.recorded_at.ok_or(Rejection::MissingField("recorded_timestamp"))?;
-        let latest =
-            now.saturating_add(i64::try_from(limits.max_future_skew.as_millis()).unwrap_or(i64::MAX));
-        if recorded_at < EARLIEST || recorded_at > latest {
-            return Err(reason::out_of_range(recorded_at, latest));
-        }
+        limits.check_time(recorded_at, now)?;
         let [temperature, humidity, pressure, light_level, gas_concentration] = self.columns;
         let reading = Reading {
             location: self.location.ok_or(Rejection::MissingField("location"))?,

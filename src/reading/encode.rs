@@ -267,6 +267,7 @@ mod tests {
             let limits = DecodeLimits {
                 max_message_bytes: 1 << 20,
                 max_future_skew: std::time::Duration::from_secs(3600),
+                is_any_time: false,
             };
             let mut reading = reading;
             // What the decoder refuses by rule is not this property's business.

@@ -82,7 +82,7 @@ impl Deliveries {
         let sent = self.micros();
         match &self.pending {
             None => sent as usize,
-            Some(pending) => lock(pending).put(sent, *note),
+            Some(pending) => lock(pending).put(sent, note.clone()),
         }
     }
 
@@ -186,7 +186,7 @@ impl Pending {
 
     fn take(&mut self, tag: usize) -> (u64, Note) {
         self.free.push(tag);
-        self.notes[tag]
+        std::mem::take(&mut self.notes[tag])
     }
 }
 

@@ -193,7 +193,11 @@ mod tests {
         use std::time::Duration;
 
         use crate::reading::decode::{DecodeLimits, decode};
-        let limits = DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: Duration::from_secs(3600) };
+        let limits = DecodeLimits {
+            max_message_bytes: 1 << 20,
+            max_future_skew: Duration::from_secs(3600),
+            is_any_time: false,
+        };
         let now = reading().recorded_at;
         let mut whole = Vec::new();
         Encoder::new().encode(&reading(), &mut whole);

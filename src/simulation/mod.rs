@@ -1,10 +1,8 @@
 //! Simulated readings, and how they are sent. In the order the data flows: [`fleet`] (sensors, with the [`clock`]) and
-//! [`signals`] (what they measure) or [`recording`] (readings from a file, with [`columns`] and [`units`]), then
-//! [`disorder`] (faults on the way), [`stream`] (readings become messages), [`pace`] (when each is due), [`mod@run`] (sends
-//! a [`plan`]), [`deliveries`] (what the broker acknowledged) and [`report`]. Nothing here prints.
+//! [`signals`] (what they measure) or [`recording`] (readings from a file), then [`disorder`] (faults on the way),
+//! [`stream`] (readings become messages), [`pace`] (when each is due), [`mod@run`] (sends a [`plan`]), [`deliveries`] (what the broker acknowledged) and [`report`]. Nothing here prints.
 
 pub mod clock;
-pub mod columns;
 pub mod deliveries;
 pub mod disorder;
 pub mod fleet;
@@ -15,7 +13,6 @@ pub mod report;
 pub mod run;
 pub mod signals;
 pub mod stream;
-pub mod units;
 
 pub use disorder::Disorder;
 pub use fleet::FleetPlan;

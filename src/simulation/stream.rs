@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -23,9 +24,11 @@ pub enum Source<'n> {
 }
 
 /// What is known about a message in addition to its bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Note {
     pub sensor: Uuid,
+    /// What a recording calls it.
+    pub sensor_name: Option<Arc<str>>,
     /// Milliseconds since the epoch.
     pub recorded_at: i64,
     pub extreme: Option<Extreme>,
@@ -41,6 +44,7 @@ impl Note {
     pub fn acknowledged(&self) -> Acknowledged<'_> {
         Acknowledged {
             sensor: self.sensor,
+            sensor_name: self.sensor_name.as_deref(),
             recorded_at: self.recorded_at,
             extreme: self.extreme.map(|extreme| (extreme.metric, extreme.value)),
             duplicate: self.duplicate,
@@ -192,6 +196,7 @@ impl<'n> Stream<'n> {
             note.missing = lost != Lost::Nothing;
         }
         note.sensor = self.reading.sensor;
+        note.sensor_name = self.reading.sensor_name.as_deref().map(Arc::from);
         note.recorded_at = self.reading.recorded_at;
         let Message { key, payload, .. } = &mut self.message;
         key.clear();
@@ -224,7 +229,7 @@ impl<'n> Stream<'n> {
         let kept = &mut self.slots[slot];
         kept.key.clone_from(&self.message.key);
         kept.payload.clone_from(&self.message.payload);
-        kept.note = Note { duplicate, ..self.message.note };
+        kept.note = Note { duplicate, ..self.message.note.clone() };
         let due = self.given + self.rng.random_range(1..=self.window);
         self.held.push(Reverse(Held { due, slot }));
     }
@@ -289,7 +294,11 @@ mod tests {
     #[test]
     fn a_message_that_is_not_malformed_is_decoded_as_noted() {
         use crate::reading::decode::{DecodeLimits, decode};
-        let limits = DecodeLimits { max_message_bytes: 1 << 20, max_future_skew: Duration::from_secs(3600) };
+        let limits = DecodeLimits {
+            max_message_bytes: 1 << 20,
+            max_future_skew: Duration::from_secs(3600),
+            is_any_time: false,
+        };
         let now = 1_767_225_600_000 + 86_400_000;
         for message in messages(ALL, 5000).0 {
             let decoded = decode(&message.payload, &limits, now);

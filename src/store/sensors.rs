@@ -359,6 +359,29 @@ impl SensorNames {
         Ok(())
     }
 
+    /// Looks up sensors whose groups are not known, some at a time: each costs a question or two of its own.
+    pub async fn learn_by_id(
+        &mut self,
+        session: &Session,
+        sensors: impl IntoIterator<Item = Uuid>,
+    ) -> Result<(), Error> {
+        let unknown: HashSet<Uuid> =
+            sensors.into_iter().filter(|sensor| !self.known.contains_key(sensor)).collect();
+        if unknown.is_empty() || !session.columns(TABLE).await?.contains_key(NAME) {
+            return Ok(());
+        }
+        if self.known.len() + unknown.len() > MAX_KNOWN {
+            self.known.clear();
+        }
+        let mut found = stream::iter(unknown)
+            .map(|sensor| async move { Ok::<_, Error>((sensor, registered_as(session, sensor).await?)) })
+            .buffer_unordered(IN_FLIGHT);
+        while let Some((sensor, registered)) = found.try_next().await? {
+            self.known.insert(sensor, shown_name(&registered).map(Arc::from));
+        }
+        Ok(())
+    }
+
     /// Whether each of `sensors` has been looked up.
     pub fn knows(&self, mut sensors: impl Iterator<Item = Uuid>) -> bool {
         sensors.all(|sensor| self.known.contains_key(&sensor))

@@ -14,6 +14,7 @@ use crate::support::Lab;
 crate::trials!(
     a_files_rows_become_what_the_messages_with_their_content_do,
     a_bad_element_of_a_row_is_named_and_the_rest_is_imported,
+    flags_say_what_a_mapping_file_says,
     a_changed_mapping_is_told_by_its_lines_and_a_program_without_an_end_stops_nothing,
 );
 
@@ -145,6 +146,79 @@ fn a_files_rows_become_what_the_messages_with_their_content_do() -> anyhow::Resu
         let found = sensors(&lab)?;
         ensure!(found == wanted_sensors, "{way}: {found:?}\nand not\n{wanted_sensors:?}");
     }
+    Ok(())
+}
+
+const MACHINE: &str = "when;Temp [°F];p;rpm;note\n2026-11-01 10:00:00;73,4;101,325;1.500,5;x\n2026-11-01 10:05:00;n/a;;12;y\n\
+                       2026-11-01T11:10:00+01:00;stuck;99,5;0;\n";
+
+const MACHINE_MAPPING: &str = r#"
+[[source]]
+format = "csv"
+csv = { delimiter = ";" }
+location = { constant = "plant-1" }
+device_type = { constant = "machine" }
+sensor = { constant = "plant-1/machine" }
+recorded_timestamp = { from = "each.when", time_zone = "UTC" }
+[source.metrics]
+temperature = { from = 'each."Temp [°F]"', unit = "°F", decimal_comma = true, null = ["n/a"] }
+pressure = { from = "each.p", unit = "kPa", decimal_comma = true }
+speed = { from = "each.rpm", decimal_comma = true }
+"#;
+
+/// The same file by replay and by import, with flags and with a mapping file.
+fn flags_say_what_a_mapping_file_says() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (file, mapping) = (folder.path().join("machine.csv"), folder.path().join("machine.toml"));
+    std::fs::write(&file, MACHINE)?;
+    std::fs::write(&mapping, MACHINE_MAPPING)?;
+    let by_mapping = ["--mapping".to_owned(), mapping.display().to_string()];
+    let by_flags = [
+        "--map",
+        "when=recorded_timestamp,Temp [°F]=temperature,p=pressure,rpm=speed",
+        "--set",
+        "location=plant-1,device_type=machine",
+        "--unit",
+        "temperature=fahrenheit,pressure=kPa",
+    ]
+    .map(str::to_owned);
+    let mut wanted: Option<(Readings, Sensors)> = None;
+    for (way, through_kafka) in
+        [("-q import --direct", false), ("-q import", true), ("-q simulate --replay", true)]
+    {
+        for how in [&by_mapping[..], &by_flags] {
+            let lab = Lab::new("same_flags")?;
+            let mut words: Vec<String> = way.split(' ').map(str::to_owned).collect();
+            words.push(file.display().to_string());
+            words.extend_from_slice(how);
+            lab.ok(&words)?;
+            if through_kafka {
+                ensure!(lab.ingest()?["rows"] == 3, "{way} {how:?}");
+            }
+            let found = (stored(&lab)?, sensors(&lab)?);
+            match &wanted {
+                None => {
+                    ensure!(found.0.len() == 3 && found.1[0].1.as_deref() == Some("plant-1/machine"));
+                    wanted = Some(found);
+                }
+                Some(wanted) => {
+                    check_same(&found.0, &wanted.0)?;
+                    ensure!(found.1 == wanted.1, "{way} {how:?}: {:?}", found.1);
+                }
+            }
+        }
+    }
+    // What does not fit is refused before anything is sent, and lines of JSON have no columns.
+    let lab = Lab::new("wrong_flags")?;
+    let import = |more: &[&str]| {
+        let words = [&["-q", "import", &*file.display().to_string()], more].concat();
+        lab.fails(2, &words)
+    };
+    ensure!(import(&["--map", "time=recorded_timestamp"])?.contains("it has: when, Temp [°F], p, rpm, note"));
+    let lines = folder.path().join("x.ndjson");
+    std::fs::write(&lines, "{}\n")?;
+    let error = lab.fails(2, &["-q", "import", &lines.display().to_string(), "--unit", "temperature=K"])?;
+    ensure!(error.contains("NDJSON and has no columns"), "{error}");
     Ok(())
 }
 

@@ -19,6 +19,8 @@ crate::trials!(
     tags_of_messages_follow_them_and_peoples_tags_count_first,
     files_name_sensors_and_are_of_those_with_a_tag,
     an_audit_names_the_sensor_whose_reading_is_lost,
+    dead_letters_and_silences_name_their_sensor,
+    a_ledger_names_its_sensors_and_so_does_an_audit_of_what_never_was_stored,
     units_of_tags_stand_beside_the_values,
 );
 
@@ -495,6 +497,73 @@ fn an_audit_names_the_sensor_whose_reading_is_lost() -> anyhow::Result<()> {
     ensure!(table.contains("th-2") && !table.contains(&id("th-2").to_string()), "{table}");
     let csv = lab.run(&[&audit[..], &["csv"]].concat())?.stdout;
     ensure!(csv.contains(&format!("{},th-2,", id("th-2"))), "{csv}");
+    Ok(())
+}
+
+fn dead_letters_and_silences_name_their_sensor() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lab = named("refused", folder.path())?;
+    let mapping = mapping(folder.path())?;
+    let bad = |site: &str, sensor: &str| {
+        let message = json!({"site": site, "id": sensor, "at": "soon", "t": 1});
+        (sensor.to_owned(), message.to_string().into_bytes())
+    };
+    lab.send([bad("hall", "th-1"), bad("hall", "th-2"), bad("hall", "th-2"), bad("hall", "th-9")])?;
+    lab.ok(&["-q", "ingest", "--until-end", "--mapping", &mapping])?;
+    lab.ok("-q sensors rename th-2 boiler-north")?;
+    let with = |words: &str| {
+        let mut words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+        words.extend(["--mapping".to_owned(), mapping.clone()]);
+        words
+    };
+    let listed = lab.lines(&with("-q dead-letters list --format ndjson"))?;
+    let mut found: Vec<_> = listed.iter().filter_map(|line| line["sensor_name"].as_str()).collect();
+    found.sort_unstable();
+    // One that was never stored has the name of its message.
+    ensure!(found == ["boiler-north", "boiler-north", "th-1", "th-9"], "{listed:#?}");
+    let summary = lab.lines(&with("-q dead-letters summary --format ndjson"))?;
+    ensure!(summary[0]["letters"] == 4 && summary[0]["sensors"] == 3, "{summary:#?}");
+    let table = lab.ok(&with("-q dead-letters list"))?;
+    ensure!(table.contains("boiler-north") && !table.contains(&id("th-2").to_string()), "{table}");
+    let letter = listed.iter().find(|line| line["sensor_name"] == "boiler-north").context("a letter")?;
+    let shown =
+        lab.ok(&with(&format!("-q dead-letters show {}", letter["id"].as_str().unwrap_or_default())))?;
+    contains(&shown, &["sensor", "boiler-north"])?;
+    // A silence is listed by the sensor's name.
+    lab.ok("-q alerts silence --sensor boiler-north --for 1h")?;
+    let silences = lab.lines("-q alerts silence --format ndjson")?;
+    ensure!(silences[0]["matches"] == "sensor=boiler-north", "{silences:#?}");
+    Ok(())
+}
+
+fn a_ledger_names_its_sensors_and_so_does_an_audit_of_what_never_was_stored() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let lab = Lab::new("ledger_names")?;
+    let (file, ledger) = (folder.path().join("x.csv"), folder.path().join("ledger"));
+    std::fs::write(&file, "iot_sensor_id,recorded_timestamp,temperature\npump 7,2026-11-01T00:00:00Z,1\n")?;
+    lab.ok(&[
+        "-q",
+        "simulate",
+        "--replay",
+        &file.display().to_string(),
+        "--set",
+        "location=l,device_type=d",
+        "--ledger",
+        &ledger.display().to_string(),
+    ])?;
+    let written = std::fs::read_to_string(&ledger)?;
+    ensure!(written.contains("\"sensor_name\":\"pump 7\""), "{written}");
+    lab.ingest()?;
+    // Of what only the ledger knows, nothing else says the name.
+    let lost = format!(
+        "{}{{\"sensor\":\"{}\",\"timestamp\":\"2026-11-01T00:01:00.000Z\",\"partition\":0,\"offset\":999,\"sensor_name\":\"pump 8\"}}\n",
+        written,
+        id("pump 8")
+    );
+    std::fs::write(&ledger, lost)?;
+    let audited = lab.run(&["-q", "audit", "--format", "json", "--ledger", &ledger.display().to_string()])?;
+    let report: Value = serde_json::from_str(&audited.stdout)?;
+    ensure!(audited.code == Some(1) && report["examples"][0]["sensor_name"] == "pump 8", "{report:#}");
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use crate::kafka::retention;
 use crate::output::Format;
 use crate::output::record::{Cell, Heading};
 use crate::reading::tags;
+use crate::store::sensors::SensorNames;
 use crate::time;
 
 /// Hold back what `alerts deliver` would send: by rule, sensor, group and labels, for a while
@@ -85,15 +86,17 @@ pub(super) async fn run(args: SilenceArgs, context: Context) -> anyhow::Result<(
         })?;
         let ended = mute.ended(user());
         until_stopped(&context.shutdown, AlertProducer::new(&kafka)?.silence(&ended)).await?;
-        context.output.note(format!("the silence of {} is over", mute.matchers.text()));
+        let named = until_stopped(&context.shutdown, name_sensors(vec![mute], &context)).await?;
+        let what = named.first().map(|(_, text)| text.as_str()).unwrap_or_default();
+        context.output.note(format!("the silence of {what} is over"));
         return Ok(());
     }
-    let mute = asked_for(args, &context).await?;
+    let (mute, sensor_name) = asked_for(args, &context).await?;
     warn_of_retention(&kafka, &mute, &context).await;
     until_stopped(&context.shutdown, AlertProducer::new(&kafka)?.silence(&mute)).await?;
     context.output.note(format!(
         "{} silenced until {} by {}; `iotctl alerts silence --expire {}` ends it",
-        mute.matchers.text(),
+        mute.matchers.text(sensor_name.as_deref()),
         time::display(mute.ends.timestamp_millis()),
         mute.by,
         mute.id
@@ -101,8 +104,29 @@ pub(super) async fn run(args: SilenceArgs, context: Context) -> anyhow::Result<(
     Ok(())
 }
 
-/// The silence that the arguments describe.
-async fn asked_for(mut args: SilenceArgs, context: &Context) -> anyhow::Result<Mute> {
+/// Each silence with what it matches; sensors by the names that they have in the registry.
+async fn name_sensors<'m>(
+    mutes: Vec<&'m Mute>,
+    context: &Context,
+) -> anyhow::Result<Vec<(&'m Mute, String)>> {
+    let sensors = || mutes.iter().filter_map(|mute| mute.matchers.iot_sensor_id);
+    let names = match sensors().next() {
+        Some(_) => {
+            let mut registry = Registry::open(&mut SelectionArgs::default(), context).await?;
+            registry.learn_by_id(sensors()).await;
+            registry.names
+        }
+        None => SensorNames::default(),
+    };
+    let text = |mute: &'m Mute| {
+        let name = mute.matchers.iot_sensor_id.and_then(|id| names.get(id));
+        (mute, mute.matchers.text(name))
+    };
+    Ok(mutes.into_iter().map(text).collect())
+}
+
+/// The silence that the arguments describe, and the name of its sensor.
+async fn asked_for(mut args: SilenceArgs, context: &Context) -> anyhow::Result<(Mute, Option<String>)> {
     let (now, zone) = (time::now(), args.zone.zone()?);
     let moment = |flag: &str, text: &str| {
         time::moment(text, zone, now).map_err(|error| UsageError::new(format!("{flag}: {error}")))
@@ -124,6 +148,7 @@ async fn asked_for(mut args: SilenceArgs, context: &Context) -> anyhow::Result<M
         until_stopped(&context.shutdown, Registry::open(&mut args.selection, context)).await?;
     }
     let SelectionArgs { group, sensor } = args.selection;
+    let sensor_name = sensor.as_ref().and_then(|sensor| sensor.name.clone());
     let matchers = Matchers {
         rule: args.rule,
         iot_sensor_id: sensor.map(|sensor| sensor.id),
@@ -137,7 +162,7 @@ async fn asked_for(mut args: SilenceArgs, context: &Context) -> anyhow::Result<M
         return Err(UsageError::new(problem).into());
     }
     let at = |millis| DateTime::from_timestamp_millis(millis).unwrap_or_default();
-    Ok(Mute::new(matchers, (at(starts), at(ends)), user(), args.comment))
+    Ok((Mute::new(matchers, (at(starts), at(ends)), user(), args.comment), sensor_name))
 }
 
 /// A user who may not read the topic's settings is not warned.
@@ -179,10 +204,11 @@ async fn list(args: SilenceArgs, context: Context) -> anyhow::Result<()> {
     let mutes = read(&context).await?;
     let headings = ["id", "matches", "starts", "ends", "by", "comment"].map(Heading::left).to_vec();
     let mut records = context.output.records(args.format, args.zone.zone()?, headings)?;
-    for mute in mutes.open(Utc::now()) {
+    let open = mutes.open(Utc::now());
+    for (mute, matches) in until_stopped(&context.shutdown, name_sensors(open, &context)).await? {
         records.write(&[
             Cell::Uuid(mute.id),
-            Cell::Text(&mute.matchers.text()),
+            Cell::Text(&matches),
             Cell::Moment(mute.starts.timestamp_millis()),
             Cell::Moment(mute.ends.timestamp_millis()),
             Cell::Text(&mute.by),

@@ -10,6 +10,7 @@ use super::keys::{self, KeyPattern};
 use super::names;
 use super::observed::{self, Each, Place};
 use super::{Sample, quoted, times};
+use crate::mapping::path::Path;
 use crate::mapping::units::Conversion;
 
 /// Sources that are drafted at most, one for each topic.
@@ -56,6 +57,21 @@ struct Found<'s> {
     samples: &'s [&'s Sample],
 }
 
+impl Found<'_> {
+    /// Whether a place names messages and not sensors: the `id` of an event, or an id that is another one in each message.
+    fn is_message_id(&self, place: &Place) -> bool {
+        const FEWEST: usize = 10;
+        let has = |name: &str| self.places.iter().any(|place| place.path == name);
+        let is_event = has("value.specversion") && has("value.source") && place.path == "value.id";
+        let is_bare = ["id", "uuid", "guid", "messageid", "eventid"]
+            .contains(&names::plain(place.last_name()).as_str());
+        let names_messages =
+            is_bare && place.path.starts_with("value.") && place.count == place.of && place.of >= FEWEST;
+        let texts: BTreeSet<&str> = place.examples.iter().filter_map(Value::as_str).collect();
+        is_event || names_messages && texts.len() == place.of.min(place.examples.len())
+    }
+}
+
 fn source(name: &str, topics: &[&str], samples: &[&Sample], payloads: &Payloads) -> String {
     let values: Vec<&Value> = payloads.values.iter().collect();
     let each = match payloads.is_list {
@@ -75,7 +91,8 @@ fn source(name: &str, topics: &[&str], samples: &[&Sample], payloads: &Payloads)
     };
     places.extend(observed::places("value", &values).into_iter().filter(|place| !is_inside(place)));
     places.extend(headers(samples));
-    let key = keys::pattern(samples, payloads.is_text);
+    let one_value = if payloads.is_list { None } else { path_of_one_value(payloads) };
+    let key = keys::pattern(samples, one_value.is_some());
     let found = Found { each, key, places, samples };
     let mut text = format!("[[source]]\nname = \"{name}\"\n");
     if topics.iter().any(|topic| !topic.is_empty()) {
@@ -97,9 +114,10 @@ fn source(name: &str, topics: &[&str], samples: &[&Sample], payloads: &Payloads)
     }
     text.push('\n');
     text.push_str(&body);
-    match payloads.is_text {
-        true => of_one_value(&found, &payloads.values, &mut text),
-        false => metrics(&found, payloads.metrics, &used, &mut text),
+    let has_metric = found.key.as_ref().is_some_and(|key| key.has_metric);
+    match one_value.filter(|_| has_metric || payloads.is_text) {
+        Some(path) => of_one_value(&found, &path, &payloads.values, &mut text),
+        None => metrics(&found, payloads.metrics, &used, &mut text),
     }
     text
 }
@@ -156,8 +174,10 @@ fn targets(found: &Found<'_>, text: &mut String) -> Vec<String> {
     let best = |used: &[String], rank: fn(&str) -> Option<usize>| {
         let free = found.places.iter().filter(|place| is_name(place) && !used.contains(&place.path));
         free.filter_map(|place| Some((rank(place.last_name())?, place)))
-            // What few messages have is no good name for all.
-            .min_by_key(|(rank, place)| (place.count * 2 < place.of, *rank, place.path.len()))
+            // What few messages have is no good name for all, nor is what names the message itself.
+            .min_by_key(|(rank, place)| {
+                (place.count * 2 < place.of, found.is_message_id(place), *rank, place.path.len())
+            })
             .map(|(rank, place)| (rank, place.clone()))
     };
     let time = moment(found, &used);
@@ -263,13 +283,33 @@ fn moment(found: &Found<'_>, taken: &[String]) -> Option<Moment> {
 }
 
 /// A payload of one value, named by the key.
-fn of_one_value(found: &Found<'_>, values: &[Value], text: &mut String) {
-    let has_metric = found.key.as_ref().is_some_and(|key| key.has_metric);
-    match has_metric {
-        true => text.push_str("\n[[source.fields]]\nname = \"capture.metric\"\nvalue = \"value\"\n"),
-        false => text.push_str("\n[source.metrics]\nvalue = \"value\"\n"),
+fn of_one_value(found: &Found<'_>, path: &str, values: &[Value], text: &mut String) {
+    let examples: Vec<&Value> = match Path::parse(path) {
+        Ok(path) => values.iter().filter_map(|value| path.follow(value)).collect(),
+        Err(_) => Vec::new(),
+    };
+    let keys = of_texts(examples.iter().copied());
+    let path = quoted(path);
+    if found.key.as_ref().is_some_and(|key| key.has_metric) {
+        let _ = write!(text, "\n[[source.fields]]\nname = \"capture.metric\"\nvalue = {path}\n{keys}");
+    } else {
+        let _ = write!(text, "\n[source.metrics.value]\nfrom = {path}\n{keys}");
     }
-    text.push_str(&of_texts(values.iter()));
+}
+
+/// Where the value is, if payloads have one alone: they are texts, or objects such as `{"value": 21.5}`.
+fn path_of_one_value(payloads: &Payloads) -> Option<String> {
+    if payloads.is_text {
+        return Some("value".to_owned());
+    }
+    let only = |value: &Value| match value.as_object()?.iter().collect::<Vec<_>>()[..] {
+        [(name, member)] if !member.is_object() && !member.is_array() => {
+            names::pair_value_rank(name).map(|_| name.clone())
+        }
+        _ => None,
+    };
+    let name = only(payloads.values.first()?)?;
+    payloads.values.iter().all(|value| only(value).as_ref() == Some(&name)).then(|| format!("value.{name}"))
 }
 
 /// `decimal_comma` and `null`, where texts need them.
@@ -290,7 +330,19 @@ fn of_texts<'v>(values: impl Iterator<Item = &'v Value>) -> String {
         "unknown",
     ];
     let (mut has_comma, mut nulls) = (false, BTreeSet::new());
+    let (mut has_units, mut is_split) = (false, true);
     for value in values.filter_map(Value::as_str).map(str::trim) {
+        // "---" and "***" are no values either.
+        if !value.is_empty() && value.len() <= 8 && !value.contains(char::is_alphanumeric) {
+            nulls.insert(value);
+            continue;
+        }
+        if let Some((number, unit)) = names::number_with_unit(value) {
+            has_units |= !unit.is_empty();
+            has_comma |= number.contains(',');
+            continue;
+        }
+        is_split &= !value.starts_with(|first: char| first.is_ascii_digit());
         let digits = value.strip_prefix('-').unwrap_or(value);
         has_comma |= digits.split_once(',').is_some_and(|(whole, part)| {
             [whole, part].iter().all(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()))
@@ -298,6 +350,11 @@ fn of_texts<'v>(values: impl Iterator<Item = &'v Value>) -> String {
         nulls.extend(NULLS.iter().find(|null| **null == value));
     }
     let mut text = String::new();
+    if has_units && is_split {
+        text.push_str(
+            "pattern = '^(?<value>[-+]?[0-9][0-9.,]*) ?(?<unit>[^0-9]*)$'    # a number and its unit\n",
+        );
+    }
     if has_comma {
         text.push_str("decimal_comma = true\n");
     }
@@ -357,6 +414,18 @@ fn metrics(found: &Found<'_>, root: Option<&str>, used: &[String], text: &mut St
         text.push_str(&columns(free.iter().map(|(place, name)| (*name, Some(*place)))));
     }
     text.push_str(&of_texts(free.iter().flat_map(|(place, _)| &place.examples)));
+    let labels: Vec<String> = free
+        .iter()
+        .filter(|(place, name)| {
+            names::is_label(place.last_name())
+                && looks_like_numbers(place)
+                && suffix.is_none_or(|suffix| name.ends_with(suffix))
+        })
+        .map(|(_, name)| quoted(name))
+        .collect();
+    if !labels.is_empty() {
+        let _ = writeln!(text, "text = [{}]    # guessed: labels, and no numbers", labels.join(", "));
+    }
     for (place, _) in free.iter().take(MOST_LISTED) {
         let _ = writeln!(text, "# {}: {}", place.path, place.noted());
     }
@@ -376,6 +445,12 @@ fn below<'p>(place: &'p Place, root: &str) -> &'p str {
     }
 }
 
+/// Whether texts there would be taken as numbers.
+fn looks_like_numbers(place: &Place) -> bool {
+    place.examples.iter().any(|value| value.as_str().is_some_and(|text| text.trim().parse::<f64>().is_ok()))
+        && place.examples.iter().all(Value::is_string)
+}
+
 fn is_known_unit(place: &Place) -> bool {
     place
         .examples
@@ -388,8 +463,20 @@ fn columns<'p>(members: impl Iterator<Item = (&'p str, Option<&'p Place>)>) -> S
     let members: Vec<_> = members.collect();
     let (mut rename, mut units, mut taken) = (Vec::new(), Vec::new(), BTreeSet::new());
     taken.extend(members.iter().map(|(name, _)| *name));
+    // What a nested name ends with, unless several end so.
+    let mut at_end: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, _) in &members {
+        if let Some((column, _)) = names::column(name).or_else(|| names::column_at_end(name)) {
+            *at_end.entry(column).or_default() += 1;
+        }
+    }
     for (name, place) in &members {
-        let Some((column, mut unit)) = names::column(name) else { continue };
+        let nested = || {
+            let is_value = place
+                .is_some_and(|place| !place.examples.iter().all(Value::is_string) || place.is_measured());
+            names::column_at_end(name).filter(|(column, _)| is_value && at_end.get(column) == Some(&1))
+        };
+        let Some((column, mut unit)) = names::column(name).or_else(nested) else { continue };
         // A pressure of the air is about 1000 hPa.
         let by_size = |low: f64, high: f64| {
             place.is_some_and(|place| {

@@ -47,7 +47,7 @@ fn is_id(part: &str) -> bool {
     part.len() > 2 && part.chars().any(|char| char.is_ascii_digit()) || part.matches([':', '-']).count() > 1
 }
 
-/// `None` if the keys are no topics, or have different depths.
+/// `None` if the keys are no topics, or have different depths and messages of more than one value.
 pub(super) fn pattern(samples: &[&Sample], is_text: bool) -> Option<KeyPattern> {
     let keys: Option<Vec<Vec<&str>>> = samples
         .iter()
@@ -58,8 +58,17 @@ pub(super) fn pattern(samples: &[&Sample], is_text: bool) -> Option<KeyPattern> 
         .collect();
     let keys = keys?;
     let depth = keys.first()?.len();
-    if keys.iter().any(|key| key.len() != depth || key.iter().any(|part| part.is_empty())) {
+    if keys.iter().flatten().any(|part| part.is_empty()) {
         return None;
+    }
+    if keys.iter().any(|key| key.len() != depth) {
+        // Of one value each, the last part is its name.
+        let has_names = is_text && keys.iter().all(|key| key.len() > 1);
+        return has_names.then(|| KeyPattern {
+            pattern: "^(?<sensor>.+)/(?<metric>[^/]+)$".to_owned(),
+            has_location: false,
+            has_metric: true,
+        });
     }
     let parts: Vec<BTreeSet<&str>> = (0..depth).map(|at| keys.iter().map(|key| key[at]).collect()).collect();
     let is_fixed = |at: usize| parts[at].len() == 1;
@@ -131,6 +140,7 @@ mod tests {
                 Some("^plant/(?<location>[^/]+)/(?<sensor>[^/]+)/up$"),
             ),
             (&["a/b", "a/b/c"], false, None),
+            (&["a/b", "a/b/c"], true, Some("^(?<sensor>.+)/(?<metric>[^/]+)$")),
             (&["pump-1"], false, None),
             (&["a//b"], false, None),
         ] {

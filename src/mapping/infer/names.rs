@@ -1,5 +1,7 @@
 //! What the names of fields tell: which is the sensor, the location, the device type, the time, a column.
 
+use crate::mapping::units::Conversion;
+
 /// The most telling names first; compared without case and punctuation.
 const SENSORS: &[&str] = &[
     "sensorid",
@@ -248,9 +250,70 @@ pub(super) fn is_identifier(text: &str) -> bool {
         && text.chars().all(|char| char.is_alphanumeric() || "-_:.".contains(char))
 }
 
+/// A number and the unit behind it, such as `21.5 °C`: the unit is known, or there is none.
+pub(super) fn number_with_unit(text: &str) -> Option<(&str, &str)> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let end = digits.find(|char: char| !char.is_ascii_digit() && char != '.' && char != ',')?;
+    let (number, unit) = text.split_at(text.len() - digits.len() + end);
+    let unit = unit.trim_start();
+    let is_number = number.contains(|char: char| char.is_ascii_digit())
+        && !number.ends_with(['.', ','])
+        && number.matches(['.', ',']).count() <= 1;
+    let is_unit =
+        !unit.contains(|char: char| char.is_ascii_digit()) && Conversion::between(unit, unit).is_ok();
+    (is_number && is_unit).then_some((number, unit))
+}
+
+/// The column of what a nested name ends with: `body.temperature`, `Payload.Temperature.Value`.
+pub(super) fn column_at_end(name: &str) -> Option<(&'static str, Option<&'static str>)> {
+    let (rest, last) = name.rsplit_once('.')?;
+    match pair_value_rank(last) {
+        Some(_) => column(rest.rsplit('.').next().unwrap_or(rest)),
+        None => column(last),
+    }
+}
+
+/// Texts under these names are no numbers, even where they look like ones: ids, versions and codes.
+pub(super) fn is_label(name: &str) -> bool {
+    const LABELS: &[&str] = &[
+        "version",
+        "specversion",
+        "fw",
+        "firmware",
+        "hw",
+        "hardware",
+        "sw",
+        "software",
+        "imei",
+        "iccid",
+        "imsi",
+        "serial",
+        "eui",
+        "mac",
+        "addr",
+        "address",
+        "devaddr",
+        "code",
+        "batch",
+        "lot",
+        "subject",
+        "phone",
+        "zip",
+    ];
+    has(&words(name), LABELS)
+}
+
 /// The column that a name means, and the unit that it states.
 pub(super) fn column(name: &str) -> Option<(&'static str, Option<&'static str>)> {
     let mut words = words(name);
+    // `kPa` looks like two words.
+    if let [.., prefix, last] = words.as_mut_slice()
+        && last == "pa"
+        && ["k", "h"].contains(&prefix.as_str())
+    {
+        prefix.push_str("pa");
+        words.pop();
+    }
     let unit = match words.last().map(String::as_str) {
         Some("f" | "fahrenheit" | "degf") => Some("°F"),
         Some("k" | "kelvin") => Some("K"),
@@ -269,15 +332,19 @@ pub(super) fn column(name: &str) -> Option<(&'static str, Option<&'static str>)>
         words.pop();
     }
     let column = match words.concat().as_str() {
-        "temperature" | "temp" | "airtemperature" | "ambienttemperature" => "temperature",
-        "humidity" | "hum" | "rh" | "relativehumidity" | "relhumidity" => "humidity",
-        "pressure" | "press" | "airpressure" | "barometricpressure" | "barometer" => "pressure",
-        "lux" | "illuminance" | "light" | "lightlevel" => "light_level",
+        "temperature" | "temp" | "airtemperature" | "ambienttemperature" | "airtemp" | "temperatur"
+        | "lufttemperatur" | "température" | "temperatura" => "temperature",
+        "humidity" | "hum" | "rh" | "relativehumidity" | "relhumidity" | "relhum" | "feuchte"
+        | "luftfeuchte" | "luftfeuchtigkeit" | "humidité" | "humedad" | "umidità" => "humidity",
+        "pressure" | "press" | "airpressure" | "barometricpressure" | "barometer" | "baro" | "druck"
+        | "luftdruck" | "pression" | "presión" | "pressione" => "pressure",
+        "lux" | "illuminance" | "light" | "lightlevel" | "helligkeit" | "beleuchtungsstärke" => {
+            "light_level"
+        }
         _ => return None,
     };
     crate::reading::Metric::named(column).unit()?;
-    unit.is_none_or(|unit| crate::mapping::units::Conversion::to_column(column, unit).is_ok())
-        .then_some((column, unit))
+    unit.is_none_or(|unit| Conversion::to_column(column, unit).is_ok()).then_some((column, unit))
 }
 
 #[cfg(test)]
@@ -313,6 +380,7 @@ mod tests {
         assert_eq!(column("temperature_f"), Some(("temperature", Some("°F"))));
         assert_eq!(column("Temp"), Some(("temperature", None)));
         assert_eq!(column("pressureKPa"), Some(("pressure", Some("kPa"))));
+        assert_eq!(column("Druck [hPa]"), Some(("pressure", Some("hPa"))));
         assert_eq!(column("pressure_kpa"), Some(("pressure", Some("kPa"))));
         assert_eq!(column("temperature_psi"), None);
         assert_eq!(column("soil_temperature"), None);

@@ -46,6 +46,15 @@ impl Place {
         self.examples.iter().all(Value::is_number)
     }
 
+    /// Whether texts there are numbers, with a unit or without.
+    pub(super) fn is_measured(&self) -> bool {
+        self.examples.iter().filter_map(Value::as_str).map(str::trim).any(|text| {
+            text.parse::<f64>().is_ok()
+                || text.replace(',', ".").parse::<f64>().is_ok()
+                || names::number_with_unit(text).is_some()
+        })
+    }
+
     /// For a comment, in which TOML allows no control characters.
     pub(super) fn noted(&self) -> String {
         let example: String =

@@ -307,3 +307,94 @@ fn lists_that_are_not_telemetry_by_device_are_not_taken_for_it() {
     let (_, text) = inferred(&[records]);
     assert!(!text.contains("thingsboard") && text.contains("name = \"each.MeasureName\""), "{text}");
 }
+
+/// A draft of each must be a mapping that reads all of its samples.
+fn drafted(messages: &[Value], words: &[&str]) -> Vec<Value> {
+    let (samples, text) = inferred(messages);
+    let mapping = Mapping::parse("the draft", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    for word in words {
+        assert!(text.contains(word), "no {word} in\n{text}");
+    }
+    let mut found = Vec::new();
+    for sample in &samples {
+        let mapped =
+            mapping.read(&sample.record(), &LIMITS, NOW).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(mapped.faults, [], "{text}");
+        for decoded in mapped.readings {
+            let reading = decoded.reading;
+            let other: serde_json::Map<_, _> =
+                reading.other_metrics.iter().map(|(name, value)| (name.to_string(), json!(value))).collect();
+            let states: serde_json::Map<_, _> =
+                reading.states.iter().map(|(name, text)| (name.to_string(), json!(text))).collect();
+            found.push(json!({"sensor": reading.sensor_name, "temperature": reading.temperature,
+                "humidity": reading.humidity, "pressure": reading.pressure, "other": other, "states": states}));
+        }
+    }
+    found
+}
+
+#[test]
+fn one_value_each_is_named_by_the_last_part_of_the_key_at_any_depth() {
+    let of = |key: &str, value: Value| json!({"key": key, "value": value});
+    let esp = [of("esp/sensor/t/state", json!("23.4\n")), of("esp/status", json!("online"))];
+    let found = drafted(&esp, &["format = \"text\"", "name = \"capture.metric\""]);
+    assert_eq!(found[0]["other"], json!({"state": 23.4}));
+    assert_eq!((&found[1]["sensor"], &found[1]["states"]), (&json!("esp"), &json!({"status": "online"})));
+    let victron = [
+        of("N/b8/battery/256/Dc/0/Voltage", json!({"value": 26.4})),
+        of("N/b8/battery/256/Soc", json!({"value": 87})),
+        of("N/b8/battery/256/Alarm", json!({"value": null})),
+    ];
+    let found = drafted(&victron, &["value = \"value.value\""]);
+    assert_eq!(
+        (&found[1]["sensor"], &found[1]["other"]),
+        (&json!("N/b8/battery/256"), &json!({"Soc": 87.0}))
+    );
+    // Without a key that names it, and with a word for "not measured".
+    let found = drafted(&[of("a//b", json!("21.5")), of("a//c", json!("nan"))], &["null = [\"nan\"]"]);
+    assert_eq!(found[0]["other"], json!({"value": 21.5}));
+}
+
+#[test]
+fn columns_are_found_by_the_end_of_a_nested_name_unless_several_end_so() {
+    let one = json!({"value": {"id": "a", "body": {"temperature": 22.1, "Hum": {"Value": 41}}}});
+    let found = drafted(&[one], &[]);
+    assert_eq!((&found[0]["temperature"], &found[0]["humidity"]), (&json!(22.1_f32), &json!(41.0)));
+    let two = json!({"value": {"id": "a", "in": {"temperature": 22.1}, "out": {"temperature": 3.0}}});
+    let found = drafted(&[two], &[]);
+    assert_eq!(found[0]["temperature"], Value::Null);
+    assert_eq!(found[0]["other"], json!({"in.temperature": 22.1, "out.temperature": 3.0}));
+}
+
+#[test]
+fn units_behind_numbers_and_in_headings_and_marks_for_nothing_are_understood() {
+    let texts = json!({"value": {"id": "wx", "obs": {"air_temperature": "70.7 °F", "baro": "101.32 kPa", "wind": "3.4 m/s", "rain": "---"}}});
+    let found = drafted(&[texts], &["(?<unit>", "null = [\"---\"]"]);
+    assert_eq!((&found[0]["temperature"], &found[0]["pressure"]), (&json!(21.5), &json!(1013.2_f32)));
+    assert_eq!((&found[0]["other"], &found[0]["states"]), (&json!({"obs.wind": 3.4}), &json!({})));
+    // A number of things has no unit that is known, and stays what it is.
+    let things = json!({"value": {"id": "a", "t": "21.5 °C", "load": "3 phases"}});
+    assert_eq!(drafted(&[things], &[])[0]["states"]["load"], "3 phases");
+    let csv = "Zeit;Temp [°C];Feuchte [%];Druck [kPa]\n25.11.2026 10:46:40;21,5;45,0;101,32\n25.11.2026 10:51:40;***;46;101,29\n";
+    let found = drafted(&[json!({"value": csv})], &["decimal_comma", "null = [\"***\"]"]);
+    assert_eq!(found.len(), 2);
+    assert_eq!(
+        (&found[0]["temperature"], &found[0]["humidity"], &found[0]["pressure"]),
+        (&json!(21.5), &json!(45.0), &json!(1013.2_f32))
+    );
+    assert_eq!((&found[1]["temperature"], &found[1]["states"]), (&Value::Null, &json!({})));
+}
+
+#[test]
+fn labels_stay_text_and_the_id_of_an_event_is_no_sensor() {
+    let event = json!({"value": {"specversion": "1.0", "type": "meter", "source": "/sites/oslo", "subject": "meter-77", "id": "A1",
+        "time": "2026-11-25T10:46:40+01:00", "data": {"kwh": 10.5, "fw_version": "1.10"}}});
+    let found = drafted(&[event], &["sensor = \"value.subject\"", "text = ["]);
+    assert_eq!(found[0]["other"], json!({"data.kwh": 10.5}));
+    assert_eq!(found[0]["states"]["data.fw_version"], "1.10");
+    // An id that is another one in each message, beside a name that is not.
+    let messages: Vec<Value> = (0..12)
+        .map(|n| json!({"value": {"id": format!("m-{n}"), "name": format!("pump-{}", n % 3), "x": n}}))
+        .collect();
+    drafted(&messages, &["sensor = \"value.name\""]);
+}

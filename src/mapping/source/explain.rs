@@ -6,7 +6,11 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{FieldsShape, Message, Rule, Source, first_group, fits, group, renamed, text_of};
+use super::Source;
+use super::element::metric_value;
+use super::message::{self, Message, group, text_of};
+use super::values::{fits, renamed};
+use crate::mapping::file::FieldsShape;
 use crate::mapping::path::{Path, scalars};
 use crate::mapping::{Record, Step};
 use crate::reading::DecodeLimits;
@@ -115,13 +119,8 @@ impl Source {
     }
 
     fn explained_elements(&self, each: &Path, message: &Message<'_, '_>) -> Vec<Step> {
-        let elements: Vec<(String, &Value)> = match each.follow(&message.value) {
-            Some(Value::Array(elements)) => {
-                elements.iter().enumerate().map(|(index, element)| (index.to_string(), element)).collect()
-            }
-            Some(Value::Object(members)) => {
-                members.iter().map(|(name, element)| (name.clone(), element)).collect()
-            }
+        let elements = match each.follow(&message.value) {
+            Some(found @ (Value::Array(_) | Value::Object(_))) => message::members(found),
             _ => return vec![Step { key: "each".to_owned(), text: format!("{each} is no array or object") }],
         };
         let mut steps =
@@ -191,15 +190,10 @@ impl Source {
                 continue;
             };
             let raw = shown(&found);
-            let rule = Rule { decimal_comma: metric.decimal_comma, null: &metric.null, words: &metric.words };
-            let cut = match &metric.pattern {
-                Some(pattern) => first_group(pattern, found),
-                None => Ok(found),
-            };
             say(
                 name,
-                match cut {
-                    Ok(value) => format!("{path} = {raw} -> {}", shown(&rule.convert(value, *conversion))),
+                match metric_value(name, metric, *conversion, found) {
+                    Ok(value) => format!("{path} = {raw} -> {}", shown(&value)),
                     Err(problem) => format!("{path} = {raw}: {problem}"),
                 },
             );

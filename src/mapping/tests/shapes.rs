@@ -126,3 +126,48 @@ fn values_that_one_element_takes_from_another_are_counted() {
         3
     );
 }
+
+#[test]
+fn text_that_looks_like_a_number_is_a_state_where_the_mapping_says_so() {
+    let mapping = mapping(
+        "sensor = \"value.id\"\n[source.metrics]\nboard = { from = \"value.b\", text = true }\n[[source.fields]]\n\
+         from = \"value.v.*\"\ntext = [\"fw*\"]\nrename = { fw = \"firmware\" }\n",
+    );
+    let message = json!({"value": {"id": "a", "b": 7, "v": {"fw": "1.10", "fw_boot": " 2.0 ", "fw_none": "", "t": "3.50"}}});
+    let found = readings(&mapping, &message);
+    assert_eq!(found[0].1["metrics"], json!({"t": 3.5}));
+    assert_eq!(found[0].1["states"], json!({"board": "7", "firmware": "1.10", "fw_boot": "2.0"}));
+    let head = format!("[[source]]\n{HEAD}sensor = \"value.id\"\n");
+    let both = "[source.metrics]\ntemperature = { from = \"value.t\", text = true, unit = \"K\" }\n";
+    let error = Mapping::parse("m", &(head + both)).unwrap_err().to_string();
+    assert!(error.contains("text has no unit"), "{error}");
+}
+
+#[test]
+fn a_backslash_between_double_quotes_is_refused_with_the_way_to_write_it() {
+    let text = "[[source]]\ntransform = \"\\($r)\"\n";
+    let error = Mapping::parse("m.toml", text).unwrap_err().to_string();
+    assert!(error.contains("in '…', where a backslash is itself"), "{error}");
+}
+
+#[test]
+fn the_unit_in_a_values_own_text_is_that_of_the_value() {
+    let pattern = "pattern = '^(?<value>[-0-9.]+) ?(?<unit>[^0-9]*)$'\n";
+    let mapping = mapping(&format!(
+        "sensor = \"value.id\"\n[[source.fields]]\nfrom = \"value.v.*\"\n{pattern}[source.metrics.temperature]\n\
+         from = \"value.t\"\nnull = [\"off\"]\n{pattern}"
+    ));
+    let of =
+        |t: &str, p: &str| json!({"value": {"id": "a", "t": t, "v": {"pressure": p, "wind": "3.4 m/s"}}});
+    assert_eq!(
+        metrics(&mapping, &of("70.7 °F", "101.32 kPa")),
+        json!({"temperature": 21.5, "pressure": 1013.2, "wind": 3.4})
+    );
+    assert_eq!(
+        metrics(&mapping, &of("21.5", "990")),
+        json!({"temperature": 21.5, "pressure": 990.0, "wind": 3.4})
+    );
+    assert_eq!(metrics(&mapping, &of("off", "1 bar")), json!({"pressure": 1000.0, "wind": 3.4}));
+    let error = map(&mapping, &of("21.5 bar", "1 bar")).unwrap_err().to_string();
+    assert!(error.contains("\"bar\" is no unit of temperature"), "{error}");
+}

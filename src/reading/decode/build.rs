@@ -28,6 +28,21 @@ impl ReadingBuilder {
         self.0.set_value(Place::Top, Cow::Owned(name.to_owned()), scalar)
     }
 
+    /// Sets a state, also where its text looks like a number.
+    pub fn set_text(&mut self, name: &str, value: &Value) -> Result<(), Rejection> {
+        let text = match value {
+            Value::String(text) => text.trim().to_owned(),
+            Value::Number(_) | Value::Bool(_) => value.to_string(),
+            Value::Null | Value::Array(_) | Value::Object(_) => return self.set(name, value),
+        };
+        match text.is_empty() {
+            true => self.set(name, &Value::Null),
+            false => {
+                self.0.set_value(Place::States, Cow::Owned(name.to_owned()), Scalar::Text(Cow::Owned(text)))
+            }
+        }
+    }
+
     /// Sets what the message says about the sensor.
     pub fn set_tags(&mut self, tags: Vec<(String, String)>) {
         self.0.sensor_tags = tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect();

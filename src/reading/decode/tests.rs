@@ -4,8 +4,11 @@ use super::super::Rejection;
 use super::*;
 
 const NOW: i64 = 1_750_000_000_000;
-const LIMITS: DecodeLimits =
-    DecodeLimits { max_message_bytes: 10_000, max_future_skew: Duration::from_secs(3600) };
+const LIMITS: DecodeLimits = DecodeLimits {
+    max_message_bytes: 10_000,
+    max_future_skew: Duration::from_secs(3600),
+    is_any_time: false,
+};
 const ID: &str = "6f1d2c3b-4a59-4687-8796-a5b4c3d2e1f0";
 
 fn message(extra: &str) -> String {

@@ -11,6 +11,7 @@ use self::text::Framing;
 use super::FileFormat;
 use super::plan::unescape;
 use crate::error::UsageError;
+use crate::mapping::columns::{ByFlags, ColumnFlags};
 use crate::mapping::rows::RowMapping;
 
 mod cell;
@@ -135,6 +136,29 @@ pub fn read_raw(
     }
 }
 
+/// The mapping of a file by flags and its columns.
+///
+/// # Errors
+/// The file cannot be read, or the flags do not fit it.
+pub fn by_flags(path: &Path, format: FileFormat, flags: &ColumnFlags) -> anyhow::Result<ByFlags> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let (mut headings, has_decimal_comma) = match format {
+        FileFormat::Ndjson => {
+            return Err(UsageError::new(format!(
+                "{} is NDJSON and has no columns (--map, --set and --unit are for CSV and Parquet; --mapping is for both)",
+                path.display()
+            ))
+            .into());
+        }
+        FileFormat::Csv => text::heading(file),
+        FileFormat::Parquet => parquet::heading(file).map(|names| (names, false)),
+    }
+    .with_context(|| format!("cannot read the columns of {}", path.display()))?;
+    let above = folders(path).into_iter().map(|(key, _)| key).filter(|key| !headings.contains(key));
+    headings.extend(above.collect::<Vec<_>>());
+    flags.resolve(&headings, has_decimal_comma).with_context(|| path.display().to_string())
+}
+
 /// `location` and `device_type` from the names of the folders above a file.
 fn folders(path: &Path) -> Vec<(String, String)> {
     let mut names = Vec::new();
@@ -251,6 +275,7 @@ mod tests {
         let limits = crate::reading::DecodeLimits {
             max_message_bytes: 10_000,
             max_future_skew: std::time::Duration::from_secs(1),
+            is_any_time: false,
         };
         let decoded = crate::reading::decode::decode(&messages[0], &limits, 1_700_000_000_123).unwrap();
         assert_eq!(decoded.reading, reading);

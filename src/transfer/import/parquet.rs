@@ -21,14 +21,23 @@ pub(super) struct BatchRow<'a> {
     row: usize,
 }
 
+/// The names of the columns.
+pub(super) fn heading(file: File) -> anyhow::Result<Vec<String>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options())?;
+    Ok(reader.schema().fields().iter().map(|field| field.name().clone()).collect())
+}
+
+/// Parquet's own types are used, and not what the writing program noted about them.
+fn options() -> ArrowReaderOptions {
+    ArrowReaderOptions::new().with_skip_arrow_metadata(true)
+}
+
 /// Passes each row on with its number, from 1.
 pub(super) fn rows(
     file: File,
     mut take: impl FnMut(u64, BatchRow<'_>) -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
-    // Use Parquet's own types, and not what the writing program noted about them.
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options())?;
     let mut number = 0;
     for batch in reader.with_batch_size(BATCH_ROWS).build()? {
         let batch: RecordBatch = batch?;

@@ -64,6 +64,14 @@ pub(super) struct Record<'a> {
     dialect: Dialect,
 }
 
+/// The names of the columns, and whether numbers have a decimal comma.
+pub(super) fn heading(file: File) -> anyhow::Result<(Vec<String>, bool)> {
+    let (dialect, text) = Dialect::detect(delimited::text(file))?;
+    let mut reader = csv::ReaderBuilder::new().delimiter(dialect.delimiter).flexible(true).from_reader(text);
+    let headings = reader.headers()?.iter().map(|name| name.trim().to_owned()).collect();
+    Ok((headings, dialect.has_decimal_comma))
+}
+
 /// Passes each row on with its line.
 pub(super) fn records(
     file: File,

@@ -1,0 +1,238 @@
+//! The reading of a message, or of one element of it: location, device type and sensor, the moment, and the values.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::compile::scaled;
+use super::message::{Message, first_group, group, is_missing, members, missing, text_of, unit_in, unmapped};
+use super::values::{Rule, fits, renamed};
+use super::{Identity, Source};
+use crate::mapping::Record;
+use crate::mapping::file::{FieldsShape, ValueShape};
+use crate::mapping::moment::{TimestampFormat, moment};
+use crate::mapping::path::{Path, Root, scalars};
+use crate::mapping::units::Conversion;
+use crate::reading::decode::build::ReadingBuilder;
+use crate::reading::{DecodeLimits, Rejection, sensor};
+
+/// What a metric's value becomes: the part that its pattern takes, as a number where it is one, in the unit that it is stored in.
+///
+/// # Errors
+/// It does not fit the pattern, or has a unit of something else.
+pub(super) fn metric_value<'v>(
+    name: &str,
+    metric: &ValueShape,
+    conversion: Option<Conversion>,
+    found: Cow<'v, Value>,
+) -> Result<Cow<'v, Value>, String> {
+    let rule = Rule { decimal_comma: metric.decimal_comma, null: &metric.null, words: &metric.words };
+    let Some(pattern) = metric.pattern.as_ref().filter(|_| !rule.is_null(&found)) else {
+        return Ok(rule.convert(found, conversion));
+    };
+    let conversion = match (conversion, unit_in(pattern, &found)) {
+        (None, Some(unit)) => Conversion::to_column(name, &unit)?,
+        _ => conversion,
+    };
+    Ok(rule.convert(first_group(pattern, found)?, conversion))
+}
+
+impl Source {
+    pub(super) fn element(
+        &self,
+        message: &Message<'_, '_>,
+    ) -> Result<(Identity, Option<String>, ReadingBuilder), Rejection> {
+        let location = message.name("location", &self.location)?;
+        let device_type = message.name("device_type", &self.device_type)?;
+        let (id, name) = sensor::identify(message.name("sensor", &self.sensor)?);
+        let recorded_at = self.moment(message)?;
+        let mut builder = ReadingBuilder::default();
+        // A tag without a value is left out: it says nothing about the reading.
+        let tags = self
+            .tags
+            .iter()
+            .filter_map(|(key, target)| message.name("tags", target).ok().map(|value| (key.clone(), value)));
+        builder.set_tags(tags.collect());
+        let mut is_any_there = false;
+        for (name, metric, conversion) in &self.metrics {
+            let found = message.get(&metric.from.0[0]).or_else(|| metric.default.as_ref().map(Cow::Borrowed));
+            let Some(found) = found else { continue };
+            is_any_there = true;
+            let value =
+                metric_value(name, metric, *conversion, found).map_err(|problem| unmapped(name, problem))?;
+            match metric.text {
+                true => builder.set_text(name, &value)?,
+                false => builder.set(name, &value)?,
+            }
+        }
+        for (fields, units) in &self.fields {
+            self.fields(message, fields, units, &mut builder, &mut is_any_there)?;
+        }
+        match is_any_there {
+            true => Ok(((location, device_type, id, recorded_at), name, builder)),
+            false => Err(unmapped("metrics", "no metric of the mapping is in the message".to_owned())),
+        }
+    }
+
+    fn fields(
+        &self,
+        message: &Message<'_, '_>,
+        fields: &FieldsShape,
+        units: &HashMap<String, Conversion>,
+        builder: &mut ReadingBuilder,
+        is_any_there: &mut bool,
+    ) -> Result<(), Rejection> {
+        let mut failure = None;
+        let stated = fields
+            .unit
+            .as_ref()
+            .and_then(|unit| message.get(unit))
+            .and_then(|unit| unit.as_str().map(str::to_owned));
+        let rule = Rule { decimal_comma: fields.decimal_comma, null: &fields.null, words: &fields.words };
+        let mut take = |name: &str, value: &Value| {
+            let name = match &fields.name_pattern {
+                Some(pattern) => match group(pattern, name) {
+                    Some(name) => name,
+                    None => return,
+                },
+                None => name,
+            };
+            let is_kept = fields.keep.is_empty() || fields.keep.iter().any(|pattern| fits(pattern, name));
+            if !is_kept || fields.drop.iter().any(|pattern| fits(pattern, name)) || failure.is_some() {
+                return;
+            }
+            *is_any_there = true;
+            let target = renamed(fields, name);
+            if fields.text.iter().any(|pattern| fits(pattern, name)) {
+                failure = builder.set_text(&target, value).err();
+                return;
+            }
+            let by_pattern =
+                || fields.units.iter().find(|(pattern, _)| fits(pattern, name)).map(|(_, unit)| unit);
+            let own = fields.pattern.as_ref().and_then(|pattern| unit_in(pattern, value));
+            let conversion = match units.get(name) {
+                Some(conversion) => Ok(Some(*conversion)),
+                None => match by_pattern().or(own.as_ref()).or(stated.as_ref()) {
+                    Some(unit) => Conversion::to_column(&target, unit),
+                    None => Ok(None),
+                },
+            };
+            let value = match &fields.pattern {
+                Some(pattern) => first_group(pattern, Cow::Borrowed(value)).unwrap_or(Cow::Borrowed(value)),
+                None => Cow::Borrowed(value),
+            };
+            let scale = fields.scale.iter().find(|(pattern, _)| fits(pattern, name)).map(|(_, scale)| *scale);
+            let conversion = conversion.and_then(|conversion| scaled(conversion, scale, None));
+            let set = conversion
+                .map_err(|problem| unmapped(name, problem))
+                .and_then(|conversion| builder.set(&target, &rule.convert(value, conversion)));
+            failure = set.err();
+        };
+        if let Some((path, wildcard)) = fields.from.as_ref().and_then(|path| Some((path, path.wildcard?))) {
+            if let Some(value) = message.get(path) {
+                scalars(&value, wildcard, &mut take);
+            }
+        } else if let (Some(name_path), Some(value)) = (&fields.name, &fields.value) {
+            let Some(found) = message.get(name_path) else {
+                return Err(unmapped("fields.name", format!("{name_path} is missing")));
+            };
+            let Some(name) = text_of(&found) else {
+                return Err(unmapped("fields.name", format!("{name_path} is neither text nor a number")));
+            };
+            if let Some(value) = message.get(value) {
+                take(&name, &value);
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// The sensor of a message that holds no reading, or of an element of it: as its values, its name may be the fault.
+    pub(in crate::mapping) fn sensor_of(
+        &self,
+        record: &Record<'_>,
+        captures: &HashMap<String, String>,
+        element: Option<usize>,
+        limits: &DecodeLimits,
+    ) -> Option<String> {
+        // A payload that is not of its format may still be one whose key says it.
+        let value = self.parse(record, limits).ok().flatten().unwrap_or_default();
+        let mut message = Message { record, captures, value, key: None, each: None };
+        if self.key_paths() {
+            message.key = record.key.and_then(|key| serde_json::from_slice(key).ok());
+        }
+        if let Some(transform) = &self.transform {
+            message.value = transform.run(message.to_json()).unwrap_or_default();
+        }
+        let name = |message: &Message<'_, '_>| message.name("sensor", &self.sensor).ok();
+        let value = std::mem::take(&mut message.value);
+        let elements: Vec<(String, &Value)> = match self.each.as_ref().map(|each| each.follow(&value)) {
+            Some(found) => found.map(members).unwrap_or_default(),
+            None => {
+                message.value = value;
+                return name(&message);
+            }
+        };
+        let mut names = elements.into_iter().skip(element.unwrap_or(0)).map(|(each_name, element)| {
+            name(&Message { each: Some((&value, each_name, element)), value: Value::Null, ..message.clone() })
+        });
+        match element {
+            Some(_) => names.next().flatten(),
+            None => names.find_map(|name| name),
+        }
+    }
+
+    pub(super) fn moment(&self, message: &Message<'_, '_>) -> Result<i64, Rejection> {
+        let shape = &self.recorded_timestamp;
+        let paths = &shape.from.0;
+        if paths.is_empty() {
+            return message.own_time("recorded_timestamp");
+        }
+        let found: Option<Vec<_>> =
+            paths.iter().map(|path| message.get(path).filter(|value| !is_missing(value))).collect();
+        let value = match found.as_deref() {
+            Some([one]) => one.clone().into_owned(),
+            Some(many) => many.iter().filter_map(|part| text_of(part)).collect::<Vec<_>>().join(" ").into(),
+            None => match &shape.default {
+                Some(path) if path.root == Root::Timestamp => return message.own_time("recorded_timestamp"),
+                Some(path) => match message.get(path) {
+                    Some(value) => value.into_owned(),
+                    None => return Err(missing("recorded_timestamp", &shape.from)),
+                },
+                None if paths.iter().any(|path| path.root == Root::Timestamp) => {
+                    return message.own_time("recorded_timestamp");
+                }
+                None => return Err(missing("recorded_timestamp", &shape.from)),
+            },
+        };
+        let value = match &shape.pattern {
+            Some(pattern) => first_group(pattern, Cow::Owned(value))
+                .map_err(|problem| unmapped("recorded_timestamp", problem))?
+                .into_owned(),
+            None => value,
+        };
+        let format = match (&shape.format, paths[0].root) {
+            (Some(format), _) => format,
+            (None, Root::Timestamp) => return message.own_time("recorded_timestamp"),
+            (None, _) => &TimestampFormat::Rfc3339,
+        };
+        moment(&value, format, self.zone).map_err(|problem| unmapped("recorded_timestamp", problem))
+    }
+
+    /// Whether any path goes into the key as JSON.
+    pub(super) fn key_paths(&self) -> bool {
+        let is_in_key =
+            |path: &Path| path.root == Root::Key && (!path.steps.is_empty() || path.wildcard.is_some());
+        let targets = [&self.location, &self.device_type, &self.sensor];
+        let tags = self.tags.iter().map(|(_, target)| target);
+        targets.into_iter().chain(tags).flat_map(|target| &target.from.0).any(is_in_key)
+            || self.recorded_timestamp.from.0.iter().any(is_in_key)
+            || self.metrics.iter().flat_map(|(_, metric, _)| &metric.from.0).any(is_in_key)
+            || self
+                .fields
+                .iter()
+                .flat_map(|(fields, _)| [&fields.from, &fields.name, &fields.value])
+                .flatten()
+                .any(is_in_key)
+    }
+}
