@@ -210,8 +210,9 @@ fn flags_say_what_a_mapping_file_says() -> anyhow::Result<()> {
     }
     // What does not fit is refused before anything is sent, and lines of JSON have no columns.
     let lab = Lab::new("wrong_flags")?;
+    let named = file.display().to_string();
     let import = |more: &[&str]| {
-        let words = [&["-q", "import", &*file.display().to_string()], more].concat();
+        let words = [&["-q", "import", &*named], more].concat();
         lab.fails(2, &words)
     };
     ensure!(import(&["--map", "time=recorded_timestamp"])?.contains("it has: when, Temp [°F], p, rpm, note"));

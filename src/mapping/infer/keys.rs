@@ -62,10 +62,19 @@ pub(super) fn pattern(samples: &[&Sample], is_text: bool) -> Option<KeyPattern> 
         return None;
     }
     if keys.iter().any(|key| key.len() != depth) {
-        // Of one value each, the last part is its name.
+        // Of one value each, the last part is its name, or the one before a word that says what all messages are.
         let has_names = is_text && keys.iter().all(|key| key.len() > 1);
+        let last = keys.iter().filter(|key| key.len() > 2).filter_map(|key| key.last());
+        let ends: BTreeSet<String> =
+            last.filter(|part| is_verb(part)).map(|part| regex::escape(part)).collect();
         return has_names.then(|| KeyPattern {
-            pattern: "^(?<sensor>.+)/(?<metric>[^/]+)$".to_owned(),
+            pattern: match ends.is_empty() {
+                true => "^(?<sensor>.+)/(?<metric>[^/]+)$".to_owned(),
+                false => {
+                    let ends: Vec<_> = ends.into_iter().collect();
+                    format!("^(?<sensor>.+?)/(?<metric>[^/]+)(?:/(?:{}))?$", ends.join("|"))
+                }
+            },
             has_location: false,
             has_metric: true,
         });
@@ -140,6 +149,7 @@ mod tests {
                 Some("^plant/(?<location>[^/]+)/(?<sensor>[^/]+)/up$"),
             ),
             (&["a/b", "a/b/c"], false, None),
+            (&["a/status", "a/b/t/state"], true, Some("^(?<sensor>.+?)/(?<metric>[^/]+)(?:/(?:state))?$")),
             (&["a/b", "a/b/c"], true, Some("^(?<sensor>.+)/(?<metric>[^/]+)$")),
             (&["pump-1"], false, None),
             (&["a//b"], false, None),

@@ -338,7 +338,8 @@ fn one_value_each_is_named_by_the_last_part_of_the_key_at_any_depth() {
     let of = |key: &str, value: Value| json!({"key": key, "value": value});
     let esp = [of("esp/sensor/t/state", json!("23.4\n")), of("esp/status", json!("online"))];
     let found = drafted(&esp, &["format = \"text\"", "name = \"capture.metric\""]);
-    assert_eq!(found[0]["other"], json!({"state": 23.4}));
+    assert_eq!((&found[0]["sensor"], &found[0]["temperature"]), (&json!("esp/sensor"), &json!(null)));
+    assert_eq!(found[0]["other"], json!({"t": 23.4}));
     assert_eq!((&found[1]["sensor"], &found[1]["states"]), (&json!("esp"), &json!({"status": "online"})));
     let victron = [
         of("N/b8/battery/256/Dc/0/Voltage", json!({"value": 26.4})),
