@@ -16,6 +16,7 @@ use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::regular::{MOST_STEPS, TooManySteps};
 use crate::series::{Mean, Regular};
+use crate::store::cells::Cells;
 use crate::store::rollups::Detail;
 use crate::time::{HOUR, Periods, TimeRange, Zone};
 
@@ -86,7 +87,7 @@ impl History {
             chosen: None,
             order: Order::Asc,
         };
-        let mut scan = Scan::start(session, question).await?;
+        let mut scan = Scan::of_cells(session, question, Cells::of([&self.metric])).await?;
         let mut steps = Steps::new();
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {

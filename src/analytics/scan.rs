@@ -15,6 +15,7 @@ use super::tags::Chosen;
 use crate::analytics::slice::{self, PartialRead, TimeSlice};
 use crate::cassandra::{Error, Session};
 use crate::reading::Group;
+use crate::store::cells::Cells;
 use crate::store::groups;
 use crate::store::readings::{self, Names, Slice, StoredReading};
 use crate::time::TimeRange;
@@ -70,6 +71,7 @@ struct Running {
 struct Shared {
     session: Session,
     question: Question,
+    cells: Cells,
     chunk_bytes: usize,
     /// Sensors of the groups, counted when the first slice overflows.
     sensors: OnceCell<u64>,
@@ -79,6 +81,12 @@ struct Shared {
 impl Scan {
     /// Finds the partitions to read, and starts reading.
     pub async fn start(session: &Session, question: Question) -> Result<Self, Error> {
+        Self::of_cells(session, question, Cells::ALL).await
+    }
+
+    /// The same for a reader that needs only some cells. A filter needs all.
+    pub async fn of_cells(session: &Session, question: Question, cells: Cells) -> Result<Self, Error> {
+        let cells = if question.filter.is_some() { Cells::ALL } else { cells };
         let mut partitions = Vec::new();
         for group in &question.groups {
             let range = question.range;
@@ -92,6 +100,7 @@ impl Scan {
         let shared = Shared {
             session: session.clone(),
             question,
+            cells,
             chunk_bytes: BUDGET / (max_ahead + 1),
             sensors: OnceCell::new(),
             names: Mutex::default(),
@@ -190,7 +199,7 @@ async fn collect(
     let mut readings = Vec::new();
     let mut weight = 0;
     for partition in &piece.partitions {
-        let mut pages = readings::readings(&shared.session, partition, slice).await?;
+        let mut pages = readings::cells(&shared.session, partition, slice, shared.cells).await?;
         loop {
             let before = readings.len();
             if !pages.append(&mut names, &mut readings).await? {

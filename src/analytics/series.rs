@@ -12,6 +12,7 @@ use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::Point;
 use crate::series::regular::{Means, TooManySteps};
+use crate::store::cells::Cells;
 use crate::time::{Span, TimeRange, Zone};
 
 /// Points of one group that are held at once: 80 MB.
@@ -40,7 +41,7 @@ pub struct SeriesQuery {
 }
 
 impl SeriesQuery {
-    /// Starts reading, oldest first.
+    /// Starts reading the metric, oldest first. No other value is in what comes.
     pub async fn scan(&self, session: &Session) -> Result<Scan, Error> {
         let question = Question {
             groups: vec![self.group.clone()],
@@ -50,7 +51,7 @@ impl SeriesQuery {
             chosen: None,
             order: Order::Asc,
         };
-        Scan::start(session, question).await
+        Scan::of_cells(session, question, Cells::of([&self.metric])).await
     }
 
     /// Each sensor's points in order of time; means over `step` milliseconds of a zone's clock where it is given. An error

@@ -15,6 +15,7 @@ use crate::reading::Group;
 use crate::reading::Metric;
 use crate::series::Summary;
 use crate::series::exact::ExactQuantiles;
+use crate::store::cells::Cells;
 use crate::store::rollups::{self, Detail, Table};
 use crate::time::{Periods, TimeRange, day_of};
 
@@ -404,7 +405,8 @@ impl StatsQuery {
     ) -> Result<(), E> {
         let group = raw.group;
         let keys = Keys::new(self, group);
-        let mut scan = Scan::start(session, self.question(group, self.sensor, raw.range)).await?;
+        let question = self.question(group, self.sensor, raw.range);
+        let mut scan = Scan::of_cells(session, question, Cells::of(raw.metrics)).await?;
         let mut periods = self.by.periods().cursor();
         while let Some(chunk) = scan.next().await? {
             raw.sources.readings += chunk.len() as u64;

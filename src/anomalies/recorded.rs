@@ -32,8 +32,10 @@ pub struct Counts {
     pub rows: u64,
     /// Rows with a score of 0.5 or more.
     pub alarms: u64,
-    /// Rows without a value, and rows that are not newer than an earlier one. Their score is 0.
-    pub not_judged: u64,
+    /// Rows without a value. Their score is 0.
+    pub without_value: u64,
+    /// Rows with a value that are not newer than an earlier one. Their score is 0.
+    pub not_newer: u64,
 }
 
 /// One method's state.
@@ -88,9 +90,13 @@ pub fn score(
     for row in rows {
         let Row { moment, text, at, value } = row?;
         counts.rows += 1;
-        let score = match value.filter(|_| at > newest) {
+        let score = match value {
             None => {
-                counts.not_judged += 1;
+                counts.without_value += 1;
+                0.0
+            }
+            Some(_) if at <= newest => {
+                counts.not_newer += 1;
                 0.0
             }
             Some(value) => {
@@ -137,7 +143,7 @@ mod tests {
             &[("recorded_timestamp", "timestamp")],
         ] {
             let (counts, output) = scored(&text, map).unwrap();
-            assert_eq!((counts.rows, counts.not_judged), (400, 0));
+            assert_eq!((counts.rows, counts.without_value, counts.not_newer), (400, 0, 0));
             assert!((1..=2).contains(&counts.alarms), "{counts:?}");
             let lines: Vec<_> = output.lines().collect();
             assert_eq!(lines[0], "timestamp,value,anomaly_score");
@@ -152,7 +158,7 @@ mod tests {
         let text = "when;temp\n2026-11-01T00:00:00Z;1,5\n2026-11-01T00:00:00Z;2\n2026-11-01T00:01:00Z;\n";
         let (counts, output) =
             scored(text, &[("when", "recorded_timestamp"), ("temp", "temperature")]).unwrap();
-        assert_eq!(counts, Counts { rows: 3, alarms: 0, not_judged: 2 });
+        assert_eq!(counts, Counts { rows: 3, alarms: 0, without_value: 1, not_newer: 1 });
         assert_eq!(
             output,
             "timestamp,value,anomaly_score\n2026-11-01T00:00:00Z,\"1,5\",0\n2026-11-01T00:00:00Z,2,0\n2026-11-01T00:01:00Z,,0\n"

@@ -36,7 +36,8 @@ pub struct DemoArgs {
 pub async fn run(args: DemoArgs, mut context: Context) -> anyhow::Result<()> {
     show(&context, "iotctl up")?;
     let unfinished = super::up::unfinished(&context.config.local, &context)?;
-    let options = UpOptions { unfinished, ..UpOptions::default() };
+    let http = context.config.http.clone();
+    let options = UpOptions { unfinished, http, ..UpOptions::default() };
     let running = local::up(&context.config.local, &options, &context.output, &context.shutdown).await?;
     context.output.print(support::server_table(&running.servers).to_string())?;
     use_servers(&mut context, &running);

@@ -56,6 +56,7 @@ pub async fn run(args: UpArgs, context: Context) -> anyhow::Result<()> {
         brokers: args.kafka_brokers,
         kafka: args.kafka,
         monitoring: args.monitoring,
+        http: context.config.http.clone(),
         unfinished,
     };
     let running = local::up(&config, &options, &context.output, &context.shutdown).await?;

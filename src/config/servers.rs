@@ -38,6 +38,10 @@ section! {
         kafka_metrics_port: u16 = 7071, PORT;
         /// Port of Prometheus, with `iotctl up --monitoring`.
         prometheus_port: u16 = 9090, PORT;
+        /// HOST:PORT of each `iotctl ingest --metrics-addr`, which the Prometheus of `iotctl up --monitoring` scrapes.
+        ingest_metrics: Vec<String> = vec!["127.0.0.1:9464".into()];
+        /// HOST:PORT of each `iotctl monitor`, which the same Prometheus scrapes.
+        monitor_metrics: Vec<String> = vec!["127.0.0.1:9465".into()];
         /// Port of node_exporter, with `iotctl up --monitoring`.
         node_exporter_port: u16 = 9100, PORT;
         /// Port of Grafana, with `iotctl up --monitoring`.

@@ -35,6 +35,8 @@ pub(super) fn validate(config: &Config) -> Checked {
         &["rollup.daily_retention", "rollup.hourly_retention"],
         || "daily rollups would expire before the hourly ones (raise rollup.daily_retention)".into(),
     )?;
+    addresses("local.ingest_metrics", &config.local.ingest_metrics)?;
+    addresses("local.monitor_metrics", &config.local.monitor_metrics)?;
     local(&config.local)?;
     cluster(&config.cluster)?;
     let is_plain = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || "-_".contains(char);

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus::Registry;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -16,7 +17,6 @@ use crate::alerting::Acknowledgement;
 use crate::alerting::topic::AlertProducer;
 use crate::cassandra::Session;
 use crate::config::Config;
-use crate::http::login::Login;
 use crate::kafka::{Error, Subscription};
 use crate::shutdown::Shutdown;
 use crate::store::sensors::SensorNames;
@@ -38,7 +38,8 @@ pub(super) struct App(Arc<Inner>);
 struct Inner {
     config: Config,
     silent_after: Duration,
-    login: Option<Login>,
+    /// Of the listener.
+    metrics: Registry,
     shutdown: Shutdown,
     connection: Mutex<Connection>,
     scans: Arc<Semaphore>,
@@ -65,16 +66,11 @@ struct Connection {
 }
 
 impl App {
-    pub(super) fn new(
-        config: Config,
-        silent_after: Duration,
-        login: Option<Login>,
-        shutdown: Shutdown,
-    ) -> Self {
+    pub(super) fn new(config: Config, silent_after: Duration, metrics: Registry, shutdown: Shutdown) -> Self {
         Self(Arc::new(Inner {
             config,
             silent_after,
-            login,
+            metrics,
             shutdown,
             connection: Mutex::default(),
             scans: Arc::new(Semaphore::new(MAX_SCANS)),
@@ -94,9 +90,8 @@ impl App {
         self.0.silent_after
     }
 
-    /// Who may ask; `None` where everybody may who can reach the address.
-    pub(super) fn login(&self) -> Option<&Login> {
-        self.0.login.as_ref()
+    pub(super) fn metrics(&self) -> &Registry {
+        &self.0.metrics
     }
 
     pub(super) fn shutdown(&self) -> &Shutdown {

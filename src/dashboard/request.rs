@@ -4,7 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Query;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Query, Request};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -27,7 +28,9 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 /// Metrics of one question.
 pub(super) const MAX_METRICS: usize = 10;
 /// Of a request's body, in bytes.
-pub(super) const MAX_BODY: usize = 4 * 1024;
+const MAX_BODY: usize = 4 * 1024;
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_LAST: &str = "24h";
 /// In milliseconds.
 const MAX_RANGE: i64 = 3_660 * time::DAY;
@@ -40,6 +43,19 @@ pub(super) async fn within_deadline<T>(work: impl Future<Output = Result<T, Prob
         let text = format!("no answer within {DEADLINE:?} (ask for a shorter range of time or one location)");
         Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, text))
     })
+}
+
+/// The body of a request, of at most [`MAX_BODY`] bytes.
+pub(super) async fn body(request: Request) -> Result<Bytes, Problem> {
+    body_within(request, BODY_TIMEOUT).await
+}
+
+async fn body_within(request: Request, limit: Duration) -> Result<Bytes, Problem> {
+    match timeout(limit, to_bytes(request.into_body(), MAX_BODY)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long")),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body has not come (send it at once)")),
+    }
 }
 
 /// The query string. An unknown parameter is refused.
@@ -242,6 +258,16 @@ mod tests {
             assert_eq!(problem.status, StatusCode::BAD_REQUEST, "{problem:?}");
             assert!(problem.remedy.is_some(), "{problem:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+        let request = Request::new(axum::body::Body::from_stream(never));
+        let refused = body_within(request, Duration::from_millis(20)).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::REQUEST_TIMEOUT);
+        let long = Request::new(axum::body::Body::from(vec![b' '; MAX_BODY + 1]));
+        assert_eq!(body(long).await.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[test]

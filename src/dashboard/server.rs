@@ -12,8 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus::TextEncoder;
-use prometheus::core::Collector as _;
+use prometheus::{Registry, TextEncoder};
 
 use super::app::App;
 use super::problem::Problem;
@@ -95,8 +94,11 @@ pub async fn bind(address: SocketAddr, access: Access) -> anyhow::Result<http::S
 
 /// Serves until shutdown; a silent sensor is one whose newest reading is older than `silent_after`.
 pub async fn serve(server: http::Server, config: Config, silent_after: Duration, shutdown: Shutdown) {
-    let login = server.access().login().cloned();
-    let app = App::new(config, silent_after, login, shutdown.clone());
+    let metrics = Registry::new();
+    if let Err(error) = server.register(&metrics) {
+        tracing::error!(%error, "the dashboard's own metrics are not served");
+    }
+    let app = App::new(config, silent_after, metrics, shutdown.clone());
     let fleet = tokio::spawn(poll::fleet(app.clone()));
     let health = tokio::spawn(poll::health(app.clone()));
     server.serve(router(app), SITE, shutdown).await;
@@ -133,10 +135,9 @@ async fn ready(State(app): State<App>) -> Response {
     }
 }
 
-/// Of the login alone: `monitor` exports the servers.
+/// Of the listener alone: `monitor` exports the servers.
 async fn metrics(State(app): State<App>) -> Response {
-    let families = app.login().map(|login| login.attempts().collect()).unwrap_or_default();
-    match TextEncoder::new().encode_to_string(&families) {
+    match TextEncoder::new().encode_to_string(&app.metrics().gather()) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => Problem::internal(error.to_string()).into_response(),
     }

@@ -7,11 +7,12 @@
 //! | connections: [`MAX_CONNECTIONS`], and a quarter of the process's file descriptors | the oldest connection without a request makes room for a new one; if every connection has sent a request, the new one is closed |
 //! | [`HEADER_TIMEOUT`] for a request's headers, and between two requests | the connection is closed |
 //! | [`BUFFER_BYTES`] for a request's headers | the request is refused |
+//! | [`WRITE_TIMEOUT`] without a byte of an answer that the client takes | the connection is closed and counted; a query whose rows are sent as they come ends |
 //! | [`GRACE`] after a shutdown | responses that take longer are cut off |
 //!
 //! - [`access`]: what a listener asks of its clients: TLS and a login, by the settings. [`login`]: tokens and sessions.
 //! - [`guard`]: who is let in. [`host`]: on a loopback address, only requests whose `Host` is this machine.
-//! - [`client`]: sends single requests. [`network`]: what counts as one client.
+//! - [`stall`]: clients that stop reading. [`client`]: sends single requests. [`network`]: what counts as one client.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use prometheus::core::Collector;
+use prometheus::{IntCounter, Registry};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -38,11 +41,13 @@ mod guard;
 pub mod host;
 pub mod login;
 pub mod network;
+mod stall;
 
 pub use access::{Access, own_client};
 use connections::{Connections, Place};
 pub use guard::{CSRF_HEADER, Caller, Gate, Refused, Site};
 use guard::{Guard, Peer};
+use stall::Watched;
 
 /// Maximum number of connections of a listener.
 pub const MAX_CONNECTIONS: usize = 256;
@@ -50,6 +55,8 @@ pub const MAX_CONNECTIONS: usize = 256;
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Memory for a request's headers.
 pub const BUFFER_BYTES: usize = 32 * 1024;
+/// How long a client may take no byte of an answer.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long responses may take to finish after a shutdown was requested.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, such as when the process has no file descriptor left.
@@ -69,6 +76,13 @@ pub struct Server {
     access: Access,
     max_connections: usize,
     header_timeout: Duration,
+    write_timeout: Duration,
+    stalled: IntCounter,
+}
+
+/// What a listener counts, without a value, as the reference lists it too.
+pub fn metrics() -> Vec<Box<dyn Collector>> {
+    vec![Box::new(login::attempts()), Box::new(stall::counter())]
 }
 
 impl Server {
@@ -85,7 +99,15 @@ impl Server {
         let listener = TcpListener::bind(address).await.with_context(failure)?;
         let address = listener.local_addr()?;
         let max_connections = MAX_CONNECTIONS.min(connections::share_of_descriptors());
-        Ok(Self { listener, address, access, max_connections, header_timeout: HEADER_TIMEOUT })
+        Ok(Self {
+            listener,
+            address,
+            access,
+            max_connections,
+            header_timeout: HEADER_TIMEOUT,
+            write_timeout: WRITE_TIMEOUT,
+            stalled: stall::counter(),
+        })
     }
 
     /// The bound address; with port 0, the port that the system chose.
@@ -95,6 +117,17 @@ impl Server {
 
     pub fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// Adds what this listener counts.
+    ///
+    /// # Errors
+    /// The registry has the metrics of another listener.
+    pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        if let Some(login) = self.access.login() {
+            registry.register(Box::new(login.attempts()))?;
+        }
+        registry.register(Box::new(self.stalled.clone()))
     }
 
     /// Serves until shutdown is requested, and then until the responses in progress are sent, for at most [`GRACE`].
@@ -113,7 +146,12 @@ impl Server {
             };
             if let Some(place) = connections.admit().await {
                 let connection = Connection { place, header_timeout: self.header_timeout, tls: tls.clone() };
-                tasks.spawn(connection.run(stream, service.clone(), shutdown.clone()));
+                // A response is written at once, so there is nothing to wait for before sending it.
+                let _ = stream.set_nodelay(true);
+                let Ok(peer) = stream.peer_addr() else { continue };
+                // Below TLS, which would hide how slowly its records leave.
+                let stream = Watched::new(stream, self.write_timeout, self.stalled.clone());
+                tasks.spawn(connection.run(stream, peer, service.clone(), shutdown.clone()));
             }
         }
         drop(self.listener);
@@ -147,10 +185,13 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, service: TowerToHyperService<Router>, shutdown: Shutdown) {
-        // A response is written at once, so there is nothing to wait for before sending it.
-        let _ = stream.set_nodelay(true);
-        let Ok(peer) = stream.peer_addr() else { return };
+    async fn run(
+        self,
+        stream: Watched<TcpStream>,
+        peer: SocketAddr,
+        service: TowerToHyperService<Router>,
+        shutdown: Shutdown,
+    ) {
         let Some(tls) = self.tls.clone() else { return self.exchange(stream, peer, service, shutdown).await };
         let accepted = tokio::select! {
             accepted = tokio::time::timeout(self.header_timeout, handshake(&tls, stream)) => accepted,
@@ -204,12 +245,15 @@ impl Connection {
 }
 
 /// The stream over TLS; `None` if the client does not speak TLS, which it is told.
-async fn handshake(tls: &ServerTls, mut stream: TcpStream) -> std::io::Result<Option<TlsStream<TcpStream>>> {
+async fn handshake(
+    tls: &ServerTls,
+    mut stream: Watched<TcpStream>,
+) -> std::io::Result<Option<TlsStream<Watched<TcpStream>>>> {
     let mut first = [0];
-    if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
+    if stream.inner().peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
         stream.write_all(PLAIN).await?;
         // Closed with bytes unread, the connection would be reset, and the answer with it.
-        let _ = stream.try_read(&mut [0; 4096]);
+        let _ = stream.inner().try_read(&mut [0; 4096]);
         stream.shutdown().await?;
         return Ok(None);
     }

@@ -180,19 +180,22 @@ async fn an_open_stream_ends_when_its_token_is_removed() {
     tokio::time::timeout(Duration::from_secs(30), closed(&mut stream)).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_listener_with_tls_tells_a_client_without_it_and_ends_silent_ones() {
-    let folder = tempfile::tempdir().unwrap();
-    let [certificate, key] = ["cert", "key"].map(|name| folder.path().join(name));
+/// With a certificate of its own.
+fn with_tls(folder: &std::path::Path) -> (crate::config::HttpConfig, Access) {
+    let [certificate, key] = ["cert", "key"].map(|name| folder.join(name));
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let config = crate::config::HttpConfig {
-        cert_file: Some(certificate.clone()),
-        key_file: Some(key),
-        ..Default::default()
-    };
+    let config =
+        crate::config::HttpConfig { cert_file: Some(certificate), key_file: Some(key), ..Default::default() };
     let access = Access::of(&config).unwrap();
+    (config, access)
+}
+
+#[tokio::test]
+async fn a_listener_with_tls_tells_a_client_without_it_and_ends_silent_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, access) = with_tls(folder.path());
     let (hasty, _shutdown_of_hasty) = started_with(access.clone(), 2, Duration::from_millis(200)).await;
     let (address, _shutdown) = started_with(access, 2, Duration::from_secs(60)).await;
     let plain = ask(address, REQUEST).await;
@@ -216,4 +219,82 @@ async fn a_listener_with_tls_tells_a_client_without_it_and_ends_silent_ones() {
     std::fs::write(&other_file, other.cert.pem()).unwrap();
     let other = crate::config::HttpConfig { cert_file: Some(other_file), ..Default::default() };
     assert_eq!(over_tls(own_client(&other).unwrap().unwrap()).await, None);
+}
+
+/// Parts of an answer without end, as a query makes them; says when nobody holds the query any longer.
+struct Query(Option<tokio::sync::oneshot::Sender<()>>);
+
+impl Drop for Query {
+    fn drop(&mut self) {
+        if let Some(ended) = self.0.take() {
+            let _ = ended.send(());
+        }
+    }
+}
+
+/// A server of an endless answer at `/rows` whose clients may stop for 300 ms.
+async fn with_rows(access: Access) -> (SocketAddr, Registry, tokio::sync::oneshot::Receiver<()>, Shutdown) {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = Server::bind(address, access, || "cannot bind".into()).await.unwrap();
+    let server = Server { write_timeout: Duration::from_millis(300), ..server };
+    let (address, registry, shutdown) = (server.address(), Registry::new(), Shutdown::new());
+    server.register(&registry).unwrap();
+    let (ended, has_ended) = tokio::sync::oneshot::channel();
+    let query = Arc::new(std::sync::Mutex::new(Some(Query(Some(ended)))));
+    let rows = async move || {
+        let query = query.lock().unwrap().take();
+        let part = axum::body::Bytes::from(vec![b'x'; 64 * 1024]);
+        axum::body::Body::from_stream(futures::stream::repeat_with(move || {
+            let _held = &query;
+            Ok::<_, std::io::Error>(part.clone())
+        }))
+    };
+    tokio::spawn(server.serve(Router::new().route("/rows", get(rows)), SITE, shutdown.clone()));
+    (address, registry, has_ended, shutdown)
+}
+
+fn stalled(registry: &Registry) -> f64 {
+    let families = registry.gather();
+    let family = families.iter().find(|family| family.name() == "iotctl_http_stalled_clients_total").unwrap();
+    family.get_metric()[0].get_counter().get_value()
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_closed_and_counted_and_its_query_ends() {
+    let (address, registry, has_ended, _shutdown) = with_rows(Access::default()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&request("GET /rows", "")).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), has_ended).await.expect("the query goes on").unwrap();
+    assert_eq!(stalled(&registry), 1.0);
+    // What the system still has comes, and then the end.
+    tokio::time::timeout(Duration::from_secs(20), closed(&mut stream)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_gets_its_answer() {
+    let (address, registry, mut has_ended, _shutdown) = with_rows(Access::default()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&request("GET /rows", "")).await.unwrap();
+    let mut bytes = vec![0; 1 << 20];
+    // Longer than it may stop, and more than the system holds.
+    for _ in 0..20 {
+        stream.read_exact(&mut bytes).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(has_ended.try_recv().is_err(), "the query has ended");
+    assert_eq!(stalled(&registry), 0.0);
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_over_tls_is_closed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, access) = with_tls(folder.path());
+    let (address, registry, has_ended, _shutdown) = with_rows(access).await;
+    let client = own_client(&config).unwrap().unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = "localhost".try_into().unwrap();
+    let mut stream = tokio_rustls::TlsConnector::from(client).connect(name, stream).await.unwrap();
+    stream.write_all(&request("GET /rows", "")).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), has_ended).await.expect("the query goes on").unwrap();
+    assert_eq!(stalled(&registry), 1.0);
 }

@@ -32,9 +32,7 @@ pub async fn serve(
     })
     .await?;
     let bound = server.address();
-    if let Some(login) = server.access().login() {
-        registry.register(Box::new(login.attempts()))?;
-    }
+    server.register(&registry)?;
     let liveness =
         async |State(health): State<Health>, request: Request| probe(health.liveness(), "ok", &request);
     let readiness =

@@ -62,8 +62,20 @@ impl Rows {
         if !read_line(&mut text, &mut line, 1)? {
             return Err(RowError::Columns("the file is empty".to_owned()));
         }
+        // Such a file is one line to us, and would have no rows.
+        if line.trim_ascii_end().contains(&b'\r') {
+            let message = "its lines end with a carriage return alone (replace it: tr '\\r' '\\n' < FILE)";
+            return Err(RowError::Columns(message.to_owned()));
+        }
         let headings = cells(&line, dialect, 1)?;
-        let columns = columns(&headings, map).map_err(RowError::Columns)?;
+        let columns = columns(&headings, map).map_err(|message| {
+            let has_values = headings.iter().any(|heading| time::recorded(heading.trim()).is_some());
+            RowError::Columns(match has_values {
+                true => "the first line has values and not headings (add a line such as timestamp,value)"
+                    .to_owned(),
+                false => message,
+            })
+        })?;
         Ok(Self { text, dialect, headings: headings.len(), columns, line, number: 1 })
     }
 
@@ -198,6 +210,20 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+
+    #[test]
+    fn a_file_without_a_heading_line_or_with_bare_carriage_returns_is_refused() {
+        for (text, part) in [
+            ("2026-01-01T00:00:00Z,1\n2026-01-01T01:00:00Z,2\n", "not headings"),
+            ("1767225600,1\n", "not headings"),
+            ("timestamp,value\r2026-01-01T00:00:00Z,1\r", "carriage return"),
+        ] {
+            let error = Rows::of(Cursor::new(text), &[]).err().unwrap().to_string();
+            assert!(error.contains(part) && error.ends_with(')'), "{error}");
+        }
+        let usual = "timestamp,value\r\n2026-01-01T00:00:00Z,1\r\n";
+        assert_eq!(points(Rows::of(Cursor::new(usual), &[]).unwrap()).unwrap().len(), 1);
+    }
 
     #[test]
     fn points_are_in_order_of_time_and_one_per_moment() {

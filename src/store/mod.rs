@@ -4,7 +4,7 @@
 //!
 //! - [`schema`]: schema.cql filled in, compared with what is there, and applied.
 //! - [`writes`]: the statements that store readings, and how a reading is bound to them.
-//! - [`readings`]: raw and newest readings, page by page; [`aggregates`]: what the server computes over a partition.
+//! - [`readings`]: raw and newest readings, page by page; [`cells`]: which cells of them; [`aggregates`]: what the server computes over a partition.
 //! - `shape`: tables of the first version beside those of today.
 //! - [`groups`]: which groups, sensors and partitions there are; [`sensors`]: their names and tags; [`sample`]: some
 //!   partitions of the table.
@@ -14,6 +14,7 @@
 //! - [`purge`]: deleting whole partitions.
 
 pub mod aggregates;
+pub mod cells;
 pub mod detector_states;
 pub mod forecasts;
 pub mod groups;

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::cells::{Cells, Places};
 use super::groups;
 use super::shape::{Number, Others, STATES, Shape, States};
-use crate::cassandra::{CellError, Error, Pages, Row, Rows, Session, Values, system};
+use crate::cassandra::{CellError, Error, FromCell, Pages, Row, Rows, Session, Values, system};
 use crate::reading::{Group, Partition};
 use crate::reading::{Metric, Reading, widen};
 
@@ -215,24 +216,35 @@ impl Slice {
 pub struct ReadingPages {
     pages: Pages,
     shape: Shape,
+    places: Places,
     partition: Partition,
 }
 
 /// Starts reading a slice of a partition.
 pub async fn readings(session: &Session, partition: &Partition, slice: Slice) -> Result<ReadingPages, Error> {
+    cells(session, partition, slice, Cells::ALL).await
+}
+
+/// Starts reading some cells of a slice of a partition. All others are missing in what is read.
+pub async fn cells(
+    session: &Session,
+    partition: &Partition,
+    slice: Slice,
+    cells: Cells,
+) -> Result<ReadingPages, Error> {
     let (clause, values, filtered) = slice.clause(partition);
     let shape = Shape::of(session, TABLE).await?;
+    let places = cells.places(shape);
     let cql = format!(
-        "SELECT iot_sensor_id, recorded_timestamp, temperature, humidity, pressure, motion_detected, light_level, \
-         gas_concentration, {} FROM {}.{TABLE} {clause}{}",
-        shape.columns().join(", "),
+        "SELECT {} FROM {}.{TABLE} {clause}{}",
+        places.columns.join(", "),
         session.keyspace(),
         if filtered { " ALLOW FILTERING" } else { "" }
     );
     let statement = session.prepare(&cql).await?;
     let page_rows = if filtered { FILTERED_PAGE_ROWS } else { PAGE_ROWS };
     let pages = session.pages(statement, values, page_rows);
-    Ok(ReadingPages { pages, shape, partition: partition.clone() })
+    Ok(ReadingPages { pages, shape, places, partition: partition.clone() })
 }
 
 impl ReadingPages {
@@ -246,7 +258,7 @@ impl ReadingPages {
         readings.reserve(page.len());
         for row in page.iter() {
             let (group, seconds) = (&self.partition.group, self.partition.bucket.seconds);
-            readings.push(decode(row, self.shape, group, seconds, names)?);
+            readings.push(decode(row, self.shape, &self.places, group, seconds, names)?);
         }
         Ok(true)
     }
@@ -258,8 +270,10 @@ impl ReadingPages {
 
     /// Reads a row of [`ReadingPages::page`] in place.
     pub fn read_in_place<'a>(&self, row: Row<'a>, group: &'a Group) -> Result<Reading<'a>, CellError> {
-        let others = self.shape.others(row, FIXED)?.unwrap_or_default().0;
-        let states = self.shape.states(row, FIXED)?.unwrap_or_default().0;
+        let places = &self.places;
+        let others = others(row, self.shape, places)?.unwrap_or_default().0;
+        let states: States<'_> = cell(row, places.states)?.unwrap_or_default();
+        let [temperature, humidity, pressure, light_level, gas_concentration] = metrics(row, places)?;
         Ok(Reading {
             location: Cow::Borrowed(&group.location),
             device_type: Cow::Borrowed(&group.device_type),
@@ -267,14 +281,14 @@ impl ReadingPages {
             sensor_name: None,
             sensor_tags: Vec::new(),
             recorded_at: row.get(1)?,
-            temperature: row.get(2)?,
-            humidity: row.get(3)?,
-            pressure: row.get(4)?,
-            motion_detected: row.get(5)?,
-            light_level: row.get(6)?,
-            gas_concentration: row.get(7)?,
+            temperature,
+            humidity,
+            pressure,
+            motion_detected: cell(row, places.motion)?,
+            light_level,
+            gas_concentration,
             other_metrics: others.into_iter().map(|(name, Number(value))| (name, value)).collect(),
-            states,
+            states: states.0,
         })
     }
 }
@@ -284,6 +298,7 @@ impl ReadingPages {
 pub struct LatestPages {
     pages: Pages,
     shape: Shape,
+    places: Places,
     group: Arc<Group>,
 }
 
@@ -300,19 +315,19 @@ pub async fn latest(
         values.push_uuid(sensor);
     }
     let shape = Shape::of(session, LATEST).await?;
-    let columns = shape.columns();
-    let written: Vec<_> = columns.iter().map(|column| format!("WRITETIME({column})")).collect();
+    let places = Cells::ALL.places(shape);
+    let written: Vec<_> = shape.columns().iter().map(|column| format!("WRITETIME({column})")).collect();
     let cql = format!(
-        "SELECT iot_sensor_id, recorded_timestamp, temperature, humidity, pressure, motion_detected, light_level, \
-         gas_concentration, {}, WRITETIME(recorded_timestamp), WRITETIME(temperature), WRITETIME(humidity), \
+        "SELECT {}, WRITETIME(recorded_timestamp), WRITETIME(temperature), WRITETIME(humidity), \
          WRITETIME(pressure), WRITETIME(motion_detected), WRITETIME(light_level), WRITETIME(gas_concentration), {} \
          FROM {}.{LATEST} WHERE location = ? AND device_type = ?{of_sensor}",
-        columns.join(", "),
+        places.columns.join(", "),
         written.join(", "),
         session.keyspace()
     );
     let statement = session.prepare(&cql).await?;
-    Ok(LatestPages { pages: session.pages(statement, values, PAGE_ROWS), shape, group: group.clone() })
+    let pages = session.pages(statement, values, PAGE_ROWS);
+    Ok(LatestPages { pages, shape, places, group: group.clone() })
 }
 
 impl LatestPages {
@@ -325,7 +340,7 @@ impl LatestPages {
             if row.get::<Option<i64>>(1)?.is_none() {
                 continue;
             }
-            let mut reading = decode(row, self.shape, &self.group, 0, names)?;
+            let mut reading = decode(row, self.shape, &self.places, &self.group, 0, names)?;
             for (known, column) in names.columns.iter_mut().zip(&Metric::COLUMNS) {
                 *known |= reading.column(column).is_some();
             }
@@ -342,30 +357,50 @@ pub async fn time_to_live(session: &Session) -> Result<Option<Duration>, Error> 
     Ok(u64::try_from(seconds).ok().filter(|&seconds| seconds > 0).map(Duration::from_secs))
 }
 
-/// Columns before those of [`Shape::columns`].
+/// Columns of [`Cells::ALL`] before those of [`Shape::columns`].
 const FIXED: usize = 8;
+
+/// A cell, or `None` if it was not read.
+fn cell<'a, T: FromCell<'a>>(row: Row<'a>, place: Option<usize>) -> Result<Option<T>, CellError> {
+    place.map_or(Ok(None), |place| row.get(place))
+}
+
+/// The cells of [`Metric::COLUMNS`].
+fn metrics(row: Row<'_>, places: &Places) -> Result<[Option<f32>; Metric::COLUMNS.len()], CellError> {
+    let mut values = [None; Metric::COLUMNS.len()];
+    for (value, place) in values.iter_mut().zip(places.metrics) {
+        *value = cell(row, place)?;
+    }
+    Ok(values)
+}
+
+fn others<'a>(row: Row<'a>, shape: Shape, places: &Places) -> Result<Option<Others<'a>>, CellError> {
+    places.others.map_or(Ok(None), |place| shape.others(row, place))
+}
 
 fn decode(
     row: Row<'_>,
     shape: Shape,
+    places: &Places,
     group: &Arc<Group>,
     bucket_seconds: i32,
     names: &mut Names,
 ) -> Result<StoredReading, CellError> {
+    let [temperature, humidity, pressure, light_level, gas_concentration] = metrics(row, places)?;
     Ok(StoredReading {
         group: group.clone(),
         sensor: row.get(0)?,
         recorded_at: row.get(1)?,
-        temperature: row.get(2)?,
-        humidity: row.get(3)?,
-        pressure: row.get(4)?,
-        motion_detected: row.get(5)?,
-        light_level: row.get(6)?,
-        gas_concentration: row.get(7)?,
+        temperature,
+        humidity,
+        pressure,
+        light_level,
+        gas_concentration,
         bucket_seconds,
-        other_metrics: owned_metrics(shape.others(row, FIXED)?, names),
-        states: owned_states(shape.states(row, FIXED)?, names),
-        has_narrow_metrics: shape.is_row_narrow(row, FIXED)?,
+        motion_detected: cell(row, places.motion)?,
+        other_metrics: owned_metrics(others(row, shape, places)?, names),
+        states: owned_states(cell(row, places.states)?, names),
+        has_narrow_metrics: places.others.map_or(Ok(false), |place| shape.is_row_narrow(row, place))?,
     })
 }
 

@@ -23,9 +23,9 @@ pub(super) const NARROW_TYPE: &str = "frozen<map<text, float>>";
 /// What a table of readings (`iot_sensor_metrics`, `iot_latest`) has of the columns that the first version lacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shape {
-    is_narrow: bool,
-    has_wide: bool,
-    has_states: bool,
+    pub(super) is_narrow: bool,
+    pub(super) has_wide: bool,
+    pub(super) has_states: bool,
 }
 
 /// A value of either width. Four bytes are a 32-bit float and stand for its shortest decimal.
@@ -63,7 +63,7 @@ impl Shape {
         self.has_wide
     }
 
-    /// The columns after the fixed ones that hold what [`Shape::others`] and [`Shape::states`] read.
+    /// The columns after the fixed ones that hold what [`Shape::others`] reads, and the states.
     pub(super) fn columns(self) -> Vec<&'static str> {
         let wide = self.has_wide.then_some(WIDE_OTHERS);
         let states = self.has_states.then_some(STATES);
@@ -98,13 +98,5 @@ impl Shape {
     /// Whether [`Shape::others`] are 32-bit floats.
     pub(super) fn is_row_narrow(self, row: Row<'_>, index: usize) -> Result<bool, CellError> {
         Ok(self.is_narrow && !(self.has_wide && row.get::<Option<&[u8]>>(index + 1)?.is_some()))
-    }
-
-    /// A row's states; see [`Shape::others`].
-    pub(super) fn states<'a>(self, row: Row<'a>, index: usize) -> Result<Option<States<'a>>, CellError> {
-        match self.has_states {
-            true => row.get(index + 1 + usize::from(self.has_wide)),
-            false => Ok(None),
-        }
     }
 }

@@ -1,17 +1,20 @@
 //! TLS for listeners: a certificate from PEM files, which is read again when they change; and the client that trusts that
 //! certificate alone, for a process that asks itself.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use tokio_rustls::TlsAcceptor;
+use webpki::EndEntityCert;
 
 use super::files::Stamp;
 use super::{FileError, certificates, private_key, unfitting, unusable};
@@ -122,6 +125,28 @@ fn certified_key(files: &Files) -> Result<CertifiedKey, FileError> {
     let key = private_key(settings.key, key_file)?;
     CertifiedKey::from_der(chain, key, &provider())
         .map_err(|error| unfitting(error, (settings.key, key_file), certificate))
+}
+
+/// The name by which clients must check a certificate that they reach at some addresses: `None` if it has all of them, or
+/// has no DNS name.
+///
+/// # Errors
+/// The file is missing or not PEM, or holds something else.
+pub fn name_for(
+    setting: &'static str,
+    file: &Path,
+    addresses: &[IpAddr],
+) -> Result<Option<String>, FileError> {
+    let certificate = certificates(setting, file)?.swap_remove(0);
+    let parsed = ParsedCertificate::try_from(&certificate).map_err(|error| unusable(setting, file, error))?;
+    let names = |address: &IpAddr| verify_server_name(&parsed, &ServerName::from(*address)).is_ok();
+    if addresses.iter().all(names) {
+        return Ok(None);
+    }
+    let certificate =
+        EndEntityCert::try_from(&certificate).map_err(|error| unusable(setting, file, error))?;
+    // Any name that a wildcard stands for will do.
+    Ok(certificate.valid_dns_names().next().map(|name| name.replacen('*', "iotctl", 1)))
 }
 
 /// A client that trusts the first certificate of a file and no other, whatever its name and dates: the process behind it

@@ -44,6 +44,8 @@ fn program() -> Program {
         ("IOTCTL_LOCAL_DATA_DIR", data.to_str().expect("a target directory with a UTF-8 path")),
         ("IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT", "17950"),
         ("IOTCTL_LOCAL_CASSANDRA_JMX_PORT", "17990"),
+        ("IOTCTL_LOCAL_INGEST_METRICS", INGEST),
+        ("IOTCTL_LOCAL_MONITOR_METRICS", MONITOR),
         ("IOTCTL_CASSANDRA_CONTACT_POINTS", "127.0.48.1:9042,127.0.48.2:9042"),
         ("IOTCTL_SCHEMA_REPLICATION_FACTOR", "1"),
         ("IOTCTL_KAFKA_BOOTSTRAP_SERVERS", "127.0.48.1:9092"),
@@ -99,11 +101,8 @@ impl Bench {
             let monitor = format!("monitor --metrics-addr {MONITOR} --interval 2s");
             running.monitor = Some(bench.spawn("monitor", &monitor)?);
         }
-        // As a user would: these two listen elsewhere than by default, and the running Prometheus takes it over.
+        // These two listen elsewhere than by default, as the settings say.
         let targets = data().join("prometheus/targets");
-        for (name, address) in [("ingest.yml", INGEST), ("monitor.yml", MONITOR)] {
-            std::fs::write(targets.join(name), format!("- targets: [\"{address}\"]\n"))?;
-        }
         let copy = bench.folder.path().join("targets");
         std::fs::create_dir(&copy)?;
         for entry in std::fs::read_dir(&targets)? {

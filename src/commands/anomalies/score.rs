@@ -47,11 +47,14 @@ pub(super) async fn run(args: ScoreArgs, context: Context) -> anyhow::Result<()>
     let output = context.output;
     let scored = blocking(move || write(&args, &map, output));
     let counts = until_stopped(&context.shutdown, scored).await??;
-    let recorded::Counts { rows, alarms, not_judged } = counts;
+    let recorded::Counts { rows, alarms, without_value, not_newer } = counts;
     output.note(format!("{rows} rows, {alarms} alarms (a score of 0.5 or more)"));
-    if not_judged > 0 {
+    if without_value > 0 {
+        output.note(format!("{without_value} rows have no value: their score is 0"));
+    }
+    if not_newer > 0 {
         output.note(format!(
-            "{not_judged} rows have no value or are not newer than an earlier row: their score is 0"
+            "{not_newer} rows are not newer than an earlier row: their score is 0 (sort the file by time, and keep one row per moment)"
         ));
     }
     Ok(())

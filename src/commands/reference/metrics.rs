@@ -2,13 +2,11 @@
 
 use std::fmt::Write as _;
 
-use prometheus::core::Collector;
-
 use super::{GENERATED, table};
 use crate::alerting::delivery::DeliveryMetrics;
 use crate::bridge::BridgeMetrics;
 use crate::forecasts::metrics::ForecastMetrics;
-use crate::http::login;
+use crate::http;
 use crate::ingestion::IngestMetrics;
 use crate::metrics::describe::{Described, describe};
 use crate::observe::exporter;
@@ -43,9 +41,9 @@ pub(super) fn page() -> anyhow::Result<String> {
             ForecastMetrics::new(&subject)?.describe(),
         ),
         (
-            "all of them, and iotctl dashboard, with http.tokens_file",
-            "Counted by one process. The dashboard serves these alone at `/metrics`.",
-            describe(&[Box::new(login::attempts()) as Box<dyn Collector>]),
+            "all of them, and iotctl dashboard",
+            "Counted by one process. The dashboard serves these alone at `/metrics`. Logins are counted with http.tokens_file.",
+            describe(&http::metrics()),
         ),
     ];
     let mut page = format!(

@@ -1,7 +1,6 @@
 //! `GET /api/alerts`: what fires now, and the latest alerts, as `iotctl alerts` reads them.
 //! `POST /api/alerts/{id}/acknowledgement`: says that somebody has seen one of them, as `iotctl alerts ack` does.
 
-use axum::body::to_bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
@@ -13,7 +12,7 @@ use crate::alerting::{Acknowledgement, Alert};
 use crate::dashboard::alerts::{Firing, Look};
 use crate::dashboard::app::App;
 use crate::dashboard::problem::Problem;
-use crate::dashboard::request::{MAX_BODY, json, parameters, within};
+use crate::dashboard::request::{body, json, parameters, within};
 use crate::http::Caller;
 use crate::http::login::Role;
 use crate::time::{display, now};
@@ -128,8 +127,7 @@ fn operator(request: &Request) -> Result<String, Problem> {
 
 /// The body, which may be empty.
 async fn remark(request: Request) -> Result<Remark, Problem> {
-    let bytes = to_bytes(request.into_body(), MAX_BODY).await;
-    let bytes = bytes.map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long"))?;
+    let bytes = body(request).await?;
     if bytes.is_empty() {
         return Ok(Remark::default());
     }

@@ -17,6 +17,7 @@ use crate::dashboard::request::{self, Sensor, json, range, sensor, within, withi
 use crate::dashboard::rows::{Encoding, Kind, MAX_ROWS, Rows, Value};
 use crate::reading::{Group, Metric};
 use crate::series::{Downsampler, Point};
+use crate::store::cells::Cells;
 use crate::time::{TimeRange, display, now};
 
 const MAX_COLUMNS: usize = 2_000;
@@ -167,7 +168,7 @@ impl Asked {
             chosen: None,
             order: Order::Asc,
         };
-        let mut scan = Scan::start(session, question).await?;
+        let mut scan = Scan::of_cells(session, question, Cells::of(&self.metrics)).await?;
         while let Some(chunk) = scan.next().await? {
             for reading in &chunk {
                 for (metric, found) in self.metrics.iter().zip(&mut found) {

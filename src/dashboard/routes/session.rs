@@ -1,13 +1,12 @@
 //! `/api/session`: who is signed in (GET), in with a token (POST), and out (DELETE).
 
-use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::dashboard::problem::Problem;
-use crate::dashboard::request::{MAX_BODY, json};
+use crate::dashboard::request::{body, json};
 use crate::http::login::{Denied, Role};
 use crate::http::{Caller, Gate, Refused};
 
@@ -60,8 +59,7 @@ pub(super) async fn post(request: Request) -> Result<Response, Problem> {
         let text = "the body is not JSON (send {\"token\":\"…\"} as application/json)";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
-    let bytes = to_bytes(request.into_body(), MAX_BODY).await;
-    let bytes = bytes.map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long"))?;
+    let bytes = body(request).await?;
     // The text is not repeated: it may hold the token.
     let asked: SignIn = serde_json::from_slice(&bytes)
         .map_err(|_| Problem::bad_request("the body is not as expected (send {\"token\":\"…\"})"))?;

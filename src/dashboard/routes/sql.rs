@@ -24,7 +24,6 @@ mod without {
 mod within {
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-    use std::time::Duration;
 
     use arrow_array::RecordBatch;
     use arrow_ipc::writer::StreamWriter;
@@ -37,7 +36,6 @@ mod within {
     use datafusion::error::DataFusionError;
     use futures::{StreamExt as _, stream};
     use tokio::sync::mpsc;
-    use tokio::time::timeout;
 
     use crate::dashboard::app::App;
     use crate::dashboard::problem::Problem;
@@ -47,8 +45,6 @@ mod within {
 
     /// Parts of an answer that wait for the client.
     const AHEAD: usize = 2;
-    /// How long a client may take to read one part; then the statement ends.
-    const STALL: Duration = Duration::from_secs(30);
     /// Of a statement, in bytes; a request's headers have less room than twice this.
     const MAX_STATEMENT: usize = 16 * 1024;
 
@@ -89,16 +85,20 @@ mod within {
                 };
                 let part = part.map_err(io::Error::other);
                 let is_end = next.is_none() || part.is_err();
-                // A client that is gone, or does not read, ends the statement: nothing holds its stream any longer.
-                if !matches!(timeout(STALL, sender.send(part)).await, Ok(Ok(()))) || is_end {
+                // A client that is gone, or does not read (`http::WRITE_TIMEOUT`), has no connection any longer. That ends
+                // the statement: nothing holds its stream.
+                if sender.send(part).await.is_err() || is_end {
                     return;
                 }
-                next = match batches.next().await.transpose() {
+                let batch = tokio::select! {
+                    batch = batches.next() => batch,
+                    () = sender.closed() => return,
+                };
+                next = match batch.transpose() {
                     Ok(next) => next,
                     // The status is sent already: the answer breaks off.
                     Err(error) => {
-                        let error = io::Error::other(error);
-                        let _ = timeout(STALL, sender.send(Err(error))).await;
+                        let _ = sender.send(Err(io::Error::other(error))).await;
                         return;
                     }
                 };

@@ -14,6 +14,7 @@ use crate::analytics::{Order, Scan};
 use crate::dashboard::app::App;
 use crate::dashboard::problem::Problem;
 use crate::dashboard::request::{Sensor, json, parameters, range, sensor, within_deadline};
+use crate::store::cells::Cells;
 use crate::time::{display, now};
 
 /// States in an answer, and stretches of each: more than a chart has room for.
@@ -107,7 +108,7 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
         let Sensor { id, groups, .. } = sensor(&session, &asked.sensor).await?;
         let question =
             Question { groups, sensor: Some(id), range, filter: None, chosen: None, order: Order::Asc };
-        let mut scan = Scan::start(&session, question).await?;
+        let mut scan = Scan::of_cells(&session, question, Cells::STATES).await?;
         let mut states = States::default();
         let (motion, yes, no): (Arc<str>, Arc<str>, Arc<str>) = (MOTION.into(), "yes".into(), "no".into());
         while let Some(chunk) = scan.next().await? {

@@ -218,6 +218,22 @@ impl Tokens {
     }
 }
 
+/// Whether a file has this token.
+///
+/// # Errors
+/// The file cannot be used.
+pub fn is_known(path: &Path, token: &str) -> Result<bool, TokensError> {
+    Ok(Tokens::read(path)?.find(token).is_some())
+}
+
+/// Whether a file has a token of this name.
+///
+/// # Errors
+/// The file cannot be used.
+pub fn has_name(path: &Path, name: &str) -> Result<bool, TokensError> {
+    Ok(Tokens::read(path)?.entries.iter().any(|known| known.name == name))
+}
+
 /// Adds a new token to a file, which is created if it is missing. Returns the token, which is kept nowhere.
 ///
 /// # Errors

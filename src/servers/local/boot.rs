@@ -20,9 +20,9 @@ use super::memory::{self, Heaps};
 use super::monitoring::Watchers;
 use super::process::{self, Process};
 use super::progress::{ProgressLines, Step};
-use super::up::Unfinished;
+use super::up::{Unfinished, UpOptions};
 use super::{Kind, jars, ports, ready, tail};
-use crate::config::LocalConfig;
+use crate::config::{HttpConfig, LocalConfig};
 use crate::error::Interrupted;
 use crate::output::Output;
 use crate::shutdown::Shutdown;
@@ -40,6 +40,7 @@ pub(super) struct Site<'a> {
     board: &'a ProgressLines,
     cluster: Cluster,
     unfinished: Option<&'a Unfinished>,
+    http: &'a HttpConfig,
     java: Java,
     cassandra_jars: PathBuf,
     kafka_jars: PathBuf,
@@ -56,7 +57,7 @@ impl<'a> Site<'a> {
         config: &'a LocalConfig,
         layout: &'a Layout,
         cluster: &Cluster,
-        unfinished: Option<&'a Unfinished>,
+        options: &'a UpOptions,
         missing: &[&Server],
         board: &'a ProgressLines,
         shutdown: &Shutdown,
@@ -91,7 +92,8 @@ impl<'a> Site<'a> {
             layout,
             board,
             cluster,
-            unfinished,
+            unfinished: options.unfinished.as_ref(),
+            http: &options.http,
             java,
             cassandra_jars,
             kafka_jars,
@@ -220,9 +222,9 @@ impl<'a> Site<'a> {
         };
         let watchers = Watchers { config: self.config, layout: self.layout, cluster: &self.cluster };
         let watching = [Kind::Prometheus, Kind::NodeExporter, Kind::Grafana].into_iter().flat_map(of);
-        let watching = self.together(
-            watching.map(|server| self.boot_one(server, running(server), async || watchers.prepare(server))),
-        );
+        let watching = self.together(watching.map(|server| {
+            self.boot_one(server, running(server), async || watchers.prepare(server, self.http))
+        }));
         let all: [LocalBoxFuture<'_, anyhow::Result<()>>; 3] =
             [Box::pin(cassandra), Box::pin(kafka), Box::pin(watching)];
         self.together(all).await

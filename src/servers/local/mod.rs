@@ -27,6 +27,7 @@ pub mod process;
 pub mod progress;
 pub mod ready;
 pub mod running;
+mod scraping;
 pub mod status;
 mod tail;
 pub mod template;

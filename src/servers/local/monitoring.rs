@@ -1,6 +1,7 @@
 //! `up --monitoring`: Prometheus, node_exporter and Grafana where they are installed, and the agent in each JVM, all on
 //! the files of the repository's `monitoring/` folder, which are part of the binary.
 
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,13 +11,12 @@ use anyhow::{Context, bail};
 use super::Kind;
 use super::cluster::{Cluster, Server};
 use super::layout::Layout;
-use crate::config::LocalConfig;
+use super::scraping::Scraping;
+use crate::config::{HttpConfig, LocalConfig};
 
-const PROMETHEUS: &str = include_str!("../../../monitoring/prometheus/prometheus.yml");
+pub(super) const PROMETHEUS: &str = include_str!("../../../monitoring/prometheus/prometheus.yml");
 const RECORDING_RULES: &str = include_str!("../../../monitoring/prometheus/recording.rules.yml");
 const ALERT_RULES: &str = include_str!("../../../monitoring/prometheus/alerts.rules.yml");
-const INGEST_TARGETS: &str = include_str!("../../../monitoring/prometheus/targets/ingest.yml");
-const MONITOR_TARGETS: &str = include_str!("../../../monitoring/prometheus/targets/monitor.yml");
 const CASSANDRA_RULES: &str = include_str!("../../../monitoring/jmx_exporter/cassandra.yml");
 const KAFKA_RULES: &str = include_str!("../../../monitoring/jmx_exporter/kafka.yml");
 const DATA_SOURCES: &str =
@@ -90,8 +90,8 @@ pub struct Watchers<'a> {
 }
 
 impl Watchers<'_> {
-    /// Writes the server's configuration and returns the command that runs it.
-    pub fn prepare(&self, server: &Server) -> anyhow::Result<Command> {
+    /// Writes the server's configuration and returns the command that runs it. `http` is how iotctl itself listens.
+    pub fn prepare(&self, server: &Server, http: &HttpConfig) -> anyhow::Result<Command> {
         let program = program(server.kind)
             .with_context(|| format!("{} is not on the PATH any more (install it again)", server.kind))?;
         let dir = self.layout.server_dir(&server.name);
@@ -99,7 +99,7 @@ impl Watchers<'_> {
         let mut command = Command::new(&program);
         command.current_dir(&dir);
         match server.kind {
-            Kind::Prometheus => self.prometheus(server, &dir, &mut command)?,
+            Kind::Prometheus => self.prometheus(server, http, &dir, &mut command)?,
             Kind::Grafana => self.grafana(server, &dir, &program, &mut command)?,
             _ => {
                 command.arg(format!("--web.listen-address={}", server.address));
@@ -108,8 +108,14 @@ impl Watchers<'_> {
         Ok(command)
     }
 
-    fn prometheus(&self, server: &Server, dir: &Path, command: &mut Command) -> anyhow::Result<()> {
-        write(&dir.join("prometheus.yml"), PROMETHEUS)?;
+    fn prometheus(
+        &self,
+        server: &Server,
+        http: &HttpConfig,
+        dir: &Path,
+        command: &mut Command,
+    ) -> anyhow::Result<()> {
+        write(&dir.join("prometheus.yml"), &Scraping::of(http, self.config, dir)?.within(PROMETHEUS))?;
         write(&dir.join("recording.rules.yml"), RECORDING_RULES)?;
         write(&dir.join("alerts.rules.yml"), ALERT_RULES)?;
         self.write_targets(dir)?;
@@ -137,13 +143,21 @@ impl Watchers<'_> {
             ("node", Kind::NodeExporter),
             ("prometheus", Kind::Prometheus),
         ] {
-            write(&targets.join(format!("{name}.yml")), &target_file(addresses(kind)))?;
+            write(
+                &targets.join(format!("{name}.yml")),
+                &target_file(&format!("{WRITTEN}; edits are lost.\n"), addresses(kind)),
+            )?;
         }
-        // Where these two listen is for their flags to say; what was written there since stays.
-        for (name, text) in [("ingest.yml", INGEST_TARGETS), ("monitor.yml", MONITOR_TARGETS)] {
-            let file = targets.join(name);
-            if !file.exists() {
-                write(&file, text)?;
+        let own = [("ingest", &self.config.ingest_metrics), ("monitor", &self.config.monitor_metrics)];
+        for (name, addresses) in own {
+            let file = targets.join(format!("{name}.yml"));
+            // What somebody has written there stays.
+            let is_ours = std::fs::read_to_string(&file).map_or(true, |text| text.starts_with(WRITTEN));
+            if is_ours {
+                let header = format!(
+                    "{WRITTEN} from local.{name}_metrics; without this line, what you write stays.\n"
+                );
+                write(&file, &target_file(&header, addresses.iter()))?;
             }
         }
         Ok(())
@@ -198,16 +212,15 @@ impl Watchers<'_> {
     }
 }
 
+/// How a file of targets begins that `up` may replace.
+const WRITTEN: &str = "# Written by `iotctl up` at each start";
+
 /// A file of Prometheus' file-based discovery.
-fn target_file(addresses: impl Iterator<Item = SocketAddr>) -> String {
-    let mut text = String::from("# Written by `iotctl up` at each start; edits are lost.\n- targets:\n");
-    let before = text.len();
-    for address in addresses {
-        text.push_str(&format!("    - \"{address}\"\n"));
-    }
-    match text.len() == before {
-        true => "# Written by `iotctl up` at each start; edits are lost.\n[]\n".into(),
-        false => text,
+fn target_file(header: &str, addresses: impl Iterator<Item = impl Display>) -> String {
+    let lines: String = addresses.map(|address| format!("    - \"{address}\"\n")).collect();
+    match lines.is_empty() {
+        true => format!("{header}[]\n"),
+        false => format!("{header}- targets:\n{lines}"),
     }
 }
 
@@ -226,7 +239,12 @@ mod tests {
 
     fn prepared(kind: Kind) -> (tempfile::TempDir, Command, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
-        let config = LocalConfig { data_dir: Some(dir.path().to_owned()), ..Default::default() };
+        let (command, folder) = prepared_in(dir.path(), kind, LocalConfig::default());
+        (dir, command, folder)
+    }
+
+    fn prepared_in(dir: &Path, kind: Kind, config: LocalConfig) -> (Command, PathBuf) {
+        let config = LocalConfig { data_dir: Some(dir.to_owned()), ..config };
         let layout = Layout::of(&config).unwrap();
         let cluster = Cluster {
             monitoring: Some(vec![Kind::Prometheus, Kind::Grafana]),
@@ -238,10 +256,12 @@ mod tests {
         let folder = layout.server_dir(&server.name);
         let mut command = Command::new("grafana");
         match kind {
-            Kind::Prometheus => watchers.prometheus(server, &folder, &mut command).unwrap(),
+            Kind::Prometheus => {
+                watchers.prometheus(server, &HttpConfig::default(), &folder, &mut command).unwrap();
+            }
             _ => watchers.grafana(server, &folder, Path::new("/usr/bin/grafana"), &mut command).unwrap(),
         }
-        (dir, command, folder)
+        (command, folder)
     }
 
     #[test]
@@ -253,6 +273,24 @@ mod tests {
         assert!(read("ingest.yml").contains("127.0.0.1:9464"));
         let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
         assert!(arguments.iter().any(|argument| argument == "--web.listen-address=127.0.0.1:9090"));
+    }
+
+    #[test]
+    fn the_addresses_of_ingest_and_monitor_follow_the_settings_unless_somebody_has_written_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |addresses: &[&str]| LocalConfig {
+            ingest_metrics: addresses.iter().map(|&address| address.to_owned()).collect(),
+            monitor_metrics: vec!["127.0.0.9:9465".into()],
+            ..Default::default()
+        };
+        let (_, folder) = prepared_in(dir.path(), Kind::Prometheus, LocalConfig::default());
+        let read = |name: &str| std::fs::read_to_string(folder.join("targets").join(name)).unwrap();
+        prepared_in(dir.path(), Kind::Prometheus, at(&["127.0.0.9:9464", "other:9464"]));
+        assert!(read("ingest.yml").ends_with("- targets:\n    - \"127.0.0.9:9464\"\n    - \"other:9464\"\n"));
+        assert!(read("monitor.yml").contains("127.0.0.9:9465"));
+        std::fs::write(folder.join("targets/ingest.yml"), "- targets: [\"mine:1\"]\n").unwrap();
+        prepared_in(dir.path(), Kind::Prometheus, at(&["127.0.0.9:9464"]));
+        assert_eq!(read("ingest.yml"), "- targets: [\"mine:1\"]\n");
     }
 
     #[test]

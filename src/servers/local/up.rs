@@ -13,7 +13,7 @@ use super::monitoring;
 use super::process::Process;
 use super::progress::ProgressLines;
 use super::status::{ServerStatus, status};
-use crate::config::LocalConfig;
+use crate::config::{HttpConfig, LocalConfig};
 use crate::error::UsageError;
 use crate::output::Output;
 use crate::shutdown::Shutdown;
@@ -27,6 +27,8 @@ pub struct UpOptions {
     pub kafka: Option<KafkaMode>,
     /// Prometheus, node_exporter and Grafana where they are installed, and an agent in each JVM.
     pub monitoring: Option<bool>,
+    /// How `ingest` and `monitor` listen, which Prometheus is told.
+    pub http: HttpConfig,
     pub unfinished: Option<Unfinished>,
 }
 
@@ -96,7 +98,7 @@ pub async fn up(
     let already_running = missing.is_empty() && cluster.is_complete;
     if !already_running {
         let board = ProgressLines::new(*output);
-        let site = Site::prepare(config, &layout, &cluster, unfinished, &missing, &board, shutdown).await?;
+        let site = Site::prepare(config, &layout, &cluster, options, &missing, &board, shutdown).await?;
         for process in gone {
             process.forget(&layout)?;
         }
