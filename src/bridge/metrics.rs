@@ -4,6 +4,7 @@ use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::metrics::describe::{Described, describe};
+use crate::metrics::renewal;
 
 /// Every metric of `bridge mqtt`, registered once.
 #[derive(Debug, Clone)]
@@ -70,7 +71,8 @@ impl BridgeMetrics {
         describe(&self.collectors())
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 12] {
+    fn collectors(&self) -> [Box<dyn Collector>; 14] {
+        let [renewals, refused] = renewal::collectors();
         [
             Box::new(self.received.clone()),
             Box::new(self.received_bytes.clone()),
@@ -84,6 +86,8 @@ impl BridgeMetrics {
             Box::new(self.in_flight.clone()),
             Box::new(self.in_flight_bytes.clone()),
             Box::new(self.last_message.clone()),
+            renewals,
+            refused,
         ]
     }
 

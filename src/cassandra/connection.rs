@@ -27,6 +27,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::frames::{Frames, Greeted};
+use super::renewal::Renewal;
 use super::tls::Tls;
 use super::{Error, VERSION};
 use crate::config::CassandraConfig;
@@ -38,20 +39,20 @@ const WRITE_QUEUE: usize = 256;
 
 /// How every connection of a session is opened.
 pub(super) struct Connector {
-    tls: Option<Tls>,
-    authenticator: Arc<dyn SaslAuthenticatorProvider + Send + Sync>,
+    renewal: Renewal,
     connect_timeout: Duration,
-    has_password: bool,
     has_warned: AtomicBool,
 }
 
-impl std::fmt::Debug for Connector {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Connector").field("tls", &self.tls.is_some()).finish_non_exhaustive()
-    }
+/// What a connection shows of itself: user, password and certificate, and whom it trusts.
+pub(super) struct Login {
+    tls: Option<Tls>,
+    authenticator: Arc<dyn SaslAuthenticatorProvider + Send + Sync>,
+    has_password: bool,
 }
 
-impl Connector {
+impl Login {
+    /// Reads the files of TLS.
     pub(super) fn new(config: &CassandraConfig) -> Result<Self, Error> {
         let authenticator: Arc<dyn SaslAuthenticatorProvider + Send + Sync> =
             match (&config.username, &config.password) {
@@ -61,19 +62,44 @@ impl Connector {
                 _ => Arc::new(NoneAuthenticatorProvider),
             };
         let tls = config.tls.enabled.then(|| Tls::new(&config.tls)).transpose()?;
+        Ok(Self { tls, authenticator, has_password: config.password.is_some() })
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    pub(super) fn new(config: &CassandraConfig) -> Result<Self, Error> {
         Ok(Self {
-            tls,
-            authenticator,
+            renewal: Renewal::new(config)?,
             connect_timeout: config.connect_timeout,
-            has_password: config.password.is_some(),
             has_warned: AtomicBool::new(false),
         })
     }
 
     /// Opens a connection, through TLS and login, within the connect timeout.
     pub(super) async fn open(&self, node: SocketAddr) -> Result<Connection, Error> {
+        self.renew(node).await;
+        self.open_by(&self.renewal.current(), node).await
+    }
+
+    /// If password or certificates have changed in their files, tries them on this node, and uses them from now on if it accepts them.
+    pub(super) async fn renew(&self, node: SocketAddr) {
+        let Some(attempt) = self.renewal.begin() else { return };
+        let tried = match attempt.login() {
+            Ok(login) => self.open_by(&login, node).await.map(|_| login),
+            Err(error) => Err(error),
+        };
+        attempt.conclude(tried);
+    }
+
+    async fn open_by(&self, login: &Login, node: SocketAddr) -> Result<Connection, Error> {
         // What comes before the login is over is read by the driver alone, which panics where a length lies.
-        let handshake = AssertUnwindSafe(self.handshake(node)).catch_unwind();
+        let handshake = AssertUnwindSafe(self.handshake(login, node)).catch_unwind();
         match tokio::time::timeout(self.connect_timeout, handshake).await {
             Ok(Ok(result)) => result,
             Ok(Err(_panic)) => {
@@ -86,15 +112,15 @@ impl Connector {
         }
     }
 
-    async fn handshake(&self, node: SocketAddr) -> Result<Connection, Error> {
+    async fn handshake(&self, login: &Login, node: SocketAddr) -> Result<Connection, Error> {
         // The driver's connections follow `USE`; ours never use one, every statement names its keyspace.
         let keyspace = Arc::new(KeyspaceHolder::new(tokio::sync::watch::channel(None).0));
         let compression = Compression::None;
         let end = Arc::new(OnceLock::new());
         let stream = TcpStream::connect(node).await.map_err(|error| broken(node, &error))?;
         stream.set_nodelay(true).map_err(|error| broken(node, &error))?;
-        if self.tls.is_none()
-            && self.has_password
+        if login.tls.is_none()
+            && login.has_password
             && !node.ip().is_loopback()
             && !self.has_warned.swap(true, Ordering::Relaxed)
         {
@@ -102,7 +128,7 @@ impl Connector {
         }
         let greeted = Greeted::default();
         let frames = Frames::new(greeted.clone());
-        let transport = match &self.tls {
+        let transport = match &login.tls {
             None => transport(node, Observed { stream, end: end.clone() }, frames, &keyspace),
             Some(tls) => {
                 let stream = tls.connect(node, stream).await?;
@@ -110,13 +136,13 @@ impl Connector {
             }
         };
         let transport = transport.map_err(|error| broken(node, &error))?;
-        match startup(&transport, self.authenticator.as_ref(), &keyspace, compression, VERSION).await {
+        match startup(&transport, login.authenticator.as_ref(), &keyspace, compression, VERSION).await {
             Ok(()) => {
                 greeted.set();
                 Ok(Connection { transport, permits: Semaphore::new(MAX_IN_FLIGHT) })
             }
             // The driver forgets why a stream ended. With TLS 1.3 a server refuses a client's certificate only now.
-            Err(error) => Err(match (end.get(), &self.tls) {
+            Err(error) => Err(match (end.get(), &login.tls) {
                 (None, _) => Error::from_driver(error, node),
                 (Some(end), None) if end.is_hanging_up() => Error::Connection {
                     node,

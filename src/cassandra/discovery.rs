@@ -112,6 +112,7 @@ pub(super) async fn refresh(pool: Weak<Pool>) {
             contact_again(&pool).await;
             continue;
         };
+        pool.connector.renew(address).await;
         match read_view(&connection, address, &pool.config.keyspace).await {
             Ok(view) => install(&pool, view),
             Err(error) => debug!(%error, "cannot read the topology"),

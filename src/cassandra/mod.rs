@@ -6,7 +6,8 @@
 //! - [`session`]: connect, prepare, execute, pages, batches, schema agreement.
 //! - `pool`: which node a request is sent to, and which one after it; `discovery`: contact points, and the task that
 //!   keeps the topology up to date; [`topology`]: token ring and replicas.
-//! - `node`: a node's connections and health; `connection`, `frames`, `tls`: down to a socket.
+//! - `node`: a node's connections and health; `connection`, `frames`, `tls`: down to a socket. `renewal`: passwords and
+//!   certificates that change in their files.
 //! - [`statement`], [`values`], [`rows`]: requests, bound values and results in wire format.
 //! - [`system`]: Cassandra's own tables. [`probe`]: questions to one node that is starting.
 //! - [`error`]: failures, classified.
@@ -20,6 +21,7 @@ mod frames;
 mod node;
 mod pool;
 pub mod probe;
+mod renewal;
 pub mod rows;
 pub mod session;
 pub mod statement;

@@ -30,7 +30,7 @@ section! {
         /// Encryption and authentication.
         security_protocol: SecurityProtocol = SecurityProtocol::Plaintext;
         /// Authentication mechanism of the SASL protocols. OAUTHBEARER: tokens of an OpenID Connect server, by client
-        /// credentials.
+        /// credentials. AWS_MSK_IAM: AWS credentials, for Amazon MSK.
         sasl_mechanism: SaslMechanism = SaslMechanism::ScramSha512;
         /// User name, or client id for OAUTHBEARER. Required by the SASL protocols, with a password.
         sasl_username: Option<String>;
@@ -43,6 +43,12 @@ section! {
         sasl_token_endpoint: Option<String>;
         /// Scope that the token is asked for, if the server wants one.
         sasl_token_scope: Option<String>;
+        /// AWS region of the cluster, for AWS_MSK_IAM. Empty: the variable AWS_REGION, or the region in the names of the
+        /// brokers.
+        sasl_aws_region: Option<String>;
+        /// Profile of the shared files of AWS's tools (~/.aws/credentials), for AWS_MSK_IAM. Empty: the credentials in the
+        /// variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or else the profile that AWS_PROFILE names.
+        sasl_aws_profile: Option<String>;
         /// PEM file of the trusted certificate authorities. Empty: those of the system.
         ssl_ca_location: Option<PathBuf>;
         /// PEM file of the client certificate. Needs ssl_key_location.
@@ -72,6 +78,7 @@ choice! {
         ScramSha256 = "SCRAM-SHA-256",
         ScramSha512 = "SCRAM-SHA-512",
         OauthBearer = "OAUTHBEARER",
+        AwsMskIam = "AWS_MSK_IAM",
     }
 }
 

@@ -159,6 +159,9 @@ fn kafka_sasl(config: &KafkaConfig) -> Checked {
     let has_password = config.sasl_password.is_some() || config.sasl_password_file.is_some();
     if matches!(config.security_protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl) {
         tokens(config)?;
+        if config.sasl_mechanism == SaslMechanism::AwsMskIam {
+            return iam(config);
+        }
         return ensure(config.sasl_username.is_some() && has_password, &["kafka.security_protocol"], || {
             "SASL needs a user and a password (set kafka.sasl_username, \
              and IOTCTL_KAFKA_SASL_PASSWORD or kafka.sasl_password_file)"
@@ -171,6 +174,8 @@ fn kafka_sasl(config: &KafkaConfig) -> Checked {
         ("kafka.sasl_password_file", config.sasl_password_file.is_some()),
         ("kafka.sasl_token_endpoint", config.sasl_token_endpoint.is_some()),
         ("kafka.sasl_token_scope", config.sasl_token_scope.is_some()),
+        ("kafka.sasl_aws_region", config.sasl_aws_region.is_some()),
+        ("kafka.sasl_aws_profile", config.sasl_aws_profile.is_some()),
     ];
     given.into_iter().try_for_each(|(key, is_given)| {
         ensure(!is_given, &[key, "kafka.security_protocol"], || {
@@ -179,8 +184,43 @@ fn kafka_sasl(config: &KafkaConfig) -> Checked {
     })
 }
 
-/// The settings of OAUTHBEARER.
+/// AWS_MSK_IAM has neither user nor password, and its tokens must not be read on the way.
+fn iam(config: &KafkaConfig) -> Checked {
+    let given = [
+        ("kafka.sasl_username", config.sasl_username.is_some()),
+        ("kafka.sasl_password", config.sasl_password.is_some()),
+        ("kafka.sasl_password_file", config.sasl_password_file.is_some()),
+    ];
+    given.into_iter().try_for_each(|(key, is_given)| {
+        ensure(!is_given, &[key, "kafka.sasl_mechanism"], || {
+            "this has no effect with AWS_MSK_IAM, which logs in by AWS credentials (remove it)".into()
+        })
+    })?;
+    ensure(
+        config.security_protocol == SecurityProtocol::SaslSsl,
+        &["kafka.sasl_mechanism", "kafka.security_protocol"],
+        || "AWS_MSK_IAM needs TLS (set kafka.security_protocol to SASL_SSL)".into(),
+    )?;
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    ensure(config.sasl_aws_region.as_deref().is_none_or(plain), &["kafka.sasl_aws_region"], || {
+        "this is not the name of an AWS region (write it like eu-west-1)".into()
+    })
+}
+
+/// The settings of OAUTHBEARER and AWS_MSK_IAM.
 fn tokens(config: &KafkaConfig) -> Checked {
+    if config.sasl_mechanism != SaslMechanism::AwsMskIam {
+        let given = [
+            ("kafka.sasl_aws_region", config.sasl_aws_region.is_some()),
+            ("kafka.sasl_aws_profile", config.sasl_aws_profile.is_some()),
+        ];
+        given.into_iter().try_for_each(|(key, is_given)| {
+            ensure(!is_given, &[key, "kafka.sasl_mechanism"], || {
+                "this has no effect without AWS credentials (set kafka.sasl_mechanism to AWS_MSK_IAM, or remove it)"
+                    .into()
+            })
+        })?;
+    }
     if config.sasl_mechanism != SaslMechanism::OauthBearer {
         let given = [
             ("kafka.sasl_token_endpoint", config.sasl_token_endpoint.is_some()),

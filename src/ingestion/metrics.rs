@@ -19,6 +19,7 @@ const MAX_IGNORED_NAMES: usize = 50;
 const OTHER_NAMES: &str = "(others)";
 
 use crate::metrics::describe::{Described, describe};
+use crate::metrics::renewal;
 
 /// Every metric of `ingest`, registered once.
 #[derive(Debug, Clone)]
@@ -213,7 +214,8 @@ impl IngestMetrics {
         self.collectors().map(|collectors| describe(&collectors)).unwrap_or_default()
     }
 
-    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 37]> {
+    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 39]> {
+        let [renewals, refused] = renewal::collectors();
         Ok([
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
@@ -251,6 +253,8 @@ impl IngestMetrics {
             Box::new(self.paused.clone()),
             Box::new(self.rollup_hours.clone()),
             Box::new(self.rollup_failures.clone()),
+            renewals,
+            refused,
             Box::new(build_info()?),
         ])
     }

@@ -32,7 +32,7 @@ use crate::cassandra::Session;
 use crate::config::{Config, KafkaConfig};
 use crate::kafka::Subscription;
 use crate::kafka::dead_letters::DeadLetterProducer;
-use crate::kafka::{consumer_groups, ends, retention, topics};
+use crate::kafka::{consumer_groups, ends, renewal, retention, topics};
 use crate::mapping::Mapping;
 use crate::metrics::Health;
 use crate::registry::Lookup;
@@ -185,6 +185,9 @@ pub async fn run(
     });
     let poll_loop = PollLoop {
         topics,
+        renewed: renewal::generation(),
+        dead_letter_limit: limit,
+        epoch: Arc::default(),
         is_single: subscription.is_single(),
         changes,
         pipeline: Arc::new(Mutex::new(pipeline)),

@@ -1,9 +1,12 @@
 //! The loop on the pipeline's own thread: poll, take in, collect completions, commit; and when to stop.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
 
 use super::failure::Failure;
 use super::pipeline::Pipeline;
@@ -39,7 +42,12 @@ pub(super) struct PollLoop {
     /// Messages may have to wait for schemas.
     pub needs_lookups: bool,
     pub kafka: KafkaConfig,
-    /// What is read from the start.
+    /// Certificates have changed in their files.
+    pub renewed: watch::Receiver<u64>,
+    pub dead_letter_limit: Option<u64>,
+    /// Of the consumer: each is followed by another after its certificates have changed.
+    pub epoch: Arc<AtomicU64>,
+    /// What is read.
     pub topics: Vec<String>,
     /// Whether no other topic is ever read.
     pub is_single: bool,
@@ -53,28 +61,76 @@ pub(super) struct PollLoop {
     pub reported: Instant,
 }
 
+/// Why polling ended.
+enum Left {
+    Ended(Ending),
+    /// Shutdown was requested.
+    Asked,
+    Renewed,
+}
+
 impl PollLoop {
     /// Runs until shutdown, the end of the topic, or a failure that an operator has to fix.
     pub(super) fn run(mut self) -> anyhow::Result<Ending> {
-        let consumer = self.subscribe()?;
-        let ending = self.poll_until_end(&consumer);
+        let mut consumer = self.subscribe()?;
+        let left = loop {
+            match self.poll_until_end(&consumer) {
+                Ok(Left::Renewed) => consumer = self.reopen(consumer)?,
+                left => break left,
+            }
+        };
         self.health.end();
         let offsets = consumer.offsets();
-        match ending? {
-            Some(ending) => Ok(ending),
-            None => match self.pipeline().drain(&offsets, self.drain_timeout)? {
+        match left? {
+            Left::Ended(ending) => Ok(ending),
+            Left::Asked | Left::Renewed => match self.pipeline().drain(&offsets, self.drain_timeout)? {
                 true => Ok(Ending::Stopped),
                 false => Ok(Ending::StoppedUndrained),
             },
         }
     }
 
+    /// Makes the clients of Kafka anew, because they cannot take up other certificates. What is taken in is finished and committed
+    /// before; what is not, in time, is read again.
+    fn reopen(&mut self, consumer: Consumer) -> anyhow::Result<Consumer> {
+        self.renewed.borrow_and_update();
+        // If the files are gone again, the old clients stay.
+        if let Err(error) = self.pipeline().renew_producers(&self.kafka, self.dead_letter_limit) {
+            tracing::warn!(%error, "the clients of Kafka cannot be made anew, the old ones stay in use");
+            return Ok(consumer);
+        }
+        tracing::info!("the clients of Kafka are made anew");
+        if !self.pipeline().drain(&consumer.offsets(), self.drain_timeout)? {
+            tracing::info!("not all that was taken in is stored yet: the rest is read again");
+        }
+        // Leaving the group gives the partitions up, unless its coordinator does not answer.
+        drop(consumer);
+        {
+            let mut pipeline = self.pipeline();
+            self.epoch.fetch_add(1, Ordering::Relaxed);
+            let left: Vec<_> = pipeline.tracker().partitions().collect();
+            pipeline.forget(left);
+        }
+        self.metrics.assigned_partitions.set(0);
+        self.subscribe()
+    }
+
+    /// Whether certificates have changed, so that the clients have to be made anew.
+    fn is_renewed(&self) -> bool {
+        self.renewed.has_changed().unwrap_or(false)
+    }
+
     fn subscribe(&self) -> anyhow::Result<Consumer> {
         let (pipeline, metrics, drain_timeout) =
             (self.pipeline.clone(), self.metrics.clone(), self.drain_timeout);
+        let (epoch, own_epoch) = (self.epoch.clone(), self.epoch.load(Ordering::Relaxed));
         let on_change = move |change: Change, kafka: &GroupOffsets<'_>| {
-            metrics.rebalances.inc();
             let mut pipeline = lock(&pipeline);
+            // A client that takes long to close gives up what its successor has by now.
+            if epoch.load(Ordering::Relaxed) != own_epoch {
+                return;
+            }
+            metrics.rebalances.inc();
             match change {
                 Change::Assigned(partitions) => {
                     tracing::info!(partitions = listed(&partitions), "assigned");
@@ -97,10 +153,12 @@ impl PollLoop {
         Ok(Consumer::subscribe(&self.kafka, &self.topics, self.is_single, on_change)?)
     }
 
-    /// `None` when shutdown was requested.
-    fn poll_until_end(&mut self, consumer: &Consumer) -> anyhow::Result<Option<Ending>> {
+    fn poll_until_end(&mut self, consumer: &Consumer) -> anyhow::Result<Left> {
         let (mut lag_due, mut end_due) = (Instant::now(), Instant::now());
         while !self.shutdown.is_requested() {
+            if self.is_renewed() {
+                return Ok(Left::Renewed);
+            }
             self.report_health(consumer);
             self.advance(consumer, Duration::ZERO)?;
             self.stop_if_tripped(consumer)?;
@@ -112,6 +170,7 @@ impl PollLoop {
             self.note_ends(consumer);
             if let Some(topics) = self.changes.try_iter().last() {
                 consumer.resubscribe(&topics)?;
+                self.topics = topics;
             }
             if lag_due <= Instant::now() {
                 lag_due = Instant::now() + LAG_INTERVAL;
@@ -124,11 +183,11 @@ impl PollLoop {
                     let is_drained = self.pipeline().drain(&consumer.offsets(), self.drain_timeout)?;
                     self.stop_if_tripped(consumer)?;
                     anyhow::ensure!(is_drained, "the last offsets could not be committed (run it again)");
-                    return Ok(Some(Ending::ReachedEnd));
+                    return Ok(Left::Ended(Ending::ReachedEnd));
                 }
             }
         }
-        Ok(None)
+        Ok(Left::Asked)
     }
 
     /// Advances batches and commits; waits up to `timeout` for a write to finish.
@@ -204,7 +263,7 @@ impl PollLoop {
     fn wait_for_room(&mut self, consumer: &Consumer) -> anyhow::Result<()> {
         let since = Instant::now();
         let mut is_paused = false;
-        while !self.shutdown.is_requested() {
+        while !self.shutdown.is_requested() && !self.is_renewed() {
             self.report_health(consumer);
             self.advance(consumer, ROOM_INTERVAL)?;
             if !self.pipeline().is_full() {

@@ -7,7 +7,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::is_refusal;
+use super::{is_refusal, renewal};
 use crate::config::{KafkaConfig, SaslMechanism, SecurityProtocol};
 
 /// The properties that every client shares. Producers and consumers add their own; `kafka.properties` overrides
@@ -43,7 +43,7 @@ pub fn client_config(config: &KafkaConfig) -> ClientConfig {
     let path = |path: &Option<std::path::PathBuf>| path.as_ref().map(|it| it.to_string_lossy().into_owned());
     let optional = [
         (user, config.sasl_username.clone()),
-        (password, secret(&config.sasl_password)),
+        (password, secret(&renewal::password(config))),
         ("sasl.oauthbearer.token.endpoint.url", config.sasl_token_endpoint.clone()),
         ("sasl.oauthbearer.scope", config.sasl_token_scope.clone()),
         ("ssl.ca.location", path(&config.ssl_ca_location)),
@@ -60,6 +60,12 @@ pub fn client_config(config: &KafkaConfig) -> ClientConfig {
         client.set(key, value);
     }
     client
+}
+
+/// Whether clients log in by a user and a password, which the library lets change.
+pub(super) fn is_by_password(config: &KafkaConfig) -> bool {
+    matches!(config.security_protocol, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl)
+        && !matches!(config.sasl_mechanism, SaslMechanism::OauthBearer | SaslMechanism::AwsMskIam)
 }
 
 /// Sets `key` unless the user set it through `kafka.properties`: for tuning, not for guarantees.
@@ -88,7 +94,7 @@ fn sasl_mechanism(mechanism: SaslMechanism) -> &'static str {
         SaslMechanism::Plain => "PLAIN",
         SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
         SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
-        SaslMechanism::OauthBearer => "OAUTHBEARER",
+        SaslMechanism::OauthBearer | SaslMechanism::AwsMskIam => "OAUTHBEARER",
     }
 }
 
@@ -224,6 +230,19 @@ mod tests {
             assert_eq!(client.get(property), Some(value), "{property}");
         }
         assert_eq!((client.get("sasl.username"), client.get("sasl.password")), (None, None));
+    }
+
+    #[test]
+    fn amazon_msk_gets_tokens_of_our_own() {
+        let config = KafkaConfig {
+            security_protocol: SecurityProtocol::SaslSsl,
+            sasl_mechanism: SaslMechanism::AwsMskIam,
+            ..Default::default()
+        };
+        let client = client_config(&config);
+        assert_eq!(client.get("sasl.mechanism"), Some("OAUTHBEARER"));
+        assert_eq!(client.get("sasl.oauthbearer.method"), None);
+        assert!(!is_by_password(&config));
     }
 
     #[test]

@@ -14,9 +14,10 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message as _, TopicPartitionList};
 
 use super::client::{client_config, set_default};
+use super::live::Live;
 use super::message::Message;
 use super::overview::ConsumerGroup;
-use super::{Error, TopicName, TopicPartition, is_denial, is_refusal, refusal};
+use super::{Error, TopicName, TopicPartition, is_denial, is_refusal, refusal, renewal};
 use crate::config::KafkaConfig;
 use crate::retry::Tolerance;
 
@@ -57,7 +58,7 @@ pub enum Event<'a> {
 /// A subscribed member of the consumer group.
 pub struct Consumer {
     /// `None` only while it is dropped.
-    inner: Option<BaseConsumer<Context>>,
+    inner: Option<Live<BaseConsumer<Context>>>,
     config: KafkaConfig,
     /// For messages: the one topic, or the topic of the last message.
     topic: Cell<TopicName>,
@@ -127,8 +128,7 @@ impl Consumer {
     ) -> Result<Self, Error> {
         let timeout = config.request_timeout.min(OFFSETS_DEADLINE);
         let context = Context::new(is_single, timeout, Box::new(on_change));
-        let inner: BaseConsumer<Context> =
-            consumer_config(config).create_with_context(context).map_err(Error::building(config))?;
+        let inner = renewal::create(config, &consumer_config(config), context)?;
         let consumer = Self {
             inner: Some(inner),
             config: config.clone(),

@@ -7,12 +7,13 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::Error;
 use super::client::{Reporting, client_config};
 use super::consumer::{GroupOffset, group_offset};
+use super::live::Live;
 use super::losses::LostMessages;
 use super::overview::ConsumerGroup;
 use super::topics::{self, blocking};
+use super::{Error, renewal};
 use crate::config::KafkaConfig;
 use crate::retry::RetryPolicy;
 
@@ -89,8 +90,8 @@ async fn offsets_of_topics(
         };
         let mut client = client_config(&config);
         client.set("group.id", &config.group).set("enable.auto.commit", "false");
-        let consumer: BaseConsumer<Reporting> =
-            client.create_with_context(Reporting::default()).map_err(Error::building(&config))?;
+        let consumer: Live<BaseConsumer<Reporting>> =
+            renewal::create_brief(&config, &client, Reporting::default())?;
         let mut list = TopicPartitionList::new();
         for (topic, partitions) in &topics {
             list.add_partition_range(topic, 0, partitions - 1);
@@ -171,8 +172,8 @@ pub async fn commit(config: &KafkaConfig, topic: &str, offsets: &[(i32, i64)]) -
     let action = format!("commit offsets for the consumer group {:?}", config.group);
     let mut client = client_config(config);
     client.set("group.id", &config.group).set("enable.auto.commit", "false");
-    let consumer: BaseConsumer<Reporting> =
-        client.create_with_context(Reporting::default()).map_err(Error::building(config))?;
+    let consumer: Live<BaseConsumer<Reporting>> =
+        renewal::create_brief(config, &client, Reporting::default())?;
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for (partition, offset) in offsets {
         list.add_partition_offset(topic, *partition, Offset::Offset(*offset))

@@ -2,6 +2,8 @@
 //! [`Error`] whose message holds the remedy.
 //!
 //! - [`client`] translates the configuration; `refusal` explains why no broker accepts it.
+//! - `aws` makes the tokens of Amazon MSK.
+//! - [`renewal`] takes up passwords and certificates that change while clients run; `live` has the clients.
 //! - [`producer`] sends with acknowledgement, [`sender`] single messages; [`consumer`] receives a [`message`] and commits as a
 //!   member of the consumer group, of the topics of a [`subscription`]; [`topic_partition`] is the key of what belongs to one;
 //!   [`reader`] reads a range without joining one; [`positions`] is a set of messages;
@@ -18,12 +20,14 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use crate::config::KafkaConfig;
 use crate::tls::FileError;
 
+mod aws;
 pub mod births;
 pub mod client;
 pub mod consumer;
 pub mod consumer_groups;
 pub mod dead_letters;
 pub mod ends;
+mod live;
 pub mod losses;
 pub mod message;
 pub mod newest;
@@ -32,6 +36,7 @@ pub mod positions;
 pub mod producer;
 pub mod reader;
 mod refusal;
+pub mod renewal;
 pub mod replay;
 pub mod retention;
 pub mod sender;
@@ -89,6 +94,9 @@ pub enum Error {
     /// A PEM file of the config cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
+    /// There is no token to log in by.
+    #[error("no login to Kafka at {servers}: {reason}")]
+    NoToken { servers: String, reason: String },
     /// The user is authenticated and not authorized.
     #[error(
         "Kafka does not let this user {action}: {reason} (add the ACLs of docs/security.md, or use another user)"

@@ -10,7 +10,8 @@ use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 
 use super::client::{Complaint, client_config, set_default, trace};
-use super::{Error, is_too_large};
+use super::live::Live;
+use super::{Error, is_too_large, renewal};
 use crate::config::KafkaConfig;
 
 /// How long the library retries a message before it reports it as failed.
@@ -104,7 +105,7 @@ pub fn producer_config(config: &KafkaConfig) -> ClientConfig {
 
 /// A producer for one topic.
 pub struct Producer<F: Fn(Delivery) + Send + Sync + 'static> {
-    inner: ThreadedProducer<Acknowledging<F>>,
+    inner: Live<ThreadedProducer<Acknowledging<F>>>,
     topic: String,
     complaint: Complaint,
 }
@@ -115,7 +116,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
     pub fn new(config: &KafkaConfig, topic: &str, on_delivery: F) -> Result<Self, Error> {
         let complaint = Complaint::default();
         let context = Acknowledging { on_delivery, complaint: complaint.clone() };
-        let inner = producer_config(config).create_with_context(context).map_err(Error::building(config))?;
+        let inner = renewal::create(config, &producer_config(config), context)?;
         Ok(Self { inner, topic: topic.to_owned(), complaint })
     }
 

@@ -8,8 +8,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Complaint, Reporting, client_config, set_default};
+use super::live::Live;
 use super::message::Message;
-use super::{Error, TopicName};
+use super::{Error, TopicName, renewal};
 use crate::config::KafkaConfig;
 
 /// Offsets `[from, to)` of a partition.
@@ -41,7 +42,7 @@ pub enum Step<'a> {
 
 /// Reads spans of a topic. Blocking: each call returns within a tenth of a second.
 pub struct TopicReader {
-    inner: BaseConsumer<Reporting>,
+    inner: Live<BaseConsumer<Reporting>>,
     topic: TopicName,
     complaint: Complaint,
     servers: String,
@@ -70,8 +71,7 @@ impl TopicReader {
         client.set("enable.partition.eof", "true");
         let context = Reporting::default();
         let complaint = context.complaint.clone();
-        let inner: BaseConsumer<Reporting> =
-            client.create_with_context(context).map_err(Error::building(config))?;
+        let inner = renewal::create(config, &client, context)?;
         let open: Vec<Span> = spans.iter().copied().filter(|span| !span.is_empty()).collect();
         let reader = Self {
             inner,

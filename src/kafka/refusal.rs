@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::Error;
-use crate::config::{KafkaConfig, SecurityProtocol};
+use crate::config::{KafkaConfig, SaslMechanism, SecurityProtocol};
 use crate::tls::{self, Settings};
 
 pub(super) const SETTINGS: Settings = Settings {
@@ -66,6 +66,12 @@ pub(super) fn error(config: &KafkaConfig, reported: &str) -> Error {
 }
 
 fn login(config: &KafkaConfig, reported: &str) -> String {
+    if config.sasl_mechanism == SaslMechanism::AwsMskIam && !reported.contains("supported mechanisms: ") {
+        let reason = reported.strip_prefix("SASL authentication error: ").unwrap_or(reported);
+        return format!(
+            "it refuses the login by AWS credentials: {reason} (check that their IAM policy allows kafka-cluster:Connect on this cluster, kafka.sasl_aws_region, and this machine's clock)"
+        );
+    }
     let user = config.sasl_username.as_deref().unwrap_or_default();
     if let Some((_, reason)) = reported.split_once("SASL OAUTHBEARER token: ") {
         let endpoint = config.sasl_token_endpoint.as_deref().unwrap_or_default();

@@ -4,9 +4,10 @@ use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use super::Error;
 use super::client::{Reporting, client_config};
+use super::live::Live;
 use super::topics::blocking;
+use super::{Error, renewal};
 use crate::config::KafkaConfig;
 
 /// A topic's own limits, as the broker applies them.
@@ -26,8 +27,8 @@ pub struct Retention {
 
 /// The limits of a topic.
 pub async fn retention(config: &KafkaConfig, topic: &str) -> Result<Retention, Error> {
-    let admin: AdminClient<Reporting> =
-        client_config(config).create_with_context(Reporting::default()).map_err(Error::building(config))?;
+    let admin: Live<AdminClient<Reporting>> =
+        renewal::create_brief(config, &client_config(config), Reporting::default())?;
     let action = || format!("read the settings of the topic {topic:?}");
     let options = AdminOptions::new().request_timeout(Some(config.request_timeout));
     let asked = [ResourceSpecifier::Topic(topic)];
@@ -77,8 +78,8 @@ pub async fn offsets_since(
         let failed = |cause| Error::client(format!("find an offset by time in the topic {topic:?}"), cause);
         let mut client = client_config(&config);
         client.set("group.id", &config.group).set("enable.auto.commit", "false");
-        let consumer: BaseConsumer<Reporting> =
-            client.create_with_context(Reporting::default()).map_err(Error::building(&config))?;
+        let consumer: Live<BaseConsumer<Reporting>> =
+            renewal::create_brief(&config, &client, Reporting::default())?;
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&topic, 0, partitions - 1);
         list.set_all_offsets(rdkafka::Offset::Offset(moment)).map_err(failed)?;

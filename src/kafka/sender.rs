@@ -1,12 +1,15 @@
 //! Single messages to a topic other than that of the readings, each with its own acknowledgement.
 
+use std::sync::Arc;
+
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use super::Error;
 use super::client::{Reporting, set_default};
+use super::live::Live;
 use super::producer::producer_config;
+use super::{Error, renewal};
 use crate::config::KafkaConfig;
 
 /// What the library allows at most for `message.max.bytes` here.
@@ -15,7 +18,7 @@ const MOST_BYTES: u64 = 100_000_000;
 /// Sends to one topic.
 #[derive(Clone)]
 pub(crate) struct Sender {
-    inner: FutureProducer<Reporting>,
+    inner: Arc<Live<FutureProducer<Reporting>>>,
     topic: String,
     /// What the topic is for users: "dead-letter".
     what: &'static str,
@@ -34,7 +37,7 @@ impl Sender {
         // it, no batch grows beyond the limit, so that a refusal is about a single message.
         let limit = limit.unwrap_or(MOST_BYTES).clamp(1_000, MOST_BYTES).to_string();
         set_default(&mut client, config, "message.max.bytes", &limit);
-        let inner = client.create_with_context(Reporting::default()).map_err(Error::building(config))?;
+        let inner = Arc::new(renewal::create(config, &client, Reporting::default())?);
         Ok(Self { inner, topic, what })
     }
 

@@ -11,8 +11,9 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, Producer};
 
 use super::client::{Complaint, Reporting, client_config};
+use super::live::Live;
 use super::retention::retention;
-use super::{Error, is_denial, is_refusal, is_unreachable, refusal};
+use super::{Error, is_denial, is_refusal, is_unreachable, refusal, renewal};
 use crate::config::KafkaConfig;
 
 /// Twice the brokers' default for messages.
@@ -60,8 +61,8 @@ pub async fn ensure(
         Err(error) => return Err(error),
     }
     let action = || format!("create the topic {topic:?}");
-    let admin: AdminClient<Reporting> =
-        client_config(config).create_with_context(Reporting::default()).map_err(Error::building(config))?;
+    let admin: Live<AdminClient<Reporting>> =
+        renewal::create_brief(config, &client_config(config), Reporting::default())?;
     let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replication));
     if replication >= 3 {
         // With 1, the default, a message that one broker has is acknowledged, and lost with that broker's disk.
@@ -265,7 +266,7 @@ pub(super) async fn ask<T: Send + 'static>(
 /// broker does not cost one deadline per partition.
 pub(super) struct Probe {
     config: KafkaConfig,
-    pub(super) client: BaseProducer<Reporting>,
+    pub(super) client: Live<BaseProducer<Reporting>>,
     complaint: Complaint,
     deadline: Instant,
     has_answered: AtomicBool,
@@ -280,7 +281,7 @@ impl Probe {
         client.set("allow.auto.create.topics", "false");
         Ok(Self {
             config: config.clone(),
-            client: client.create_with_context(context).map_err(Error::building(config))?,
+            client: renewal::create_brief(config, &client, context)?,
             complaint,
             deadline: Instant::now() + config.request_timeout,
             has_answered: AtomicBool::new(false),

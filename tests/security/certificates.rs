@@ -1,6 +1,7 @@
 //! An authority of the tests' own and what it signs, and one that nobody trusts.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -20,6 +21,8 @@ pub struct Certificates {
     /// Of the same server, and no longer valid.
     pub expired: Pair,
     pub client: Pair,
+    folder: PathBuf,
+    authority: Issuer,
 }
 
 /// A certificate and its key.
@@ -59,7 +62,19 @@ impl Certificates {
             server: Pair::make(folder, "server", server("server")?, &authority)?,
             expired: Pair::make(folder, "expired", expired, &authority)?,
             client: Pair::make(folder, "client", client, &authority)?,
+            folder: folder.to_owned(),
+            authority,
         })
+    }
+
+    /// A further client's, for its name, which is valid until `lifetime` from now.
+    pub fn client_for(&self, name: &str, lifetime: Duration) -> anyhow::Result<Pair> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_after =
+            date_time_ymd(1970, 1, 1) + (SystemTime::now().duration_since(UNIX_EPOCH)? + lifetime);
+        Pair::make(&self.folder, name, params, &self.authority)
     }
 }
 

@@ -13,8 +13,10 @@ mod certificates;
 mod servers;
 
 mod commands;
+mod iam;
 mod names;
 mod refusals;
+mod renewed;
 mod secrets;
 #[path = "../support/mod.rs"]
 mod support;
@@ -37,11 +39,13 @@ fn main() -> ExitCode {
     let trials: Vec<Trial> = [
         // The longest first.
         withdrawn::trials(),
+        renewed::trials(),
         commands::trials(),
         names::trials(),
         refusals::trials(),
         secrets::trials(),
         tokens::trials(),
+        iam::trials(),
     ]
     .into_iter()
     .flatten()

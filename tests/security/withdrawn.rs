@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,14 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(60 + 60);
 /// How long it may take to hear of what is not borne at all.
 const AT_ONCE: Duration = Duration::from_secs(30);
 
-fn send(place: &Place<'_>, count: u32) -> anyhow::Result<()> {
+pub fn send(place: &Place<'_>, count: u32) -> anyhow::Result<()> {
     let count = count.to_string();
     place.lab(SENDER)?.ok(&["-q", "simulate", "--rate", "0", "--count", &count, "--format", "json"])?;
     Ok(())
 }
 
 /// An ingest whose stderr is kept; killed when the test fails before its end.
-struct Ingest {
+pub struct Ingest {
     child: Child,
     stderr: tempfile::NamedTempFile,
 }
@@ -43,15 +43,31 @@ struct Ingest {
 impl Ingest {
     /// Starts it and waits until it has stored the first `rows`.
     fn start(lab: &Lab, place: &Place<'_>, rows: i64) -> anyhow::Result<Self> {
+        Self::start_as(lab.command(&["-q", "ingest"]), place, rows)
+    }
+
+    /// As [`Ingest::start`], by a command line of one's own.
+    pub fn start_as(mut command: Command, place: &Place<'_>, rows: i64) -> anyhow::Result<Self> {
         // Into a file: nobody reads a pipe meanwhile.
         let stderr = tempfile::NamedTempFile::new()?;
-        let mut command = lab.command(&["-q", "ingest"]);
         let child = command.stdout(Stdio::null()).stderr(stderr.reopen()?).spawn()?;
         let ingest = Self { child, stderr };
         support::eventually("the first rows are stored", Duration::from_secs(40), || {
             Ok(place.stored()? == rows)
         })?;
         Ok(ingest)
+    }
+
+    /// What it has written to stderr so far.
+    pub fn said(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.stderr.path())?)
+    }
+
+    /// Asks it to stop, and waits for that.
+    pub fn stop(self) -> anyhow::Result<Finished> {
+        let id = nix::unistd::Pid::from_raw(i32::try_from(self.child.id())?);
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM)?;
+        self.end(AT_ONCE)
     }
 
     /// Waits until it ends by itself.
@@ -138,26 +154,40 @@ fn a_changed_password_of_cassandra_ends_ingest_without_loss() -> anyhow::Result<
 }
 
 /// A user of Kafka of one's own, with the permissions of `ingest`.
-struct OwnUser<'a> {
+pub struct OwnUser<'a> {
     place: &'a Place<'a>,
     name: String,
 }
 
 impl<'a> OwnUser<'a> {
-    fn make(place: &'a Place<'a>, password: &str) -> anyhow::Result<Self> {
+    pub fn make(place: &'a Place<'a>, password: &str) -> anyhow::Result<Self> {
         let user = Self { place, name: format!("user_of_{}", place.name) };
         user.set_password(password)?;
-        user.acl(&["--add"], ["--topic", &place.name], "Read")?;
-        user.acl(&["--add"], ["--group", &place.name], "Read")?;
-        user.acl(&["--add"], ["--topic", &place.dead_letter_topic()], "Write")?;
+        user.permissions(&["--add"])?;
         Ok(user)
     }
 
-    fn set_password(&self, password: &str) -> anyhow::Result<()> {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn set_password(&self, password: &str) -> anyhow::Result<()> {
         let password = format!("SCRAM-SHA-512=[password={password}]");
         let arguments =
             ["--alter", "--entity-type", "users", "--entity-name", &self.name, "--add-config", &password];
         servers().kafka_tool("kafka.admin.ConfigCommand", &arguments.map(str::to_owned))
+    }
+
+    /// Whoever shows a certificate of this name.
+    pub fn by_certificate(place: &'a Place<'a>, name: &str) -> Self {
+        Self { place, name: format!("CN={name}") }
+    }
+
+    /// Gives or takes the permissions of `ingest`.
+    pub fn permissions(&self, change: &[&str]) -> anyhow::Result<()> {
+        self.acl(change, ["--topic", &self.place.name], "Read")?;
+        self.acl(change, ["--group", &self.place.name], "Read")?;
+        self.acl(change, ["--topic", &self.place.dead_letter_topic()], "Write")
     }
 
     fn acl(&self, change: &[&str], resource: [&str; 2], operation: &str) -> anyhow::Result<()> {
@@ -168,7 +198,7 @@ impl<'a> OwnUser<'a> {
         servers().kafka_tool("kafka.admin.AclCommand", &arguments)
     }
 
-    fn lab(&self, password_file: &Path) -> anyhow::Result<Lab> {
+    pub fn lab(&self, password_file: &Path) -> anyhow::Result<Lab> {
         let mut lab = self.place.lab(INGEST)?;
         lab.set("IOTCTL_KAFKA_SASL_USERNAME", &self.name);
         lab.set("IOTCTL_KAFKA_SASL_PASSWORD_FILE", &password_file.display().to_string());
@@ -213,13 +243,13 @@ fn a_withdrawn_permission_of_kafka_ends_ingest_without_loss() -> anyhow::Result<
 }
 
 /// Passes bytes on, until its connections are cut.
-struct Proxy {
-    address: SocketAddr,
+pub struct Proxy {
+    pub address: SocketAddr,
     streams: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Proxy {
-    fn start(target: SocketAddr) -> anyhow::Result<Self> {
+    pub fn start(target: SocketAddr) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.47.8:0")?;
         let address = listener.local_addr()?;
         let streams = Arc::new(Mutex::new(Vec::new()));
@@ -232,7 +262,7 @@ impl Proxy {
         Ok(Self { address, streams })
     }
 
-    fn cut(&self) {
+    pub fn cut(&self) {
         for stream in self.streams.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }

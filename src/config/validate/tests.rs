@@ -185,6 +185,42 @@ fn tokens_need_an_endpoint_and_an_endpoint_needs_tokens() {
 }
 
 #[test]
+fn a_login_by_aws_credentials_has_no_password_and_needs_tls() {
+    let iam = |c: &mut Config| {
+        c.kafka.security_protocol = SecurityProtocol::SaslSsl;
+        c.kafka.sasl_mechanism = SaslMechanism::AwsMskIam;
+    };
+    accepted(|c| {
+        iam(c);
+        c.kafka.sasl_aws_region = Some("eu-west-1".into());
+        c.kafka.sasl_aws_profile = Some("plant".into());
+    });
+    let with_user = refused(|c| {
+        iam(c);
+        c.kafka.sasl_username = Some("iot".into());
+    });
+    starts(&with_user, "kafka.sasl_username, kafka.sasl_mechanism: this has no effect with AWS_MSK_IAM");
+    let unencrypted = refused(|c| {
+        iam(c);
+        c.kafka.security_protocol = SecurityProtocol::SaslPlaintext;
+    });
+    starts(&unencrypted, "kafka.sasl_mechanism, kafka.security_protocol: AWS_MSK_IAM needs TLS");
+    let region = refused(|c| {
+        iam(c);
+        c.kafka.sasl_aws_region = Some("eu-west-1.example".into());
+    });
+    starts(&region, "kafka.sasl_aws_region: this is not the name of an AWS region");
+    let without = refused(|c| {
+        c.kafka.security_protocol = SecurityProtocol::SaslSsl;
+        c.kafka.sasl_aws_profile = Some("plant".into());
+    });
+    starts(
+        &without,
+        "kafka.sasl_aws_profile, kafka.sasl_mechanism: this has no effect without AWS credentials",
+    );
+}
+
+#[test]
 fn properties_override_neither_the_guarantee_nor_our_own_settings() {
     let with = |name: &str| {
         let name = name.to_owned();
