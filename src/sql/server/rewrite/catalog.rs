@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 const EMPTY: [&str; 3] = ["pg_attrdef", "pg_sequence", "pg_collation"];
 
 /// The statement with those subqueries replaced, if it has any.
-pub(super) fn simplified(statement: &Statement) -> Option<Statement> {
+pub(in super::super) fn simplified(statement: &Statement) -> Option<Statement> {
     if !matches!(statement, Statement::Query(_)) {
         return None;
     }
