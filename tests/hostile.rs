@@ -192,7 +192,7 @@ fn what_is_well_meant_is_understood() {
         b"2026-01-31 12:00",
         b"[kafka.properties]\nlinger.ms = 20\n\0kafka.topic=readings",
         include_bytes!("../schema.cql"),
-        b"recorded_timestamp,temperature\n0,300\n",
+        b"recorded_timestamp,temperature\n1750000000,300\n",
         &[0x84, 0, 0, 7, 0x08, 0, 0, 0, 4, 0, 0, 0, 1],
         &rows(&[(b"a", 9)], &[Some(&[0, 0, 0, 1])], 1),
         include_bytes!("../fuzz/seeds/ledger/two_and_a_torn_one"),
