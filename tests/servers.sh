@@ -23,6 +23,7 @@ trap 'exit 130' INT TERM
 # servers ADDRESS PORT: at an address of 127.0.0.0/8 (ports 9042 and 9092), PORT and the 99 after it for themselves.
 use_servers() {
     export IOTCTL_LOCAL_DATA_DIR=$work/servers IOTCTL_LOCAL_ADDRESS=$1 XDG_CONFIG_HOME=$work/config
+    export IOTCTL_LOCAL_BOOT_TIMEOUT=15m
     export IOTCTL_CASSANDRA_CONTACT_POINTS=$1:9042 IOTCTL_KAFKA_BOOTSTRAP_SERVERS=$1:9092
 }
 servers() {

@@ -64,6 +64,7 @@ fn shell(folder: &Path, command: &str) -> anyhow::Result<String> {
         .env("IOTCTL_LOCAL_CASSANDRA_STORAGE_PORT", "17420")
         .env("IOTCTL_LOCAL_CASSANDRA_JMX_PORT", "17519")
         .env("IOTCTL_LOCAL_LEAST_FREE_DISK", "1MiB")
+        .env("IOTCTL_LOCAL_BOOT_TIMEOUT", "15m")
         .env("IOTCTL_CASSANDRA_CONTACT_POINTS", "127.0.46.1:9042")
         .env("IOTCTL_KAFKA_BOOTSTRAP_SERVERS", "127.0.46.1:9092")
         .output()?;

@@ -57,7 +57,7 @@ const PREFIX: &str = "sec_";
 /// Dead-letter topics and topics of alerts have prefixes of their own, so that the permissions on them are told apart.
 const DEAD_LETTER_PREFIX: &str = "dead_";
 const ALERTS_PREFIX: &str = "alert_";
-const BOOT_DEADLINE: Duration = Duration::from_secs(150);
+const BOOT_DEADLINE: Duration = Duration::from_secs(15 * 60);
 const DOCS: &str = include_str!("../../docs/security.md");
 
 pub struct Servers {

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Context;
 use bytesize::ByteSize;
@@ -22,7 +21,6 @@ const WITH_ZOOKEEPER: &str = include_str!("templates/kafka-zookeeper.properties"
 const COMMON: &str = include_str!("templates/kafka-common.properties");
 const ZOOKEEPER: &str = include_str!("templates/zookeeper.properties");
 const MIB: u64 = 1 << 20;
-const FORMAT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What the brokers and their ZooKeeper have in common.
 #[derive(Debug, Clone)]
@@ -116,7 +114,7 @@ impl Broker<'_> {
             command.arg("--standalone");
         }
         command.arg("--config").arg(properties);
-        java::run(command, "format Kafka's storage", FORMAT_DEADLINE).await
+        java::run(command, "format Kafka's storage", self.config.boot_timeout).await
     }
 
     fn command(
