@@ -20,6 +20,8 @@ for alert in active:
 
 mails = [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in (work / "mail").glob("*.mail")]
 for mail in mails:
+    # Without it, programs show "°C" and "Süd" as other characters.
+    assert mail.get_content_charset() == "utf-8" and mail["MIME-Version"] == "1.0", mail.items()
     lines = mail.get_content().splitlines()
     alerts = [index for index, line in enumerate(lines) if re.match(r"(firing|resolved) +\d{4}-", line)]
     assert alerts, lines
