@@ -17,7 +17,7 @@ export IOTCTL_CASSANDRA_KEYSPACE=$name IOTCTL_KAFKA_TOPIC=$name IOTCTL_KAFKA_GRO
 if [[ -n ${DASHBOARD_TEST_SERVERS:-} ]]; then
     use_servers "$DASHBOARD_TEST_SERVERS"
 else
-    servers 127.0.61.1 18200
+    servers 127.0.75.1 19200
 fi
 "$iotctl" -q schema apply >/dev/null
 case $step in
