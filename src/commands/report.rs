@@ -21,6 +21,7 @@ use crate::time::{self, TimeRange};
 ///
 /// The page has the health of the fleet, silent sensors, alerts, and by metric a chart, statistics, extremes, anomalies and
 /// forecasts, and the dead letters. It is a single HTML file that loads nothing; a browser prints it on A4.
+/// Without a range it is about the last seven days.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   iotctl report --location plant-1 --last 7d --output report.html
@@ -49,9 +50,7 @@ const USUAL: &str = "7d";
 
 pub async fn run(args: ReportArgs, context: Context) -> anyhow::Result<()> {
     let output = &context.output;
-    if args.output.exists() && !args.force {
-        return Err(exists(&args.output).into());
-    }
+    check_output(&args.output, args.force)?;
     let now = Utc::now().timestamp_millis();
     let question = Question {
         selection: args.group.selection(),
@@ -92,6 +91,24 @@ fn range(args: &TimeArgs, now: i64) -> Result<TimeRange, UsageError> {
     }
 }
 
+/// Before the figures are gathered, which can take minutes.
+fn check_output(path: &Path, force: bool) -> Result<(), UsageError> {
+    if path.is_dir() {
+        return Err(UsageError::new(format!("{} is a folder (name a file)", path.display())));
+    }
+    if path.exists() && !force {
+        return Err(exists(path));
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => Err(UsageError::new(format!(
+            "cannot write {}: the folder {} does not exist",
+            path.display(),
+            folder.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn exists(path: &Path) -> UsageError {
     UsageError::new(format!(
         "{} already exists (use --force to overwrite it, or another path)",
@@ -117,6 +134,20 @@ fn write(path: &Path, page: &str, force: bool) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_report_cannot_be_written_is_said_before_the_figures_are_gathered() {
+        let folder = tempfile::tempdir().unwrap();
+        let said =
+            |name: &str, force| check_output(&folder.path().join(name), force).unwrap_err().to_string();
+        assert!(said("", true).ends_with("is a folder (name a file)"));
+        assert!(said("missing/report.html", true).ends_with("missing does not exist"));
+        std::fs::write(folder.path().join("there.html"), "").unwrap();
+        assert!(said("there.html", false).contains("--force"));
+        check_output(&folder.path().join("there.html"), true).unwrap();
+        check_output(&folder.path().join("new.html"), false).unwrap();
+        check_output(Path::new("new.html"), false).unwrap();
+    }
 
     #[test]
     fn a_report_has_both_ends_and_ends_now_at_the_latest() {

@@ -18,7 +18,8 @@ const MAX_LINES: usize = 1_000_000;
 /// # Errors
 /// What is wrong, with the remedy.
 pub fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| "write it as room=A12".to_owned())?;
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| "write it as name=value, such as room=A12".to_owned())?;
     let (key, value) = (key.trim(), value.trim());
     check_key(key)?;
     if !value.is_empty() {

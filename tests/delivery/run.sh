@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# `alerts deliver` to a real Prometheus Alertmanager and a real SMTP server, both of which fail and restart meanwhile. Needs a built
+# `alerts deliver` to a real Prometheus Alertmanager and a real SMTP server, both of which fail and restart meanwhile, to a webhook and to
+# a program: what fires, and its severity, labels and runbook. Needs a built
 # iotctl (cargo build), Java 17, curl, prometheus-alertmanager (Debian's package) and, in `python`,
 # pip install -r tests/delivery/requirements.txt
 # Usage: tests/delivery/run.sh      (PYTHON=… or an active virtual environment; IOTCTL=… for another binary)
@@ -18,8 +19,10 @@ start_alertmanager() {
     alertmanager=$!
     pids+=("$alertmanager")
 }
-mkdir "$work/mail"
+mkdir "$work"/{mail,hook,command,other}
 "$python" "$here/mailbox.py" $address 10025 "$work/mail" >"$work/mailbox.log" 2>&1 &
+pids+=("$!")
+"$python" "$here/hook.py" $address 10080 "$work/hook" >"$work/hook.log" 2>&1 &
 pids+=("$!")
 start_alertmanager
 servers $address 18600
@@ -47,7 +50,10 @@ until_equal() { # what
 cat >"$work/rules.toml" <<'TOML'
 [[rule]]
 name = "warm"
+severity = "critical"
 metric = "temperature"
+labels = { team = "cooling", site = "Nord & Süd" }
+runbook = "https://wiki.example/warm?step=1&of=2"
 threshold = { above = 21.0, hysteresis = 0.2 }
 TOML
 cat >"$work/receivers.toml" <<TOML
@@ -60,6 +66,23 @@ group_by = ["location"]
 group_wait = "1s"
 max_per_minute = 0
 email = { server = "$address:10025", encryption = "none", from = "iotctl@example.org", to = ["ops@example.org", "shift@example.org"] }
+[[receiver]]
+name = "chat"
+severity = "critical"
+labels = { team = "cooling" }
+group_wait = "1s"
+max_per_minute = 0
+webhook = { url = "http://$address:10080/hook", body = '{title, severity: (.alerts | map(.severity) | unique), team: .alerts[0].labels.team, runbook: .alerts[0].runbook}' }
+[[receiver]]
+name = "pager"
+group_by = ["severity"]
+group_wait = "1s"
+max_per_minute = 0
+command = { run = ["/bin/sh", "-c", 'cat > "\$0/\$\$.json"', "$work/command"] }
+[[receiver]]
+name = "others"
+labels = { team = "heating" }
+command = { run = ["/bin/sh", "-c", 'cat > "\$0/\$\$.json"', "$work/other"] }
 TOML
 "$iotctl" -q alerts deliver "$work/receivers.toml" --until-end >/dev/null
 detect() {
@@ -101,6 +124,9 @@ print(f"{len(set(lines))} different lines, {listed} not listed")
 open(f"{work}/lines", "w").write(str(len(set(lines)) + listed))
 PYTHON
 [[ $(cat "$work/lines") -ge $("$iotctl" -q alerts --format ndjson | wc -l) ]] || fail "mails: $(cat "$work/lines") of $("$iotctl" -q alerts --format ndjson | wc -l) alerts"
+echo "== severity, labels and runbook came along everywhere"
+"$iotctl" -q alerts --format ndjson >"$work/alerts.ndjson"
+"$python" "$here/contents.py" "$work" $address:19093 || fail "the contents"
 echo "== a refused mail is a dead letter"
 echo "550 no" >"$work/mail/answer"
 detect 4

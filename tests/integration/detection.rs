@@ -728,6 +728,8 @@ fn what_fires_is_acknowledged_for_its_episode_alone() -> anyhow::Result<()> {
     // The history is as before, and what does not fire cannot be acknowledged.
     ensure!(alerts(&lab, &[])? == all, "acknowledgements are listed as alerts");
     lab.fails(2, &["-q", "alerts", "ack", "--rule", "cold"])?;
+    let unnamed = lab.fails(2, &["-q", "alerts", "ack", "--sensor", &sensor])?;
+    ensure!(unnamed.contains("--rule"), "{unnamed}");
     // The next episode is another one.
     lab.send([hot(1, 1, 20), hot(1, 2, 31), hot(2, 1, 31)])?;
     ingest(&lab, &rules)?;

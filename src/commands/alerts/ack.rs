@@ -23,9 +23,9 @@ use crate::error::UsageError;
   iotctl alerts ack --rule silent --location plant-3")]
 pub struct AckArgs {
     /// Id of the alert, as `iotctl alerts --firing --format ndjson` shows it
-    #[arg(value_name = "ID", required_unless_present = "rule", conflicts_with = "rule")]
+    #[arg(value_name = "ID", conflicts_with = "rule")]
     pub id: Option<Uuid>,
-    /// All that fires by this rule
+    /// Instead of an id: all that fires by this rule
     #[arg(long, value_name = "NAME")]
     pub rule: Option<String>,
     #[command(flatten)]
@@ -36,6 +36,9 @@ pub struct AckArgs {
 }
 
 pub(super) async fn run(args: AckArgs, context: Context) -> anyhow::Result<()> {
+    if args.id.is_none() && args.rule.is_none() {
+        return Err(UsageError::new("say what is acknowledged: the id of an alert, or --rule NAME").into());
+    }
     let kafka = context.config.kafka.clone();
     let mut feed = until_stopped(&context.shutdown, AlertFeed::open(&kafka)).await?;
     let batch = until_stopped(&context.shutdown, feed.next()).await?;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lettre::message::Mailbox;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
@@ -87,7 +87,8 @@ impl Email {
         for address in &self.to {
             builder = builder.to(address.clone());
         }
-        builder.body(notification.text())
+        // With its character set: without it, "°C" is read as two other characters.
+        builder.singlepart(SinglePart::plain(notification.text()))
     }
 }
 
@@ -140,5 +141,31 @@ impl Header for AutoSubmitted {
 
     fn display(&self) -> HeaderValue {
         HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alerting::alert::{State, example};
+
+    #[test]
+    fn a_mail_says_its_character_set() {
+        let raw = RawEmail {
+            server: "mail.example.org:25".to_owned(),
+            encryption: Encryption::None,
+            username: None,
+            password_file: None,
+            ca_file: None,
+            from: "iotctl@example.org".to_owned(),
+            to: vec!["ops@example.org".to_owned()],
+        };
+        let email = Email::check(&raw, Duration::from_secs(1)).unwrap();
+        let (alert, group) = (example("hot", 1, State::Firing, 1), Vec::new());
+        let notification = Notification { receiver: "ops", group: &group, alerts: vec![&alert] };
+        let mail = String::from_utf8(email.message(&notification).unwrap().formatted()).unwrap();
+        assert!(mail.contains("\r\nMIME-Version: 1.0\r\n"), "{mail}");
+        assert!(mail.contains("\r\nContent-Type: text/plain; charset=utf-8\r\n"), "{mail}");
+        assert!(mail.contains("=C2=B0C"), "{mail}");
     }
 }
