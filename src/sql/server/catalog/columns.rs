@@ -69,6 +69,12 @@ pub(super) const PG_TABLES: Description = (
 );
 pub(super) const PG_INDEXES: Description =
     ("pg_indexes", "schemaname name, tablename name, indexname name, tablespace name?, indexdef text");
+pub(super) const PG_SETTINGS: Description = (
+    "pg_settings",
+    "name name, setting text, unit text?, category text?, short_desc text?, extra_desc text?, context text?, vartype text?, \
+     source text?, min_val text?, max_val text?, enumvals text[]?, boot_val text?, reset_val text?, sourcefile text?, \
+     sourceline int4?, pending_restart bool",
+);
 pub(super) const PG_STAT_USER_TABLES: Description = (
     "pg_stat_user_tables",
     "relid oid, schemaname name, relname name, seq_scan int8, seq_tup_read int8, idx_scan int8?, idx_tup_fetch int8?, \
@@ -218,6 +224,7 @@ mod tests {
             PG_USER,
             PG_TABLES,
             PG_INDEXES,
+            PG_SETTINGS,
             PG_STAT_USER_TABLES,
         ];
         for description in all.into_iter().chain(EMPTY) {

@@ -112,10 +112,13 @@ fn text(arguments: &[ScalarValue], place: usize) -> Option<&str> {
     arguments.get(place)?.try_as_str().flatten()
 }
 
-/// The numbers of an array's places, from 1.
+/// The numbers of an array's places, from 1. Arrays of the catalog have one dimension.
 fn subscripts(arguments: &[ScalarValue]) -> ScalarValue {
-    let places: Vec<_> =
-        items(arguments).into_iter().zip(1_i32..).map(|(_, place)| ScalarValue::from(place)).collect();
+    let items = match number(arguments, 1) {
+        None | Some(1) => items(arguments),
+        Some(_) => Vec::new(),
+    };
+    let places: Vec<_> = items.into_iter().zip(1_i32..).map(|(_, place)| ScalarValue::from(place)).collect();
     ScalarValue::List(ScalarValue::new_list_nullable(&places, &DataType::Int32))
 }
 
@@ -302,6 +305,7 @@ fn constants() -> Vec<ScalarUDF> {
         "pg_get_ruledef",
         "pg_get_functiondef",
         "pg_get_function_result",
+        "pg_get_function_sqlbody",
         "pg_get_function_arguments",
         "pg_get_function_identity_arguments",
         "pg_get_serial_sequence",
@@ -345,6 +349,7 @@ mod tests {
         let items = [ScalarValue::from(7_i16), ScalarValue::from(9_i16)];
         let list = ScalarValue::List(ScalarValue::new_list_nullable(&items, &DataType::Int16));
         assert_eq!(subscripts(&[list.clone()]).to_string(), "[1, 2]");
+        assert_eq!(subscripts(&[list.clone(), ScalarValue::from(2)]).to_string(), "[]");
         let pairs = expanded(&[list]);
         assert_eq!(pairs.data_type(), list_of(DataType::Struct(pair())));
         let texts = pairs.to_string();

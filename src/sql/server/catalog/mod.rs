@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionContext, ident, lit};
+use datafusion::scalar::ScalarValue;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 
@@ -41,8 +43,13 @@ pub(super) async fn install(context: &SessionContext, user: &str) -> Result<()> 
         all.push(Relation::of_ours(kind, place, &table.schema()));
     }
     let mut system = BTreeMap::new();
+    let mut with_lists = Tables::new();
     for name in theirs.table_names() {
         if let Some(table) = theirs.table(&name).await? {
+            let table = match with_lists_of_rights(context, table.clone())? {
+                Some(changed) => with_lists.entry(name.clone()).or_insert(changed).clone(),
+                None => table,
+            };
             system.insert(name, table.schema());
         }
     }
@@ -58,7 +65,8 @@ pub(super) async fn install(context: &SessionContext, user: &str) -> Result<()> 
         all.push(Relation::of_system(namespace, &name, place, &schema));
     }
     let relations = Arc::new(Relations::new(all));
-    let ours = by_name(tables::all(&relations, user)?);
+    let mut ours = with_lists;
+    ours.extend(by_name(tables::all(&relations, user)?));
     catalog.register_schema("pg_catalog", Arc::new(Schema { ours, rest: Some(theirs) }))?;
     let ours = by_name(standard::all(&relations, user)?);
     // DataFusion's own, with its names of types, would come first.
@@ -66,6 +74,26 @@ pub(super) async fn install(context: &SessionContext, user: &str) -> Result<()> 
     catalog.register_schema("information_schema", Arc::new(Schema { ours, rest: None }))?;
     functions::register(context, &relations, user);
     Ok(())
+}
+
+/// A table in which columns of rights, which have no values here, are lists of texts, as functions of arrays expect them.
+/// `None` where there are no such columns.
+fn with_lists_of_rights(
+    context: &SessionContext,
+    table: Arc<dyn TableProvider>,
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    let schema = table.schema();
+    let is_rights =
+        |field: &Field| field.name().ends_with("acl") && !matches!(field.data_type(), DataType::List(_));
+    if !schema.fields().iter().any(|field| is_rights(field)) {
+        return Ok(None);
+    }
+    let none = ScalarValue::try_from(&DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))))?;
+    let columns = schema.fields().iter().map(|field| match is_rights(field) {
+        true => lit(none.clone()).alias(field.name()),
+        false => ident(field.name()),
+    });
+    Ok(Some(context.read_table(table)?.select(columns.collect::<Vec<_>>())?.into_view()))
 }
 
 fn missing(what: &str) -> DataFusionError {

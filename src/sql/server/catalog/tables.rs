@@ -37,6 +37,7 @@ pub(super) fn all(relations: &Relations, user: &str) -> Result<Vec<(&'static str
         (columns::PG_USER, vec![vec![("usename", user.into()), ("usesysid", OWNER.into())]]),
         (columns::PG_TABLES, tables(relations, user)),
         (columns::PG_INDEXES, indexes(relations)),
+        (columns::PG_SETTINGS, settings()),
         (columns::PG_STAT_USER_TABLES, statistics(relations)),
     ];
     let empty = columns::EMPTY.into_iter().map(|description| (description, Vec::new()));
@@ -260,4 +261,14 @@ fn statistics(relations: &Relations) -> Vec<Row> {
             ]
         })
         .collect()
+}
+
+/// What drivers read of the server: how texts are written, and how many columns a key can have.
+fn settings() -> Vec<Row> {
+    let row = |(name, setting): (&'static str, &'static str)| -> Row {
+        vec![("name", name.into()), ("setting", setting.into())]
+    };
+    [("max_index_keys", "32"), ("server_encoding", "UTF8"), ("standard_conforming_strings", "on")]
+        .map(row)
+        .into()
 }

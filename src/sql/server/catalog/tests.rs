@@ -11,7 +11,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 use super::*;
-use crate::sql::server::rewrite::rewritten;
+use crate::sql::server::rewrite::{catalog::simplified, rewritten};
 use crate::sql::tables::moment;
 
 async fn session() -> SessionContext {
@@ -45,8 +45,8 @@ async fn session() -> SessionContext {
 /// The rows of a statement as a client sends it, as text.
 async fn ask(context: &SessionContext, sql: &str) -> Vec<String> {
     let statements = PostgresCompatibilityParser::new().parse(&rewritten(sql)).unwrap();
-    let frame =
-        context.sql(&statements[0].to_string()).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let statement = simplified(&statements[0]).unwrap_or_else(|| statements[0].clone());
+    let frame = context.sql(&statement.to_string()).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     let mut lines = Vec::new();
     for batch in frame.collect().await.unwrap_or_else(|error| panic!("{sql}: {error}")) {
         let options = FormatOptions::default().with_null("NULL");
@@ -161,4 +161,40 @@ async fn relations_have_their_names_comments_and_owners() {
     )
     .await;
     assert_eq!(found, ["1259|information_schema.columns"]);
+}
+
+#[tokio::test]
+async fn columns_are_found_with_their_defaults_and_collations() {
+    let context = session().await;
+    let found = ask(
+        &context,
+        "SELECT a.attname, (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid, true) FROM pg_catalog.pg_attrdef d WHERE \
+         d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.atthasdef), a.attnotnull, (SELECT c.collname FROM \
+         pg_catalog.pg_collation c, pg_catalog.pg_type t WHERE c.oid = a.attcollation AND t.oid = a.atttypid AND \
+         a.attcollation <> t.typcollation) AS attcollation FROM pg_catalog.pg_attribute a WHERE a.attrelid = \
+         'groups'::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+    )
+    .await;
+    assert_eq!(found, ["value|NULL|false|NULL", "location|NULL|true|NULL", "device_type|NULL|true|NULL"]);
+}
+
+#[tokio::test]
+async fn rights_are_lists_and_settings_are_there() {
+    let context = session().await;
+    let found = ask(
+        &context,
+        "SELECT count(*) > 0 AS n, count(pg_catalog.array_to_string(p.proacl, E'\n')) AS rights, \
+         count(pg_catalog.pg_get_function_sqlbody(p.oid)) AS bodies FROM pg_catalog.pg_proc p WHERE p.proname = 'lower'",
+    )
+    .await;
+    assert_eq!(found, ["true|0|0"]);
+    let found = ask(
+        &context,
+        "SELECT t.typname, pg_catalog.array_to_string(t.typacl, ',') AS rights FROM pg_type t WHERE t.typname = 'text'",
+    )
+    .await;
+    assert_eq!(found, ["text|NULL"]);
+    let found =
+        ask(&context, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'max_index_keys'").await;
+    assert_eq!(found, ["32"]);
 }

@@ -12,8 +12,9 @@ pub(super) fn rewrite(expression: &mut Expr) {
         "_pg_expandarray" => "expandarray_list",
         _ => return,
     };
-    if let Some(array) = arguments(function).and_then(|arguments| arguments.into_iter().next()) {
-        *expression = call("unnest", vec![call(list, vec![array])]);
+    // All arguments stay: a parameter that is left out would shift the values of the others.
+    if let Some(arguments) = arguments(function) {
+        *expression = call("unnest", vec![call(list, arguments)]);
     }
 }
 
@@ -25,11 +26,15 @@ mod tests {
     fn rows_of_an_array_are_unnested() {
         becomes(
             "SELECT unnest(a) AS x, generate_subscripts(a, 1) AS n FROM t",
-            "SELECT unnest(a) AS x, unnest(generate_subscripts_list(a)) AS n FROM t",
+            "SELECT unnest(a) AS x, unnest(generate_subscripts_list(a, 1)) AS n FROM t",
         );
         becomes(
             "SELECT (information_schema._pg_expandarray(i.indkey)).n AS n FROM i",
             "SELECT get_field((unnest(expandarray_list(i.indkey))), 'n') AS n FROM i",
+        );
+        becomes(
+            "SELECT generate_subscripts(a, $1::INTEGER) AS n FROM t WHERE b = $2",
+            "SELECT unnest(generate_subscripts_list(a, $1::INTEGER)) AS n FROM t WHERE b = $2",
         );
     }
 }
