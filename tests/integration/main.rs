@@ -48,8 +48,6 @@ mod servers;
 mod simulation;
 mod sql;
 #[cfg(feature = "sql")]
-mod sql_prompt;
-#[cfg(feature = "sql")]
 mod sql_rollups;
 mod status;
 #[path = "../support/mod.rs"]
