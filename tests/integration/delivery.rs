@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use iotctl::kafka::topics;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -34,7 +34,13 @@ pub fn committed(lab: &Lab) -> anyhow::Result<HashMap<i32, i64>> {
     for partition in 0..partitions {
         list.add_partition(&lab.name, partition);
     }
-    let list = consumer.committed_offsets(list, Duration::from_secs(10))?;
+    // Before the group has a coordinator, the broker says so.
+    let mut found = None;
+    eventually("the group has a coordinator", Duration::from_secs(10), || {
+        found = consumer.committed_offsets(list.clone(), Duration::from_secs(10)).ok();
+        Ok(found.is_some())
+    })?;
+    let list = found.context("committed offsets")?;
     let offsets = list.elements().into_iter().filter_map(|element| match element.offset() {
         Offset::Offset(offset) => Some((element.partition(), offset)),
         _ => None,
@@ -146,8 +152,9 @@ fn readings_sent_while_ingest_runs_are_all_found() -> anyhow::Result<()> {
     let lab = Lab::new("beside")?;
     let mut ingest = lab.spawn(&["-q", "ingest"])?;
     let report = lab.json("-q simulate --rate 5000 --duration 6s --format json")?;
-    ensure!(report["acknowledged"] == 30_000, "{report}");
-    eventually("all rows are stored", Duration::from_secs(10), || Ok(lab.stored()? == 30_000))?;
+    let sent = report["acknowledged"].as_u64().filter(|sent| *sent > 0 && report["failed"] == 0);
+    let sent = sent.with_context(|| report.to_string())?;
+    eventually("all rows are stored", Duration::from_secs(10), || Ok(u64::try_from(lab.stored()?)? == sent))?;
     ensure!(ingest.terminate()? == Some(0));
     Ok(())
 }
