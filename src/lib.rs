@@ -6,7 +6,7 @@
 //! circles, and whoever reads a room needs only what is above it here. `tests/layout.rs` holds the rule.
 //!
 //! Values, without a server:
-//! - [`error`]: what a failure is. [`shutdown`]: one way to say "stop". [`config`]: one validated struct.
+//! - [`encoding`]: bytes as text. [`error`]: what a failure is. [`shutdown`]: one way to say "stop". [`config`]: one validated struct.
 //! - [`retry`]: the one retry policy, and how long errors for the operator are tolerated.
 //! - [`tls`]: PEM files, and refused handshakes in words. [`time`]: moments, ranges, hours and days.
 //! - [`output`]: the only writer to stdout. [`reading`]: a reading, its group, wire format, metrics and time bucket.
@@ -64,6 +64,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod dashboard;
+pub mod encoding;
 pub mod error;
 pub mod forecasts;
 #[doc(hidden)]

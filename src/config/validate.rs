@@ -177,11 +177,16 @@ fn kafka_sasl(config: &KafkaConfig) -> Checked {
         ("kafka.sasl_aws_region", config.sasl_aws_region.is_some()),
         ("kafka.sasl_aws_profile", config.sasl_aws_profile.is_some()),
     ];
-    given.into_iter().try_for_each(|(key, is_given)| {
-        ensure(!is_given, &[key, "kafka.security_protocol"], || {
-            "this has no effect without SASL (set kafka.security_protocol to SASL_SSL, or remove it)".into()
-        })
-    })
+    without_effect(
+        &given,
+        "kafka.security_protocol",
+        "this has no effect without SASL (set kafka.security_protocol to SASL_SSL, or remove it)",
+    )
+}
+
+/// Settings that are given although another one makes them useless.
+fn without_effect(settings: &[(&str, bool)], because_of: &str, problem: &str) -> Checked {
+    settings.iter().try_for_each(|(key, is_given)| ensure(!is_given, &[key, because_of], || problem.into()))
 }
 
 /// AWS_MSK_IAM has neither user nor password, and its tokens must not be read on the way.
@@ -191,11 +196,11 @@ fn iam(config: &KafkaConfig) -> Checked {
         ("kafka.sasl_password", config.sasl_password.is_some()),
         ("kafka.sasl_password_file", config.sasl_password_file.is_some()),
     ];
-    given.into_iter().try_for_each(|(key, is_given)| {
-        ensure(!is_given, &[key, "kafka.sasl_mechanism"], || {
-            "this has no effect with AWS_MSK_IAM, which logs in by AWS credentials (remove it)".into()
-        })
-    })?;
+    without_effect(
+        &given,
+        "kafka.sasl_mechanism",
+        "this has no effect with AWS_MSK_IAM, which logs in by AWS credentials (remove it)",
+    )?;
     ensure(
         config.security_protocol == SecurityProtocol::SaslSsl,
         &["kafka.sasl_mechanism", "kafka.security_protocol"],
@@ -214,24 +219,22 @@ fn tokens(config: &KafkaConfig) -> Checked {
             ("kafka.sasl_aws_region", config.sasl_aws_region.is_some()),
             ("kafka.sasl_aws_profile", config.sasl_aws_profile.is_some()),
         ];
-        given.into_iter().try_for_each(|(key, is_given)| {
-            ensure(!is_given, &[key, "kafka.sasl_mechanism"], || {
-                "this has no effect without AWS credentials (set kafka.sasl_mechanism to AWS_MSK_IAM, or remove it)"
-                    .into()
-            })
-        })?;
+        without_effect(
+            &given,
+            "kafka.sasl_mechanism",
+            "this has no effect without AWS credentials (set kafka.sasl_mechanism to AWS_MSK_IAM, or remove it)",
+        )?;
     }
     if config.sasl_mechanism != SaslMechanism::OauthBearer {
         let given = [
             ("kafka.sasl_token_endpoint", config.sasl_token_endpoint.is_some()),
             ("kafka.sasl_token_scope", config.sasl_token_scope.is_some()),
         ];
-        return given.into_iter().try_for_each(|(key, is_given)| {
-            ensure(!is_given, &[key, "kafka.sasl_mechanism"], || {
-                "this has no effect without tokens (set kafka.sasl_mechanism to OAUTHBEARER, or remove it)"
-                    .into()
-            })
-        });
+        return without_effect(
+            &given,
+            "kafka.sasl_mechanism",
+            "this has no effect without tokens (set kafka.sasl_mechanism to OAUTHBEARER, or remove it)",
+        );
     }
     let endpoint = config.sasl_token_endpoint.as_deref().unwrap_or_default();
     ensure(

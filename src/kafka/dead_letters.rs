@@ -16,6 +16,7 @@ use super::sender::Sender;
 use super::topics;
 use super::{Error, Subscription, TopicName};
 use crate::config::KafkaConfig;
+use crate::encoding::hex;
 use crate::mapping::sparkplug::REPLAYED;
 use crate::mapping::{Headers, Record};
 
@@ -112,7 +113,7 @@ fn headers(letter: &DeadLetter, whole: Option<&[u8]>) -> OwnedHeaders {
 /// The SHA-256 of `bytes` in hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(digest.as_ref())
 }
 
 /// A dead letter's own headers and what they say. The message's headers stand before them.

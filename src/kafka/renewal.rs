@@ -64,11 +64,18 @@ pub fn generation() -> watch::Receiver<u64> {
 
 /// The password that new clients log in by: the one that was accepted last, or else what the file says now.
 pub(super) fn password(config: &KafkaConfig) -> Option<Secret> {
-    let Some(file) = &config.sasl_password_file else { return config.sasl_password.clone() };
-    if let Some(login) = logins().get(&files(config)) {
+    if config.sasl_password_file.is_some()
+        && let Some(login) = logins().get(&files(config))
+    {
         return login.password.clone();
     }
-    password_file::read(file).ok().or_else(|| config.sasl_password.clone())
+    configured_password(config)
+}
+
+/// What the file says now, if there is one that can be read, or else the setting.
+fn configured_password(config: &KafkaConfig) -> Option<Secret> {
+    let written = config.sasl_password_file.as_deref().and_then(|file| password_file::read(file).ok());
+    written.or_else(|| config.sasl_password.clone())
 }
 
 /// A client that may live long: it gets the password that the file has later.
@@ -137,10 +144,7 @@ fn watch_files(config: &KafkaConfig) {
     }
     // Before the files are read: what is written meanwhile is seen at the next look.
     let watched = Watched::new(files.iter().flatten().cloned());
-    let password = match &config.sasl_password_file {
-        Some(file) => password_file::read(file).ok().or_else(|| config.sasl_password.clone()),
-        None => config.sasl_password.clone(),
-    };
+    let password = configured_password(config);
     logins.insert(files, Login { config: config.clone(), password, watched, reported: None });
     drop(logins);
     start();

@@ -29,6 +29,7 @@ pub mod sparkplug;
 pub mod subject;
 pub mod units;
 
+use crate::encoding::hex;
 use crate::error::UsageError;
 use crate::reading::decode::Decoded;
 use crate::reading::{DecodeLimits, Rejection};
@@ -179,7 +180,7 @@ impl Mapping {
         }
         let content = [text.as_bytes(), &surroundings.content].concat();
         let digest = ring::digest::digest(&ring::digest::SHA256, &content);
-        let fingerprint = digest.as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let fingerprint = hex(&digest.as_ref()[..6]);
         Ok(Self { place: place.to_owned(), fingerprint, text: text.to_owned(), sources, schemas, births })
     }
 

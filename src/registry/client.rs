@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::Error;
 use crate::config::SchemaRegistryConfig;
+use crate::encoding::percent_encoded;
 use crate::http::client::Endpoint;
 use crate::tls;
 
@@ -131,18 +132,9 @@ impl Client {
     }
 }
 
-/// A part of a path: whatever is no letter, digit or one of `-._~` is written as %XX.
+/// A part of a path.
 fn escaped(part: &str) -> String {
-    let mut escaped = String::with_capacity(part.len());
-    for byte in part.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                escaped.push(char::from(byte));
-            }
-            byte => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
+    percent_encoded(part.as_bytes(), b"")
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::{Identity, Role};
+use crate::encoding::hex;
 
 /// What each token begins with, so that scanners for secrets find one that was left somewhere.
 const PREFIX: &str = "iotctl_";
@@ -52,8 +53,7 @@ impl Hash {
     }
 
     fn text(&self) -> String {
-        let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("sha256:{hex}")
+        format!("sha256:{}", hex(&self.0))
     }
 }
 

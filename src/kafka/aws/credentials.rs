@@ -33,7 +33,7 @@ pub(super) fn find(region: &str, profile: Option<&str>) -> Result<Credentials, N
     Ok(found)
 }
 
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

@@ -90,12 +90,11 @@ impl Made {
 
 /// The region: as it is set, or of the environment, or in the brokers' names, or of the profile.
 fn region(config: &KafkaConfig) -> Option<String> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     config
         .sasl_aws_region
         .clone()
-        .or_else(|| variable("AWS_REGION"))
-        .or_else(|| variable("AWS_DEFAULT_REGION"))
+        .or_else(|| credentials::variable("AWS_REGION"))
+        .or_else(|| credentials::variable("AWS_DEFAULT_REGION"))
         .or_else(|| config.bootstrap_servers.iter().find_map(|server| region_of(server)))
         .or_else(|| credentials::region_of_profile(config.sasl_aws_profile.as_deref()))
 }

@@ -4,7 +4,6 @@
 //!
 //! It is five HMACs over one fixed request. The crate for it, aws-sigv4, would bring a dozen further ones.
 
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -14,6 +13,7 @@ use ring::{digest, hmac};
 
 use super::NoToken;
 use super::credentials::Credentials;
+use crate::encoding::{hex, percent_encoded};
 
 /// How long a token is valid: what brokers accept at most.
 const LIFETIME: Duration = Duration::from_secs(900);
@@ -84,29 +84,11 @@ fn hash(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// `name=value&…`, with everything encoded but letters, digits and `-._~`.
 pub(super) fn encoded(query: &[(&str, String)]) -> String {
-    let pairs = query.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value)));
+    let pairs =
+        query.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value.as_bytes(), b"")));
     pairs.collect::<Vec<_>>().join("&")
-}
-
-fn percent_encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            _ => {
-                let _ = write!(encoded, "%{byte:02X}");
-            }
-        }
-        encoded
-    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Fills `{{name}}` in the embedded configuration templates.
 
+use crate::encoding::percent_encoded;
+
 /// `template` with each `{{key}}` replaced by its value.
 pub fn render(template: &str, values: &[(&str, String)]) -> String {
     values
@@ -24,16 +26,7 @@ pub fn property(path: &std::path::Path) -> String {
 
 /// A path as a `file://` URL.
 pub fn file_url(path: &std::path::Path) -> String {
-    let mut url = String::from("file://");
-    for &byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' | b'~' => {
-                url.push(byte.into());
-            }
-            _ => url.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    url
+    format!("file://{}", percent_encoded(path.as_os_str().as_encoded_bytes(), b"/"))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::alerting::delivery::notification::Notification;
 use crate::alerting::delivery::receivers::{RawAlertmanager, RawWebhook};
 use crate::alerting::tables::length;
 use crate::config::password_file;
+use crate::encoding::hex;
 use crate::http::client::Endpoint;
 use crate::mapping::jq::Program;
 use crate::tls;
@@ -158,10 +159,6 @@ impl Webhook {
         let (status, body) = post(&self.endpoint, &self.endpoint.path, headers, body).await?;
         understood(status, &body)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A notification to try a template with.
