@@ -50,6 +50,10 @@ section! {
         cassandra_heap: Option<ByteSize>, HEAP;
         /// Heap of Kafka. Empty: chosen from the machine's memory.
         kafka_heap: Option<ByteSize>, HEAP;
+        /// More options for the JVM of each Cassandra node, such as -XX:+UseZGC or -Dcassandra.….
+        cassandra_jvm_options: Vec<String>;
+        /// More options for the JVM of Kafka, and of ZooKeeper.
+        kafka_jvm_options: Vec<String>;
         /// `iotctl status` and `iotctl doctor` warn if the disk of data_dir has less free space.
         least_free_disk: ByteSize = ByteSize::gib(10), size(ByteSize::mib(1), ByteSize::tib(1));
         /// How long a server may take to start.

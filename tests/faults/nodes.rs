@@ -15,9 +15,9 @@ use crate::servers;
 use crate::support::{complain, eventually};
 
 crate::faults!(
-    short: [the_first_node_is_killed, a_node_is_frozen_for_ten_seconds],
+    short: [a_node_is_frozen_for_ten_seconds],
     long: [
-        what_would_leave_a_mess_is_refused, two_of_three_nodes_are_frozen,
+        the_first_node_is_killed, what_would_leave_a_mess_is_refused, two_of_three_nodes_are_frozen,
         each_node_is_killed_in_turn, all_nodes_are_frozen_for_a_minute, a_node_joins_and_leaves_under_load,
         an_addition_and_a_decommission_are_killed, a_node_is_frozen_for_thirty_seconds, two_of_three_nodes_are_down,
         a_rolling_restart,

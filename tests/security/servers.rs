@@ -27,7 +27,7 @@ use iotctl::servers::local::{KafkaMode, Kind, jars};
 use iotctl::shutdown::Shutdown;
 
 use crate::certificates::Certificates;
-use crate::support::{Lab, Program};
+use crate::support::{Lab, Program, WITHOUT_FLUSHES};
 use crate::tokens::{AUDIENCE, Signer};
 
 pub const ADDRESS: &str = "127.0.47.1";
@@ -117,6 +117,7 @@ impl Servers {
             cassandra_jmx_port: 17880,
             kafka_port: KAFKA.parse::<SocketAddr>()?.port(),
             kafka_controller_port: 19493,
+            cassandra_jvm_options: vec![WITHOUT_FLUSHES.into()],
             ..Default::default()
         };
         let layout = Layout::of(&config)?;

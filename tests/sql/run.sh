@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# SQL (feature `sql`): lints, unit and integration tests, and clients that are not ours against `iotctl serve`: psql, psycopg 3,
-# SQLAlchemy with pandas, asyncpg, node-postgres and pgjdbc find what `iotctl query` finds; bad clients hurt nobody.
+# SQL (feature `sql`) and Prophet (feature `prophet`): lints, unit and integration tests. And clients that are not ours against
+# `iotctl serve`: psql, psycopg 3, SQLAlchemy with pandas, asyncpg, node-postgres and pgjdbc find what `iotctl query` finds; bad
+# clients hurt nobody.
 # Needs psql, node with npm, Java with Maven and, in `python`, pip install -r tests/sql/requirements.txt
 # SECONDS_OF_MANY=60 adds 50 clients at once.
 # Usage: tests/sql/run.sh [clients]      (PYTHON=… or an active virtual environment; `clients`: only these, on a built iotctl)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [[ ${1:-} != clients ]]; then
-    cargo clippy --locked --features sql --all-targets -- -D warnings
-    cargo test --locked --features sql --lib -- sql::
-    cargo test --locked --features sql --test integration -- sql_
-    cargo build --locked --features sql
+    cargo clippy --locked --features prophet,sql --all-targets -- -D warnings
+    cargo test --locked --features prophet,sql --lib -- forecasts:: sql
+    cargo test --locked --features prophet,sql --test integration -- sql_
+    cargo build --locked --features prophet,sql
 fi
 here=$PWD/tests/sql
 . tests/servers.sh

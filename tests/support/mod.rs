@@ -22,7 +22,7 @@ mod witness;
 pub use lab::Lab;
 pub use mosquitto::Mosquitto;
 pub use program::{Finished, Program, Running, Words};
-pub use servers::{CASSANDRA, KAFKA, NOBODY, Servers};
+pub use servers::{CASSANDRA, KAFKA, NOBODY, Servers, WITHOUT_FLUSHES};
 pub use witness::Witness;
 
 /// Names each function of a module as a test, `module::function`.

@@ -10,6 +10,10 @@ use super::Program;
 pub const CASSANDRA: &str = "127.0.42.1:19042";
 pub const KAFKA: &str = "127.0.42.1:19192";
 
+/// A table that is made or dropped costs a dozen flushes of the schema, a second or more where the disk is busy, and each test makes
+/// its own tables. Only a server that is killed would need them: where one is, the test has servers of its own.
+pub const WITHOUT_FLUSHES: &str = "-Dcassandra.test.flush_local_schema_changes=false";
+
 /// Where nothing listens.
 pub const NOBODY: &str = "127.0.42.99:1";
 
@@ -29,6 +33,7 @@ pub(super) fn program() -> Program {
         ("IOTCTL_LOCAL_KAFKA_PORT", "19192"),
         ("IOTCTL_LOCAL_KAFKA_CONTROLLER_PORT", "19193"),
         ("IOTCTL_LOCAL_ZOOKEEPER_PORT", "12181"),
+        ("IOTCTL_LOCAL_CASSANDRA_JVM_OPTIONS", WITHOUT_FLUSHES),
         // The machine's free disk is not under test.
         ("IOTCTL_LOCAL_LEAST_FREE_DISK", "1MiB"),
     ])

@@ -16,7 +16,9 @@ pub struct Witness {
 
 impl Witness {
     pub(super) async fn connect(keyspace: &str) -> anyhow::Result<Self> {
-        let session = SessionBuilder::new().known_node(CASSANDRA).build().await?;
+        // It would read the tables of all tests before.
+        let builder = SessionBuilder::new().known_node(CASSANDRA).fetch_schema_metadata(false);
+        let session = builder.build().await?;
         Ok(Self { session, keyspace: keyspace.to_owned() })
     }
 

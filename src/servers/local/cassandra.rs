@@ -105,6 +105,7 @@ impl Nodes<'_> {
             let address = SocketAddr::new(server.address.ip(), self.config.cassandra_metrics_port);
             options.push(agent_option(jars, address, Kind::Cassandra, &dir)?);
         }
+        options.extend(self.config.cassandra_jvm_options.iter().cloned());
         let mut command = self.java.command(self.jars, options, MAIN);
         // Where a crash of the JVM leaves its report.
         command.current_dir(&dir);
@@ -212,5 +213,34 @@ mod tests {
         let newcomer = Server { name: "cassandra-3".into(), index: 2, ..server };
         let yaml = nodes.yaml(&newcomer, &layout.server_dir("cassandra-3"));
         assert!(yaml.contains("auto_bootstrap: true"), "what joins later streams its data first");
+    }
+
+    #[test]
+    fn the_users_options_come_after_those_of_iotctl() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("jamm-1.jar"), "").unwrap();
+        let config = LocalConfig {
+            data_dir: Some(folder.path().join("data")),
+            cassandra_jvm_options: vec!["-XX:-UseG1GC".into(), "-Da=b c".into()],
+            ..Default::default()
+        };
+        let nodes = Nodes {
+            config: &config,
+            layout: &Layout::of(&config).unwrap(),
+            java: &Java { program: "java".into(), version: 17 },
+            jars: folder.path(),
+            heap: ByteSize::mib(768),
+            seeds: vec![(0, "127.0.0.1".parse().unwrap())],
+            replaced: None,
+            agent: None,
+        };
+        let address = "127.0.0.1:9042".parse().unwrap();
+        let server = Server { name: "cassandra-1".into(), kind: Kind::Cassandra, address, index: 0 };
+        let command = nodes.prepare(&server).unwrap();
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+        let place = |option: &str| arguments.iter().position(|argument| argument == option).unwrap();
+        assert!(place("-XX:+UseG1GC") < place("-XX:-UseG1GC"));
+        assert_eq!(place("-XX:-UseG1GC") + 1, place("-Da=b c"));
+        assert!(place("-Da=b c") < place("-cp"), "the class is last");
     }
 }

@@ -137,6 +137,7 @@ impl Broker<'_> {
             format!("{logger}.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS"),
         ];
         options.extend(more);
+        options.extend(self.config.kafka_jvm_options.iter().cloned());
         let mut command = self.java.command(self.jars, options, main);
         command.arg(properties).current_dir(self.layout.server_dir(&server.name));
         command
