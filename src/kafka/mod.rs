@@ -18,6 +18,7 @@ use std::time::Duration;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config::KafkaConfig;
+use crate::retry::RetryPolicy;
 use crate::tls::FileError;
 
 mod aws;
@@ -212,6 +213,32 @@ fn is_refusal(error: &KafkaError) -> bool {
                     | RDKafkaErrorCode::SSL
             )
     })
+}
+
+/// Between two requests to a leader or coordinator that is not available yet.
+const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_millis(400));
+
+/// Whether a broker answered that somebody else leads the partition or the consumer group, or that nobody does yet: a moment later
+/// the same request succeeds.
+fn is_moving(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::*;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            NotLeaderForPartition
+                | LeaderNotAvailable
+                | ReplicaNotAvailable
+                | FencedLeaderEpoch
+                | UnknownLeaderEpoch
+                | OffsetNotAvailable
+                | BrokerNotAvailable
+                | NetworkException
+                | KafkaStorageError
+                | CoordinatorLoadInProgress
+                | CoordinatorNotAvailable
+                | NotCoordinator
+        )
+    )
 }
 
 /// Whether nobody answered, in contrast to a refusal.
