@@ -3,7 +3,8 @@
 //!
 //! - [`client`] translates the configuration; `refusal` explains why no broker accepts it.
 //! - `aws` makes the tokens of Amazon MSK.
-//! - [`renewal`] takes up passwords and certificates that change while clients run; `live` has the clients.
+//! - [`renewal`] takes up passwords and certificates that change while clients run; `live` has the clients, `renewed` the producers
+//!   that are made anew.
 //! - [`producer`] sends with acknowledgement, [`sender`] single messages; [`consumer`] receives a [`message`] and commits as a
 //!   member of the consumer group, of the topics of a [`subscription`]; [`topic_partition`] is the key of what belongs to one;
 //!   [`reader`] reads a range without joining one; [`positions`] is a set of messages;
@@ -38,6 +39,7 @@ pub mod producer;
 pub mod reader;
 mod refusal;
 pub mod renewal;
+mod renewed;
 pub mod replay;
 pub mod retention;
 pub mod sender;
