@@ -130,9 +130,10 @@ pub(super) async fn run(mut args: HistoryArgs, context: Context) -> anyhow::Resu
     };
     let mut headings = vec![
         Heading::left("fired"),
-        Heading::left("resolved"),
+        // Where there is little room, `seconds` says as much, and the message matters more.
+        Heading::left("resolved").rank(1),
         Heading::right("seconds"),
-        Heading::left("severity"),
+        Heading::left("severity").rank(2),
         Heading::left("rule"),
     ];
     headings.extend(["location", "device_type"].map(Heading::left));
