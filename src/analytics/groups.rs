@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::cassandra::Session;
 use crate::error::UsageError;
+use crate::output::text::one_or_many;
 use crate::reading::Group;
 use crate::reading::sensor;
 use crate::store::{groups, sensors};
@@ -156,7 +157,10 @@ impl Selection {
             .collect();
         similar.sort_by(|(left, _), (right, _)| right.total_cmp(left));
         if similar.is_empty() {
-            return format!("{} groups exist, see `iotctl sensors`", known.len());
+            return {
+                let exist = one_or_many(known.len(), "group exists", "groups exist");
+                format!("{exist}, see `iotctl sensors`")
+            };
         }
         let mut names: Vec<String> = Vec::new();
         for (_, group) in similar {

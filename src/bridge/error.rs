@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::Violation;
 use crate::kafka;
+use crate::output::text::plural;
 use crate::tls::FileError;
 
 /// What the MQTT broker, Kafka, or the way to them refused.
@@ -28,7 +29,8 @@ pub enum Error {
     #[error("the connection to the MQTT broker at {broker} is lost: {reason}")]
     Lost { broker: String, reason: String },
     #[error(
-        "stopped before Kafka had acknowledged {count} messages within {} (the MQTT broker sends those of QoS 1 again)",
+        "stopped before Kafka had acknowledged {} within {} (the MQTT broker sends those of QoS 1 again)",
+        plural(*count, "message"),
         humantime::format_duration(*within)
     )]
     Undelivered { count: usize, within: Duration },

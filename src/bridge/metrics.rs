@@ -4,7 +4,6 @@ use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::metrics::describe::{Described, describe};
-use crate::metrics::renewal;
 
 /// Every metric of `bridge mqtt`, registered once.
 #[derive(Debug, Clone)]
@@ -71,8 +70,7 @@ impl BridgeMetrics {
         describe(&self.collectors())
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 14] {
-        let [renewals, refused] = renewal::collectors();
+    fn collectors(&self) -> [Box<dyn Collector>; 12] {
         [
             Box::new(self.received.clone()),
             Box::new(self.received_bytes.clone()),
@@ -86,8 +84,6 @@ impl BridgeMetrics {
             Box::new(self.in_flight.clone()),
             Box::new(self.in_flight_bytes.clone()),
             Box::new(self.last_message.clone()),
-            renewals,
-            refused,
         ]
     }
 

@@ -53,6 +53,8 @@ const EVENTS: usize = 256;
 const TICK: Duration = Duration::from_millis(100);
 /// Before a message that Kafka did not take is sent again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// After a change of certificates: how long messages in flight may hold up the new client of Kafka. They are sent again then.
+const RENEW_WITHIN: Duration = Duration::from_secs(10);
 /// A message that waits longer for Kafka makes the bridge not ready.
 const STALLED: Duration = Duration::from_secs(5);
 /// How long a report of health is valid.
@@ -209,6 +211,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Bridge<F> {
                     Err(error) => self.failure = Some(error.into()),
                 },
                 _ = ticks.tick() => {
+                    self.producer.renew(RENEW_WITHIN);
                     self.offer_again();
                     self.report(health);
                     let is_idle = options.until_idle.is_some_and(|idle| self.is_idle_for(idle));

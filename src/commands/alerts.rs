@@ -26,6 +26,7 @@ use crate::cassandra::Session;
 use crate::error::{Interrupted, UsageError};
 use crate::output::Format;
 use crate::output::record::{Cell, Heading, Records};
+use crate::output::text::one_or_many;
 use crate::reading::Group;
 use crate::store::sensors::SensorNames;
 use crate::time::TimeRange;
@@ -228,7 +229,11 @@ fn print<W: Write>(
         ));
     }
     if foreign > 0 {
-        context.output.note(format!("{foreign} messages of the topic are not alerts and were skipped"));
+        context.output.note(one_or_many(
+            foreign,
+            "message of the topic is not an alert and was skipped",
+            "messages of the topic are not alerts and were skipped",
+        ));
     }
     Ok(())
 }

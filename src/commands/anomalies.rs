@@ -22,6 +22,7 @@ use crate::anomalies::{
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::record::{Cell, Heading};
+use crate::output::text::{one_or_many, plural};
 use crate::output::{Format, Output};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, Series, lines};
@@ -406,13 +407,18 @@ fn remark(
         format!("no reading has {metric}{when}")
     } else {
         let name = search.method.name();
-        format!("{anomalies} anomalies by {name} in {values} values of {sensors} sensors")
+        format!(
+            "{} by {name} in {} of {}",
+            one_or_many(anomalies, "anomaly", "anomalies"),
+            plural(values, "value"),
+            plural(sensors, "sensor")
+        )
     });
     if search.method == Method::Peers && sensors > 0 && sensors < peers::MIN_SENSORS {
         output.note("--method peers needs at least 3 sensors in a group");
     }
     if let Some(why) = &result.skip_reason {
-        output.note(format!("{} sensors were skipped: {why}", result.skipped));
+        output.note(format!("{} skipped: {why}", one_or_many(result.skipped, "sensor was", "sensors were")));
     }
 }
 

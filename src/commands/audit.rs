@@ -14,6 +14,7 @@ use crate::audit::report::{Example, Trouble};
 use crate::audit::{self, Options, Phase, Progress, Report};
 use crate::cassandra::Session;
 use crate::output::record::{Cell, Heading};
+use crate::output::text::grouped;
 use crate::output::{Format, Output, table};
 use crate::registry::Lookup;
 
@@ -204,7 +205,7 @@ fn summary(report: &Report) -> Vec<(&'static str, String)> {
     }
     for (kind, Trouble { readings, sensors, .. }) in &report.troubles {
         let of_sensors =
-            if *sensors > 0 { format!(" (of {} sensors)", count(*sensors)) } else { String::new() };
+            if *sensors > 0 { format!(" (of {})", grouped(*sensors, "sensor")) } else { String::new() };
         if *readings > 0 || !kind.is_harmless() {
             rows.push((kind.name(), format!("{}{of_sensors}", count(*readings))));
         }

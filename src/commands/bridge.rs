@@ -13,6 +13,7 @@ use super::support::serve_metrics;
 use crate::bridge::{self, BridgeMetrics, Ending, Options};
 use crate::error::UsageError;
 use crate::metrics::{Health, watchdog};
+use crate::output::text::{grouped, plural};
 use crate::output::{Output, ReportFormat, table};
 
 /// Bring messages from another broker into Kafka.
@@ -161,13 +162,13 @@ async fn live_line(line: ProgressBar, output: Output, metrics: BridgeMetrics, st
         last = received;
         let state = if metrics.connected.get() == 0 { " · waiting for the MQTT broker" } else { "" };
         let text = format!(
-            "{} received · {}/s · {} stored · {} in flight · {} dead letters · {} reconnects · {}s{state}",
+            "{} received · {}/s · {} stored · {} in flight · {} · {} · {}s{state}",
             HumanCount(received),
             HumanCount(rate as u64),
             HumanCount(metrics.stored.get()),
             metrics.in_flight.get(),
-            HumanCount(metrics.dead_letter_count()),
-            metrics.reconnects(),
+            grouped(metrics.dead_letter_count(), "dead letter"),
+            plural(metrics.reconnects(), "reconnect"),
             started.elapsed().as_secs(),
         );
         if output.stderr_is_terminal {

@@ -26,6 +26,7 @@ use crate::mapping::Mapping;
 use crate::mapping::advice::{Advice, advice};
 use crate::mapping::subject::Subject;
 use crate::output::record::{Cell, Heading};
+use crate::output::text::grouped;
 use crate::output::text::visible_lines;
 use crate::output::{Format, closed, table};
 use crate::reading::decode::{self, DecodeLimits};
@@ -410,7 +411,7 @@ fn replay(letters: &LetterBox, filter: Filter, choice: Choice, context: &Context
                 replayer.send(letter)?;
             }
             sent += 1;
-            line.set_message(format!("{} dead letters", HumanCount(sent)));
+            line.set_message(grouped(sent, "dead letter"));
             line.tick();
         }
         Ok(())
@@ -459,7 +460,7 @@ fn export(letters: &LetterBox, filter: Filter, path: Option<&Path>, context: &Co
         closed(writer.write_all(&line))
     })?;
     closed(writer.flush())?;
-    context.output.note(format!("{} dead letters", HumanCount(count)));
+    context.output.note(grouped(count, "dead letter"));
     Ok(())
 }
 

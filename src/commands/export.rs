@@ -14,6 +14,7 @@ use super::Context;
 use super::flags::{SelectionArgs, TagArgs, TimeArgs};
 use crate::cassandra::Session;
 use crate::error::{Interrupted, OutputClosed, UsageError};
+use crate::output::text::grouped;
 use crate::output::{Output, ReportFormat, table};
 use crate::transfer::export::{Export, Progress, Target};
 use crate::transfer::journal::{Asked, Journal};
@@ -140,7 +141,7 @@ pub async fn run(mut args: ExportArgs, context: Context) -> anyhow::Result<()> {
     let rows_now = progress.rows.load(Ordering::Relaxed);
     let seconds = started.elapsed().as_secs_f64();
     if args.output == Path::new("-") {
-        context.output.note(format!("{} readings in {seconds:.1} s", indicatif::HumanCount(rows)));
+        context.output.note(format!("{} in {seconds:.1} s", grouped(rows, "reading")));
         return Ok(());
     }
     if rows == 0 {
@@ -266,7 +267,7 @@ async fn draw(output: Output, progress: Arc<Progress>, started: Instant) {
         let rate = rows as f64 / started.elapsed().as_secs_f64().max(0.001);
         bar.set_length(total);
         bar.set_position(done);
-        let text = format!("{} rows · {}/s", indicatif::HumanCount(rows), indicatif::HumanCount(rate as u64));
+        let text = format!("{} · {}/s", grouped(rows, "row"), indicatif::HumanCount(rate as u64));
         if output.stderr_is_terminal {
             bar.set_message(text);
         } else if tick > 0 && tick % PLAIN_EVERY == 0 {

@@ -18,6 +18,7 @@ use crate::analytics::units::{Asked, Units};
 use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::record::{Cell, Heading};
+use crate::output::text::{one_or_many, plural};
 use crate::output::{Format, Output};
 use crate::plot::lines;
 use crate::reading::Group;
@@ -192,17 +193,18 @@ fn remark(
     let Progress { parts, rollups, .. } = progress;
     let raw = parts - rollups;
     let sources = match (rollups, raw) {
-        (0, _) => format!("{raw} buckets"),
-        (_, 0) => format!("{rollups} rollups"),
-        _ => format!("{rollups} rollups and {raw} raw buckets"),
+        (0, _) => plural(raw, "bucket"),
+        (_, 0) => plural(rollups, "rollup"),
+        _ => format!("{} and {}", plural(rollups, "rollup"), plural(raw, "raw bucket")),
     };
     output.note(if groups == 0 {
         support::NOTHING_STORED.to_owned()
     } else if sensors == 0 {
         let when = if range.is_everything() { "" } else { " in this range of time" };
-        format!("no reading has {metric}{when} ({sources} of {groups} groups)")
+        format!("no reading has {metric}{when} ({sources} of {})", plural(groups, "group"))
     } else {
         let none = if rows == 0 { "no extreme within the limits; " } else { "" };
-        format!("{none}{sensors} sensors have {metric} ({sources} of {groups} groups)")
+        let sensors = one_or_many(sensors, "sensor has", "sensors have");
+        format!("{none}{sensors} {metric} ({sources} of {})", plural(groups, "group"))
     });
 }

@@ -22,6 +22,7 @@ use crate::kafka::producer::{DELIVERY_TIMEOUT, Offer};
 use crate::kafka::topics;
 use crate::mapping::Mapping;
 use crate::mapping::rows::RowMapping;
+use crate::output::text::one_or_many;
 use crate::output::{Output, ReportFormat, table};
 use crate::reading::encode::Encoder;
 use crate::reading::{DecodeLimits, Rejection, decode};
@@ -149,7 +150,7 @@ pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
     };
     let imported = counts.imported.load(Ordering::Relaxed);
     if let Err(error) = written {
-        let done = format!("{imported} readings were imported");
+        let done = one_or_many(imported, "reading was imported", "readings were imported");
         let again = "run it again: a reading is stored only once";
         if error.is::<Interrupted>() {
             context.output.note(format!("stopped: {done} ({again})"));
@@ -317,7 +318,8 @@ impl Reader {
         if rejected > self.max_errors {
             let most = self.max_errors;
             return Err(UsageError::new(format!(
-                "more than {most} rows are bad, the last at {}:{line}: {reason} (fix the file, or raise --max-errors)",
+                "more than {} bad, the last at {}:{line}: {reason} (fix the file, or raise --max-errors)",
+                one_or_many(most, "row is", "rows are"),
                 path.display()
             ))
             .into());

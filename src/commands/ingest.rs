@@ -20,6 +20,7 @@ use crate::error::Interrupted;
 use crate::ingestion::IngestMetrics;
 use crate::ingestion::{self, Ending, Options};
 use crate::metrics::{Health, watchdog};
+use crate::output::text::{grouped, plural};
 use crate::output::{Format, Output, table};
 use crate::registry::Lookup;
 use crate::shutdown::Shutdown;
@@ -157,7 +158,9 @@ pub async fn run(args: IngestArgs, mut context: Context) -> anyhow::Result<()> {
     watchdog::watch(health.clone(), context.shutdown.clone());
     if let Some(rules) = &rules {
         let topic = context.config.kafka.alerts_topic();
-        context.output.note(format!("detecting with {} rules, alerts go to the topic {topic}", rules.len()));
+        context
+            .output
+            .note(format!("detecting with {}, alerts go to the topic {topic}", plural(rules.len(), "rule")));
     }
     let delivering = match (receivers, &args.deliver) {
         (Some(receivers), Some(file)) => {
@@ -318,14 +321,14 @@ fn status(metrics: &IngestMetrics, rows: u64, rate: f64, started: Instant) -> St
     };
     let alerts = match metrics.alert_count() {
         0 => String::new(),
-        alerts => format!(" · {} alerts", indicatif::HumanCount(alerts)),
+        alerts => format!(" · {}", grouped(alerts, "alert")),
     };
     format!(
-        "{} rows · {}/s · {lag} · {:.1} MiB in flight · {} dead letters{alerts} · {}s{state}",
-        indicatif::HumanCount(rows),
+        "{} · {}/s · {lag} · {:.1} MiB in flight · {}{alerts} · {}s{state}",
+        grouped(rows, "row"),
         indicatif::HumanCount(rate as u64),
         metrics.in_flight_bytes.get() as f64 / (1024.0 * 1024.0),
-        indicatif::HumanCount(metrics.dead_letter_count()),
+        grouped(metrics.dead_letter_count(), "dead letter"),
         started.elapsed().as_secs(),
     )
 }

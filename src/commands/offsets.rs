@@ -10,6 +10,7 @@ use crate::config::KafkaConfig;
 use crate::error::UsageError;
 use crate::kafka::reader::Span;
 use crate::kafka::{Error, consumer_groups, ends, retention, topics};
+use crate::output::text::plural;
 use crate::output::{ReportFormat, table};
 use crate::time::{self, Zone};
 
@@ -287,8 +288,8 @@ async fn reset(args: ResetArgs, mut context: Context) -> anyhow::Result<()> {
         return Ok(());
     }
     let question = format!(
-        "set the offsets of {} partitions of {} for the consumer group {} at {}",
-        changes.len(),
+        "set the offsets of {} of {} for the consumer group {} at {}",
+        plural(changes.len(), "partition"),
         config.topic,
         config.group,
         config.bootstrap_servers.join(", ")

@@ -16,6 +16,7 @@ use super::flags::{GroupArgs, ZoneArgs};
 use super::support::until_stopped;
 use crate::cassandra::{Error, Session};
 use crate::error::UsageError;
+use crate::output::text::plural;
 use crate::output::{ReportFormat, table};
 use crate::reading::{Group, Partition};
 use crate::store::purge::{self, Outcome};
@@ -85,7 +86,8 @@ pub async fn run(args: PurgeArgs, context: Context) -> anyhow::Result<()> {
         return Ok(());
     }
     let place = context.config.cassandra.contact_points.join(", ");
-    let question = format!("delete the readings of {count} buckets from the Cassandra at {place}");
+    let question =
+        format!("delete the readings of {} from the Cassandra at {place}", plural(count, "bucket"));
     if !args.yes && !context.output.confirm(&question)? {
         context.output.note("nothing was deleted");
         return Ok(());
@@ -122,7 +124,7 @@ pub async fn run(args: PurgeArgs, context: Context) -> anyhow::Result<()> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    context.output.note(format!("deleted the readings of {deleted} buckets"));
+    context.output.note(format!("deleted the readings of {}", plural(deleted, "bucket")));
     if let Some(until) = hides_until {
         context.output.note(format!(
             "some were written by a clock that was ahead: readings that are stored in these buckets before {} stay hidden",
@@ -132,9 +134,9 @@ pub async fn run(args: PurgeArgs, context: Context) -> anyhow::Result<()> {
     let newest = left.iter().flatten().max().map(|newest| format!(", until {}", time::display(*newest)));
     anyhow::ensure!(
         left.is_empty(),
-        "readings of {} buckets are left: they were written by a clock more than a day ahead{} (correct that clock, and \
+        "readings of {} are left: they were written by a clock more than a day ahead{} (correct that clock, and \
          run the command again once they are less than a day ahead)",
-        left.len(),
+        plural(left.len(), "bucket"),
         newest.unwrap_or_default()
     );
     Ok(())

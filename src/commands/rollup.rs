@@ -12,6 +12,7 @@ use super::Context;
 use super::flags::{GroupArgs, TimeArgs};
 use super::support::{NAMES_AT_ONCE, until_stopped};
 use crate::cassandra::Session;
+use crate::output::text::plural;
 use crate::output::text::visible;
 use crate::output::{ReportFormat, table};
 use crate::reading::Group;
@@ -122,8 +123,8 @@ async fn round(
     let rests_for = pass(context, writer, groups, range, scope, report).await?;
     let Some(rests_for) = rests_for.filter(|_| patience) else { return Ok(()) };
     context.output.note(format!(
-        "late readings have just arrived in {} hours: waiting {:.0} s (--no-wait skips these hours)",
-        report.resting_hours,
+        "late readings have just arrived in {}: waiting {:.0} s (--no-wait skips what waits)",
+        plural(report.resting_hours, "hour"),
         rests_for.as_secs_f64().ceil()
     ));
     let rest = async {

@@ -11,6 +11,7 @@ use crate::cassandra::Session;
 use crate::config::{Config, KafkaConfig, duration};
 use crate::error::Interrupted;
 use crate::kafka::{self, topics};
+use crate::output::text::plural;
 use crate::output::{Output, ReportFormat, table};
 use crate::store::schema::{self, Change, ExistingOptions, Plan, Settings, State};
 
@@ -247,10 +248,10 @@ fn topic_names(config: &KafkaConfig) -> [String; 4] {
 async fn print_topics(config: &KafkaConfig, output: &Output) -> anyhow::Result<()> {
     for topic in topic_names(config) {
         let text = match topics::describe(config, &topic).await {
-            Ok(found) => format!("Kafka topic {topic} exists, {} partitions", found.partitions),
+            Ok(found) => format!("Kafka topic {topic} exists, {}", plural(found.partitions, "partition")),
             Err(kafka::Error::MissingTopic { .. }) => format!(
-                "Kafka topic {topic} would be created, {} partitions, replication factor {}",
-                config.partitions,
+                "Kafka topic {topic} would be created, {}, replication factor {}",
+                plural(config.partitions, "partition"),
                 topics::replication_of_new_topics(config).await?
             ),
             Err(error) => return Err(error.into()),
@@ -273,7 +274,10 @@ async fn create_topics(config: &KafkaConfig, output: &Output, lines: &mut Vec<Li
             }
             topics::Ensured::Exists { partitions } => {
                 let wanted = config.partitions;
-                ("exists", vec![format!("{partitions} partitions instead of {wanted}; unchanged")])
+                (
+                    "exists",
+                    vec![format!("{} instead of {wanted}; unchanged", plural(partitions, "partition"))],
+                )
             }
         };
         lines.push(Line::topic(&topic, state, details));
@@ -328,8 +332,9 @@ async fn check_topic(config: &KafkaConfig, topic: &str) -> anyhow::Result<Line> 
     let mut details = Vec::new();
     if found.partitions != config.partitions {
         details.push(format!(
-            "{} partitions instead of {} (set kafka.partitions, or alter the topic)",
-            found.partitions, config.partitions
+            "{} instead of {} (set kafka.partitions, or alter the topic)",
+            plural(found.partitions, "partition"),
+            config.partitions
         ));
     }
     if let Some(wanted) = config.replication_factor.filter(|wanted| *wanted != found.replicas) {

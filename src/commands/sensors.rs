@@ -10,6 +10,7 @@ use super::flags::{GroupArgs, ZoneArgs};
 use super::support::{Age, NOTHING_STORED, age, until_stopped};
 use crate::cassandra::{Error, Session};
 use crate::output::record::{Cell, Heading};
+use crate::output::text::plural;
 use crate::output::{Format, Output};
 use crate::reading::Metric;
 use crate::store::groups;
@@ -180,6 +181,6 @@ fn sensor_cells<'a>(reading: &'a StoredReading, name: Option<&'a str>, age: &'a 
 fn remark(output: &Output, groups: u64, sensors: u64) {
     output.note(match groups {
         0 => NOTHING_STORED.to_owned(),
-        _ => format!("{sensors} sensors in {groups} groups"),
+        _ => format!("{} in {}", plural(sensors, "sensor"), plural(groups, "group")),
     });
 }

@@ -16,6 +16,7 @@ use crate::error::{Interrupted, UsageError};
 use crate::mapping::Mapping;
 use crate::mapping::rows::RowMapping;
 use crate::output::table::{self, Table};
+use crate::output::text::{one_or_many, plural};
 use crate::output::{Output, ReportFormat};
 use crate::simulation::clock::Clock;
 use crate::simulation::deliveries::Tally;
@@ -184,7 +185,7 @@ pub async fn run(args: SimulateArgs, context: Context) -> anyhow::Result<()> {
     let report = watch(work, &tally, &output, args.stdout).await?;
     remarks(&report, &output);
     match args.format {
-        _ if args.stdout => output.note(format!("{} messages written", report.counts.sent)),
+        _ if args.stdout => output.note(format!("{} written", plural(report.counts.sent, "message"))),
         ReportFormat::Json => output.json(&report)?,
         ReportFormat::Table => output.print(summary(&report, &config.kafka.topic).to_string())?,
     }
@@ -387,10 +388,17 @@ fn remarks(report: &Report, output: &Output) {
         ));
     }
     if report.skipped_lines > 0 {
-        output.note(format!("{} lines of the recording are skipped by the mapping", report.skipped_lines));
+        output.note(format!(
+            "{} skipped by the mapping",
+            one_or_many(report.skipped_lines, "line of the recording is", "lines of the recording are")
+        ));
     }
     if report.bad_lines > 0 {
-        output.note(format!("{} lines of the recording are not readings and were skipped", report.bad_lines));
+        output.note(one_or_many(
+            report.bad_lines,
+            "line of the recording is not a reading and was skipped",
+            "lines of the recording are not readings and were skipped",
+        ));
     }
     if report.ahead_seconds > 1.0 {
         output.note(format!(

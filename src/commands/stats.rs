@@ -24,6 +24,7 @@ use crate::cassandra::Session;
 use crate::error::UsageError;
 use crate::output::record::{Cell, Heading, Records};
 use crate::output::text;
+use crate::output::text::{grouped, plural};
 use crate::output::{Format, Output};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, HeatMap, MOST_SERIES, Series, lines};
@@ -458,7 +459,6 @@ impl Told {
     }
 
     fn note(&self, question: &Question<'_>, output: &Output) {
-        let count = |count| indicatif::HumanCount(count).to_string();
         if question.query.groups.is_empty() {
             return output.note(support::NOTHING_STORED);
         }
@@ -467,17 +467,17 @@ impl Told {
         }
         if self.values > 0 {
             output.note(format!(
-                "{} values, from {} partitions of rollups and {} raw readings",
-                count(self.values),
-                count(self.rollups),
-                count(self.readings)
+                "{}, from {} of rollups and {}",
+                grouped(self.values, "value"),
+                grouped(self.rollups, "partition"),
+                grouped(self.readings, "raw reading")
             ));
         }
         if self.legacy > 0 {
             output.note(format!(
-                "the percentiles of {} lines come from rollups of an older version: they are within 0.4 % of the value, \
+                "the percentiles of {} come from rollups of an older version: they are within 0.4 % of the value, \
                  not of the range (`iotctl rollup --rebuild` computes the rollups again)",
-                self.legacy
+                plural(self.legacy, "line")
             ));
         }
     }

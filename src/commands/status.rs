@@ -11,6 +11,7 @@ use crate::error::UsageError;
 use crate::observe::status::kafka::{Topic, age};
 use crate::observe::status::{Cassandra, Kafka, Schema, Section, Status};
 use crate::output::table::{self, Table};
+use crate::output::text::plural;
 use crate::output::{Output, Paint, ReportFormat};
 use crate::servers::local;
 
@@ -194,11 +195,11 @@ fn kafka(kafka: &Kafka) -> (String, Option<Table>) {
     let group = &kafka.group;
     let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "unknown".into());
     let summary = format!(
-        "{}; group {}: {} members, lag {} messages, {}",
+        "{}; group {}: {}, lag {}, {}",
         brokers(kafka),
         group.name,
-        or_unknown(group.members.map(|members| members.to_string())),
-        or_unknown(group.lag_messages.map(|lag| lag.to_string())),
+        group.members.map_or("unknown members".into(), |members| plural(members, "member")),
+        group.lag_messages.map_or("unknown".into(), |lag| plural(lag, "message")),
         or_unknown(group.lag_seconds.map(age)),
     );
     (summary, Some(table))
@@ -212,10 +213,9 @@ fn brokers(kafka: &Kafka) -> String {
     let (answering, silent) = (addresses(true), addresses(false));
     let all = kafka.brokers.len();
     let listed = answering.join(", ");
-    match (silent.is_empty(), all) {
-        (true, 1) => format!("1 broker ({listed})"),
-        (true, _) => format!("{all} brokers ({listed})"),
-        (false, _) => format!(
+    match silent.is_empty() {
+        true => format!("{} ({listed})", plural(all, "broker")),
+        false => format!(
             "{} of {all} brokers answer ({listed}; no answer: {})",
             answering.len(),
             silent.join(", ")

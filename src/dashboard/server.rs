@@ -19,6 +19,7 @@ use super::problem::Problem;
 use super::{compress, poll, routes};
 use crate::config::Config;
 use crate::http::{self, Access, Refused, Site};
+use crate::metrics::renewal;
 use crate::shutdown::Shutdown;
 
 /// Nothing but what this server sends, no inline script or style, no frame around it, no form, no text as markup.
@@ -95,7 +96,7 @@ pub async fn bind(address: SocketAddr, access: Access) -> anyhow::Result<http::S
 /// Serves until shutdown; a silent sensor is one whose newest reading is older than `silent_after`.
 pub async fn serve(server: http::Server, config: Config, silent_after: Duration, shutdown: Shutdown) {
     let metrics = Registry::new();
-    if let Err(error) = server.register(&metrics) {
+    if let Err(error) = server.register(&metrics).and_then(|()| renewal::register(&metrics)) {
         tracing::error!(%error, "the dashboard's own metrics are not served");
     }
     let app = App::new(config, silent_after, metrics, shutdown.clone());

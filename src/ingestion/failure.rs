@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::breaker::Tripped;
+use crate::output::text::one_or_many;
 use crate::{cassandra, kafka};
 
 /// What ends a run before its time. What is not stored stays in the topic.
@@ -19,9 +20,14 @@ pub enum Failure {
     TooManyRejected(#[from] Tripped),
     /// Messages were deleted before they were read, and `ingest.on_lost_messages` is "stop".
     #[error(
-        "{messages} messages of the topic {topic:?} were deleted before they were read: partition {partition}, offsets \
+        "{}: partition {partition}, offsets \
          {from} to {}; nothing beyond them is committed (send them again if their source has them, then continue with \
          ingest.on_lost_messages = \"continue\")",
+        one_or_many(
+            *messages,
+            &format!("message of the topic {topic:?} was deleted before it was read"),
+            &format!("messages of the topic {topic:?} were deleted before they were read")
+        ),
         to - 1
     )]
     LostMessages { topic: String, partition: i32, from: i64, to: i64, messages: u64 },

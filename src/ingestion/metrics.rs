@@ -19,7 +19,6 @@ const MAX_IGNORED_NAMES: usize = 50;
 const OTHER_NAMES: &str = "(others)";
 
 use crate::metrics::describe::{Described, describe};
-use crate::metrics::renewal;
 
 /// Every metric of `ingest`, registered once.
 #[derive(Debug, Clone)]
@@ -214,8 +213,7 @@ impl IngestMetrics {
         self.collectors().map(|collectors| describe(&collectors)).unwrap_or_default()
     }
 
-    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 39]> {
-        let [renewals, refused] = renewal::collectors();
+    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 37]> {
         Ok([
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
@@ -253,8 +251,6 @@ impl IngestMetrics {
             Box::new(self.paused.clone()),
             Box::new(self.rollup_hours.clone()),
             Box::new(self.rollup_failures.clone()),
-            renewals,
-            refused,
             Box::new(build_info()?),
         ])
     }

@@ -186,7 +186,6 @@ pub async fn run(
     let poll_loop = PollLoop {
         topics,
         renewed: renewal::generation(),
-        dead_letter_limit: limit,
         epoch: Arc::default(),
         is_single: subscription.is_single(),
         changes,

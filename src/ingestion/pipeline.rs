@@ -18,12 +18,12 @@ use super::tracker::{Ticket, Tracker};
 use super::writer::{Completion, Writer};
 use crate::alerting::topic::AlertProducer;
 use crate::alerting::{Alert, Detector, Rules};
-use crate::config::{Config, KafkaConfig, OnLostMessages};
+use crate::config::{Config, OnLostMessages};
 use crate::ingestion::IngestMetrics;
+use crate::kafka::TopicPartition;
 use crate::kafka::consumer::GroupOffsets;
-use crate::kafka::dead_letters::{DeadLetter, DeadLetterProducer};
+use crate::kafka::dead_letters::DeadLetter;
 use crate::kafka::message::Message;
-use crate::kafka::{self, TopicPartition};
 use crate::mapping::{Mapped, Mapping, Missing};
 use crate::reading::decode::{self, DecodeLimits, Decoded};
 use crate::reading::{Reading, Rejection};
@@ -560,20 +560,6 @@ impl Pipeline {
             self.collect_completions(remaining.min(Duration::from_millis(100)))?;
         }
         Ok(true)
-    }
-
-    /// Sends dead letters and alerts by new clients. What was given to the old ones is still sent by them.
-    pub(super) fn renew_producers(
-        &mut self,
-        kafka: &KafkaConfig,
-        limit: Option<u64>,
-    ) -> Result<(), kafka::Error> {
-        let dead_letters = DeadLetterProducer::new(kafka, limit)?;
-        if let Some(Detection { alerts, .. }) = &mut self.detection {
-            *alerts = AlertProducer::new(kafka)?;
-        }
-        self.writer.dead_letters = dead_letters;
-        Ok(())
     }
 
     pub(super) fn tracker(&mut self) -> &mut Tracker {

@@ -13,8 +13,8 @@ use super::pipeline::Pipeline;
 use super::{Ending, POLL_TIMEOUT};
 use crate::config::KafkaConfig;
 use crate::ingestion::IngestMetrics;
-use crate::kafka::TopicPartition;
 use crate::kafka::consumer::{Change, Consumer, Event, GroupOffsets};
+use crate::kafka::{TopicPartition, renewal};
 use crate::metrics::Health;
 use crate::shutdown::Shutdown;
 
@@ -44,7 +44,6 @@ pub(super) struct PollLoop {
     pub kafka: KafkaConfig,
     /// Certificates have changed in their files.
     pub renewed: watch::Receiver<u64>,
-    pub dead_letter_limit: Option<u64>,
     /// Of the consumer: each is followed by another after its certificates have changed.
     pub epoch: Arc<AtomicU64>,
     /// What is read.
@@ -90,12 +89,12 @@ impl PollLoop {
         }
     }
 
-    /// Makes the clients of Kafka anew, because they cannot take up other certificates. What is taken in is finished and committed
-    /// before; what is not, in time, is read again.
+    /// Makes the consumer anew, because it cannot take up other certificates. What is taken in is finished and committed before;
+    /// what is not, in time, is read again.
     fn reopen(&mut self, consumer: Consumer) -> anyhow::Result<Consumer> {
         self.renewed.borrow_and_update();
-        // If the files are gone again, the old clients stay.
-        if let Err(error) = self.pipeline().renew_producers(&self.kafka, self.dead_letter_limit) {
+        // If the files are gone again, the old client stays.
+        if let Err(error) = renewal::check(&self.kafka) {
             tracing::warn!(%error, "the clients of Kafka cannot be made anew, the old ones stay in use");
             return Ok(consumer);
         }

@@ -13,25 +13,11 @@ use super::live::Live;
 use super::losses::LostMessages;
 use super::overview::ConsumerGroup;
 use super::topics::{self, blocking};
-use super::{Error, renewal};
+use super::{Error, RETRY, is_moving, renewal};
 use crate::config::KafkaConfig;
-use crate::retry::RetryPolicy;
 
 /// How long one request waits before the reason is looked for.
 const ATTEMPT: Duration = Duration::from_secs(1);
-/// Between two requests to a coordinator that is not available yet.
-const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_millis(400));
-
-/// The first request about any consumer group creates the topic that groups are stored in, and its coordinators take a
-/// moment to start.
-fn is_not_ready(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
-    matches!(
-        error.rdkafka_error_code(),
-        Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)
-    )
-}
-
 /// The library retries for ever where the consumer group is denied, and reports the denial only to those who poll.
 fn denial(consumer: &BaseConsumer<Reporting>) -> Option<KafkaError> {
     let event = consumer.poll(Duration::ZERO)?;
@@ -107,7 +93,9 @@ async fn offsets_of_topics(
                     .collect::<KafkaResult<Vec<_>>>()
             });
             match answer {
-                Err(error) if is_not_ready(&error) && !left.is_zero() => {
+                // The first request about any consumer group creates the topic that groups are stored in, and its coordinators
+                // take a moment to start.
+                Err(error) if is_moving(&error) && !left.is_zero() => {
                     std::thread::sleep(delays.next_delay().min(left));
                 }
                 Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) => {
@@ -144,19 +132,12 @@ async fn offsets_of_topics(
 pub async fn members(config: &KafkaConfig) -> Result<Option<ConsumerGroup>, Error> {
     let group = config.group.clone();
     topics::ask(config, move |probe| {
-        let action = format!("list the members of the consumer group {group:?}");
-        let deadline = Instant::now() + probe.remaining();
-        let mut delays = RETRY.delays();
-        loop {
-            let listed = probe.client.client().fetch_group_list(Some(&group), probe.remaining());
-            match listed {
-                Ok(listed) => return Ok(listed.groups().first().map(ConsumerGroup::of)),
-                Err(error) if is_not_ready(&error) && Instant::now() < deadline => {
-                    std::thread::sleep(delays.next_delay());
-                }
-                Err(error) => return Err(probe.explain(error, &action)),
-            }
-        }
+        let listed = probe.patiently(probe.remaining(), |within| {
+            probe.client.client().fetch_group_list(Some(&group), within)
+        });
+        let action = || format!("list the members of the consumer group {group:?}");
+        let listed = listed.map_err(|error| probe.explain(error, &action()))?;
+        Ok(listed.groups().first().map(ConsumerGroup::of))
     })
     .await
 }

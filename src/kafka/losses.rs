@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::output::text::plural;
+
 /// Ranges kept in a note, the newest; a broker's limit for metadata is 4 KiB.
 const MOST_RANGES: usize = 20;
 
@@ -55,7 +57,8 @@ pub fn describe(lost: &[LostMessages]) -> Option<String> {
         .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
         .unwrap_or_default();
     Some(format!(
-        "{messages} messages, the last of them in partition {partition} of {topic}, offsets {} to {}, found {found_at}",
+        "{}, the last of them in partition {partition} of {topic}, offsets {} to {}, found {found_at}",
+        plural(messages, "message"),
         last.from,
         last.to - 1
     ))

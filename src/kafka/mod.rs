@@ -3,7 +3,8 @@
 //!
 //! - [`client`] translates the configuration; `refusal` explains why no broker accepts it.
 //! - `aws` makes the tokens of Amazon MSK.
-//! - [`renewal`] takes up passwords and certificates that change while clients run; `live` has the clients.
+//! - [`renewal`] takes up passwords and certificates that change while clients run; `live` has the clients, `renewed` the producers
+//!   that are made anew.
 //! - [`producer`] sends with acknowledgement, [`sender`] single messages; [`consumer`] receives a [`message`] and commits as a
 //!   member of the consumer group, of the topics of a [`subscription`]; [`topic_partition`] is the key of what belongs to one;
 //!   [`reader`] reads a range without joining one; [`positions`] is a set of messages;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config::KafkaConfig;
+use crate::retry::RetryPolicy;
 use crate::tls::FileError;
 
 mod aws;
@@ -37,6 +39,7 @@ pub mod producer;
 pub mod reader;
 mod refusal;
 pub mod renewal;
+mod renewed;
 pub mod replay;
 pub mod retention;
 pub mod sender;
@@ -212,6 +215,32 @@ fn is_refusal(error: &KafkaError) -> bool {
                     | RDKafkaErrorCode::SSL
             )
     })
+}
+
+/// Between two requests to a leader or coordinator that is not available yet.
+const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_millis(400));
+
+/// Whether a broker answered that somebody else leads the partition or the consumer group, or that nobody does yet: a moment later
+/// the same request succeeds.
+fn is_moving(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::*;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            NotLeaderForPartition
+                | LeaderNotAvailable
+                | ReplicaNotAvailable
+                | FencedLeaderEpoch
+                | UnknownLeaderEpoch
+                | OffsetNotAvailable
+                | BrokerNotAvailable
+                | NetworkException
+                | KafkaStorageError
+                | CoordinatorLoadInProgress
+                | CoordinatorNotAvailable
+                | NotCoordinator
+        )
+    )
 }
 
 /// Whether nobody answered, in contrast to a refusal.

@@ -1,6 +1,7 @@
 //! Sending with acknowledgement: idempotent, acks=all, a bounded queue. An accepted message ends in exactly one
 //! [`Delivery`], passed to a callback on the producer's own thread; a full queue is reported, and nothing is dropped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -10,7 +11,7 @@ use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 
 use super::client::{Complaint, client_config, set_default, trace};
-use super::live::Live;
+use super::renewed::{InFlight, Renewed};
 use super::{Error, is_too_large, renewal};
 use crate::config::KafkaConfig;
 
@@ -103,9 +104,10 @@ pub fn producer_config(config: &KafkaConfig) -> ClientConfig {
     client
 }
 
-/// A producer for one topic.
+/// A producer for one topic. After a change of certificates it takes no messages until those before are delivered, and goes on with
+/// a new client.
 pub struct Producer<F: Fn(Delivery) + Send + Sync + 'static> {
-    inner: Live<ThreadedProducer<Acknowledging<F>>>,
+    inner: Renewed<ThreadedProducer<Acknowledging<F>>>,
     topic: String,
     complaint: Complaint,
 }
@@ -115,8 +117,10 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
     /// background: call [`super::topics::partitions`] first to find out whether a broker answers.
     pub fn new(config: &KafkaConfig, topic: &str, on_delivery: F) -> Result<Self, Error> {
         let complaint = Complaint::default();
-        let context = Acknowledging { on_delivery, complaint: complaint.clone() };
-        let inner = renewal::create(config, &producer_config(config), context)?;
+        let context = Acknowledging { on_delivery: Arc::new(on_delivery), complaint: complaint.clone() };
+        let config = config.clone();
+        let inner =
+            Renewed::new(move || renewal::create(&config, &producer_config(&config), context.clone()))?;
         Ok(Self { inner, topic: topic.to_owned(), complaint })
     }
 
@@ -151,7 +155,10 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
         let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, tag);
         (record.key, record.payload, record.headers) = (key, payload, headers);
         record.timestamp = timestamp;
-        match self.inner.send(record) {
+        if self.inner.renew(None).is_some() {
+            return Ok(Offer::Full);
+        }
+        match self.inner.with(|client| client.send(record)) {
             Ok(()) => Ok(Offer::Accepted),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Offer::Full),
             Err((source, _)) => Err(self.end().unwrap_or_else(|| Error::client(self.sending(), source))),
@@ -161,7 +168,7 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
     /// Why this producer accepts and delivers nothing any more, if so: an idempotent producer ends at the first refusal,
     /// and what is queued behind it fails without a reason of its own.
     pub fn end(&self) -> Option<Error> {
-        let (code, _) = self.inner.client().fatal_error()?;
+        let (code, _) = self.inner.with(|client| client.client().fatal_error())?;
         Some(Error::client(self.sending(), KafkaError::MessageProduction(code)))
     }
 
@@ -176,18 +183,29 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
 
     /// Messages accepted whose delivery has not been reported yet.
     pub fn in_flight(&self) -> usize {
-        usize::try_from(self.inner.in_flight_count()).unwrap_or(0)
+        usize::try_from(self.inner.with(InFlight::in_flight)).unwrap_or(0)
     }
 
     /// Waits until every accepted message has been delivered or has failed. `false` when `deadline` came first.
     pub fn flush(&self, deadline: Duration) -> bool {
-        self.inner.flush(deadline).is_ok()
+        self.inner.with(|client| client.flush(deadline)).is_ok()
     }
 
     /// Gives up what is queued or in flight: each such message is reported as failed.
     pub fn abandon(&self) {
-        self.inner.purge(PurgeConfig::default().queue().inflight());
-        self.inner.flush(Duration::from_secs(1)).ok();
+        self.inner.with(|client| {
+            client.purge(PurgeConfig::default().queue().inflight());
+            client.flush(Duration::from_secs(1)).ok();
+        });
+    }
+
+    /// For those who send again what has failed, and call this now and then: takes up a change of certificates. What is not delivered
+    /// `within` after it is reported as failed, so that messages which nobody accepts by the old certificates hold nothing up.
+    pub fn renew(&self, within: Duration) {
+        let waited = self.inner.renew(None);
+        if waited.is_some_and(|waited| waited >= within) {
+            self.inner.with(|client| client.purge(PurgeConfig::default().queue().inflight()));
+        }
     }
 
     /// The last error of the connection, to explain a wait.
@@ -198,8 +216,14 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
 
 /// Turns librdkafka's delivery reports into calls of `on_delivery`.
 struct Acknowledging<F> {
-    on_delivery: F,
+    on_delivery: Arc<F>,
     complaint: Complaint,
+}
+
+impl<F> Clone for Acknowledging<F> {
+    fn clone(&self) -> Self {
+        Self { on_delivery: self.on_delivery.clone(), complaint: self.complaint.clone() }
+    }
 }
 
 impl<F: Fn(Delivery) + Send + Sync> ClientContext for Acknowledging<F> {
@@ -271,5 +295,51 @@ mod tests {
         assert_eq!(producer.in_flight(), 0);
         let delivered: Vec<_> = deliveries.try_iter().collect();
         assert_eq!(delivered, (0..100).map(|n| (n as usize, n)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn messages_keep_their_order_when_the_client_is_made_anew() {
+        let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+        cluster.create_topic("readings", 1, 1).unwrap();
+        let config =
+            KafkaConfig { bootstrap_servers: vec![cluster.bootstrap_servers()], ..Default::default() };
+        let (sender, deliveries) = std::sync::mpsc::channel();
+        let producer = Producer::new(&config, "readings", move |delivery| {
+            sender.send((delivery.outcome.unwrap().offset, delivery.tag)).unwrap();
+        })
+        .unwrap();
+        let client = |producer: &Producer<_>| Arc::as_ptr(&producer.inner.current()).addr();
+        let first = client(&producer);
+        for tag in 0..300 {
+            if tag % 100 == 50 {
+                renewal::note_change();
+            }
+            while producer.offer(b"sensor", b"{}", tag).unwrap() == Offer::Full {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        assert!(producer.flush(Duration::from_secs(20)));
+        let mut delivered: Vec<_> = deliveries.try_iter().collect();
+        delivered.sort_unstable();
+        assert_eq!(delivered, (0..300).map(|n| (n, n as usize)).collect::<Vec<_>>());
+        assert_ne!(client(&producer), first);
+    }
+
+    #[test]
+    fn what_nobody_accepts_does_not_hold_up_new_certificates() {
+        let config = KafkaConfig { bootstrap_servers: vec!["127.0.0.1:1".into()], ..Default::default() };
+        let (sender, deliveries) = std::sync::mpsc::channel();
+        let producer = Producer::new(&config, "readings", move |delivery| {
+            sender.send((delivery.tag, delivery.outcome.is_ok())).unwrap();
+        })
+        .unwrap();
+        assert_eq!(producer.offer(b"sensor", b"{}", 7).unwrap(), Offer::Accepted);
+        renewal::note_change();
+        assert_eq!(producer.offer(b"sensor", b"{}", 8).unwrap(), Offer::Full);
+        producer.renew(Duration::ZERO);
+        assert_eq!(deliveries.recv_timeout(Duration::from_secs(20)).unwrap(), (7, false));
+        while producer.offer(b"sensor", b"{}", 8).unwrap() == Offer::Full {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }

@@ -130,6 +130,11 @@ impl TopicReader {
                 self.open.retain(|span| span.partition != partition);
                 Ok(Step::Waiting)
             }
+            // Partitions that move to another leader are there again soon.
+            Some(Err(source)) if super::is_moving(&source) && self.last_progress.elapsed() < self.timeout => {
+                tracing::debug!(error = %source, "cannot read from Kafka, retrying");
+                Ok(Step::Waiting)
+            }
             Some(Err(source)) if !super::is_unreachable(&source) => Err(self.failed(source)),
             Some(Err(_)) | None => match self.complaint.refusal() {
                 Some(reason) => Err(Error::Refused { servers: self.servers.clone(), reason }),

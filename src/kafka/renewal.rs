@@ -3,7 +3,7 @@
 //! A thread looks at the files every two seconds. What has changed is tried on a client of its own first; only what the brokers accept
 //! is taken into use, so a file that is wrong, or that is written before the brokers know of it, does no harm. The clients of the
 //! process then get the new password for their next connections ([`super::live`]). The library has no such call for certificates and
-//! for the secret of OAUTHBEARER: [`generation`] tells those who can make their clients anew.
+//! for the secret of OAUTHBEARER: producers are made anew ([`super::renewed`]), and [`generation`] tells those who have consumers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::producer::BaseProducer;
 use tokio::sync::watch;
 
 use super::aws::{self, Token};
-use super::client::is_by_password;
+use super::client::{Reporting, client_config, is_by_password};
 use super::live::{Librdkafka, Live, set_password_of_all, set_token_of_all};
 use super::{Error, topics};
 use crate::config::{KafkaConfig, Secret, password_file};
@@ -60,6 +61,17 @@ fn files(config: &KafkaConfig) -> Files {
 /// Changes whenever certificates, or the secret of OAUTHBEARER, have changed in their files and the brokers accept them.
 pub fn generation() -> watch::Receiver<u64> {
     GENERATION.subscribe()
+}
+
+/// The number of such changes.
+pub(super) fn number() -> u64 {
+    *GENERATION.borrow()
+}
+
+/// Whether a client can be made of the files as they are now. They may be gone again.
+pub fn check(config: &KafkaConfig) -> Result<(), Error> {
+    let client = client_config(config);
+    create_brief::<_, BaseProducer<Reporting>>(config, &client, Reporting::default()).map(drop)
 }
 
 /// The password that new clients log in by: the one that was accepted last, or else what the file says now.
@@ -305,4 +317,10 @@ impl Login {
             GENERATION.send_modify(|generation| *generation += 1);
         }
     }
+}
+
+/// As if certificates had changed and were accepted.
+#[cfg(test)]
+pub(crate) fn note_change() {
+    GENERATION.send_modify(|generation| *generation += 1);
 }

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, Producer};
 
 use super::client::{Complaint, Reporting, client_config};
 use super::live::Live;
 use super::retention::retention;
-use super::{Error, is_denial, is_refusal, is_unreachable, refusal, renewal};
+use super::{Error, RETRY, is_denial, is_moving, is_refusal, is_unreachable, refusal, renewal};
 use crate::config::KafkaConfig;
 
 /// Twice the brokers' default for messages.
@@ -386,10 +386,30 @@ impl Probe {
         partition: i32,
         within: Duration,
     ) -> Result<(i64, i64), Error> {
-        self.client
-            .client()
-            .fetch_watermarks(topic, partition, within.min(self.remaining()))
+        let client = self.client.client();
+        self.patiently(within, |within| client.fetch_watermarks(topic, partition, within))
             .map_err(|error| self.explain(error, &format!("ask for the offsets of {topic}/{partition}")))
+    }
+
+    /// Asks again while what is asked about moves to another broker, until the deadline or `within`.
+    pub(super) fn patiently<T>(
+        &self,
+        within: Duration,
+        question: impl Fn(Duration) -> KafkaResult<T>,
+    ) -> KafkaResult<T> {
+        let deadline = Instant::now() + within.min(self.remaining());
+        let mut delays = RETRY.delays();
+        loop {
+            let answer = question(deadline.saturating_duration_since(Instant::now()));
+            let delay = delays.next_delay();
+            match answer {
+                Err(error) if is_moving(&error) && Instant::now() + delay < deadline => {
+                    tracing::debug!(%error, "asking Kafka again");
+                    std::thread::sleep(delay);
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// A timeout explains nothing by itself: the reason is in the events that the client has queued meanwhile.
@@ -419,6 +439,7 @@ fn unreachable(config: &KafkaConfig, reason: Option<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
 
@@ -487,5 +508,26 @@ mod tests {
             let error = describe(&config, "reading").await.unwrap_err();
             assert!(error.to_string().contains("run `iotctl schema apply`"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_partition_whose_leader_moves_is_asked_about_again_until_the_deadline() {
+        use RDKafkaRespErr::{
+            RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        };
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("readings", 1, 1).unwrap();
+        let patient =
+            KafkaConfig { request_timeout: Duration::from_secs(20), ..config(&cluster.bootstrap_servers()) };
+        for error in [RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE] {
+            // The library itself asks a few times.
+            cluster.request_errors(RDKafkaApiKey::ListOffsets, &[error; 12]);
+            assert_eq!(end_offsets(&patient, "readings").await.unwrap(), [0]);
+        }
+        cluster
+            .request_errors(RDKafkaApiKey::ListOffsets, &[RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 500]);
+        let begin = Instant::now();
+        let error = end_offsets(&config(&cluster.bootstrap_servers()), "readings").await.unwrap_err();
+        assert!(begin.elapsed() < Duration::from_secs(6) && !error.is_hopeless(), "{error}");
     }
 }

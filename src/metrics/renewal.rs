@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use prometheus::core::Collector;
-use prometheus::{IntCounterVec, IntGaugeVec, Opts};
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// The servers that clients log in to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,11 @@ static RENEWALS: LazyLock<Renewals> = LazyLock::new(|| {
     renewals
 });
 
-/// For the registry of a command that runs for long.
+/// Into the registry of a process.
+pub(crate) fn register(registry: &Registry) -> prometheus::Result<()> {
+    collectors().into_iter().try_for_each(|collector| registry.register(collector))
+}
+
 pub(crate) fn collectors() -> [Box<dyn Collector>; 2] {
     [Box::new(RENEWALS.accepted.clone()), Box::new(RENEWALS.refused.clone())]
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Registry, TextEncoder};
 
-use super::Health;
+use super::{Health, renewal};
 use crate::http::{Access, Caller, Gate, Refused, Server, Site};
 use crate::shutdown::Shutdown;
 
@@ -33,6 +33,7 @@ pub async fn serve(
     .await?;
     let bound = server.address();
     server.register(&registry)?;
+    renewal::register(&registry)?;
     let liveness =
         async |State(health): State<Health>, request: Request| probe(health.liveness(), "ok", &request);
     let readiness =

@@ -2,7 +2,10 @@
 //! characters that steer a terminal or reorder what stands beside them.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::time::Duration;
+
+use indicatif::HumanCount;
 
 use super::table::width;
 
@@ -66,6 +69,22 @@ fn is_hidden(char: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// A count with its noun: "1 alert", "2 alerts".
+pub fn plural<N: Display + From<u8> + PartialEq>(count: N, noun: &str) -> String {
+    one_or_many(count, noun, &format!("{noun}s"))
+}
+
+/// A count with what depends on it: "1 row is bad", "2 rows are bad".
+pub fn one_or_many<N: Display + From<u8> + PartialEq>(count: N, one: &str, many: &str) -> String {
+    let rest = if count == N::from(1) { one } else { many };
+    format!("{count} {rest}")
+}
+
+/// As [`plural`], with the digits in groups: "12,000 rows".
+pub fn grouped(count: u64, noun: &str) -> String {
+    plural(count, noun).replacen(&count.to_string(), &HumanCount(count).to_string(), 1)
+}
+
 /// A length of time as precise as people need it: `12s`, `3m 20s`, `5h 3m`, `12days 4h`.
 pub fn length(seconds: u64) -> String {
     let precision = match seconds {
@@ -90,6 +109,15 @@ mod tests {
         assert_eq!(visible("a\nb\tc\r"), "a\\nb\\tc\\r");
         assert_eq!(visible("zero\u{200b}width\u{feff}"), "zero\\u{200b}width\\u{feff}");
         assert_eq!(visible_lines("a\nb\tc\r\u{2066}"), "a\nb\tc\\r\\u{2066}");
+    }
+
+    #[test]
+    fn one_has_no_plural() {
+        assert_eq!(
+            [0_u64, 1, 2].map(|count| plural(count, "dead letter")),
+            ["0 dead letters", "1 dead letter", "2 dead letters"]
+        );
+        assert_eq!([1, 12_000].map(|count| grouped(count, "row")), ["1 row", "12,000 rows"]);
     }
 
     #[test]

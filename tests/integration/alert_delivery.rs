@@ -545,7 +545,16 @@ fn a_silence_holds_alerts_back_and_what_still_fires_is_told_at_its_end() -> anyh
     ensure!(silences.len() == 1 && silences[0]["matches"] == "rule=hot, team=cooling", "{silences:?}");
     let id = silences[0]["id"].as_str().context("an id")?;
     lab.ok(&["-q", "alerts", "silence", "--expire", id])?;
-    lab.fails(2, &["-q", "alerts", "silence", "--expire", id])?;
+    for (id, problem) in [
+        (id, "was over at"),
+        (&*Uuid::nil().to_string(), "no silence has the id 00000000-"),
+        ("9f0c71f5", "not the whole id of a silence"),
+    ] {
+        let refused = lab.fails(2, &["-q", "alerts", "silence", "--expire", id])?;
+        contains(&refused, &[problem, "`iotctl alerts silence --format ndjson` lists"])?;
+    }
+    let refused = lab.fails(2, &["-q", "alerts", "ack", "9f0c71f5"])?;
+    contains(&refused, &["not the whole id of an alert", "`iotctl alerts --firing --format ndjson` lists"])?;
     eventually("what still fires is told", Duration::from_secs(60), || {
         Ok(sensors(&told()) == ids(&[1, 3, 5]))
     })?;
@@ -555,7 +564,24 @@ fn a_silence_holds_alerts_back_and_what_still_fires_is_told_at_its_end() -> anyh
     ensure!(running.terminate()? == Some(0), "it did not end well");
     ensure!(lab.lines(&["-q", "alerts", "silence", "--format", "ndjson"])?.is_empty());
 
-    lab.ok(&["-q", "alerts", "ack", "--rule", "hot", "--sensor", &ids(&[1])[0], "--comment", "on my way"])?;
+    // What nothing is known of is silenced all the same.
+    let said = lab.run(&["alerts", "silence", "--rule", "hto", "--location", "plant-9", "--for", "1s"])?;
+    ensure!(said.code == Some(0), "{said:#?}");
+    contains(
+        &said.stderr,
+        &[
+            "the topic has no alert of the rule \"hto\": it has those of hot;",
+            "no readings for location plant-9",
+        ],
+    )?;
+    let said = lab.run(&["alerts", "silence", "--rule", "hot", "--for", "1s"])?;
+    ensure!(said.code == Some(0) && !said.stderr.contains("no alert of"), "{said:#?}");
+
+    let said =
+        lab.run(&["alerts", "ack", "--rule", "hot", "--sensor", &ids(&[1])[0], "--comment", "on my way"])?;
+    ensure!(said.code == Some(0) && said.stderr.contains("1 alert acknowledged by"), "{said:#?}");
+    let table = lab.ok(&["-q", "alerts", "history"])?;
+    contains(&table, &["location", "plant-3"])?;
     let history =
         lab.lines(&["-q", "alerts", "history", "--format", "ndjson", "--time-zone", "Europe/Berlin"])?;
     let of = |sensor: u128| {

@@ -57,7 +57,7 @@ fn purge_names_its_servers_even_if_it_is_quiet() -> anyhow::Result<()> {
     ensure!(unasked.code == Some(2), "{unasked:#?}");
     contains(
         &unasked.stderr,
-        &[&format!("delete the readings of 1 buckets from the Cassandra at {CASSANDRA}")],
+        &[&format!("delete the readings of 1 bucket from the Cassandra at {CASSANDRA}")],
     )
 }
 

@@ -149,7 +149,7 @@ fn rows_that_are_wrong_are_told_and_left_out() -> anyhow::Result<()> {
     let refused = lab.run(&["import", "--direct", path(&file)?, "--max-errors", "1"])?;
     ensure!(refused.code == Some(2), "{refused:#?}");
     let last = refused.stderr.lines().last().unwrap_or_default();
-    ensure!(last.contains("more than 1 rows are bad, the last at ") && last.contains("some.csv:6"), "{last}");
+    ensure!(last.contains("more than 1 row is bad, the last at ") && last.contains("some.csv:6"), "{last}");
     ensure!(!last.contains("import the files again"), "another try mends nothing: {last}");
     Ok(())
 }

@@ -99,7 +99,7 @@ fn rows_of_a_clock_that_is_ahead_are_deleted_or_reported() -> anyhow::Result<()>
     write_ahead(&lab, 9, 3 * 24 * 60 * MINUTE)?;
     let refused = lab.run(&purge)?;
     ensure!(
-        refused.code == Some(1) && refused.stderr.contains("readings of 1 buckets are left"),
+        refused.code == Some(1) && refused.stderr.contains("readings of 1 bucket are left"),
         "{refused:?}"
     );
     ensure!(stored(&lab, "plant-1")?.len() == 7);

@@ -1,4 +1,4 @@
-//! Passwords and certificates that are changed under a running ingest: it takes up what their files hold, and goes on.
+//! Passwords and certificates that are changed under a running command: it takes up what their files hold, and goes on.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -7,12 +7,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use iotctl::kafka::topics;
+use iotctl::kafka::{Producer, topics};
+use serde_json::json;
+use uuid::Uuid;
 
 use crate::certificates::Pair;
 use crate::servers;
 use crate::servers::{ADMIN, CASSANDRA, INGEST, KAFKA_MUTUAL, KAFKA_STRICT, Place};
-use crate::support::{self, Lab};
+use crate::support::{self, Lab, Mosquitto};
 use crate::withdrawn::{Ingest, OwnUser, Proxy, send};
 
 crate::trials!(
@@ -20,6 +22,8 @@ crate::trials!(
     a_changed_password_of_cassandra_is_taken_up_by_a_running_ingest,
     a_renewed_certificate_of_kafka_is_taken_up_by_a_running_ingest,
     a_renewed_certificate_of_cassandra_is_taken_up_by_a_running_ingest,
+    a_renewed_certificate_of_kafka_is_taken_up_by_a_running_delivery_of_alerts,
+    a_renewed_certificate_of_kafka_is_taken_up_by_a_running_bridge,
 );
 
 /// Files are looked at every two seconds, and must have settled.
@@ -37,8 +41,13 @@ struct Running<'a> {
 impl<'a> Running<'a> {
     /// Starts one that has stored `rows`.
     fn start(lab: &Lab, place: &'a Place<'a>, rows: i64) -> anyhow::Result<Self> {
+        Self::start_as(lab, place, &["ingest"], rows)
+    }
+
+    /// By these words of a command line.
+    fn start_as(lab: &Lab, place: &'a Place<'a>, words: &[&str], rows: i64) -> anyhow::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut command: Command = lab.command(&["ingest", "--metrics-addr", &port.to_string()]);
+        let mut command: Command = lab.command(&[words, &["--metrics-addr", &port.to_string()]].concat());
         command.env("IOTCTL_LOG", "iotctl=info");
         Ok(Self { place, ingest: Ingest::start_as(command, place, rows)?, port })
     }
@@ -205,6 +214,18 @@ impl Shown {
     }
 }
 
+/// Commands that log in to Kafka by a certificate alone.
+fn mutual(place: &Place<'_>, shown: &Shown) -> anyhow::Result<Lab> {
+    let mut lab = place.lab(INGEST)?;
+    lab.set("IOTCTL_KAFKA_BOOTSTRAP_SERVERS", KAFKA_MUTUAL);
+    lab.set("IOTCTL_KAFKA_SECURITY_PROTOCOL", "SSL");
+    for setting in ["USERNAME", "PASSWORD_FILE"] {
+        lab.set(&format!("IOTCTL_KAFKA_SASL_{setting}"), "");
+    }
+    shown.set(&mut lab, "IOTCTL_KAFKA_SSL_CERTIFICATE_LOCATION", "IOTCTL_KAFKA_SSL_KEY_LOCATION");
+    Ok(lab)
+}
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn a_renewed_certificate_of_kafka_is_taken_up_by_a_running_ingest() -> anyhow::Result<()> {
@@ -217,13 +238,7 @@ fn a_renewed_certificate_of_kafka_is_taken_up_by_a_running_ingest() -> anyhow::R
         user.permissions(&["--add"])?;
     }
     let shown = Shown::new(&certificates.client_for(&first, DAY)?)?;
-    let mut lab = place.lab(INGEST)?;
-    lab.set("IOTCTL_KAFKA_BOOTSTRAP_SERVERS", KAFKA_MUTUAL);
-    lab.set("IOTCTL_KAFKA_SECURITY_PROTOCOL", "SSL");
-    for setting in ["USERNAME", "PASSWORD_FILE"] {
-        lab.set(&format!("IOTCTL_KAFKA_SASL_{setting}"), "");
-    }
-    shown.set(&mut lab, "IOTCTL_KAFKA_SSL_CERTIFICATE_LOCATION", "IOTCTL_KAFKA_SSL_KEY_LOCATION");
+    let lab = mutual(&place, &shown)?;
     let mut sent = 500;
     send(&place, 500)?;
     let running = Running::start(&lab, &place, sent)?;
@@ -285,4 +300,121 @@ fn a_renewed_certificate_of_cassandra_is_taken_up_by_a_running_ingest() -> anyho
     std::fs::copy(&certificates.ca, shown.path("ca.pem"))?;
     running.wait_for("refused", "cassandra", 0)?;
     running.ends_without_loss(sent, &[])
+}
+
+/// Sends an alert that fires, of each of these sensors.
+fn fire(topic: &str, sensors: std::ops::Range<u128>) -> anyhow::Result<()> {
+    let producer = Producer::new(&servers().kafka_config(ADMIN), topic, |_| ())?;
+    for sensor in sensors {
+        let (id, now) = (Uuid::from_u128(sensor).to_string(), chrono::Utc::now().to_rfc3339());
+        let alert = json!({
+            "id": id, "rule": "hot", "severity": "warning", "state": "firing", "location": "plant-3",
+            "device_type": "thermostat", "iot_sensor_id": id, "metric": "temperature", "value": 31.0,
+            "expected": 28.0, "recorded_timestamp": now, "since": now, "detected_timestamp": now, "message": "hot",
+        });
+        producer.offer(id.as_bytes(), alert.to_string().as_bytes(), 0)?;
+    }
+    ensure!(producer.flush(Duration::from_secs(30)), "not everything was sent in 30 s");
+    Ok(())
+}
+
+fn a_renewed_certificate_of_kafka_is_taken_up_by_a_running_delivery_of_alerts() -> anyhow::Result<()> {
+    let place = servers().place("deliver_cert")?;
+    let certificates = &servers().certificates;
+    let (first, second) = (format!("first_{}", place.name), format!("second_{}", place.name));
+    let users = [&first, &second].map(|name| OwnUser::by_certificate(&place, name));
+    let shown = Shown::new(&certificates.client_for(&first, DAY)?)?;
+    let lab = mutual(&place, &shown)?;
+    let alerts = lab.setting("IOTCTL_KAFKA_ALERTS_TOPIC").to_owned();
+    let (group, refused) = (format!("{}-alerts", place.name), format!("{alerts}.dlq"));
+    let rights =
+        [(["--topic", &alerts], "Read"), (["--group", &group], "Read"), (["--topic", &refused], "Write")];
+    let permissions = |user: &OwnUser<'_>, change: &[&str]| {
+        rights.into_iter().try_for_each(|(resource, operation)| user.acl(change, resource, operation))
+    };
+    users.iter().try_for_each(|user| permissions(user, &["--add"]))?;
+    let told = shown.path("told");
+    let receivers = shown.path("receivers.toml");
+    let program = format!("cat >> {0}; echo >> {0}", told.display());
+    std::fs::write(
+        &receivers,
+        format!(
+            "[[receiver]]\nname = \"file\"\ngroup_wait = \"100ms\"\ncommand = {{ run = [\"sh\", \"-c\", \"{program}\"] }}\n"
+        ),
+    )?;
+    let ids = || -> anyhow::Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for line in std::fs::read_to_string(&told).unwrap_or_default().lines().filter(|line| !line.is_empty())
+        {
+            // The last line may not be whole yet.
+            let Ok(sent) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+            let alerts = sent["alerts"].as_array().context("alerts")?;
+            ids.extend(alerts.iter().map(|alert| alert["id"].to_string()));
+        }
+        Ok(ids)
+    };
+    let running =
+        Running::start_as(&lab, &place, &["alerts", "deliver", &receivers.display().to_string()], 0)?;
+    let arrive = |count: usize| {
+        let found = support::eventually(&format!("{count} alerts"), Duration::from_secs(60), || {
+            Ok(ids()?.len() >= count)
+        });
+        found.with_context(|| running.ingest.said().unwrap_or_default())
+    };
+    fire(&alerts, 0..20)?;
+    arrive(20)?;
+
+    shown.renew(&certificates.client_for(&second, DAY)?)?;
+    running.wait_for("renewals_total", "kafka", 1)?;
+    permissions(&users[0], &["--remove", "--force"])?;
+    fire(&alerts, 20..40)?;
+    arrive(40)?;
+    let finished = running.ingest.stop()?;
+    ensure!(finished.code == Some(0), "{finished:#?}");
+    ensure!(finished.stderr.contains("the clients of Kafka are made anew"), "{finished:#?}");
+    let mut told = ids()?;
+    told.sort_unstable();
+    told.dedup();
+    ensure!(told.len() == 40 && ids()?.len() == 40, "{told:?}");
+    Ok(())
+}
+
+fn a_renewed_certificate_of_kafka_is_taken_up_by_a_running_bridge() -> anyhow::Result<()> {
+    let place = servers().place("bridge_cert")?;
+    let certificates = &servers().certificates;
+    let (first, second) = (format!("first_{}", place.name), format!("second_{}", place.name));
+    let users = [&first, &second].map(|name| OwnUser::by_certificate(&place, name));
+    let permissions =
+        |user: &OwnUser<'_>, change: &[&str]| user.acl(change, ["--topic", &place.name], "Write");
+    users.iter().try_for_each(|user| permissions(user, &["--add"]))?;
+    let shown = Shown::new(&certificates.client_for(&first, DAY)?)?;
+    let broker = Mosquitto::start("")?;
+    let mut lab = mutual(&place, &shown)?;
+    lab.set("IOTCTL_KAFKA_DEAD_LETTER_TOPIC", &place.name);
+    lab.set("IOTCTL_MQTT_BROKER", &broker.url());
+    lab.set("IOTCTL_MQTT_TOPICS", "plant/#");
+    let running = Running::start_as(&lab, &place, &["bridge", "mqtt"], 0)?;
+    let kafka = servers().kafka_config(ADMIN);
+    let arrive = |count: i64| {
+        let found = support::eventually(&format!("{count} messages"), Duration::from_secs(60), || {
+            let ends = servers().block_on(topics::end_offsets(&kafka, &place.name))?;
+            Ok(ends.iter().sum::<i64>() == count)
+        });
+        found.with_context(|| running.ingest.said().unwrap_or_default())
+    };
+    let lines = |count: usize| "message\n".repeat(count);
+    support::eventually("the bridge is connected", Duration::from_secs(30), || {
+        Ok(running.ingest.said()?.contains("subscribed"))
+    })?;
+    broker.publish_lines("plant/a", &lines(50))?;
+    arrive(50)?;
+
+    shown.renew(&certificates.client_for(&second, DAY)?)?;
+    running.wait_for("renewals_total", "kafka", 1)?;
+    permissions(&users[0], &["--remove", "--force"])?;
+    broker.publish_lines("plant/a", &lines(70))?;
+    arrive(120)?;
+    let finished = running.ingest.stop()?;
+    ensure!(finished.code == Some(0), "{finished:#?}");
+    Ok(())
 }

@@ -190,7 +190,7 @@ impl<'a> OwnUser<'a> {
         self.acl(change, ["--topic", &self.place.dead_letter_topic()], "Write")
     }
 
-    fn acl(&self, change: &[&str], resource: [&str; 2], operation: &str) -> anyhow::Result<()> {
+    pub fn acl(&self, change: &[&str], resource: [&str; 2], operation: &str) -> anyhow::Result<()> {
         let principal = format!("User:{}", self.name);
         let arguments =
             [change, &["--allow-principal", &principal, "--operation", operation], &resource].concat();

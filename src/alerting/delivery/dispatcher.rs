@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::dead_letters::DeadLetters;
@@ -25,7 +26,7 @@ use crate::config::KafkaConfig;
 use crate::kafka::consumer::{Change, Consumer, Event};
 use crate::kafka::message::Message;
 use crate::kafka::reader::{Span, Step, TopicReader};
-use crate::kafka::{Error, topics};
+use crate::kafka::{Error, renewal, topics};
 use crate::metrics::Health;
 use crate::retry::RetryPolicy;
 use crate::shutdown::Shutdown;
@@ -87,28 +88,15 @@ pub async fn run(
         workers.spawn(worker.run());
     }
     let tracker = Tracker::default();
-    let changes = Changes::default();
-    let consumer = {
-        let (tracker, changes, topic) = (tracker.clone(), changes.clone(), topic.clone());
-        Consumer::subscribe(config, std::slice::from_ref(&topic.clone()), true, move |change, offsets| {
-            if let Change::Revoked(partitions) = &change {
-                // While the partitions are still ours.
-                if let Err(error) = offsets.commit(&tracker.due(&topic), true) {
-                    tracing::warn!(%error, "cannot commit before a rebalance: some alerts may come twice");
-                }
-                partitions.iter().for_each(|of| tracker.revoke(of.partition));
-            }
-            changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
-        })
-        .inspect_err(|_| stop.request())?
-    };
+    let renewed = renewal::generation();
+    let member = Member::join(config, &tracker).inspect_err(|_| stop.request())?;
     health.set_ready();
     let dispatcher = Dispatcher {
         config: config.clone(),
         topic,
-        consumer,
+        member: Some(member),
+        renewed,
         tracker,
-        changes,
         outlets,
         known: HashMap::new(),
         silences,
@@ -161,7 +149,41 @@ pub async fn run_patiently(
     }
 }
 
-type Changes = Arc<Mutex<Vec<Change>>>;
+/// A member of the consumer group. After a change of certificates it is followed by another.
+struct Member {
+    consumer: Consumer,
+    /// What was reported of its partitions and not looked at yet.
+    changes: Arc<Mutex<Vec<Change>>>,
+    is_current: Arc<AtomicBool>,
+}
+
+impl Member {
+    fn join(config: &KafkaConfig, tracker: &Tracker) -> Result<Self, Error> {
+        let (changes, is_current) = (Arc::<Mutex<Vec<Change>>>::default(), Arc::new(AtomicBool::new(true)));
+        let (noted, current, tracker) = (changes.clone(), is_current.clone(), tracker.clone());
+        let topic = config.alerts_topic();
+        let consumer = Consumer::subscribe(
+            config,
+            std::slice::from_ref(&topic.clone()),
+            true,
+            move |change, offsets| {
+                // A client that takes long to close gives up what its successor has by now.
+                if !current.load(Ordering::Relaxed) {
+                    return;
+                }
+                if let Change::Revoked(partitions) = &change {
+                    // While the partitions are still ours.
+                    if let Err(error) = offsets.commit(&tracker.due(&topic), true) {
+                        tracing::warn!(%error, "cannot commit before a rebalance: some alerts may come twice");
+                    }
+                    partitions.iter().for_each(|of| tracker.revoke(of.partition));
+                }
+                noted.lock().unwrap_or_else(PoisonError::into_inner).push(change);
+            },
+        )?;
+        Ok(Self { consumer, changes, is_current })
+    }
+}
 
 /// A receiver and the way to its worker.
 struct Outlet {
@@ -172,9 +194,11 @@ struct Outlet {
 struct Dispatcher {
     config: KafkaConfig,
     topic: String,
-    consumer: Consumer,
+    /// `None` only while it is made anew.
+    member: Option<Member>,
+    /// Certificates have changed in their files.
+    renewed: watch::Receiver<u64>,
     tracker: Tracker,
-    changes: Changes,
     outlets: Vec<Outlet>,
     known: HashMap<i32, Known>,
     silences: Silences,
@@ -204,14 +228,14 @@ impl Dispatcher {
     fn read(&mut self, ends: Option<&[i64]>) -> Result<Ending, Error> {
         let mut committed = Instant::now();
         while !self.shutdown.is_requested() {
+            if self.renewed.has_changed().unwrap_or(false) {
+                self.reopen()?;
+            }
             self.poll()?;
             let is_full = self.tracker.open() >= MOST_IN_FLIGHT;
             if is_full != self.is_paused {
-                if is_full {
-                    self.consumer.pause()?;
-                } else {
-                    self.consumer.resume()?;
-                }
+                let consumer = self.consumer();
+                consumer.map_or(Ok(()), |it| if is_full { it.pause() } else { it.resume() })?;
                 self.is_paused = is_full;
             }
             if committed.elapsed() >= COMMIT_EVERY {
@@ -230,8 +254,12 @@ impl Dispatcher {
         Ok(Ending::Stopped)
     }
 
+    fn consumer(&self) -> Option<&Consumer> {
+        self.member.as_ref().map(|member| &member.consumer)
+    }
+
     fn poll(&mut self) -> Result<(), Error> {
-        let Self { consumer, changes, .. } = self;
+        let Some(Member { consumer, changes, .. }) = &self.member else { return Ok(()) };
         let message = match consumer.poll(POLL)? {
             Some(Event::Message(message)) => Some(message.to_owned()),
             Some(Event::EndOfPartition(_)) | None => None,
@@ -243,17 +271,49 @@ impl Dispatcher {
                     self.assigned(&partitions.iter().map(|of| of.partition).collect::<Vec<_>>())?;
                 }
                 Change::Revoked(partitions) => {
-                    for of in partitions {
-                        self.known.remove(&of.partition);
-                        self.held.forget(of.partition);
-                        self.tell_all(|| Job::Forget(of.partition));
-                    }
+                    partitions.iter().for_each(|of| self.forget(of.partition));
                 }
             }
         }
         if let Some(message) = message {
             self.take(&message);
         }
+        Ok(())
+    }
+
+    fn forget(&mut self, partition: i32) {
+        self.known.remove(&partition);
+        self.held.forget(partition);
+        self.tell_all(|| Job::Forget(partition));
+    }
+
+    /// Makes the consumer anew, because it cannot take up other certificates. Offsets of what is delivered by then are committed;
+    /// the rest is read again.
+    fn reopen(&mut self) -> Result<(), Error> {
+        self.renewed.borrow_and_update();
+        // If the files are gone again, the old client stays.
+        if let Err(error) = renewal::check(&self.config) {
+            tracing::warn!(%error, "the clients of Kafka cannot be made anew, the old ones stay in use");
+            return Ok(());
+        }
+        tracing::info!("the clients of Kafka are made anew");
+        let until = Instant::now() + GRACE;
+        while self.tracker.open() > 0 && Instant::now() < until && !self.shutdown.is_requested() {
+            std::thread::sleep(POLL);
+        }
+        self.commit(true);
+        if let Some(member) = &self.member {
+            member.is_current.store(false, Ordering::Relaxed);
+        }
+        let partitions: Vec<_> = self.known.keys().copied().collect();
+        for partition in partitions {
+            self.tracker.revoke(partition);
+            self.forget(partition);
+        }
+        // It leaves before its successor joins.
+        self.member = None;
+        self.member = Some(Member::join(&self.config, &self.tracker)?);
+        self.is_paused = false;
         Ok(())
     }
 
@@ -281,13 +341,9 @@ impl Dispatcher {
             .iter()
             .map(|partition| crate::kafka::TopicPartition::new(&self.topic, *partition))
             .collect();
-        let committed: HashMap<i32, i64> = self
-            .consumer
-            .offsets()
-            .committed(&of)?
-            .into_iter()
-            .map(|offset| (offset.of.partition, offset.offset))
-            .collect();
+        let committed = self.consumer().map_or(Ok(Vec::new()), |it| it.offsets().committed(&of))?;
+        let committed: HashMap<i32, i64> =
+            committed.into_iter().map(|offset| (offset.of.partition, offset.offset)).collect();
         let watermarks = self.runtime.block_on(topics::watermarks(&self.config, &self.topic))?;
         let mut known: HashMap<i32, Known> = HashMap::new();
         let (mut spans, mut held) = (Vec::new(), HashMap::new());
@@ -367,14 +423,16 @@ impl Dispatcher {
 
     fn commit(&self, wait: bool) {
         let due = self.tracker.due(&self.topic);
-        if let Err(error) = self.consumer.offsets().commit(&due, wait) {
+        if let Some(consumer) = self.consumer()
+            && let Err(error) = consumer.offsets().commit(&due, wait)
+        {
             tracing::warn!(%error, "cannot commit: some alerts may come twice");
         }
     }
 
     fn count_lag(&self) {
         let open = i64::try_from(self.tracker.open()).unwrap_or(i64::MAX);
-        let ends = self.consumer.end_offsets();
+        let ends = self.consumer().map(Consumer::end_offsets).unwrap_or_default();
         let behind = ends.iter().map(|(of, end)| self.tracker.behind(of.partition, *end)).sum();
         self.metrics.in_flight.set(open);
         self.metrics.lag.set(behind);

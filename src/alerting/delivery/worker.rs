@@ -15,6 +15,7 @@ use super::notification::{GroupKey, Item, Notification};
 use super::receivers::Receiver;
 use crate::alerting::alert::{Alert, State};
 use crate::metrics::Health;
+use crate::output::text::one_or_many;
 use crate::retry::RetryPolicy;
 use crate::shutdown::Shutdown;
 
@@ -175,7 +176,8 @@ impl Worker {
     /// Sends alerts to the dead-letter topic; `None` when shutdown was requested before all are there.
     async fn bury(&self, items: &[Item], reason: &str, error: &str) -> Option<()> {
         let receiver = &self.receiver.name;
-        tracing::warn!(receiver, "{} alerts become dead letters ({reason}): {error}", items.len());
+        let what = one_or_many(items.len(), "alert becomes a dead letter", "alerts become dead letters");
+        tracing::warn!(receiver, "{what} ({reason}): {error}");
         for item in items {
             let mut delays = RetryPolicy::WRITES.delays();
             while let Err(failed) = self.dead_letters.send(&item.alert, receiver, reason, error).await {

@@ -11,6 +11,7 @@ use crate::commands::Context;
 use crate::commands::flags::SelectionArgs;
 use crate::commands::support::{blocking, until_stopped};
 use crate::error::UsageError;
+use crate::output::text;
 
 /// Acknowledge what fires: `iotctl alerts --firing` then says by whom.
 ///
@@ -23,7 +24,7 @@ use crate::error::UsageError;
   iotctl alerts ack --rule silent --location plant-3")]
 pub struct AckArgs {
     /// Id of the alert, as `iotctl alerts --firing --format ndjson` shows it
-    #[arg(value_name = "ID", conflicts_with = "rule")]
+    #[arg(value_name = "ID", value_parser = alert_id, conflicts_with = "rule")]
     pub id: Option<Uuid>,
     /// Instead of an id: all that fires by this rule
     #[arg(long, value_name = "NAME")]
@@ -33,6 +34,12 @@ pub struct AckArgs {
     /// What others should know
     #[arg(long, value_name = "TEXT")]
     pub comment: Option<String>,
+}
+
+const LIST: &str = "`iotctl alerts --firing --format ndjson` lists what fires with ids";
+
+fn alert_id(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| format!("not the whole id of an alert ({LIST})"))
 }
 
 pub(super) async fn run(args: AckArgs, context: Context) -> anyhow::Result<()> {
@@ -62,9 +69,7 @@ pub(super) async fn run(args: AckArgs, context: Context) -> anyhow::Result<()> {
     };
     let meant: Vec<_> = current.firing().into_iter().filter(|alert| is_meant(alert)).collect();
     if meant.is_empty() {
-        let problem =
-            "nothing that fires is meant (`iotctl alerts --firing --format ndjson` lists it with ids)";
-        return Err(UsageError::new(problem).into());
+        return Err(UsageError::new(format!("nothing that fires is meant ({LIST})")).into());
     }
     let producer = AlertProducer::new(&kafka)?;
     let by = super::user();
@@ -72,6 +77,6 @@ pub(super) async fn run(args: AckArgs, context: Context) -> anyhow::Result<()> {
         let acknowledgement = Acknowledgement::of(alert, by.clone(), args.comment.clone());
         until_stopped(&context.shutdown, producer.acknowledge(&acknowledgement)).await?;
     }
-    context.output.note(format!("{} alerts acknowledged by {by}", meant.len()));
+    context.output.note(format!("{} acknowledged by {by}", text::plural(meant.len(), "alert")));
     Ok(())
 }

@@ -18,6 +18,7 @@ use crate::commands::Context;
 use crate::commands::support::{NOTHING_STORED, rules, until_stopped};
 use crate::error::UsageError;
 use crate::kafka::TopicPartition;
+use crate::output::text::grouped;
 use crate::output::{Output, ReportFormat, table};
 use crate::time::{self, TimeRange};
 
@@ -199,6 +200,6 @@ fn print(report: &Report, format: ReportFormat, output: &Output) -> anyhow::Resu
         ]);
     }
     output.print(table.to_string())?;
-    output.note(format!("{} readings judged", indicatif::HumanCount(report.readings)));
+    output.note(format!("{} judged", grouped(report.readings, "reading")));
     Ok(())
 }

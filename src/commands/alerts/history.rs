@@ -125,14 +125,15 @@ pub(super) async fn run(mut args: HistoryArgs, context: Context) -> anyhow::Resu
     let is_table = args.format == Format::Table;
     let in_table = |name: &str| {
         !is_table
-            || !["location", "device_type", "since", "id", "acknowledged_timestamp", "acknowledged_comment"]
+            || !["device_type", "since", "id", "acknowledged_timestamp", "acknowledged_comment"]
                 .contains(&name)
     };
     let mut headings = vec![
         Heading::left("fired"),
-        Heading::left("resolved"),
+        // Where there is little room, `seconds` says as much, and the message matters more.
+        Heading::left("resolved").rank(1),
         Heading::right("seconds"),
-        Heading::left("severity"),
+        Heading::left("severity").rank(2),
         Heading::left("rule"),
     ];
     headings.extend(["location", "device_type"].map(Heading::left));
@@ -156,9 +157,10 @@ pub(super) async fn run(mut args: HistoryArgs, context: Context) -> anyhow::Resu
                 lasted.map_or(Cell::Missing, Cell::Double),
                 Cell::Text(alert.severity.name()),
                 Cell::Text(&alert.rule),
+                Cell::Text(&alert.location),
             ];
             if !is_table {
-                cells.extend([Cell::Text(&alert.location), Cell::Text(&alert.device_type)]);
+                cells.push(Cell::Text(&alert.device_type));
             }
             cells.extend(sensor_cells(args.format, alert.iot_sensor_id, name));
             cells.push(Cell::Text(&alert.message));

@@ -1,14 +1,19 @@
 //! `iotctl alerts silence`: what matches is not sent to receivers for a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{Registry, user};
 use crate::alerting::topic::{AlertFeed, AlertProducer};
 use crate::alerting::{Matchers, Mute, Mutes};
+use crate::analytics::groups::NoReadings;
+use crate::cassandra::Session;
 use crate::commands::Context;
 use crate::commands::flags::{SelectionArgs, ZoneArgs};
 use crate::commands::support::{blocking, until_stopped};
@@ -17,6 +22,7 @@ use crate::error::UsageError;
 use crate::kafka::retention;
 use crate::output::Format;
 use crate::output::record::{Cell, Heading};
+use crate::output::text;
 use crate::reading::tags;
 use crate::store::sensors::SensorNames;
 use crate::time;
@@ -64,7 +70,7 @@ pub struct SilenceArgs {
     #[arg(long, value_name = "TEXT")]
     pub comment: Option<String>,
     /// End this silence now
-    #[arg(long, value_name = "ID", conflicts_with_all = ["rule", "location", "device_type", "sensor", "labels", "all", "length", "until", "from", "comment"])]
+    #[arg(long, value_name = "ID", value_parser = silence_id, conflicts_with_all = ["rule", "location", "device_type", "sensor", "labels", "all", "length", "until", "from", "comment"])]
     pub expire: Option<Uuid>,
     #[command(flatten)]
     pub zone: ZoneArgs,
@@ -80,10 +86,7 @@ pub(super) async fn run(args: SilenceArgs, context: Context) -> anyhow::Result<(
     let kafka = context.config.kafka.clone();
     if let Some(id) = args.expire {
         let mutes = read(&context).await?;
-        let now = Utc::now();
-        let mute = mutes.get(id).filter(|mute| mute.ends > now).ok_or_else(|| {
-            UsageError::new(format!("no silence {id} that is not over (`iotctl alerts silence` lists them)"))
-        })?;
+        let mute = to_be_ended(&mutes, id, Utc::now())?;
         let ended = mute.ended(user());
         until_stopped(&context.shutdown, AlertProducer::new(&kafka)?.silence(&ended)).await?;
         let named = until_stopped(&context.shutdown, name_sensors(vec![mute], &context)).await?;
@@ -91,17 +94,100 @@ pub(super) async fn run(args: SilenceArgs, context: Context) -> anyhow::Result<(
         context.output.note(format!("the silence of {what} is over"));
         return Ok(());
     }
-    let (mute, sensor_name) = asked_for(args, &context).await?;
+    let (mute, selection) = asked_for(args, &context).await?;
     warn_of_retention(&kafka, &mute, &context).await;
     until_stopped(&context.shutdown, AlertProducer::new(&kafka)?.silence(&mute)).await?;
     context.output.note(format!(
         "{} silenced until {} by {}; `iotctl alerts silence --expire {}` ends it",
-        mute.matchers.text(sensor_name.as_deref()),
+        mute.matchers.text(selection.sensor.as_ref().and_then(|sensor| sensor.name.as_deref())),
         time::display(mute.ends.timestamp_millis()),
         mute.by,
         mute.id
     ));
+    until_stopped(&context.shutdown, remark_on_unknown(&mute.matchers, &selection, &context)).await
+}
+
+const LIST: &str = "`iotctl alerts silence --format ndjson` lists those that are not over";
+
+fn silence_id(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| format!("not the whole id of a silence ({LIST})"))
+}
+
+fn to_be_ended(mutes: &Mutes, id: Uuid, now: DateTime<Utc>) -> Result<&Mute, UsageError> {
+    match mutes.get(id) {
+        Some(mute) if mute.ends > now => Ok(mute),
+        Some(mute) => {
+            let ended = time::display(mute.ends.timestamp_millis());
+            Err(UsageError::new(format!("the silence {id} was over at {ended} ({LIST})")))
+        }
+        None => Err(UsageError::new(format!("no silence has the id {id} ({LIST})"))),
+    }
+}
+
+/// How long the search for what is silenced may take. The silence is known already.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Says what of the silence nothing is known of: a typing error, or what is to come.
+async fn remark_on_unknown(
+    matchers: &Matchers,
+    selection: &SelectionArgs,
+    context: &Context,
+) -> anyhow::Result<()> {
+    if let Some(rule) = &matchers.rule
+        // A user who may not read the topic is not warned.
+        && let Ok(Ok(Some(known))) = timeout(PATIENCE, other_rules(rule, context)).await
+    {
+        context.output.note(unknown_rule(rule, &known));
+    }
+    let is_selected =
+        selection.sensor.is_some() || matchers.location.is_some() || matchers.device_type.is_some();
+    if !is_selected {
+        return Ok(());
+    }
+    let found = async {
+        let session = Session::connect(&context.config.cassandra).await?;
+        selection.groups(&session).await
+    };
+    if let Ok(Err(error)) = timeout(PATIENCE, found).await
+        && error.is::<NoReadings>()
+    {
+        context.output.note(format!("{error}; alerts to come are silenced"));
+    }
     Ok(())
+}
+
+/// The rules of the alerts in the topic; `None` if `rule` is one of them.
+async fn other_rules(rule: &str, context: &Context) -> anyhow::Result<Option<BTreeSet<String>>> {
+    let mut feed = AlertFeed::open(&context.config.kafka).await?;
+    let batch = feed.next().await?;
+    let (rule, shutdown, deadline) = (rule.to_owned(), context.shutdown.clone(), Instant::now() + PATIENCE);
+    let read = blocking(move || {
+        let mut known = BTreeSet::new();
+        let is_stopped = || shutdown.is_requested() || Instant::now() >= deadline;
+        let read = batch.each(&is_stopped, |alert| match alert.rule == rule {
+            true => ControlFlow::Break(()),
+            false => {
+                known.insert(alert.rule);
+                ControlFlow::Continue(())
+            }
+        });
+        read.map(|(found, _)| (found.is_none() && !is_stopped()).then_some(known))
+    });
+    Ok(read.await??)
+}
+
+/// The remark on a rule by which no alert is in the topic.
+fn unknown_rule(rule: &str, known: &BTreeSet<String>) -> String {
+    const MOST: usize = 5;
+    let mut similar: Vec<&String> = known.iter().collect();
+    similar.sort_by_key(|name| strsim::damerau_levenshtein(name, rule));
+    let names: Vec<_> = similar.iter().take(MOST).map(|name| text::visible(name)).collect();
+    let known = match (names.len(), known.len() - names.len()) {
+        (0, _) => "it has no alerts yet".to_owned(),
+        (_, 0) => format!("it has those of {}", names.join(", ")),
+        (_, more) => format!("it has those of {} and {}", names.join(", "), text::plural(more, "other rule")),
+    };
+    format!("the topic has no alert of the rule {rule:?}: {known}; alerts to come are silenced")
 }
 
 /// Each silence with what it matches; sensors by the names that they have in the registry.
@@ -125,8 +211,8 @@ async fn name_sensors<'m>(
     Ok(mutes.into_iter().map(text).collect())
 }
 
-/// The silence that the arguments describe, and the name of its sensor.
-async fn asked_for(mut args: SilenceArgs, context: &Context) -> anyhow::Result<(Mute, Option<String>)> {
+/// The silence that the arguments describe, and what they select.
+async fn asked_for(mut args: SilenceArgs, context: &Context) -> anyhow::Result<(Mute, SelectionArgs)> {
     let (now, zone) = (time::now(), args.zone.zone()?);
     let moment = |flag: &str, text: &str| {
         time::moment(text, zone, now).map_err(|error| UsageError::new(format!("{flag}: {error}")))
@@ -147,11 +233,10 @@ async fn asked_for(mut args: SilenceArgs, context: &Context) -> anyhow::Result<(
         // The name that people gave is found in the registry.
         until_stopped(&context.shutdown, Registry::open(&mut args.selection, context)).await?;
     }
-    let SelectionArgs { group, sensor } = args.selection;
-    let sensor_name = sensor.as_ref().and_then(|sensor| sensor.name.clone());
+    let SelectionArgs { group, .. } = args.selection.clone();
     let matchers = Matchers {
         rule: args.rule,
-        iot_sensor_id: sensor.map(|sensor| sensor.id),
+        iot_sensor_id: args.selection.sensor_id(),
         location: group.location,
         device_type: group.device_type,
         labels: args.labels.into_iter().collect::<BTreeMap<_, _>>(),
@@ -162,7 +247,7 @@ async fn asked_for(mut args: SilenceArgs, context: &Context) -> anyhow::Result<(
         return Err(UsageError::new(problem).into());
     }
     let at = |millis| DateTime::from_timestamp_millis(millis).unwrap_or_default();
-    Ok((Mute::new(matchers, (at(starts), at(ends)), user(), args.comment), sensor_name))
+    Ok((Mute::new(matchers, (at(starts), at(ends)), user(), args.comment), args.selection))
 }
 
 /// A user who may not read the topic's settings is not warned.
@@ -219,4 +304,41 @@ async fn list(args: SilenceArgs, context: Context) -> anyhow::Result<()> {
         context.output.note("nothing is silenced");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_that_cannot_be_ended_is_told_apart_from_an_unknown_one() {
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap_or_default();
+        let mute = Mute::new(Matchers::default(), (at(0), at(1_800_000_000)), "ada".to_owned(), None);
+        let (id, mut mutes) = (mute.id, Mutes::default());
+        let problem =
+            |mutes: &Mutes, now| to_be_ended(mutes, id, now).map(|mute| mute.id).map_err(|it| it.to_string());
+        let unknown = problem(&mutes, at(5)).unwrap_err();
+        assert!(
+            unknown.starts_with(&format!("no silence has the id {id} (`iotctl alerts silence")),
+            "{unknown}"
+        );
+        mutes.add(mute);
+        assert_eq!(problem(&mutes, at(5)), Ok(id));
+        let over = problem(&mutes, at(1_800_000_000)).unwrap_err();
+        assert!(over.starts_with(&format!("the silence {id} was over at 2027-01-15T08:00:00")), "{over}");
+        let malformed = silence_id("9f0c71f5").unwrap_err();
+        assert!(malformed.contains("`iotctl alerts silence --format ndjson`"), "{malformed}");
+    }
+
+    #[test]
+    fn a_rule_without_alerts_is_remarked_on_with_those_that_have_some() {
+        let known = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(
+            unknown_rule("hto", &known(&["cold", "hot"])),
+            "the topic has no alert of the rule \"hto\": it has those of hot, cold; alerts to come are silenced"
+        );
+        let many = unknown_rule("hto", &known(&["a", "b", "c", "d", "e", "f"]));
+        assert!(many.contains("and 1 other rule;"), "{many}");
+        assert!(unknown_rule("hto", &known(&[])).contains("it has no alerts yet"));
+    }
 }

@@ -14,6 +14,7 @@ use super::sensitivity;
 use crate::anomalies::Sensitivity;
 use crate::anomalies::recorded::{self, Method, RecordedError};
 use crate::output::closed;
+use crate::output::text::{one_or_many, plural};
 
 /// Score each row of a CSV file by the rows before it, without a server.
 ///
@@ -48,13 +49,22 @@ pub(super) async fn run(args: ScoreArgs, context: Context) -> anyhow::Result<()>
     let scored = blocking(move || write(&args, &map, output));
     let counts = until_stopped(&context.shutdown, scored).await??;
     let recorded::Counts { rows, alarms, without_value, not_newer } = counts;
-    output.note(format!("{rows} rows, {alarms} alarms (a score of 0.5 or more)"));
+    output.note(format!("{}, {} (a score of 0.5 or more)", plural(rows, "row"), plural(alarms, "alarm")));
     if without_value > 0 {
-        output.note(format!("{without_value} rows have no value: their score is 0"));
+        output.note(one_or_many(
+            without_value,
+            "row has no value: its score is 0",
+            "rows have no value: their score is 0",
+        ));
     }
     if not_newer > 0 {
         output.note(format!(
-            "{not_newer} rows are not newer than an earlier row: their score is 0 (sort the file by time, and keep one row per moment)"
+            "{} 0 (sort the file by time, and keep one row per moment)",
+            one_or_many(
+                not_newer,
+                "row is not newer than an earlier row: its score is",
+                "rows are not newer than an earlier row: their score is"
+            )
         ));
     }
     Ok(())

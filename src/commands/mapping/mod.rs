@@ -12,6 +12,7 @@ use crate::error::UsageError;
 use crate::mapping::infer::{self, Sample};
 use crate::mapping::{Mapping, presets};
 use crate::output::record::{Cell, Heading};
+use crate::output::text::{one_or_many, plural};
 use crate::output::{Format, Output};
 use crate::reading::{Metric, Reading};
 use crate::registry::Lookup;
@@ -187,7 +188,10 @@ fn show(name: &str, output: &Output) -> anyhow::Result<()> {
 
 /// Messages were refused, or readings differ; all of it has been printed.
 #[derive(Debug, thiserror::Error)]
-#[error("{refused} of {messages} messages refused, {different} readings differ from what was expected")]
+#[error(
+    "{refused} of {messages} messages refused, {} from what was expected",
+    one_or_many(*different, "reading differs", "readings differ")
+)]
 struct Different {
     messages: usize,
     refused: usize,
@@ -249,11 +253,17 @@ async fn test(
         }
     }
     records.finish()?;
-    output.note(format!("{messages} messages, {} readings, {skipped} messages skipped", found.len()));
+    output.note(format!(
+        "{}, {}, {} skipped",
+        plural(messages, "message"),
+        plural(found.len(), "reading"),
+        plural(skipped, "message")
+    ));
     if replaced > 0 {
         output.note(format!(
-            "{replaced} values were replaced by those of later elements of the same message, with the same location, device \
-             type, sensor and time: take the one that tells them apart from each"
+            "{} replaced by those of later elements of the same message, with the same location, device \
+             type, sensor and time: take the one that tells them apart from each",
+            one_or_many(replaced, "value was", "values were")
         ));
     }
     let differences = match expect {

@@ -9,6 +9,7 @@ use crate::forecasts::metrics::ForecastMetrics;
 use crate::http;
 use crate::ingestion::IngestMetrics;
 use crate::metrics::describe::{Described, describe};
+use crate::metrics::renewal;
 use crate::observe::exporter;
 
 pub(super) fn page() -> anyhow::Result<String> {
@@ -43,7 +44,7 @@ pub(super) fn page() -> anyhow::Result<String> {
         (
             "all of them, and iotctl dashboard",
             "Counted by one process. The dashboard serves these alone at `/metrics`. Logins are counted with http.tokens_file.",
-            describe(&http::metrics()),
+            [describe(&http::metrics()), describe(&renewal::collectors())].concat(),
         ),
     ];
     let mut page = format!(
@@ -77,6 +78,7 @@ mod tests {
             "| `iotctl_ingest_write_seconds` | histogram |  | ",
             "| `iotctl_monitor_up` | gauge | `source` | ",
             "| `iotctl_forecast_crossing_seconds` | gauge | ",
+            "| `iotctl_credentials_refused` | gauge | `server` | ",
         ] {
             assert!(page.contains(text), "no {text:?} in\n{page}");
         }

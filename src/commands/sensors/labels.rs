@@ -17,6 +17,7 @@ use crate::commands::support::until_stopped;
 use crate::error::UsageError;
 use crate::output::Format;
 use crate::output::record::{Cell, Heading};
+use crate::output::text::plural;
 use crate::reading::tags::{self, Line, MAX_TAGS, Subject};
 use crate::reading::{Group, is_name, sensor, shown};
 use crate::store::groups;
@@ -342,7 +343,11 @@ async fn apply(
             }
         }
         records.finish()?;
-        context.output.note(format!("{count} tags of {sensors} sensors would be changed"));
+        context.output.note(format!(
+            "{} of {} would be changed",
+            plural(count, "tag"),
+            plural(sensors, "sensor")
+        ));
         return Ok(());
     }
     let bar = context.output.bar(sensors as u64, "sensors");
@@ -357,6 +362,6 @@ async fn apply(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    context.output.note(format!("{count} tags of {sensors} sensors changed"));
+    context.output.note(format!("{} of {} changed", plural(count, "tag"), plural(sensors, "sensor")));
     Ok(())
 }

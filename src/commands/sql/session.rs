@@ -19,6 +19,7 @@ use crate::cassandra;
 use crate::commands::Context;
 use crate::commands::support::until_stopped;
 use crate::error::{Interrupted, UsageError};
+use crate::output::text::plural;
 use crate::output::{Format, Output};
 use crate::shutdown::Shutdown;
 use crate::sql::{Bounds, Engine, Limits, context};
@@ -235,7 +236,7 @@ impl Session<'_> {
         answer.take(&mut batches).await?;
         if let Answer::Written(rows) = answer {
             let (path, rows) = rows.finish()?;
-            self.output.note(format!("{rows} rows written to {}", path.display()));
+            self.output.note(format!("{} written to {}", plural(rows, "row"), path.display()));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod observed;
 mod times;
 
 use super::{Headers, Mapping, Record, presets};
+use crate::output::text::{one_or_many, plural};
 use crate::reading::DecodeLimits;
 
 /// A message to learn from.
@@ -71,8 +72,8 @@ pub fn infer(samples: &[Sample], limits: &DecodeLimits, now: i64) -> Result<Stri
         Err(error) => error.to_string().replace('\n', "\n# "),
     };
     Ok(format!(
-        "# A draft, made from {} messages. {outcome}.\n# Check what is marked as guessed.\n\n{draft}",
-        samples.len()
+        "# A draft, made from {}. {outcome}.\n# Check what is marked as guessed.\n\n{draft}",
+        plural(samples.len(), "message")
     ))
 }
 
@@ -107,12 +108,16 @@ impl Outcome {
         let replaced = match self.replaced {
             0 => String::new(),
             count => format!(
-                ".\n# {count} values are replaced by those of later elements: sensor or recorded_timestamp must tell them apart"
+                ".\n# {} replaced by those of later elements: sensor or recorded_timestamp must tell them apart",
+                one_or_many(count, "value is", "values are")
             ),
         };
         format!(
-            "{} of {messages} messages become {} readings, {} are skipped, {} refused{replaced}",
-            self.mapped, self.readings, self.skipped, self.refused
+            "{} of {messages} messages become {}, {} skipped, {} refused{replaced}",
+            self.mapped,
+            plural(self.readings, "reading"),
+            one_or_many(self.skipped, "is", "are"),
+            self.refused
         )
     }
 }

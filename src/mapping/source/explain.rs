@@ -13,6 +13,7 @@ use super::values::{fits, renamed};
 use crate::mapping::file::FieldsShape;
 use crate::mapping::path::{Path, scalars};
 use crate::mapping::{Record, Step};
+use crate::output::text::plural;
 use crate::reading::DecodeLimits;
 use crate::time;
 
@@ -250,10 +251,7 @@ fn sources(message: &Message<'_, '_>, paths: &[Path]) -> String {
 }
 
 fn result(mapped: &crate::mapping::Mapped<'_>) -> String {
-    let readings = match mapped.readings.len() {
-        1 => "1 reading".to_owned(),
-        count => format!("{count} readings"),
-    };
+    let readings = plural(mapped.readings.len(), "reading");
     let faults = mapped.faults.iter().map(|fault| format!("; dead letter: {fault}"));
     match mapped.is_skipped {
         true => "skipped".to_owned(),

@@ -10,6 +10,7 @@ use super::{Check, Finding, clocks, encryption, failed, failed_by, growth, ok, s
 use crate::cassandra::{Session, system};
 use crate::config::Config;
 use crate::observe::status::{Section, Status};
+use crate::output::text::{one_or_many, plural};
 use crate::servers::membership::checks::{EVERYWHERE, Keyspace, keyspaces};
 
 const GROUP: &str = "cassandra";
@@ -26,7 +27,7 @@ pub(super) async fn checks(config: &Config, status: &Status, session: Option<Ses
         (_, None) => return skip_all(failed_by("the session is closed"), encryption),
     };
     let reach = match nodes.attention().as_slice() {
-        [] => ok(format!("{} nodes answer and see each other", nodes.nodes.len())),
+        [] => ok(one_or_many(nodes.nodes.len(), "node answers", "nodes answer and see each other")),
         unhealthy => failed(unhealthy.join("; "), "see `iotctl node list`"),
     };
     let (versions, clocks, write_times, replication, growth) = tokio::join!(
@@ -161,7 +162,11 @@ fn judge_replication(
         };
         if factor > nodes {
             return failed(
-                format!("keyspace {name} needs {factor} replicas and {place} has {nodes} nodes"),
+                format!(
+                    "keyspace {name} needs {} and {place} has {}",
+                    plural(factor, "replica"),
+                    plural(nodes, "node")
+                ),
                 format!(
                     "add nodes, or lower the replication factor: ALTER KEYSPACE {name} WITH replication, and schema.replication_factor"
                 ),
@@ -180,8 +185,10 @@ fn judge_replication(
         .factors
         .iter()
         .map(|(datacenter, factor)| match datacenter.as_str() {
-            EVERYWHERE => format!("{factor} copies on {all} nodes"),
-            name => format!("{factor} copies in {name}"),
+            EVERYWHERE => {
+                format!("{} on {}", one_or_many(*factor, "copy", "copies"), plural(all, "node"))
+            }
+            name => format!("{} in {name}", one_or_many(*factor, "copy", "copies")),
         })
         .collect();
     match notes.is_empty() {

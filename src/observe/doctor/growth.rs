@@ -12,6 +12,7 @@ use crate::kafka::{consumer_groups, retention, topics};
 use crate::observe::exporter::cassandra::Watch;
 use crate::observe::exporter::cassandra::metrics::DISK;
 use crate::observe::status::{LocalDisk, Status};
+use crate::output::text::plural;
 use crate::store::readings::TABLE;
 
 /// Sizes come in steps of 1 MiB and leave out what is in memory, so a smaller table is not measured well enough.
@@ -112,7 +113,11 @@ fn judge_growth(growth: Growth, disk: Option<&LocalDisk>) -> Finding {
     let days = (disk.disk.free_bytes as f64 / bytes_per_second / 86_400.0).floor();
     match at_ttl {
         at_ttl if at_ttl > room => failed(
-            format!("{found}; {} are free, enough for {days} days", size(disk.disk.free_bytes as f64)),
+            format!(
+                "{found}; {} are free, enough for {}",
+                size(disk.disk.free_bytes as f64),
+                plural(days, "day")
+            ),
             remedy,
         ),
         // Compaction needs space for the files that it rewrites.

@@ -7,6 +7,7 @@ use crate::kafka::retention::{Retention, retention};
 use crate::kafka::{Error, consumer_groups, topics};
 use crate::observe::status::kafka::{Group, Kafka, Topic, age, answering};
 use crate::observe::status::{KAFKA_DEADLINE, Section, Status};
+use crate::output::text::{one_or_many, plural};
 
 const GROUP: &str = "kafka";
 
@@ -158,7 +159,8 @@ fn topics_of(kafka: &Kafka) -> Finding {
             "reassign its partitions to 3 replicas, and set kafka.replication_factor",
         ),
         (true, replicas) => {
-            ok(format!("{} and {}, {replicas} replicas in sync", topic.name, kafka.dead_letters.name))
+            let replicas = plural(replicas, "replica");
+            ok(format!("{} and {}, {replicas} in sync", topic.name, kafka.dead_letters.name))
         }
     }
 }
@@ -171,17 +173,29 @@ fn partitions(kafka: &Kafka, config: &KafkaConfig) -> Finding {
     let is_built_in = kafka.topic.name == config.topic && kafka.other_topics.is_empty();
     if is_built_in && usize::try_from(config.partitions) != Ok(partitions) {
         return warning(
-            format!("the topic has {partitions} partitions, and kafka.partitions is {}", config.partitions),
+            format!(
+                "the topic has {}, and kafka.partitions is {}",
+                plural(partitions, "partition"),
+                config.partitions
+            ),
             "set kafka.partitions to the actual number, or alter the topic",
         );
     }
     match kafka.group.members {
         Some(members) if members > partitions => warning(
-            format!("group {} has {members} members for {partitions} partitions", kafka.group.name),
+            format!(
+                "group {} has {} for {}",
+                kafka.group.name,
+                plural(members, "member"),
+                plural(partitions, "partition")
+            ),
             "members without a partition stay idle: stop them, or add partitions",
         ),
-        Some(members) => ok(format!("{partitions} partitions, {members} members in {}", kafka.group.name)),
-        None => ok(format!("{partitions} partitions; the group's members cannot be listed")),
+        Some(members) => {
+            let (partitions, members) = (plural(partitions, "partition"), plural(members, "member"));
+            ok(format!("{partitions}, {members} in {}", kafka.group.name))
+        }
+        None => ok(format!("{}; the group's members cannot be listed", plural(partitions, "partition"))),
     }
 }
 
@@ -233,15 +247,24 @@ fn judge_lost(positions: &[Position], noted: &[LostMessages]) -> Finding {
     match (lost, beyond, never) {
         (0, 0, 0) => ok("the topic still has everything that the group has not committed"),
         (0, 0, never) => warning(
-            format!("{never} messages were deleted in partitions where the group has never committed"),
+            format!(
+                "{} deleted in partitions where the group has never committed",
+                one_or_many(never, "message was", "messages were")
+            ),
             "if the group needed them, send them again; raise the topic's retention and keep an ingest running",
         ),
         (0, beyond, _) => failed(
-            format!("{beyond} partitions end before the group's committed offset: the topic was recreated"),
+            format!(
+                "{} before the group's committed offset: the topic was recreated",
+                one_or_many(beyond, "partition ends", "partitions end")
+            ),
             "stop the ingests and reset the group's offsets (`iotctl offsets reset --to earliest`)",
         ),
         (lost, _, _) => failed(
-            format!("{lost} messages were deleted before the group had committed them"),
+            format!(
+                "{} deleted before the group had committed them",
+                one_or_many(lost, "message was", "messages were")
+            ),
             "send them again if their source still has them (`iotctl audit` lists those in a ledger), raise the topic's \
              retention, and keep an ingest running",
         ),
@@ -332,11 +355,15 @@ fn dead_letters(kafka: &Kafka) -> Finding {
         (true, 0, _) => ok("none"),
         // More than 1% points to a format or a setting, not to single messages.
         (true, count, all) if count * 100 > all.max(1) => warning(
-            format!("{count} in the dead-letter topic (replay marks included), {all} messages in the topic"),
+            format!(
+                "{count} in the dead-letter topic (replay marks included), {} in the topic",
+                plural(all, "message")
+            ),
             "list their reasons with `iotctl dead-letters list`, fix the cause, then run `iotctl dead-letters replay --all --yes`",
         ),
         (true, count, all) => ok(format!(
-            "{count} in the dead-letter topic, {all} messages in the topic (see `iotctl dead-letters list`)"
+            "{count} in the dead-letter topic, {} in the topic (see `iotctl dead-letters list`)",
+            plural(all, "message")
         )),
     }
 }

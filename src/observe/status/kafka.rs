@@ -11,6 +11,7 @@ use crate::kafka::overview::{self, Overview};
 use crate::kafka::{Error, Subscription, consumer_groups, topics};
 use crate::observe::exporter::kafka::{LAG, LAG_SECONDS, Watch};
 use crate::observe::exporter::snapshot::Snapshot;
+use crate::output::text::{one_or_many, plural};
 
 /// How long a broker may take to answer when it is asked by itself.
 const BROKER_DEADLINE: Duration = Duration::from_secs(2);
@@ -139,11 +140,13 @@ impl Kafka {
         let age = lag_seconds.map(|seconds| format!(", the oldest for {}", age(seconds))).unwrap_or_default();
         if messages > 0 && *members == Some(0) {
             attention.push(format!(
-                "no ingest runs in group {name} and {messages} messages are waiting{age} (start `iotctl ingest`)"
+                "no ingest runs in group {name} and {} waiting{age} (start `iotctl ingest`)",
+                one_or_many(messages, "message is", "messages are")
             ));
         } else if messages > 0 && lag_seconds.is_some_and(|seconds| seconds > old_lag_seconds) {
             attention.push(format!(
-                "group {name} is {messages} messages behind{age} (see `iotctl top`; start another ingest, or see the log of the running one)"
+                "group {name} is {} behind{age} (see `iotctl top`; start another ingest, or see the log of the running one)",
+                plural(messages, "message")
             ));
         }
         attention.extend(in_use.clone());

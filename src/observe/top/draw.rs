@@ -11,6 +11,7 @@ use super::source::{History, Source};
 use super::state::State;
 use super::tables::{count, draw_nodes, draw_partitions};
 use crate::observe::status::kafka::age;
+use crate::output::text::plural;
 
 /// Smallest width and height; a smaller terminal shows one line of text.
 const LEAST: (u16, u16) = (40, 12);
@@ -96,10 +97,6 @@ fn header<'a>(state: &State, detail: Detail, palette: Palette) -> Line<'a> {
     }
     spans.extend([cassandra, Span::raw("  "), kafka]);
     Line::from(spans)
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 fn draw_charts(frame: &mut Frame, area: Rect, state: &State, palette: Palette) {

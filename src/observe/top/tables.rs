@@ -85,8 +85,10 @@ fn node_row(node: &Node, palette: Palette) -> Vec<Field> {
 pub(super) fn draw_partitions(frame: &mut Frame, area: Rect, state: &State, palette: Palette) {
     let is_focused = state.focus == Focus::Partitions;
     let letters = state.kafka.last().and_then(|look| look.dead_letters);
-    let letters =
-        letters.map_or(String::new(), |letters| format!("{} dead letters, ", count(letters as f64)));
+    let letters = letters.map_or(String::new(), |letters| {
+        let noun = if letters == 1 { "letter" } else { "letters" };
+        format!("{} dead {noun}, ", count(letters as f64))
+    });
     // The names come last, because a narrow screen cuts the end.
     let title = format!("partitions, {letters}topic {}, group {}", state.topic, state.group);
     let block = panel(title, &state.kafka, is_focused, palette);

@@ -25,6 +25,7 @@ use super::{Kind, jars, ports, ready, tail};
 use crate::config::{HttpConfig, LocalConfig};
 use crate::error::Interrupted;
 use crate::output::Output;
+use crate::output::text::one_or_many;
 use crate::shutdown::Shutdown;
 
 const POLL: Duration = Duration::from_millis(200);
@@ -306,7 +307,7 @@ impl<'a> Site<'a> {
                 self.layout.root().join("logs").display()
             );
         }
-        step.done(&format!("{} brokers are registered", brokers.len()));
+        step.done(&one_or_many(brokers.len(), "broker is registered", "brokers are registered"));
         Ok(())
     }
 

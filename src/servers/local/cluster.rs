@@ -13,6 +13,7 @@ use super::layout::Layout;
 use super::process::{read_json, write_json};
 use crate::config::LocalConfig;
 use crate::error::UsageError;
+use crate::output::text::plural;
 
 /// More would be no use on one machine, and each takes most of a gigabyte.
 pub const MAX_NODES: u32 = 9;
@@ -115,10 +116,10 @@ impl std::fmt::Display for KafkaMode {
 impl std::fmt::Display for Cluster {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let nodes = self.nodes.len();
-        let plural = if nodes == 1 { "" } else { "s" };
         let Self { kafka, address, brokers, .. } = self;
         let brokers = if *brokers == 1 { "Kafka".to_owned() } else { format!("{brokers} Kafka brokers") };
-        write!(formatter, "{nodes} Cassandra node{plural} and {brokers} ({kafka}) at {address}")
+        let nodes = plural(nodes, "Cassandra node");
+        write!(formatter, "{nodes} and {brokers} ({kafka}) at {address}")
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, HumanDuration};
 
 use crate::cassandra::{Error, Session, system};
+use crate::output::text::plural;
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -62,7 +63,7 @@ impl Progress {
 /// "12.3 MiB in 7 files".
 impl std::fmt::Display for Progress {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} in {} files", HumanBytes(self.bytes), self.files)
+        write!(formatter, "{} in {}", HumanBytes(self.bytes), plural(self.files, "file"))
     }
 }
 
