@@ -11,11 +11,18 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::function_name;
+
 /// Tables of the catalog that have no rows for our columns.
 const EMPTY: [&str; 3] = ["pg_attrdef", "pg_sequence", "pg_collation"];
+/// Tables of the catalog without rows, of which lists are made.
+const WITHOUT_LISTS: [&str; 3] = ["pg_policy", "pg_enum", "pg_auth_members"];
+/// What an expression is replaced by.
+const NULL: &str = "NULL";
+const NO_LIST: &str = "CAST(NULL AS TEXT[])";
 
 /// The statement with those subqueries replaced, if it has any.
-pub(super) fn simplified(statement: &Statement) -> Option<Statement> {
+pub(in super::super) fn simplified(statement: &Statement) -> Option<Statement> {
     if !matches!(statement, Statement::Query(_)) {
         return None;
     }
@@ -29,7 +36,7 @@ pub(super) fn simplified(statement: &Statement) -> Option<Statement> {
                 if name.to_string().eq_ignore_ascii_case("array")
                     && query.to_string().contains("pg_auth_members") =>
             {
-                Some(Value::Null)
+                Some(NULL)
             }
             _ => None,
         };
@@ -61,32 +68,45 @@ fn parameters(expression: &Expr) -> Vec<String> {
 }
 
 /// A value, whatever the parameters are.
-fn with_parameters(value: Value, parameters: &[String]) -> Expr {
+fn with_parameters(value: &str, parameters: &[String]) -> Expr {
     let conditions: Vec<_> = parameters.iter().map(|parameter| format!("{parameter} IS NULL")).collect();
-    let text = format!("CASE WHEN {} THEN {value} ELSE {value} END", conditions.join(" AND "));
+    let text = match conditions.is_empty() {
+        true => value.to_owned(),
+        false => format!("CASE WHEN {} THEN {value} ELSE {value} END", conditions.join(" AND ")),
+    };
     let parsed =
         Parser::new(&PostgreSqlDialect {}).try_with_sql(&text).and_then(|mut parser| parser.parse_expr());
-    match parsed {
-        Ok(parsed) if !parameters.is_empty() => parsed,
-        _ => Expr::Value(value.into()),
-    }
+    parsed.unwrap_or_else(|_| Expr::Value(Value::Null.into()))
 }
 
 /// What a scalar subquery is for each of our columns, if that is known.
-fn value_of(query: &Query) -> Option<Value> {
+fn value_of(query: &Query) -> Option<&'static str> {
     let SetExpr::Select(select) = &*query.body else { return None };
-    let [from] = &*select.from else { return None };
-    let TableFactor::Table { name, .. } = &from.relation else { return None };
-    let table = name.0.last()?.as_ident()?.value.to_lowercase();
-    if EMPTY.contains(&&*table) {
-        return Some(Value::Null);
+    // Tables side by side have no rows where one of them has none.
+    let tables: Vec<_> = select.from.iter().filter_map(|from| table_name(&from.relation)).collect();
+    if tables.iter().any(|table| EMPTY.contains(&&**table)) {
+        return Some(NULL);
     }
-    // No type has a collation.
-    let [SelectItem::UnnamedExpr(Expr::CompoundIdentifier(column))] = &*select.projection else {
+    let ([_], [table], [SelectItem::UnnamedExpr(item)]) = (&*select.from, &*tables, &*select.projection)
+    else {
         return None;
     };
-    let is_collation = column.last()?.value == "typcollation";
-    (table == "pg_type" && is_collation).then(|| Value::Number("0".to_owned(), false))
+    match item {
+        // What `ARRAY(SELECT …)` has become.
+        Expr::Function(function) if function_name(function) == "array_agg" => {
+            WITHOUT_LISTS.contains(&&**table).then_some(NO_LIST)
+        }
+        // No type has a collation.
+        Expr::CompoundIdentifier(column) => {
+            (table == "pg_type" && column.last()?.value == "typcollation").then_some("0")
+        }
+        _ => None,
+    }
+}
+
+fn table_name(table: &TableFactor) -> Option<String> {
+    let TableFactor::Table { name, .. } = table else { return None };
+    Some(name.0.last()?.as_ident()?.value.to_lowercase())
 }
 
 #[cfg(test)]
@@ -124,7 +144,29 @@ mod tests {
             .unwrap(),
             "SELECT CASE WHEN a.atthasdef THEN NULL ELSE NULL END FROM pg_catalog.pg_attribute a WHERE 0 <> a.attcollation"
         );
+        // Of several tables too.
+        assert_eq!(
+            simple(
+                "SELECT ((SELECT c.collname FROM pg_catalog.pg_collation c, pg_catalog.pg_type t WHERE c.oid = a.attcollation AND \
+                 t.oid = a.atttypid AND a.attcollation <> t.typcollation)) AS attcollation FROM pg_catalog.pg_attribute a"
+            )
+            .unwrap(),
+            "SELECT (NULL) AS attcollation FROM pg_catalog.pg_attribute a"
+        );
         assert_eq!(simple("SELECT (SELECT max(temperature) FROM readings)"), None);
         assert_eq!(simple("SELECT (SELECT typname FROM pg_type WHERE oid = 25)"), None);
+    }
+
+    #[test]
+    fn lists_of_what_is_not_there_are_null() {
+        assert_eq!(
+            simple(
+                "SELECT array_to_string(((SELECT array_agg(p.polname) FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid)), ',') AS a \
+                 FROM pg_catalog.pg_class c"
+            )
+            .unwrap(),
+            "SELECT array_to_string((CAST(NULL AS TEXT[])), ',') AS a FROM pg_catalog.pg_class c"
+        );
+        assert_eq!(simple("SELECT (SELECT count(*) FROM pg_policy)"), None);
     }
 }
