@@ -87,8 +87,9 @@ impl ScalarUDFImpl for TimeZone {
 /// The moment at which a clock shows a time; of two, the later one, as PostgreSQL has it.
 fn moment(zone: Zone, wall: i64) -> i64 {
     let first = zone.earliest(wall);
-    let later = first.saturating_add(HOUR);
-    if zone.wall(later) == wall { later } else { first }
+    // Clocks are set back by an hour, on Lord Howe by half of one.
+    let later = [HOUR, HOUR / 2].map(|by| first.saturating_add(by));
+    later.into_iter().find(|later| zone.wall(*later) == wall).unwrap_or(first)
 }
 
 #[cfg(test)]
