@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::sql::sqlparser::ast;
 use datafusion_postgres::DfSessionService;
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::pgwire::api::portal::{Format, Portal};
@@ -36,15 +37,17 @@ impl Words {
         }
     }
 
-    /// Whether it replaces the whole statement with one that has no rows.
+    /// Whether it replaces a whole statement with one that has no table and no rows.
     fn is_answered(&self, sql: &str) -> bool {
-        const NOTHING: &str = "WHERE false";
-        sql.contains("pg_")
-            && !sql.contains(NOTHING)
-            && self.0.parse(sql).is_ok_and(|statements| {
-                statements.iter().any(|statement| statement.to_string().ends_with(NOTHING))
-            })
+        sql.contains("pg_") && self.0.parse(sql).is_ok_and(|statements| statements.iter().any(has_no_rows))
     }
+}
+
+fn has_no_rows(statement: &ast::Statement) -> bool {
+    let ast::Statement::Query(query) = statement else { return false };
+    let ast::SetExpr::Select(select) = &*query.body else { return false };
+    let is_false = |value: &ast::ValueWithSpan| value.value == ast::Value::Boolean(false);
+    select.from.is_empty() && matches!(&select.selection, Some(ast::Expr::Value(value)) if is_false(value))
 }
 
 pub(super) struct Service {
@@ -181,7 +184,7 @@ mod tests {
         let words = Words(PostgresCompatibilityParser::new());
         let policies = "SELECT n.nspname schema_name,\n t.typname type_name\n FROM   pg_catalog.pg_type t";
         assert!(!words.is_answered(policies));
-        assert!(!words.is_answered("SELECT relname FROM pg_class WHERE false"));
+        assert!(!words.is_answered("select relname from pg_class where false"));
         assert_eq!(words.of("SELECT count(*) FROM pg_class"), "SELECT count(*) AS \"count\" FROM pg_class");
         let sizes = "select c.oid,pg_catalog.pg_total_relation_size(c.oid) as total_rel_size,\
                      pg_catalog.pg_relation_size(c.oid) as rel_size FROM pg_class c WHERE c.relnamespace='public'";

@@ -2,21 +2,24 @@
 //! subqueries for each column. There are none of them, so each of these subqueries is NULL. Its parameters stay in the statement:
 //! clients send a value for each, and values belong to parameters by their order.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArguments, Query, SelectItem, SetExpr, Statement, TableFactor, Value,
+    Expr, Function, FunctionArguments, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value,
     visit_expressions, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::function_name;
+use super::{argument, function_name};
 
 /// Tables of the catalog that have no rows for our columns.
 const EMPTY: [&str; 3] = ["pg_attrdef", "pg_sequence", "pg_collation"];
 /// Tables of the catalog without rows, of which lists are made.
 const WITHOUT_LISTS: [&str; 3] = ["pg_policy", "pg_enum", "pg_auth_members"];
+/// Ends of the names of columns of the catalog without values, of which lists are made: options, rights, tags of event triggers.
+const WITHOUT_VALUES: [&str; 3] = ["options", "acl", "evttags"];
 /// What an expression is replaced by.
 const NULL: &str = "NULL";
 const NO_LIST: &str = "CAST(NULL AS TEXT[])";
@@ -52,11 +55,11 @@ pub(in super::super) fn simplified(statement: &Statement) -> Option<Statement> {
 /// The parameters of an expression, with their casts, by which they have a type.
 fn parameters(expression: &Expr) -> Vec<String> {
     let is_parameter = |expression: &Expr| matches!(expression, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)));
-    let (mut found, mut cast) = (Vec::new(), Vec::new());
+    let (mut found, mut cast) = (Vec::new(), HashSet::new());
     let _ = visit_expressions(expression, |part: &Expr| {
         match part {
             Expr::Cast { expr, .. } if is_parameter(expr) => {
-                cast.push(expr.to_string());
+                cast.insert(expr.to_string());
                 found.push(part.to_string());
             }
             _ if is_parameter(part) && !cast.contains(&part.to_string()) => found.push(part.to_string()),
@@ -82,6 +85,9 @@ fn with_parameters(value: &str, parameters: &[String]) -> Expr {
 /// What a scalar subquery is for each of our columns, if that is known.
 fn value_of(query: &Query) -> Option<&'static str> {
     let SetExpr::Select(select) = &*query.body else { return None };
+    if is_over_nothing(select) {
+        return Some(NO_LIST);
+    }
     // Tables side by side have no rows where one of them has none.
     let tables: Vec<_> = select.from.iter().filter_map(|from| table_name(&from.relation)).collect();
     if tables.iter().any(|table| EMPTY.contains(&&**table)) {
@@ -102,6 +108,29 @@ fn value_of(query: &Query) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Whether its rows are the items of a list that has none: `array_agg(…) FROM (SELECT unnest(c.reloptions) AS x) AS x`.
+fn is_over_nothing(select: &Select) -> bool {
+    let [from] = &*select.from else { return false };
+    let TableFactor::Derived { subquery, .. } = &from.relation else { return false };
+    let SetExpr::Select(inner) = &*subquery.body else { return false };
+    let ([SelectItem::ExprWithAlias { expr: Expr::Function(function), .. }], []) =
+        (&*inner.projection, &*inner.from)
+    else {
+        return false;
+    };
+    let column = match argument(function, 0) {
+        Some(Expr::Identifier(name)) => Some(name),
+        Some(Expr::CompoundIdentifier(names)) => names.last(),
+        _ => None,
+    };
+    let Some(column) = column.map(|name| name.value.to_lowercase()) else { return false };
+    if function_name(function) != "unnest" {
+        return false;
+    }
+    let [SelectItem::UnnamedExpr(Expr::Function(aggregate))] = &*select.projection else { return false };
+    function_name(aggregate) == "array_agg" && WITHOUT_VALUES.iter().any(|end| column.ends_with(end))
 }
 
 fn table_name(table: &TableFactor) -> Option<String> {
@@ -168,5 +197,12 @@ mod tests {
             "SELECT array_to_string((CAST(NULL AS TEXT[])), ',') AS a FROM pg_catalog.pg_class c"
         );
         assert_eq!(simple("SELECT (SELECT count(*) FROM pg_policy)"), None);
+        assert_eq!(
+            simple(
+                "SELECT ((SELECT array_agg('toast.' || x) FROM (SELECT unnest(tc.reloptions) AS x) AS x)) AS a FROM pg_class c"
+            )
+            .unwrap(),
+            "SELECT (CAST(NULL AS TEXT[])) AS a FROM pg_catalog.pg_class c"
+        );
     }
 }

@@ -1,43 +1,28 @@
 //! Forms and functions that DataFusion spells in another way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, DataType, Expr, Fetch, LimitClause, OrderByKind, Query, Select, SelectItem,
-    SetExpr, TableAliasColumnDef, TableFactor, Value, visit_expressions,
+    AccessExpr, BinaryOperator, DataType, Expr, Fetch, Function, FunctionArguments, Ident, LimitClause,
+    OrderByKind, Query, Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
+    TableFunctionArgs, Value, visit_expressions,
 };
 
-use super::{arguments, call, function_name};
+use super::{argument, call, function_name, is_small, select_of, take, take_arguments};
 
+/// Functions that DataFusion has as tables. All others give one value, or rows by `unnest`.
+const TABLE_FUNCTIONS: [&str; 3] = ["generate_series", "range", "pg_get_keywords"];
+
+/// Parts are moved, never copied: an expression of many parts would be copied once for each of them.
 pub(super) fn rewrite(expression: &mut Expr) {
-    if let Some(other) = other(expression) {
-        *expression = other;
-    }
-}
-
-fn other(expression: &Expr) -> Option<Expr> {
-    match expression {
-        Expr::Function(function) => {
-            let arguments = arguments(function)?;
-            match (&*function_name(function), arguments.as_slice()) {
-                ("clock_timestamp" | "statement_timestamp" | "transaction_timestamp", []) => {
-                    Some(call("now", Vec::new()))
-                }
-                ("every", [condition]) => Some(call("bool_and", vec![condition.clone()])),
-                ("date_trunc", [unit, time, zone]) => Some(truncated(unit, time, zone)),
-                _ => None,
-            }
-        }
-        Expr::Identifier(name)
-            if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("localtimestamp") =>
-        {
-            Some(call("timezone", vec![text("UTC"), call("now", Vec::new())]))
-        }
+    let changed = match expression {
+        Expr::Function(function) => other_function(function),
         // A field of a record.
         Expr::CompoundFieldAccess { root, access_chain } => match access_chain.as_slice() {
             [AccessExpr::Dot(Expr::Identifier(field))] => {
-                Some(call("get_field", vec![(**root).clone(), text(&field.value)]))
+                let field = text(&field.value);
+                Some(call("get_field", vec![take(root), field]))
             }
             _ => None,
         },
@@ -45,14 +30,15 @@ fn other(expression: &Expr) -> Option<Expr> {
         Expr::Substring { expr, substring_from: Some(pattern), substring_for: None, .. }
             if is_text(pattern) =>
         {
-            let found = call("regexp_match", vec![(**expr).clone(), (**pattern).clone()]);
+            let found = call("regexp_match", vec![take(expr), take(pattern)]);
             Some(call("array_element", vec![found, Expr::Value(Value::Number("1".to_owned(), false).into())]))
         }
-        Expr::InSubquery { expr, subquery, negated } => {
-            let list = values(subquery)?;
-            Some(Expr::InList { expr: expr.clone(), list, negated: *negated })
-        }
-        Expr::Like { any: true, negated: false, expr, pattern, escape_char } => {
+        Expr::InSubquery { expr, subquery, negated } => values(subquery).map(|list| {
+            let expr = Box::new(take(expr));
+            Expr::InList { expr, list, negated: *negated }
+        }),
+        // Each pattern gets a copy of what is compared.
+        Expr::Like { any: true, negated: false, expr, pattern, escape_char } if is_small(expr) => {
             any(pattern, |pattern| Expr::Like {
                 any: false,
                 negated: false,
@@ -61,7 +47,7 @@ fn other(expression: &Expr) -> Option<Expr> {
                 escape_char: escape_char.clone(),
             })
         }
-        Expr::ILike { any: true, negated: false, expr, pattern, escape_char } => {
+        Expr::ILike { any: true, negated: false, expr, pattern, escape_char } if is_small(expr) => {
             any(pattern, |pattern| Expr::ILike {
                 any: false,
                 negated: false,
@@ -72,32 +58,47 @@ fn other(expression: &Expr) -> Option<Expr> {
         }
         // JSON is text here.
         Expr::BinaryOp { left, op: BinaryOperator::Arrow, right } => {
-            Some(call("json_member", vec![(**left).clone(), (**right).clone()]))
+            Some(call("json_member", vec![take(left), take(right)]))
         }
         Expr::BinaryOp { left, op: BinaryOperator::LongArrow, right } => {
-            Some(call("json_member_text", vec![(**left).clone(), (**right).clone()]))
+            Some(call("json_member_text", vec![take(left), take(right)]))
         }
-        Expr::Cast { data_type: DataType::JSON | DataType::JSONB, .. } => {
-            let mut cast = expression.clone();
-            if let Expr::Cast { data_type, .. } = &mut cast {
-                *data_type = DataType::Text;
-            }
-            Some(cast)
+        Expr::Cast { data_type: data_type @ (DataType::JSON | DataType::JSONB), .. } => {
+            *data_type = DataType::Text;
+            None
         }
+        _ => None,
+    };
+    if let Some(changed) = changed {
+        *expression = changed;
+    }
+}
+
+fn other_function(function: &mut Function) -> Option<Expr> {
+    let name = function_name(function);
+    match &*name {
+        "clock_timestamp" | "statement_timestamp" | "transaction_timestamp" => {
+            take_arguments::<0>(function).map(|[]| call("now", Vec::new()))
+        }
+        "localtimestamp" if matches!(function.args, FunctionArguments::None) => {
+            Some(call("timezone", vec![text("UTC"), call("now", Vec::new())]))
+        }
+        "every" => take_arguments(function).map(|[condition]| call("bool_and", vec![condition])),
+        "date_trunc" => truncated(function),
         _ => None,
     }
 }
 
 /// `date_trunc(unit, moment, zone)`: as a bucket, which rollups may answer.
-fn truncated(unit: &Expr, time: &Expr, zone: &Expr) -> Expr {
-    let name = match unit {
+fn truncated(function: &mut Function) -> Option<Expr> {
+    let unit = match argument(function, 0)? {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(name) => name.to_lowercase(),
             _ => String::new(),
         },
         _ => String::new(),
     };
-    let width = match &*name {
+    let width = match &*unit {
         "minute" => "1 minute",
         "hour" => "1 hour",
         "day" => "1 day",
@@ -105,12 +106,16 @@ fn truncated(unit: &Expr, time: &Expr, zone: &Expr) -> Expr {
         "month" => "1 month",
         "quarter" => "3 months",
         "year" => "1 year",
-        _ => {
-            let clock = call("timezone", vec![zone.clone(), time.clone()]);
-            return call("timezone", vec![zone.clone(), call("date_trunc", vec![unit.clone(), clock])]);
+        // There are two copies of the zone.
+        _ if is_small(argument(function, 2)?) => {
+            let [unit, time, zone] = take_arguments(function)?;
+            let clock = call("timezone", vec![zone.clone(), time]);
+            return Some(call("timezone", vec![zone, call("date_trunc", vec![unit, clock])]));
         }
+        _ => return None,
     };
-    call("time_bucket", vec![text(width), time.clone(), zone.clone()])
+    let [_, time, zone] = take_arguments(function)?;
+    Some(call("time_bucket", vec![text(width), time, zone]))
 }
 
 fn text(value: &str) -> Expr {
@@ -122,22 +127,20 @@ fn is_text(expression: &Expr) -> bool {
 }
 
 /// The values of `IN (VALUES (1), (2))`.
-fn values(query: &Query) -> Option<Vec<Expr>> {
-    let SetExpr::Values(values) = &*query.body else { return None };
-    let rows = values.rows.iter();
-    rows.map(|row| match row.content.as_slice() {
-        [value] => Some(value.clone()),
-        _ => None,
-    })
-    .collect()
+fn values(query: &mut Query) -> Option<Vec<Expr>> {
+    let SetExpr::Values(values) = &mut *query.body else { return None };
+    if values.rows.iter().any(|row| row.content.len() != 1) {
+        return None;
+    }
+    Some(values.rows.iter_mut().flat_map(|row| row.content.drain(..)).collect())
 }
 
 /// Whether one of an array's patterns fits.
-fn any(patterns: &Expr, fits: impl Fn(Expr) -> Expr) -> Option<Expr> {
+fn any(patterns: &mut Expr, fits: impl Fn(Expr) -> Expr) -> Option<Expr> {
     match patterns {
         Expr::Nested(inner) => any(inner, fits),
         Expr::Array(array) => {
-            let all = array.elem.iter().cloned().map(fits);
+            let all = array.elem.drain(..).map(fits);
             let one = all.reduce(|left, right| Expr::BinaryOp {
                 left: Box::new(left),
                 op: BinaryOperator::Or,
@@ -171,6 +174,43 @@ pub(super) fn name_series(select: &mut Select) {
     }
 }
 
+/// `FROM string_to_array('a,b', ',') AS s`: a function that is no table of DataFusion's is a table with one column.
+pub(super) fn rewrite_table_function(table: &mut TableFactor) {
+    let TableFactor::Table {
+        name,
+        alias,
+        args: Some(TableFunctionArgs { args, settings: None }),
+        with_ordinality: false,
+        ..
+    } = table
+    else {
+        return;
+    };
+    let Some(last) = name.0.last().and_then(|part| part.as_ident()) else { return };
+    if TABLE_FUNCTIONS.contains(&&*last.value.to_lowercase()) {
+        return;
+    }
+    let mut alias = alias.clone().unwrap_or_else(|| TableAlias {
+        explicit: true,
+        name: last.clone(),
+        columns: Vec::new(),
+        at: None,
+    });
+    let column = match alias.columns.as_slice() {
+        [] => alias.name.clone(),
+        [column] => column.name.clone(),
+        _ => return,
+    };
+    alias.columns.clear();
+    let Expr::Function(mut function) = call(&last.value, Vec::new()) else { return };
+    if let FunctionArguments::List(list) = &mut function.args {
+        list.args = args.clone();
+    }
+    let item = SelectItem::ExprWithAlias { expr: Expr::Function(function), alias: column };
+    let Some(subquery) = select_of(item) else { return };
+    *table = TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None };
+}
+
 /// `FETCH FIRST 5 ROWS ONLY` is a LIMIT, and what a SELECT DISTINCT is ordered by is one of its columns.
 pub(super) fn rewrite_query(query: &mut Query) {
     if let Some(Fetch { with_ties: false, percent: false, quantity }) = &query.fetch {
@@ -192,24 +232,24 @@ pub(super) fn rewrite_query(query: &mut Query) {
         && select.distinct.is_some()
         && let Some(OrderByKind::Expressions(order)) = query.order_by.as_mut().map(|order| &mut order.kind)
     {
+        let aliases: HashMap<&Expr, &Ident> = select
+            .projection
+            .iter()
+            .filter_map(|item| match item {
+                SelectItem::ExprWithAlias { expr, alias } => Some((expr, alias)),
+                _ => None,
+            })
+            .collect();
         for by in order {
-            if let Some(alias) = alias_of(select, &by.expr) {
-                by.expr = alias;
+            let is_named =
+                matches!(by.expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_));
+            if let Some(alias) = aliases.get(&by.expr)
+                && !is_named
+            {
+                by.expr = Expr::Identifier((*alias).clone());
             }
         }
     }
-}
-
-fn alias_of(select: &Select, expression: &Expr) -> Option<Expr> {
-    if matches!(expression, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)) {
-        return None;
-    }
-    select.projection.iter().find_map(|item| match item {
-        SelectItem::ExprWithAlias { expr, alias } if expr == expression => {
-            Some(Expr::Identifier(alias.clone()))
-        }
-        _ => None,
-    })
 }
 
 #[cfg(test)]
@@ -256,6 +296,14 @@ mod tests {
                 "SELECT g + 1 AS a FROM generate_series(1, 3) AS g (g)",
             ),
             ("SELECT a FROM t FETCH FIRST ROW ONLY", "SELECT a FROM t LIMIT 1"),
+            (
+                "SELECT s[1] AS a FROM pg_catalog.string_to_array('x,y', ',') AS s",
+                "SELECT s[1] AS a FROM (SELECT string_to_array('x,y', ',') AS s) AS s",
+            ),
+            (
+                "SELECT x AS a FROM pg_catalog.unnest(ARRAY[1, 2]) AS t (x)",
+                "SELECT x AS a FROM (SELECT unnest(ARRAY[1, 2]) AS x) AS t",
+            ),
             (
                 "SELECT DISTINCT upper(a) FROM t ORDER BY upper(a) DESC",
                 "SELECT DISTINCT upper(a) AS \"upper\" FROM t ORDER BY \"upper\" DESC",

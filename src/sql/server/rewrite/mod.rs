@@ -6,6 +6,7 @@
 //! - [`arrays`]: functions that give rows, in the list of columns.
 //! - [`forms`]: forms and functions with another spelling.
 //! - [`casts`]: OIDs as names, and times in zones.
+//! - [`system_columns`]: columns that every table of PostgreSQL has.
 //! - [`catalog`]: subqueries about what is not there.
 //! - [`fetch`]: the forms of FETCH and MOVE.
 
@@ -14,7 +15,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Query, Select, SetExpr, TableFactor, VisitMut as _, VisitorMut,
+    ObjectNamePart, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+    Value, VisitMut as _, VisitorMut, visit_expressions,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -26,6 +28,7 @@ pub(super) mod fetch;
 mod forms;
 mod names;
 mod subqueries;
+mod system_columns;
 
 /// Views of the catalog that are found without their schema, beside those that datafusion-pg-catalog knows.
 const OF_CATALOG: [&str; 4] = ["pg_indexes", "pg_user", "pg_policies", "pg_sequences"];
@@ -35,20 +38,25 @@ pub(super) fn rewritten(sql: &str) -> Cow<'_, str> {
     let in_full = fetch::in_full(sql);
     let sql = in_full.map_or(Cow::Borrowed(sql), Cow::Owned);
     let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &sql);
-    let Ok(before) = parsed else { return sql };
-    let mut after = before.clone();
-    let _ = after.visit(&mut Rules::default());
-    if before == after {
-        return sql;
-    }
-    let texts: Vec<_> = after.iter().map(ToString::to_string).collect();
-    Cow::Owned(texts.join("; "))
+    let Ok(mut statements) = parsed else { return sql };
+    // Texts are compared, and not trees, because a deep tree is walked with a guarded stack only to write it.
+    let before = text(&statements);
+    let _ = statements.visit(&mut Rules::default());
+    let after = text(&statements);
+    if before == after { sql } else { Cow::Owned(after) }
+}
+
+fn text(statements: &[Statement]) -> String {
+    let texts: Vec<_> = statements.iter().map(ToString::to_string).collect();
+    texts.join("; ")
 }
 
 #[derive(Default)]
 struct Rules {
     /// How many expressions there are around.
     depth: usize,
+    /// The tables of the queries around, by the names that they have there.
+    tables: Vec<system_columns::Tables>,
 }
 
 impl VisitorMut for Rules {
@@ -56,17 +64,30 @@ impl VisitorMut for Rules {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let is_seen = self.depth == 0;
+        let mut tables = system_columns::Tables::default();
+        let order: &mut [OrderByExpr] = match query.order_by.as_mut().map(|order| &mut order.kind) {
+            Some(OrderByKind::Expressions(order)) => order.as_mut_slice(),
+            _ => &mut [],
+        };
         selects(&mut query.body, &mut |select| {
             for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
                 subqueries::rewrite_join(join);
             }
             forms::name_series(select);
+            tables.add(select);
             // Names within an expression are never seen.
             if is_seen {
+                names::give(&mut select.projection, order);
                 select.projection.iter_mut().for_each(casts::show_names);
-                names::give(&mut select.projection);
+            }
+            for item in &mut select.projection {
+                if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                    subqueries::look_up_members(expr);
+                }
             }
         });
+        order.iter_mut().for_each(|by| subqueries::look_up_members(&mut by.expr));
+        self.tables.push(tables);
         ControlFlow::Continue(())
     }
 
@@ -81,10 +102,12 @@ impl VisitorMut for Rules {
         arrays::rewrite(expression);
         casts::rewrite(expression);
         forms::rewrite(expression);
+        system_columns::rewrite(expression, &self.tables);
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.tables.pop();
         forms::rewrite_query(query);
         ControlFlow::Continue(())
     }
@@ -92,10 +115,11 @@ impl VisitorMut for Rules {
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::Table { name, args: None, .. } = table
             && let [ObjectNamePart::Identifier(only)] = &*name.0
-            && OF_CATALOG.contains(&&*only.value)
+            && OF_CATALOG.contains(&&*only.value.to_lowercase())
         {
             *name = ObjectName::from(vec![Ident::new("pg_catalog"), only.clone()]);
         }
+        forms::rewrite_table_function(table);
         ControlFlow::Continue(())
     }
 }
@@ -104,9 +128,14 @@ impl VisitorMut for Rules {
 fn selects(body: &mut SetExpr, change: &mut impl FnMut(&mut Select)) {
     match body {
         SetExpr::Select(select) => change(select),
-        SetExpr::SetOperation { left, right, .. } => {
-            selects(left, change);
-            selects(right, change);
+        SetExpr::SetOperation { .. } => {
+            // Many of them stand to the left of each other.
+            let mut rest = body;
+            while let SetExpr::SetOperation { left, right, .. } = rest {
+                selects(right, change);
+                rest = left;
+            }
+            selects(rest, change);
         }
         _ => {}
     }
@@ -131,22 +160,62 @@ fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     })
 }
 
+/// Whether it may stand several times in a statement: what doubles with each level of a statement has no end.
+fn is_small(expression: &Expr) -> bool {
+    const MOST_PARTS: usize = 8;
+    const LONGEST: usize = 100;
+    let mut parts = 0;
+    let counted = visit_expressions(expression, |_: &Expr| {
+        parts += 1;
+        if parts > MOST_PARTS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    counted.is_continue() && expression.to_string().len() <= LONGEST
+}
+
+/// `SELECT item`
+fn select_of(item: SelectItem) -> Option<Box<Query>> {
+    let Statement::Query(mut query) = Parser::parse_sql(&PostgreSqlDialect {}, "SELECT 1").ok()?.pop()?
+    else {
+        return None;
+    };
+    let SetExpr::Select(select) = &mut *query.body else { return None };
+    select.projection = vec![item];
+    Some(query)
+}
+
+/// An expression, which is moved to another place.
+fn take(expression: &mut Expr) -> Expr {
+    std::mem::replace(expression, Expr::Value(Value::Null.into()))
+}
+
 /// The name of a function without its schema, in lower case.
 fn function_name(function: &Function) -> String {
     let last = function.name.0.last().and_then(|part| part.as_ident());
     last.map(|name| name.value.to_lowercase()).unwrap_or_default()
 }
 
-/// The arguments of a function, if they are plain expressions.
-fn arguments(function: &Function) -> Option<Vec<Expr>> {
+/// An argument of a function, if it is a plain expression.
+fn argument(function: &Function, place: usize) -> Option<&Expr> {
     let FunctionArguments::List(list) = &function.args else { return None };
-    list.args
-        .iter()
-        .map(|argument| match argument {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Some(expression.clone()),
-            _ => None,
-        })
-        .collect()
+    match list.args.get(place)? {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Some(expression),
+        _ => None,
+    }
+}
+
+/// The arguments of a function, if they are so many plain expressions. They are moved.
+fn take_arguments<const COUNT: usize>(function: &mut Function) -> Option<[Expr; COUNT]> {
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    let is_plain =
+        |argument: &FunctionArg| matches!(argument, FunctionArg::Unnamed(FunctionArgExpr::Expr(_)));
+    if list.args.len() != COUNT || !list.args.iter().all(is_plain) {
+        return None;
+    }
+    let taken = list.args.drain(..).filter_map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Some(expression),
+        _ => None,
+    });
+    taken.collect::<Vec<_>>().try_into().ok()
 }
 
 #[cfg(test)]
@@ -170,6 +239,25 @@ mod tests {
             "SELECT 'it''s' AS a, E'\\n' AS b, $1 AS c",
         ] {
             assert_eq!(rewritten(sql), sql);
+        }
+    }
+
+    #[test]
+    fn hostile_statements_do_not_grow_without_end() {
+        let nested = |before: &str, after: &str, depth: usize| {
+            format!("SELECT {}a{} FROM t", before.repeat(depth), after.repeat(depth))
+        };
+        for sql in [
+            nested("date_trunc('second', b, ", ")", 12),
+            nested("ARRAY(SELECT ", " ORDER BY 1)", 8),
+            nested("(", "::TEXT LIKE ANY (ARRAY['x', 'y', 'z']))", 12),
+            format!("SELECT {}a FROM t", "NULL, ".repeat(20_000)),
+            format!("SELECT ARRAY(SELECT n FROM t ORDER BY {}1) FROM t", "1, ".repeat(20_000)),
+        ] {
+            let start = std::time::Instant::now();
+            let found = rewritten(&sql);
+            assert!(found.len() < 30 * sql.len(), "{} of {}", found.len(), sql.len());
+            assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
         }
     }
 

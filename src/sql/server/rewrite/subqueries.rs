@@ -6,12 +6,16 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, Join, JoinConstraint,
-    JoinOperator, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
-    Value, Visit as _, Visitor, visit_expressions,
+    JoinOperator, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Statement,
+    TableFactor, Value, Visit as _, VisitMut as _, Visitor, VisitorMut,
 };
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 
-use super::{call, function_name, names};
+use super::{call, function_name, is_small, names, take};
 
+/// Columns of a first row, each of which gets a copy of its order.
+const MOST_COLUMNS: usize = 40;
 /// Functions that make one value of many rows.
 const AGGREGATES: [&str; 30] = [
     "count",
@@ -47,35 +51,38 @@ const AGGREGATES: [&str; 30] = [
 ];
 
 pub(super) fn rewrite(expression: &mut Expr) {
-    if let Expr::Subquery(query) = expression
-        && is_correlated(query)
-    {
-        aggregate(query, "first_value");
-    }
-    if let Some(other) = other(expression) {
-        *expression = other;
-    }
-}
-
-fn other(expression: &Expr) -> Option<Expr> {
-    match expression {
-        // A bare one in a list of columns would be taken away by the next parser.
-        Expr::Subquery(_) => Some(Expr::Nested(Box::new(expression.clone()))),
+    let changed = match expression {
+        Expr::Subquery(query) => {
+            if is_correlated(query) {
+                aggregate(query, "first_value");
+            }
+            // A bare one in a list of columns would be taken away by the next parser.
+            Some(Expr::Nested(Box::new(take(expression))))
+        }
         Expr::Function(Function { name, args: FunctionArguments::Subquery(query), .. })
             if name.to_string().eq_ignore_ascii_case("array") =>
         {
-            let mut query = query.clone();
-            aggregate(&mut query, "array_agg").then(|| Expr::Nested(Box::new(Expr::Subquery(query))))
+            if !aggregate(query, "array_agg") {
+                return;
+            }
+            let FunctionArguments::Subquery(query) = arguments_of(expression) else { return };
+            Some(Expr::Nested(Box::new(Expr::Subquery(query))))
         }
-        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
-            let subquery = subquery(right)?;
-            Some(Expr::InSubquery { expr: left.clone(), subquery, negated: false })
-        }
-        Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
-            let subquery = subquery(right)?;
-            Some(Expr::InSubquery { expr: left.clone(), subquery, negated: true })
-        }
+        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => subquery(right)
+            .map(|subquery| Expr::InSubquery { expr: Box::new(take(left)), subquery, negated: false }),
+        Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => subquery(right)
+            .map(|subquery| Expr::InSubquery { expr: Box::new(take(left)), subquery, negated: true }),
         _ => None,
+    };
+    if let Some(changed) = changed {
+        *expression = changed;
+    }
+}
+
+fn arguments_of(expression: &mut Expr) -> FunctionArguments {
+    match expression {
+        Expr::Function(function) => std::mem::replace(&mut function.args, FunctionArguments::None),
+        _ => FunctionArguments::None,
     }
 }
 
@@ -97,8 +104,16 @@ fn first_row(query: &mut Query) {
         _ => return,
     };
     let is_by_number = order.iter().any(|by| matches!(by.expr, Expr::Value(_)));
+    // Each column gets a copy of the order.
+    let is_short = order.len() <= 4 && order.iter().all(|by| is_small(&by.expr));
     let SetExpr::Select(select) = &mut *query.body else { return };
-    if !is_one || is_by_number || query.with.is_some() || !is_plain(select) {
+    if !is_one
+        || is_by_number
+        || !is_short
+        || select.projection.len() > MOST_COLUMNS
+        || query.with.is_some()
+        || !is_plain(select)
+    {
         return;
     }
     let columns = select.projection.iter().map(|item| match item {
@@ -136,12 +151,71 @@ fn ordered(function: &str, value: Expr, order: Vec<OrderByExpr>) -> Expr {
     called
 }
 
-fn subquery(expression: &Expr) -> Option<Box<Query>> {
+fn subquery(expression: &mut Expr) -> Option<Box<Query>> {
     match expression {
-        Expr::Subquery(query) => Some(query.clone()),
         Expr::Nested(inner) => subquery(inner),
+        Expr::Subquery(_) => match take(expression) {
+            Expr::Subquery(query) => Some(query),
+            _ => None,
+        },
         _ => None,
     }
+}
+
+/// `a IN (SELECT …)` among the columns and in ORDER BY, where DataFusion does not plan it: whether a list has it. A NULL in the list is
+/// no member, while PostgreSQL does not know then; so there is no NOT IN.
+pub(super) fn look_up_members(expression: &mut Expr) {
+    /// With the number of queries around.
+    struct Members(usize);
+    impl VisitorMut for Members {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+            self.0 -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_expr(&mut self, part: &mut Expr) -> ControlFlow<()> {
+            if self.0 == 0
+                && let Expr::InSubquery { expr, subquery, negated: false } = part
+                && is_small(expr)
+                && !is_correlated(subquery)
+                && let Some(list) = list_of(subquery)
+            {
+                *part = is_in(take(expr), list);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = expression.visit(&mut Members(0));
+}
+
+fn is_in(value: Expr, list: Expr) -> Expr {
+    // Of an empty list it is false, and of NULL it is NULL.
+    let is_null = Expr::IsNull(Box::new(value.clone()));
+    let unknown = Expr::BinaryOp {
+        left: Box::new(is_null),
+        op: BinaryOperator::And,
+        right: Box::new(Expr::Value(Value::Null.into())),
+    };
+    call("coalesce", vec![call("array_has", vec![list, value]), unknown])
+}
+
+/// All values of a query.
+fn list_of(query: &mut Query) -> Option<Expr> {
+    let template = "SELECT array_agg(member) FROM (SELECT 1) AS members (member)";
+    let Statement::Query(mut all) = Parser::parse_sql(&PostgreSqlDialect {}, template).ok()?.pop()? else {
+        return None;
+    };
+    let SetExpr::Select(select) = &mut *all.body else { return None };
+    let TableFactor::Derived { subquery, .. } = &mut select.from.first_mut()?.relation else { return None };
+    std::mem::swap(&mut **subquery, query);
+    Some(Expr::Subquery(all))
 }
 
 /// Makes one value of all rows of a query, in its order. `false` where that is not possible, or not needed.
@@ -171,35 +245,83 @@ fn aggregate(query: &mut Query, function: &str) -> bool {
     if is_aggregate(value) {
         return false;
     }
-    let order = order.into_iter().map(|by| numbered(by, value)).collect::<Vec<_>>();
-    *value = ordered(function, value.clone(), order);
+    let Some(order) = numbered(order, value) else { return false };
+    *value = ordered(function, take(value), order);
     query.order_by = None;
     query.limit_clause = None;
     true
 }
 
-/// `ORDER BY 1` is by the value itself.
-fn numbered(mut by: OrderByExpr, value: &Expr) -> OrderByExpr {
-    if is_one(&by.expr) {
-        by.expr = value.clone();
+/// `ORDER BY 1` is by the value itself, of which there is only one copy. A value with subqueries may hold such orders itself, whose
+/// copies would double with each level: `None`.
+fn numbered(order: Vec<OrderByExpr>, value: &Expr) -> Option<Vec<OrderByExpr>> {
+    let mut is_there = false;
+    let mut found = Vec::new();
+    for mut by in order {
+        if is_one(&by.expr) {
+            if has_subquery(value) {
+                return None;
+            }
+            if std::mem::replace(&mut is_there, true) {
+                continue;
+            }
+            by.expr = value.clone();
+        }
+        found.push(by);
     }
-    by
+    Some(found)
+}
+
+fn has_subquery(expression: &Expr) -> bool {
+    struct Queries;
+    impl Visitor for Queries {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+    }
+    expression.visit(&mut Queries).is_break()
 }
 
 fn is_one(expression: &Expr) -> bool {
     matches!(expression, Expr::Value(value) if matches!(&value.value, Value::Number(number, _) if number == "1"))
 }
 
+/// Whether it makes one value of many rows. Aggregates of a subquery in it are over other rows.
 fn is_aggregate(expression: &Expr) -> bool {
-    let found = visit_expressions(expression, |part: &Expr| match part {
-        Expr::Function(function)
-            if function.over.is_none() && AGGREGATES.contains(&&*function_name(function)) =>
-        {
-            ControlFlow::Break(())
+    #[derive(Default)]
+    struct Aggregates {
+        /// How many queries there are around.
+        depth: usize,
+    }
+    impl Visitor for Aggregates {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
         }
-        _ => ControlFlow::Continue(()),
-    });
-    found.is_break()
+
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_expr(&mut self, part: &Expr) -> ControlFlow<()> {
+            match part {
+                Expr::Function(function)
+                    if self.depth == 0
+                        && function.over.is_none()
+                        && AGGREGATES.contains(&&*function_name(function)) =>
+                {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    expression.visit(&mut Aggregates::default()).is_break()
 }
 
 /// Whether a query names a column of a table that it does not have itself. Columns without their table are taken as its own.
@@ -274,6 +396,23 @@ mod tests {
     }
 
     #[test]
+    fn members_among_the_columns_are_looked_up_in_a_list() {
+        becomes(
+            "SELECT CASE WHEN a IN (SELECT b FROM u) THEN 1 END AS n FROM t WHERE a IN (SELECT b FROM u) ORDER BY a IN (SELECT b FROM u)",
+            "SELECT CASE WHEN coalesce(array_has(((SELECT array_agg(member) FROM (SELECT b FROM u) AS members (member))), a), \
+             a IS NULL AND NULL) THEN 1 END AS n FROM t WHERE a IN (SELECT b FROM u) ORDER BY \
+             coalesce(array_has(((SELECT array_agg(member) FROM (SELECT b FROM u) AS members (member))), a), a IS NULL AND NULL)",
+        );
+        // Not where it depends on the row, and not the other way round.
+        for sql in [
+            "SELECT a IN (SELECT b FROM u WHERE u.c = t.c) AS n FROM t",
+            "SELECT a NOT IN (SELECT b FROM u) AS n FROM t",
+        ] {
+            becomes(sql, sql);
+        }
+    }
+
+    #[test]
     fn the_first_row_of_a_lateral_join_is_the_first_of_each_column() {
         becomes(
             "SELECT s.name, l.at FROM s LEFT JOIN LATERAL (SELECT r.at, r.t + 1 AS u FROM r WHERE r.id = s.id ORDER BY r.at DESC \
@@ -288,6 +427,16 @@ mod tests {
         becomes(
             "SELECT ARRAY(SELECT n FROM t WHERE t.id = s.id ORDER BY 1) AS a FROM s",
             "SELECT ((SELECT array_agg(n ORDER BY n) FROM t WHERE t.id = s.id)) AS a FROM s",
+        );
+        // An aggregate within a subquery is none of the rows around it.
+        becomes(
+            "SELECT ARRAY(SELECT t.n || (SELECT max(u.b) FROM u) FROM t) AS a FROM s",
+            "SELECT ((SELECT array_agg(t.n || ((SELECT max(u.b) FROM u))) FROM t)) AS a FROM s",
+        );
+        // One copy of the value is enough for any order by it.
+        becomes(
+            "SELECT ARRAY(SELECT n FROM t ORDER BY 1, 1) AS a FROM s",
+            "SELECT ((SELECT array_agg(n ORDER BY n) FROM t)) AS a FROM s",
         );
         becomes(
             "SELECT a FROM t WHERE a = ANY(SELECT b FROM u)",
