@@ -4,7 +4,7 @@
 //! - [`startup`]: TLS, login, session. [`scram`], [`users`], [`logins`]: what it needs.
 //! - [`service`]: statements on their way to datafusion-postgres; [`rewrite`]: what is written in other words before.
 //! - [`statements`]: what is refused, and what is answered without a plan; [`copy`], [`prepared`] of these.
-//! - [`catalog`]: the tables and functions by which clients look around.
+//! - [`catalog`]: the tables and functions by which clients look around. [`booleans`]: texts as truth values.
 //! - [`errors`]: SQLSTATE. [`metrics`]: what is counted.
 
 use std::collections::HashMap;
@@ -33,6 +33,7 @@ use super::context::Engine;
 use crate::shutdown::Shutdown;
 use crate::tls::server::{Files, ServerTls, Settings};
 
+mod booleans;
 mod catalog;
 mod copy;
 mod cursors;

@@ -41,6 +41,11 @@ pub(super) const PG_CONSTRAINT: Description = (
      confmatchtype char, conislocal bool, coninhcount int2, connoinherit bool, conkey int2[]?, confkey int2[]?, \
      conpfeqop oid[]?, conppeqop oid[]?, conffeqop oid[]?, confdelsetcols int2[]?, conexclop oid[]?, conbin text?",
 );
+pub(super) const PG_COLLATION: Description = (
+    "pg_collation",
+    "oid oid, collname name, collnamespace oid, collowner oid, collprovider char, collisdeterministic bool, collencoding int4, \
+     collcollate text?, collctype text?, colliculocale text?, collicurules text?, collversion text?",
+);
 pub(super) const PG_NAMESPACE: Description =
     ("pg_namespace", "oid oid, nspname name, nspowner oid, nspacl text[]?");
 pub(super) const PG_DATABASE: Description = (
@@ -216,6 +221,7 @@ mod tests {
             PG_ATTRIBUTE,
             PG_INDEX,
             PG_CONSTRAINT,
+            PG_COLLATION,
             PG_NAMESPACE,
             PG_DATABASE,
             PG_DESCRIPTION,

@@ -16,6 +16,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 
 use super::relations::{Relations, quoted};
+use super::tables::UTF8;
 
 type Body = Arc<dyn Fn(&[ScalarValue]) -> ScalarValue + Send + Sync>;
 
@@ -265,6 +266,10 @@ fn constants() -> Vec<ScalarUDF> {
         OfRow::udf("pg_size_pretty", DataType::Utf8, |arguments| texts(number(arguments, 0).map(pretty))),
         OfRow::udf("format", DataType::Utf8, |arguments| texts(formatted(arguments))),
         OfRow::udf("set_config", DataType::Utf8, |arguments| texts(text(arguments, 1))),
+        OfRow::udf("pg_char_to_encoding", DataType::Int32, |arguments| {
+            let name = text(arguments, 0).map(|name| name.replace('-', "").to_lowercase());
+            ScalarValue::from(if name.as_deref() == Some("utf8") { UTF8 } else { -1 })
+        }),
         OfRow::udf("pg_client_encoding", DataType::Utf8, |_| "UTF8".into()),
         OfRow::udf("getdatabaseencoding", DataType::Utf8, |_| "UTF8".into()),
         OfRow::udf("pg_is_other_temp_schema", DataType::Boolean, |_| ScalarValue::from(false)),

@@ -12,11 +12,13 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::FunctionRegistry as _;
 use datafusion::prelude::{SessionContext, ident, lit};
 use datafusion::scalar::ScalarValue;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 
+use super::booleans::Booleans;
 use crate::sql::context::{CATALOG, SCHEMA};
 use crate::sql::tables::Kind;
 
@@ -73,7 +75,7 @@ pub(super) async fn install(context: &SessionContext, user: &str) -> Result<()> 
     context.state_ref().write().config_mut().options_mut().catalog.information_schema = false;
     catalog.register_schema("information_schema", Arc::new(Schema { ours, rest: None }))?;
     functions::register(context, &relations, user);
-    Ok(())
+    context.state_ref().write().register_expr_planner(Arc::new(Booleans))
 }
 
 /// A table in which columns of rights, which have no values here, are lists of texts, as functions of arrays expect them.

@@ -8,7 +8,7 @@ use datafusion::error::Result;
 use datafusion::scalar::ScalarValue;
 
 use super::columns::{self, Description, Row, list, table};
-use super::relations::{BTREE, HEAP, Key, NAMESPACES, PUBLIC, Relation, Relations};
+use super::relations::{BTREE, HEAP, Key, NAMESPACES, PG_CATALOG, PUBLIC, Relation, Relations};
 use super::types;
 use crate::sql::context::CATALOG;
 
@@ -16,7 +16,7 @@ use crate::sql::context::CATALOG;
 pub(super) const OWNER: i32 = 10;
 const DATABASE: i32 = 5;
 const DEFAULT_TABLESPACE: i32 = 1663;
-const UTF8: i32 = 6;
+pub(super) const UTF8: i32 = 6;
 /// OIDs of the tables that comments are about.
 const CLASS_OF_RELATIONS: i32 = 1259;
 /// The collation of all texts.
@@ -29,6 +29,7 @@ pub(super) fn all(relations: &Relations, user: &str) -> Result<Vec<(&'static str
         (columns::PG_ATTRIBUTE, attributes(relations)),
         (columns::PG_INDEX, relations.keys().map(|(relation, key)| index(relation, key)).collect()),
         (columns::PG_CONSTRAINT, relations.keys().map(|(relation, key)| constraint(relation, key)).collect()),
+        (columns::PG_COLLATION, vec![collation()]),
         (columns::PG_NAMESPACE, namespaces()),
         (columns::PG_DATABASE, vec![database()]),
         (columns::PG_DESCRIPTION, descriptions(relations)),
@@ -174,6 +175,18 @@ fn constraint(relation: &Relation, key: &Key) -> Row {
         ("conislocal", true.into()),
         ("connoinherit", true.into()),
         ("conkey", list(&key.columns, &DataType::Int16)),
+    ]
+}
+
+fn collation() -> Row {
+    vec![
+        ("oid", DEFAULT_COLLATION.into()),
+        ("collname", "default".into()),
+        ("collnamespace", PG_CATALOG.into()),
+        ("collowner", OWNER.into()),
+        ("collprovider", "d".into()),
+        ("collisdeterministic", true.into()),
+        ("collencoding", (-1).into()),
     ]
 }
 

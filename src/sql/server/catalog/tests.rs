@@ -11,6 +11,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 use super::*;
+use crate::sql::server::functions;
 use crate::sql::server::rewrite::{catalog::simplified, rewritten};
 use crate::sql::tables::moment;
 
@@ -39,29 +40,34 @@ async fn session() -> SessionContext {
     catalog.register_schema(SCHEMA, Arc::new(tables)).unwrap();
     context.register_catalog(CATALOG, Arc::new(catalog));
     install(&context, "me").await.unwrap();
+    functions::register(&context, "me");
     context
 }
 
 /// The rows of a statement as a client sends it, as text.
 async fn ask(context: &SessionContext, sql: &str) -> Vec<String> {
+    answer(context, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+async fn answer(context: &SessionContext, sql: &str) -> Result<Vec<String>> {
     let statements = PostgresCompatibilityParser::new().parse(&rewritten(sql)).unwrap();
     let statement = simplified(&statements[0]).unwrap_or_else(|| statements[0].clone());
-    let frame = context.sql(&statement.to_string()).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let frame = context.sql(&statement.to_string()).await?;
     let mut lines = Vec::new();
-    for batch in frame.collect().await.unwrap_or_else(|error| panic!("{sql}: {error}")) {
+    for batch in frame.collect().await? {
         let options = FormatOptions::default().with_null("NULL");
-        let columns: Vec<_> = batch
+        let columns = batch
             .columns()
             .iter()
-            .map(|column| ArrayFormatter::try_new(&**column, &options).unwrap())
-            .collect();
+            .map(|column| ArrayFormatter::try_new(&**column, &options))
+            .collect::<std::result::Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
             lines.push(
                 columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|"),
             );
         }
     }
-    lines
+    Ok(lines)
 }
 
 #[tokio::test]
@@ -197,4 +203,84 @@ async fn rights_are_lists_and_settings_are_there() {
     let found =
         ask(&context, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'max_index_keys'").await;
     assert_eq!(found, ["32"]);
+}
+
+#[tokio::test]
+async fn options_and_rights_of_what_has_none_are_empty() {
+    let context = session().await;
+    // psql's \d+ of a table
+    let found = ask(
+        &context,
+        "SELECT c.relname, pg_catalog.array_to_string(c.reloptions || array(select 'toast.' || x from \
+         pg_catalog.unnest(tc.reloptions) x), ', '), am.amname FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_class tc ON \
+         (c.reltoastrelid = tc.oid) LEFT JOIN pg_catalog.pg_am am ON (c.relam = am.oid) WHERE c.oid = 'latest'::regclass",
+    )
+    .await;
+    assert_eq!(found, ["latest|NULL|heap"]);
+    // and its \dp
+    let found = ask(
+        &context,
+        "SELECT c.relname, pg_catalog.array_to_string(ARRAY(SELECT attname || ':' || pg_catalog.array_to_string(attacl, ',') FROM \
+         pg_catalog.pg_attribute a WHERE attrelid = c.oid AND attacl IS NOT NULL), ','), pg_catalog.array_to_string(ARRAY(SELECT \
+         polname || CASE WHEN polroles <> '{0}' THEN pg_catalog.array_to_string(ARRAY(SELECT rolname FROM pg_catalog.pg_roles \
+         WHERE oid = ANY (polroles) ORDER BY 1), ', ') ELSE '' END FROM pg_catalog.pg_policy pol WHERE polrelid = c.oid), ',') \
+         FROM pg_catalog.pg_class c WHERE c.relname = 'latest'",
+    )
+    .await;
+    assert_eq!(found, ["latest|NULL|NULL"]);
+}
+
+#[tokio::test]
+async fn languages_and_collations_are_listed() {
+    let context = session().await;
+    let found = ask(
+        &context,
+        "SELECT count(*) > 0 AS n FROM pg_catalog.pg_language l LEFT JOIN pg_catalog.pg_description d ON d.classoid = l.tableoid AND \
+         d.objoid = l.oid AND d.objsubid = 0",
+    )
+    .await;
+    assert_eq!(found, ["true"]);
+    let found = ask(
+        &context,
+        "SELECT c.collname, c.colliculocale FROM pg_catalog.pg_collation c WHERE c.collencoding IN (-1, \
+         pg_catalog.pg_char_to_encoding(pg_catalog.getdatabaseencoding()))",
+    )
+    .await;
+    assert_eq!(found, ["default|NULL"]);
+    assert_eq!(ask(&context, "SELECT c.tableoid::regclass FROM pg_class c LIMIT 1").await, ["pg_class"]);
+}
+
+#[tokio::test]
+async fn types_are_told_by_their_functions_and_keys_by_their_first_columns() {
+    let context = session().await;
+    let found = ask(
+        &context,
+        "SELECT typinput = 'pg_catalog.array_in'::regproc AS is_array, typname FROM pg_catalog.pg_type WHERE typname IN \
+         ('text', '_text') ORDER BY 2",
+    )
+    .await;
+    assert_eq!(found, ["true|_text", "false|text"]);
+    let found = ask(
+        &context,
+        "SELECT a.attname FROM pg_class c, pg_attribute a, pg_index i WHERE a.attrelid = c.oid AND c.oid = i.indrelid AND \
+         i.indisprimary = 't' AND c.relname = 'groups' AND (i.indkey[0] = a.attnum OR i.indkey[5] = a.attnum)",
+    )
+    .await;
+    assert_eq!(found, ["location"]);
+}
+
+#[tokio::test]
+async fn tables_in_the_search_path_are_named_without_their_schema() {
+    let context = session().await;
+    let found = ask(
+        &context,
+        "SELECT CASE WHEN table_schema IN (SELECT CASE WHEN trim(s[i]) = '\"$user\"' THEN user ELSE trim(s[i]) END FROM \
+         generate_series(array_lower(string_to_array(current_setting('search_path'), ','), 1), \
+         array_upper(string_to_array(current_setting('search_path'), ','), 1)) AS i, \
+         string_to_array(current_setting('search_path'), ',') s) THEN table_name ELSE table_schema || '.' || table_name END AS name \
+         FROM information_schema.tables WHERE table_name IN ('latest', 'pg_am') ORDER BY CASE WHEN table_schema IN (SELECT s[1] FROM \
+         string_to_array('public', ',') s) THEN 0 ELSE 1 END, 1",
+    )
+    .await;
+    assert_eq!(found, ["latest", "pg_catalog.pg_am"]);
 }
