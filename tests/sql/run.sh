@@ -75,7 +75,8 @@ done
 # GDAL's driver, as QGIS uses it.
 if command -v ogrinfo >/dev/null; then
     pg="PG:host=$host port=$port dbname=iotctl user=me"
-    ogrinfo -so "$pg" sensors | grep -q 'iot_sensor_id: String'
+    ogrinfo -so "$pg" sensors 2>"$work/list" | grep -q 'iot_sensor_id: String'
+    [[ ! -s $work/list ]] || { echo "GDAL: $(cat "$work/list")" >&2; exit 1; }
     [[ $(ogrinfo -q "$pg" -sql 'SELECT count(*) AS n FROM readings' | grep -o 'n (Integer64) = .*') == "n (Integer64) = $rows" ]]
 fi
 [[ $(ask -Atc "SELECT count(*) FROM readings") == "$rows" ]]

@@ -353,14 +353,14 @@ mod tests {
     fn arrays_are_expanded_with_their_places() {
         let items = [ScalarValue::from(7_i16), ScalarValue::from(9_i16)];
         let list = ScalarValue::List(ScalarValue::new_list_nullable(&items, &DataType::Int16));
-        assert_eq!(subscripts(&[list.clone()]).to_string(), "[1, 2]");
+        assert_eq!(subscripts(std::slice::from_ref(&list)).to_string(), "[1, 2]");
         assert_eq!(subscripts(&[list.clone(), ScalarValue::from(2)]).to_string(), "[]");
         let pairs = expanded(&[list]);
         assert_eq!(pairs.data_type(), list_of(DataType::Struct(pair())));
         let texts = pairs.to_string();
         assert!(["7", "9"].iter().all(|item| texts.contains(item)), "{texts}");
         let none = ScalarValue::try_from(&list_of(DataType::Int16)).unwrap();
-        assert_eq!(subscripts(&[none.clone()]).data_type(), list_of(DataType::Int32));
+        assert_eq!(subscripts(std::slice::from_ref(&none)).data_type(), list_of(DataType::Int32));
         assert_eq!(expanded(&[none]).data_type(), list_of(DataType::Struct(pair())));
     }
 }

@@ -51,7 +51,7 @@ fn one(statement: &[Token]) -> Option<String> {
     let direction = match upper.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] | ["NEXT" | "FORWARD"] => "NEXT".to_owned(),
         ["ALL"] | ["FORWARD", "ALL"] => "ALL".to_owned(),
-        ["FORWARD", number] | ["RELATIVE", number] if is_number(number) => (*number).to_owned(),
+        ["FORWARD" | "RELATIVE", number] if is_number(number) => (*number).to_owned(),
         [number] if is_number(number) => (*number).to_owned(),
         ["-", number] | ["FORWARD", "-", number] => format!("BACKWARD {number}"),
         ["BACKWARD"] => "PRIOR".to_owned(),
