@@ -35,6 +35,9 @@ pub struct Bounds {
     pub rows: usize,
 }
 
+/// Time in which a statement that runs ends by itself.
+const TO_END: Duration = Duration::from_secs(1);
+
 /// Why a statement was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Stopped {
@@ -65,11 +68,13 @@ pub(super) enum Outcome {
 }
 
 /// The running statement of a session, for whoever watches over its client.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Watch(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// The time that statements may take.
+    time: Duration,
     /// Until when the statement must be over; `None` between statements.
     deadline: Mutex<Option<Instant>>,
     /// Counts requests to cancel.
@@ -88,6 +93,10 @@ impl fmt::Debug for OnEnd {
 }
 
 impl Watch {
+    pub(super) fn new(time: Duration) -> Self {
+        Self(Arc::new(State { time, ..State::default() }))
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         *self.0.deadline.lock().expect("no panic while locked")
     }
@@ -95,6 +104,22 @@ impl Watch {
     /// Ends the statement that runs; without one, nothing.
     pub(super) fn cancel(&self) {
         self.0.cancels.send_modify(|count| *count += 1);
+    }
+
+    /// Resolves when the client cancels, or when the time that a statement may take is over: for the work before there are rows.
+    pub(super) async fn stopped(&self) -> Stopped {
+        let mut cancels = self.0.cancels.subscribe();
+        let own_time = *self.0.own_time.lock().expect("no panic while locked");
+        let time = own_time.map_or(self.0.time, |own| own.min(self.0.time));
+        let stopped = tokio::select! {
+            Ok(()) = cancels.changed() => Stopped::Cancelled,
+            () = tokio::time::sleep(time) => Stopped::Late(time),
+        };
+        // What runs already hears of it too, and says how it ended.
+        if self.deadline().is_some() {
+            tokio::time::sleep(TO_END).await;
+        }
+        stopped
     }
 
     /// The statements of the session may take this time, or that of its limits if it is shorter.

@@ -19,6 +19,7 @@ use super::access::Access;
 use super::bounds::{Bounds, Guard, Watch};
 use super::functions;
 use super::gapfill::{self, Gaps};
+use super::minutes::Minutes;
 use super::rollups::{FromRollups, Settings};
 use super::tables::{Kind, Sources, Table};
 use crate::analytics::metric_names;
@@ -28,7 +29,7 @@ use crate::store::groups;
 
 /// The catalog and the schema of the tables, as PostgreSQL's clients know them.
 pub(super) const CATALOG: &str = "iotctl";
-const SCHEMA: &str = "public";
+pub(super) const SCHEMA: &str = "public";
 /// Other metrics that become columns.
 const MAX_METRIC_COLUMNS: usize = 300;
 
@@ -122,13 +123,16 @@ impl Engine {
         config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
         // Text of the tables is Utf8, and its literals are compared with it without a cast.
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        // A cast to timestamptz has one.
+        config.options_mut().execution.time_zone = Some("+00:00".to_owned());
         config.options_mut().extensions.insert(Settings::default());
-        let watch = Watch::default();
+        let watch = Watch::new(self.limits.bounds.time);
         let guard = Guard { bounds: self.limits.bounds, work: self.work.clone(), watch: watch.clone() };
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(self.runtime.clone())
             .with_default_features()
+            .with_analyzer_rule(Arc::new(Minutes))
             .with_analyzer_rule(Arc::new(Gaps))
             .with_optimizer_rule(Arc::new(FromRollups))
             .with_physical_optimizer_rule(Arc::new(guard))

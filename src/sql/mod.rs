@@ -9,6 +9,7 @@
 //! - `gapfill`: aggregates with a line for each bucket of time.
 //! - [`access`]: the locations that a session may see, held by the tables.
 //! - `bounds`: time and rows of a statement are limited, and whatever computes can be stopped.
+//! - `minutes`: times without seconds.
 //! - `operators`: what our operators have in common.
 //! - `functions`: `time_bucket`, `first`, `last`, `delta`, `increase`, `rate` and others.
 //! - [`server`]: PostgreSQL's protocol.
@@ -19,6 +20,7 @@ pub mod context;
 mod functions;
 mod gapfill;
 mod messages;
+mod minutes;
 mod operators;
 mod rollups;
 mod rows;

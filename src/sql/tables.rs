@@ -66,6 +66,35 @@ impl Kind {
         }
     }
 
+    /// The columns that no two rows have in common, in the order of the key in Cassandra. `None` where rows may come twice, or where
+    /// a part of the key may be missing.
+    pub(super) fn key(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Readings => Some(&READING_KEYS),
+            Self::Latest | Self::Sensors => Some(&["location", "device_type", "iot_sensor_id"]),
+            Self::Groups => Some(&["location", "device_type"]),
+            Self::Hourly => Some(&["location", "device_type", "hour", "metric", "iot_sensor_id"]),
+            Self::Daily => Some(&["location", "device_type", "day", "metric", "iot_sensor_id"]),
+            Self::DeadLetters => Some(&["id"]),
+            Self::Alerts | Self::Forecasts => None,
+        }
+    }
+
+    /// What a row is.
+    pub(super) fn description(self) -> &'static str {
+        match self {
+            Self::Readings => "readings as they were measured",
+            Self::Latest => "the newest reading of each sensor",
+            Self::Sensors => "sensors with their names and tags",
+            Self::Groups => "locations and device types",
+            Self::Hourly => "summaries by sensor, metric and hour (UTC)",
+            Self::Daily => "summaries by sensor, metric and day (UTC)",
+            Self::Alerts => "alerts of ingest --detect",
+            Self::DeadLetters => "messages that were not stored",
+            Self::Forecasts => "steps of the forecasts that forecast --store has kept",
+        }
+    }
+
     /// The column of the moments by which partitions are chosen.
     pub(super) fn time_column(self) -> Option<&'static str> {
         match self {

@@ -48,6 +48,8 @@ mod servers;
 mod simulation;
 mod sql;
 #[cfg(feature = "sql")]
+mod sql_prompt;
+#[cfg(feature = "sql")]
 mod sql_rollups;
 mod status;
 #[path = "../support/mod.rs"]

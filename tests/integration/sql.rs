@@ -5,7 +5,10 @@ use crate::support::Lab;
 /// With the feature, each answer; without it, the sentence that says how to get it.
 pub fn trials() -> Vec<libtest_mimic::Trial> {
     #[cfg(feature = "sql")]
-    return sql_answers::trials().into_iter().chain(crate::sql_rollups::trials()).collect();
+    return [sql_answers::trials(), crate::sql_rollups::trials(), crate::sql_prompt::trials()]
+        .into_iter()
+        .flatten()
+        .collect();
     #[cfg(not(feature = "sql"))]
     return sql_missing::trials();
 }

@@ -97,6 +97,52 @@ def with_sqlalchemy():
         sys.exit(f"SQLAlchemy finds the tables {tables}")
 
 
+KEYS = {
+    "readings": ["location", "device_type", "iot_sensor_id", "recorded_timestamp"],
+    "latest": ["location", "device_type", "iot_sensor_id"],
+    "sensors": ["location", "device_type", "iot_sensor_id"],
+    "groups": ["location", "device_type"],
+    "hourly": ["location", "device_type", "hour", "metric", "iot_sensor_id"],
+    "daily": ["location", "device_type", "day", "metric", "iot_sensor_id"],
+    "dead_letters": ["id"],
+    "alerts": [],
+    "forecasts": [],
+}
+
+
+def with_reflection():
+    """All that SQLAlchemy asks of a database that it has not seen."""
+    engine = sqlalchemy.create_engine(f"postgresql+psycopg://me@{HOST}:{PORT}/iotctl")
+    metadata = sqlalchemy.MetaData()
+    metadata.reflect(engine)
+    keys = {name: [column.name for column in table.primary_key] for name, table in metadata.tables.items()}
+    if keys != KEYS:
+        sys.exit(f"SQLAlchemy reflects the keys {keys}")
+    readings = metadata.tables["readings"]
+    if not isinstance(readings.c.recorded_timestamp.type, sqlalchemy.TIMESTAMP) or not readings.c.recorded_timestamp.type.timezone:
+        sys.exit(f"recorded_timestamp is reflected as {readings.c.recorded_timestamp.type!r}")
+    if readings.c.location.nullable or not readings.c.temperature.nullable:
+        sys.exit("SQLAlchemy does not know what may be missing")
+    inspector = sqlalchemy.inspect(engine)
+    if inspector.get_pk_constraint("readings")["name"] != "readings_pkey":
+        sys.exit(f"the key is {inspector.get_pk_constraint('readings')}")
+    if inspector.get_table_comment("latest")["text"] != "the newest reading of each sensor":
+        sys.exit(f"the comment is {inspector.get_table_comment('latest')}")
+    for found in (
+        inspector.get_indexes("readings"), inspector.get_foreign_keys("readings"), inspector.get_unique_constraints("readings"),
+        inspector.get_check_constraints("readings"), inspector.get_enums(), inspector.get_sequence_names(),
+        inspector.get_view_names(), inspector.get_materialized_view_names(), inspector.get_domains(),
+    ):
+        if found:
+            sys.exit(f"SQLAlchemy finds {found}")
+    if "public" not in inspector.get_schema_names() or not inspector.has_table("daily") or inspector.has_table("weekly"):
+        sys.exit(f"SQLAlchemy finds the schemas {inspector.get_schema_names()}")
+    # And a question by the reflected table.
+    with engine.connect() as connection:
+        query = sqlalchemy.select(sqlalchemy.func.count()).select_from(readings).where(readings.c.location == LOCATION)
+        same("SQLAlchemy, reflected", connection.execute(query).fetchall(), [(len(HERE),)])
+
+
 async def with_asyncpg():
     connection = await asyncpg.connect(host=HOST, port=PORT, user="me", database="iotctl")
     query = f"SELECT {COLUMNS} FROM readings WHERE location = $1 AND recorded_timestamp >= $2 {ORDER}"
@@ -241,6 +287,18 @@ def cursors():
         fails(connection, "42P03", "DECLARE kept CURSOR FOR SELECT 1")
         connection.commit()
         assert connection.execute("FETCH ALL FROM kept").fetchall() == [(1,), (2,)]
+        connection.execute("DECLARE Counted CURSOR WITH HOLD FOR SELECT value FROM generate_series(1, 10) ORDER BY 1")
+        for statement, expected in [
+            ("FETCH counted", [1]), ("FETCH NEXT FROM counted", [2]), ("FETCH FORWARD counted", [3]), ("FETCH 2 counted", [4, 5]),
+            ("MOVE counted", 1), ("MOVE FORWARD 2 IN counted", 2), ("FETCH FORWARD ALL counted", [9, 10]), ("FETCH counted", []),
+            ("MOVE ALL FROM counted", 0),
+        ]:
+            done = connection.execute(statement)
+            found = done.rowcount if isinstance(expected, int) else [value for (value,) in done.fetchall()]
+            if found != expected:
+                sys.exit(f"{statement}: {found} instead of {expected}")
+        connection.execute("CLOSE ALL")
+        fails(connection, "34000", "FETCH counted")
         connection.execute("CLOSE kept")
         for code, statement in [
             ("34000", "FETCH 1 FROM gone"), ("34000", "CLOSE kept"), ("42703", "DECLARE c CURSOR FOR SELECT nothing FROM readings"),
@@ -319,20 +377,6 @@ def programs_find_what_they_look_for():
         print(f"metadata: {count} statements of programs answered")
 
 
-def columns_are_reflected():
-    engine = sqlalchemy.create_engine(f"postgresql+psycopg://me@{HOST}:{PORT}/iotctl")
-    columns = {column["name"]: column["type"] for column in sqlalchemy.inspect(engine).get_columns("readings")}
-    assert isinstance(columns["recorded_timestamp"], sqlalchemy.types.DateTime) and columns["recorded_timestamp"].timezone, columns
-    assert isinstance(columns["temperature"], sqlalchemy.types.Float), columns
-    assert isinstance(columns["location"], sqlalchemy.types.String), columns
-    # MetaData.reflect asks for constraints too, in a way that is not answered.
-    found = [sqlalchemy.Column(name, kind) for name, kind in columns.items()]
-    readings = sqlalchemy.Table("readings", sqlalchemy.MetaData(), *found)
-    with engine.connect() as connection:
-        query = sqlalchemy.select(sqlalchemy.func.count()).where(readings.c.location == LOCATION)
-        same("SQLAlchemy, reflected", [tuple(row) for row in connection.execute(query)], [(len(HERE),)])
-
-
 async def a_pool_gives_connections_back():
     pool = await asyncpg.create_pool(host=HOST, port=PORT, user="me", database="iotctl", min_size=1, max_size=3)
     for _ in range(5):
@@ -363,5 +407,5 @@ cursors()
 values_of_all_types()
 copies()
 programs_find_what_they_look_for()
-columns_are_reflected()
+with_reflection()
 asyncio.run(a_pool_gives_connections_back())

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SQL (feature `sql`) and Prophet (feature `prophet`): lints, unit and integration tests. And clients that are not ours against
-# `iotctl serve`: psql, psycopg 3, SQLAlchemy with pandas, asyncpg, node-postgres and pgjdbc find what `iotctl query` finds; bad
-# clients hurt nobody.
+# `iotctl serve`: psql, psycopg 3, SQLAlchemy with pandas, asyncpg, node-postgres, pgjdbc and (where it is there) GDAL find what
+# `iotctl query` finds; bad clients hurt nobody.
 # Needs psql, node with npm, Java with Maven and, in `python`, pip install -r tests/sql/requirements.txt
 # SECONDS_OF_MANY=60 adds 50 clients at once.
 # Usage: tests/sql/run.sh [clients]      (PYTHON=… or an active virtual environment; `clients`: only these, on a built iotctl)
@@ -63,12 +63,23 @@ done
 # psql: lists and descriptions, values, and what is refused.
 [[ $(ask -Atc '\dt' | cut -d'|' -f2 | paste -sd,) == alerts,daily,dead_letters,forecasts,groups,hourly,latest,readings,sensors ]]
 ask -c '\d readings' | grep -q 'recorded_timestamp *| timestamp with time zone'
+ask -c '\d readings' | grep -q '"readings_pkey" PRIMARY KEY, btree (location, device_type, iot_sensor_id, recorded_timestamp)'
+ask -Atc '\di' | grep -q '^public|readings_pkey|index|me|readings'
+ask -Atc '\dt+ latest' | grep -q 'the newest reading of each sensor'
 ask -c '\l' | grep -q iotctl
+ask -c '\l+' | grep -q iotctl
 ask -c '\dn' | grep -q public
-ask -c '\df' >/dev/null
-ask -c '\du' >/dev/null
-ask -c '\dv' >/dev/null
-ask -c '\conninfo' >/dev/null
+ask -c '\du' | grep -q me
+for list in d d+ 'd+ readings' di+ dn+ df 'df+ lower' du+ dv dm ds dE dp dT 'dT+ text' dO dx des dRp dL da dC db dA conninfo; do
+    ask -c "\\$list" >/dev/null 2>"$work/list" && [[ ! -s $work/list ]] || { echo "\\$list: $(cat "$work/list")" >&2; exit 1; }
+done
+# GDAL's driver, as QGIS uses it.
+if command -v ogrinfo >/dev/null; then
+    pg="PG:host=$host port=$port dbname=iotctl user=me"
+    ogrinfo -so "$pg" sensors 2>"$work/list" | grep -q 'iot_sensor_id: String'
+    [[ ! -s $work/list ]] || { echo "GDAL: $(cat "$work/list")" >&2; exit 1; }
+    [[ $(ogrinfo -q "$pg" -sql 'SELECT count(*) AS n FROM readings' | grep -o 'n (Integer64) = .*') == "n (Integer64) = $rows" ]]
+fi
 [[ $(ask -Atc "SELECT count(*) FROM readings") == "$rows" ]]
 for statement in 'CREATE TABLE t AS SELECT 1' 'DELETE FROM readings' "COPY readings TO '/tmp/x'" 'SELECT 1 AS a INTO t'; do
     if ask -c "$statement" 2>"$work/refused"; then

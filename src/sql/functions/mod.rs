@@ -8,10 +8,17 @@ mod json;
 mod ordered;
 mod percentile;
 pub(super) mod time_bucket;
+mod to_char;
+mod zones;
 
 /// Makes the functions known to a session.
 pub(super) fn register(context: &SessionContext) {
     context.register_udf(ScalarUDF::new_from_impl(time_bucket::TimeBucket::new()));
+    context.register_udf(ScalarUDF::new_from_impl(zones::TimeZone::new()));
+    context.register_udf(ScalarUDF::new_from_impl(to_char::ToChar::new()));
+    for function in json::Operator::ALL {
+        context.register_udf(ScalarUDF::new_from_impl(function));
+    }
     for function in json::Member::ALL {
         context.register_udf(ScalarUDF::new_from_impl(function));
     }

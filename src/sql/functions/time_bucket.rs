@@ -1,4 +1,5 @@
-//! `time_bucket(width, moment [, zone])`: the start of the bucket that a moment is in.
+//! `time_bucket(width, moment [, zone])`: the start of the bucket that a moment is in. An interval in the place of the zone moves all
+//! buckets, and a moment is the start of one of them; those are of one length in UTC.
 //!
 //! Buckets are the periods of [`crate::time::Span`] in the zone (UTC without one). As in TimescaleDB, those of several days are
 //! counted from Monday, 2000-01-03, and of several months from 2000-01-01.
@@ -38,7 +39,9 @@ impl ScalarUDFImpl for TimeBucket {
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         if !(2..=3).contains(&given.len()) {
-            return plan_err!("time_bucket takes a width, a moment and, if wanted, a time zone");
+            return plan_err!(
+                "time_bucket takes a width, a moment and, if wanted, a time zone, an offset or an origin"
+            );
         }
         let width = match &given[0] {
             DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
@@ -48,7 +51,12 @@ impl ScalarUDFImpl for TimeBucket {
             DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
             _ => moment(),
         };
-        Ok([width, at].into_iter().chain(given.get(2).map(|_| DataType::Utf8)).collect())
+        let counted = given.get(2).map(|third| match third {
+            DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
+            DataType::Timestamp(..) => moment(),
+            _ => DataType::Utf8,
+        });
+        Ok([width, at].into_iter().chain(counted).collect())
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -60,7 +68,7 @@ impl ScalarUDFImpl for TimeBucket {
             None => None,
             Some(ColumnarValue::Scalar(zone)) => Some(zone),
             Some(ColumnarValue::Array(_)) => {
-                return plan_err!("the time zone of time_bucket is one for all rows");
+                return plan_err!("the time zone, offset or origin of time_bucket is one for all rows");
             }
         };
         let ColumnarValue::Scalar(width) = &args.args[0] else {
@@ -79,11 +87,22 @@ impl ScalarUDFImpl for TimeBucket {
     }
 }
 
-/// The buckets of a width and a zone, as literals of a statement.
+/// The buckets of a width and a zone, an offset or an origin, as literals of a statement.
 ///
 /// # Errors
 /// What is wrong with them.
 pub(in crate::sql) fn periods(width: &ScalarValue, zone: Option<&ScalarValue>) -> Result<Periods> {
+    match zone {
+        Some(ScalarValue::IntervalMonthDayNano(Some(offset))) => {
+            let offset = match offset.months {
+                0 => i64::from(offset.days) * DAY + offset.nanoseconds / 1_000_000,
+                _ => return plan_err!("the offset of time_bucket has no months"),
+            };
+            return bins(width, FIRST_MONDAY * DAY + offset);
+        }
+        Some(ScalarValue::TimestampMillisecond(Some(origin), _)) => return bins(width, *origin),
+        _ => {}
+    }
     let zone = match zone.map(|zone| zone.try_as_str().flatten()) {
         None => Zone::Utc,
         Some(Some(name)) => match Zone::named(name) {
@@ -96,6 +115,17 @@ pub(in crate::sql) fn periods(width: &ScalarValue, zone: Option<&ScalarValue>) -
         width @ (Span::Clock(_) | Span::Days(1)) => Periods::every(width, zone),
         width => Periods::Since(FIRST_MONDAY, width, zone),
     })
+}
+
+/// Buckets of one length, one of which begins at `origin`.
+fn bins(width: &ScalarValue, origin: i64) -> Result<Periods> {
+    let length = match width_of(width)? {
+        Span::Clock(length) => length,
+        Span::Days(days) => days * DAY,
+        Span::Weeks(weeks) => weeks * 7 * DAY,
+        Span::Months(_) => return plan_err!("buckets of months have no offset and no origin"),
+    };
+    Ok(Periods::Bins { origin, length })
 }
 
 /// The length that a width stands for. Days that are an exact number of milliseconds follow the calendar too.
@@ -203,6 +233,24 @@ mod tests {
         assert_eq!(bucket("3 weeks", "UTC", "2000-01-20T10:00:00Z"), "2000-01-03T00:00:00.000Z");
         assert_eq!(bucket("7 months", "UTC", "2000-07-31T10:00:00Z"), "2000-01-01T00:00:00.000Z");
         assert_eq!(bucket("999999999 months", "UTC", "1999-12-31T10:00:00Z"), "1999-12-31T10:00:00.000Z");
+    }
+
+    #[test]
+    fn an_offset_moves_all_buckets_and_an_origin_begins_one() {
+        let at = rfc3339("2026-01-31T13:59:59.999Z").unwrap();
+        let of = |width: &str, third: ScalarValue| {
+            periods(&ScalarValue::from(width), Some(&third))
+                .map(|periods| crate::time::display(periods.of(at).from))
+        };
+        let offset = |days, nanoseconds| ScalarValue::new_interval_mdn(0, days, nanoseconds);
+        assert_eq!(of("6 hours", offset(0, 7_200_000_000_000)).unwrap(), "2026-01-31T08:00:00.000Z");
+        assert_eq!(of("6 hours", offset(0, -7_200_000_000_000)).unwrap(), "2026-01-31T10:00:00.000Z");
+        // Weeks that begin on Sunday. 2026-01-31 is a Saturday.
+        assert_eq!(of("1 week", offset(-1, 0)).unwrap(), "2026-01-25T00:00:00.000Z");
+        let origin = ScalarValue::TimestampMillisecond(rfc3339("2026-01-01T01:30:00Z"), None);
+        assert_eq!(of("1 day", origin.clone()).unwrap(), "2026-01-31T01:30:00.000Z");
+        assert!(of("1 month", origin).is_err());
+        assert!(of("1 day", ScalarValue::new_interval_mdn(1, 0, 0)).is_err());
     }
 
     #[test]

@@ -28,6 +28,7 @@ use futures::StreamExt;
 use tokio::sync::Mutex;
 
 use super::errors::{code, error, planning};
+use super::prepared::folded;
 use super::statements::nothing;
 
 /// Open cursors of one client: each holds the memory of a scan.
@@ -60,7 +61,7 @@ fn declared(statements: &[Declare]) -> PgWireResult<(String, String, bool)> {
     let [declare] = statements else { return Err(error(code::SYNTAX, "one cursor at a time")) };
     match (declare.names.first(), &declare.for_query) {
         (Some(name), Some(question)) if declare.declare_type == Some(DeclareType::Cursor) => {
-            Ok((name.value.clone(), question.to_string(), declare.hold == Some(true)))
+            Ok((folded(name), question.to_string(), declare.hold == Some(true)))
         }
         _ => Err(error(code::SYNTAX, "write DECLARE name CURSOR FOR SELECT …")),
     }
@@ -170,14 +171,35 @@ impl Cursors {
         Ok(Response::Query(answer))
     }
 
+    /// Leaves out rows as a FETCH would take them.
+    async fn skip(&self, name: &str, direction: &FetchDirection) -> PgWireResult<Response> {
+        let wanted = wanted(direction)?;
+        let mut open = self.open.lock().await;
+        let cursor = open.get_mut(name).ok_or_else(|| missing(name))?;
+        let mut left = wanted.unwrap_or(usize::MAX);
+        let mut skipped = 0;
+        // By portions, which are all that is in memory.
+        while left > 0 {
+            let taken = cursor.take(Some(left.min(MOST_ROWS))).await?;
+            let rows = taken.iter().map(RecordBatch::num_rows).sum::<usize>();
+            if rows == 0 {
+                break;
+            }
+            skipped += rows;
+            left -= rows;
+        }
+        Ok(Response::Execution(Tag::new("MOVE").with_rows(skipped)))
+    }
+
     async fn close(&self, cursor: &CloseCursor, client: &dyn HookClient) -> PgWireResult<Response> {
         match cursor {
             CloseCursor::All => self.retain(client, |_| false).await,
             CloseCursor::Specific { name } => {
-                if self.open.lock().await.remove(&name.value).is_none() {
-                    return Err(missing(&name.value));
+                let name = folded(name);
+                if self.open.lock().await.remove(&name).is_none() {
+                    return Err(missing(&name));
                 }
-                client.portal_store().rm_portal(&name.value);
+                client.portal_store().rm_portal(&name);
             }
         }
         Ok(Response::Execution(Tag::new("CLOSE CURSOR")))
@@ -202,13 +224,16 @@ impl Cursors {
     ) -> Option<PgWireResult<Response>> {
         match statement {
             Statement::Declare { stmts } => Some(self.declare(stmts, parameters, session, client).await),
-            Statement::Fetch { name, direction, .. } => {
+            Statement::Fetch { name, direction, into: Some(_), .. } => {
+                Some(self.skip(&folded(name), direction).await)
+            }
+            Statement::Fetch { name, direction, into: None, .. } => {
                 // In the extended protocol the portal says how values are wanted.
                 let format = match parameters {
                     Some(_) => format_of(statement, client),
                     None => Format::UnifiedText,
                 };
-                Some(self.fetch((&name.value, direction), &format, session, client).await)
+                Some(self.fetch((&folded(name), direction), &format, session, client).await)
             }
             Statement::Close { cursor } => Some(self.close(cursor, client).await),
             // Not the end of a transaction, which others answer.
@@ -268,9 +293,11 @@ impl QueryHook for Cursors {
                 }
                 .await,
             ),
+            Statement::Fetch { into: Some(_), .. } => Some(Ok(nothing())),
             Statement::Fetch { name, .. } => {
-                let schema = self.open.lock().await.get(&name.value).map(|cursor| cursor.columns.clone());
-                let schema = schema.ok_or_else(|| missing(&name.value));
+                let name = folded(name);
+                let schema = self.open.lock().await.get(&name).map(|cursor| cursor.columns.clone());
+                let schema = schema.ok_or_else(|| missing(&name));
                 Some(schema.map(|schema| {
                     LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })
                 }))

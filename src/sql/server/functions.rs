@@ -23,11 +23,6 @@ pub(super) fn register(context: &SessionContext, user: &str) {
         constant("to_regtype", &[text()], ScalarValue::Int32(None)),
         // asyncpg's pool, before it gives a connection to somebody else.
         constant("pg_advisory_unlock_all", &[], ScalarValue::Utf8(None)),
-        constant("pg_function_is_visible", &[DataType::Int32], ScalarValue::from(true)),
-        constant("pg_get_function_result", &[DataType::Int32], ScalarValue::Utf8(None)),
-        constant("pg_get_function_arguments", &[DataType::Int32], ScalarValue::Utf8(None)),
-        constant("pg_type_is_visible", &[DataType::Int32], ScalarValue::from(true)),
-        constant("pg_collation_is_visible", &[DataType::Int32], ScalarValue::from(true)),
         constant("pg_is_in_recovery", &[], ScalarValue::from(false)),
         constant("inet_server_addr", &[], ScalarValue::Utf8(None)),
         constant("inet_server_port", &[], ScalarValue::Int32(None)),

@@ -2,8 +2,9 @@
 //! own, with what its user may see. Nothing can be changed.
 //!
 //! - [`startup`]: TLS, login, session. [`scram`], [`users`], [`logins`]: what it needs.
-//! - [`statements`]: what is refused, and what is answered without a plan; [`copy`], [`prepared`],
-//!   [`catalog`] of these.
+//! - [`service`]: statements on their way to datafusion-postgres; [`rewrite`]: what is written in other words before.
+//! - [`statements`]: what is refused, and what is answered without a plan; [`copy`], [`prepared`] of these.
+//! - [`catalog`]: the tables and functions by which clients look around. [`booleans`]: texts as truth values.
 //! - [`errors`]: SQLSTATE. [`metrics`]: what is counted.
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ use super::context::Engine;
 use crate::shutdown::Shutdown;
 use crate::tls::server::{Files, ServerTls, Settings};
 
+mod booleans;
 mod catalog;
 mod copy;
 mod cursors;
@@ -40,8 +42,10 @@ mod functions;
 mod logins;
 mod metrics;
 mod prepared;
+mod rewrite;
 mod scram;
 mod seat;
+mod service;
 mod startup;
 mod statements;
 mod users;
@@ -53,6 +57,7 @@ pub use metrics::ServeMetrics;
 use prepared::PreparedStatements;
 pub use scram::Verifier;
 use seat::Seat;
+use service::Service;
 use startup::Startup;
 use statements::Statements;
 pub use users::entry as user_entry;
@@ -221,7 +226,10 @@ async fn client(socket: TcpStream, shared: Arc<Shared>, opened: Opened) -> anyho
         Arc::new(TransactionStatementHook),
     ];
     let handlers = Handlers {
-        service: Arc::new(DfSessionService::new_with_hooks(context.clone(), hooks)),
+        service: Arc::new(Service::new(
+            DfSessionService::new_with_hooks(context.clone(), hooks),
+            watch.clone(),
+        )),
         startup: Arc::new(Startup::new(shared.clone(), context, watch.clone(), seat.clone())),
         errors: Arc::new(Errors { seat: seat.clone(), metrics: shared.metrics.clone() }),
         cancel: Arc::new(Cancel(shared.clone())),
@@ -251,7 +259,7 @@ async fn overdue(watch: Watch) {
 }
 
 struct Handlers {
-    service: Arc<DfSessionService>,
+    service: Arc<Service>,
     startup: Arc<Startup>,
     errors: Arc<Errors>,
     cancel: Arc<Cancel>,

@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::BytesMut;
 use datafusion::prelude::SessionContext;
-use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
-use datafusion_postgres::datafusion_pg_catalog::pg_catalog::setup_pg_catalog;
 use datafusion_postgres::pgwire::api::auth::{
     DefaultServerParameterProvider, StartupHandler, finish_authentication, protocol_negotiation,
     save_startup_parameters_to_metadata,
@@ -23,13 +21,12 @@ use tracing::{info, warn};
 
 use super::Shared;
 use super::errors::{code, fatal};
-use super::functions;
 use super::scram::{Exchange, Failure, MECHANISM};
 use super::seat::Seat;
 use super::users::User;
+use super::{catalog, functions};
 use crate::sql::Access;
 use crate::sql::bounds::Watch;
-use crate::sql::context::CATALOG;
 
 /// The version that drivers see, by which they know what the catalog has.
 pub(super) const VERSION: &str = "16.6";
@@ -139,8 +136,8 @@ impl Startup {
         let access = user.map_or(Access::All, |user| user.access);
         let filled = self.shared.engine.fill(&self.context, access).await;
         filled.map_err(|error| fatal(code::NOT_NOW, format!("{error:#}")))?;
-        setup_pg_catalog(&self.context, CATALOG, EmptyContextProvider)
-            .map_err(|error| fatal(code::INTERNAL, error.to_string()))?;
+        let installed = catalog::install(&self.context, &name).await;
+        installed.map_err(|error| fatal(code::INTERNAL, error.to_string()))?;
         functions::register(&self.context, &name);
         let (pid, key) = RandomPidSecretKeyGenerator::default().generate(client);
         client.set_pid_and_secret_key(pid, key.clone());

@@ -20,10 +20,11 @@ use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::response::TransactionStatus;
 use datafusion_postgres::pgwire::types::format::FormatOptions;
 
+use super::copy;
 use super::errors::{code, error, fatal, planning};
 use super::prepared::{PreparedStatements, folded, not_there};
+use super::rewrite::catalog;
 use super::seat::Seat;
-use super::{catalog, copy};
 use crate::sql::bounds::Watch;
 
 /// Comes before all other hooks.
@@ -57,6 +58,10 @@ fn only_reads(statement: &Statement) -> bool {
             copy::is_to_client(statement) && body_only_reads(&query.body)
         }
         Statement::Copy { .. } => copy::is_to_client(statement),
+        // What a MOVE leaves out goes nowhere; there is nothing else that rows could go into.
+        Statement::Fetch { into, .. } => {
+            into.as_ref().is_none_or(|into| into.to_string() == super::rewrite::fetch::MOVED)
+        }
         // Settings of DataFusion could lift the limits.
         Statement::Set(Set::SingleAssignment { variable, .. }) => !is_datafusions(variable),
         Statement::Reset(reset) => match &reset.reset {
@@ -76,7 +81,6 @@ fn only_reads(statement: &Statement) -> bool {
         | Statement::Savepoint { .. }
         | Statement::ReleaseSavepoint { .. }
         | Statement::Declare { .. }
-        | Statement::Fetch { .. }
         | Statement::Close { .. }
         | Statement::Discard { .. }
         | Statement::Deallocate { .. }
