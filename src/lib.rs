@@ -92,3 +92,6 @@ pub mod store;
 pub mod time;
 pub mod tls;
 pub mod transfer;
+
+/// The stack of each thread that plans or runs statements, in bytes. It is memory only where it is used.
+pub const STACK: usize = 16 << 20;

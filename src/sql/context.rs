@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 
 use super::access::Access;
 use super::bounds::{Bounds, Guard, Watch};
+use super::depth;
 use super::functions;
 use super::gapfill::{self, Gaps};
 use super::minutes::Minutes;
@@ -63,7 +64,11 @@ impl std::fmt::Debug for Work {
 
 impl Work {
     fn start() -> Result<Arc<Self>> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("sql").enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("sql")
+            .thread_stack_size(crate::STACK)
+            .enable_all()
+            .build()?;
         Ok(Arc::new(Self { runtime: Some(runtime) }))
     }
 
@@ -177,6 +182,7 @@ const MOST_CONSUMERS_NAMED: std::num::NonZeroUsize = std::num::NonZeroUsize::new
 /// # Errors
 /// What is wrong with the statement, or that it would change something.
 pub async fn run(context: &SessionContext, statement: &str) -> Result<SendableRecordBatchStream> {
+    depth::check(statement)?;
     let plan = context.state().create_logical_plan(statement).await?;
     let is_ours =
         matches!(&plan, LogicalPlan::Statement(Statement::SetVariable(set)) if is_ours(&set.variable));

@@ -9,6 +9,7 @@
 //! - `gapfill`: aggregates with a line for each bucket of time.
 //! - [`access`]: the locations that a session may see, held by the tables.
 //! - `bounds`: time and rows of a statement are limited, and whatever computes can be stopped.
+//! - `depth`: statements that nest too deeply are refused.
 //! - `minutes`: times without seconds.
 //! - `operators`: what our operators have in common.
 //! - `functions`: `time_bucket`, `first`, `last`, `delta`, `increase`, `rate` and others.
@@ -17,6 +18,7 @@
 pub mod access;
 mod bounds;
 pub mod context;
+mod depth;
 mod functions;
 mod gapfill;
 mod messages;

@@ -492,7 +492,7 @@ fn a_silence_holds_alerts_back_and_what_still_fires_is_told_at_its_end() -> anyh
         alert["detected_timestamp"] = chrono::Utc::now().to_rfc3339().into();
         alert
     };
-    let metrics = "127.0.42.1:19475";
+    let metrics = "127.0.42.1:19478";
     let deliver = ["-q", "alerts", "deliver", path, "--metrics-addr", metrics];
     // The consumer group has begun, so that nothing of what follows is past for it.
     until_end(&lab, Path::new(path))?;

@@ -73,11 +73,15 @@ fn a_commit_never_passes_a_reading_that_is_not_stored() -> anyhow::Result<()> {
     ))?;
     let ledger = ledger(&path)?;
     ensure!(ledger.len() == count, "{} of {count} in the ledger", ledger.len());
+    let metrics = "127.0.42.1:19479";
     let mut seen_partial = false;
     for round in 0..6 {
-        let mut ingest = lab.spawn(&["-q", "ingest"])?;
-        // Long enough to be assigned, short enough to be killed in the middle.
-        std::thread::sleep(Duration::from_millis(900 + 250 * round));
+        let mut ingest = lab.spawn(&["-q", "ingest", "--metrics-addr", metrics])?;
+        // In the middle of its work, at different moments.
+        eventually("rows are stored", Duration::from_secs(20), || {
+            Ok(sample(metrics, "iotctl_ingest_rows_total").is_some_and(|rows| rows > 0.0))
+        })?;
+        std::thread::sleep(Duration::from_millis(50 * round));
         ingest.kill()?;
         let committed = committed(&lab)?;
         let stored = stored_keys(&lab)?;
@@ -93,6 +97,9 @@ fn a_commit_never_passes_a_reading_that_is_not_stored() -> anyhow::Result<()> {
             );
         }
         seen_partial |= !stored.is_empty() && stored.len() < count;
+        if committed.values().sum::<i64>() == count as i64 {
+            break;
+        }
     }
     lab.ingest()?;
     let stored = stored_keys(&lab)?;

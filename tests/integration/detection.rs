@@ -588,7 +588,7 @@ fn changed_rules_are_used_without_a_restart_and_broken_ones_are_not() -> anyhow:
     };
     let path = rules(folder.path(), &hot(30))?;
     let path = path.to_str().context("a path in UTF-8")?;
-    let address = "127.0.42.1:19467";
+    let address = "127.0.42.1:19468";
     let mut running = lab.spawn(&["-q", "ingest", "--detect", path, "--metrics-addr", address])?;
     let metric = |name: &str| crate::support::sample(address, name);
     lab.send([message("plant-1", 1, START, r#","temperature":25"#)])?;

@@ -55,7 +55,7 @@ fn a_surplus_member_of_the_group_is_ready_and_its_lag_is_unknown() -> anyhow::Re
     lab.set("IOTCTL_KAFKA_PARTITIONS", "1");
     lab.ok("-q schema apply")?;
     lab.send(readings(10))?;
-    let addresses = ["127.0.42.1:19471", "127.0.42.1:19472"];
+    let addresses = ["127.0.42.1:19476", "127.0.42.1:19477"];
     let mut members: Vec<Running> = Vec::new();
     for address in addresses {
         members.push(lab.spawn(&format!("-q ingest --metrics-addr {address}"))?);

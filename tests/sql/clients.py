@@ -224,6 +224,9 @@ def errors_have_their_codes():
         for code, statement in [
             ("42601", "SELEC 1"),
             ("42601", "SELECT 'a"),
+            ("54001", "SELECT 1" + " + 1" * 1_000),
+            ("54001", "SELECT 1" + " UNION SELECT 1" * 100_000),
+            ("54001", "SELECT " + "(" * 1_000 + "1" + ")" * 1_000),
             ("42P01", "SELECT * FROM nothing"),
             ("42703", "SELECT nothing FROM readings"),
             ("42883", "SELECT nothing(1)"),

@@ -13,6 +13,7 @@ use tracing::debug;
 use super::metrics::ServeMetrics;
 use super::seat::Seat;
 use crate::sql::bounds::Stopped;
+use crate::sql::depth::TooDeep;
 
 pub(super) mod code {
     pub(in super::super) const PROTOCOL: &str = "08P01";
@@ -39,6 +40,7 @@ pub(super) mod code {
     pub(in super::super) const OUT_OF_MEMORY: &str = "53200";
     pub(in super::super) const TOO_MANY_CLIENTS: &str = "53300";
     pub(in super::super) const LIMIT: &str = "53400";
+    pub(in super::super) const TOO_DEEP: &str = "54001";
     pub(in super::super) const CANCELLED: &str = "57014";
     pub(in super::super) const NOT_NOW: &str = "57P03";
     pub(in super::super) const SERVERS: &str = "58000";
@@ -97,10 +99,13 @@ fn described(error: &(dyn std::error::Error + 'static)) -> (&'static str, String
         return of_datafusion(error);
     }
     if let Some(error) = error.downcast_ref::<ParserError>() {
-        return (code::SYNTAX, parser_text(error));
+        return (of_parser(error), parser_text(error));
     }
     if let Some(stopped) = error.downcast_ref::<Stopped>() {
         return (of_stopped(*stopped), stopped.to_string());
+    }
+    if error.is::<TooDeep>() {
+        return (code::TOO_DEEP, error.to_string());
     }
     if let Some(error) = error.downcast_ref::<ArrowError>() {
         return (of_arrow(error), error.to_string());
@@ -110,7 +115,7 @@ fn described(error: &(dyn std::error::Error + 'static)) -> (&'static str, String
 
 fn of_datafusion(error: &DataFusionError) -> (&'static str, String) {
     match error {
-        DataFusionError::SQL(inner, _) => (code::SYNTAX, parser_text(inner)),
+        DataFusionError::SQL(inner, _) => (of_parser(inner), parser_text(inner)),
         DataFusionError::Plan(text) => (of_plan(text), text.clone()),
         DataFusionError::SchemaError(inner, _) => {
             let code = match &**inner {
@@ -158,6 +163,13 @@ fn of_stopped(stopped: Stopped) -> &'static str {
     match stopped {
         Stopped::Cancelled | Stopped::Late(_) => code::CANCELLED,
         Stopped::TooManyRows(_) => code::LIMIT,
+    }
+}
+
+fn of_parser(error: &ParserError) -> &'static str {
+    match error {
+        ParserError::RecursionLimitExceeded => code::TOO_DEEP,
+        _ => code::SYNTAX,
     }
 }
 

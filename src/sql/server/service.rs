@@ -21,6 +21,7 @@ use futures::Sink;
 
 use super::rewrite::rewritten;
 use crate::sql::bounds::Watch;
+use crate::sql::depth;
 
 /// What the statements of the protocol are to datafusion-postgres.
 type Statement = <DfSessionService as ExtendedQueryHandler>::Statement;
@@ -65,6 +66,11 @@ impl Service {
     }
 }
 
+/// Before anything else is made of a statement.
+fn refuse_deep(sql: &str) -> PgWireResult<()> {
+    depth::check(sql).map_err(|error| PgWireError::ApiError(Box::new(error)))
+}
+
 /// The end of the work, unless the client cancels it or its time is over.
 async fn unless_stopped<T>(watch: &Watch, work: impl Future<Output = PgWireResult<T>>) -> PgWireResult<T> {
     tokio::select! {
@@ -82,6 +88,7 @@ impl SimpleQueryHandler for Service {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        refuse_deep(query)?;
         let query = self.words.of(query);
         unless_stopped(&self.watch, SimpleQueryHandler::do_query(&*self.theirs, client, &query)).await
     }
@@ -132,6 +139,7 @@ impl QueryParser for Parser {
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
+        refuse_deep(sql)?;
         let sql = self.words.of(sql);
         unless_stopped(&self.watch, self.theirs.parse_sql(client, &sql, types)).await
     }
