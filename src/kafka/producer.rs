@@ -158,10 +158,10 @@ impl<F: Fn(Delivery) + Send + Sync + 'static> Producer<F> {
         if self.inner.renew(None).is_some() {
             return Ok(Offer::Full);
         }
-        match self.inner.with(|client| client.send(record)) {
+        match self.inner.with(|client| client.send(record).map_err(|(error, _)| error)) {
             Ok(()) => Ok(Offer::Accepted),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Offer::Full),
-            Err((source, _)) => Err(self.end().unwrap_or_else(|| Error::client(self.sending(), source))),
+            Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) => Ok(Offer::Full),
+            Err(source) => Err(self.end().unwrap_or_else(|| Error::client(self.sending(), source))),
         }
     }
 
