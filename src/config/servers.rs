@@ -50,7 +50,7 @@ section! {
         cassandra_heap: Option<ByteSize>, HEAP;
         /// Heap of Kafka. Empty: chosen from the machine's memory.
         kafka_heap: Option<ByteSize>, HEAP;
-        /// More options for the JVM of each Cassandra node, such as -XX:+UseZGC or -Dcassandra.….
+        /// More options for the JVM of each Cassandra node, such as -XX:+UseZGC.
         cassandra_jvm_options: Vec<String>;
         /// More options for the JVM of Kafka, and of ZooKeeper.
         kafka_jvm_options: Vec<String>;

@@ -343,6 +343,18 @@ def values_of_all_types():
     print("parameters: values of all types come back, as text and in binary")
 
 
+def parameters_keep_their_places():
+    """Where the server writes the second operand before the first one."""
+    noon = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.timezone.utc)
+    for binary in (False, True):
+        with psycopg.connect(DSN, autocommit=True) as connection, connection.cursor(binary=binary) as cursor:
+            shown = cursor.execute("SELECT %s::timestamptz AT TIME ZONE %s::text", (noon, "Asia/Tokyo")).fetchone()
+            assert shown == (datetime.datetime(2026, 1, 31, 21),), shown
+            question = "SELECT %s::text IN (SELECT location FROM groups WHERE device_type <> %s::text), %s::text"
+            found = cursor.execute(question, (LOCATION, "none of these", "last")).fetchone()
+            assert found == (True, "last"), found
+
+
 def copies():
     with psycopg.connect(DSN, autocommit=True) as connection:
         query = f"SELECT iot_sensor_id, recorded_timestamp, temperature FROM readings WHERE location = '{LOCATION}' {ORDER}"
@@ -408,6 +420,7 @@ errors_have_their_codes()
 statements_are_prepared_in_sql()
 cursors()
 values_of_all_types()
+parameters_keep_their_places()
 copies()
 programs_find_what_they_look_for()
 with_reflection()
