@@ -392,7 +392,7 @@ fn sketches_of_an_older_version_are_read_reported_and_replaced() -> anyhow::Resu
     let first = answer.stdout.lines().nth(1).and_then(|line| line.rsplit(',').next());
     let p50: f64 = first.context("a line")?.parse()?;
     ensure!((1010.0..1014.0).contains(&p50), "{answer:?}");
-    ensure!(answer.stderr.contains("1 lines come from rollups of an older version"), "{answer:?}");
+    ensure!(answer.stderr.contains("1 line come from rollups of an older version"), "{answer:?}");
     let failed = lab.run(&["-q", "rollup", "--verify"])?;
     ensure!(failed.code == Some(1), "{failed:?}");
     ensure!(failed.stdout.contains("has the percentiles of an older version"), "{failed:?}");

@@ -35,7 +35,8 @@ struct Terminal {
 impl Terminal {
     /// `setsid` makes the terminal the one whose Ctrl-C interrupts the program.
     fn start(command: &Command) -> anyhow::Result<Self> {
-        let pair = nix::pty::openpty(None, None)?;
+        let size = nix::pty::Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+        let pair = nix::pty::openpty(Some(&size), None)?;
         let mut shell = Command::new("setsid");
         shell.arg("--ctty").arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
