@@ -183,7 +183,7 @@ fn doctor_finds_replicas_beyond_the_nodes() -> anyhow::Result<()> {
     let doctor = json(&lab, 1, &["doctor"])?;
     let [verdict, found, remedy] = check(&doctor, "cassandra", "replication")?;
     ensure!(verdict == "failed", "{verdict}: {found}");
-    ensure!(found.contains("needs 3 replicas and the cluster has 1 nodes"), "{found}");
+    ensure!(found.contains("needs 3 replicas and the cluster has 1 node"), "{found}");
     ensure!(remedy.contains("ALTER KEYSPACE"), "{remedy}");
     Ok(())
 }
