@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::certificates::Pair;
 use crate::servers;
 use crate::servers::{ADMIN, CASSANDRA, INGEST, KAFKA_MUTUAL, KAFKA_STRICT, Place};
-use crate::support::{self, Lab, Mosquitto};
+use crate::support::{self, Lab};
 use crate::withdrawn::{Ingest, OwnUser, Proxy, send};
 
 crate::trials!(
@@ -23,7 +23,6 @@ crate::trials!(
     a_renewed_certificate_of_kafka_is_taken_up_by_a_running_ingest,
     a_renewed_certificate_of_cassandra_is_taken_up_by_a_running_ingest,
     a_renewed_certificate_of_kafka_is_taken_up_by_a_running_delivery_of_alerts,
-    a_renewed_certificate_of_kafka_is_taken_up_by_a_running_bridge,
 );
 
 /// Files are looked at every two seconds, and must have settled.
@@ -376,45 +375,5 @@ fn a_renewed_certificate_of_kafka_is_taken_up_by_a_running_delivery_of_alerts() 
     told.sort_unstable();
     told.dedup();
     ensure!(told.len() == 40 && ids()?.len() == 40, "{told:?}");
-    Ok(())
-}
-
-fn a_renewed_certificate_of_kafka_is_taken_up_by_a_running_bridge() -> anyhow::Result<()> {
-    let place = servers().place("bridge_cert")?;
-    let certificates = &servers().certificates;
-    let (first, second) = (format!("first_{}", place.name), format!("second_{}", place.name));
-    let users = [&first, &second].map(|name| OwnUser::by_certificate(&place, name));
-    let permissions =
-        |user: &OwnUser<'_>, change: &[&str]| user.acl(change, ["--topic", &place.name], "Write");
-    users.iter().try_for_each(|user| permissions(user, &["--add"]))?;
-    let shown = Shown::new(&certificates.client_for(&first, DAY)?)?;
-    let broker = Mosquitto::start("")?;
-    let mut lab = mutual(&place, &shown)?;
-    lab.set("IOTCTL_KAFKA_DEAD_LETTER_TOPIC", &place.name);
-    lab.set("IOTCTL_MQTT_BROKER", &broker.url());
-    lab.set("IOTCTL_MQTT_TOPICS", "plant/#");
-    let running = Running::start_as(&lab, &place, &["bridge", "mqtt"], 0)?;
-    let kafka = servers().kafka_config(ADMIN);
-    let arrive = |count: i64| {
-        let found = support::eventually(&format!("{count} messages"), Duration::from_secs(60), || {
-            let ends = servers().block_on(topics::end_offsets(&kafka, &place.name))?;
-            Ok(ends.iter().sum::<i64>() == count)
-        });
-        found.with_context(|| running.ingest.said().unwrap_or_default())
-    };
-    let lines = |count: usize| "message\n".repeat(count);
-    support::eventually("the bridge is connected", Duration::from_secs(30), || {
-        Ok(running.ingest.said()?.contains("subscribed"))
-    })?;
-    broker.publish_lines("plant/a", &lines(50))?;
-    arrive(50)?;
-
-    shown.renew(&certificates.client_for(&second, DAY)?)?;
-    running.wait_for("renewals_total", "kafka", 1)?;
-    permissions(&users[0], &["--remove", "--force"])?;
-    broker.publish_lines("plant/a", &lines(70))?;
-    arrive(120)?;
-    let finished = running.ingest.stop()?;
-    ensure!(finished.code == Some(0), "{finished:#?}");
     Ok(())
 }
