@@ -7,7 +7,7 @@
 //!
 //! Values, without a server:
 //! - [`encoding`]: bytes as text. [`error`]: what a failure is. [`shutdown`]: one way to say "stop". [`config`]: one validated struct.
-//! - [`retry`]: the one retry policy, and how long errors for the operator are tolerated.
+//! - [`retry`]: the one retry policy, and how long errors for the operator are tolerated. [`runtime`]: threads for futures.
 //! - [`tls`]: PEM files, and refused handshakes in words. [`time`]: moments, ranges, hours and days.
 //! - [`output`]: the only writer to stdout. [`reading`]: a reading, its group, wire format, metrics and time bucket.
 //! - [`mapping`]: from any message to readings, by a mapping file.
@@ -82,6 +82,7 @@ pub mod registry;
 pub mod report;
 pub mod retry;
 pub mod rollups;
+pub mod runtime;
 pub mod series;
 pub mod servers;
 pub mod shutdown;
@@ -92,6 +93,3 @@ pub mod store;
 pub mod time;
 pub mod tls;
 pub mod transfer;
-
-/// The stack of each thread that plans or runs statements, in bytes. It is memory only where it is used.
-pub const STACK: usize = 16 << 20;

@@ -15,9 +15,7 @@ fn main() -> ExitCode {
     let cli = Cli::from_arguments();
     let output = Output::new(cli.global.color, cli.global.quiet);
     iotctl::output::log::init(cli.global.verbose);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().thread_stack_size(iotctl::STACK).enable_all().build();
-    let runtime = match runtime {
+    let runtime = match iotctl::runtime::builder().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             output.failure(&anyhow::Error::new(error).context("cannot start the runtime"));

@@ -26,6 +26,7 @@ use super::tables::{Kind, Sources, Table};
 use crate::analytics::metric_names;
 use crate::cassandra::Session;
 use crate::config::Config;
+use crate::runtime;
 use crate::store::groups;
 
 /// The catalog and the schema of the tables, as PostgreSQL's clients know them.
@@ -64,11 +65,7 @@ impl std::fmt::Debug for Work {
 
 impl Work {
     fn start() -> Result<Arc<Self>> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .thread_name("sql")
-            .thread_stack_size(crate::STACK)
-            .enable_all()
-            .build()?;
+        let runtime = runtime::builder().thread_name("sql").build()?;
         Ok(Arc::new(Self { runtime: Some(runtime) }))
     }
 
@@ -121,15 +118,7 @@ impl Engine {
 
     /// A session without tables, which costs the servers nothing.
     pub(super) fn empty_context(&self) -> (SessionContext, Watch) {
-        let mut config = SessionConfig::new()
-            .with_information_schema(true)
-            .with_default_catalog_and_schema(CATALOG, SCHEMA)
-            .with_create_default_catalog_and_schema(false);
-        config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
-        // Text of the tables is Utf8, and its literals are compared with it without a cast.
-        config.options_mut().sql_parser.map_string_types_to_utf8view = false;
-        // A cast to timestamptz has one.
-        config.options_mut().execution.time_zone = Some("+00:00".to_owned());
+        let mut config = session_config();
         config.options_mut().extensions.insert(Settings::default());
         let watch = Watch::new(self.limits.bounds.time);
         let guard = Guard { bounds: self.limits.bounds, work: self.work.clone(), watch: watch.clone() };
@@ -172,6 +161,20 @@ impl Engine {
         context.register_catalog(CATALOG, Arc::new(catalog));
         Ok(())
     }
+}
+
+/// How a session reads statements.
+pub(super) fn session_config() -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_information_schema(true)
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_create_default_catalog_and_schema(false);
+    config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
+    // Text of the tables is Utf8, and its literals are compared with it without a cast.
+    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+    // A cast to timestamptz has one.
+    config.options_mut().execution.time_zone = Some("+00:00".to_owned());
+    config
 }
 
 /// Operators that an error about memory names.

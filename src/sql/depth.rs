@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-/// Operators within each other, tables that are joined, sets that are united. The stack of a thread ([`crate::STACK`]) holds several
+/// Operators within each other, tables that are joined, sets that are united. The stack of a thread ([`crate::runtime`]) holds several
 /// times as many, also in a build without optimisation.
 const MOST: usize = 400;
 /// Words and signs without a comma: a tree of more may be so deep that even dropping it takes too much of a stack.

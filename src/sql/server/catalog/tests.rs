@@ -7,22 +7,17 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::{
     CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider,
 };
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 use super::*;
+use crate::sql::context::session_config;
 use crate::sql::server::functions;
 use crate::sql::server::rewrite::{catalog::simplified, rewritten};
 use crate::sql::tables::moment;
 
 async fn session() -> SessionContext {
-    let mut config = SessionConfig::new()
-        .with_information_schema(true)
-        .with_default_catalog_and_schema(CATALOG, SCHEMA)
-        .with_create_default_catalog_and_schema(false);
-    config.options_mut().sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
-    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
-    let context = SessionContext::new_with_config(config);
+    let context = SessionContext::new_with_config(session_config());
     let tables = MemorySchemaProvider::new();
     for kind in Kind::ALL {
         let names = kind.key().unwrap_or(&["name"]).iter();
