@@ -258,6 +258,9 @@ impl<F: Fn(Delivery) + Send + Sync> ProducerContext for Acknowledging<F> {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+
     use super::*;
 
     #[test]
@@ -277,12 +280,18 @@ mod tests {
         assert!(Producer::new(&KafkaConfig::default(), "readings", |_| ()).is_ok());
     }
 
-    #[test]
-    fn every_accepted_message_comes_back_with_its_tag_and_position() {
-        let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+    /// A cluster in this process that has the topic.
+    fn with_readings() -> (MockCluster<'static, DefaultProducerContext>, KafkaConfig) {
+        let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("readings", 1, 1).unwrap();
         let config =
             KafkaConfig { bootstrap_servers: vec![cluster.bootstrap_servers()], ..Default::default() };
+        (cluster, config)
+    }
+
+    #[test]
+    fn every_accepted_message_comes_back_with_its_tag_and_position() {
+        let (_cluster, config) = with_readings();
         let (sender, deliveries) = std::sync::mpsc::channel();
         let producer = Producer::new(&config, "readings", move |delivery| {
             sender.send((delivery.tag, delivery.outcome.unwrap().offset)).unwrap();
@@ -299,10 +308,7 @@ mod tests {
 
     #[test]
     fn messages_keep_their_order_when_the_client_is_made_anew() {
-        let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
-        cluster.create_topic("readings", 1, 1).unwrap();
-        let config =
-            KafkaConfig { bootstrap_servers: vec![cluster.bootstrap_servers()], ..Default::default() };
+        let (_cluster, config) = with_readings();
         let (sender, deliveries) = std::sync::mpsc::channel();
         let producer = Producer::new(&config, "readings", move |delivery| {
             sender.send((delivery.outcome.unwrap().offset, delivery.tag)).unwrap();

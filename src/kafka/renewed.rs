@@ -1,5 +1,6 @@
 //! Producers that are made anew, between two messages, after certificates have changed in their files.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -13,14 +14,10 @@ use super::{Error, renewal};
 pub(super) struct Renewed<T> {
     current: RwLock<Arc<Live<T>>>,
     make: Box<dyn Fn() -> Result<Live<T>, Error> + Send + Sync>,
-    files: Mutex<Files>,
-}
-
-/// What the present client was made of.
-struct Files {
-    generation: u64,
+    /// The files that the present client was made of: compared for each message, without a lock.
+    generation: AtomicU64,
     /// When it was noticed that they have changed since.
-    changed: Option<Instant>,
+    changed: Mutex<Option<Instant>>,
 }
 
 /// A client that accepts messages and delivers them later.
@@ -45,9 +42,9 @@ impl<T: InFlight> Renewed<T> {
         make: impl Fn() -> Result<Live<T>, Error> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         // Before the files are read: what changes meanwhile is seen at the next message.
-        let files = Files { generation: renewal::number(), changed: None };
+        let generation = renewal::number().into();
         let current = RwLock::new(Arc::new(make()?));
-        Ok(Self { current, make: Box::new(make), files: Mutex::new(files) })
+        Ok(Self { current, make: Box::new(make), generation, changed: Mutex::default() })
     }
 
     /// Calls the present client, which is not replaced meanwhile.
@@ -64,11 +61,15 @@ impl<T: InFlight> Renewed<T> {
     /// else after `patience`. Returns how long this has been waited for, if it is.
     pub(super) fn renew(&self, patience: Option<Duration>) -> Option<Duration> {
         let generation = renewal::number();
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        if files.generation == generation {
+        if self.generation.load(Ordering::Relaxed) == generation {
             return None;
         }
-        let waited = files.changed.get_or_insert_with(Instant::now).elapsed();
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have done it meanwhile.
+        if self.generation.load(Ordering::Relaxed) == generation {
+            return None;
+        }
+        let waited = changed.get_or_insert_with(Instant::now).elapsed();
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if current.in_flight() > 0 && patience.is_none_or(|patience| waited < patience) {
             return Some(waited);
@@ -80,7 +81,8 @@ impl<T: InFlight> Renewed<T> {
                 tracing::warn!(%error, "a client of Kafka cannot be made anew, the old one stays in use");
             }
         }
-        *files = Files { generation, changed: None };
+        self.generation.store(generation, Ordering::Relaxed);
+        *changed = None;
         None
     }
 }
