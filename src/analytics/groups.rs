@@ -157,10 +157,8 @@ impl Selection {
             .collect();
         similar.sort_by(|(left, _), (right, _)| right.total_cmp(left));
         if similar.is_empty() {
-            return {
-                let exist = one_or_many(known.len(), "group exists", "groups exist");
-                format!("{exist}, see `iotctl sensors`")
-            };
+            let exist = one_or_many(known.len(), "group exists", "groups exist");
+            return format!("{exist}, see `iotctl sensors`");
         }
         let mut names: Vec<String> = Vec::new();
         for (_, group) in similar {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::support::{Lab, message};
+use crate::support::{Lab, message, through};
 
 crate::trials!(the_prompt_has_history_completion_and_commands_and_survives_ctrl_c);
 
@@ -38,16 +38,8 @@ impl Terminal {
         let size = nix::pty::Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = nix::pty::openpty(Some(&size), None)?;
         let mut shell = Command::new("setsid");
-        shell.arg("--ctty").arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        if let Some(folder) = command.get_current_dir() {
-            shell.current_dir(folder);
-        }
+        shell.arg("--ctty");
+        let mut shell = through(shell, command);
         let end = |end: &std::os::fd::OwnedFd| anyhow::Ok(Stdio::from(end.try_clone()?));
         shell.stdin(end(&pair.slave)?).stdout(end(&pair.slave)?).stderr(end(&pair.slave)?);
         let program = shell.spawn()?;

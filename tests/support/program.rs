@@ -134,21 +134,26 @@ impl Program {
 
     /// Starts a command that may open only so many file descriptors, by the shell's `ulimit`.
     pub fn spawn_with_descriptors(&self, limit: u32, arguments: impl Words) -> anyhow::Result<Running> {
-        let command = self.command(arguments);
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\""));
-        shell.arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        if let Some(folder) = command.get_current_dir() {
-            shell.current_dir(folder);
-        }
+        let mut shell = through(shell, &self.command(arguments));
         Ok(Running(shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
     }
+}
+
+/// A command that is the last arguments of another, such as setsid.
+pub fn through(mut outer: Command, inner: &Command) -> Command {
+    outer.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    if let Some(folder) = inner.get_current_dir() {
+        outer.current_dir(folder);
+    }
+    outer
 }
 
 /// A finished command.
