@@ -302,7 +302,6 @@ def cursors():
                 sys.exit(f"{statement}: {found} instead of {expected}")
         connection.execute("CLOSE ALL")
         fails(connection, "34000", "FETCH counted")
-        connection.execute("CLOSE kept")
         for code, statement in [
             ("34000", "FETCH 1 FROM gone"), ("34000", "CLOSE kept"), ("42703", "DECLARE c CURSOR FOR SELECT nothing FROM readings"),
             ("53400", "FETCH 1000000 FROM wide"), ("55000", "FETCH BACKWARD 1 FROM wide"),

@@ -71,13 +71,14 @@ ask -c '\l+' | grep -q iotctl
 ask -c '\dn' | grep -q public
 ask -c '\du' | grep -q me
 for list in d d+ 'd+ readings' di+ dn+ df 'df+ lower' du+ dv dm ds dE dp dT 'dT+ text' dO dx des dRp dL da dC db dA conninfo; do
-    ask -c "\\$list" >/dev/null 2>"$work/list" && [[ ! -s $work/list ]] || { echo "\\$list: $(cat "$work/list")" >&2; exit 1; }
+    ask -c "\\$list" >/dev/null 2>"$work/list" && ! grep -v '^Did not find any ' "$work/list" ||
+        { echo "\\$list: $(cat "$work/list")" >&2; exit 1; }
 done
 # GDAL's driver, as QGIS uses it.
 if command -v ogrinfo >/dev/null; then
     pg="PG:host=$host port=$port dbname=iotctl user=me"
     ogrinfo -so "$pg" sensors 2>"$work/list" | grep -q 'iot_sensor_id: String'
-    [[ ! -s $work/list ]] || { echo "GDAL: $(cat "$work/list")" >&2; exit 1; }
+    ! grep -v 'Multi-column primary key in .* not supported' "$work/list" || { echo "GDAL: $(cat "$work/list")" >&2; exit 1; }
     [[ $(ogrinfo -q "$pg" -sql 'SELECT count(*) AS n FROM readings' | grep -o 'n (Integer64) = .*') == "n (Integer64) = $rows" ]]
 fi
 [[ $(ask -Atc "SELECT count(*) FROM readings") == "$rows" ]]

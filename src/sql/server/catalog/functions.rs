@@ -238,6 +238,13 @@ fn about_relations(relations: &Arc<Relations>) -> Vec<ScalarUDF> {
             }),
         ),
         OfRow::udf(
+            "pg_table_is_visible",
+            DataType::Boolean,
+            of(|relations, arguments| {
+                ScalarValue::Boolean(oid(arguments).and_then(|oid| relations.is_visible(oid)))
+            }),
+        ),
+        OfRow::udf(
             "to_regclass",
             DataType::Int32,
             of(|relations, arguments| {

@@ -149,6 +149,13 @@ impl Relations {
         self.names.get(&oid).map(String::as_str)
     }
 
+    /// Whether a relation or an index is found by its name without a schema. `None` where there is none.
+    pub(super) fn is_visible(&self, oid: i32) -> Option<bool> {
+        self.names.contains_key(&oid).then(|| {
+            !self.all.iter().any(|relation| relation.oid == oid && relation.namespace == INFORMATION_SCHEMA)
+        })
+    }
+
     /// The OID of a relation by its name, with or without its schema, as `to_regclass` reads it.
     pub(super) fn oid(&self, name: &str) -> Option<i32> {
         if let Ok(number) = name.trim().parse() {
@@ -239,7 +246,8 @@ mod tests {
         let field = |name: &str| Field::new(name, DataType::Utf8, false);
         let schema = Arc::new(Schema::new(vec![field("Other"), field("location"), field("device_type")]));
         let class = Relation::of_system(PG_CATALOG, "pg_class", 3, &schema);
-        Relations::new(vec![Relation::of_ours(Kind::Groups, 3, &schema), class])
+        let tables = Relation::of_system(INFORMATION_SCHEMA, "tables", 4, &schema);
+        Relations::new(vec![Relation::of_ours(Kind::Groups, 3, &schema), class, tables])
     }
 
     #[test]
@@ -275,5 +283,16 @@ mod tests {
         }
         assert_eq!(relations.name(groups), Some("groups"));
         assert_eq!(relations.name(1), None);
+    }
+
+    #[test]
+    fn tables_of_the_information_schema_need_its_name() {
+        let relations = relations();
+        let seen: Vec<_> = relations.all.iter().map(|relation| relations.is_visible(relation.oid)).collect();
+        assert_eq!(seen, [Some(true), Some(true), Some(false)]);
+        assert_eq!(relations.is_visible(relations.all[0].oid + 1), Some(true), "an index");
+        assert_eq!(relations.is_visible(1), None);
+        assert_eq!(relations.oid("tables"), None);
+        assert_eq!(relations.oid("information_schema.tables"), Some(relations.all[2].oid));
     }
 }

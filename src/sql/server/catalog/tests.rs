@@ -141,6 +141,23 @@ async fn the_information_schema_has_types_and_keys() {
 }
 
 #[tokio::test]
+async fn only_our_tables_and_the_catalog_are_visible_without_a_schema() {
+    let context = session().await;
+    // SQLAlchemy
+    let found = ask(
+        &context,
+        "SELECT pg_catalog.pg_class.relname FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON \
+         pg_catalog.pg_namespace.oid = pg_catalog.pg_class.relnamespace WHERE pg_catalog.pg_class.relkind = \
+         ANY (ARRAY['r', 'p', 'f', 'v', 'm']) AND pg_catalog.pg_table_is_visible(pg_catalog.pg_class.oid) AND \
+         pg_catalog.pg_namespace.nspname != 'pg_catalog' ORDER BY 1",
+    )
+    .await;
+    let mut ours: Vec<_> = Kind::ALL.into_iter().map(Kind::name).collect();
+    ours.sort_unstable();
+    assert_eq!(found, ours);
+}
+
+#[tokio::test]
 async fn relations_have_their_names_comments_and_owners() {
     let context = session().await;
     let found = ask(
