@@ -16,7 +16,7 @@ use iotctl::cassandra::{SealedBatch, Session, Values};
 use iotctl::config::{Config, Loaded, Sources};
 use iotctl::reading::Bucket;
 use iotctl::reading::decode::{DecodeLimits, decode};
-use iotctl::store::writes::{self, WriteStatements};
+use iotctl::store::writes::{self, WriteStatements, Written};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -77,7 +77,8 @@ async fn batches(session: &Session, config: &Config, readings: &Path) -> anyhow:
         let new = || statements.readings_batch(&reading.location, &reading.device_type, bucket);
         let key = (reading.location.to_string(), reading.device_type.to_string(), bucket);
         let batch = open.entry(key).or_insert_with(new);
-        batch.push(&values);
+        let written = Written::First(sealed.len() as i64 + 1);
+        statements.push_reading(batch, &reading, bucket, &values, written);
         if batch.rows() == config.ingest.batch_rows {
             let full = std::mem::replace(batch, new());
             sealed.push(full.seal(consistency, sealed.len() as i64 + 1));

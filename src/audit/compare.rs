@@ -116,7 +116,7 @@ impl<'a> Comparison<'a> {
         reading.has_row = true;
         let Some(group) = &mut reading.group else { return };
         match group.row {
-            None => group.row = Some(record.cells),
+            None => group.row = Some(record.cells.clone()),
             // The row of the narrowest bucket came first, and is the one that queries return.
             Some(_) => self.findings.note(Kind::StoredTwice, reading.evidence(self.index, None)),
         }
@@ -279,7 +279,8 @@ mod tests {
             record(Side::Row { bucket_seconds: 3600 }, 0, values(temperature, humidity))
         };
         for row in [cells(Some(21), None), cells(Some(20), Some(1)), cells(None, None)] {
-            assert_eq!(compare(vec![message(5, 20), row]).troubles(), [(Kind::Different, 1)], "{row:?}");
+            let verdict = compare(vec![message(5, 20), row.clone()]);
+            assert_eq!(verdict.troubles(), [(Kind::Different, 1)], "{row:?}");
         }
     }
 
@@ -290,10 +291,32 @@ mod tests {
         let stored = |temperature, humidity| {
             record(Side::Row { bucket_seconds: 3600 }, 0, values(temperature, humidity))
         };
-        let verdict = compare(vec![first, second, stored(Some(21), Some(50))]);
+        let verdict = compare(vec![first.clone(), second.clone(), stored(Some(21), Some(50))]);
         assert_eq!((verdict.troubles(), verdict.compared.repeated_messages), (vec![], 1));
         let overtaken = compare(vec![first, second, stored(Some(20), Some(50))]);
         assert_eq!(overtaken.troubles(), [(Kind::Different, 1)]);
+    }
+
+    #[test]
+    fn names_of_several_messages_add_up_and_of_each_the_later_value_stays() {
+        let named = |side, offset, others: &[(&'static str, f64)]| {
+            let other_metrics = others.iter().map(|(name, value)| ((*name).into(), *value)).collect();
+            let reading = crate::reading::Reading { other_metrics, ..crate::reading::Reading::sample() };
+            record(side, offset, Cells::of_message(&reading))
+        };
+        let due = Side::Message { due: true };
+        let row = |others| named(Side::Row { bucket_seconds: 3600 }, 0, others);
+        let messages =
+            || vec![named(due, 1, &[("a", 1.0), ("b", 2.0)]), named(due, 2, &[("b", 3.0), ("c", 4.0)])];
+        let verdict = |stored| compare([messages(), vec![row(stored)]].concat()).troubles();
+        assert_eq!(verdict(&[("a", 1.0), ("b", 3.0), ("c", 4.0)]), []);
+        for stored in [
+            &[("b", 3.0), ("c", 4.0)][..],
+            &[("a", 1.0), ("b", 2.0), ("c", 4.0)],
+            &[("a", 1.0), ("b", 3.0), ("c", 4.0), ("d", 5.0)],
+        ] {
+            assert_eq!(verdict(stored), [(Kind::Different, 1)], "{stored:?}");
+        }
     }
 
     #[test]
@@ -301,7 +324,7 @@ mod tests {
         let mut elsewhere = message(1, 30);
         elsewhere.position.partition = 1;
         for temperature in [20, 30] {
-            assert_eq!(compare(vec![message(5, 20), elsewhere, row(temperature)]).troubles(), []);
+            assert_eq!(compare(vec![message(5, 20), elsewhere.clone(), row(temperature)]).troubles(), []);
         }
         assert_eq!(compare(vec![message(5, 20), elsewhere, row(25)]).troubles(), [(Kind::Different, 1)]);
     }
@@ -310,7 +333,7 @@ mod tests {
     fn a_message_that_is_not_committed_may_have_been_written_or_not() {
         let waiting = record(Side::Message { due: false }, 6, values(Some(30), None));
         for temperature in [20, 30] {
-            assert_eq!(compare(vec![message(5, 20), waiting, row(temperature)]).troubles(), []);
+            assert_eq!(compare(vec![message(5, 20), waiting.clone(), row(temperature)]).troubles(), []);
         }
     }
 

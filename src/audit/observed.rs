@@ -7,7 +7,7 @@
 use uuid::Uuid;
 
 use super::findings::Evidence;
-use super::record::{CELLS, Cells, Record, Value};
+use super::record::{Cells, FIXED_CELLS, Name, Named, Record};
 use crate::kafka::producer::Position;
 
 /// What is known of one reading, a sensor's moment, so far.
@@ -28,10 +28,19 @@ pub(super) struct ObservedGroup {
     pub first_due: Option<Position>,
     /// The partition whose messages are being taken in, and the cells that its messages leave.
     partition: Option<i32>,
-    outcome: [Option<Value>; CELLS],
+    outcome: [Option<u32>; FIXED_CELLS],
     /// Cells that a due message has set, and cells of the row whose value comes from a message.
-    required: [bool; CELLS],
-    explained: [bool; CELLS],
+    required: [bool; FIXED_CELLS],
+    explained: [bool; FIXED_CELLS],
+    /// The same of each other metric and state that a message has.
+    named: Vec<ObservedName>,
+}
+
+struct ObservedName {
+    name: Name,
+    outcome: Option<u64>,
+    is_required: bool,
+    is_explained: bool,
 }
 
 impl ObservedReading {
@@ -68,9 +77,10 @@ impl ObservedGroup {
             messages: 0,
             first_due: None,
             partition: None,
-            outcome: [None; CELLS],
-            required: [false; CELLS],
-            explained: [false; CELLS],
+            outcome: [None; FIXED_CELLS],
+            required: [false; FIXED_CELLS],
+            explained: [false; FIXED_CELLS],
+            named: Vec::new(),
         }
     }
 
@@ -83,34 +93,66 @@ impl ObservedGroup {
         if due {
             self.first_due = self.first_due.or(Some(record.position));
         }
-        for cell in 0..CELLS {
+        for cell in 0..FIXED_CELLS {
             let Some(value) = record.cells.get(cell) else { continue };
             if due {
                 self.outcome[cell] = Some(value);
                 self.required[cell] = true;
-            } else if self.row.is_some_and(|row| row.holds(cell, value)) {
+            } else if self.row.as_ref().is_some_and(|row| row.get(cell) == Some(value)) {
                 // A message that is not due may have been written already, or may never be.
                 self.explained[cell] = true;
             }
         }
+        for value in record.cells.named() {
+            self.take_named(*value, due);
+        }
+    }
+
+    fn take_named(&mut self, value: Named, due: bool) {
+        let is_in_row = self.row.as_ref().is_some_and(|row| row.holds(value));
+        let known = self.named.iter().position(|known| known.name == value.name);
+        let index = known.unwrap_or_else(|| {
+            let name = value.name;
+            self.named.push(ObservedName { name, outcome: None, is_required: false, is_explained: false });
+            self.named.len() - 1
+        });
+        let observed = &mut self.named[index];
+        if due {
+            observed.outcome = Some(value.value);
+            observed.is_required = true;
+        } else if is_in_row {
+            observed.is_explained = true;
+        }
     }
 
     pub(super) fn end_partition(&mut self) {
-        let outcome = std::mem::take(&mut self.outcome);
-        for (cell, value) in outcome.into_iter().enumerate() {
-            if let (Some(value), Some(row)) = (value, self.row)
-                && row.holds(cell, value)
+        let Some(row) = &self.row else { return };
+        for (cell, value) in self.outcome.iter_mut().enumerate() {
+            if let Some(value) = value.take()
+                && row.get(cell) == Some(value)
             {
                 self.explained[cell] = true;
+            }
+        }
+        for observed in &mut self.named {
+            if let Some(value) = observed.outcome.take()
+                && row.holds(Named { name: observed.name, value })
+            {
+                observed.is_explained = true;
             }
         }
     }
 
     /// Whether each cell of the row comes from a message, and no cell of a message is missing in the row.
     pub(super) fn explains(&self, row: &Cells) -> bool {
-        (0..CELLS).all(|cell| match row.get(cell) {
+        let has = |name: Name| row.named().iter().any(|own| own.name == name);
+        let is_explained = |own: &Named| {
+            self.named.iter().any(|observed| observed.name == own.name && observed.is_explained)
+        };
+        (0..FIXED_CELLS).all(|cell| match row.get(cell) {
             Some(_) => self.explained[cell],
             None => !self.required[cell],
-        })
+        }) && row.named().iter().all(is_explained)
+            && self.named.iter().all(|observed| !observed.is_required || has(observed.name))
     }
 }

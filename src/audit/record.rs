@@ -24,7 +24,7 @@ pub enum Side {
     Row { bucket_seconds: i32 },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     pub sensor: Uuid,
     /// Milliseconds since the epoch.
@@ -41,91 +41,100 @@ pub struct Record {
 pub type Key = (Uuid, i64, u64, i32, Position);
 
 /// The values of a reading, as bits: they are only compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cells {
     columns: [Option<u32>; 5],
     motion_detected: Option<bool>,
-    /// The map is one cell.
-    other_metrics: Option<Value>,
-    /// A hash of all names and texts; the map is one cell.
-    states: Option<u64>,
+    /// Other metrics and states, sorted.
+    named: Box<[Named]>,
     /// Of a row whose other metrics are 32-bit floats, as in the first version of the table.
     is_narrow: bool,
 }
 
-/// The value of a cell as a number that is equal where the cell is equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Value {
-    exact: u64,
-    /// The same with other metrics rounded to 32-bit floats.
-    rounded: u64,
+/// Another metric or a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    pub name: Name,
+    /// The bits of a number, or a hash of a text.
+    pub value: u64,
 }
 
-/// Number of cells of a reading.
-pub const CELLS: usize = 8;
+/// What it is, and a hash of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    Metric(u64),
+    State(u64),
+}
+
+/// Number of the cells that each reading may have beside the [`Named`] ones.
+pub const FIXED_CELLS: usize = 6;
 
 impl Cells {
     pub fn of_message(reading: &Reading<'_>) -> Self {
-        let mut others: Vec<_> =
-            reading.other_metrics.iter().map(|(name, value)| (&**name, *value)).collect();
-        others.sort_unstable_by_key(|(name, _)| *name);
-        let mut states: Vec<_> = reading.states.iter().map(|(name, text)| (&**name, &**text)).collect();
-        states.sort_unstable();
+        let others = reading.other_metrics.iter().map(|(name, value)| (&**name, *value));
+        let states = reading.states.iter().map(|(name, text)| (&**name, &**text));
         Self {
             columns: Metric::COLUMNS.each_ref().map(|metric| reading.column(metric).map(f32::to_bits)),
             motion_detected: reading.motion_detected,
-            other_metrics: hashes_of(others.into_iter()),
-            states: hash_of(states.into_iter()),
+            named: named(others, states),
             is_narrow: false,
         }
     }
 
     pub fn of_row(reading: &StoredReading) -> Self {
         let others = reading.other_metrics.iter().map(|(name, value)| (&**name, *value));
+        let states = reading.states.iter().map(|(name, text)| (&**name, &**text));
         Self {
             columns: Metric::COLUMNS.each_ref().map(|metric| reading.column(metric).map(f32::to_bits)),
             motion_detected: reading.motion_detected,
-            other_metrics: hashes_of(others),
-            states: hash_of(reading.states.iter().map(|(name, text)| (&**name, &**text))),
+            named: named(others, states),
             is_narrow: reading.has_narrow_metrics,
         }
     }
 
-    /// The value of a cell, if it has one.
-    pub fn get(&self, cell: usize) -> Option<Value> {
-        let exact = |value: u64| Value { exact: value, rounded: value };
-        match cell {
-            0..5 => self.columns[cell].map(|bits| exact(bits.into())),
-            5 => self.motion_detected.map(|moves| exact(moves.into())),
-            6 => self.other_metrics,
-            _ => self.states.map(exact),
+    /// The value of one of the [`FIXED_CELLS`], if it has one.
+    pub fn get(&self, cell: usize) -> Option<u32> {
+        match self.columns.get(cell) {
+            Some(column) => *column,
+            None => self.motion_detected.map(u32::from),
         }
     }
 
-    /// Whether a message's `value` is what the row has in this cell.
-    pub fn holds(&self, cell: usize, value: Value) -> bool {
-        self.get(cell).is_some_and(|own| match self.is_narrow {
-            true => own.rounded == value.rounded,
-            false => own.exact == value.exact,
-        })
+    /// The other metrics and states.
+    pub fn named(&self) -> &[Named] {
+        &self.named
+    }
+
+    /// Whether a message's value is what the row has under its name.
+    pub fn holds(&self, message: Named) -> bool {
+        self.named.iter().any(|own| own.name == message.name && self.is_same(*own, message))
+    }
+
+    fn is_same(&self, own: Named, message: Named) -> bool {
+        let narrow = |bits: u64| (f64::from_bits(bits) as f32).to_bits();
+        match (own.name, self.is_narrow) {
+            (Name::Metric(_), true) => narrow(own.value) == narrow(message.value),
+            _ => own.value == message.value,
+        }
     }
 }
 
-/// `None` without any metric: an empty map is stored as no cell.
-fn hashes_of<'a>(sorted: impl Iterator<Item = (&'a str, f64)> + Clone) -> Option<Value> {
-    let rounded = hash_of(sorted.clone().map(|(name, value)| (name, (value as f32).to_bits())))?;
-    let exact = hash_of(sorted.map(|(name, value)| (name, value.to_bits())))?;
-    Some(Value { exact, rounded })
+fn named<'a>(
+    others: impl Iterator<Item = (&'a str, f64)>,
+    states: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Box<[Named]> {
+    let others =
+        others.map(|(name, value)| Named { name: Name::Metric(hash_of(name)), value: value.to_bits() });
+    let states = states.map(|(name, text)| Named { name: Name::State(hash_of(name)), value: hash_of(text) });
+    let mut named: Vec<_> = others.chain(states).collect();
+    named.sort_unstable();
+    named.into()
 }
 
-fn hash_of<T: Hash>(entries: impl Iterator<Item = T>) -> Option<u64> {
+fn hash_of(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let mut count = 0;
-    for entry in entries {
-        entry.hash(&mut hasher);
-        count += 1;
-    }
-    (count > 0).then(|| hasher.finish())
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A number for a location and device type. Among a million groups, the chance that two share one is 1 in 36 million.
@@ -141,12 +150,15 @@ const MESSAGE: u8 = 1;
 const MESSAGE_DUE: u8 = 2;
 const ROW: u8 = 3;
 
+/// The kinds of named cells.
+const METRIC: u8 = 0;
+const STATE: u8 = 1;
+
 /// Bits of the next two bytes: the cells that follow. The columns come first, then these.
 const MOTION: u16 = 1 << 5;
 const MOVES: u16 = 1 << 6;
-const OTHERS: u16 = 1 << 7;
-const STATES: u16 = 1 << 8;
-const NARROW: u16 = 1 << 9;
+const NAMED: u16 = 1 << 7;
+const NARROW: u16 = 1 << 8;
 
 impl Record {
     pub fn key(&self) -> Key {
@@ -166,7 +178,7 @@ impl Record {
             Side::Message { due: true } => (MESSAGE_DUE, 0),
             Side::Row { bucket_seconds } => (ROW, bucket_seconds),
         };
-        let Cells { columns, motion_detected, other_metrics, states, is_narrow } = &self.cells;
+        let Cells { columns, motion_detected, named, is_narrow } = &self.cells;
         let mut present = 0_u16;
         for (bit, _) in columns.iter().enumerate().filter(|(_, column)| column.is_some()) {
             present |= 1 << bit;
@@ -174,11 +186,8 @@ impl Record {
         if let Some(moves) = motion_detected {
             present |= MOTION | if *moves { MOVES } else { 0 };
         }
-        if other_metrics.is_some() {
-            present |= OTHERS;
-        }
-        if states.is_some() {
-            present |= STATES;
+        if !named.is_empty() {
+            present |= NAMED;
         }
         if *is_narrow {
             present |= NARROW;
@@ -200,11 +209,20 @@ impl Record {
         for column in columns.iter().flatten() {
             writer.write_all(&column.to_le_bytes())?;
         }
-        if let Some(Value { exact, rounded }) = other_metrics {
-            writer.write_all(&exact.to_le_bytes())?;
-            writer.write_all(&rounded.to_le_bytes())?;
+        if named.is_empty() {
+            return Ok(());
         }
-        states.map_or(Ok(()), |hash| writer.write_all(&hash.to_le_bytes()))
+        writer.write_all(&u32::try_from(named.len()).map_err(io::Error::other)?.to_le_bytes())?;
+        for Named { name, value } in named {
+            let (kind, hash) = match name {
+                Name::Metric(hash) => (METRIC, hash),
+                Name::State(hash) => (STATE, hash),
+            };
+            writer.write_all(&[kind])?;
+            writer.write_all(&hash.to_le_bytes())?;
+            writer.write_all(&value.to_le_bytes())?;
+        }
+        Ok(())
     }
 
     /// The next record, or `None` at the end.
@@ -236,16 +254,20 @@ impl Record {
             }
         }
         cells.motion_detected = (present & MOTION != 0).then_some(present & MOVES != 0);
-        if present & OTHERS != 0 {
-            let exact = u64::from_le_bytes(bytes(reader)?);
-            cells.other_metrics = Some(Value { exact, rounded: u64::from_le_bytes(bytes(reader)?) });
-        }
-        if present & STATES != 0 {
-            cells.states = Some(u64::from_le_bytes(bytes(reader)?));
+        if present & NAMED != 0 {
+            let count = u32::from_le_bytes(bytes(reader)?);
+            cells.named = (0..count).map(|_| read_named(reader)).collect::<io::Result<_>>()?;
         }
         cells.is_narrow = present & NARROW != 0;
         Ok(Some(Self { sensor, recorded_at, side, group, position, cells }))
     }
+}
+
+fn read_named(reader: &mut impl Read) -> io::Result<Named> {
+    let [kind] = bytes(reader)?;
+    let hash = u64::from_le_bytes(bytes(reader)?);
+    let name = if kind == METRIC { Name::Metric(hash) } else { Name::State(hash) };
+    Ok(Named { name, value: u64::from_le_bytes(bytes(reader)?) })
 }
 
 fn bytes<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
@@ -267,13 +289,13 @@ pub mod tests {
 
     pub fn cells() -> impl Strategy<Value = Cells> {
         let column = || prop::option::of(0u32..4);
-        let hash = || prop::option::of(0u64..4);
-        ([column(), column(), column(), column(), column()], any::<Option<bool>>(), hash(), hash()).prop_map(
-            |(columns, motion_detected, other_metrics, states)| Cells {
+        let name = prop_oneof![(0u64..3).prop_map(Name::Metric), (0u64..3).prop_map(Name::State)];
+        let named = prop::collection::btree_map(name, 0u64..3, 0..4);
+        ([column(), column(), column(), column(), column()], any::<Option<bool>>(), named).prop_map(
+            |(columns, motion_detected, named)| Cells {
                 columns,
                 motion_detected,
-                other_metrics: other_metrics.map(|exact| Value { exact, rounded: exact / 2 }),
-                states,
+                named: named.into_iter().map(|(name, value)| Named { name, value }).collect(),
                 is_narrow: false,
             },
         )
@@ -337,27 +359,31 @@ pub mod tests {
             };
             Cells::of_message(&reading)
         };
-        let hash = |pairs: &[(&str, f64)]| cells(pairs, &[]).other_metrics;
-        assert_eq!(hash(&[("a", 1.0), ("b", 2.0)]), hash(&[("b", 2.0), ("a", 1.0)]));
-        assert_ne!(hash(&[("a", 1.0)]), hash(&[("a", 2.0)]));
-        assert_eq!(hash(&[]), None);
-        let states = |states: &[(&str, &str)]| cells(&[], states).states;
+        let metrics = |pairs: &[(&str, f64)]| cells(pairs, &[]);
+        assert_eq!(metrics(&[("a", 1.0), ("b", 2.0)]), metrics(&[("b", 2.0), ("a", 1.0)]));
+        assert_ne!(metrics(&[("a", 1.0)]), metrics(&[("a", 2.0)]));
+        assert!(metrics(&[]).named().is_empty());
+        let states = |states: &[(&str, &str)]| cells(&[], states);
         assert_eq!(states(&[("a", "x"), ("b", "y")]), states(&[("b", "y"), ("a", "x")]));
         assert_ne!(states(&[("a", "x")]), states(&[("a", "y")]));
+        let row = cells(&[("a", 1.0), ("b", 2.0)], &[("a", "x")]);
+        let holds = |message: &Cells| message.named().iter().all(|value| row.holds(*value));
+        assert!(holds(&metrics(&[("b", 2.0)])) && holds(&states(&[("a", "x")])));
+        assert!(!holds(&metrics(&[("b", 1.0)])) && !holds(&states(&[("b", "x")])));
     }
 
     #[test]
     fn a_row_of_the_first_version_holds_a_message_up_to_32_bits() {
         let cells = |value: f64, is_narrow| Cells {
-            other_metrics: hashes_of([("energy", value)].into_iter()),
+            named: named([("energy", value)].into_iter(), std::iter::empty()),
             is_narrow,
             ..Cells::default()
         };
-        let message = cells(123_456_789.125, false).get(6).unwrap();
-        assert!(cells(123_456_789.125, false).holds(6, message));
-        assert!(!cells(123_456_789.0, false).holds(6, message), "64-bit rows have all digits");
+        let message = cells(123_456_789.125, false).named()[0];
+        assert!(cells(123_456_789.125, false).holds(message));
+        assert!(!cells(123_456_789.0, false).holds(message), "64-bit rows have all digits");
         let stored = crate::reading::widen(123_456_789.125_f64 as f32);
-        assert!(cells(stored, true).holds(6, message));
-        assert!(!cells(stored + 100.0, true).holds(6, message));
+        assert!(cells(stored, true).holds(message));
+        assert!(!cells(stored + 100.0, true).holds(message));
     }
 }

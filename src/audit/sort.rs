@@ -131,7 +131,7 @@ impl Sorted {
             Some(run) => Record::read(run)?,
             None => self.memory.next(),
         };
-        self.order.extend(record.map(|record| Reverse((record.key(), source))));
+        self.order.extend(record.as_ref().map(|record| Reverse((record.key(), source))));
         self.heads[source] = record;
         Ok(())
     }
@@ -198,7 +198,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let mut sorter = Sorter::with_runs_of(run_records, dir.path());
             for record in &records {
-                sorter.push(*record).unwrap();
+                sorter.push(record.clone()).unwrap();
             }
             let found: Vec<Record> = sorter.finish().unwrap().collect::<Result<_, _>>().unwrap();
             prop_assert!(found.is_sorted_by_key(Record::key));

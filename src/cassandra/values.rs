@@ -1,7 +1,11 @@
 //! Values bound to a statement, encoded as the native protocol (v4, section 4.1.4) wants them: a length and the
 //! bytes, or -2 for "not set"; null (-1) is never written, because it leaves a tombstone.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
+
+use super::rows::take_int;
 
 const UNSET: i32 = -2;
 
@@ -157,6 +161,14 @@ impl Values {
         self.bytes[length_at..length_at + 4].copy_from_slice(&written);
     }
 
+    /// A value as it is on the wire, or none.
+    pub(crate) fn push_wire(&mut self, value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.push(value),
+            None => self.push_unset(),
+        }
+    }
+
     /// Adds a value that is not set.
     pub fn unset(mut self) -> Self {
         self.push_unset();
@@ -209,6 +221,30 @@ impl Values {
         self.bytes.extend_from_slice(&length(value.len()));
         self.bytes.extend_from_slice(value);
     }
+}
+
+/// Two maps as one, both as they are on the wire. Of a key that both have, the value of the newer stays. `None` for bytes that
+/// are no map.
+pub(crate) fn merged_maps(older: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
+    let mut entries = BTreeMap::new();
+    for mut rest in [older, newer] {
+        for _ in 0..take_int(&mut rest)? {
+            entries.insert(take_value(&mut rest)?, take_value(&mut rest)?);
+        }
+    }
+    let mut merged = length(entries.len()).to_vec();
+    for part in entries.into_iter().flat_map(|(key, value)| [key, value]) {
+        merged.extend_from_slice(&length(part.len()));
+        merged.extend_from_slice(part);
+    }
+    Some(merged)
+}
+
+fn take_value<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(take_int(rest)?).ok()?;
+    let (value, tail) = rest.split_at_checked(length)?;
+    *rest = tail;
+    Some(value)
 }
 
 /// A length as the protocol writes it. Messages are bounded far below 2 GiB before they get here.

@@ -12,7 +12,7 @@ use super::dirty_marker::DirtyMarker;
 use crate::cassandra::{SealedBatch, Values};
 use crate::config::Consistency;
 use crate::reading::{Bucket, Reading};
-use crate::store::writes::{self, WriteStatements};
+use crate::store::writes::{self, NewestReading, WriteStatements};
 use crate::time::{HOUR, hour_of};
 
 /// With more remembered entries the memory is emptied: recording again is harmless, unbounded growth is not.
@@ -44,6 +44,8 @@ pub(super) struct Catalog {
     /// The hours that have rows.
     hours: HashMap<(GroupId, i64), Arc<DirtyMarker>>,
     pending: Pending,
+    /// The newest readings that were taken last: messages of the same moment may follow.
+    taken: HashMap<(GroupId, Uuid), NewestReading>,
 }
 
 /// A sensor with its name, if it has one, and its tags.
@@ -55,7 +57,7 @@ struct Pending {
     partitions: Vec<(GroupId, Bucket)>,
     /// With their names, where they have one.
     sensors: Vec<(GroupId, Named)>,
-    latest: HashMap<(GroupId, Uuid), Values>,
+    latest: HashMap<(GroupId, Uuid), NewestReading>,
 }
 
 impl Catalog {
@@ -110,9 +112,10 @@ impl Catalog {
     /// Notes a reading, bound as [`writes::bind_reading`] does.
     pub(super) fn note_reading(&mut self, group: GroupId, reading: &Reading<'_>, bound: &Values) {
         let (sensor, recorded_at) = (reading.sensor, reading.recorded_at);
+        let mut is_known_moment = false;
         match self.sensors.entry((group, sensor)) {
             std::collections::hash_map::Entry::Occupied(mut newest) if *newest.get() <= recorded_at => {
-                newest.insert(recorded_at);
+                is_known_moment = newest.insert(recorded_at) == recorded_at;
                 if !reading.sensor_tags.is_empty() && self.has_other_tags(group, reading) {
                     self.pending.sensors.push((group, named(reading)));
                 }
@@ -126,7 +129,16 @@ impl Catalog {
                 self.pending.sensors.push((group, named(reading)));
             }
         }
-        self.pending.latest.insert((group, sensor), writes::latest_of(bound, recorded_at));
+        let key = (group, sensor);
+        let before = match is_known_moment {
+            true => self.pending.latest.get(&key).or_else(|| self.taken.get(&key)),
+            false => None,
+        };
+        let newest = match before.filter(|before| before.recorded_at() == recorded_at) {
+            Some(before) => before.with(bound),
+            None => NewestReading::new(recorded_at, bound),
+        };
+        self.pending.latest.insert(key, newest);
     }
 
     /// Notes the tags of a sensor, and whether they are others than before.
@@ -189,12 +201,13 @@ impl Catalog {
             |batch| batch.seal(consistency, timestamp),
         );
         self.seal_by_group(
-            latest.into_iter().map(|((group, _), values)| (group, values)).collect(),
+            latest.iter().map(|((group, _), newest)| (*group, newest)).collect(),
             &mut sealed,
             |group| statements.latest_batch(&group.location, &group.device_type),
-            |_, values| values,
+            |_, newest| newest.row(),
             |batch| batch.seal(consistency, timestamp),
         );
+        self.taken = latest;
         sealed
     }
 
@@ -242,7 +255,20 @@ mod tests {
             catalog.note_reading(group, &reading, &bound(at));
         }
         assert_eq!(catalog.pending.sensors, [(group, (sensor, None, Box::default()))]);
-        assert_eq!(catalog.pending.latest[&(group, sensor)], writes::latest_of(&bound(30), 30));
+        assert_eq!(catalog.pending.latest[&(group, sensor)], NewestReading::new(30, &bound(30)));
+    }
+
+    #[test]
+    fn messages_of_one_moment_are_joined_also_after_their_first_was_taken() {
+        let mut catalog = Catalog::default();
+        let group = catalog.group("plant-1", "thermostat");
+        let reading = Reading { recorded_at: 10, ..Reading::sample() };
+        let parts = [Values::new().bigint(1).unset(), Values::new().unset().bigint(2)];
+        catalog.note_reading(group, &reading, &parts[0]);
+        catalog.take_batches(&WriteStatements::sample(), Consistency::One, 1);
+        catalog.note_reading(group, &reading, &parts[1]);
+        let joined = NewestReading::new(10, &parts[0]).with(&parts[1]);
+        assert_eq!(catalog.pending.latest[&(group, reading.sensor)], joined);
     }
 
     #[test]

@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn only_what_is_needed_is_selected_and_found_in_its_place() {
-        let shape = Shape { is_narrow: true, has_wide: true, has_states: true };
+        let shape = Shape { is_narrow: true, has_wide: true, has_states: true, ..Shape::default() };
         let all = Cells::ALL.places(shape);
         assert_eq!(all.columns.len(), 11);
         let states = Cells::STATES.places(shape);
@@ -102,7 +102,7 @@ mod tests {
         let expected =
             ["iot_sensor_id", "recorded_timestamp", "humidity", "other_metrics", "other_metrics_64"];
         assert_eq!((some.columns, some.metrics[1], some.others), (expected.to_vec(), Some(2), Some(3)));
-        let old = Shape { is_narrow: true, has_wide: false, has_states: false };
+        let old = Shape { is_narrow: true, ..Shape::default() };
         assert_eq!(Cells::STATES.places(old).states, None);
     }
 }

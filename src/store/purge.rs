@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::groups;
+use super::readings::TABLE;
+use super::shape::Shape;
 use crate::cassandra::{Error, Session, Values};
 use crate::config::{CassandraConfig, Consistency};
 use crate::reading::Partition;
@@ -85,16 +87,14 @@ pub async fn newest_write(
     partition: &Partition,
     max_rows: Option<u32>,
 ) -> Result<Option<i64>, Error> {
-    const CELLS: [&str; 7] = [
-        "temperature",
-        "humidity",
-        "pressure",
-        "motion_detected",
-        "light_level",
-        "gas_concentration",
-        "other_metrics",
-    ];
-    let cells = CELLS.map(|cell| format!("WRITETIME({cell})")).join(", ");
+    const CELLS: [&str; 6] =
+        ["temperature", "humidity", "pressure", "motion_detected", "light_level", "gas_concentration"];
+    // A map that is not frozen has a write time for each name.
+    let maps =
+        Shape::of(session, TABLE).await?.columns().into_iter().map(|map| format!("MAXWRITETIME({map})"));
+    let cells: Vec<_> = CELLS.iter().map(|cell| format!("WRITETIME({cell})")).chain(maps).collect();
+    let columns = cells.len();
+    let cells = cells.join(", ");
     let limit = max_rows.map(|rows| format!(" LIMIT {rows}")).unwrap_or_default();
     let cql = format!(
         "SELECT {cells} FROM {}.iot_sensor_metrics WHERE location = ? AND device_type = ? AND bucket = ?{limit}",
@@ -106,7 +106,7 @@ pub async fn newest_write(
     let mut newest: Option<i64> = None;
     while let Some(page) = pages.next().await? {
         for row in page.iter() {
-            for cell in 0..CELLS.len() {
+            for cell in 0..columns {
                 newest = newest.max(row.get(cell)?);
             }
         }

@@ -7,6 +7,9 @@
 //! | new | `other_metrics map<text, double>` | `other_metrics` | `other_metrics` |
 //! | migrated | also `other_metrics_64 map<text, double>` | `other_metrics_64` | `other_metrics_64`, else `other_metrics` |
 //! | old | `other_metrics map<text, float>` | refused | `other_metrics` |
+//!
+//! In the first two versions the maps were frozen, each a single value. In such a table the map of a reading's later message
+//! replaces that of an earlier one; in a new table the names of both add up.
 
 use std::borrow::Cow;
 
@@ -21,11 +24,14 @@ pub(super) const STATES: &str = "states";
 pub(super) const NARROW_TYPE: &str = "frozen<map<text, float>>";
 
 /// What a table of readings (`iot_sensor_metrics`, `iot_latest`) has of the columns that the first version lacked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) is_narrow: bool,
     pub(super) has_wide: bool,
     pub(super) has_states: bool,
+    /// Whether names can be added to the map that is written: it is not frozen.
+    pub(super) merges_others: bool,
+    pub(super) merges_states: bool,
 }
 
 /// A value of either width. Four bytes are a 32-bit float and stand for its shortest decimal.
@@ -51,8 +57,12 @@ impl Shape {
     /// A table that does not exist counts as new: the statement over it will say so.
     pub(super) async fn of(session: &Session, table: &str) -> Result<Self, Error> {
         let columns = session.columns(table).await?;
+        let merges = |name: &str| columns.get(name).is_some_and(|cql_type| cql_type.starts_with("map<"));
+        let is_narrow = columns.get(OTHERS).is_some_and(|cql_type| cql_type == NARROW_TYPE);
         Ok(Self {
-            is_narrow: columns.get(OTHERS).is_some_and(|cql_type| cql_type == NARROW_TYPE),
+            merges_others: merges(if is_narrow { WIDE_OTHERS } else { OTHERS }),
+            merges_states: merges(STATES),
+            is_narrow,
             has_wide: columns.contains_key(WIDE_OTHERS),
             has_states: columns.is_empty() || columns.contains_key(STATES),
         })

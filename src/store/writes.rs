@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::readings::{LATEST, TABLE};
 use super::sensors::{self, MAPPED_TAGS, NAME, TABLE as SENSORS};
 use super::shape::{STATES, Shape};
+use crate::cassandra::values::merged_maps;
 use crate::cassandra::{Batch, Error, Session, Statement, Values};
 use crate::config::RetentionConfig;
 use crate::reading::{Bucket, Reading};
@@ -18,14 +19,59 @@ pub const GROUP_SHARDS: i32 = 16;
 /// Every statement that `ingest` writes with, prepared.
 #[derive(Debug, Clone)]
 pub struct WriteStatements {
-    pub reading: Arc<Statement>,
-    /// With a time to live of its own, by device type.
-    lasting: Arc<HashMap<String, Arc<Statement>>>,
+    reading: ReadingStatements,
+    /// With a time to live of their own, by device type.
+    lasting: Arc<HashMap<String, ReadingStatements>>,
+    shape: Shape,
     latest: Arc<Statement>,
     sensor: Arc<Statement>,
     partition: Arc<Statement>,
     group: Arc<Statement>,
     dirty_marker: Arc<Statement>,
+}
+
+/// The statements that store a raw reading. A message brings some values of a sensor's moment, and others may bring more: what
+/// each has is added, and of two values of the same name the later message's stays.
+#[derive(Debug, Clone)]
+struct ReadingStatements {
+    /// A row, written at the time of its batch.
+    row: Arc<Statement>,
+    /// A row, written at a time of its own: of two values that are written at the same time Cassandra keeps the greater.
+    row_at: Arc<Statement>,
+    /// Adds names to a row's maps, at a time of its own. An INSERT of a whole map would delete the names that are there.
+    names_at: Arc<Statement>,
+}
+
+impl ReadingStatements {
+    async fn prepare(session: &Session, shape: Shape, ttl: Option<u64>) -> Result<Self, Error> {
+        let keyspace = session.keyspace();
+        let others = shape.written(TABLE)?;
+        let insert = format!(
+            "INSERT INTO {keyspace}.{TABLE} (location, device_type, iot_sensor_id, recorded_timestamp, \
+             temperature, humidity, pressure, motion_detected, light_level, gas_concentration, {others}, {STATES}, \
+             bucket) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        );
+        let (row_ttl, ttl) = match ttl {
+            Some(seconds) => (format!(" USING TTL {seconds}"), format!("TTL {seconds} AND ")),
+            None => (String::new(), String::new()),
+        };
+        let (others, states) = match (shape.merges_others, shape.merges_states) {
+            (true, true) => (format!("{others} = {others} + ?, "), format!("{STATES} = {STATES} + ?")),
+            (true, false) => (format!("{others} = {others} + ?"), String::new()),
+            (false, true) => (String::new(), format!("{STATES} = {STATES} + ?")),
+            // Not used: the maps are part of the row.
+            (false, false) => (format!("{others} = ?"), String::new()),
+        };
+        let names = format!(
+            "UPDATE {keyspace}.{TABLE} USING {ttl}TIMESTAMP ? SET {others}{states} WHERE location = ? AND device_type = ? AND \
+             iot_sensor_id = ? AND recorded_timestamp = ? AND bucket = ?"
+        );
+        Ok(Self {
+            row: session.prepare(&format!("{insert}{row_ttl}")).await?,
+            row_at: session.prepare(&format!("{insert} USING {ttl}TIMESTAMP ?")).await?,
+            names_at: session.prepare(&names).await?,
+        })
+    }
 }
 
 impl WriteStatements {
@@ -34,13 +80,8 @@ impl WriteStatements {
     /// earlier version.
     pub async fn prepare(session: &Session, retention: &RetentionConfig) -> Result<Self, Error> {
         let keyspace = session.keyspace();
-        let others = Shape::of(session, TABLE).await?.written(TABLE)?;
-        let reading = format!(
-            "INSERT INTO {keyspace}.{TABLE} (location, device_type, iot_sensor_id, recorded_timestamp, \
-             temperature, humidity, pressure, motion_detected, light_level, gas_concentration, {others}, {STATES}, \
-             bucket) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        );
-        // The same values as above, with the moment in µs in the bucket's place.
+        let shape = Shape::of(session, TABLE).await?;
+        // The same values as those of a raw row, with the moment in µs in the bucket's place.
         let others = Shape::of(session, LATEST).await?.written(LATEST)?;
         let latest = format!(
             "INSERT INTO {keyspace}.{LATEST} (location, device_type, iot_sensor_id, recorded_timestamp, \
@@ -63,12 +104,13 @@ impl WriteStatements {
         );
         let mut lasting = HashMap::new();
         for (device_type, ttl) in retention.iter() {
-            let cql = format!("{reading} USING TTL {}", ttl.as_secs());
-            lasting.insert(device_type.to_owned(), session.prepare(&cql).await?);
+            let statements = ReadingStatements::prepare(session, shape, Some(ttl.as_secs())).await?;
+            lasting.insert(device_type.to_owned(), statements);
         }
         Ok(Self {
             lasting: Arc::new(lasting),
-            reading: session.prepare(&reading).await?,
+            reading: ReadingStatements::prepare(session, shape, None).await?,
+            shape,
             latest: session.prepare(&latest).await?,
             sensor: session.prepare(&sensor).await?,
             partition: session.prepare(&partition).await?,
@@ -82,8 +124,13 @@ impl WriteStatements {
     pub fn sample() -> Self {
         let statement = Arc::new(Statement::sample(vec![0, 1]));
         Self {
-            reading: statement.clone(),
+            reading: ReadingStatements {
+                row: statement.clone(),
+                row_at: statement.clone(),
+                names_at: statement.clone(),
+            },
             lasting: Arc::default(),
+            shape: Shape { merges_others: true, merges_states: true, ..Shape::default() },
             latest: statement.clone(),
             sensor: statement.clone(),
             partition: statement.clone(),
@@ -95,8 +142,50 @@ impl WriteStatements {
     /// An empty batch of raw readings of one partition.
     pub fn readings_batch(&self, location: &str, device_type: &str, bucket: Bucket) -> Batch {
         let start = bucket.start.to_be_bytes();
-        let statement = self.lasting.get(device_type).unwrap_or(&self.reading);
-        Batch::new(statement, &[location.as_bytes(), device_type.as_bytes(), &start])
+        Batch::new(&self.of(device_type).row, &[location.as_bytes(), device_type.as_bytes(), &start])
+    }
+
+    fn of(&self, device_type: &str) -> &ReadingStatements {
+        self.lasting.get(device_type).unwrap_or(&self.reading)
+    }
+
+    /// Adds a reading to the batch of its partition. `bound` is what [`bind_reading`] made of it.
+    pub fn push_reading(
+        &self,
+        batch: &mut Batch,
+        reading: &Reading<'_>,
+        bucket: Bucket,
+        bound: &Values,
+        written: Written,
+    ) {
+        let adds_others = self.shape.merges_others && !reading.other_metrics.is_empty();
+        let adds_states = self.shape.merges_states && !reading.states.is_empty();
+        if !adds_others && !adds_states {
+            return match written {
+                Written::First(_) => batch.push(bound),
+                Written::Again(time) => {
+                    batch.push_by(&self.of(&reading.device_type).row_at, &bound.clone().bigint(time))
+                }
+            };
+        }
+        let statements = self.of(&reading.device_type);
+        let mut row = Values::new();
+        bind(&mut row, reading, bucket, !self.shape.merges_others, !self.shape.merges_states);
+        let (Written::First(time) | Written::Again(time)) = written;
+        match written {
+            Written::First(_) => batch.push(&row),
+            Written::Again(time) => batch.push_by(&statements.row_at, &row.bigint(time)),
+        }
+        let mut names = Values::new().bigint(time);
+        if self.shape.merges_others {
+            push_others(&mut names, reading);
+        }
+        if self.shape.merges_states {
+            push_states(&mut names, reading);
+        }
+        push_key(&mut names, reading);
+        names.push_bigint(bucket.start);
+        batch.push_part(&statements.names_at, &names);
     }
 
     /// An empty batch of newest readings of one group; see [`latest_of`].
@@ -128,29 +217,104 @@ impl WriteStatements {
     }
 }
 
+/// When a row is written, in microseconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// At the time of its batch, which has no row of the same sensor and moment.
+    First(i64),
+    /// Later than a row of the same sensor and moment in the same batch.
+    Again(i64),
+}
+
 /// Binds a reading to the raw table's INSERT; `values` is cleared first.
 pub fn bind_reading(values: &mut Values, reading: &Reading<'_>, bucket: Bucket) {
+    bind(values, reading, bucket, true, true);
+}
+
+fn bind(values: &mut Values, reading: &Reading<'_>, bucket: Bucket, with_others: bool, with_states: bool) {
     values.clear();
-    values.push_text(&reading.location);
-    values.push_text(&reading.device_type);
-    values.push_uuid(reading.sensor);
-    values.push_bigint(reading.recorded_at);
+    push_key(values, reading);
     values.push_float(reading.temperature);
     values.push_float(reading.humidity);
     values.push_float(reading.pressure);
     values.push_boolean(reading.motion_detected);
     values.push_float(reading.light_level);
     values.push_float(reading.gas_concentration);
-    values.push_double_map(reading.other_metrics.iter().map(|(name, value)| (&**name, *value)));
-    values.push_text_map(reading.states.iter().map(|(name, text)| (&**name, &**text)));
+    match with_others {
+        true => push_others(values, reading),
+        false => values.push_unset(),
+    }
+    match with_states {
+        true => push_states(values, reading),
+        false => values.push_unset(),
+    }
     values.push_bigint(bucket.start);
 }
 
-/// The newest-reading row of a reading that [`bind_reading`] bound: written with its own moment as the write
-/// timestamp, so that a late reading can never replace a newer one.
-pub fn latest_of(bound: &Values, recorded_at: i64) -> Values {
-    let mut values = bound.clone();
-    values.replace_last_bigint(recorded_at.saturating_mul(1000));
+/// Without the bucket, which a row has at its end.
+fn push_key(values: &mut Values, reading: &Reading<'_>) {
+    values.push_text(&reading.location);
+    values.push_text(&reading.device_type);
+    values.push_uuid(reading.sensor);
+    values.push_bigint(reading.recorded_at);
+}
+
+fn push_others(values: &mut Values, reading: &Reading<'_>) {
+    values.push_double_map(reading.other_metrics.iter().map(|(name, value)| (&**name, *value)));
+}
+
+fn push_states(values: &mut Values, reading: &Reading<'_>) {
+    values.push_text_map(reading.states.iter().map(|(name, text)| (&**name, &**text)));
+}
+
+/// A sensor's newest reading, as far as its messages have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewestReading {
+    recorded_at: i64,
+    /// As [`bind_reading`] binds a reading.
+    values: Values,
+    /// How many messages of this moment came before the last one.
+    earlier: u16,
+}
+
+impl NewestReading {
+    pub fn new(recorded_at: i64, bound: &Values) -> Self {
+        Self { recorded_at, values: bound.clone(), earlier: 0 }
+    }
+
+    pub fn recorded_at(&self) -> i64 {
+        self.recorded_at
+    }
+
+    /// With what a later message says about the same moment.
+    pub fn with(&self, later: &Values) -> Self {
+        let values = joined(&self.values, later);
+        Self { recorded_at: self.recorded_at, values, earlier: (self.earlier + 1).min(999) }
+    }
+
+    /// Its row: written with its own moment as the write timestamp, so that a late reading can never replace a newer one.
+    /// The microseconds within its millisecond count its messages, so that the row with all their values stays.
+    pub fn row(&self) -> Values {
+        let mut values = self.values.clone();
+        values.replace_last_bigint(self.recorded_at.saturating_mul(1000).saturating_add(self.earlier.into()));
+        values
+    }
+}
+
+/// Where [`bind_reading`] puts the maps.
+const MAPS: [usize; 2] = [10, 11];
+
+/// The values of two messages of one sensor and moment, the later one's where both have some.
+fn joined(earlier: &Values, later: &Values) -> Values {
+    let mut values = Values::new();
+    for index in 0..usize::from(later.count()) {
+        let both = (earlier.get(index), later.get(index));
+        let merged = match both {
+            (Some(earlier), Some(later)) if MAPS.contains(&index) => merged_maps(earlier, later),
+            _ => None,
+        };
+        values.push_wire(merged.as_deref().or(both.1).or(both.0));
+    }
     values
 }
 
@@ -211,10 +375,31 @@ mod tests {
         };
         let mut raw = Values::new();
         bind_reading(&mut raw, &reading, Bucket { start: 1_699_999_200_000, seconds: 3600 });
-        let latest = latest_of(&raw, reading.recorded_at);
+        let latest = NewestReading::new(reading.recorded_at, &raw).row();
         assert_eq!(latest.count(), raw.count());
         assert_eq!(latest.get(12), Some(1_700_000_000_123_000i64.to_be_bytes().as_slice()));
         assert_eq!(latest.get(3), raw.get(3));
+    }
+
+    #[test]
+    fn messages_of_one_moment_are_one_newest_reading() {
+        let bound = |temperature: Option<f32>, others: &[(&str, f64)], states: &[(&str, &str)]| {
+            let mut values = Values::new();
+            let reading = Reading {
+                temperature,
+                other_metrics: others.iter().map(|(name, value)| ((*name).into(), *value)).collect(),
+                states: states.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect(),
+                ..Reading::sample()
+            };
+            bind_reading(&mut values, &reading, Bucket { start: 0, seconds: 3600 });
+            values
+        };
+        let newest = NewestReading::new(7, &bound(Some(5.0), &[("a", 1.0), ("b", 2.0)], &[]))
+            .with(&bound(None, &[("c", 3.0), ("a", 4.0)], &[("mode", "eco")]))
+            .with(&bound(Some(3.0), &[], &[]));
+        let mut expected = bound(Some(3.0), &[("a", 4.0), ("b", 2.0), ("c", 3.0)], &[("mode", "eco")]);
+        expected.replace_last_bigint(7_002);
+        assert_eq!(newest.row(), expected);
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod login;
 mod losses;
 mod mapped;
 mod mapping;
+mod merged;
 mod moved;
 mod mqtt;
 mod names;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         mapped::trials(),
         mapping::trials(),
         mqtt::trials(),
+        merged::trials(),
         moved::trials(),
         names::trials(),
         numbers::trials(),

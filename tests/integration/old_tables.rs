@@ -24,9 +24,12 @@ fn first_version(name: &str) -> anyhow::Result<Lab> {
     let lab = Lab::bare(name)?;
     let cql = lab.ok("-q schema apply --dry-run --skip-kafka")?;
     let cql: String = cql
-        .replace("frozen<map<text, double>>", "frozen<map<text, float>>")
+        .replace("other_metrics map<text, double>", "other_metrics frozen<map<text, float>>")
+        .replace("other_metrics frozen<map<text, double>>", "other_metrics frozen<map<text, float>>")
         .lines()
-        .filter(|line| !line.contains("states frozen") && !line.contains("exact frozen"))
+        .filter(|line| {
+            !line.contains("states frozen") && !line.contains("states map") && !line.contains("exact frozen")
+        })
         .fold(String::new(), |cql, line| cql + line + "\n");
     let is_comment = |line: &str| line.starts_with("--") || line.is_empty();
     for statement in cql.split(";\n").filter(|statement| !statement.lines().all(is_comment)) {
