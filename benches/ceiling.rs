@@ -77,8 +77,7 @@ async fn batches(session: &Session, config: &Config, readings: &Path) -> anyhow:
         let new = || statements.readings_batch(&reading.location, &reading.device_type, bucket);
         let key = (reading.location.to_string(), reading.device_type.to_string(), bucket);
         let batch = open.entry(key).or_insert_with(new);
-        let written = Written::First(sealed.len() as i64 + 1);
-        statements.push_reading(batch, &reading, bucket, &values, written);
+        statements.push_reading(batch, &reading, &values, Written::First);
         if batch.rows() == config.ingest.batch_rows {
             let full = std::mem::replace(batch, new());
             sealed.push(full.seal(consistency, sealed.len() as i64 + 1));

@@ -145,15 +145,13 @@ fn parameters(
     }
 }
 
-/// Rows of one partition written in one request: an unlogged batch of prepared statements, built row by row. Most rows are
-/// one execution of one statement; a row may take more ([`Batch::push_part`]).
+/// Rows of one partition written in one request: an unlogged batch of prepared statements, built row by row.
 ///
 /// One partition means one mutation on the replicas: a batch across partitions would only load its coordinator.
 #[derive(Debug, Clone)]
 pub struct Batch {
     token: i64,
     rows: u16,
-    executions: u16,
     body: Vec<u8>,
     /// The statement's id as each row repeats it, with the kind byte before it.
     row_head: Vec<u8>,
@@ -164,33 +162,26 @@ impl Batch {
     pub fn new(statement: &Statement, partition_key: &[&[u8]]) -> Self {
         let mut row_head = vec![KIND_PREPARED];
         short_bytes(&mut row_head, &statement.id);
-        let body = vec![BATCH_UNLOGGED, 0, 0]; // The number of executions is filled in when the batch is closed.
-        Self { token: partition_token(partition_key), rows: 0, executions: 0, body, row_head }
+        // The row count is filled in when the batch is closed.
+        Self { token: partition_token(partition_key), rows: 0, body: vec![BATCH_UNLOGGED, 0, 0], row_head }
     }
 
     /// Adds a row. The values' partition key must be the batch's own.
     pub fn push(&mut self, values: &Values) {
         self.body.extend_from_slice(&self.row_head);
         self.push_values(values);
-        self.rows += 1;
     }
 
     /// Adds a row by another statement than the batch's own.
     pub fn push_by(&mut self, statement: &Statement, values: &Values) {
-        self.push_part(statement, values);
-        self.rows += 1;
-    }
-
-    /// Adds another part of a row that is there already.
-    pub fn push_part(&mut self, statement: &Statement, values: &Values) {
         self.body.push(KIND_PREPARED);
         short_bytes(&mut self.body, &statement.id);
         self.push_values(values);
     }
 
     fn push_values(&mut self, values: &Values) {
-        debug_assert!(self.executions < u16::MAX, "callers close batches far earlier");
-        self.executions += 1;
+        debug_assert!(self.rows < u16::MAX, "callers close batches far earlier");
+        self.rows += 1;
         self.body.extend_from_slice(&values.count().to_be_bytes());
         self.body.extend_from_slice(values.as_bytes());
     }
@@ -210,7 +201,7 @@ impl Batch {
 
     /// Closes the batch. `timestamp` (µs since the epoch) orders its cells among other writes of the same cells.
     pub fn seal(mut self, consistency: Consistency, timestamp: i64) -> SealedBatch {
-        self.body[1..3].copy_from_slice(&self.executions.to_be_bytes());
+        self.body[1..3].copy_from_slice(&self.rows.to_be_bytes());
         self.body.extend_from_slice(&consistency.code().to_be_bytes());
         self.body.push(flag::DEFAULT_TIMESTAMP);
         self.body.extend_from_slice(&timestamp.to_be_bytes());
@@ -319,19 +310,18 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_a_row_are_executions_and_no_rows() {
+    fn a_batch_may_have_rows_of_other_statements() {
         let mut batch = Batch::new(&statement(), &[b"a", b"b"]);
         let values = Values::new().text("a").text("b");
         let other = Statement { cql: String::new(), id: vec![8; 3], partition_key: vec![0, 1] };
         batch.push(&values);
-        batch.push_part(&other, &values);
         batch.push_by(&other, &values);
         assert_eq!(batch.rows(), 2);
         let body = batch.seal(Consistency::One, 42).envelope.body;
         let sent = BodyReqBatch::from_cursor(&mut std::io::Cursor::new(&body), VERSION).unwrap();
         let id = |id: &[u8]| BatchQuerySubj::PreparedId(CBytesShort::new(id.to_vec()));
         let subjects: Vec<_> = sent.queries.into_iter().map(|query| query.subject).collect();
-        assert_eq!(subjects, [id(&[7; 16]), id(&[8; 3]), id(&[8; 3])]);
+        assert_eq!(subjects, [id(&[7; 16]), id(&[8; 3])]);
     }
 
     #[test]

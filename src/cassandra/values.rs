@@ -180,6 +180,13 @@ impl Values {
         self.bytes.extend_from_slice(&UNSET.to_be_bytes());
     }
 
+    /// Adds the values of another statement.
+    pub fn and(mut self, others: &Self) -> Self {
+        self.count += others.count;
+        self.bytes.extend_from_slice(&others.bytes);
+        self
+    }
+
     /// How many values were pushed.
     pub fn count(&self) -> u16 {
         self.count

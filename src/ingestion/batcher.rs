@@ -117,11 +117,11 @@ impl<T> Batcher<T> {
         let before = if open.batch.is_empty() { 0 } else { open.batch.bytes() };
         let row = hash_of_key(reading);
         let written = match open.keys.contains(&row) {
-            false => Written::First(open.timestamp),
+            false => Written::First,
             true => Written::Again(next_timestamp(&mut self.last_timestamp)),
         };
         open.keys.push(row);
-        self.statements.push_reading(&mut open.batch, reading, bucket, &self.bound, written);
+        self.statements.push_reading(&mut open.batch, reading, &self.bound, written);
         open.tags.push(tag);
         open.oldest = open.oldest.min(reading.recorded_at);
         let hour = hour_of(reading.recorded_at);

@@ -30,48 +30,56 @@ pub struct WriteStatements {
     dirty_marker: Arc<Statement>,
 }
 
-/// The statements that store a raw reading. A message brings some values of a sensor's moment, and others may bring more: what
-/// each has is added, and of two values of the same name the later message's stays.
+/// The statements that store a raw reading; all take what [`bind_reading`] binds. A message brings some values of a sensor's moment,
+/// and others may bring more: what each has is added, and of two values of one name the later message's stays.
 #[derive(Debug, Clone)]
 struct ReadingStatements {
-    /// A row, written at the time of its batch.
+    /// A row without names in its maps, or of a table whose maps are frozen.
     row: Arc<Statement>,
-    /// A row, written at a time of its own: of two values that are written at the same time Cassandra keeps the greater.
+    /// A row with names: they are added to the maps. An INSERT of a whole map would delete the names that are there.
+    named: Arc<Statement>,
+    /// The same, written at a time of their own: of two values that are written at the same time Cassandra keeps the greater.
     row_at: Arc<Statement>,
-    /// Adds names to a row's maps, at a time of its own. An INSERT of a whole map would delete the names that are there.
-    names_at: Arc<Statement>,
+    named_at: Arc<Statement>,
 }
 
 impl ReadingStatements {
     async fn prepare(session: &Session, shape: Shape, ttl: Option<u64>) -> Result<Self, Error> {
-        let keyspace = session.keyspace();
+        let table = format!("{}.{TABLE}", session.keyspace());
         let others = shape.written(TABLE)?;
-        let insert = format!(
-            "INSERT INTO {keyspace}.{TABLE} (location, device_type, iot_sensor_id, recorded_timestamp, \
-             temperature, humidity, pressure, motion_detected, light_level, gas_concentration, {others}, {STATES}, \
-             bucket) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        );
-        let (row_ttl, ttl) = match ttl {
-            Some(seconds) => (format!(" USING TTL {seconds}"), format!("TTL {seconds} AND ")),
-            None => (String::new(), String::new()),
+        let ttl = ttl.map(|seconds| format!("TTL {seconds}"));
+        let using = |timestamp: Option<&str>| {
+            let parts: Vec<_> = ttl.as_deref().into_iter().chain(timestamp).collect();
+            if parts.is_empty() { String::new() } else { format!(" USING {}", parts.join(" AND ")) }
         };
-        let (others, states) = match (shape.merges_others, shape.merges_states) {
-            (true, true) => (format!("{others} = {others} + ?, "), format!("{STATES} = {STATES} + ?")),
-            (true, false) => (format!("{others} = {others} + ?"), String::new()),
-            (false, true) => (String::new(), format!("{STATES} = {STATES} + ?")),
-            // Not used: the maps are part of the row.
-            (false, false) => (format!("{others} = ?"), String::new()),
+        let (now, later) = (using(None), using(Some("TIMESTAMP ?")));
+        let insert = format!("INSERT INTO {table} {}", inserted(others, "bucket"));
+        let set = |name: &str, adds: bool| match adds {
+            true => format!("{name} = {name} + ?"),
+            false => format!("{name} = ?"),
         };
-        let names = format!(
-            "UPDATE {keyspace}.{TABLE} USING {ttl}TIMESTAMP ? SET {others}{states} WHERE location = ? AND device_type = ? AND \
-             iot_sensor_id = ? AND recorded_timestamp = ? AND bucket = ?"
+        let changes = format!(
+            "SET temperature = ?, humidity = ?, pressure = ?, motion_detected = ?, light_level = ?, gas_concentration = ?, {}, {} \
+             WHERE location = ? AND device_type = ? AND iot_sensor_id = ? AND recorded_timestamp = ? AND bucket = ?",
+            set(others, shape.merges_others),
+            set(STATES, shape.merges_states),
         );
         Ok(Self {
-            row: session.prepare(&format!("{insert}{row_ttl}")).await?,
-            row_at: session.prepare(&format!("{insert} USING {ttl}TIMESTAMP ?")).await?,
-            names_at: session.prepare(&names).await?,
+            row: session.prepare(&format!("{insert}{now}")).await?,
+            named: session.prepare(&format!("UPDATE {table}{now} {changes}")).await?,
+            row_at: session.prepare(&format!("{insert}{later}")).await?,
+            named_at: session.prepare(&format!("UPDATE {table}{later} {changes}")).await?,
         })
     }
+}
+
+/// The columns of an INSERT in the order of [`bind_reading`]; `last` is empty where the last value is none of them.
+fn inserted(others: &str, last: &str) -> String {
+    let (last, marker) = if last.is_empty() { (String::new(), "") } else { (format!(", {last}"), ", ?") };
+    format!(
+        "(temperature, humidity, pressure, motion_detected, light_level, gas_concentration, {others}, {STATES}, location, \
+         device_type, iot_sensor_id, recorded_timestamp{last}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?{marker})"
+    )
 }
 
 impl WriteStatements {
@@ -83,11 +91,7 @@ impl WriteStatements {
         let shape = Shape::of(session, TABLE).await?;
         // The same values as those of a raw row, with the moment in µs in the bucket's place.
         let others = Shape::of(session, LATEST).await?.written(LATEST)?;
-        let latest = format!(
-            "INSERT INTO {keyspace}.{LATEST} (location, device_type, iot_sensor_id, recorded_timestamp, \
-             temperature, humidity, pressure, motion_detected, light_level, gas_concentration, {others}, {STATES}) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
-        );
+        let latest = format!("INSERT INTO {keyspace}.{LATEST} {} USING TIMESTAMP ?", inserted(others, ""));
         let sensor = format!(
             "INSERT INTO {keyspace}.{SENSORS} (location, device_type, iot_sensor_id, {NAME}, {MAPPED_TAGS}) \
              VALUES (?, ?, ?, ?, ?)"
@@ -126,8 +130,9 @@ impl WriteStatements {
         Self {
             reading: ReadingStatements {
                 row: statement.clone(),
+                named: statement.clone(),
                 row_at: statement.clone(),
-                names_at: statement.clone(),
+                named_at: statement.clone(),
             },
             lasting: Arc::default(),
             shape: Shape { merges_others: true, merges_states: true, ..Shape::default() },
@@ -149,43 +154,21 @@ impl WriteStatements {
         self.lasting.get(device_type).unwrap_or(&self.reading)
     }
 
-    /// Adds a reading to the batch of its partition. `bound` is what [`bind_reading`] made of it.
-    pub fn push_reading(
-        &self,
-        batch: &mut Batch,
-        reading: &Reading<'_>,
-        bucket: Bucket,
-        bound: &Values,
-        written: Written,
-    ) {
-        let adds_others = self.shape.merges_others && !reading.other_metrics.is_empty();
-        let adds_states = self.shape.merges_states && !reading.states.is_empty();
-        if !adds_others && !adds_states {
-            return match written {
-                Written::First(_) => batch.push(bound),
-                Written::Again(time) => {
-                    batch.push_by(&self.of(&reading.device_type).row_at, &bound.clone().bigint(time))
-                }
-            };
+    /// Adds a reading, which [`bind_reading`] has bound, to the batch of its partition.
+    pub fn push_reading(&self, batch: &mut Batch, reading: &Reading<'_>, bound: &Values, written: Written) {
+        let adds_names = self.shape.merges_others && !reading.other_metrics.is_empty()
+            || self.shape.merges_states && !reading.states.is_empty();
+        match (written, adds_names) {
+            (Written::First, false) => batch.push(bound),
+            (Written::First, true) => batch.push_by(&self.of(&reading.device_type).named, bound),
+            (Written::Again(time), false) => {
+                batch.push_by(&self.of(&reading.device_type).row_at, &bound.clone().bigint(time));
+            }
+            (Written::Again(time), true) => {
+                batch
+                    .push_by(&self.of(&reading.device_type).named_at, &Values::new().bigint(time).and(bound));
+            }
         }
-        let statements = self.of(&reading.device_type);
-        let mut row = Values::new();
-        bind(&mut row, reading, bucket, !self.shape.merges_others, !self.shape.merges_states);
-        let (Written::First(time) | Written::Again(time)) = written;
-        match written {
-            Written::First(_) => batch.push(&row),
-            Written::Again(time) => batch.push_by(&statements.row_at, &row.bigint(time)),
-        }
-        let mut names = Values::new().bigint(time);
-        if self.shape.merges_others {
-            push_others(&mut names, reading);
-        }
-        if self.shape.merges_states {
-            push_states(&mut names, reading);
-        }
-        push_key(&mut names, reading);
-        names.push_bigint(bucket.start);
-        batch.push_part(&statements.names_at, &names);
     }
 
     /// An empty batch of newest readings of one group; see [`latest_of`].
@@ -217,54 +200,31 @@ impl WriteStatements {
     }
 }
 
-/// When a row is written, in microseconds since the epoch.
+/// When a row is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// At the time of its batch, which has no row of the same sensor and moment.
-    First(i64),
-    /// Later than a row of the same sensor and moment in the same batch.
+    First,
+    /// At a later time, in microseconds since the epoch: its batch has a row of the same sensor and moment.
     Again(i64),
 }
 
-/// Binds a reading to the raw table's INSERT; `values` is cleared first.
+/// Binds a reading to the statements that store it; `values` is cleared first.
 pub fn bind_reading(values: &mut Values, reading: &Reading<'_>, bucket: Bucket) {
-    bind(values, reading, bucket, true, true);
-}
-
-fn bind(values: &mut Values, reading: &Reading<'_>, bucket: Bucket, with_others: bool, with_states: bool) {
     values.clear();
-    push_key(values, reading);
     values.push_float(reading.temperature);
     values.push_float(reading.humidity);
     values.push_float(reading.pressure);
     values.push_boolean(reading.motion_detected);
     values.push_float(reading.light_level);
     values.push_float(reading.gas_concentration);
-    match with_others {
-        true => push_others(values, reading),
-        false => values.push_unset(),
-    }
-    match with_states {
-        true => push_states(values, reading),
-        false => values.push_unset(),
-    }
-    values.push_bigint(bucket.start);
-}
-
-/// Without the bucket, which a row has at its end.
-fn push_key(values: &mut Values, reading: &Reading<'_>) {
+    values.push_double_map(reading.other_metrics.iter().map(|(name, value)| (&**name, *value)));
+    values.push_text_map(reading.states.iter().map(|(name, text)| (&**name, &**text)));
     values.push_text(&reading.location);
     values.push_text(&reading.device_type);
     values.push_uuid(reading.sensor);
     values.push_bigint(reading.recorded_at);
-}
-
-fn push_others(values: &mut Values, reading: &Reading<'_>) {
-    values.push_double_map(reading.other_metrics.iter().map(|(name, value)| (&**name, *value)));
-}
-
-fn push_states(values: &mut Values, reading: &Reading<'_>) {
-    values.push_text_map(reading.states.iter().map(|(name, text)| (&**name, &**text)));
+    values.push_bigint(bucket.start);
 }
 
 /// A sensor's newest reading, as far as its messages have come.
@@ -302,7 +262,7 @@ impl NewestReading {
 }
 
 /// Where [`bind_reading`] puts the maps.
-const MAPS: [usize; 2] = [10, 11];
+const MAPS: [usize; 2] = [6, 7];
 
 /// The values of two messages of one sensor and moment, the later one's where both have some.
 fn joined(earlier: &Values, later: &Values) -> Values {
@@ -378,7 +338,7 @@ mod tests {
         let latest = NewestReading::new(reading.recorded_at, &raw).row();
         assert_eq!(latest.count(), raw.count());
         assert_eq!(latest.get(12), Some(1_700_000_000_123_000i64.to_be_bytes().as_slice()));
-        assert_eq!(latest.get(3), raw.get(3));
+        assert_eq!(latest.get(11), raw.get(11));
     }
 
     #[test]
