@@ -12,6 +12,8 @@ mod nesting;
 /// The name of the program itself among the definitions.
 const MAIN: &str = "iotctl_program";
 
+const NO_OUTPUT: &str = "no output";
+
 /// A program, compiled.
 pub(crate) struct Program {
     filter: Filter<data::JustLut<Val>>,
@@ -61,15 +63,36 @@ impl Program {
     /// # Errors
     /// What the program says is wrong with the input; also if it has no output, or takes too many steps.
     pub(crate) fn run(&self, input: Value) -> Result<Value, String> {
+        self.start(input)?.next().unwrap_or_else(|| Err(NO_OUTPUT.to_owned()))
+    }
+
+    /// All outputs, of which there is at least one.
+    ///
+    /// # Errors
+    /// As [`Self::run`], for any of the outputs. Each output after the first takes a step.
+    pub(super) fn outputs(&self, input: Value) -> Result<Vec<Value>, String> {
+        let mut found = Vec::new();
+        for output in self.start(input)? {
+            if !found.is_empty() && !fuel::take_output() {
+                return Err(format!("stopped after {} outputs: too many steps", found.len()));
+            }
+            found.push(output?);
+        }
+        match found.is_empty() {
+            true => Err(NO_OUTPUT.to_owned()),
+            false => Ok(found),
+        }
+    }
+
+    /// The outputs, which are computed one by one.
+    fn start(&self, input: Value) -> Result<impl Iterator<Item = Result<Value, String>>, String> {
         let input: Val = serde_json::from_value(input).map_err(|error| error.to_string())?;
         fuel::refill();
         let context = Ctx::<data::JustLut<Val>>::new(&self.filter.lut, Vars::new([]));
-        let output = self.filter.id.run((context, input)).map(unwrap_valr).next();
-        match output {
-            Some(Ok(output)) => serde_json::from_str(&output.to_string()).map_err(|error| error.to_string()),
-            Some(Err(error)) => Err(error.to_string()),
-            None => Err("no output".to_owned()),
-        }
+        Ok(self.filter.id.run((context, input)).map(unwrap_valr).map(|output| match output {
+            Ok(output) => serde_json::from_str(&output.to_string()).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }))
     }
 
     /// Whether the first output is neither false nor null; without an output it is false.
@@ -79,7 +102,7 @@ impl Program {
     pub(super) fn holds(&self, input: Value) -> Result<bool, String> {
         match self.run(input) {
             Ok(output) => Ok(!matches!(output, Value::Null | Value::Bool(false))),
-            Err(error) if error == "no output" => Ok(false),
+            Err(error) if error == NO_OUTPUT => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -129,6 +152,18 @@ mod tests {
         assert_eq!(deep.run(json!({"value": [1, {"a": 2}]})), Ok(json!([2, {"a": 3}])));
         let gets_through = Program::parse("first(range(1; infinite) | select(. * . > 200))").unwrap();
         assert_eq!(gets_through.run(json!({})), Ok(json!(15)));
+    }
+
+    #[test]
+    fn a_program_has_as_many_outputs_as_it_makes_and_not_more_than_its_steps() {
+        let outputs = |text: &str, input: Value| Program::parse(text).unwrap().outputs(input);
+        assert_eq!(outputs(".value[]", json!({"value": [1, {"a": 2}]})), Ok(vec![json!(1), json!({"a": 2})]));
+        assert_eq!(outputs(".value[]", json!({"value": []})), Err("no output".to_owned()));
+        assert!(outputs(".value[] | error", json!({"value": [1]})).is_err());
+        assert!(outputs("1, error", json!({})).is_err(), "an output after the first counts");
+        let many = "[range(400)] as $a | $a[] | $a[]";
+        let error = outputs(many, json!({})).unwrap_err();
+        assert!(error.contains("outputs: too many steps"), "{error}");
     }
 
     #[test]

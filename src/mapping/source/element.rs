@@ -6,16 +6,15 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::compile::scaled;
-use super::message::{Message, first_group, group, is_missing, members, missing, text_of, unit_in, unmapped};
+use super::message::{Message, first_group, group, is_missing, missing, text_of, unit_in, unmapped};
 use super::values::{Rule, fits, renamed};
 use super::{Identity, Source};
-use crate::mapping::Record;
 use crate::mapping::file::{FieldsShape, ValueShape};
 use crate::mapping::moment::{TimestampFormat, moment};
 use crate::mapping::path::{Path, Root, scalars};
 use crate::mapping::units::Conversion;
 use crate::reading::decode::build::ReadingBuilder;
-use crate::reading::{DecodeLimits, Rejection, sensor};
+use crate::reading::{Rejection, sensor};
 
 /// What a metric's value becomes: the part that its pattern takes, as a number where it is one, in the unit that it is stored in.
 ///
@@ -145,41 +144,6 @@ impl Source {
             }
         }
         failure.map_or(Ok(()), Err)
-    }
-
-    /// The sensor of a message that holds no reading, or of an element of it: as its values, its name may be the fault.
-    pub(in crate::mapping) fn sensor_of(
-        &self,
-        record: &Record<'_>,
-        captures: &HashMap<String, String>,
-        element: Option<usize>,
-        limits: &DecodeLimits,
-    ) -> Option<String> {
-        // A payload that is not of its format may still be one whose key says it.
-        let value = self.parse(record, limits).ok().flatten().unwrap_or_default();
-        let mut message = Message { record, captures, value, key: None, each: None };
-        if self.key_paths() {
-            message.key = record.key.and_then(|key| serde_json::from_slice(key).ok());
-        }
-        if let Some(transform) = &self.transform {
-            message.value = transform.run(message.to_json()).unwrap_or_default();
-        }
-        let name = |message: &Message<'_, '_>| message.name("sensor", &self.sensor).ok();
-        let value = std::mem::take(&mut message.value);
-        let elements: Vec<(String, &Value)> = match self.each.as_ref().map(|each| each.follow(&value)) {
-            Some(found) => found.map(members).unwrap_or_default(),
-            None => {
-                message.value = value;
-                return name(&message);
-            }
-        };
-        let mut names = elements.into_iter().skip(element.unwrap_or(0)).map(|(each_name, element)| {
-            name(&Message { each: Some((&value, each_name, element)), value: Value::Null, ..message.clone() })
-        });
-        match element {
-            Some(_) => names.next().flatten(),
-            None => names.find_map(|name| name),
-        }
     }
 
     pub(super) fn moment(&self, message: &Message<'_, '_>) -> Result<i64, Rejection> {

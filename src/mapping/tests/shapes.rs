@@ -171,3 +171,91 @@ fn the_unit_in_a_values_own_text_is_that_of_the_value() {
     let error = map(&mapping, &of("21.5 bar", "1 bar")).unwrap_err().to_string();
     assert!(error.contains("\"bar\" is no unit of temperature"), "{error}");
 }
+
+#[test]
+fn each_output_of_a_transform_is_read_by_itself() {
+    let rest = "transform = '.value.r[]'\nsensor = \"value.i\"\n[source.metrics]\nx = \"value.x\"\n";
+    let message = json!({"value": {"r": [{"i": "a", "x": 1}, {"i": "b", "x": 2}, {"x": 3}, {"i": "a", "x": 4}]}});
+    let mapped = map(&mapping(rest), &message).unwrap();
+    let found: Vec<_> = mapped.readings.iter().map(|decoded| shown(&decoded.reading)).collect();
+    assert_eq!(found.len(), 2);
+    assert!(found[0].0.starts_with("l d a ") && found[1].0.starts_with("l d b "), "{found:?}");
+    assert_eq!(found[0].1["metrics"], json!({"x": 4.0}), "one reading of a sensor and moment");
+    assert_eq!(mapped.replaced, 1);
+    assert_eq!(mapped.faults.len(), 1);
+    assert!(mapped.faults[0].to_string().starts_with("element 2 of 4: mapping: sensor"), "{:?}", mapped.faults);
+
+    let each = rest.replace("value.i", "each.i").replace("value.x", "each.x").replace(".r[]", "[]");
+    let mapping = mapping(&format!("each = \"value.r\"\n{each}"));
+    let one = |id: &str| json!({"r": [{"i": id, "x": 1}, {"i": format!("{id}2"), "x": 2}]});
+    let mapped = map(&mapping, &json!({"value": [one("a"), {"r": 7}, one("b")]})).unwrap();
+    let names: Vec<_> = mapped.readings.iter().map(|it| it.reading.sensor_name.as_deref().unwrap()).collect();
+    assert_eq!(names, ["a", "a2", "b", "b2"]);
+    let fault = mapped.faults[0].to_string();
+    assert!(fault.starts_with("element 2 of 5: mapping: each: value.r is not an array"), "{fault}");
+}
+
+#[test]
+fn outputs_are_explained_and_a_refused_one_names_its_sensor() {
+    let rest = "transform = '.value.r[]'\nsensor = \"value.i\"\n[source.metrics]\nx = \"value.x\"\n";
+    let payload = json!({"r": [{"i": "a", "x": 1}, {"i": "b", "y": 2}]}).to_string();
+    let mapping = mapping(rest);
+    let none = |_: &str| None;
+    let record =
+        Record { topic: "t", key: None, headers: &none, timestamp: Some(NOW), payload: payload.as_bytes() };
+    let steps = mapping.explain(&record, &LIMITS, NOW);
+    let text = steps.iter().map(|step| format!("{}: {}", step.key, step.text)).collect::<Vec<_>>().join("\n");
+    assert!(text.contains("transform: 2 outputs"), "{text}");
+    assert!(text.contains("output[1] sensor: value.i = \"b\" -> \"b\""), "{text}");
+    assert!(text.contains("result: 1 reading; dead letter: element 1 of 2"), "{text}");
+    let subject = mapping.subject(&record, "element 1 of 2: mapping: x", &LIMITS);
+    assert_eq!(subject.and_then(|subject| subject.name).as_deref(), Some("b"));
+}
+
+#[test]
+fn a_message_is_of_the_first_source_that_fits_and_whose_condition_holds() {
+    let source = |name: &str, rest: &str| {
+        format!(
+            "[[source]]\nname = {name:?}\n{HEAD}sensor = \"value.id\"\nonly = '.value.kind == {name:?}'\n{rest}\
+             metrics = {{ {name} = \"value.v\" }}\n"
+        )
+    };
+    let text = source("env", "") + &source("noise", "drop = true\n") + &source("pwr", "");
+    let mapping = Mapping::parse("m.toml", &text).unwrap();
+    let message = |kind: &str| json!({"value": {"id": "a", "kind": kind, "v": 5}});
+    assert_eq!(metrics(&mapping, &message("env")), json!({"env": 5.0}));
+    assert_eq!(metrics(&mapping, &message("pwr")), json!({"pwr": 5.0}));
+    assert!(map(&mapping, &message("noise")).unwrap().is_skipped);
+    assert!(map(&mapping, &message("other")).unwrap().is_skipped);
+    let explained = |kind: &str| {
+        let payload = message(kind)["value"].to_string();
+        let none = |_: &str| None;
+        let record =
+            Record { topic: "t", key: None, headers: &none, timestamp: Some(NOW), payload: payload.as_bytes() };
+        let steps = mapping.explain(&record, &LIMITS, NOW);
+        steps.iter().map(|step| format!("{}: {}", step.key, step.text)).collect::<Vec<_>>().join("\n")
+    };
+    let text = explained("pwr");
+    assert!(text.contains("source env: no: topic and key fit, but only does not hold"), "{text}");
+    assert!(text.contains("source pwr: takes the message"), "{text}");
+    assert!(text.contains("result: 1 reading"), "{text}");
+    assert!(explained("noise").ends_with("source noise: takes the message\nvalue: {\"id\":\"a\",\"kind\":\"noise\",\"v\":5} (format json)\nonly: holds\ndrop: the message is skipped"));
+    assert!(explained("other").contains("result: skipped: only does not hold"));
+    // A dead letter is about the sensor that its own source finds.
+    let text = text_with_sensor_of_pwr();
+    let mapping = Mapping::parse("m.toml", &text).unwrap();
+    let none = |_: &str| None;
+    let payload = br#"{"kind": "pwr", "id": "a", "pid": "p"}"#;
+    let record = Record { topic: "t", key: None, headers: &none, timestamp: Some(NOW), payload };
+    let subject = mapping.subject(&record, "mapping: metrics: none", &LIMITS);
+    assert_eq!(subject.and_then(|subject| subject.name).as_deref(), Some("p"));
+}
+
+fn text_with_sensor_of_pwr() -> String {
+    let source = |kind: &str, path: &str| {
+        format!(
+            "[[source]]\n{HEAD}sensor = \"value.{path}\"\nonly = '.value.kind == {kind:?}'\nmetrics = {{ x = \"value.x\" }}\n"
+        )
+    };
+    source("env", "id") + &source("pwr", "pid")
+}
