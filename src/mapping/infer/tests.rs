@@ -399,3 +399,12 @@ fn labels_stay_text_and_the_id_of_an_event_is_no_sensor() {
         .collect();
     drafted(&messages, &["sensor = \"value.name\""]);
 }
+
+#[test]
+fn a_quoted_cell_may_hold_the_delimiter_and_symbols_of_units_are_measured() {
+    let csv = "id,name,t\n\"a\",\"x, y\",21.5\n\"b\",\"z\",22\n";
+    let found = drafted(&[json!({"value": csv})], &["format = \"csv\"", "delimiter = \",\""]);
+    assert_eq!(found.len(), 2);
+    let message = json!({"value": {"id": "a", "t": 21.5, "a": "%", "b": "℃", "c": "/", "d": "---"}});
+    drafted(&[message], &["null = [\"---\"]"]);
+}
