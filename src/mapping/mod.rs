@@ -9,7 +9,6 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use regex::Regex;
-use toml::Spanned;
 
 pub mod advice;
 mod binary;
@@ -18,6 +17,7 @@ mod compression;
 mod file;
 pub mod infer;
 pub(crate) mod jq;
+mod lines;
 mod moment;
 mod path;
 mod payload;
@@ -68,7 +68,7 @@ pub struct Mapped<'a> {
     pub faults: Vec<Rejection>,
     /// The mapping says that the message holds none.
     pub is_skipped: bool,
-    /// Values that another element of the same sensor and moment replaced by a different one.
+    /// Values that another one of the same name, sensor and moment replaced by a different one.
     pub replaced: usize,
 }
 
@@ -148,32 +148,29 @@ impl Mapping {
         if shape.source.is_empty() {
             return Err(refuse("no [[source]]".to_owned()));
         }
-        let with_line = |spanned: Spanned<SourceShape>| {
-            let line = line_of(text, &spanned);
-            (format!("line {line}: "), spanned.into_inner())
-        };
-        Self::compile(place, text, shape.source.into_iter().map(with_line))
+        Self::compile(place, text, shape.source.into_iter())
     }
 
     /// Of one source that no file says.
     fn of_source(place: &str, shape: SourceShape) -> Result<Self, UsageError> {
-        Self::compile(place, "", std::iter::once((String::new(), shape)))
+        Self::compile(place, "", std::iter::once(shape))
     }
 
-    /// Each source with what stands before a problem with it.
     fn compile(
         place: &str,
         text: &str,
-        shapes: impl Iterator<Item = (String, SourceShape)>,
+        shapes: impl Iterator<Item = SourceShape>,
     ) -> Result<Self, UsageError> {
         let (schemas, births) = (Arc::default(), Arc::default());
         let folder = FilePath::new(place).parent().unwrap_or(FilePath::new(""));
         let mut surroundings =
             Surroundings { folder, schemas: &schemas, births: &births, content: Vec::new() };
         let mut sources = Vec::new();
-        for (index, (line, shape)) in shapes.enumerate() {
+        for (index, shape) in shapes.enumerate() {
             let name = shape.name.clone().unwrap_or_else(|| (index + 1).to_string());
             let source = Source::compile(shape, index + 1, &mut surroundings).map_err(|problem| {
+                let line = lines::of_problem(text, index, &problem);
+                let line = line.map_or_else(String::new, |line| format!("line {line}: "));
                 UsageError::new(format!("mapping {place}: {line}source {name}: {problem}"))
             })?;
             sources.push(source);
@@ -310,10 +307,6 @@ fn not_toml(error: &str) -> String {
         false => "",
     };
     format!("{}{hint}", error.trim_end())
-}
-
-fn line_of<T>(text: &str, spanned: &Spanned<T>) -> usize {
-    text.get(..spanned.span().start).map_or(1, |before| before.matches('\n').count() + 1)
 }
 
 #[cfg(test)]

@@ -42,14 +42,14 @@ impl Program {
         let arena = Arena::default();
         let Some(mut body) = load::parse(text, |parser| parser.term()) else {
             let errors = Loader::new([]).load(&arena, File { code: text, path: () }).err();
-            return Err(format!("not a jq program: {text:?} ({errors:?})"));
+            return Err(format!("not a jq program: {text:?} ({})", wrong(&errors.unwrap_or_default())));
         };
         fuel::limit(&mut body);
         // The program is a definition, so that what it says is limited before it is compiled.
         let main = Def { name: MAIN, args: Vec::new(), body };
         let modules = Loader::new(defs.into_iter().chain([main]))
             .load(&arena, File { code: MAIN, path: () })
-            .map_err(|errors| format!("not a jq program: {text:?} ({errors:?})"))?;
+            .map_err(|errors| format!("not a jq program: {text:?} ({})", wrong(&errors)))?;
         let filter = Compiler::default().with_funs(funs).compile(modules).map_err(|errors| {
             let names: Vec<_> =
                 errors.iter().flat_map(|(_, errors)| errors).map(|(name, _)| (*name).to_string()).collect();
@@ -91,7 +91,7 @@ impl Program {
         let context = Ctx::<data::JustLut<Val>>::new(&self.filter.lut, Vars::new([]));
         Ok(self.filter.id.run((context, input)).map(unwrap_valr).map(|output| match output {
             Ok(output) => serde_json::from_str(&output.to_string()).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(raised(error)),
         }))
     }
 
@@ -106,6 +106,40 @@ impl Program {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What a program says is wrong.
+fn raised(error: jaq_core::Error<Val>) -> String {
+    match error.into_val() {
+        Val::TStr(text) | Val::BStr(text) if !text.is_empty() => String::from_utf8_lossy(&text).into_owned(),
+        other => format!("the program calls error with {other} (give it a text that says what is wrong)"),
+    }
+}
+
+/// What is wrong with a program, and before which part of it.
+fn wrong(errors: &load::Errors<&str, ()>) -> String {
+    let expected = |what: &str, rest: &str| {
+        let rest: String = rest.trim().chars().take(40).collect();
+        match rest.is_empty() {
+            true => format!("{what} is missing at the end"),
+            false => format!("{what} is missing before {rest:?}"),
+        }
+    };
+    match errors.first().map(|(_, error)| error) {
+        Some(load::Error::Lex(errors)) => errors.first().map(|(expect, rest)| match expect {
+            // The rest begins with the bracket that is open.
+            load::lex::Expect::Delim(open) => format!("{open} is not closed"),
+            load::lex::Expect::Token => format!("{:?} is not jq", rest.chars().take(40).collect::<String>()),
+            other => expected(&format!("a {}", other.as_str()), rest),
+        }),
+        Some(load::Error::Parse(errors)) => errors.first().map(|(expect, rest)| match expect {
+            load::parse::Expect::Nothing => format!("it should end before {rest:?}"),
+            other => expected(&format!("a {}", other.as_str()), rest),
+        }),
+        Some(load::Error::Io(_)) => Some("no file can be imported".to_owned()),
+        None => None,
+    }
+    .unwrap_or_else(|| "it cannot be parsed".to_owned())
 }
 
 #[cfg(test)]
@@ -164,6 +198,24 @@ mod tests {
         let many = "[range(400)] as $a | $a[] | $a[]";
         let error = outputs(many, json!({})).unwrap_err();
         assert!(error.contains("outputs: too many steps"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_program_and_its_own_errors_are_described_in_words() {
+        for (text, word) in [
+            (".value.i =", "a term is missing at the end"),
+            (".a | )", "\")\" is not jq"),
+            ("[.a", "[ is not closed"),
+            ("if . then", "is missing at the end"),
+            (".a .b §", "is not jq"),
+        ] {
+            let error = Program::parse(text).unwrap_err();
+            assert!(error.contains(word) && !error.contains("File {"), "{text}: {error}");
+        }
+        let error = |text: &str| Program::parse(text).unwrap().run(json!({"value": 1})).unwrap_err();
+        assert_eq!(error("error(\"no id\")"), "no id");
+        assert!(error("error(1)").contains("calls error with 1 "), "{}", error("error(1)"));
+        assert!(error(".value.a").starts_with("cannot index"), "{}", error(".value.a"));
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! The way of one message through a source, step by step: what `iotctl mapping explain` prints. It calls the functions that
 //! read messages, so that it cannot say something else than what happens.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde_json::Value;
 
 use super::Source;
-use super::element::metric_value;
+use super::element::{Found, found_value};
 use super::message::{self, Message, group, text_of};
 use super::values::{fits, renamed};
 use crate::mapping::file::FieldsShape;
@@ -214,17 +213,18 @@ impl Source {
         );
         for (name, metric, conversion) in &self.metrics {
             let path = &metric.from.0[0];
-            let found = message.get(path).or_else(|| metric.default.as_ref().map(Cow::Borrowed));
-            let Some(found) = found else {
-                say(name, format!("{path} is missing"));
-                continue;
+            let found = message.get(path);
+            let raw = match &found {
+                Some(value) => format!("{path} = {}", shown(value)),
+                None => format!("{path} is missing"),
             };
-            let raw = shown(&found);
             say(
                 name,
-                match metric_value(name, metric, *conversion, found) {
-                    Ok(value) => format!("{path} = {raw} -> {}", shown(&value)),
-                    Err(problem) => format!("{path} = {raw}: {problem}"),
+                match found_value(name, metric, *conversion, found) {
+                    Ok(Found::Value(value)) => format!("{raw} -> {}", shown(&value)),
+                    Ok(Found::Default(value)) => format!("{raw} -> {} (default)", shown(&value)),
+                    Ok(Found::Missing) => raw,
+                    Err(problem) => format!("{raw}: {problem}"),
                 },
             );
         }

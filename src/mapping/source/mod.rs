@@ -159,8 +159,9 @@ impl Source {
         let (message, values) = self.values(message)?;
         if let (None, [value]) = (&self.each, values.as_slice()) {
             let (identity, name, builder) = self.element(&message.with_value(value))?;
+            let replaced = builder.replaced();
             let reading = builder.finish(identity, name, limits, now)?;
-            return Ok(Some(Mapped { readings: vec![reading], ..Mapped::default() }));
+            return Ok(Some(Mapped { readings: vec![reading], replaced, ..Mapped::default() }));
         }
         self.read_parts(&message, self.parts(&values)?, limits, now).map(Some)
     }
@@ -211,7 +212,14 @@ impl Source {
             PayloadSchema::Registry(schemas) => schemas.read(self.format, &payload),
             PayloadSchema::Births(births) => return sparkplug::read(record, births),
         };
-        value.map(Some)
+        let value = value?;
+        let is_program_given_rows = self.format == PayloadFormat::Csv && self.transform.is_some();
+        if let (true, Some(rows)) = (is_program_given_rows, value.as_array())
+            && let Some(problem) = rows.iter().find_map(Value::as_str)
+        {
+            return Err(Rejection::NotInFormat { format: self.format.name(), problem: problem.to_owned() });
+        }
+        Ok(Some(value))
     }
 
     /// Whether its payloads are read by births.

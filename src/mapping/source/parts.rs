@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::message::{Message, members, unmapped};
 use super::{Identity, Source};
+use crate::mapping::payload::PayloadFormat;
 use crate::mapping::{Mapped, Record};
 use crate::reading::decode::build::ReadingBuilder;
 use crate::reading::{DecodeLimits, Rejection};
@@ -97,10 +98,11 @@ impl Source {
             match part.and_then(|part| self.read_part(message, part)) {
                 Ok(None) => left_out += 1,
                 Ok(Some((identity, sensor_name, builder))) => match places.get(&identity) {
-                    Some(&place) => match groups[place].3.merge(builder) {
-                        Ok(replaced) => mapped.replaced += replaced,
-                        Err(cause) => mapped.faults.push(fault(cause)),
-                    },
+                    Some(&place) => {
+                        if let Err(cause) = groups[place].3.merge(builder) {
+                            mapped.faults.push(fault(cause));
+                        }
+                    }
                     None => {
                         places.insert(identity.clone(), groups.len());
                         groups.push((index, identity, sensor_name, builder));
@@ -110,6 +112,7 @@ impl Source {
             }
         }
         for (index, identity, name, builder) in groups {
+            mapped.replaced += builder.replaced();
             match builder.finish(identity, name, limits, now) {
                 Ok(reading) => mapped.readings.push(reading),
                 Err(cause) => mapped.faults.push(Rejection::Element { index, count, cause: Box::new(cause) }),
@@ -125,12 +128,22 @@ impl Source {
         message: &Message<'_, '_>,
         part: Part<'_>,
     ) -> Result<Option<(Identity, Option<String>, ReadingBuilder)>, Rejection> {
+        if let Some((_, Value::String(problem))) = &part.element
+            && self.has_ragged_rows()
+        {
+            return Err(Rejection::NotInFormat { format: self.format.name(), problem: problem.clone() });
+        }
         if let Some((name, element)) = &part.element
             && !self.takes(message, name, element)?
         {
             return Ok(None);
         }
         self.element(&message.of_part(part)).map(Some)
+    }
+
+    /// Whether an element that is text is a row of CSV with a wrong number of cells. A program may make texts itself.
+    fn has_ragged_rows(&self) -> bool {
+        self.format == PayloadFormat::Csv && self.transform.is_none()
     }
 
     /// Whether `only_each` holds for an element. The program is not given the whole payload, which would be copied for
