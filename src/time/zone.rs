@@ -294,11 +294,12 @@ fn remedy_for_offset(lower: &str) -> Option<String> {
     let (hours, minutes) = rest[1..].split_once(':').unwrap_or((&rest[1..], "0"));
     let (hours, minutes): (u8, u8) = (hours.parse().ok()?, minutes.parse().ok()?);
     Some(match (hours, minutes) {
+        (0, 0) => "write UTC".to_owned(),
         (hours, 0) if (1..=most).contains(&hours) => {
             format!("write Etc/GMT{reversed}{hours}: the name of UTC{sign}{hours} has the other sign")
         }
         _ => "fixed offsets have names for whole hours only, such as Etc/GMT-1 for UTC+1; name a place instead, such as \
-              Asia/Kolkata"
+              Europe/Berlin or Asia/Kolkata"
             .to_owned(),
     })
 }
@@ -415,7 +416,7 @@ mod tests {
             ("UTC+1", "write Etc/GMT-1: the name of UTC+1 has the other sign"),
             ("gmt-05:00", "write Etc/GMT+5: the name of UTC-5 has the other sign"),
             ("+05:30", "for whole hours only"),
-            ("UTC+0", "for whole hours only"),
+            ("UTC+0", "write UTC"),
             ("", "such as Europe/Berlin"),
             ("+05:30", "such as Europe/Berlin"),
         ] {
