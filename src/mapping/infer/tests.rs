@@ -85,7 +85,7 @@ fn a_draft_says_what_was_seen_and_guessed_and_reads_the_samples() {
     assert!(flat.contains("# value.t: always there, such as 1"), "{flat}");
     let same = json!({"key": "k", "value": [{"ts": at, "rpm": 1}, {"ts": at, "rpm": 2}]});
     let same = inferred(&[same]).1;
-    assert!(same.contains("1 value is replaced by those of later elements"), "{same}");
+    assert!(same.contains("1 value is replaced by others of the same name"), "{same}");
     assert!(infer(&[], &LIMITS, NOW).is_err());
     let noise = Sample { payload: b"\xff\xfe".to_vec(), ..Sample::default() };
     assert!(infer(&[noise], &LIMITS, NOW).is_err());
