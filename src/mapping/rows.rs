@@ -21,7 +21,7 @@ use crate::reading::{DecodeLimits, Rejection};
 pub struct RowMapping {
     mapping: Arc<Mapping>,
     /// What reads the file.
-    main: Candidate,
+    main: Box<Candidate>,
     /// Sources after it, to which its `only` leaves rows.
     others: Vec<Candidate>,
     /// Of a mapping that flags say.
@@ -89,13 +89,13 @@ impl RowMapping {
             false => after(&mapping.sources, index, &stem),
         };
         let candidate = |index| Candidate::of(mapping, index, &stem);
-        let (main, others) = (candidate(index), others.into_iter().map(candidate).collect());
+        let (main, others) = (Box::new(candidate(index)), others.into_iter().map(candidate).collect());
         Ok(Self { mapping: mapping.clone(), main, others, completion: None })
     }
 
     /// Through a mapping of one source, that flags say.
     pub(super) fn by_flags(mapping: Arc<Mapping>, completion: Completion) -> Self {
-        let main = Candidate { source: 0, topic: String::new(), captures: HashMap::new() };
+        let main = Box::new(Candidate { source: 0, topic: String::new(), captures: HashMap::new() });
         Self { mapping, main, others: Vec::new(), completion: Some(completion) }
     }
 
@@ -157,7 +157,7 @@ impl RowMapping {
         &'s self,
         mut read: impl FnMut(&'s Candidate, &'s Source) -> Result<Option<Mapped<'static>>, Rejection>,
     ) -> Result<Mapped<'static>, Rejection> {
-        for candidate in std::iter::once(&self.main).chain(&self.others) {
+        for candidate in std::iter::once(&*self.main).chain(&self.others) {
             if let Some(mapped) = read(candidate, &self.mapping.sources[candidate.source])? {
                 return Ok(mapped);
             }
