@@ -52,6 +52,15 @@ pub use producer::Producer;
 pub use subscription::Subscription;
 pub use topic_partition::{TopicName, TopicPartition};
 
+/// The command that makes a topic. It makes `kafka.topic` and those that are named after it.
+fn to_create(topic: &str) -> String {
+    let main = topic.strip_suffix(".dlq").unwrap_or(topic);
+    match main == KafkaConfig::default().topic {
+        true => "iotctl schema apply".to_owned(),
+        false => format!("iotctl schema apply -O kafka.topic={main}"),
+    }
+}
+
 fn is_too_large(cause: &KafkaError) -> bool {
     let code = cause.rdkafka_error_code();
     matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize))
@@ -77,7 +86,10 @@ pub enum Error {
     /// remedy.
     #[error("the Kafka broker at {servers} refuses the connection: {reason}")]
     Refused { servers: String, reason: String },
-    #[error("the Kafka topic {topic:?} does not exist at {servers} (run `iotctl schema apply` to create it)")]
+    #[error(
+        "the Kafka topic {topic:?} does not exist at {servers} (run `{}` to create it)",
+        to_create(topic)
+    )]
     MissingTopic { topic: String, servers: String },
     /// A topic that a mapping names.
     #[error(

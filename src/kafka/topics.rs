@@ -506,7 +506,10 @@ mod tests {
         assert_eq!(end_offsets(&config, "readings").await.unwrap(), [0, 0, 0]);
         for _ in 0..2 {
             let error = describe(&config, "reading").await.unwrap_err();
-            assert!(error.to_string().contains("run `iotctl schema apply`"), "{error}");
+            assert!(
+                error.to_string().contains("run `iotctl schema apply -O kafka.topic=reading`"),
+                "{error}"
+            );
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Mapping;
-use super::file::{MomentShape, PathOr, Paths, SourceShape, TargetShape, ValueShape};
+use super::file::{DecimalMark, MomentShape, PathOr, Paths, SourceShape, TargetShape, ValueShape};
 use super::moment::TimestampFormat;
 use super::path::Path;
 use super::rows::RowMapping;
@@ -228,7 +228,7 @@ impl ColumnFlags {
             from: paths(vec![column.to_owned()]),
             unit: self.unit(name).map(str::to_owned),
             words,
-            decimal_comma: has_decimal_comma,
+            decimal_comma: if has_decimal_comma { DecimalMark::Either } else { DecimalMark::Point },
             ..ValueShape::default()
         }
     }

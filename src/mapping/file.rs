@@ -10,7 +10,6 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use toml::Spanned;
 
 use super::compression::Compression;
 use super::moment::TimestampFormat;
@@ -21,7 +20,7 @@ use super::payload::{CsvShape, PayloadFormat};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileShape {
-    pub(super) source: Vec<Spanned<SourceShape>>,
+    pub(super) source: Vec<SourceShape>,
 }
 
 /// One `[[source]]`.
@@ -149,6 +148,24 @@ pub(super) struct MomentShape {
     pub(super) default: Option<Path>,
 }
 
+/// How numbers in text are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "bool")]
+pub(super) enum DecimalMark {
+    #[default]
+    Point,
+    /// A point between groups of three digits separates thousands.
+    Comma,
+    /// A comma, or a point: of files whose mark is not stated. Nothing separates thousands without a decimal comma.
+    Either,
+}
+
+impl From<bool> for DecimalMark {
+    fn from(is_comma: bool) -> Self {
+        if is_comma { Self::Comma } else { Self::Point }
+    }
+}
+
 /// One metric.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -163,7 +180,7 @@ pub(super) struct ValueShape {
     pub(super) offset: Option<f64>,
     /// Numbers that words stand for.
     pub(super) words: BTreeMap<String, f64>,
-    pub(super) decimal_comma: bool,
+    pub(super) decimal_comma: DecimalMark,
     pub(super) null: Vec<String>,
     pub(super) default: Option<Value>,
     /// A state, also where it looks like a number.
@@ -195,7 +212,7 @@ pub(super) struct FieldsShape {
     pub(super) scale: BTreeMap<String, f64>,
     /// Numbers that words stand for.
     pub(super) words: BTreeMap<String, f64>,
-    pub(super) decimal_comma: bool,
+    pub(super) decimal_comma: DecimalMark,
     pub(super) null: Vec<String>,
     /// States, also where they look like numbers.
     pub(super) text: Vec<String>,

@@ -9,7 +9,6 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use regex::Regex;
-use toml::Spanned;
 
 pub mod advice;
 mod binary;
@@ -18,6 +17,7 @@ mod compression;
 mod file;
 pub mod infer;
 pub(crate) mod jq;
+mod lines;
 mod moment;
 mod path;
 mod payload;
@@ -68,7 +68,7 @@ pub struct Mapped<'a> {
     pub faults: Vec<Rejection>,
     /// The mapping says that the message holds none.
     pub is_skipped: bool,
-    /// Values that another element of the same sensor and moment replaced by a different one.
+    /// Values that another one of the same name, sensor and moment replaced by a different one.
     pub replaced: usize,
 }
 
@@ -148,32 +148,29 @@ impl Mapping {
         if shape.source.is_empty() {
             return Err(refuse("no [[source]]".to_owned()));
         }
-        let with_line = |spanned: Spanned<SourceShape>| {
-            let line = line_of(text, &spanned);
-            (format!("line {line}: "), spanned.into_inner())
-        };
-        Self::compile(place, text, shape.source.into_iter().map(with_line))
+        Self::compile(place, text, shape.source.into_iter())
     }
 
     /// Of one source that no file says.
     fn of_source(place: &str, shape: SourceShape) -> Result<Self, UsageError> {
-        Self::compile(place, "", std::iter::once((String::new(), shape)))
+        Self::compile(place, "", std::iter::once(shape))
     }
 
-    /// Each source with what stands before a problem with it.
     fn compile(
         place: &str,
         text: &str,
-        shapes: impl Iterator<Item = (String, SourceShape)>,
+        shapes: impl Iterator<Item = SourceShape>,
     ) -> Result<Self, UsageError> {
         let (schemas, births) = (Arc::default(), Arc::default());
         let folder = FilePath::new(place).parent().unwrap_or(FilePath::new(""));
         let mut surroundings =
             Surroundings { folder, schemas: &schemas, births: &births, content: Vec::new() };
         let mut sources = Vec::new();
-        for (index, (line, shape)) in shapes.enumerate() {
+        for (index, shape) in shapes.enumerate() {
             let name = shape.name.clone().unwrap_or_else(|| (index + 1).to_string());
             let source = Source::compile(shape, index + 1, &mut surroundings).map_err(|problem| {
+                let line = lines::of_problem(text, index, &problem);
+                let line = line.map_or_else(String::new, |line| format!("line {line}: "));
                 UsageError::new(format!("mapping {place}: {line}source {name}: {problem}"))
             })?;
             sources.push(source);
@@ -230,14 +227,22 @@ impl Mapping {
         if id.is_none() && !self.needs_births() {
             return None;
         }
-        let source = self.sources.iter().find(|source| source.matches(record).is_some())?;
-        if source.needs_births() {
-            return sparkplug::needed(record, &self.births).map(Missing::Birth);
+        // A source with `only` may leave the message to the next one, which may need something else. What is not needed
+        // after all costs a look-up and changes nothing.
+        for source in self.sources.iter().filter(|source| source.matches(record).is_some()) {
+            let missing = match source.needs_births() {
+                true => sparkplug::needed(record, &self.births).map(Missing::Birth),
+                false => id.filter(|_| source.needs_registry()).map(Missing::Schema),
+            };
+            if missing.is_some() || !source.has_condition() {
+                return missing;
+            }
         }
-        id.filter(|_| source.needs_registry()).map(Missing::Schema)
+        None
     }
 
-    /// The readings of a message, by the first source that it is of.
+    /// The readings of a message, by the first source that it is of: whose topic and key fit, and whose `only` holds. It is
+    /// skipped where `only` of no fitting source holds.
     ///
     /// # Errors
     /// Why the message holds no reading at all.
@@ -250,30 +255,47 @@ impl Mapping {
         if record.payload.len() > limits.max_message_bytes {
             return Err(Rejection::TooLarge { bytes: record.payload.len(), limit: limits.max_message_bytes });
         }
+        let mut is_left = false;
         for source in &self.sources {
-            if let Some(captures) = source.matches(record) {
-                return source.read(record, &captures, limits, now);
+            let Some(captures) = source.matches(record) else { continue };
+            if let Some(mapped) = source.read(record, &captures, limits, now)? {
+                return Ok(mapped);
             }
+            is_left = true;
         }
-        Err(Rejection::NoSource { topic: record.topic.to_owned() })
+        match is_left {
+            true => Ok(Mapped::skipped()),
+            false => Err(Rejection::NoSource { topic: record.topic.to_owned() }),
+        }
     }
 
     /// The way of a message, step by step.
     pub fn explain(&self, record: &Record<'_>, limits: &DecodeLimits, now: i64) -> Vec<Step> {
-        let mut steps = Vec::new();
+        let (mut steps, mut is_left) = (Vec::new(), false);
         for source in &self.sources {
             let key = format!("source {}", source.name);
             match (source.why_not(record), source.matches(record)) {
                 (Some(reason), _) => steps.push(Step { key, text: reason }),
                 (None, captures) => {
-                    steps.push(Step { key, text: "takes the message".to_owned() });
-                    steps.extend(source.explain(record, &captures.unwrap_or_default(), limits, now));
-                    return steps;
+                    let explained = source.explain(record, &captures.unwrap_or_default(), limits, now);
+                    let text = match explained.is_taken {
+                        true => "takes the message",
+                        false => "no: topic and key fit, but only does not hold",
+                    };
+                    steps.push(Step { key, text: text.to_owned() });
+                    steps.extend(explained.steps);
+                    if explained.is_taken {
+                        return steps;
+                    }
+                    is_left = true;
                 }
             }
         }
-        let rejection = Rejection::NoSource { topic: record.topic.to_owned() };
-        steps.push(Step { key: "result".to_owned(), text: format!("dead letter: {rejection}") });
+        let text = match is_left {
+            true => "skipped: only does not hold for any source that the message fits".to_owned(),
+            false => format!("dead letter: {}", Rejection::NoSource { topic: record.topic.to_owned() }),
+        };
+        steps.push(Step { key: "result".to_owned(), text });
         steps
     }
 }
@@ -285,10 +307,6 @@ fn not_toml(error: &str) -> String {
         false => "",
     };
     format!("{}{hint}", error.trim_end())
-}
-
-fn line_of<T>(text: &str, spanned: &Spanned<T>) -> usize {
-    text.get(..spanned.span().start).map_or(1, |before| before.matches('\n').count() + 1)
 }
 
 #[cfg(test)]

@@ -67,7 +67,10 @@ impl TimestampFormat {
 /// # Errors
 /// What is wrong with the value, and what to write in the mapping.
 pub(super) fn moment(value: &Value, format: &TimestampFormat, zone: Option<Zone>) -> Result<i64, String> {
-    let shown = || crate::reading::shown(&value.to_string());
+    let shown = || match value {
+        Value::String(text) => format!("\"{}\"", crate::reading::shown(text)),
+        other => crate::reading::shown(&other.to_string()),
+    };
     match (format, value) {
         (TimestampFormat::Rfc3339, Value::String(text)) => {
             let text = text.trim();
@@ -232,7 +235,7 @@ mod tests {
             (json!(1_795_600_000_123i64), "rfc3339", vec!["as \"ms\" it would be 2026"]),
             (json!("2026-11-20T10:00:00"), "rfc3339", vec!["no offset", "time_zone"]),
             (json!("soon"), "rfc3339", vec!["is not RFC 3339"]),
-            (json!("soon"), "s", vec!["not a count"]),
+            (json!("soon"), "s", vec!["\"soon\" is not a count"]),
             (json!("2026"), "%d.%m.%Y", vec!["does not fit"]),
             (json!("20.11.2026"), "%d.%m.%Y", vec!["time_zone"]),
             (json!([1]), "s", vec!["not a count"]),

@@ -20,13 +20,38 @@ use crate::reading::{DecodeLimits, Rejection};
 #[derive(Debug, Clone)]
 pub struct RowMapping {
     mapping: Arc<Mapping>,
+    /// What reads the file.
+    main: Box<Candidate>,
+    /// Sources after it, to which its `only` leaves rows.
+    others: Vec<Candidate>,
+    /// Of a mapping that flags say.
+    completion: Option<Completion>,
+}
+
+/// A source that may read a row.
+#[derive(Debug, Clone)]
+struct Candidate {
     /// Of the mapping.
     source: usize,
     /// What `topic` stands for.
     topic: String,
     captures: HashMap<String, String>,
-    /// Of a mapping that flags say.
-    completion: Option<Completion>,
+}
+
+impl Candidate {
+    fn of(mapping: &Mapping, index: usize, stem: &str) -> Self {
+        let source = &mapping.sources[index];
+        let topic = match source.topics.as_slice() {
+            [topic] if source.topic_pattern.is_none() => topic.clone(),
+            _ => stem.to_owned(),
+        };
+        let captures = source.topic_captures(&topic);
+        Self { source: index, topic, captures }
+    }
+
+    fn record<'a>(&'a self, payload: &'a [u8]) -> Record<'a> {
+        Record { topic: &self.topic, key: None, headers: &NO_HEADERS, timestamp: None, payload }
+    }
 }
 
 impl RowMapping {
@@ -36,7 +61,7 @@ impl RowMapping {
     /// # Errors
     /// There is no such source, or its messages are not text.
     pub fn of(mapping: &Arc<Mapping>, source: Option<&str>, file: &Path) -> Result<Self, UsageError> {
-        let stem = stem(file);
+        let (stem, source_is_named) = (stem(file), source.is_some());
         let names = || mapping.sources().collect::<Vec<_>>().join(", ");
         let refuse = |problem: String| UsageError::new(format!("mapping {}: {problem}", mapping.place));
         let index = match source {
@@ -59,22 +84,23 @@ impl RowMapping {
                 source.format().name()
             )));
         }
-        let topic = match source.topics.as_slice() {
-            [topic] if source.topic_pattern.is_none() => topic.clone(),
-            _ => stem,
+        let others = match source_is_named {
+            true => Vec::new(),
+            false => after(&mapping.sources, index, &stem),
         };
-        let captures = source.topic_captures(&topic);
-        Ok(Self { mapping: mapping.clone(), source: index, topic, captures, completion: None })
+        let candidate = |index| Candidate::of(mapping, index, &stem);
+        let (main, others) = (Box::new(candidate(index)), others.into_iter().map(candidate).collect());
+        Ok(Self { mapping: mapping.clone(), main, others, completion: None })
     }
 
     /// Through a mapping of one source, that flags say.
     pub(super) fn by_flags(mapping: Arc<Mapping>, completion: Completion) -> Self {
-        let (topic, captures) = (String::new(), HashMap::new());
-        Self { mapping, source: 0, topic, captures, completion: Some(completion) }
+        let main = Box::new(Candidate { source: 0, topic: String::new(), captures: HashMap::new() });
+        Self { mapping, main, others: Vec::new(), completion: Some(completion) }
     }
 
     fn source(&self) -> &Source {
-        &self.mapping.sources[self.source]
+        &self.mapping.sources[self.main.source]
     }
 
     /// Its name.
@@ -126,8 +152,17 @@ impl RowMapping {
         }
     }
 
-    fn record<'a>(&'a self, payload: &'a [u8]) -> Record<'a> {
-        Record { topic: &self.topic, key: None, headers: &NO_HEADERS, timestamp: None, payload }
+    /// By the first source whose `only` holds, as for a message.
+    fn by_first<'s>(
+        &'s self,
+        mut read: impl FnMut(&'s Candidate, &'s Source) -> Result<Option<Mapped<'static>>, Rejection>,
+    ) -> Result<Mapped<'static>, Rejection> {
+        for candidate in std::iter::once(&*self.main).chain(&self.others) {
+            if let Some(mapped) = read(candidate, &self.mapping.sources[candidate.source])? {
+                return Ok(mapped);
+            }
+        }
+        Ok(Mapped::skipped())
     }
 
     /// The readings of a line that is a payload.
@@ -138,7 +173,9 @@ impl RowMapping {
         if line.len() > limits.max_message_bytes {
             return Err(Rejection::TooLarge { bytes: line.len(), limit: limits.max_message_bytes });
         }
-        self.source().read(&self.record(line), &self.captures, limits, now)
+        self.by_first(|candidate, source| {
+            source.read(&candidate.record(line), &candidate.captures, limits, now)
+        })
     }
 
     /// The readings of a row with columns.
@@ -151,16 +188,15 @@ impl RowMapping {
         limits: &DecodeLimits,
         now: i64,
     ) -> Result<Mapped<'static>, Rejection> {
-        let source = self.source();
-        if source.is_dropped() {
-            return Ok(Mapped::skipped());
-        }
         if let Some(completion) = &self.completion {
             completion.apply(&mut columns);
         }
         let row = Value::Object(columns);
-        let value = if source.format() == PayloadFormat::Csv { Value::Array(vec![row]) } else { row };
-        source.read_value(&self.record(b""), &self.captures, value, limits, now)
+        let is_csv = self.source().format() == PayloadFormat::Csv;
+        let value = if is_csv { Value::Array(vec![row]) } else { row };
+        self.by_first(|candidate, source| {
+            source.read_value(&candidate.record(b""), &candidate.captures, value.clone(), limits, now)
+        })
     }
 }
 
@@ -191,6 +227,16 @@ fn by_name(sources: &[Source], stem: &str) -> Option<usize> {
     }
     let record = Record { topic: stem, key: None, headers: &NO_HEADERS, timestamp: None, payload: b"" };
     sources.iter().position(|source| source.matches(&record).is_some())
+}
+
+/// The sources after one that its `only` leaves rows to: those that the file's name fits too, and that read rows as it does.
+fn after(sources: &[Source], index: usize, stem: &str) -> Vec<usize> {
+    let record = Record { topic: stem, key: None, headers: &NO_HEADERS, timestamp: None, payload: b"" };
+    let first = &sources[index];
+    let fits = |source: &Source| {
+        source.matches(&record).is_some() && source.format() == first.format() && source.csv() == first.csv()
+    };
+    (index + 1..sources.len()).filter(|index| first.has_condition() && fits(&sources[*index])).collect()
 }
 
 #[cfg(test)]
@@ -273,6 +319,27 @@ mod tests {
         assert_eq!(message.readings[0].reading.location, "7");
         assert_eq!(rows.line(record.payload, &limits(), NOW).unwrap(), message);
         assert_eq!(rows.row(columns(payload.clone()), &limits(), NOW).unwrap(), message);
+    }
+
+    #[test]
+    fn a_row_is_left_to_the_next_source_where_only_does_not_hold() {
+        let source = |kind: &str, metric: &str| {
+            format!(
+                "[[source]]\nname = {kind:?}\ntopics = [\"rows\"]\nonly = '.value.kind == {kind:?}'\n\
+                 location = {{ constant = \"l\" }}\ndevice_type = {{ constant = \"d\" }}\nsensor = \"value.id\"\n\
+                 recorded_timestamp = {{ from = \"value.at\", format = \"ms\" }}\nmetrics = {{ {metric} = \"value.v\" }}\n"
+            )
+        };
+        let mapping = mapping(&(source("env", "temperature") + &source("pwr", "power")));
+        let rows = |source| RowMapping::of(&mapping, source, "rows.csv".as_ref()).unwrap();
+        let read = |rows: &RowMapping, kind: &str| {
+            rows.row(columns(json!({"id": "a", "at": NOW, "kind": kind, "v": 5})), &limits(), NOW).unwrap()
+        };
+        let all = rows(None);
+        assert_eq!(read(&all, "env").readings[0].reading.temperature, Some(5.0));
+        assert_eq!(read(&all, "pwr").readings[0].reading.other_metrics, [("power".into(), 5.0)]);
+        assert!(read(&all, "other").is_skipped);
+        assert!(read(&rows(Some("env")), "pwr").is_skipped, "a source that is named reads alone");
     }
 
     #[test]

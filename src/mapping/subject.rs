@@ -46,8 +46,9 @@ impl Mapping {
             .strip_prefix("element ")
             .and_then(|rest| rest.split_once(" of "))
             .and_then(|(index, _)| index.parse().ok());
-        let matching = self.sources.iter().find_map(|source| Some((source, source.matches(record)?)));
-        let (source, captures): (&Source, _) = matching?;
+        let mut fitting = self.sources.iter().filter_map(|source| Some((source, source.matches(record)?)));
+        let taking = |(source, captures): &(&Source, _)| !source.leaves(record, captures, limits);
+        let (source, captures) = fitting.find(taking)?;
         source.sensor_of(record, &captures, element, limits).map(Subject::called)
     }
 }

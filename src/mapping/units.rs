@@ -5,8 +5,13 @@ use crate::reading::Metric;
 /// (quantity, names, scale, offset): `value * scale + offset` is in the quantity's first unit. Names are compared in any
 /// case, unless that would make two units one (mV and MV); UCUM and SenML names are among them.
 const UNITS: &[(&str, &[&str], f64, f64)] = &[
-    ("temperature", &["celsius", "°C", "C", "Cel", "degC"], 1.0, 0.0),
-    ("temperature", &["fahrenheit", "°F", "F", "degF", "[degF]"], 5.0 / 9.0, -160.0 / 9.0),
+    ("temperature", &["celsius", "°C", "C", "Cel", "degC", "deg_C", "℃", "degrees Celsius"], 1.0, 0.0),
+    (
+        "temperature",
+        &["fahrenheit", "°F", "F", "degF", "[degF]", "deg_F", "FAH", "℉", "degrees Fahrenheit"],
+        5.0 / 9.0,
+        -160.0 / 9.0,
+    ),
     ("temperature", &["kelvin", "K"], 1.0, -273.15),
     ("ratio", &["percent", "%", "%RH"], 1.0, 0.0),
     ("ratio", &["fraction", "/", "1"], 100.0, 0.0),
@@ -23,6 +28,7 @@ const UNITS: &[(&str, &[&str], f64, f64)] = &[
     ("pressure", &["mmH2O"], 0.098_066_5, 0.0),
     ("illuminance", &["lux", "lx"], 1.0, 0.0),
     ("illuminance", &["klux", "klx"], 1000.0, 0.0),
+    ("illuminance", &["fc", "footcandles"], 10.763_910_416_709_72, 0.0),
     ("concentration", &["ppm"], 1.0, 0.0),
     ("concentration", &["ppb"], 0.001, 0.0),
     ("voltage", &["V"], 1.0, 0.0),
@@ -161,6 +167,13 @@ mod tests {
             ("temperature", "fahrenheit", 32.0, 0.0),
             ("temperature", "K", 296.15, 23.0),
             ("temperature", "Cel", 23.1, 23.1),
+            ("temperature", "℉", 212.0, 100.0),
+            ("temperature", "FAH", 212.0, 100.0),
+            ("temperature", "degrees Fahrenheit", 212.0, 100.0),
+            ("temperature", "℃", 23.1, 23.1),
+            ("temperature", "DEG_C", 23.1, 23.1),
+            ("temperature", "degrees celsius", 23.1, 23.1),
+            ("light_level", "fc", 10.0, 107.639_104_167),
             ("humidity", "/", 0.5, 50.0),
             ("pressure", "psi", 14.503_773_773, 1000.0),
             ("pressure", "kpa", 101.325, 1013.25),

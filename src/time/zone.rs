@@ -264,6 +264,9 @@ fn remedy(name: &str) -> String {
     /// Longer than any name.
     const LONGEST: usize = 64;
     let lower = name.to_ascii_lowercase();
+    if let Some(remedy) = remedy_for_offset(&lower) {
+        return remedy;
+    }
     // Berlin stands for Europe/Berlin.
     let similarity = |zone: &str| {
         let zone = zone.to_ascii_lowercase();
@@ -278,6 +281,27 @@ fn remedy(name: &str) -> String {
         Some((similarity, zone)) if similarity >= LEAST_SIMILARITY => format!("did you mean {zone}?"),
         _ => "write a name of the IANA database, such as Europe/Berlin or Asia/Kolkata".to_owned(),
     }
+}
+
+/// For an offset from UTC, such as `utc+1` and `+05:30`. The signs of the zones below `Etc/` are reversed.
+fn remedy_for_offset(lower: &str) -> Option<String> {
+    let rest = lower.strip_prefix("utc").or_else(|| lower.strip_prefix("gmt")).unwrap_or(lower);
+    let (sign, reversed, most) = match rest.chars().next()? {
+        '+' => ('+', '-', 14),
+        '-' => ('-', '+', 12),
+        _ => return None,
+    };
+    let (hours, minutes) = rest[1..].split_once(':').unwrap_or((&rest[1..], "0"));
+    let (hours, minutes): (u8, u8) = (hours.parse().ok()?, minutes.parse().ok()?);
+    Some(match (hours, minutes) {
+        (0, 0) => "write UTC".to_owned(),
+        (hours, 0) if (1..=most).contains(&hours) => {
+            format!("write Etc/GMT{reversed}{hours}: the name of UTC{sign}{hours} has the other sign")
+        }
+        _ => "fixed offsets have names for whole hours only, such as Etc/GMT-1 for UTC+1; name a place instead, such as \
+              Europe/Berlin or Asia/Kolkata"
+            .to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -389,6 +413,10 @@ mod tests {
             ("Europe/Berlim", "did you mean Europe/Berlin?"),
             ("berlin", "did you mean Europe/Berlin?"),
             ("Asia/Calcuta", "did you mean Asia/Calcutta?"),
+            ("UTC+1", "write Etc/GMT-1: the name of UTC+1 has the other sign"),
+            ("gmt-05:00", "write Etc/GMT+5: the name of UTC-5 has the other sign"),
+            ("+05:30", "for whole hours only"),
+            ("UTC+0", "write UTC"),
             ("", "such as Europe/Berlin"),
             ("+05:30", "such as Europe/Berlin"),
         ] {

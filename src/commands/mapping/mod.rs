@@ -261,8 +261,8 @@ async fn test(
     ));
     if replaced > 0 {
         output.note(format!(
-            "{} replaced by those of later elements of the same message, with the same location, device \
-             type, sensor and time: take the one that tells them apart from each",
+            "{} replaced by other values with the same name, location, device type, sensor and time: if elements \
+             differ in one of these, take it from each; if fields have the same name, rename or drop one",
             one_or_many(replaced, "value was", "values were")
         ));
     }

@@ -334,7 +334,10 @@ fn of_texts<'v>(values: impl Iterator<Item = &'v Value>) -> String {
     for value in values.filter_map(Value::as_str).map(str::trim) {
         // "---" and "***" are no values either.
         if !value.is_empty() && value.len() <= 8 && !value.contains(char::is_alphanumeric) {
-            nulls.insert(value);
+            // Neither are the symbols of units.
+            if Conversion::between(value, value).is_err() {
+                nulls.insert(value);
+            }
             continue;
         }
         if let Some((number, unit)) = names::number_with_unit(value) {

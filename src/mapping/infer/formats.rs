@@ -97,24 +97,22 @@ fn read_plain(samples: &[&Sample]) -> Result<Payloads, String> {
 
 /// The delimiter and the columns of rows with as many cells each.
 fn csv(samples: &[&Sample]) -> Option<(CsvShape, String)> {
-    let texts: Option<Vec<&str>> =
-        samples.iter().map(|sample| std::str::from_utf8(&sample.payload).ok()).collect();
-    let rows: Vec<&str> =
-        texts?.iter().flat_map(|text| text.lines()).filter(|row| !row.trim().is_empty()).collect();
-    let first = *rows.first()?;
-    let delimiter = [';', '\t', '|', ','].into_iter().find(|delimiter| {
-        let cells = first.matches(*delimiter).count();
-        cells > 0 && rows.iter().all(|row| row.matches(*delimiter).count() == cells)
+    let (delimiter, tables) = [';', '\t', '|', ','].into_iter().find_map(|delimiter| {
+        let tables: Vec<_> =
+            samples.iter().map(|sample| cells(&sample.payload, delimiter)).collect::<Option<_>>()?;
+        let count = tables.iter().flatten().next()?.len();
+        let is_table = count > 1 && tables.iter().flatten().all(|row| row.len() == count);
+        is_table.then_some((delimiter, tables))
     })?;
-    let is_number = |cell: &str| cell.trim().replace(',', ".").parse::<f64>().is_ok();
-    let is_heading = |row: &str| row.split(delimiter).all(|cell| !cell.trim().is_empty() && !is_number(cell));
-    let has_heading = samples.iter().all(|sample| {
-        let text = String::from_utf8_lossy(&sample.payload);
-        text.lines().next().is_some_and(is_heading) && text.lines().nth(1).is_some_and(|row| !is_heading(row))
-    });
+    let is_number = |cell: &str| cell.replace(',', ".").parse::<f64>().is_ok();
+    let is_heading = |row: &Vec<String>| row.iter().all(|cell| !cell.is_empty() && !is_number(cell));
+    let has_heading = tables
+        .iter()
+        .all(|rows| rows.first().is_some_and(is_heading) && rows.get(1).is_some_and(|row| !is_heading(row)));
+    let count = tables.iter().flatten().next()?.len();
     let columns: Vec<String> = match has_heading {
         true => Vec::new(),
-        false => (1..=first.split(delimiter).count()).map(|number| format!("column_{number}")).collect(),
+        false => (1..=count).map(|number| format!("column_{number}")).collect(),
     };
     let names: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
     let delimiter_text = quoted(&delimiter.to_string());
@@ -126,4 +124,19 @@ fn csv(samples: &[&Sample]) -> Option<(CsvShape, String)> {
         ),
     };
     Some((CsvShape { delimiter: Some(delimiter), columns }, line))
+}
+
+/// The rows of a payload with their cells, which may be quoted.
+fn cells(payload: &[u8], delimiter: char) -> Option<Vec<Vec<String>>> {
+    let text = std::str::from_utf8(payload).ok()?.trim_start_matches('\u{feff}');
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(u8::try_from(delimiter).ok()?)
+        .has_headers(false)
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let row = |row: csv::StringRecord| row.iter().map(str::to_owned).collect::<Vec<_>>();
+    let rows: Vec<_> = reader.records().map(|found| found.map(row).ok()).collect::<Option<_>>()?;
+    // A line of blanks is no row.
+    Some(rows.into_iter().filter(|row| row.iter().any(|cell| !cell.is_empty())).collect())
 }

@@ -108,7 +108,7 @@ impl Outcome {
         let replaced = match self.replaced {
             0 => String::new(),
             count => format!(
-                ".\n# {} replaced by those of later elements: sensor or recorded_timestamp must tell them apart",
+                ".\n# {} replaced by others of the same name, sensor and time: sensor or recorded_timestamp must tell them apart",
                 one_or_many(count, "value is", "values are")
             ),
         };

@@ -85,7 +85,7 @@ fn a_draft_says_what_was_seen_and_guessed_and_reads_the_samples() {
     assert!(flat.contains("# value.t: always there, such as 1"), "{flat}");
     let same = json!({"key": "k", "value": [{"ts": at, "rpm": 1}, {"ts": at, "rpm": 2}]});
     let same = inferred(&[same]).1;
-    assert!(same.contains("1 value is replaced by those of later elements"), "{same}");
+    assert!(same.contains("1 value is replaced by others of the same name"), "{same}");
     assert!(infer(&[], &LIMITS, NOW).is_err());
     let noise = Sample { payload: b"\xff\xfe".to_vec(), ..Sample::default() };
     assert!(infer(&[noise], &LIMITS, NOW).is_err());
@@ -398,4 +398,13 @@ fn labels_stay_text_and_the_id_of_an_event_is_no_sensor() {
         .map(|n| json!({"value": {"id": format!("m-{n}"), "name": format!("pump-{}", n % 3), "x": n}}))
         .collect();
     drafted(&messages, &["sensor = \"value.name\""]);
+}
+
+#[test]
+fn a_quoted_cell_may_hold_the_delimiter_and_symbols_of_units_are_measured() {
+    let csv = "id,name,t\n\"a\",\"x, y\",21.5\n\"b\",\"z\",22\n";
+    let found = drafted(&[json!({"value": csv})], &["format = \"csv\"", "delimiter = \",\""]);
+    assert_eq!(found.len(), 2);
+    let message = json!({"value": {"id": "a", "t": 21.5, "a": "%", "b": "℃", "c": "/", "d": "---"}});
+    drafted(&[message], &["null = [\"---\"]"]);
 }

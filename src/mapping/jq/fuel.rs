@@ -97,6 +97,11 @@ fn take(steps: u32) -> Result<Val, Error<Val>> {
     }
 }
 
+/// Whether a step is left for one more output.
+pub(super) fn take_output() -> bool {
+    take(1).is_ok()
+}
+
 /// Gives `range` and `fromjson` names that programs cannot call; [`definitions`] has those that they do.
 pub(super) fn hide<D: DataT>(mut function: Fun<D>) -> Fun<D> {
     match function.0 {

@@ -12,6 +12,8 @@ mod nesting;
 /// The name of the program itself among the definitions.
 const MAIN: &str = "iotctl_program";
 
+const NO_OUTPUT: &str = "no output";
+
 /// A program, compiled.
 pub(crate) struct Program {
     filter: Filter<data::JustLut<Val>>,
@@ -40,14 +42,14 @@ impl Program {
         let arena = Arena::default();
         let Some(mut body) = load::parse(text, |parser| parser.term()) else {
             let errors = Loader::new([]).load(&arena, File { code: text, path: () }).err();
-            return Err(format!("not a jq program: {text:?} ({errors:?})"));
+            return Err(format!("not a jq program: {text:?} ({})", wrong(&errors.unwrap_or_default())));
         };
         fuel::limit(&mut body);
         // The program is a definition, so that what it says is limited before it is compiled.
         let main = Def { name: MAIN, args: Vec::new(), body };
         let modules = Loader::new(defs.into_iter().chain([main]))
             .load(&arena, File { code: MAIN, path: () })
-            .map_err(|errors| format!("not a jq program: {text:?} ({errors:?})"))?;
+            .map_err(|errors| format!("not a jq program: {text:?} ({})", wrong(&errors)))?;
         let filter = Compiler::default().with_funs(funs).compile(modules).map_err(|errors| {
             let names: Vec<_> =
                 errors.iter().flat_map(|(_, errors)| errors).map(|(name, _)| (*name).to_string()).collect();
@@ -61,15 +63,36 @@ impl Program {
     /// # Errors
     /// What the program says is wrong with the input; also if it has no output, or takes too many steps.
     pub(crate) fn run(&self, input: Value) -> Result<Value, String> {
+        self.start(input)?.next().unwrap_or_else(|| Err(NO_OUTPUT.to_owned()))
+    }
+
+    /// All outputs, of which there is at least one.
+    ///
+    /// # Errors
+    /// As [`Self::run`], for any of the outputs. Each output after the first takes a step.
+    pub(super) fn outputs(&self, input: Value) -> Result<Vec<Value>, String> {
+        let mut found = Vec::new();
+        for output in self.start(input)? {
+            if !found.is_empty() && !fuel::take_output() {
+                return Err(format!("stopped after {} outputs: too many steps", found.len()));
+            }
+            found.push(output?);
+        }
+        match found.is_empty() {
+            true => Err(NO_OUTPUT.to_owned()),
+            false => Ok(found),
+        }
+    }
+
+    /// The outputs, which are computed one by one.
+    fn start(&self, input: Value) -> Result<impl Iterator<Item = Result<Value, String>>, String> {
         let input: Val = serde_json::from_value(input).map_err(|error| error.to_string())?;
         fuel::refill();
         let context = Ctx::<data::JustLut<Val>>::new(&self.filter.lut, Vars::new([]));
-        let output = self.filter.id.run((context, input)).map(unwrap_valr).next();
-        match output {
-            Some(Ok(output)) => serde_json::from_str(&output.to_string()).map_err(|error| error.to_string()),
-            Some(Err(error)) => Err(error.to_string()),
-            None => Err("no output".to_owned()),
-        }
+        Ok(self.filter.id.run((context, input)).map(unwrap_valr).map(|output| match output {
+            Ok(output) => serde_json::from_str(&output.to_string()).map_err(|error| error.to_string()),
+            Err(error) => Err(raised(error)),
+        }))
     }
 
     /// Whether the first output is neither false nor null; without an output it is false.
@@ -79,10 +102,44 @@ impl Program {
     pub(super) fn holds(&self, input: Value) -> Result<bool, String> {
         match self.run(input) {
             Ok(output) => Ok(!matches!(output, Value::Null | Value::Bool(false))),
-            Err(error) if error == "no output" => Ok(false),
+            Err(error) if error == NO_OUTPUT => Ok(false),
             Err(error) => Err(error),
         }
     }
+}
+
+/// What a program says is wrong.
+fn raised(error: jaq_core::Error<Val>) -> String {
+    match error.into_val() {
+        Val::TStr(text) | Val::BStr(text) if !text.is_empty() => String::from_utf8_lossy(&text).into_owned(),
+        other => format!("the program calls error with {other} (give it a text that says what is wrong)"),
+    }
+}
+
+/// What is wrong with a program, and before which part of it.
+fn wrong(errors: &load::Errors<&str, ()>) -> String {
+    let expected = |what: &str, rest: &str| {
+        let rest: String = rest.trim().chars().take(40).collect();
+        match rest.is_empty() {
+            true => format!("{what} is missing at the end"),
+            false => format!("{what} is missing before {rest:?}"),
+        }
+    };
+    match errors.first().map(|(_, error)| error) {
+        Some(load::Error::Lex(errors)) => errors.first().map(|(expect, rest)| match expect {
+            // The rest begins with the bracket that is open.
+            load::lex::Expect::Delim(open) => format!("{open} is not closed"),
+            load::lex::Expect::Token => format!("{:?} is not jq", rest.chars().take(40).collect::<String>()),
+            other => expected(&format!("a {}", other.as_str()), rest),
+        }),
+        Some(load::Error::Parse(errors)) => errors.first().map(|(expect, rest)| match expect {
+            load::parse::Expect::Nothing => format!("it should end before {rest:?}"),
+            other => expected(&format!("a {}", other.as_str()), rest),
+        }),
+        Some(load::Error::Io(_)) => Some("no file can be imported".to_owned()),
+        None => None,
+    }
+    .unwrap_or_else(|| "it cannot be parsed".to_owned())
 }
 
 #[cfg(test)]
@@ -129,6 +186,36 @@ mod tests {
         assert_eq!(deep.run(json!({"value": [1, {"a": 2}]})), Ok(json!([2, {"a": 3}])));
         let gets_through = Program::parse("first(range(1; infinite) | select(. * . > 200))").unwrap();
         assert_eq!(gets_through.run(json!({})), Ok(json!(15)));
+    }
+
+    #[test]
+    fn a_program_has_as_many_outputs_as_it_makes_and_not_more_than_its_steps() {
+        let outputs = |text: &str, input: Value| Program::parse(text).unwrap().outputs(input);
+        assert_eq!(outputs(".value[]", json!({"value": [1, {"a": 2}]})), Ok(vec![json!(1), json!({"a": 2})]));
+        assert_eq!(outputs(".value[]", json!({"value": []})), Err("no output".to_owned()));
+        assert!(outputs(".value[] | error", json!({"value": [1]})).is_err());
+        assert!(outputs("1, error", json!({})).is_err(), "an output after the first counts");
+        let many = "[range(400)] as $a | $a[] | $a[]";
+        let error = outputs(many, json!({})).unwrap_err();
+        assert!(error.contains("outputs: too many steps"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_program_and_its_own_errors_are_described_in_words() {
+        for (text, word) in [
+            (".value.i =", "a term is missing at the end"),
+            (".a | )", "\")\" is not jq"),
+            ("[.a", "[ is not closed"),
+            ("if . then", "is missing at the end"),
+            (".a .b §", "is not jq"),
+        ] {
+            let error = Program::parse(text).unwrap_err();
+            assert!(error.contains(word) && !error.contains("File {"), "{text}: {error}");
+        }
+        let error = |text: &str| Program::parse(text).unwrap().run(json!({"value": 1})).unwrap_err();
+        assert_eq!(error("error(\"no id\")"), "no id");
+        assert!(error("error(1)").contains("calls error with 1 "), "{}", error("error(1)"));
+        assert!(error(".value.a").starts_with("cannot index"), "{}", error(".value.a"));
     }
 
     #[test]

@@ -47,6 +47,7 @@ impl Source {
         surroundings: &mut Surroundings<'_>,
     ) -> Result<Self, String> {
         let schema = surroundings.schema(&shape)?;
+        check_roots(&shape)?;
         let program = |key: &str, text: Option<String>| {
             text.map(|text| Program::parse(&text).map_err(|error| format!("{key}: {error}"))).transpose()
         };
@@ -66,8 +67,8 @@ impl Source {
         let tags = compile_tags(shape.tags)?;
         let metrics = compile_metrics(shape.metrics)?;
         let mut fields = Vec::new();
-        for field in shape.fields {
-            let units = check_fields(&field).map_err(|problem| format!("fields: {problem}"))?;
+        for (index, field) in shape.fields.into_iter().enumerate() {
+            let units = check_fields(&field).map_err(|problem| format!("fields[{index}]: {problem}"))?;
             fields.push((field, units));
         }
         let each = match shape.each {
@@ -89,7 +90,7 @@ impl Source {
             is_dropped: shape.drop,
             only: program("only", shape.only)?,
             only_each: match (&each, shape.only_each) {
-                (None, Some(_)) => return Err("only_each needs each".to_owned()),
+                (None, Some(_)) => return Err("only_each: needs each".to_owned()),
                 (_, text) => program("only_each", text)?,
             },
             transform: program("transform", shape.transform)?,
@@ -136,6 +137,58 @@ impl Surroundings<'_> {
             (None, false) => Ok(PayloadSchema::None),
         }
     }
+}
+
+/// Whether each path has something to begin with: an element of `each`, a group of a pattern.
+fn check_roots(shape: &SourceShape) -> Result<(), String> {
+    let has_elements = shape.each.is_some() || shape.format.is_list();
+    let patterns = [&shape.topic_pattern, &shape.key_pattern];
+    let groups: Vec<&str> =
+        patterns.into_iter().flatten().flat_map(|pattern| pattern.0.capture_names().flatten()).collect();
+    for (key, path) in paths(shape) {
+        match path.root {
+            Root::Each | Root::EachName if !has_elements => {
+                return Err(format!(
+                    "{key}: {path} needs each (set each to the path of the elements, or write a path into value)"
+                ));
+            }
+            Root::Capture if !groups.contains(&path.first_name()) => {
+                let name = path.first_name();
+                return Err(format!(
+                    "{key}: neither topic_pattern nor key_pattern has a group {name:?} (write it as (?<{name}>…){})",
+                    match groups.is_empty() {
+                        true => String::new(),
+                        false => format!("; there is: {}", groups.join(", ")),
+                    }
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// All paths of a source but `each`, with their keys.
+fn paths(shape: &SourceShape) -> Vec<(String, &Path)> {
+    let targets =
+        [("location", &shape.location), ("device_type", &shape.device_type), ("sensor", &shape.sensor)];
+    let targets =
+        targets.into_iter().filter_map(|(key, target)| Some((key.to_owned(), &target.as_ref()?.0.from)));
+    let tags = shape.tags.iter().map(|(key, target)| (format!("tags.{key}"), &target.0.from));
+    let metrics = shape.metrics.iter().map(|(name, metric)| (format!("metrics.{name}"), &metric.0.from));
+    let moment = shape.recorded_timestamp.as_ref().map(|moment| &moment.0);
+    let times = moment.into_iter().flat_map(|moment| moment.from.0.iter().chain(&moment.default));
+    let fields = shape.fields.iter().enumerate().flat_map(|(index, fields)| {
+        let paths = [&fields.from, &fields.name, &fields.value, &fields.unit];
+        paths.into_iter().flatten().map(move |path| (format!("fields[{index}]"), path))
+    });
+    targets
+        .chain(tags)
+        .chain(metrics)
+        .flat_map(|(key, paths)| paths.0.iter().map(move |path| (key.clone(), path)))
+        .chain(times.map(|path| ("recorded_timestamp".to_owned(), path)))
+        .chain(fields)
+        .collect()
 }
 
 fn compile_tags(shapes: BTreeMap<String, Target>) -> Result<Vec<(String, TargetShape)>, String> {
@@ -211,6 +264,7 @@ fn check_fields(fields: &FieldsShape) -> Result<HashMap<String, Conversion>, Str
             return Err(format!("rename: {pattern} must have one * for that of {target}"));
         }
     }
+    check_renames(fields)?;
     for scale in fields.scale.values() {
         scaled(None, Some(*scale), None)?;
     }
@@ -223,6 +277,19 @@ fn check_fields(fields: &FieldsShape) -> Result<HashMap<String, Conversion>, Str
         }
     }
     Ok(units)
+}
+
+/// Of two names that become one, the last in the alphabet would be stored.
+fn check_renames(fields: &FieldsShape) -> Result<(), String> {
+    let mut names: HashMap<&str, &str> = HashMap::new();
+    for (from, to) in fields.rename.iter().filter(|(_, to)| !to.contains('*')) {
+        if let Some(other) = names.insert(to, from) {
+            return Err(format!(
+                "rename: {other:?} and {from:?} both become {to:?} (give each its own name, or choose with transform)"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn conversion(metric: &str, unit: Option<&str>, to: Option<&str>) -> Result<Option<Conversion>, String> {

@@ -6,28 +6,70 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::compile::scaled;
-use super::message::{Message, first_group, group, is_missing, members, missing, text_of, unit_in, unmapped};
+use super::message::{Message, first_group, group, is_missing, missing, text_of, unit_in, unmapped};
 use super::values::{Rule, fits, renamed};
 use super::{Identity, Source};
-use crate::mapping::Record;
 use crate::mapping::file::{FieldsShape, ValueShape};
 use crate::mapping::moment::{TimestampFormat, moment};
 use crate::mapping::path::{Path, Root, scalars};
 use crate::mapping::units::Conversion;
 use crate::reading::decode::build::ReadingBuilder;
-use crate::reading::{DecodeLimits, Rejection, sensor};
+use crate::reading::{Rejection, sensor};
+
+/// What stands for a metric in a message.
+pub(super) enum Found<'v> {
+    Value(Cow<'v, Value>),
+    /// The default, where the value is missing, null, empty or a word for "not measured".
+    Default(Cow<'v, Value>),
+    Missing,
+}
+
+/// The value of a metric, or its default, which is in the unit that it is stored in.
+///
+/// # Errors
+/// As [`metric_value`].
+pub(super) fn found_value<'v>(
+    name: &str,
+    metric: &'v ValueShape,
+    conversion: Option<Conversion>,
+    found: Option<Cow<'v, Value>>,
+) -> Result<Found<'v>, String> {
+    let rule = rule_of(metric);
+    let is_nothing = |value: &Value| is_missing(value) || rule.is_null(value);
+    let Some(default) = &metric.default else {
+        let Some(found) = found else { return Ok(Found::Missing) };
+        return metric_value(name, metric, conversion, found).map(Found::Value);
+    };
+    let value = match found.filter(|value| !is_nothing(value)) {
+        Some(found) => Some(metric_value(name, metric, conversion, found)?),
+        None => None,
+    };
+    Ok(match value.filter(|value| !is_missing(value)) {
+        Some(value) => Found::Value(value),
+        None => Found::Default(rule.convert(Cow::Borrowed(default), None)),
+    })
+}
+
+fn rule_of(metric: &ValueShape) -> Rule<'_> {
+    Rule {
+        decimal_mark: metric.decimal_comma,
+        null: &metric.null,
+        words: &metric.words,
+        is_text: metric.text,
+    }
+}
 
 /// What a metric's value becomes: the part that its pattern takes, as a number where it is one, in the unit that it is stored in.
 ///
 /// # Errors
 /// It does not fit the pattern, or has a unit of something else.
-pub(super) fn metric_value<'v>(
+fn metric_value<'v>(
     name: &str,
     metric: &ValueShape,
     conversion: Option<Conversion>,
     found: Cow<'v, Value>,
 ) -> Result<Cow<'v, Value>, String> {
-    let rule = Rule { decimal_comma: metric.decimal_comma, null: &metric.null, words: &metric.words };
+    let rule = rule_of(metric);
     let Some(pattern) = metric.pattern.as_ref().filter(|_| !rule.is_null(&found)) else {
         return Ok(rule.convert(found, conversion));
     };
@@ -55,19 +97,19 @@ impl Source {
             .filter_map(|(key, target)| message.name("tags", target).ok().map(|value| (key.clone(), value)));
         builder.set_tags(tags.collect());
         let mut is_any_there = false;
+        for (fields, units) in &self.fields {
+            self.fields(message, fields, units, &mut builder, &mut is_any_there)?;
+        }
+        // After the fields: what is mapped by its own name replaces what they find under that name.
         for (name, metric, conversion) in &self.metrics {
-            let found = message.get(&metric.from.0[0]).or_else(|| metric.default.as_ref().map(Cow::Borrowed));
-            let Some(found) = found else { continue };
+            let found = found_value(name, metric, *conversion, message.get(&metric.from.0[0]))
+                .map_err(|problem| unmapped(name, problem))?;
+            let (Found::Value(value) | Found::Default(value)) = found else { continue };
             is_any_there = true;
-            let value =
-                metric_value(name, metric, *conversion, found).map_err(|problem| unmapped(name, problem))?;
             match metric.text {
                 true => builder.set_text(name, &value)?,
                 false => builder.set(name, &value)?,
             }
-        }
-        for (fields, units) in &self.fields {
-            self.fields(message, fields, units, &mut builder, &mut is_any_there)?;
         }
         match is_any_there {
             true => Ok(((location, device_type, id, recorded_at), name, builder)),
@@ -89,7 +131,12 @@ impl Source {
             .as_ref()
             .and_then(|unit| message.get(unit))
             .and_then(|unit| unit.as_str().map(str::to_owned));
-        let rule = Rule { decimal_comma: fields.decimal_comma, null: &fields.null, words: &fields.words };
+        let rule = Rule {
+            decimal_mark: fields.decimal_comma,
+            null: &fields.null,
+            words: &fields.words,
+            is_text: false,
+        };
         let mut take = |name: &str, value: &Value| {
             let name = match &fields.name_pattern {
                 Some(pattern) => match group(pattern, name) {
@@ -145,41 +192,6 @@ impl Source {
             }
         }
         failure.map_or(Ok(()), Err)
-    }
-
-    /// The sensor of a message that holds no reading, or of an element of it: as its values, its name may be the fault.
-    pub(in crate::mapping) fn sensor_of(
-        &self,
-        record: &Record<'_>,
-        captures: &HashMap<String, String>,
-        element: Option<usize>,
-        limits: &DecodeLimits,
-    ) -> Option<String> {
-        // A payload that is not of its format may still be one whose key says it.
-        let value = self.parse(record, limits).ok().flatten().unwrap_or_default();
-        let mut message = Message { record, captures, value, key: None, each: None };
-        if self.key_paths() {
-            message.key = record.key.and_then(|key| serde_json::from_slice(key).ok());
-        }
-        if let Some(transform) = &self.transform {
-            message.value = transform.run(message.to_json()).unwrap_or_default();
-        }
-        let name = |message: &Message<'_, '_>| message.name("sensor", &self.sensor).ok();
-        let value = std::mem::take(&mut message.value);
-        let elements: Vec<(String, &Value)> = match self.each.as_ref().map(|each| each.follow(&value)) {
-            Some(found) => found.map(members).unwrap_or_default(),
-            None => {
-                message.value = value;
-                return name(&message);
-            }
-        };
-        let mut names = elements.into_iter().skip(element.unwrap_or(0)).map(|(each_name, element)| {
-            name(&Message { each: Some((&value, each_name, element)), value: Value::Null, ..message.clone() })
-        });
-        match element {
-            Some(_) => names.next().flatten(),
-            None => names.find_map(|name| name),
-        }
     }
 
     pub(super) fn moment(&self, message: &Message<'_, '_>) -> Result<i64, Rejection> {

@@ -1,13 +1,12 @@
 //! The way of one message through a source, step by step: what `iotctl mapping explain` prints. It calls the functions that
 //! read messages, so that it cannot say something else than what happens.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde_json::Value;
 
 use super::Source;
-use super::element::metric_value;
+use super::element::{Found, found_value};
 use super::message::{self, Message, group, text_of};
 use super::values::{fits, renamed};
 use crate::mapping::file::FieldsShape;
@@ -28,6 +27,19 @@ fn shown(value: &Value) -> String {
     match text.char_indices().nth(MOST_SHOWN) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
+    }
+}
+
+/// The steps of a message through a source whose topic and key fit.
+pub(in crate::mapping) struct Explained {
+    pub(in crate::mapping) steps: Vec<Step>,
+    /// `only` holds, or there is none.
+    pub(in crate::mapping) is_taken: bool,
+}
+
+impl Explained {
+    fn taken(steps: Vec<Step>) -> Self {
+        Self { steps, is_taken: true }
     }
 }
 
@@ -52,14 +64,14 @@ impl Source {
         })
     }
 
-    /// The steps of a message that is of this source.
+    /// The steps of a message whose topic and key fit this source.
     pub(in crate::mapping) fn explain(
         &self,
         record: &Record<'_>,
         captures: &HashMap<String, String>,
         limits: &DecodeLimits,
         now: i64,
-    ) -> Vec<Step> {
+    ) -> Explained {
         let mut steps = Vec::new();
         let mut say = |key: &str, text: String| steps.push(Step { key: key.to_owned(), text });
         let mut named: Vec<_> = captures.iter().collect();
@@ -67,69 +79,93 @@ impl Source {
         for (name, text) in named {
             say(&format!("capture.{name}"), shown(&text.as_str().into()));
         }
-        if self.is_dropped {
+        if self.is_dropped && self.only.is_none() {
             say("drop", "the message is skipped".to_owned());
-            return steps;
+            return Explained::taken(steps);
         }
         let value = match self.parse(record, limits) {
             Ok(Some(value)) => value,
             Ok(None) => {
                 say("format", format!("{}: holds no readings: the message is skipped", self.format.name()));
-                return steps;
+                return Explained::taken(steps);
             }
             Err(rejection) => {
                 say("format", format!("{}: dead letter: {rejection}", self.format.name()));
-                return steps;
+                return Explained::taken(steps);
             }
         };
         say("value", format!("{} (format {})", shown(&value), self.format.name()));
-        let key = record.key.and_then(|key| serde_json::from_slice(key).ok());
-        let mut message = Message { record, captures, value, key, each: None };
-        if let Some(only) = &self.only {
-            let (goes_on, text) = match only.holds(message.to_json()) {
-                Ok(true) => (true, "holds".to_owned()),
-                Ok(false) => (false, "does not hold: the message is skipped".to_owned()),
-                Err(problem) => (false, format!("dead letter: {problem}")),
-            };
-            say("only", text);
-            if !goes_on {
-                return steps;
-            }
-        }
-        if let Some(transform) = &self.transform {
-            match transform.run(message.to_json()) {
-                Ok(value) => {
-                    say("transform", shown(&value));
-                    message.value = value;
+        let message = self.message(record, captures, value);
+        if self.only.is_some() {
+            match self.holds(&message) {
+                Ok(true) => say("only", "holds".to_owned()),
+                Ok(false) => {
+                    say("only", "does not hold".to_owned());
+                    return Explained { steps, is_taken: false };
                 }
-                Err(problem) => {
-                    say("transform", format!("dead letter: {problem}"));
-                    return steps;
+                Err(rejection) => {
+                    say("only", format!("dead letter: {rejection}"));
+                    return Explained::taken(steps);
                 }
             }
         }
-        match &self.each {
-            None => steps.extend(self.targets("", &message)),
-            Some(each) => steps.extend(self.explained_elements(each, &message)),
+        if self.is_dropped {
+            say("drop", "the message is skipped".to_owned());
+            return Explained::taken(steps);
         }
+        let (message, values) = match self.values(message) {
+            Ok(found) => found,
+            Err(rejection) => {
+                say("transform", format!("dead letter: {rejection}"));
+                return Explained::taken(steps);
+            }
+        };
+        steps.extend(self.explained_values(&message, &values));
         steps.push(match self.read(record, captures, limits, now) {
-            Ok(mapped) => Step { key: "result".to_owned(), text: result(&mapped) },
+            Ok(mapped) => Step { key: "result".to_owned(), text: result(&mapped.unwrap_or_default()) },
             Err(rejection) => Step { key: "result".to_owned(), text: format!("dead letter: {rejection}") },
         });
+        Explained::taken(steps)
+    }
+
+    /// The payload, or the outputs of `transform`, of which each is read by itself.
+    fn explained_values(&self, message: &Message<'_, '_>, values: &[Value]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let is_many = values.len() > 1;
+        if is_many {
+            let text = format!("{} outputs, each of them is read by itself", values.len());
+            steps.push(Step { key: "transform".to_owned(), text });
+        }
+        for (index, value) in values.iter().take(MOST_ELEMENTS).enumerate() {
+            let prefix = if is_many { format!("output[{index}] ") } else { String::new() };
+            if self.transform.is_some() {
+                steps.push(Step { key: format!("{prefix}transform"), text: shown(value) });
+            }
+            let message = message.with_value(value);
+            match &self.each {
+                None => steps.extend(self.targets(&prefix, &message)),
+                Some(each) => steps.extend(self.explained_elements(&prefix, each, &message)),
+            }
+        }
+        if let Some(more) = values.len().checked_sub(MOST_ELEMENTS).filter(|more| *more > 0) {
+            steps.push(Step { key: "transform".to_owned(), text: format!("… and {more} more") });
+        }
         steps
     }
 
-    fn explained_elements(&self, each: &Path, message: &Message<'_, '_>) -> Vec<Step> {
+    fn explained_elements(&self, outer: &str, each: &Path, message: &Message<'_, '_>) -> Vec<Step> {
+        let key = format!("{outer}each");
         let elements = match each.follow(&message.value) {
             Some(found @ (Value::Array(_) | Value::Object(_))) => message::members(found),
-            _ => return vec![Step { key: "each".to_owned(), text: format!("{each} is no array or object") }],
+            _ => return vec![Step { key, text: format!("{each} is not an array or object") }],
         };
-        let mut steps =
-            vec![Step { key: "each".to_owned(), text: format!("{each} has {} elements", elements.len()) }];
+        let text = format!("{each} has {} elements", elements.len());
+        let mut steps = vec![Step { key: key.clone(), text }];
         let count = elements.len();
+        let whole = message.without_value();
         for (name, element) in elements.into_iter().take(MOST_ELEMENTS) {
-            let prefix = format!("each[{name}] ");
-            match self.takes(message, &name, element) {
+            let prefix = format!("{outer}each[{name}] ");
+            match self.takes(&whole, &name, element) {
                 Ok(true) => {}
                 Ok(false) => {
                     let text = "only_each does not hold: left out".to_owned();
@@ -141,19 +177,11 @@ impl Source {
                     continue;
                 }
             }
-            let message = Message {
-                value: Value::Null,
-                each: Some((&message.value, name, element)),
-                key: message.key.clone(),
-                ..*message
-            };
+            let message = Message { each: Some((&*message.value, name, element)), ..whole.clone() };
             steps.extend(self.targets(&prefix, &message));
         }
         if count > MOST_ELEMENTS {
-            steps
-                .push(Step {
-                    key: "each".to_owned(), text: format!("… and {} more", count - MOST_ELEMENTS)
-                });
+            steps.push(Step { key, text: format!("… and {} more", count - MOST_ELEMENTS) });
         }
         steps
     }
@@ -185,17 +213,18 @@ impl Source {
         );
         for (name, metric, conversion) in &self.metrics {
             let path = &metric.from.0[0];
-            let found = message.get(path).or_else(|| metric.default.as_ref().map(Cow::Borrowed));
-            let Some(found) = found else {
-                say(name, format!("{path} is missing"));
-                continue;
+            let found = message.get(path);
+            let raw = match &found {
+                Some(value) => format!("{path} = {}", shown(value)),
+                None => format!("{path} is missing"),
             };
-            let raw = shown(&found);
             say(
                 name,
-                match metric_value(name, metric, *conversion, found) {
-                    Ok(value) => format!("{path} = {raw} -> {}", shown(&value)),
-                    Err(problem) => format!("{path} = {raw}: {problem}"),
+                match found_value(name, metric, *conversion, found) {
+                    Ok(Found::Value(value)) => format!("{raw} -> {}", shown(&value)),
+                    Ok(Found::Default(value)) => format!("{raw} -> {} (default)", shown(&value)),
+                    Ok(Found::Missing) => raw,
+                    Err(problem) => format!("{raw}: {problem}"),
                 },
             );
         }

@@ -16,7 +16,8 @@ use crate::reading::Rejection;
 pub(super) struct Message<'m, 'r> {
     pub(super) record: &'m Record<'r>,
     pub(super) captures: &'m HashMap<String, String>,
-    pub(super) value: Value,
+    /// Null while an element of `each` is read: the whole is in `each`.
+    pub(super) value: Cow<'m, Value>,
     pub(super) key: Option<Value>,
     /// The whole payload, and the element's name and value.
     pub(super) each: Option<(&'m Value, String, &'m Value)>,
@@ -92,7 +93,7 @@ impl Message<'_, '_> {
         let captures: Map<_, _> =
             self.captures.iter().map(|(name, text)| (name.clone(), text.as_str().into())).collect();
         json!({
-            "value": self.value,
+            "value": *self.value,
             "key": key,
             "topic": self.record.topic,
             "timestamp": self.record.timestamp,

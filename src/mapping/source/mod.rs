@@ -1,5 +1,6 @@
 //! One `[[source]]`, and how it turns a message into readings: `compile` checks it, `message` is what paths are followed in,
-//! `element` makes a reading of a message or of an element of it, `values` has the rules for names and texts, `explain` says
+//! `parts` takes a message apart, `element` makes a
+//! reading of a part, `values` has the rules for names and texts, `explain` says
 //! each step.
 
 use std::borrow::Cow;
@@ -15,7 +16,6 @@ use crate::mapping::path::Path;
 use crate::mapping::payload::{CsvShape, PayloadFormat};
 use crate::mapping::units::Conversion;
 use crate::mapping::{Mapped, Record, sparkplug};
-use crate::reading::decode::build::ReadingBuilder;
 use crate::reading::{DecodeLimits, Rejection};
 use crate::time::Zone;
 
@@ -23,11 +23,12 @@ mod compile;
 mod element;
 mod explain;
 mod message;
+mod parts;
 mod values;
 
 use compile::PayloadSchema;
 pub(in crate::mapping) use compile::Surroundings;
-use message::{Message, members, take_groups, unmapped};
+use message::{Message, take_groups, unmapped};
 
 #[derive(Debug)]
 pub(in crate::mapping) struct Source {
@@ -67,6 +68,11 @@ impl Source {
         &self.csv
     }
 
+    /// Whether it may leave messages that fit its topics and keys to the sources after it.
+    pub(in crate::mapping) fn has_condition(&self) -> bool {
+        self.only.is_some()
+    }
+
     pub(in crate::mapping) fn is_dropped(&self) -> bool {
         self.is_dropped
     }
@@ -103,18 +109,35 @@ impl Source {
         Some(captures)
     }
 
+    /// The readings of a message. `None` where `only` does not hold: the message is left to the sources after this one.
     pub(in crate::mapping) fn read(
         &self,
         record: &Record<'_>,
         captures: &HashMap<String, String>,
         limits: &DecodeLimits,
         now: i64,
-    ) -> Result<Mapped<'static>, Rejection> {
+    ) -> Result<Option<Mapped<'static>>, Rejection> {
         if self.is_dropped {
-            return Ok(Mapped::skipped());
+            return self.drop(record, captures, limits);
         }
-        let Some(value) = self.parse(record, limits)? else { return Ok(Mapped::skipped()) };
+        let Some(value) = self.parse(record, limits)? else { return Ok(Some(Mapped::skipped())) };
         self.read_value(record, captures, value, limits, now)
+    }
+
+    /// What `drop` makes of a message: it is skipped, unless `only` leaves it to other sources.
+    fn drop(
+        &self,
+        record: &Record<'_>,
+        captures: &HashMap<String, String>,
+        limits: &DecodeLimits,
+    ) -> Result<Option<Mapped<'static>>, Rejection> {
+        let skipped = || Some(Mapped::skipped());
+        if self.only.is_none() {
+            return Ok(skipped());
+        }
+        let Some(value) = self.parse(record, limits)? else { return Ok(skipped()) };
+        let holds = self.holds(&self.message(record, captures, value))?;
+        Ok(if holds { skipped() } else { None })
     }
 
     /// A payload that is a value already, as rows of files with columns are.
@@ -125,27 +148,56 @@ impl Source {
         value: Value,
         limits: &DecodeLimits,
         now: i64,
-    ) -> Result<Mapped<'static>, Rejection> {
-        let mut message = Message { record, captures, value, key: None, each: None };
-        if self.key_paths() {
-            message.key = record.key.and_then(|key| serde_json::from_slice(key).ok());
+    ) -> Result<Option<Mapped<'static>>, Rejection> {
+        let message = self.message(record, captures, value);
+        if !self.holds(&message)? {
+            return Ok(None);
         }
-        if let Some(only) = &self.only {
-            let holds = only.holds(message.to_json());
-            if !holds.map_err(|problem| unmapped("only", problem))? {
-                return Ok(Mapped::skipped());
-            }
+        if self.is_dropped {
+            return Ok(Some(Mapped::skipped()));
         }
-        if let Some(transform) = &self.transform {
-            message.value =
-                transform.run(message.to_json()).map_err(|problem| unmapped("transform", problem))?;
-        }
-        let Some(each) = &self.each else {
-            let (identity, name, builder) = self.element(&message)?;
+        let (message, values) = self.values(message)?;
+        if let (None, [value]) = (&self.each, values.as_slice()) {
+            let (identity, name, builder) = self.element(&message.with_value(value))?;
+            let replaced = builder.replaced();
             let reading = builder.finish(identity, name, limits, now)?;
-            return Ok(Mapped { readings: vec![reading], ..Mapped::default() });
+            return Ok(Some(Mapped { readings: vec![reading], replaced, ..Mapped::default() }));
+        }
+        self.read_parts(&message, self.parts(&values)?, limits, now).map(Some)
+    }
+
+    fn message<'m, 'r>(
+        &self,
+        record: &'m Record<'r>,
+        captures: &'m HashMap<String, String>,
+        value: Value,
+    ) -> Message<'m, 'r> {
+        let key = match self.key_paths() {
+            true => record.key.and_then(|key| serde_json::from_slice(key).ok()),
+            false => None,
         };
-        self.elements(message, each, limits, now)
+        Message { record, captures, value: Cow::Owned(value), key, each: None }
+    }
+
+    /// Whether `only` holds.
+    fn holds(&self, message: &Message<'_, '_>) -> Result<bool, Rejection> {
+        let Some(only) = &self.only else { return Ok(true) };
+        only.holds(message.to_json()).map_err(|problem| unmapped("only", problem))
+    }
+
+    /// The values that a message is read as: its payload, or the outputs of `transform`.
+    fn values<'m, 'r>(
+        &self,
+        mut message: Message<'m, 'r>,
+    ) -> Result<(Message<'m, 'r>, Vec<Value>), Rejection> {
+        let values = match &self.transform {
+            Some(transform) => {
+                transform.outputs(message.to_json()).map_err(|problem| unmapped("transform", problem))?
+            }
+            None => vec![std::mem::take(&mut message.value).into_owned()],
+        };
+        message.value = Cow::Owned(Value::Null);
+        Ok((message, values))
     }
 
     /// `None` for messages that hold no readings by their format.
@@ -160,7 +212,14 @@ impl Source {
             PayloadSchema::Registry(schemas) => schemas.read(self.format, &payload),
             PayloadSchema::Births(births) => return sparkplug::read(record, births),
         };
-        value.map(Some)
+        let value = value?;
+        let is_program_given_rows = self.format == PayloadFormat::Csv && self.transform.is_some();
+        if let (true, Some(rows)) = (is_program_given_rows, value.as_array())
+            && let Some(problem) = rows.iter().find_map(Value::as_str)
+        {
+            return Err(Rejection::NotInFormat { format: self.format.name(), problem: problem.to_owned() });
+        }
+        Ok(Some(value))
     }
 
     /// Whether its payloads are read by births.
@@ -173,77 +232,5 @@ impl Source {
         !self.is_dropped
             && self.format != PayloadFormat::JsonSchema
             && matches!(self.schema, PayloadSchema::Registry(_))
-    }
-
-    /// Elements of one sensor and moment are one reading.
-    fn elements(
-        &self,
-        mut message: Message<'_, '_>,
-        each: &Path,
-        limits: &DecodeLimits,
-        now: i64,
-    ) -> Result<Mapped<'static>, Rejection> {
-        let value = std::mem::take(&mut message.value);
-        let elements = match each.follow(&value) {
-            Some(found @ (Value::Array(_) | Value::Object(_))) => members(found),
-            _ => return Err(unmapped("each", format!("{each} is no array or object"))),
-        };
-        let count = elements.len();
-        let mut left_out = 0;
-        let mut mapped = Mapped::default();
-        // Each with the index of its first element.
-        let mut groups: Vec<(usize, Identity, Option<String>, ReadingBuilder)> = Vec::new();
-        let mut places: HashMap<Identity, usize> = HashMap::new();
-        for (index, (name, element)) in elements.into_iter().enumerate() {
-            let fault = |cause: Rejection| Rejection::Element { index, count, cause: Box::new(cause) };
-            match self.takes(&message, &name, element) {
-                Ok(true) => {}
-                Ok(false) => {
-                    left_out += 1;
-                    continue;
-                }
-                Err(cause) => {
-                    mapped.faults.push(fault(cause));
-                    continue;
-                }
-            }
-            let message = Message {
-                value: Value::Null,
-                each: Some((&value, name, element)),
-                key: message.key.clone(),
-                ..message
-            };
-            match self.element(&message) {
-                Ok((identity, sensor_name, builder)) => match places.get(&identity) {
-                    Some(&place) => match groups[place].3.merge(builder) {
-                        Ok(replaced) => mapped.replaced += replaced,
-                        Err(cause) => mapped.faults.push(fault(cause)),
-                    },
-                    None => {
-                        places.insert(identity.clone(), groups.len());
-                        groups.push((index, identity, sensor_name, builder));
-                    }
-                },
-                Err(cause) => mapped.faults.push(fault(cause)),
-            }
-        }
-        for (index, identity, name, builder) in groups {
-            match builder.finish(identity, name, limits, now) {
-                Ok(reading) => mapped.readings.push(reading),
-                Err(cause) => mapped.faults.push(Rejection::Element { index, count, cause: Box::new(cause) }),
-            }
-        }
-        mapped.is_skipped = count > 0 && left_out == count;
-        Ok(mapped)
-    }
-
-    /// Whether `only_each` holds for an element. The program is not given the whole payload, which would be copied for
-    /// each of its elements.
-    fn takes(&self, message: &Message<'_, '_>, name: &str, element: &Value) -> Result<bool, Rejection> {
-        let Some(only) = &self.only_each else { return Ok(true) };
-        let mut about = message.to_json();
-        about["each"] = element.clone();
-        about["each_name"] = name.into();
-        only.holds(about).map_err(|problem| unmapped("only_each", problem))
     }
 }

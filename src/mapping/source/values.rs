@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::mapping::file::FieldsShape;
+use crate::mapping::file::{DecimalMark, FieldsShape};
 use crate::mapping::units::Conversion;
 use crate::reading::LEGACY_MISSING;
-use crate::reading::delimited::Dialect;
 
 /// The name that a metric is stored under.
 pub(super) fn renamed(fields: &FieldsShape, name: &str) -> String {
@@ -44,9 +43,11 @@ pub(super) fn fits(pattern: &str, name: &str) -> bool {
 /// How the text of a value is read.
 #[derive(Clone, Copy)]
 pub(super) struct Rule<'s> {
-    pub(super) decimal_comma: bool,
+    pub(super) decimal_mark: DecimalMark,
     pub(super) null: &'s [String],
     pub(super) words: &'s BTreeMap<String, f64>,
+    /// What looks like a number is text all the same.
+    pub(super) is_text: bool,
 }
 
 impl Rule<'_> {
@@ -60,7 +61,6 @@ impl Rule<'_> {
         mut value: Cow<'v, Value>,
         conversion: Option<Conversion>,
     ) -> Cow<'v, Value> {
-        const COMMA: Dialect = Dialect { delimiter: b';', has_decimal_comma: true };
         if let Value::String(text) = &*value {
             let trimmed = text.trim();
             if self.is_null(&value) {
@@ -68,8 +68,9 @@ impl Rule<'_> {
             }
             if let Some(number) = self.words.get(trimmed) {
                 value = Cow::Owned((*number).into());
-            } else if self.decimal_comma
-                && let Some(number) = COMMA.number(trimmed).or_else(|| grouped(trimmed))
+            } else if !self.is_text
+                && let Some(number) = number(trimmed, self.decimal_mark)
+                && (conversion.is_some() || is_exact(trimmed))
             {
                 value = Cow::Owned(number.into());
             }
@@ -77,7 +78,6 @@ impl Rule<'_> {
         let Some(conversion) = conversion else { return value };
         let number = match &*value {
             Value::Number(number) => number.as_f64(),
-            Value::String(text) => text.trim().parse().ok(),
             _ => None,
         };
         match number {
@@ -90,23 +90,60 @@ impl Rule<'_> {
     }
 }
 
-/// A number with a decimal comma whose thousands stand apart: `1.013,25`, `1 013,25`. Without the comma a dot could be a
-/// decimal point.
-fn grouped(text: &str) -> Option<f64> {
+/// The number that a text is: digits with or without a sign, leading zeros, a decimal mark and an exponent. Neither "inf" and
+/// "nan" nor what is too large for a float.
+fn number(text: &str, mark: DecimalMark) -> Option<f64> {
+    match mark {
+        DecimalMark::Point => decimal(text),
+        DecimalMark::Comma => with_comma(text).or_else(|| thousands(text)).or_else(|| decimal(text)),
+        DecimalMark::Either => with_comma(text).or_else(|| decimal(text)),
+    }
+}
+
+fn decimal(text: &str) -> Option<f64> {
+    let is_one = text.contains(|char: char| char.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    // The standard library's grammar is this one, with words beside it.
+    text.parse().ok().filter(|number: &f64| is_one && number.is_finite())
+}
+
+/// Whether a float holds all digits of a text. A whole number that it does not hold is an id, and stays text.
+fn is_exact(text: &str) -> bool {
+    const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
+    let digits = text.trim_start_matches(['+', '-']);
+    let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    !is_whole || digits.parse().is_ok_and(|number: f64| number <= MAX_WHOLE)
+}
+
+/// A number with a decimal comma, whose thousands may stand apart: `21,5`, `1.013,25`, `1 013,25`.
+fn with_comma(text: &str) -> Option<f64> {
     let (whole, decimals) = text.split_once(',')?;
-    let (sign, digits) = match whole.strip_prefix('-') {
-        Some(digits) => ("-", digits),
-        None => ("", whole),
-    };
-    let mut groups = digits.split(['.', ' ', '\'', '\u{a0}', '\u{202f}']);
+    if !whole.contains(SEPARATORS) {
+        return decimal(&format!("{whole}.{decimals}"));
+    }
+    let is_number = decimals.len() <= 20 && decimals.bytes().all(|byte| byte.is_ascii_digit());
+    decimal(&format!("{}.{decimals}", ungrouped(whole, &SEPARATORS)?))
+        .filter(|_| is_number && !decimals.is_empty())
+}
+
+/// `1.013` and `1.234.567` where a comma is the decimal mark. `0.123` is not of groups: no number begins with a group of 0.
+fn thousands(text: &str) -> Option<f64> {
+    let is_grouped = text.contains('.') && !text.trim_start_matches(['+', '-']).starts_with('0');
+    decimal(&ungrouped(text, &['.']).filter(|_| is_grouped)?)
+}
+
+const SEPARATORS: [char; 5] = ['.', ' ', '\'', '\u{a0}', '\u{202f}'];
+
+/// The sign and the digits of a whole number in groups: up to three digits, and then exactly three in each.
+fn ungrouped(text: &str, separators: &[char]) -> Option<String> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let sign = &text[..text.len() - digits.len()];
+    let mut groups = digits.split(separators);
     let is_of = |group: &str, lengths: std::ops::RangeInclusive<usize>| {
         lengths.contains(&group.len()) && group.bytes().all(|byte| byte.is_ascii_digit())
     };
-    let is_number =
+    let is_grouped =
         groups.next().is_some_and(|first| is_of(first, 1..=3)) && groups.all(|group| is_of(group, 3..=3));
-    let whole: String = digits.chars().filter(char::is_ascii_digit).collect();
-    match is_number && is_of(decimals, 1..=20) {
-        true => format!("{sign}{whole}.{decimals}").parse().ok(),
-        false => None,
-    }
+    let digits = digits.chars().filter(char::is_ascii_digit).collect::<String>();
+    is_grouped.then(|| format!("{sign}{digits}"))
 }

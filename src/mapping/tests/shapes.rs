@@ -171,3 +171,223 @@ fn the_unit_in_a_values_own_text_is_that_of_the_value() {
     let error = map(&mapping, &of("21.5 bar", "1 bar")).unwrap_err().to_string();
     assert!(error.contains("\"bar\" is no unit of temperature"), "{error}");
 }
+
+#[test]
+fn each_output_of_a_transform_is_read_by_itself() {
+    let rest = "transform = '.value.r[]'\nsensor = \"value.i\"\n[source.metrics]\nx = \"value.x\"\n";
+    let message =
+        json!({"value": {"r": [{"i": "a", "x": 1}, {"i": "b", "x": 2}, {"x": 3}, {"i": "a", "x": 4}]}});
+    let mapped = map(&mapping(rest), &message).unwrap();
+    let found: Vec<_> = mapped.readings.iter().map(|decoded| shown(&decoded.reading)).collect();
+    assert_eq!(found.len(), 2);
+    assert!(found[0].0.starts_with("l d a ") && found[1].0.starts_with("l d b "), "{found:?}");
+    assert_eq!(found[0].1["metrics"], json!({"x": 4.0}), "one reading of a sensor and moment");
+    assert_eq!(mapped.replaced, 1);
+    assert_eq!(mapped.faults.len(), 1);
+    assert!(
+        mapped.faults[0].to_string().starts_with("element 2 of 4: mapping: sensor"),
+        "{:?}",
+        mapped.faults
+    );
+
+    let each = rest.replace("value.i", "each.i").replace("value.x", "each.x").replace(".r[]", "[]");
+    let mapping = mapping(&format!("each = \"value.r\"\n{each}"));
+    let one = |id: &str| json!({"r": [{"i": id, "x": 1}, {"i": format!("{id}2"), "x": 2}]});
+    let mapped = map(&mapping, &json!({"value": [one("a"), {"r": 7}, one("b")]})).unwrap();
+    let names: Vec<_> = mapped.readings.iter().map(|it| it.reading.sensor_name.as_deref().unwrap()).collect();
+    assert_eq!(names, ["a", "a2", "b", "b2"]);
+    let fault = mapped.faults[0].to_string();
+    assert!(fault.starts_with("element 2 of 5: mapping: each: value.r is not an array"), "{fault}");
+}
+
+#[test]
+fn outputs_are_explained_and_a_refused_one_names_its_sensor() {
+    let rest = "transform = '.value.r[]'\nsensor = \"value.i\"\n[source.metrics]\nx = \"value.x\"\n";
+    let payload = json!({"r": [{"i": "a", "x": 1}, {"i": "b", "y": 2}]}).to_string();
+    let mapping = mapping(rest);
+    let none = |_: &str| None;
+    let record =
+        Record { topic: "t", key: None, headers: &none, timestamp: Some(NOW), payload: payload.as_bytes() };
+    let steps = mapping.explain(&record, &LIMITS, NOW);
+    let text = steps.iter().map(|step| format!("{}: {}", step.key, step.text)).collect::<Vec<_>>().join("\n");
+    assert!(text.contains("transform: 2 outputs"), "{text}");
+    assert!(text.contains("output[1] sensor: value.i = \"b\" -> \"b\""), "{text}");
+    assert!(text.contains("result: 1 reading; dead letter: element 1 of 2"), "{text}");
+    let subject = mapping.subject(&record, "element 1 of 2: mapping: x", &LIMITS);
+    assert_eq!(subject.and_then(|subject| subject.name).as_deref(), Some("b"));
+}
+
+#[test]
+fn a_message_is_of_the_first_source_that_fits_and_whose_condition_holds() {
+    let source = |name: &str, rest: &str| {
+        format!(
+            "[[source]]\nname = {name:?}\n{HEAD}sensor = \"value.id\"\nonly = '.value.kind == {name:?}'\n{rest}\
+             metrics = {{ {name} = \"value.v\" }}\n"
+        )
+    };
+    let text = source("env", "") + &source("noise", "drop = true\n") + &source("pwr", "");
+    let mapping = Mapping::parse("m.toml", &text).unwrap();
+    let message = |kind: &str| json!({"value": {"id": "a", "kind": kind, "v": 5}});
+    assert_eq!(metrics(&mapping, &message("env")), json!({"env": 5.0}));
+    assert_eq!(metrics(&mapping, &message("pwr")), json!({"pwr": 5.0}));
+    assert!(map(&mapping, &message("noise")).unwrap().is_skipped);
+    assert!(map(&mapping, &message("other")).unwrap().is_skipped);
+    let explained = |kind: &str| {
+        let payload = message(kind)["value"].to_string();
+        let none = |_: &str| None;
+        let record = Record {
+            topic: "t",
+            key: None,
+            headers: &none,
+            timestamp: Some(NOW),
+            payload: payload.as_bytes(),
+        };
+        let steps = mapping.explain(&record, &LIMITS, NOW);
+        steps.iter().map(|step| format!("{}: {}", step.key, step.text)).collect::<Vec<_>>().join("\n")
+    };
+    let text = explained("pwr");
+    assert!(text.contains("source env: no: topic and key fit, but only does not hold"), "{text}");
+    assert!(text.contains("source pwr: takes the message"), "{text}");
+    assert!(text.contains("result: 1 reading"), "{text}");
+    assert!(explained("noise").ends_with("source noise: takes the message\nvalue: {\"id\":\"a\",\"kind\":\"noise\",\"v\":5} (format json)\nonly: holds\ndrop: the message is skipped"));
+    assert!(explained("other").contains("result: skipped: only does not hold"));
+    // A dead letter is about the sensor that its own source finds.
+    let text = text_with_sensor_of_pwr();
+    let mapping = Mapping::parse("m.toml", &text).unwrap();
+    let none = |_: &str| None;
+    let payload = br#"{"kind": "pwr", "id": "a", "pid": "p"}"#;
+    let record = Record { topic: "t", key: None, headers: &none, timestamp: Some(NOW), payload };
+    let subject = mapping.subject(&record, "mapping: metrics: none", &LIMITS);
+    assert_eq!(subject.and_then(|subject| subject.name).as_deref(), Some("p"));
+}
+
+fn text_with_sensor_of_pwr() -> String {
+    let source = |kind: &str, path: &str| {
+        format!(
+            "[[source]]\n{HEAD}sensor = \"value.{path}\"\nonly = '.value.kind == {kind:?}'\nmetrics = {{ x = \"value.x\" }}\n"
+        )
+    };
+    source("env", "id") + &source("pwr", "pid")
+}
+
+#[test]
+fn a_default_stands_for_all_that_is_not_measured_and_is_in_the_stored_unit() {
+    let mapping = mapping(
+        "sensor = \"key\"\n[source.metrics]\ntemperature = { from = \"value.t\", unit = \"°F\", default = 5, null = [\"n/a\"] }\n\
+         flow = { from = \"value.f\", scale = 10, default = 7, pattern = '^(.*) l$' }\n\
+         door = { from = \"value.d\", words = { OPEN = 1 }, default = \"OPEN\" }\n\
+         board = { from = \"value.b\", text = true, default = \"1.10\" }\n",
+    );
+    for nothing in [json!({}), json!({"t": null, "f": null}), json!({"t": " ", "f": ""}), json!({"t": "n/a"})]
+    {
+        let found = readings(&mapping, &json!({"key": "a", "value": nothing})).remove(0).1;
+        assert_eq!(found["metrics"], json!({"temperature": 5.0, "flow": 7.0, "door": 1.0}), "{nothing}");
+        assert_eq!(found["states"], json!({"board": "1.10"}));
+    }
+    let found = metrics(&mapping, &json!({"key": "a", "value": {"t": 50, "f": "2 l", "d": 0}}));
+    assert_eq!(found, json!({"temperature": 10.0, "flow": 20.0, "door": 0.0}));
+    let payload = br#"{"t": "n/a"}"#;
+    let none = |_: &str| None;
+    let record = Record { topic: "t", key: Some(b"a"), headers: &none, timestamp: Some(NOW), payload };
+    let steps = mapping.explain(&record, &LIMITS, NOW);
+    let step = steps.iter().find(|step| step.key == "temperature").unwrap();
+    assert_eq!(step.text, "value.t = \"n/a\" -> 5 (default)");
+}
+
+#[test]
+fn a_metric_with_its_own_mapping_wins_over_fields_and_what_is_replaced_is_counted() {
+    let mapping = mapping(
+        "sensor = \"key\"\n[source.metrics]\ntemperature = \"value.temperature\"\n[[source.fields]]\nfrom = \"value.x.*\"\n\
+         rename = { a = \"m\" }\n",
+    );
+    let read = |x: Value| {
+        let mapped = map(&mapping, &json!({"key": "a", "value": {"temperature": 21.5, "x": x}})).unwrap();
+        (shown(&mapped.readings[0].reading).1["metrics"].clone(), mapped.replaced)
+    };
+    assert_eq!(read(json!({"temperature": 5})), (json!({"temperature": 21.5}), 1));
+    assert_eq!(read(json!({"temperature": 21.5})), (json!({"temperature": 21.5}), 0));
+    assert_eq!(read(json!({"temperature": null})), (json!({"temperature": 21.5}), 0));
+    assert_eq!(read(json!({"a": 1, "m": 2})).1, 1);
+    assert_eq!(read(json!({"a": 1, "m": "on"})).1, 1);
+    assert_eq!(read(json!({"a": 1, "b": 2})), (json!({"temperature": 21.5, "m": 1.0, "b": 2.0}), 0));
+    let both = format!(
+        "[[source]]\n{HEAD}sensor = \"key\"\n[[source.fields]]\nfrom = \"value.*\"\nrename = {{ a = \"m\", b = \"m\" }}\n"
+    );
+    let error = Mapping::parse("m", &both).unwrap_err().to_string();
+    assert!(error.contains("rename: \"a\" and \"b\" both become \"m\""), "{error}");
+}
+
+#[test]
+fn a_text_is_a_number_by_the_same_rule_with_a_unit_and_without() {
+    let rest = "sensor = \"key\"\n[[source.fields]]\nfrom = \"value.*\"\nscale = { s = 1 }\n";
+    let mapping = mapping(rest);
+    let of = |text: &str| {
+        let found = readings(&mapping, &json!({"key": "a", "value": {"p": text, "s": text}})).remove(0).1;
+        let value = |name: &str| [&found["metrics"][name], &found["states"][name]].map(Clone::clone);
+        assert_eq!(value("p"), value("s"), "{text}");
+        found["metrics"]["p"].as_f64()
+    };
+    for (text, number) in [
+        ("+21.5", 21.5),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("021.5", 21.5),
+        ("000123.456", 123.456),
+        (" -7 ", -7.0),
+        ("1e3", 1000.0),
+        ("+.5E-1", 0.05),
+    ] {
+        assert_eq!(of(text), Some(number), "{text}");
+    }
+    for text in ["inf", "-infinity", "NaN", "0x10", "1,5", "1.2.3", "-", ".", "e5", "1e", "1_000", "on"] {
+        assert_eq!(of(text), None, "{text}");
+    }
+    // A whole number that no float holds is an id.
+    let found = readings(&mapping, &json!({"key": "a", "value": {"p": "0123456789012345678"}})).remove(0).1;
+    assert_eq!(found["states"], json!({"p": "0123456789012345678"}));
+}
+
+#[test]
+fn a_point_separates_thousands_where_the_comma_is_the_decimal_mark() {
+    let comma = "sensor = \"key\"\n[[source.fields]]\nfrom = \"value.*\"\ndecimal_comma = true\n";
+    let (comma, point) = (mapping(comma), mapping(&comma.replace("true", "false")));
+    let of = |mapping: &Mapping, text: &str| {
+        let found = readings(mapping, &json!({"key": "a", "value": {"p": text}})).remove(0).1;
+        found["metrics"]["p"].as_f64()
+    };
+    for (text, number) in [
+        ("1.013,25", 1013.25),
+        ("1.013", 1013.0),
+        ("-1.234.567", -1_234_567.0),
+        ("+1.234.567,5", 1_234_567.5),
+        ("21,5", 21.5),
+        (",5", 0.5),
+        ("21.5", 21.5),
+        ("0.123", 0.123),
+        ("1013.250", 1013.25),
+        ("12", 12.0),
+    ] {
+        assert_eq!(of(&comma, text), Some(number), "{text}");
+    }
+    assert_eq!(of(&comma, "1.23.456"), None);
+    assert_eq!((of(&point, "1.013"), of(&point, "1.234.567")), (Some(1.013), None));
+}
+
+#[test]
+fn a_row_with_a_wrong_number_of_cells_is_refused_by_itself() {
+    let rest = "format = \"csv\"\nsensor = \"each.id\"\n[source.metrics]\nx = \"each.x\"\n";
+    let message = json!({"value": "id,x\na,1\nb\nc,3,4\nd,5\n"});
+    let mapped = map(&mapping(rest), &message).unwrap();
+    let names: Vec<_> = mapped.readings.iter().map(|it| it.reading.sensor_name.as_deref().unwrap()).collect();
+    assert_eq!(names, ["a", "d"]);
+    let faults: Vec<_> = mapped.faults.iter().map(|fault| (fault.reason(), fault.to_string())).collect();
+    assert_eq!(faults.len(), 2);
+    assert_eq!(faults[0].0, "not_in_format");
+    assert!(
+        faults[0].1.contains("element 1 of 4") && faults[0].1.contains("row 2: 1 cells for 2 columns"),
+        "{faults:?}"
+    );
+    // A program is given whole rows only.
+    let program = mapping(&format!("transform = '.value'\n{rest}"));
+    assert_eq!(map(&program, &message).unwrap_err().reason(), "not_in_format");
+}
