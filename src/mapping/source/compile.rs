@@ -264,7 +264,6 @@ fn check_fields(fields: &FieldsShape) -> Result<HashMap<String, Conversion>, Str
             return Err(format!("rename: {pattern} must have one * for that of {target}"));
         }
     }
-    check_renames(fields)?;
     for scale in fields.scale.values() {
         scaled(None, Some(*scale), None)?;
     }
@@ -277,19 +276,6 @@ fn check_fields(fields: &FieldsShape) -> Result<HashMap<String, Conversion>, Str
         }
     }
     Ok(units)
-}
-
-/// Of two names that become one, the last in the alphabet would be stored.
-fn check_renames(fields: &FieldsShape) -> Result<(), String> {
-    let mut names: HashMap<&str, &str> = HashMap::new();
-    for (from, to) in fields.rename.iter().filter(|(_, to)| !to.contains('*')) {
-        if let Some(other) = names.insert(to, from) {
-            return Err(format!(
-                "rename: {other:?} and {from:?} both become {to:?} (give each its own name, or choose with transform)"
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn conversion(metric: &str, unit: Option<&str>, to: Option<&str>) -> Result<Option<Conversion>, String> {

@@ -310,11 +310,6 @@ fn a_metric_with_its_own_mapping_wins_over_fields_and_what_is_replaced_is_counte
     assert_eq!(read(json!({"a": 1, "m": 2})).1, 1);
     assert_eq!(read(json!({"a": 1, "m": "on"})).1, 1);
     assert_eq!(read(json!({"a": 1, "b": 2})), (json!({"temperature": 21.5, "m": 1.0, "b": 2.0}), 0));
-    let both = format!(
-        "[[source]]\n{HEAD}sensor = \"key\"\n[[source.fields]]\nfrom = \"value.*\"\nrename = {{ a = \"m\", b = \"m\" }}\n"
-    );
-    let error = Mapping::parse("m", &both).unwrap_err().to_string();
-    assert!(error.contains("rename: \"a\" and \"b\" both become \"m\""), "{error}");
 }
 
 #[test]
