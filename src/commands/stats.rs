@@ -16,7 +16,7 @@ use super::support::{
 };
 use crate::analytics::metric_names;
 use crate::analytics::sources::MaxResolution;
-use crate::analytics::stats::{Key, Lines, Part, Sources, StatsQuery};
+use crate::analytics::stats::{Key, Line, Lines, Part, Sources, StatsQuery};
 use crate::analytics::table::{self, Aggregate, ByArg, Fill, Row, Rows, rows};
 use crate::analytics::tags::TagValues;
 use crate::analytics::units::{Asked, Units};
@@ -29,11 +29,14 @@ use crate::output::{Format, Output};
 use crate::plot::files::Picture;
 use crate::plot::{Chart, HeatMap, MOST_SERIES, Series, lines};
 use crate::reading::{Group, Metric};
-use crate::series::{Point, Summary};
+use crate::series::Point;
 use crate::store::rollups::Detail;
 use crate::store::sensors::SensorNames;
 use crate::time::{self, Periods, TimeRange, Zone};
 use by::ByParser;
+
+/// The statistics where none are asked for.
+const DEFAULT_AGG: &str = "count,min,avg,max,stddev";
 
 /// Statistics of metrics: by sensor, location, device type, tag and any length of time.
 ///
@@ -69,7 +72,7 @@ pub struct StatsArgs {
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', value_parser = ByParser)]
     by: Vec<ByArg>,
     /// Which statistics, in this order: count, min, avg, max, sum, stddev, or a percentile such as p50 or p99.9
-    #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = "count,min,avg,max,stddev")]
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = DEFAULT_AGG)]
     agg: Vec<Aggregate>,
     /// Also print the change per hour from the first to the last value of each sensor
     #[arg(long)]
@@ -244,7 +247,7 @@ impl StatsArgs {
     }
 }
 
-/// What a line of a plot is about, in words.
+/// What a line of a plot is about, in words; empty if it is about everything.
 fn subject(key: &Key, names: &SensorNames) -> String {
     let parts: Vec<_> = key
         .iter()
@@ -257,10 +260,33 @@ fn subject(key: &Key, names: &SensorNames) -> String {
             Part::Moment(_) | Part::None => None,
         })
         .collect();
-    if parts.is_empty() { "average".to_owned() } else { parts.join(", ") }
+    parts.join(", ")
 }
 
-/// Averages, of one line between the lowest and the highest value; or as a map of days by hours.
+/// A statistic as a picture names it.
+fn statistic(aggregate: &Aggregate) -> &str {
+    match aggregate {
+        Aggregate::Avg => "average",
+        other => other.name(),
+    }
+}
+
+/// The statistics of --agg that a picture shows: the average of the default ones, else those with the metric's unit, which one axis
+/// can have. Of several subjects, or as a heat map, only the first.
+fn drawn(asked: &[Aggregate], is_one: bool) -> Vec<Aggregate> {
+    if is_default(asked) {
+        return vec![Aggregate::Avg];
+    }
+    let has_unit = |aggregate: &&Aggregate| !matches!(aggregate, Aggregate::Count | Aggregate::Sum);
+    let mut drawn: Vec<_> = asked.iter().filter(has_unit).cloned().collect();
+    if drawn.is_empty() {
+        drawn.extend(asked.first().cloned());
+    }
+    drawn.truncate(if is_one { MOST_SERIES } else { 1 });
+    drawn
+}
+
+/// The statistics of --agg, of one line between the lowest and the highest value; or one as a map of days by hours.
 fn picture(
     args: &StatsArgs,
     (metric, unit): (&Metric, Option<&str>),
@@ -269,27 +295,39 @@ fn picture(
     names: &SensorNames,
     output: &Output,
 ) -> Picture {
-    let mut by_subject: BTreeMap<Key, Vec<(i64, &Summary)>> = BTreeMap::new();
+    let mut by_subject: BTreeMap<Key, Vec<(i64, &Line)>> = BTreeMap::new();
     for (key, line) in &found.lines {
         let Some(at) = rows::moment(key) else { continue };
-        by_subject.entry(rows::without_time(key)).or_default().push((at, &line.summary));
+        by_subject.entry(rows::without_time(key)).or_default().push((at, line));
     }
-    let title = format!("average {}", lines::title_in(metric, unit));
+    let is_single = by_subject.len() <= 1;
+    let drawn = drawn(&args.agg, is_single && !args.heat_map);
+    note_left_out(&args.agg, &drawn, output);
+    let shown: Vec<_> = drawn.iter().map(statistic).collect();
+    let unit = unit.filter(|_| drawn != [Aggregate::Count]);
+    let title = format!("{} {}", shown.join(", "), lines::title_in(metric, unit));
     let of = support::plot_subject(&args.selection);
     if args.heat_map {
         let hours = by_subject.into_values().flatten();
-        let points = hours.map(|(at, summary)| Point { at, value: summary.mean() });
+        let points = hours.filter_map(|(at, line)| Some(Point { at, value: drawn.first()?.value(line) }));
         let title = format!("{title} by day and hour");
         return Picture::HeatMap(HeatMap { title, subject: of, ..HeatMap::of(zone, points) });
     }
     let mut band = Vec::new();
-    let is_single = by_subject.len() == 1;
     let mut series: Vec<Series> = Vec::new();
-    for (key, summaries) in by_subject {
-        let (points, range) = lines::means(summaries.into_iter(), periods);
-        series.push(Series { name: subject(&key, names), points });
-        if is_single {
-            band = range;
+    for (key, found) in &by_subject {
+        for aggregate in &drawn {
+            let values = found.iter().map(|(at, line)| (*at, aggregate.value(line), &line.summary));
+            let (points, range) = lines::values(values, periods);
+            let about = subject(key, names);
+            let name =
+                if about.is_empty() || drawn.len() > 1 { statistic(aggregate).to_owned() } else { about };
+            series.push(Series { name, points });
+            // A spread, a count or a sum does not lie between the values.
+            let is_value = !matches!(aggregate, Aggregate::Count | Aggregate::Sum | Aggregate::Stddev);
+            if is_single && is_value {
+                band = range;
+            }
         }
     }
     if series.len() > MOST_SERIES {
@@ -301,6 +339,18 @@ fn picture(
     }
     let band_name = "lowest to highest value".to_owned();
     Picture::Chart(Chart { title, subject: of, series, band, band_name, zone, ..Chart::default() })
+}
+
+fn is_default(asked: &[Aggregate]) -> bool {
+    asked.iter().map(Aggregate::name).eq(DEFAULT_AGG.split(','))
+}
+
+fn note_left_out(asked: &[Aggregate], drawn: &[Aggregate], output: &Output) {
+    let is_left_out = |aggregate: &&Aggregate| !drawn.contains(aggregate);
+    let left_out: Vec<_> = asked.iter().filter(is_left_out).map(Aggregate::name).collect();
+    if !left_out.is_empty() && !is_default(asked) {
+        output.note(format!("not drawn: {} (draw each with a --plot of its own)", left_out.join(", ")));
+    }
 }
 
 /// What all metrics of the question have in common.
