@@ -173,7 +173,7 @@ pub(super) fn remark(
             series.len(),
             or_dash(test.mean_absolute_error),
             or_dash(test.scaled_error),
-            or_dash((test.coverage * 100.0).round())
+            share(test.coverage)
         ));
         if !test.scaled_error.is_finite() {
             output.note("no MASE: the history repeats itself exactly, so there is no error to compare with");
@@ -195,6 +195,16 @@ pub(super) fn remark(
 /// A figure of a back-test; `-` where it has none.
 fn or_dash(value: f64) -> String {
     if value.is_finite() { number::exact(rounded(value)) } else { "-".to_owned() }
+}
+
+/// A share in percent; one below 1 is not shown as 100 %.
+fn share(value: f64) -> String {
+    if !value.is_finite() {
+        return "-".to_owned();
+    }
+    let percent = value * 100.0;
+    let rounded = if value < 1.0 { (percent * 10.0).floor() / 10.0 } else { percent.round() };
+    number::exact(rounded)
 }
 
 /// `in about 5h (from 3h to 9h)`.
