@@ -133,6 +133,14 @@ mod tests {
     }
 
     #[test]
+    fn a_length_of_time_has_its_two_largest_units() {
+        assert_eq!(length(23 * 86_400 + 22 * 3_600 + 59), "23 d 22 h");
+        assert_eq!(length(86_400 + 59), "1 d");
+        assert_eq!(largest_units(400 * 86_400), "400 d");
+        assert_eq!([59, 200, 5 * 3_600 + 185].map(largest_units), ["59s", "3m 20s", "5h 3m"]);
+    }
+
+    #[test]
     fn a_long_name_keeps_its_ends_whatever_it_is_written_in() {
         assert_eq!(middle_cut("sensor-17", 20), "sensor-17");
         assert_eq!(middle_cut("building-3-floor-2-room-A12-north", 20), "building-3…A12-north");

@@ -203,7 +203,8 @@ fn share(value: f64) -> String {
         return "-".to_owned();
     }
     let percent = value * 100.0;
-    let rounded = if value < 1.0 { (percent * 10.0).floor() / 10.0 } else { percent.round() };
+    let rounded = (percent * 10.0).round() / 10.0;
+    let rounded = if value < 1.0 { rounded.min(99.9) } else { rounded };
     number::exact(rounded)
 }
 
@@ -244,6 +245,12 @@ fn about(likely: i64, from: i64, show: impl Fn(i64) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_below_one_is_not_shown_as_all() {
+        assert_eq!([0.99583, 0.99999, 1.0, 0.57].map(share), ["99.6", "99.9", "100", "57"]);
+        assert_eq!(share(f64::NAN), "-");
+    }
 
     #[test]
     fn a_figure_that_does_not_exist_is_a_dash() {
