@@ -30,7 +30,7 @@ use crate::output::{Format, Output};
 use crate::reading::{Group, Metric};
 use crate::store::rollups::Detail;
 use crate::store::sensors::SensorNames;
-use crate::time::{self, Periods, TimeRange};
+use crate::time::{self, TimeRange};
 use by::ByParser;
 use picture::picture;
 
