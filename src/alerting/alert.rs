@@ -201,7 +201,7 @@ fn show(at: i64) -> String {
 
 /// An alert for tests: times are in seconds.
 #[cfg(test)]
-pub(super) fn example(rule: &str, sensor: u128, state: State, at: i64) -> Alert {
+pub(crate) fn example(rule: &str, sensor: u128, state: State, at: i64) -> Alert {
     let moment = |at: i64| DateTime::from_timestamp(at, 0).unwrap_or_default();
     Alert {
         id: Uuid::new_v5(&NAMESPACE, format!("{rule} {sensor} {at} {}", state.name()).as_bytes()),

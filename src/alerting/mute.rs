@@ -43,6 +43,9 @@ pub struct Matchers {
     pub rule: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iot_sensor_id: Option<Uuid>,
+    /// A sensor that is not registered yet: `iot_sensor_id` is the id of this name, and alerts with the name match too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor_name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,16 +93,20 @@ impl Matchers {
 
     pub fn match_alert(&self, alert: &Alert) -> bool {
         self.rule.as_ref().is_none_or(|rule| *rule == alert.rule)
-            && self.iot_sensor_id.is_none_or(|sensor| sensor == alert.iot_sensor_id)
+            && self.iot_sensor_id.is_none_or(|sensor| sensor == alert.iot_sensor_id || self.is_named(alert))
             && self.location.as_ref().is_none_or(|location| *location == alert.location)
             && self.device_type.as_ref().is_none_or(|device_type| *device_type == alert.device_type)
             && self.labels.iter().all(|(name, value)| alert.labels.get(name) == Some(value))
     }
 
+    fn is_named(&self, alert: &Alert) -> bool {
+        self.sensor_name.is_some() && self.sensor_name == alert.sensor_name
+    }
+
     /// "rule=hot, location=plant-3"; the sensor by its name, if it has one.
     pub fn text(&self, sensor_name: Option<&str>) -> String {
         let id = self.iot_sensor_id.map(|sensor| sensor.to_string());
-        let sensor = id.map(|id| sensor_name.map_or(id, str::to_owned));
+        let sensor = id.map(|id| sensor_name.or(self.sensor_name.as_deref()).map_or(id, str::to_owned));
         let fields = [
             ("rule", self.rule.as_deref()),
             ("sensor", sensor.as_deref()),
@@ -189,6 +196,21 @@ mod tests {
         let elsewhere = Matchers { location: Some("plant-2".to_owned()), ..of_rule("hot") };
         assert!(!mute(elsewhere, 10, 20).holds(&alert, at(15)));
         assert!(mute(Matchers::default(), 10, 20).holds(&alert, at(15)));
+    }
+
+    #[test]
+    fn a_silence_of_a_name_that_is_not_registered_holds_by_the_alerts_own_name_and_shows_it() {
+        let matchers = Matchers {
+            iot_sensor_id: Some(Uuid::from_u128(9)),
+            sensor_name: Some("o1".to_owned()),
+            ..Matchers::default()
+        };
+        let mut alert = example("hot", 1, State::Firing, 5);
+        assert!(!matchers.match_alert(&alert));
+        alert.sensor_name = Some("o1".to_owned());
+        assert!(matchers.match_alert(&alert));
+        assert_eq!(matchers.text(None), "sensor=o1");
+        assert_eq!(matchers.text(Some("boiler")), "sensor=boiler");
     }
 
     #[test]

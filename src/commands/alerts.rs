@@ -29,13 +29,15 @@ use crate::output::record::{Cell, Heading, Records};
 use crate::output::text::one_or_many;
 use crate::reading::Group;
 use crate::store::sensors::SensorNames;
-use crate::time::TimeRange;
 
 mod ack;
 mod check;
 mod deliver;
+mod filter;
 mod history;
 mod silence;
+
+use filter::{Filter, Seen, Wanted};
 
 /// List the alerts of `ingest --detect`, or what fires now
 ///
@@ -154,19 +156,28 @@ async fn list(mut args: ListArgs, context: Context) -> anyhow::Result<()> {
         .filter(|heading| !is_table || IN_TABLES.contains(&heading.name.as_str()))
         .collect();
     let feed = until_stopped(&context.shutdown, AlertFeed::open(&context.config.kafka)).await?;
-    let registry = until_stopped(&context.shutdown, Registry::open(&mut args.selection, &context)).await?;
+    let (sensor, registry) =
+        until_stopped(&context.shutdown, Wanted::find(&mut args.selection, &context)).await?;
+    let filter = Filter {
+        severity: args.severity,
+        state: args.state,
+        range: Some(range),
+        ..Filter::new(args.rule.clone(), &args.selection, sensor)
+    };
     let runtime = Handle::current();
     // Reading blocks; the runtime's other threads go on with what signals and clients need.
     let work = move || {
         let records = context.output.records(args.format, args.time.zone()?, headings)?;
         let printer = Printer {
             records,
-            range,
+            filter,
+            topic: Seen::default(),
             current: args.firing.then(Current::default),
             mutes: Mutes::default(),
             seen: HashSet::new(),
             pending: Vec::new(),
             parts: 0,
+            remark: None,
             registry,
             runtime: runtime.clone(),
             args,
@@ -186,7 +197,11 @@ fn print<W: Write>(
     let mut foreign = 0;
     let follows = printer.args.follow;
     loop {
-        let batch = runtime.block_on(until_stopped(shutdown, feed.next()))?;
+        let batch = match runtime.block_on(until_stopped(shutdown, feed.next())) {
+            // --follow has no other end.
+            Err(error) if follows && error.is::<Interrupted>() => break,
+            batch => batch?,
+        };
         let (failed, strangers) =
             batch.each_record(&|| shutdown.is_requested(), |record| match printer.take_record(record) {
                 Ok(()) => ControlFlow::Continue(()),
@@ -207,7 +222,6 @@ fn print<W: Write>(
                 () = shutdown.requested() => {}
             }
         });
-        // --follow has no other end.
         if shutdown.is_requested() {
             break;
         }
@@ -216,12 +230,10 @@ fn print<W: Write>(
         return Err(Interrupted.into());
     }
     printer.print()?;
-    let (is_sorted, only_firing) = (printer.parts <= 1 || follows, printer.args.firing);
+    let is_sorted = printer.parts <= 1 || follows;
     let found = printer.records.finish()?;
-    if found == 0 && only_firing {
-        context.output.note("nothing is firing");
-    } else if found == 0 && !follows {
-        context.output.note("no alerts (`iotctl ingest --detect RULES.toml` writes them)");
+    if found == 0 && !follows {
+        context.output.note(printer.remark.unwrap_or_else(|| printer.topic.remark(&printer.filter)));
     }
     if !is_sorted {
         context.output.note(format!(
@@ -262,6 +274,8 @@ fn user() -> String {
 struct Registry {
     session: Option<Session>,
     names: SensorNames,
+    /// Whether the sensor of --sensor is registered.
+    has_found: bool,
 }
 
 impl Registry {
@@ -273,21 +287,22 @@ impl Registry {
         let opened = async {
             let session = Session::connect(&context.config.cassandra).await?;
             match selection.find_sensor(&session).await {
+                Ok(()) => Ok((session, true)),
                 // The id of the name is that of alerts before the sensor was registered.
-                Err(error) if !error.is::<NoReadings>() => Err(error),
-                _ => Ok(session),
+                Err(error) if error.is::<NoReadings>() => Ok((session, false)),
+                Err(error) => Err(error),
             }
         };
-        let session = match timeout(Self::PATIENCE, opened).await {
+        let (session, has_found) = match timeout(Self::PATIENCE, opened).await {
             Ok(Err(error)) if error.is::<UsageError>() => return Err(error),
-            Ok(Ok(session)) => Some(session),
+            Ok(Ok((session, has_found))) => (Some(session), has_found),
             _ => {
                 context.output.note("Cassandra does not answer: sensors have the names of their messages");
-                None
+                (None, false)
             }
         };
         let names = if session.is_some() { selection.names() } else { SensorNames::default() };
-        Ok(Self { session, names })
+        Ok(Self { session, names, has_found })
     }
 
     /// Of sensors whose groups are not known.
@@ -315,7 +330,9 @@ impl Registry {
 struct Printer<W: Write> {
     records: Records<W>,
     args: ListArgs,
-    range: TimeRange,
+    filter: Filter,
+    /// What the topic has, whatever the filter is.
+    topic: Seen,
     /// With --firing.
     current: Option<Current>,
     /// The silences that people asked for.
@@ -326,6 +343,8 @@ struct Printer<W: Write> {
     pending: Vec<Alert>,
     /// How often pending alerts were printed.
     parts: usize,
+    /// Why nothing that fires is shown.
+    remark: Option<String>,
     registry: Registry,
     runtime: Handle,
 }
@@ -348,21 +367,13 @@ impl<W: Write> Printer<W> {
     }
 
     fn take(&mut self, alert: Alert) -> anyhow::Result<()> {
-        let recorded_at = alert.recorded_timestamp.timestamp_millis();
-        let args = &self.args;
-        let SelectionArgs { group, sensor } = &args.selection;
-        let is_asked_for = args.rule.as_ref().is_none_or(|rule| *rule == alert.rule)
-            && args.severity.is_none_or(|severity| severity == alert.severity)
-            && args.state.is_none_or(|state| state == alert.state)
-            && group.location.as_ref().is_none_or(|location| *location == alert.location)
-            && group.device_type.as_ref().is_none_or(|device_type| *device_type == alert.device_type)
-            && sensor.as_ref().is_none_or(|sensor| sensor.id == alert.iot_sensor_id)
-            && self.range.contains(recorded_at);
-        if !is_asked_for {
+        self.topic.note(&alert, &self.filter);
+        if let Some(current) = &mut self.current {
+            // Of all: what fires is told where nothing of it matches.
+            current.add(alert);
             return Ok(());
         }
-        if let Some(current) = &mut self.current {
-            current.add(alert);
+        if !self.filter.matches(&alert) {
             return Ok(());
         }
         if self.seen.insert(alert.id) {
@@ -376,7 +387,13 @@ impl<W: Write> Printer<W> {
         let mut alerts = std::mem::take(&mut self.pending);
         let current = self.current.take();
         match &current {
-            Some(current) => alerts = current.firing().into_iter().cloned().collect(),
+            Some(current) => {
+                let firing = current.firing();
+                alerts = firing.iter().filter(|alert| self.filter.matches(alert)).copied().cloned().collect();
+                if alerts.is_empty() {
+                    self.remark = Some(filter::nothing_fires(&self.filter, &self.topic, &firing));
+                }
+            }
             None => alerts.sort_by_key(|alert| alert.recorded_timestamp),
         }
         self.parts += usize::from(!alerts.is_empty());

@@ -174,7 +174,8 @@ pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
     print(&report, &args, &context.output)?;
     anyhow::ensure!(
         rejected == 0,
-        "{rejected} of {rows} rows are bad and were left out (fix them as the notes say, and import the file again)"
+        "{rejected} of {} bad and left out (fix what the notes say, and import the file again)",
+        one_or_many(rows, "row is", if rejected == 1 { "rows is" } else { "rows are" })
     );
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! `iotctl stats`: averages, extremes, deviations and percentiles by sensor, group or time.
 
 use std::cell::Cell as Counter;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 
 mod by;
+mod picture;
 
 use super::Context;
 use super::flags::{PlotArgs, SelectionArgs, TagArgs, TimeArgs, metric};
@@ -26,14 +27,15 @@ use crate::output::record::{Cell, Heading, Records};
 use crate::output::text;
 use crate::output::text::{grouped, plural};
 use crate::output::{Format, Output};
-use crate::plot::files::Picture;
-use crate::plot::{Chart, HeatMap, MOST_SERIES, Series, lines};
 use crate::reading::{Group, Metric};
-use crate::series::{Point, Summary};
 use crate::store::rollups::Detail;
 use crate::store::sensors::SensorNames;
-use crate::time::{self, Periods, TimeRange, Zone};
+use crate::time::{self, TimeRange};
 use by::ByParser;
+use picture::picture;
+
+/// The statistics where none are asked for.
+const DEFAULT_AGG: &str = "count,min,avg,max,stddev";
 
 /// Statistics of metrics: by sensor, location, device type, tag and any length of time.
 ///
@@ -69,7 +71,7 @@ pub struct StatsArgs {
     #[arg(long, value_name = "A,B,…", value_delimiter = ',', value_parser = ByParser)]
     by: Vec<ByArg>,
     /// Which statistics, in this order: count, min, avg, max, sum, stddev, or a percentile such as p50 or p99.9
-    #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = "count,min,avg,max,stddev")]
+    #[arg(long, value_name = "A,B,…", value_delimiter = ',', default_value = DEFAULT_AGG)]
     agg: Vec<Aggregate>,
     /// Also print the change per hour from the first to the last value of each sensor
     #[arg(long)]
@@ -242,65 +244,6 @@ impl StatsArgs {
         }
         cells
     }
-}
-
-/// What a line of a plot is about, in words.
-fn subject(key: &Key, names: &SensorNames) -> String {
-    let parts: Vec<_> = key
-        .iter()
-        .filter_map(|part| match part {
-            Part::Sensor(sensor) => {
-                Some(names.get(*sensor).map_or_else(|| sensor.to_string(), str::to_owned))
-            }
-            Part::Name(name) => Some(name.to_string()),
-            Part::Untagged => Some("without the tag".to_owned()),
-            Part::Moment(_) | Part::None => None,
-        })
-        .collect();
-    if parts.is_empty() { "average".to_owned() } else { parts.join(", ") }
-}
-
-/// Averages, of one line between the lowest and the highest value; or as a map of days by hours.
-fn picture(
-    args: &StatsArgs,
-    (metric, unit): (&Metric, Option<&str>),
-    (zone, periods): (Zone, Periods),
-    found: &Lines,
-    names: &SensorNames,
-    output: &Output,
-) -> Picture {
-    let mut by_subject: BTreeMap<Key, Vec<(i64, &Summary)>> = BTreeMap::new();
-    for (key, line) in &found.lines {
-        let Some(at) = rows::moment(key) else { continue };
-        by_subject.entry(rows::without_time(key)).or_default().push((at, &line.summary));
-    }
-    let title = format!("average {}", lines::title_in(metric, unit));
-    let of = support::plot_subject(&args.selection);
-    if args.heat_map {
-        let hours = by_subject.into_values().flatten();
-        let points = hours.map(|(at, summary)| Point { at, value: summary.mean() });
-        let title = format!("{title} by day and hour");
-        return Picture::HeatMap(HeatMap { title, subject: of, ..HeatMap::of(zone, points) });
-    }
-    let mut band = Vec::new();
-    let is_single = by_subject.len() == 1;
-    let mut series: Vec<Series> = Vec::new();
-    for (key, summaries) in by_subject {
-        let (points, range) = lines::means(summaries.into_iter(), periods);
-        series.push(Series { name: subject(&key, names), points });
-        if is_single {
-            band = range;
-        }
-    }
-    if series.len() > MOST_SERIES {
-        output.note(format!(
-            "drawing {MOST_SERIES} of {} lines (--location or --sensor draws fewer)",
-            series.len()
-        ));
-        series.truncate(MOST_SERIES);
-    }
-    let band_name = "lowest to highest value".to_owned();
-    Picture::Chart(Chart { title, subject: of, series, band, band_name, zone, ..Chart::default() })
 }
 
 /// What all metrics of the question have in common.

@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(shown(12), "12s");
         assert_eq!(shown(200), "3m 20s");
         assert_eq!(shown(5 * 3600 + 3 * 60 + 59), "5h 3m");
-        assert_eq!(shown(12 * 86_400 + 4 * 3600 + 61), "12days 4h");
+        assert_eq!(shown(12 * 86_400 + 4 * 3600 + 61), "12 d 4 h");
         assert_eq!(age(12_999, 0, Format::Ndjson), Age::Seconds(12));
     }
 

@@ -16,7 +16,9 @@ pub mod models;
 mod prophet;
 pub mod recorded;
 
+use crate::output::text::plural;
 pub use crate::series::Step;
+
 use backtest::{Backtest, Tried};
 use models::Fits;
 pub use models::Model;
@@ -25,8 +27,9 @@ pub use models::Model;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ForecastError {
     #[error(
-        "not enough history: {has} steps, at least {needs} are needed to forecast {horizon} (use a longer --history or \
-         a shorter --horizon)"
+        "not enough history: {}, at least {needs} are needed to forecast {horizon} (use a longer --history or \
+         a shorter --horizon)",
+        plural(*.has, "step")
     )]
     TooShort { has: usize, needs: usize, horizon: usize },
     #[error(

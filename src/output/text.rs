@@ -85,15 +85,27 @@ pub fn grouped(count: u64, noun: &str) -> String {
     plural(count, noun).replacen(&count.to_string(), &HumanCount(count).to_string(), 1)
 }
 
-/// A length of time as precise as people need it: `12s`, `3m 20s`, `5h 3m`, `12days 4h`.
+/// A length of time as precise as people need it: `12s`, `3m 20s`, `5h 3m`, `12 d 4 h`.
 pub fn length(seconds: u64) -> String {
     let precision = match seconds {
         0..3_600 => 1,
         3_600..86_400 => 60,
         _ => 3_600,
     };
-    let text = humantime::format_duration(Duration::from_secs(seconds - seconds % precision)).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    largest_units(seconds - seconds % precision)
+}
+
+/// The two largest units of a length of time: `2h 3m`, `23 d 22 h`, `41s`.
+pub fn largest_units(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86_400, seconds % 86_400 / 3_600);
+    match (days, hours) {
+        (0, _) => {
+            let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+            text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+        }
+        (days, 0) => format!("{days} d"),
+        (days, hours) => format!("{days} d {hours} h"),
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +130,14 @@ mod tests {
             ["0 dead letters", "1 dead letter", "2 dead letters"]
         );
         assert_eq!([1, 12_000].map(|count| grouped(count, "row")), ["1 row", "12,000 rows"]);
+    }
+
+    #[test]
+    fn a_length_of_time_has_its_two_largest_units() {
+        assert_eq!(length(23 * 86_400 + 22 * 3_600 + 59), "23 d 22 h");
+        assert_eq!(length(86_400 + 59), "1 d");
+        assert_eq!(largest_units(400 * 86_400), "400 d");
+        assert_eq!([59, 200, 5 * 3_600 + 185].map(largest_units), ["59s", "3m 20s", "5h 3m"]);
     }
 
     #[test]

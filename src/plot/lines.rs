@@ -23,13 +23,21 @@ pub fn means<'s>(
     summaries: impl Iterator<Item = (i64, &'s Summary)>,
     periods: Periods,
 ) -> (Vec<Point>, Vec<Range>) {
+    values(summaries.map(|(at, summary)| (at, summary.mean(), summary)), periods)
+}
+
+/// As [`means`], with another statistic of each period.
+pub fn values<'s>(
+    values: impl Iterator<Item = (i64, f64, &'s Summary)>,
+    periods: Periods,
+) -> (Vec<Point>, Vec<Range>) {
     let (mut points, mut band): (Vec<Point>, Vec<Range>) = (Vec::new(), Vec::new());
-    for (at, summary) in summaries {
+    for (at, value, summary) in values {
         if let Some(end) = points.last().map(|last| periods.of(last.at).to).filter(|end| at > *end) {
             points.push(Point { at: end, value: f64::NAN });
             band.push(Range { at: end, low: f64::NAN, high: f64::NAN });
         }
-        points.push(Point { at, value: summary.mean() });
+        points.push(Point { at, value });
         band.push(Range { at, low: summary.lowest.value, high: summary.highest.value });
     }
     (points, band)

@@ -99,9 +99,11 @@ pub(super) fn chart(chart: &Chart) -> Option<(String, Frame)> {
     line(&mut svg, (left, top), (left, bottom), FAINT, "");
     let _ = write!(
         svg,
-        "<clipPath id=\"frame\"><rect x=\"{left:.2}\" y=\"{top:.2}\" width=\"{:.2}\" height=\"{:.2}\"/></clipPath>\n\
+        "<clipPath id=\"frame\"><rect x=\"{:.2}\" y=\"{top:.2}\" width=\"{:.2}\" height=\"{:.2}\"/></clipPath>\n\
          <g clip-path=\"url(#frame)\" fill=\"none\" stroke-linejoin=\"round\" stroke-linecap=\"round\">\n",
-        right - left,
+        // Half of a dot more on both sides, so that one at the edge is whole.
+        left - 2.0 * STROKE,
+        right - left + 4.0 * STROKE,
         bottom - top
     );
     draw_band(&mut svg, &frame, &chart.band);
@@ -188,8 +190,16 @@ fn legend(svg: &mut String, entries: &[(Sample, String)], top: f64) -> f64 {
 
 fn draw_band(svg: &mut String, frame: &Frame, band: &[Range]) {
     for part in band.split(|range| !(range.low.is_finite() && range.high.is_finite())) {
-        if part.is_empty() {
-            continue;
+        match part {
+            [] => continue,
+            // A period without neighbours has no width.
+            [range] => {
+                let x = frame.x(range.at);
+                let more = format!(" stroke-width=\"{}\" stroke-opacity=\"0.35\"", 3.0 * STROKE);
+                line(svg, (x, frame.y(range.low)), (x, frame.y(range.high)), COLORS[0], &more);
+                continue;
+            }
+            _ => {}
         }
         let upper = part.iter().map(|range| (range.at, range.high));
         let lower = part.iter().rev().map(|range| (range.at, range.low));

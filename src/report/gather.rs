@@ -73,7 +73,8 @@ pub async fn gather(
             group: group.clone(),
             sensors: summary.sensors,
             silent,
-            newest: summary.last_recorded_at,
+            // What was newest at the end of a past range is not kept.
+            newest: summary.last_recorded_at.filter(|at| *at < range.to || range.to >= question.now),
         });
     }
     let mut remarks = Vec::new();

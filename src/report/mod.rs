@@ -45,12 +45,25 @@ pub struct Report {
     pub remarks: Vec<String>,
 }
 
+impl Report {
+    /// Whether it ends before it was made: of each sensor only the newest reading of all is known, so not every claim about its end
+    /// can be made.
+    fn is_past(&self) -> bool {
+        self.range.to < self.made_at
+    }
+
+    /// Whether the newest reading before the end is known: that of each group is.
+    fn knows_newest(&self) -> bool {
+        self.groups.iter().all(|group| group.newest.is_some() || group.sensors == 0)
+    }
+}
+
 /// The sensors of a group.
 pub struct GroupHealth {
     pub group: Arc<Group>,
     pub sensors: u64,
     pub silent: u64,
-    /// In milliseconds since the epoch.
+    /// In milliseconds since the epoch; `None` where it is not known.
     pub newest: Option<i64>,
 }
 

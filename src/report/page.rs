@@ -125,10 +125,16 @@ fn tiles(page: &mut String, report: &Report) {
     page.push_str("<dl class=\"tiles\">\n");
     for (name, value, is_bad) in [
         ("sensors", sensors.to_string(), false),
-        ("silent sensors", report.silent.len().to_string(), !report.silent.is_empty()),
+        (
+            if report.is_past() { "silent since then" } else { "silent sensors" },
+            report.silent.len().to_string(),
+            !report.silent.is_empty(),
+        ),
         (
             "newest reading before the end",
-            newest.map_or_else(unknown, |at| length(report.range.to.saturating_sub(at))),
+            newest
+                .filter(|_| report.knows_newest())
+                .map_or_else(unknown, |at| length(report.range.to.saturating_sub(at))),
             false,
         ),
         ("alerts that fire", firing.clone(), firing != "0" && firing != "–"),
@@ -165,6 +171,15 @@ fn health(page: &mut String, report: &Report) {
 
 fn silent(page: &mut String, report: &Report) {
     page.push_str("<h2>Silent sensors</h2>\n");
+    if report.is_past() {
+        page.push_str(
+            "<p class=\"soft\">The range is past: only sensors that have sent nothing since are listed. Whether others were silent \
+             at its end is not known.</p>\n",
+        );
+        if report.silent.is_empty() {
+            return;
+        }
+    }
     if report.silent.is_empty() {
         let _ = writeln!(
             page,

@@ -12,7 +12,7 @@ after(() => rmSync(folder, { recursive: true }));
 for (const name of ["address", "shape", "state", "scale"]) cpSync(fileURLToPath(new URL(`../../src/dashboard/assets/${name}.js`, import.meta.url)), join(folder, `${name}.js`));
 writeFileSync(join(folder, "package.json"), '{"type":"module"}');
 const load = (name) => import(pathToFileURL(join(folder, `${name}.js`)).href);
-const [address, shape, scale] = await Promise.all(["address", "shape", "scale"].map(load));
+const [address, shape, scale, known] = await Promise.all(["address", "shape", "scale", "state"].map(load));
 
 const A = "00000000-0000-4000-8000-00000000000a";
 const B = "00000000-0000-4000-8000-00000000000b";
@@ -24,14 +24,29 @@ test("what is shown is read back from its address", () => {
   const hash = address.write(shown, true);
   assert.match(hash, /^#sensor=[^&]*&metric=temperature,gas_concentration&last=7d&from=2026-11-26T10:00:00\.000Z&/);
   const found = address.read(hash, isMetric);
-  assert.deepEqual(found, { sensor: A, others: [B], metric: "temperature", more: ["gas_concentration"], last: "7d", zoom, compare: true, isWall: true });
+  assert.deepEqual(found, { sensor: A, name: null, others: [B], metric: "temperature", more: ["gas_concentration"], last: "7d", zoom, compare: true, isWall: true });
 });
 
 test("nonsense in an address is left out", () => {
   const found = address.read("#sensor=javascript:alert(1)&last=__proto__&metric=<b>&from=2026-11-26&to=2026-11-25&compare=x&view=y", isMetric);
-  assert.deepEqual(found, { sensor: null, others: [], metric: null, more: [], last: null, zoom: null, compare: false, isWall: false });
+  assert.deepEqual(found, { sensor: null, name: "javascript:alert(1)", others: [], metric: null, more: [], last: null, zoom: null, compare: false, isWall: false });
   const many = address.read(`#sensor=${Array.from({ length: 50 }, (_, n) => A.slice(0, -2) + (n + 10)).join(",")}`, isMetric);
   assert.equal(many.others.length, address.MOST - 1);
+});
+
+test("all panels of a view have one range, which waits for the newest reading of the sensor", () => {
+  const { state, view } = known;
+  const now = Date.parse("2026-11-27T12:00Z");
+  const reading = { recorded_timestamp: "2026-11-20T12:00:00.000Z" };
+  assert.equal(view({ id: A, metrics: null }, now), null);
+  assert.equal(view({ id: A, metrics: null, reading }, now).shown.to, "2026-11-20T12:00:00.001Z");
+  assert.deepEqual(view({ id: A, metrics: ["temperature"], reading }, now).whole, { from: "2026-11-19T12:00:00.000Z", to: "2026-11-20T12:00:00.001Z" });
+  assert.deepEqual(view({ id: A, metrics: [] }, now), { shown: { last: "24h" }, whole: { last: "24h" } });
+  const isNew = { recorded_timestamp: "2026-11-27T11:59:00.000Z" };
+  assert.deepEqual(view({ id: A, metrics: null, reading: isNew }, now).whole, { last: "24h" });
+  state.zoom = { from: 0, to: 1000 };
+  assert.deepEqual(view({ id: A, metrics: null, reading: isNew }, now), { shown: { from: "1970-01-01T00:00:00.000Z", to: "1970-01-01T00:00:01.000Z" }, whole: { last: "24h" } });
+  state.zoom = null;
 });
 
 test("a line breaks where nothing was measured", () => {

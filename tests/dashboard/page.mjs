@@ -241,6 +241,7 @@ const steps = {
     await page.goto("about:blank");
     await page.goto(`${url}#sensor=javascript:alert(1)&last=__proto__&metric=<b>`);
     await until("a chart", async () => (await drawn()) !== null);
+    await until("the reason", async () => (await text("#chart-note")).includes("no sensor is called javascript:alert(1)"));
   },
 
   async "several metrics and sensors, the time before and states have charts with one cursor"() {

@@ -57,7 +57,10 @@ impl DeliveryMetrics {
                 Opts::new(name("receiver_failing"), "1 while the receiver does not accept alerts"),
                 &["receiver"],
             )?,
-            copies: IntCounter::new(name("copies_total"), "Alerts that had come before, left out")?,
+            copies: IntCounter::new(
+                name("copies_total"),
+                "Alerts that were left out: copies, and past ones of a new consumer group",
+            )?,
             silenced: IntCounter::new(name("silenced_total"), "Alerts that a silence held back")?,
             foreign: IntCounter::new(name("foreign_total"), "Messages of the topic that are not alerts")?,
             in_flight: IntGauge::new(name("in_flight"), "Alerts read that a receiver still has to accept")?,

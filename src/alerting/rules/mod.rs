@@ -1,9 +1,11 @@
 //! The rules of alerts: what is judged, by which condition, and how the reason reads. [`mod@file`] reads them from TOML,
-//! [`checks`] the conditions in it; [`schedule`] has times of the week; [`expression`] is a metric made of others.
+//! [`checks`] the conditions in it; [`schedule`] has times of the week; [`expression`] is a metric made of others; [`reach`] tells rules that
+//! judge nothing.
 
 mod checks;
 mod expression;
 pub mod file;
+mod reach;
 pub mod schedule;
 
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::expression::Expression;
+pub use self::reach::Reach;
 pub use self::schedule::{Schedule, Weekly};
 use super::window;
 use crate::alerting::verdict::Verdict;
@@ -274,7 +277,7 @@ impl Rule {
             }
             Condition::Change(change) => {
                 let within = humantime::format_duration(millis(change.within));
-                format!("it was {} within {within}", number::exact(expected))
+                format!("it was {} at some time in the {within} before", number::exact(expected))
             }
             Condition::Silent(rule) => {
                 format!("no reading for {} or longer", humantime::format_duration(millis(rule.after)))

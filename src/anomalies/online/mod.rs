@@ -118,11 +118,18 @@ impl Online {
             (day.distance(at, value), Cause::Day),
             (week.distance(at, value), Cause::Week),
         ];
+        // Before that nobody knows what is usual at this time.
+        let (knows_day, knows_week) = (day.is_in_use(at), week.is_in_use(at));
         let (mut sum, mut highest, mut cause) = (0.0, 0.0, Cause::Level);
         for (tail, (distance, of)) in self.tails.iter_mut().zip(distances) {
             let surprise = tail.surprise(distance);
             sum += surprise * surprise;
-            if surprise > highest {
+            let is_known = match of {
+                Cause::Day => knows_day,
+                Cause::Week => knows_week,
+                Cause::Level | Cause::Spread | Cause::Shape => true,
+            };
+            if is_known && surprise > highest {
                 (highest, cause) = (surprise, of);
             }
         }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use clap::Args;
 use uuid::Uuid;
 
+use super::filter::{self, Filter, Wanted};
 use crate::alerting::topic::{AlertFeed, AlertProducer};
 use crate::alerting::{Acknowledgement, Alert, current::Current};
 use crate::commands::Context;
@@ -42,7 +43,7 @@ fn alert_id(text: &str) -> Result<Uuid, String> {
     text.parse().map_err(|_| format!("not the whole id of an alert ({LIST})"))
 }
 
-pub(super) async fn run(args: AckArgs, context: Context) -> anyhow::Result<()> {
+pub(super) async fn run(mut args: AckArgs, context: Context) -> anyhow::Result<()> {
     if args.id.is_none() && args.rule.is_none() {
         return Err(UsageError::new("say what is acknowledged: the id of an alert, or --rule NAME").into());
     }
@@ -59,17 +60,23 @@ pub(super) async fn run(args: AckArgs, context: Context) -> anyhow::Result<()> {
         read.map(|_| current)
     });
     let current = until_stopped(&context.shutdown, read).await??;
-    let is_meant = |alert: &Alert| {
-        let SelectionArgs { group, sensor } = &args.selection;
-        args.id.is_none_or(|id| id == alert.id)
-            && args.rule.as_ref().is_none_or(|rule| *rule == alert.rule)
-            && group.location.as_ref().is_none_or(|location| *location == alert.location)
-            && group.device_type.as_ref().is_none_or(|device_type| *device_type == alert.device_type)
-            && sensor.as_ref().is_none_or(|sensor| sensor.id == alert.iot_sensor_id)
+    let (sensor, registry) = match args.selection.sensor.is_some() {
+        true => until_stopped(&context.shutdown, Wanted::find(&mut args.selection, &context))
+            .await
+            .map(|(sensor, registry)| (sensor, Some(registry)))?,
+        false => (None, None),
     };
-    let meant: Vec<_> = current.firing().into_iter().filter(|alert| is_meant(alert)).collect();
+    let filter = Filter::new(args.rule, &args.selection, sensor);
+    let firing = current.firing();
+    let is_meant = |alert: &Alert| args.id.is_none_or(|id| id == alert.id) && filter.matches(alert);
+    let meant: Vec<_> = firing.iter().filter(|alert| is_meant(alert)).copied().collect();
     if meant.is_empty() {
-        return Err(UsageError::new(format!("nothing that fires is meant ({LIST})")).into());
+        let name = |alert: &Alert| {
+            let registered = registry.as_ref().and_then(|registry| registry.names.get(alert.iot_sensor_id));
+            registered.map_or_else(|| filter::own_name(alert), str::to_owned)
+        };
+        let problem = filter::nothing_to_acknowledge(args.id, &filter, &firing, name);
+        return Err(UsageError::new(format!("{problem} ({LIST})")).into());
     }
     let producer = AlertProducer::new(&kafka)?;
     let by = super::user();

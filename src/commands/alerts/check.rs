@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -9,18 +10,22 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::alerting::alert::State;
+use crate::alerting::rules::Reach;
 use crate::alerting::{Alert, Detector};
 use crate::analytics::groups::Selection;
 use crate::analytics::scan::Question;
 use crate::analytics::{Order, Scan};
 use crate::cassandra::Session;
 use crate::commands::Context;
+use crate::commands::flags::ZoneArgs;
 use crate::commands::support::{NOTHING_STORED, rules, until_stopped};
 use crate::error::UsageError;
 use crate::kafka::TopicPartition;
-use crate::output::text::grouped;
+use crate::output::text::{grouped, length};
 use crate::output::{Output, ReportFormat, table};
-use crate::time::{self, TimeRange};
+use crate::reading::Group;
+use crate::store::groups;
+use crate::time::{self, TimeRange, Zone};
 
 /// Show what rules would have told of the stored readings.
 ///
@@ -51,6 +56,8 @@ pub struct CheckArgs {
     /// Only readings of this device type
     #[arg(long, value_name = "NAME")]
     pub device_type: Option<String>,
+    #[command(flatten)]
+    pub zone: ZoneArgs,
     /// Output format
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: ReportFormat,
@@ -131,7 +138,7 @@ impl Episodes {
 }
 
 pub(super) async fn run(args: CheckArgs, context: Context) -> anyhow::Result<()> {
-    let rules = rules(&args.rules)?;
+    let (rules, zone) = (rules(&args.rules)?, args.zone.zone()?);
     let length =
         time::length(&args.against).map_err(|error| UsageError::new(format!("--against: {error}")))?;
     let to = time::now();
@@ -140,13 +147,42 @@ pub(super) async fn run(args: CheckArgs, context: Context) -> anyhow::Result<()>
     let selection = Selection { location: args.location, device_type: args.device_type };
     let session = Session::connect(&context.config.cassandra).await?;
     let groups = until_stopped(&context.shutdown, selection.resolve(&session)).await?;
+    let known = groups.clone();
+    let mut reach = Reach::new(&rules);
     let question = Question { groups, sensor: None, range, filter: None, chosen: None, order: Order::Asc };
-    let judged = judge(&session, question, Detector::new(rules), range);
+    let judged = judge(&session, question, Detector::new(rules), range, &mut reach);
     let (readings, mut episodes) = until_stopped(&context.shutdown, judged).await?;
     let moment = |at: i64| DateTime::from_timestamp_millis(at).unwrap_or_default();
     let rules = names.iter().map(|name| episodes.remove(name).unwrap_or_default().finish(name, moment(to)));
     let report = Report { from: moment(range.from), to: moment(to), readings, rules: rules.collect() };
-    print(&report, args.format, &context.output)
+    print(&report, args.format, zone, &context.output)?;
+    if readings > 0 {
+        reach.remarks().iter().for_each(|remark| context.output.note(remark));
+        return Ok(());
+    }
+    let remark = until_stopped(&context.shutdown, why_nothing(&session, &known, &args.against, zone)).await?;
+    context.output.note(remark);
+    Ok(())
+}
+
+/// Why no reading was judged.
+async fn why_nothing(
+    session: &Session,
+    groups: &[Arc<Group>],
+    against: &str,
+    zone: Zone,
+) -> anyhow::Result<String> {
+    let mut newest: Option<i64> = None;
+    for group in groups {
+        newest = newest.max(groups::summary(session, group).await?.last_recorded_at);
+    }
+    Ok(match newest {
+        Some(newest) => format!(
+            "no readings in the last {against}: the newest is at {} (choose a longer --against)",
+            zone.show(newest)
+        ),
+        None => NOTHING_STORED.to_owned(),
+    })
 }
 
 async fn judge(
@@ -154,6 +190,7 @@ async fn judge(
     question: Question,
     mut detector: Detector,
     range: TimeRange,
+    reach: &mut Reach,
 ) -> anyhow::Result<(u64, BTreeMap<String, Episodes>)> {
     // All are read in one order, so all count as one partition.
     let partition = TopicPartition::new("check", 0);
@@ -163,7 +200,9 @@ async fn judge(
     while let Some(chunk) = scan.next().await? {
         readings += chunk.len() as u64;
         for reading in &chunk {
-            detector.observe(partition, &reading.as_reading(), |alert| {
+            let reading = reading.as_reading();
+            reach.note(&reading);
+            detector.observe(partition, &reading, |alert| {
                 episodes.entry(alert.rule.clone()).or_default().take(&alert);
             });
         }
@@ -175,26 +214,25 @@ async fn judge(
     Ok((readings, episodes))
 }
 
-fn print(report: &Report, format: ReportFormat, output: &Output) -> anyhow::Result<()> {
+fn print(report: &Report, format: ReportFormat, zone: Zone, output: &Output) -> anyhow::Result<()> {
     if format == ReportFormat::Json {
         return output.json(report);
     }
-    if report.readings == 0 {
-        output.note(NOTHING_STORED);
-    }
-    let mut table =
-        table::table(&["rule", "episodes", "sensors", "firing", "longest", "first", "last"], &[1, 2, 3]);
+    let moments = ["first", "last"].map(|name| format!("{name} ({})", zone.name()));
+    let [first, last] = &moments;
+    let headings = ["rule", "episodes", "sensors", "firing", "longest", first.as_str(), last.as_str()];
+    let mut table = table::table(&headings, &[1, 2, 3]);
     for told in &report.rules {
         let moment = |at: Option<DateTime<Utc>>| {
-            at.map_or_else(|| "-".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string())
+            let show = |at: DateTime<Utc>| zone.format(at.timestamp_millis(), "%Y-%m-%d %H:%M:%S");
+            at.map_or_else(|| "-".to_owned(), show)
         };
-        let longest = std::time::Duration::from_secs(told.longest_seconds as u64);
         table.add_row([
             told.rule.clone(),
             told.episodes.to_string(),
             told.sensors.to_string(),
             told.firing.to_string(),
-            if told.episodes == 0 { "-".to_owned() } else { humantime::format_duration(longest).to_string() },
+            if told.episodes == 0 { "-".to_owned() } else { length(told.longest_seconds as u64) },
             moment(told.first),
             moment(told.last),
         ]);

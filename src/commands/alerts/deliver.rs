@@ -77,7 +77,9 @@ struct Report {
     notifications: u64,
     retries: u64,
     dead_letters: u64,
-    /// Alerts that had come before.
+    /// Alerts that a silence held back; what still fires at its end is sent then.
+    silenced: u64,
+    /// Alerts that were not sent: copies, and those that were over or sent before this consumer group began.
     copies: u64,
     seconds: f64,
 }
@@ -107,6 +109,7 @@ pub(super) async fn run(args: DeliverArgs, mut context: Context) -> anyhow::Resu
         notifications: total(&metrics.notifications),
         retries: total(&metrics.retries),
         dead_letters: total(&metrics.dead_letters),
+        silenced: metrics.silenced.get(),
         copies: metrics.copies.get(),
         seconds: started.elapsed().as_secs_f64(),
     };
@@ -133,7 +136,8 @@ fn print(report: &Report, format: ReportFormat, output: &Output) -> anyhow::Resu
         ("in messages", report.notifications.to_string()),
         ("attempts repeated", report.retries.to_string()),
         ("dead letters", report.dead_letters.to_string()),
-        ("copies left out", report.copies.to_string()),
+        ("held back by silences", report.silenced.to_string()),
+        ("past alerts and copies left out", report.copies.to_string()),
         ("elapsed", format!("{:.1} s", report.seconds)),
     ];
     output.print(table::report(rows).to_string())

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use uuid::Uuid;
 
-use super::Registry;
+use super::filter::{Filter, Seen, Wanted};
 use crate::alerting::alert::State;
 use crate::alerting::rules::Severity;
 use crate::alerting::topic::{AlertFeed, Record};
@@ -100,28 +100,28 @@ impl Episodes {
 pub(super) async fn run(mut args: HistoryArgs, context: Context) -> anyhow::Result<()> {
     let range = args.time.range(Utc::now().timestamp_millis())?;
     let mut feed = until_stopped(&context.shutdown, AlertFeed::open(&context.config.kafka)).await?;
-    let mut registry =
-        until_stopped(&context.shutdown, Registry::open(&mut args.selection, &context)).await?;
+    let (sensor, mut registry) =
+        until_stopped(&context.shutdown, Wanted::find(&mut args.selection, &context)).await?;
+    let filter = Filter {
+        severity: args.severity,
+        range: Some(range),
+        ..Filter::new(args.rule.clone(), &args.selection, sensor)
+    };
     let batch = until_stopped(&context.shutdown, feed.next()).await?;
-    let shutdown = context.shutdown.clone();
+    let (shutdown, asked) = (context.shutdown.clone(), filter.clone());
     let read = blocking(move || {
-        let mut episodes = Episodes::default();
+        let (mut episodes, mut seen) = (Episodes::default(), Seen::default());
         let read = batch.each_record(&|| shutdown.is_requested(), |record| {
+            if let Record::Alert(alert) = &record {
+                seen.note(alert, &asked);
+            }
             episodes.take(record);
             ControlFlow::<()>::Continue(())
         });
-        read.map(|_| episodes)
+        read.map(|_| (episodes, seen))
     });
-    let episodes = until_stopped(&context.shutdown, read).await??;
-    let SelectionArgs { group, sensor } = &args.selection;
-    let episodes = episodes.sorted(|alert| {
-        range.contains(alert.recorded_timestamp.timestamp_millis())
-            && args.rule.as_ref().is_none_or(|rule| *rule == alert.rule)
-            && args.severity.is_none_or(|severity| severity == alert.severity)
-            && group.location.as_ref().is_none_or(|location| *location == alert.location)
-            && group.device_type.as_ref().is_none_or(|device_type| *device_type == alert.device_type)
-            && sensor.as_ref().is_none_or(|sensor| sensor.id == alert.iot_sensor_id)
-    });
+    let (episodes, seen) = until_stopped(&context.shutdown, read).await??;
+    let episodes = episodes.sorted(|alert| filter.matches(alert));
     let is_table = args.format == Format::Table;
     let in_table = |name: &str| {
         !is_table
@@ -177,7 +177,7 @@ pub(super) async fn run(mut args: HistoryArgs, context: Context) -> anyhow::Resu
         }
     }
     if records.finish()? == 0 {
-        context.output.note("no episodes in this time (`iotctl ingest --detect RULES.toml` writes alerts)");
+        context.output.note(seen.remark(&filter));
     }
     Ok(())
 }

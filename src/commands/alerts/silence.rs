@@ -9,6 +9,7 @@ use clap::Args;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::filter::{Wanted, most_alike};
 use super::{Registry, user};
 use crate::alerting::topic::{AlertFeed, AlertProducer};
 use crate::alerting::{Matchers, Mute, Mutes};
@@ -22,7 +23,6 @@ use crate::error::UsageError;
 use crate::kafka::retention;
 use crate::output::Format;
 use crate::output::record::{Cell, Heading};
-use crate::output::text;
 use crate::reading::tags;
 use crate::store::sensors::SensorNames;
 use crate::time;
@@ -178,14 +178,9 @@ async fn other_rules(rule: &str, context: &Context) -> anyhow::Result<Option<BTr
 
 /// The remark on a rule by which no alert is in the topic.
 fn unknown_rule(rule: &str, known: &BTreeSet<String>) -> String {
-    const MOST: usize = 5;
-    let mut similar: Vec<&String> = known.iter().collect();
-    similar.sort_by_key(|name| strsim::damerau_levenshtein(name, rule));
-    let names: Vec<_> = similar.iter().take(MOST).map(|name| text::visible(name)).collect();
-    let known = match (names.len(), known.len() - names.len()) {
-        (0, _) => "it has no alerts yet".to_owned(),
-        (_, 0) => format!("it has those of {}", names.join(", ")),
-        (_, more) => format!("it has those of {} and {}", names.join(", "), text::plural(more, "other rule")),
+    let known = match known.is_empty() {
+        true => "it has no alerts yet".to_owned(),
+        false => format!("it has those of {}", most_alike(rule, known)),
     };
     format!("the topic has no alert of the rule {rule:?}: {known}; alerts to come are silenced")
 }
@@ -229,14 +224,15 @@ async fn asked_for(mut args: SilenceArgs, context: &Context) -> anyhow::Result<(
     if ends <= starts.max(now) {
         return Err(UsageError::new("the silence would be over already (choose a later end)").into());
     }
-    if args.selection.sensor.is_some() {
-        // The name that people gave is found in the registry.
-        until_stopped(&context.shutdown, Registry::open(&mut args.selection, context)).await?;
-    }
+    let sensor = match args.selection.sensor.is_some() {
+        true => until_stopped(&context.shutdown, Wanted::find(&mut args.selection, context)).await?.0,
+        false => None,
+    };
     let SelectionArgs { group, .. } = args.selection.clone();
     let matchers = Matchers {
         rule: args.rule,
-        iot_sensor_id: args.selection.sensor_id(),
+        iot_sensor_id: sensor.as_ref().map(|sensor| sensor.id),
+        sensor_name: sensor.and_then(|sensor| sensor.unregistered),
         location: group.location,
         device_type: group.device_type,
         labels: args.labels.into_iter().collect::<BTreeMap<_, _>>(),
@@ -338,7 +334,7 @@ mod tests {
             "the topic has no alert of the rule \"hto\": it has those of hot, cold; alerts to come are silenced"
         );
         let many = unknown_rule("hto", &known(&["a", "b", "c", "d", "e", "f"]));
-        assert!(many.contains("and 1 other rule;"), "{many}");
+        assert!(many.contains("and 1 other;"), "{many}");
         assert!(unknown_rule("hto", &known(&[])).contains("it has no alerts yet"));
     }
 }

@@ -173,7 +173,7 @@ pub(super) fn remark(
             series.len(),
             or_dash(test.mean_absolute_error),
             or_dash(test.scaled_error),
-            or_dash((test.coverage * 100.0).round())
+            share(test.coverage)
         ));
         if !test.scaled_error.is_finite() {
             output.note("no MASE: the history repeats itself exactly, so there is no error to compare with");
@@ -195,6 +195,17 @@ pub(super) fn remark(
 /// A figure of a back-test; `-` where it has none.
 fn or_dash(value: f64) -> String {
     if value.is_finite() { number::exact(rounded(value)) } else { "-".to_owned() }
+}
+
+/// A share in percent; one below 1 is not shown as 100 %.
+fn share(value: f64) -> String {
+    if !value.is_finite() {
+        return "-".to_owned();
+    }
+    let percent = value * 100.0;
+    let rounded = (percent * 10.0).round() / 10.0;
+    let rounded = if value < 1.0 { rounded.min(99.9) } else { rounded };
+    number::exact(rounded)
 }
 
 /// `in about 5h (from 3h to 9h)`.
@@ -234,6 +245,12 @@ fn about(likely: i64, from: i64, show: impl Fn(i64) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_below_one_is_not_shown_as_all() {
+        assert_eq!([0.99583, 0.99999, 1.0, 0.57].map(share), ["99.6", "99.9", "100", "57"]);
+        assert_eq!(share(f64::NAN), "-");
+    }
 
     #[test]
     fn a_figure_that_does_not_exist_is_a_dash() {

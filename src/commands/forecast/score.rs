@@ -17,6 +17,7 @@ use crate::error::UsageError;
 use crate::forecasts::recorded::{Score, score};
 use crate::forecasts::{ForecastError, Plan};
 use crate::output::record::{Cell, Heading};
+use crate::output::text::plural;
 use crate::output::{Format, Output};
 use crate::series::recorded::{Rows, points};
 use crate::series::{Regular, usual_step};
@@ -100,8 +101,9 @@ pub(super) async fn run(args: ScoreArgs, context: Context) -> anyhow::Result<()>
     spinner.finish_and_clear();
     let (scores, left_out) = scored?.map_err(|error| match error {
         ForecastError::TooShort { has, needs, horizon } => UsageError::new(format!(
-            "not enough history: {has} steps, at least {needs} are needed to score forecasts of {horizon} (use a shorter \
-             --horizon, --every or --season)"
+            "not enough history: {}, at least {needs} are needed to score forecasts of {horizon} (use a shorter \
+             --horizon, --every or --season)",
+            plural(has, "step")
         )),
         error => UsageError::new(error.to_string()),
     })?;

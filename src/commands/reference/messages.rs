@@ -77,7 +77,8 @@ pub(super) fn page() -> anyhow::Result<String> {
         "### Acknowledgements\n\n`iotctl alerts ack` writes one to the same topic, with the key of the alert. It is about the \
          episode of this rule, sensor and `since`.\n\n```json\n{}\n```\n\n### Silences\n\n`iotctl alerts silence` writes one to \
          the same topic; its key is its `id`. An alert is held back from `starts` until `ends` if all `matchers` match; those are \
-         `rule`, `iot_sensor_id`, `location`, `device_type` and `labels`. Of several messages with one `id`, the one with the newest \
+         `rule`, `iot_sensor_id`, `location`, `device_type` and `labels`. A sensor that was not \
+         registered has its name as `sensor_name`, too: alerts with either match. Of several messages with one `id`, the one with the newest \
          `noted_timestamp` counts: `--expire` writes one that ends now.\n\n```json\n{}\n```\n",
         serde_json::to_string_pretty(&acknowledgement())?,
         serde_json::to_string_pretty(&silence())?

@@ -9,12 +9,15 @@ export const MOST = 6;
 export function read(hash, isMetric) {
   const parameters = new URLSearchParams(hash.replace(/^#/, ""));
   const list = (name) => [...new Set((parameters.get(name) ?? "").split(","))].filter((part) => part !== "").slice(0, MOST);
+  const [first = null] = list("sensor");
   const [sensor = null, ...others] = list("sensor").map((id) => id.toLowerCase()).filter((id) => UUID.test(id));
   const [metric = null, ...more] = list("metric").filter(isMetric);
   const last = parameters.get("last") ?? "";
   const [from, to] = [parameters.get("from"), parameters.get("to")].map((text) => Date.parse(text ?? ""));
   return {
     sensor,
+    // What stands in the place of an id: perhaps a name.
+    name: sensor === null ? first : null,
     others,
     metric,
     more,

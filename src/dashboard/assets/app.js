@@ -158,8 +158,24 @@ function follow() {
   setWall(asked.isWall);
   showRanges();
   showReset();
+  state.remark = null;
   if (asked.sensor) choose(asked.sensor, undefined, { keepsZoom: true });
+  else if (asked.name) chooseNamed(asked.name);
   if (before !== state.last) loadExtremes();
+}
+
+/** The sensor that the address calls by a name. Where there is none, another one is shown, with the reason. */
+async function chooseNamed(name) {
+  try {
+    const answer = await ask("named", `/api/sensors/${encodeURIComponent(name)}`);
+    const reading = answer?.readings[0];
+    if (!reading) return;
+    choose(reading.iot_sensor_id, reading, { keepsZoom: true });
+    remember(false);
+  } catch (error) {
+    state.remark = error.message;
+    if (state.chosen) showChosen();
+  }
 }
 
 function showRanges() {

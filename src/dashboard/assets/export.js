@@ -1,4 +1,4 @@
-// A chart to take away: a picture, its values, or paper.
+// Export of a chart: a picture, its values, or paper.
 
 import { picture, plots } from "./chart.js";
 import { $ } from "./page.js";

@@ -6,7 +6,7 @@ import { clear, draw as drawChart } from "./chart.js";
 import { $, SHORT, el, iso, keepInView, measured, plural, say, throttled, time, title, titleOf, titled } from "./page.js";
 import { age, ago, keptMetric, withReading } from "./scale.js";
 import { series as shaped, widestPause, withPauses } from "./shape.js";
-import { emit, isSilent, on, range, state, unit } from "./state.js";
+import { emit, isSilent, on, state, unit, view } from "./state.js";
 
 /** By sensor, metric and whether it is the time before: the answers, or the reason why there is none. */
 const answers = new Map();
@@ -20,8 +20,8 @@ const names = new Map();
 export let drawn = [];
 
 const keyOf = (id, metric, isBefore = false) => `${id} ${metric}${isBefore ? " before" : ""}`;
-const newest = () => (state.chosen?.reading ? time(state.chosen.reading.recorded_timestamp) : undefined);
-const asked = () => (state.zoom ? { from: iso(state.zoom.from), to: iso(state.zoom.to) } : range(newest()));
+/** The view as text; another one has to be loaded. */
+const viewed = () => JSON.stringify(view(state.chosen));
 const metrics = () => [state.metric, ...state.more].filter(Boolean);
 const main = () => answers.get(keyOf(state.chosen?.id, state.metric));
 
@@ -44,7 +44,7 @@ export async function choose(id, reading, { keepsZoom = false } = {}) {
     // Asked for the metrics that it has ever measured: its newest reading may lack some.
     const answer = await ask("sensor", `/api/sensors/${encodeURIComponent(id)}`);
     if (!answer || state.chosen?.id !== id) return;
-    const before = newest();
+    const before = viewed();
     state.chosen.reading = answer.readings[0];
     state.chosen.metrics = answer.metrics.map((metric) => metric.name);
     for (const { name, unit } of answer.metrics) if (!state.units.has(name)) state.units.set(name, unit ?? "");
@@ -52,8 +52,8 @@ export async function choose(id, reading, { keepsZoom = false } = {}) {
     showMetrics(false);
     showChosen();
     emit("chosen");
-    // A sensor that is silent is shown up to its last reading.
-    if (!isKnown || metric !== state.metric || (before === undefined && isSilent(state.chosen.reading))) loadSeries();
+    // A sensor that is silent is shown up to its last reading, which is known now.
+    if (!isKnown || metric !== state.metric || before !== viewed()) loadSeries();
   } catch (error) {
     if (state.chosen?.id !== id) return;
     cancel("series", "forecast", "states");
@@ -67,6 +67,7 @@ export async function choose(id, reading, { keepsZoom = false } = {}) {
 
 /** Chooses a sensor for a person, who then sees its chart. */
 export function show(id, reading) {
+  state.remark = null;
   choose(id, reading);
   emit("address", true);
   keepInView($("chart-panel"));
@@ -103,7 +104,8 @@ export function showChosen() {
   say($("chart-title"), titleOf(reading));
   const seen = time(reading.recorded_timestamp);
   const silent = isSilent(reading) ? `silent for ${age(seen)}` : `last reading ${ago(seen)}`;
-  say($("chart-note"), `${id} · ${silent}`, isSilent(reading) ? "bad" : undefined);
+  const parts = [state.remark, id, silent].filter(Boolean).join(" · ");
+  say($("chart-note"), parts, isSilent(reading) ? "bad" : state.remark ? "warn" : undefined);
 }
 
 /* ---- metrics, and what is drawn beside ---- */
@@ -201,10 +203,13 @@ export async function loadSeries(isFollowing = false) {
   const { chosen, others, metric } = state;
   // A whole load that is under way has what follows too.
   if (!chosen || !metric || (isFollowing && whole === round && round > 0)) return;
+  const seen = view(chosen);
+  // `choose` loads it as soon as the newest reading is known.
+  if (!seen) return;
   round += 1;
   const mine = round;
   if (!isFollowing) whole = mine;
-  const span = asked();
+  const span = seen.shown;
   const columns = Math.min(2000, Math.max(50, Math.floor($("chart").clientWidth - 80)));
   const load = (id, name, given, isBefore) => async () => {
     const key = keyOf(id, name, isBefore);
@@ -236,7 +241,7 @@ export async function loadSeries(isFollowing = false) {
     const before = { from: iso(found.from - shift), to: iso(found.to - shift) };
     tasks.push(...metrics().map((name) => load(chosen.id, name, before, true)));
   }
-  tasks.push(loadForecast, () => loadStates(span), loadAnomalies);
+  tasks.push(loadForecast, () => loadStates(span), () => loadAnomalies(seen.whole));
   await inTurns(tasks, 2);
   if (whole === mine) whole = 0;
 }
@@ -353,21 +358,21 @@ function showStats() {
   say($("stats"), text);
   const isBand = Boolean(found?.columns);
   const failed = [...answers].filter(([, answer]) => answer.error && answer !== found).map(([, answer]) => answer.error);
-  const notes = [isBand && "line: mean; band: lowest to highest", state.compare && "dotted: the time before", failed.length && `not all is shown: ${failed[0]}`];
+  const notes = [isBand && "line: mean; band: lowest to highest", state.compare && "dotted: the same length of time before", failed.length && `not all is shown: ${failed[0]}`];
   say($("chart-legend"), notes.filter(Boolean).join(" · "), failed.length ? "warn" : undefined);
 }
 
 /* ---- anomalies ---- */
 
-async function loadAnomalies() {
+async function loadAnomalies(span) {
   if (!state.chosen || !state.metric) return;
-  const { chosen: { id }, metric, last } = state;
+  const { chosen: { id }, metric } = state;
   // The search holds all values of the range: once a minute is enough.
-  const asked = `${id} ${metric} ${last} ${Math.floor(Date.now() / 60e3)}`;
+  const asked = `${id} ${metric} ${JSON.stringify(span)} ${Math.floor(Date.now() / 60e3)}`;
   if (anomalies.asked === asked) return;
   anomalies.asked = asked;
   try {
-    const answer = await ask("anomalies", "/api/anomalies", { sensor: id, metric, ...range(newest()) });
+    const answer = await ask("anomalies", "/api/anomalies", { sensor: id, metric, ...span });
     if (!answer || id !== state.chosen?.id || metric !== state.metric) return;
     anomalies = { of: `${id} ${metric}`, asked, list: answer.anomalies };
     emit("anomalies", answer, metric);

@@ -16,6 +16,7 @@ export const state = {
   last: "24h",
   zoom: null, // {from, to}
   compare: false, // with the same length of time before
+  remark: null, // why the sensor of the address is not shown
   side: "highest",
   me: null, // {login, name, role, csrf} of the API
   alerts: null, // {firing, alerts, …} of the API
@@ -42,8 +43,19 @@ export const isSilent = (reading) =>
   Date.now() - Date.parse(reading.recorded_timestamp) > (state.fleet?.silent_after_seconds ?? Infinity) * 1000;
 
 /** The chosen length of time, up to now, or up to `newest` where that is longer ago. */
-export function range(newest) {
+export function range(newest, now = Date.now()) {
   const length = RANGES[state.last];
-  if (newest === undefined || newest > Date.now() - length) return { last: state.last };
+  if (newest === undefined || newest > now - length) return { last: state.last };
   return { from: new Date(newest - length).toISOString(), to: new Date(newest + 1).toISOString() };
+}
+
+/**
+ * What all panels of a view ask for, decided once: `shown` for the chart, which a zoom narrows, and `whole`. null while the newest
+ * reading of the sensor is not known, since nobody knows then where the range of a silent one ends.
+ */
+export function view(chosen, now = Date.now()) {
+  if (!chosen.reading && !chosen.metrics) return null;
+  const whole = range(chosen.reading ? Date.parse(chosen.reading.recorded_timestamp) : undefined, now);
+  const { zoom } = state;
+  return { shown: zoom ? { from: new Date(zoom.from).toISOString(), to: new Date(zoom.to).toISOString() } : whole, whole };
 }

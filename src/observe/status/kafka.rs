@@ -11,7 +11,7 @@ use crate::kafka::overview::{self, Overview};
 use crate::kafka::{Error, Subscription, consumer_groups, topics};
 use crate::observe::exporter::kafka::{LAG, LAG_SECONDS, Watch};
 use crate::observe::exporter::snapshot::Snapshot;
-use crate::output::text::{one_or_many, plural};
+use crate::output::text::{self, one_or_many, plural};
 
 /// How long a broker may take to answer when it is asked by itself.
 const BROKER_DEADLINE: Duration = Duration::from_secs(2);
@@ -161,8 +161,7 @@ impl Kafka {
 
 /// The two largest units: "2h 3m", "41s".
 pub fn age(seconds: f64) -> String {
-    let text = humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64)).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    text::largest_units(seconds.max(0.0) as u64)
 }
 
 pub async fn look(config: &KafkaConfig, subscription: Subscription, timeout: Duration) -> Section<Kafka> {

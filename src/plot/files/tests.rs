@@ -39,6 +39,16 @@ fn chart() -> Picture {
     })
 }
 
+#[test]
+fn a_period_without_neighbours_has_its_band() {
+    let point = Point { at: START, value: 20.0 };
+    let band = vec![Range { at: START, low: 10.0, high: 30.0 }];
+    let (drawn, frame) = svg::chart(&Chart { band, ..chart_of(vec![point]) }).unwrap();
+    let ends =
+        format!("y1=\"{:.2}\" x2=\"{:.2}\" y2=\"{:.2}\"", frame.y(10.0), frame.x(START), frame.y(30.0));
+    assert!(drawn.contains(&ends), "{ends}");
+}
+
 /// Pixels by column: the first and the last row of those that the line of the first series covers.
 fn line_of(chart: &Chart) -> (svg::Frame, Vec<Option<(u32, u32)>>) {
     let (svg, frame) = svg::chart(chart).unwrap();
