@@ -172,7 +172,7 @@ impl WriteStatements {
         }
     }
 
-    /// An empty batch of newest readings of one group; see [`latest_of`].
+    /// An empty batch of newest readings of one group; see [`NewestReading::row`].
     pub fn latest_batch(&self, location: &str, device_type: &str) -> Batch {
         Batch::new(&self.latest, &[location.as_bytes(), device_type.as_bytes()])
     }
