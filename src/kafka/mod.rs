@@ -52,10 +52,11 @@ pub use producer::Producer;
 pub use subscription::Subscription;
 pub use topic_partition::{TopicName, TopicPartition};
 
-/// The command that makes a topic. It makes `kafka.topic` and those that are named after it.
+/// The command that makes a topic. It makes `kafka.topic` and those that are named after it; what an alerts topic is named after
+/// cannot be told from its name.
 fn to_create(topic: &str) -> String {
     let main = topic.strip_suffix(".dlq").unwrap_or(topic);
-    match main == KafkaConfig::default().topic {
+    match main == KafkaConfig::default().topic || main.ends_with("-alerts") {
         true => "iotctl schema apply".to_owned(),
         false => format!("iotctl schema apply -O kafka.topic={main}"),
     }
