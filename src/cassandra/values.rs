@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::rows::take_int;
+use super::rows::FromCell;
 
 const UNSET: i32 = -2;
 
@@ -233,25 +233,15 @@ impl Values {
 /// Two maps as one, both as they are on the wire. Of a key that both have, the value of the newer stays. `None` for bytes that
 /// are no map.
 pub(crate) fn merged_maps(older: &[u8], newer: &[u8]) -> Option<Vec<u8>> {
-    let mut entries = BTreeMap::new();
-    for mut rest in [older, newer] {
-        for _ in 0..take_int(&mut rest)? {
-            entries.insert(take_value(&mut rest)?, take_value(&mut rest)?);
-        }
-    }
+    let map = |bytes| BTreeMap::<&[u8], &[u8]>::from_cell(Some(bytes));
+    let mut entries = map(older)?;
+    entries.extend(map(newer)?);
     let mut merged = length(entries.len()).to_vec();
     for part in entries.into_iter().flat_map(|(key, value)| [key, value]) {
         merged.extend_from_slice(&length(part.len()));
         merged.extend_from_slice(part);
     }
     Some(merged)
-}
-
-fn take_value<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(take_int(rest)?).ok()?;
-    let (value, tail) = rest.split_at_checked(length)?;
-    *rest = tail;
-    Some(value)
 }
 
 /// A length as the protocol writes it. Messages are bounded far below 2 GiB before they get here.

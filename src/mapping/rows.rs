@@ -194,9 +194,14 @@ impl RowMapping {
         let row = Value::Object(columns);
         let is_csv = self.source().format() == PayloadFormat::Csv;
         let value = if is_csv { Value::Array(vec![row]) } else { row };
-        self.by_first(|candidate, source| {
-            source.read_value(&candidate.record(b""), &candidate.captures, value.clone(), limits, now)
-        })
+        let read = |candidate: &Candidate, source: &Source, value| {
+            source.read_value(&candidate.record(b""), &candidate.captures, value, limits, now)
+        };
+        // Of most files one source reads all rows: they are not copied for others.
+        if self.others.is_empty() {
+            return Ok(read(&self.main, self.source(), value)?.unwrap_or_else(Mapped::skipped));
+        }
+        self.by_first(|candidate, source| read(candidate, source, value.clone()))
     }
 }
 

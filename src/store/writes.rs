@@ -64,12 +64,17 @@ impl ReadingStatements {
             set(others, shape.merges_others),
             set(STATES, shape.merges_states),
         );
-        Ok(Self {
-            row: session.prepare(&format!("{insert}{now}")).await?,
-            named: session.prepare(&format!("UPDATE {table}{now} {changes}")).await?,
-            row_at: session.prepare(&format!("{insert}{later}")).await?,
-            named_at: session.prepare(&format!("UPDATE {table}{later} {changes}")).await?,
-        })
+        let (inserts, updates) = (
+            [&now, &later].map(|using| format!("{insert}{using}")),
+            [&now, &later].map(|using| format!("UPDATE {table}{using} {changes}")),
+        );
+        let (row, row_at, named, named_at) = tokio::try_join!(
+            session.prepare(&inserts[0]),
+            session.prepare(&inserts[1]),
+            session.prepare(&updates[0]),
+            session.prepare(&updates[1]),
+        )?;
+        Ok(Self { row, named, row_at, named_at })
     }
 }
 

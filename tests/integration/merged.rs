@@ -80,10 +80,7 @@ fn tables_with_frozen_maps_are_read_and_written_as_before() -> anyhow::Result<()
         .replace("other_metrics map<text, double>", "other_metrics frozen<map<text, double>>")
         .replace("states map<text, text>", "states frozen<map<text, text>>");
     ensure!(frozen != cql, "the maps are not frozen now");
-    let is_comment = |line: &str| line.starts_with("--") || line.is_empty();
-    for statement in frozen.split(";\n").filter(|statement| !statement.lines().all(is_comment)) {
-        lab.cql(statement)?;
-    }
+    lab.apply(&frozen)?;
     lab.ok("-q schema apply --skip-cassandra")?;
     lab.ok("-q schema check")?;
     lab.send(parts(&[

@@ -31,10 +31,7 @@ fn first_version(name: &str) -> anyhow::Result<Lab> {
             !line.contains("states frozen") && !line.contains("states map") && !line.contains("exact frozen")
         })
         .fold(String::new(), |cql, line| cql + line + "\n");
-    let is_comment = |line: &str| line.starts_with("--") || line.is_empty();
-    for statement in cql.split(";\n").filter(|statement| !statement.lines().all(is_comment)) {
-        lab.cql(statement)?;
-    }
+    lab.apply(&cql)?;
     lab.ok("-q schema apply --skip-cassandra")?;
     let group = "location, device_type";
     let names = "'plant-1', 'thermostat'";

@@ -131,6 +131,15 @@ impl Lab {
         Ok(self.runtime.block_on(Session::connect(&config))?)
     }
 
+    /// Runs the statements of a schema, as `schema apply --dry-run` prints them.
+    pub fn apply(&self, cql: &str) -> anyhow::Result<()> {
+        let is_comment = |line: &str| line.starts_with("--") || line.is_empty();
+        for statement in cql.split(";\n").filter(|statement| !statement.lines().all(is_comment)) {
+            self.cql(statement)?;
+        }
+        Ok(())
+    }
+
     /// All rows of a statement in which `{ks}` stands for the keyspace.
     pub fn cql(&self, cql: &str) -> anyhow::Result<Rows> {
         let session = self.session()?;

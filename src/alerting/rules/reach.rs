@@ -33,6 +33,10 @@ impl Reach {
     }
 
     pub fn note(&mut self, reading: &Reading<'_>) {
+        // Then there is nothing to remark on, and no name to know.
+        if self.rules.iter().all(|(_, reached)| *reached == Reached::Value) {
+            return;
+        }
         let columns = Metric::COLUMNS.iter().filter(|metric| reading.value(metric).is_some());
         let others = reading.other_metrics.iter().map(|(name, _)| &**name);
         columns.map(Metric::name).chain(others).for_each(|name| learn(&mut self.metrics, name));

@@ -1,6 +1,5 @@
 //! One `[[source]]`, and how it turns a message into readings: `compile` checks it, `message` is what paths are followed in,
-//! `parts` takes a message apart, `element` makes a
-//! reading of a part, `values` has the rules for names and texts, `explain` says
+//! `parts` takes a message apart, `element` makes a reading of a part, `values` has the rules for names and texts, `explain` says
 //! each step.
 
 use std::borrow::Cow;
