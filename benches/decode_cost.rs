@@ -11,6 +11,11 @@ use apache_avro::{Schema, to_avro_datum};
 use iotctl::mapping::{Mapping, Record};
 use iotctl::reading::DecodeLimits;
 use iotctl::reading::decode::decode;
+use mimalloc::MiMalloc;
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const NOW: i64 = 1_793_491_200_000;
 const AT: i64 = NOW - 60_000;

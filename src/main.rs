@@ -6,6 +6,11 @@ use iotctl::cli::Cli;
 use iotctl::commands::exit;
 use iotctl::error::OutputClosed;
 use iotctl::output::Output;
+use mimalloc::MiMalloc;
+
+/// What a message is read into is allocated in many small pieces, and freed by another thread.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     // Whoever initialises OpenSSL first says whether exit() frees what librdkafka's threads may be using: not so.

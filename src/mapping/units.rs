@@ -143,10 +143,35 @@ impl Conversion {
             return value;
         }
         // 15 digits are what a float has of a decimal: 3300 mV are 3.3 V and not 3.3000000000000003.
-        let converted = value * self.scale + self.offset;
-        format!("{converted:.14e}").parse().unwrap_or(converted)
+        rounded(value * self.scale + self.offset)
     }
 }
+
+/// The nearest number of 15 significant digits.
+fn rounded(value: f64) -> f64 {
+    rounded_by_power(value).unwrap_or_else(|| format!("{value:.14e}").parse().unwrap_or(value))
+}
+
+/// [`rounded`] without text, which takes ten times as long. `None` where it might be another number: where the digits are not a
+/// whole number that a float holds, the power of ten is not exact, or the value is as near to two numbers as the error of a product.
+fn rounded_by_power(value: f64) -> Option<f64> {
+    const DIGITS: std::ops::RangeInclusive<f64> = 1e14..=1e15;
+    const UNSURE: std::ops::RangeInclusive<f64> = 0.4..=0.6;
+    if value == 0.0 {
+        return Some(value);
+    }
+    let exponent = value.abs().log10().floor();
+    let power = POWERS.get(usize::try_from(14_i32.checked_sub(exponent as i32)?).ok()?)?;
+    let digits = value * power;
+    let is_sure = DIGITS.contains(&digits.abs()) && !UNSURE.contains(&digits.abs().fract());
+    is_sure.then(|| digits.round() / power)
+}
+
+/// All powers of ten that a float holds exactly.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
+];
 
 /// The units that are known: those of a unit's quantity, or all.
 fn known(of: Option<&str>) -> String {
@@ -158,7 +183,40 @@ fn known(of: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Of any magnitude, and decimals with what a conversion leaves in their last digits.
+    fn values() -> impl Strategy<Value = f64> {
+        let decimals =
+            (-10_000_000_i64..10_000_000, 0_u32..8, -3_i64..4).prop_map(|(digits, places, ulps)| {
+                let decimal = digits as f64 / f64::from(10_u32.pow(places));
+                f64::from_bits(decimal.to_bits().wrapping_add_signed(ulps))
+            });
+        prop_oneof![any::<f64>(), -1e6_f64..1e6, decimals]
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_rounded_as_its_text_is(value in values()) {
+            let by_text: f64 = format!("{value:.14e}").parse().unwrap();
+            prop_assert_eq!(rounded(value).to_bits(), by_text.to_bits());
+        }
+    }
+
+    #[test]
+    fn most_numbers_are_rounded_without_text() {
+        for value in
+            [21.5, 3.300_000_000_000_000_3, -40.0, 1_013.25, 1000.0, 1e-5, 0.1 + 0.2, 123_456_789.123]
+        {
+            assert!(rounded_by_power(value).is_some(), "{value}");
+        }
+        for value in [1e300, f64::INFINITY, 1e-300] {
+            assert_eq!(rounded_by_power(value), None, "{value}");
+        }
+        assert_eq!(rounded(9_999_999_999.999_999), 10_000_000_000.0);
+    }
 
     #[test]
     fn each_unit_converts_to_that_of_its_column() {

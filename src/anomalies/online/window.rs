@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Number of earlier levels and spreads that are remembered.
 const HISTORY: usize = 256;
+/// Values that are compared at once.
+const LANES: usize = 8;
 
 /// A window of the last values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,8 +65,17 @@ impl Window {
 impl History {
     /// The distance from the nearest remembered value; 0 without one.
     fn distance(&self, value: f32) -> f64 {
-        let nearest = self.values.iter().fold(f32::MAX, |nearest, other| nearest.min((other - value).abs()));
-        if self.values.is_empty() { 0.0 } else { f64::from(nearest) }
+        // Several at once: the compiler turns neither one minimum nor one sum of floats into vector instructions.
+        let (lanes, rest) = self.values.as_chunks::<LANES>();
+        let mut nearest = [f32::MAX; LANES];
+        for others in lanes {
+            nearest
+                .iter_mut()
+                .zip(others)
+                .for_each(|(nearest, other)| *nearest = nearest.min((other - value).abs()));
+        }
+        let distances = rest.iter().map(|other| (other - value).abs()).chain(nearest);
+        if self.values.is_empty() { 0.0 } else { f64::from(distances.fold(f32::MAX, f32::min)) }
     }
 
     fn remember(&mut self, value: f32) {

@@ -53,16 +53,9 @@ impl Message<'_, '_> {
         if let Some(constant) = &target.constant {
             return Ok(constant.clone());
         }
-        let parts: Option<Vec<String>> = target
-            .from
-            .0
-            .iter()
-            .map(|path| self.get(path).filter(|value| !is_missing(value)).and_then(|value| text_of(&value)))
-            .collect();
-        let Some(parts) = parts else {
+        let Some(mut text) = self.joined(target) else {
             return target.default.clone().ok_or_else(|| missing(key, &target.from));
         };
-        let mut text = parts.join(target.join.as_deref().unwrap_or("/"));
         if let Some(pattern) = &target.pattern {
             text = match group(pattern, &text) {
                 Some(found) => found.to_owned(),
@@ -84,6 +77,18 @@ impl Message<'_, '_> {
         match crate::reading::is_name(&text) {
             true => Ok(text),
             false => Err(Rejection::BadName { field: key.to_owned() }),
+        }
+    }
+
+    /// The texts at all paths; `None` where one is missing.
+    fn joined(&self, target: &TargetShape) -> Option<String> {
+        let part = |path| self.get(path).filter(|value| !is_missing(value)).and_then(|value| text_of(&value));
+        match target.from.0.as_slice() {
+            [path] => part(path),
+            paths => {
+                let parts: Option<Vec<String>> = paths.iter().map(part).collect();
+                Some(parts?.join(target.join.as_deref().unwrap_or("/")))
+            }
         }
     }
 
