@@ -3,9 +3,13 @@
 #   1. `simulate` loads N messages into a topic of its own,
 #   2. benches/ceiling.rs writes the same N rows straight from memory (the ceiling), into a keyspace of its own,
 #   3. `ingest --until-end` drains the topic,
-#   4. with MAPPED=1: the same readings as nested JSON in a second topic, drained with benches/nested.toml,
+#   4. with MAPPED=1: the same readings as nested JSON (benches/nested.toml), and as Avro (benches/avro.toml) where PYTHON has
+#      confluent-kafka and fastavro,
 #   5. with DETECT=1: the same topic drained with the rules of RULES (benches/online.toml), without and with snapshots of their state,
-# in turn for ROUNDS rounds (2), and prints rows/s, client CPU-seconds per million rows, peak RSS and the ratio.
+# for ROUNDS rounds (2), and prints rows/s, client CPU-seconds per million rows, peak RSS and the ratio.
+#
+# The servers are not the same from minute to minute: of 4 and 5, each drain stands between two plain ones (3), and its ratio is
+# that to the mean of these two.
 #
 #   benches/pipeline.sh [N] [iotctl options, such as -O cassandra.contact_points=…]
 #
@@ -33,65 +37,80 @@ server() {
     echo "${found:-127.0.0.1:9092}"
 }
 
+# A drain of a topic by a group of its own into a keyspace of its own: its name, the topic, and further arguments.
+drain() {
+    local as=$1 topic=$2
+    shift 2
+    local settings=(-O "cassandra.keyspace=${name}_$as" -O "kafka.topic=$topic" -O "kafka.group=${name}_$as" "${options[@]}")
+    "$iotctl" -q "${settings[@]}" schema apply --skip-kafka >/dev/null
+    "$timer" -f '%U %S %M' -o "$work/$as.time" "$iotctl" -q "${settings[@]}" ingest "$@" --until-end --format json >"$work/$as.json"
+}
+
+# A drain, and a plain one after it.
+beside() {
+    drain "$@"
+    plain=$((plain + 1))
+    drain "plain_$plain" "$name"
+    compared+=("$1")
+}
+
 stamp=$(date +%s)
 for round in $(seq "$rounds"); do
     name="bench_${stamp}_$round"
     settings=(-O "cassandra.keyspace=$name" -O "kafka.topic=$name" -O "kafka.group=$name" "${options[@]}")
     "$iotctl" -q "${settings[@]}" schema apply >/dev/null
     fleet=(simulate --rate 0 --count "$count" --seed "$round" --start 2026-01-01T00:00:00Z --step 1s)
-    "$iotctl" -q "${settings[@]}" "${fleet[@]}" --format json >"$work/simulate"
+    "$iotctl" -q "${settings[@]}" "${fleet[@]}" --format json >"$work/simulate.json"
     "$iotctl" -q "${fleet[@]}" --stdout >"$work/readings"
     direct=("${settings[@]}" -O "cassandra.keyspace=${name}_direct")
     "$iotctl" -q "${direct[@]}" schema apply --skip-kafka >/dev/null
-    "$timer" -f '%U %S %M' -o "$work/ceiling.time" "$ceiling" --readings "$work/readings" "${direct[@]}" >"$work/ceiling"
-    "$timer" -f '%U %S %M' -o "$work/ingest.time" "$iotctl" -q "${settings[@]}" ingest --until-end --format json >"$work/ingest"
-    rm -f "$work/mapped"
+    "$timer" -f '%U %S %M' -o "$work/ceiling.time" "$ceiling" --readings "$work/readings" "${direct[@]}" >"$work/ceiling.json"
+    plain=0 compared=()
+    drain plain_0 "$name"
     if [[ -n ${MAPPED:-} ]]; then
-        nested=("${settings[@]}" -O "cassandra.keyspace=${name}_nested" -O "kafka.topic=${name}_nested")
-        "$iotctl" -q "${nested[@]}" schema apply >/dev/null
+        topic() { "$iotctl" -q "${settings[@]}" -O "kafka.topic=$1" schema apply >/dev/null; }
+        topic "${name}_nested"
         python3 benches/nested.py <"$work/readings" >"$work/nested"
         kcat -P -b "$(server "${options[@]}")" -t "${name}_nested" -K $'\t' -z lz4 -l "$work/nested"
-        "$timer" -f '%U %S %M' -o "$work/mapped.time" "$iotctl" -q "${nested[@]}" \
-            ingest --mapping benches/nested.toml --until-end --format json >"$work/mapped"
+        beside nested "${name}_nested" --mapping benches/nested.toml
+        if "${PYTHON:-python3}" -c 'import confluent_kafka, fastavro' 2>/dev/null; then
+            topic "${name}_avro"
+            "${PYTHON:-python3}" benches/avro_topic.py "$(server "${options[@]}")" "${name}_avro" <"$work/readings"
+            beside avro "${name}_avro" --mapping benches/avro.toml
+        else
+            echo "no Avro: PYTHON has no confluent-kafka or no fastavro" >&2
+        fi
     fi
-    rm -f "$work"/detect*
     if [[ -n ${DETECT:-} ]]; then
         # The longest interval: no snapshot but the one at the end.
         for every in 10m 30s; do
-            detect=("${settings[@]}" -O "cassandra.keyspace=${name}_detect_$every" -O "kafka.group=${name}_detect_$every"
-                -O "ingest.detector_snapshot_interval=$every")
-            "$iotctl" -q "${detect[@]}" schema apply >/dev/null
-            "$timer" -f '%U %S %M' -o "$work/detect_$every.time" "$iotctl" -q "${detect[@]}" \
-                ingest --detect "${RULES:-benches/online.toml}" --until-end --format json >"$work/detect_$every"
+            IOTCTL_INGEST_DETECTOR_SNAPSHOT_INTERVAL=$every \
+                beside "rules_$every" "$name" --detect "${RULES:-benches/online.toml}"
         done
     fi
-    python3 - "$work" "$count" "$round" <<'PYTHON'
-import json, os, sys
-work, count, round_ = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-simulate, ceiling, ingest = (json.load(open(f"{work}/{name}")) for name in ("simulate", "ceiling", "ingest"))
-def cost(name):
+    python3 - "$work" "$count" "$round" "${compared[@]}" <<'PYTHON'
+import json, sys
+work, count, round_, *compared = sys.argv[1:]
+count = int(count)
+def report(name):
+    return json.load(open(f"{work}/{name}.json"))
+def drained(name):
+    found = report(name)
+    assert found["rows"] == count, (name, found)
     user, system, kib = open(f"{work}/{name}.time").read().split()[-3:]
-    return (float(user) + float(system)) / count * 1e6, int(kib) / 1024
-assert ingest["rows"] == count, ingest
-cpu, rss = cost("ingest")
+    rate, cpu = found["rows_per_second"], (float(user) + float(system)) / count * 1e6
+    return rate, f"{rate:,.0f} rows/s at {cpu:.2f} CPU-s/1M, {int(kib) / 1024:.0f} MiB peak"
+simulate, ceiling = report("simulate"), report("ceiling")["rows_per_second"]
+rate, text = drained("plain_0")
 print(f"round {round_}: simulate {simulate['acknowledged'] / simulate['elapsed_seconds']:,.0f} msg/s | "
-      f"ceiling {ceiling['rows_per_second']:,.0f} rows/s | "
-      f"ingest {ingest['rows_per_second']:,.0f} rows/s at {cpu:.2f} CPU-s/1M, {rss:.0f} MiB peak | "
-      f"ratio {ingest['rows_per_second'] / ceiling['rows_per_second']:.2f}")
-for every in ("10m", "30s"):
-    if os.path.exists(f"{work}/detect_{every}"):
-        detect = json.load(open(f"{work}/detect_{every}"))
-        assert detect["rows"] == count, detect
-        cpu, rss = cost(f"detect_{every}")
-        print(f"round {round_}: with rules, snapshots every {every}: {detect['rows_per_second']:,.0f} rows/s at {cpu:.2f} CPU-s/1M, "
-              f"{rss:.0f} MiB peak, {detect['alerts']} alerts | ratio to no rules "
-              f"{detect['rows_per_second'] / ingest['rows_per_second']:.2f}")
-if os.path.exists(f"{work}/mapped"):
-    mapped = json.load(open(f"{work}/mapped"))
-    assert mapped["rows"] == count, mapped
-    cpu, rss = cost("mapped")
-    print(f"round {round_}: mapped nested JSON {mapped['rows_per_second']:,.0f} rows/s at {cpu:.2f} CPU-s/1M, "
-          f"{rss:.0f} MiB peak | ratio to the built-in format "
-          f"{mapped['rows_per_second'] / ingest['rows_per_second']:.2f}")
+      f"ceiling {ceiling:,.0f} rows/s | ingest {text} | ratio {rate / ceiling:.2f}")
+names = {"nested": "nested JSON by a mapping", "avro": "Avro by a mapping",
+         "rules_10m": "with rules", "rules_30s": "with rules, snapshots every 30 s"}
+for index, name in enumerate(compared):
+    (before, _), (after, beside) = drained(f"plain_{index}"), drained(f"plain_{index + 1}")
+    rate, text = drained(name)
+    alerts = f", {report(name)['alerts']} alerts" if name.startswith("rules") else ""
+    print(f"round {round_}: {names[name]} {text}{alerts} | plain {before:,.0f} and {beside} | "
+          f"ratio {2 * rate / (before + after):.2f}")
 PYTHON
 done

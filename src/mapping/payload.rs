@@ -38,6 +38,15 @@ pub(super) enum PayloadFormat {
     SparkplugB,
 }
 
+fn json(bytes: &[u8]) -> Result<Value, Rejection> {
+    // One look at the whole payload costs less than one at each of its strings.
+    let parsed = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(bytes),
+    };
+    parsed.map_err(|error| Rejection::not_json(bytes, &error))
+}
+
 /// Of CSV.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -102,7 +111,7 @@ impl PayloadFormat {
     ) -> Result<Value, Rejection> {
         let refuse = |problem: String| Rejection::NotInFormat { format: self.name(), problem };
         match self {
-            Self::Json => serde_json::from_slice(bytes).map_err(|error| Rejection::not_json(bytes, &error)),
+            Self::Json => json(bytes),
             Self::JsonLines => {
                 let values: Result<Vec<Value>, _> =
                     serde_json::Deserializer::from_slice(bytes).into_iter().collect();
@@ -113,7 +122,7 @@ impl PayloadFormat {
             Self::Senml | Self::SenmlCbor => {
                 let records = match self {
                     Self::SenmlCbor => binary::with_labels(binary::cbor(bytes).map_err(refuse)?),
-                    _ => serde_json::from_slice(bytes).map_err(|error| Rejection::not_json(bytes, &error))?,
+                    _ => json(bytes)?,
                 };
                 match senml(records, timestamp) {
                     Ok(records) => Ok(records),

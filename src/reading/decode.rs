@@ -77,8 +77,12 @@ pub fn decode<'a>(message: &'a [u8], limits: &DecodeLimits, now: i64) -> Result<
         return Err(Rejection::TooLarge { bytes: message.len(), limit: limits.max_message_bytes });
     }
     let mut fields = Fields::default();
-    let mut json = serde_json::Deserializer::from_slice(message);
-    let parsed = fields.deserialize_from(&mut json).and_then(|()| json.end());
+    // One look at the whole message costs less than one at each of its strings. Bytes that are not UTF-8 do no harm in a field that
+    // is left out.
+    let parsed = match std::str::from_utf8(message) {
+        Ok(text) => fields.parse(serde_json::Deserializer::from_str(text)),
+        Err(_) => fields.parse(serde_json::Deserializer::from_slice(message)),
+    };
     if let Some(rejection) = fields.rejection.take() {
         return Err(rejection);
     }
@@ -107,6 +111,13 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    fn parse<R: serde_json::de::Read<'a>>(
+        &mut self,
+        mut json: serde_json::Deserializer<R>,
+    ) -> Result<(), serde_json::Error> {
+        self.deserialize_from(&mut json).and_then(|()| json.end())
+    }
+
     fn deserialize_from<D: Deserializer<'a>>(&mut self, json: D) -> Result<(), D::Error> {
         json.deserialize_any(FieldsVisitor(self))
     }

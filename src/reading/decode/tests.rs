@@ -245,6 +245,15 @@ fn bytes_that_are_not_plain_json_are_named() {
 }
 
 #[test]
+fn bytes_that_are_not_utf_8_do_no_harm_where_a_field_is_left_out() {
+    let mut message = message(r#","temperature":21.5,"raw":["?"]"#).into_bytes();
+    let expected = decode(&message, &LIMITS, NOW).unwrap().reading.into_owned();
+    let at = message.iter().position(|byte| *byte == b'?').unwrap();
+    message[at] = 0xFF;
+    assert_eq!(decode(&message, &LIMITS, NOW).unwrap().reading, expected);
+}
+
+#[test]
 fn a_timestamp_in_another_unit_is_named() {
     let refused = |at: &str| decoded(&format!(r#","recorded_timestamp":{at}"#)).unwrap_err().to_string();
     for (at, hint) in [
