@@ -45,6 +45,10 @@ pub struct Servers(Program);
 impl Servers {
     pub fn start() -> anyhow::Result<Self> {
         let program = program();
+        // A run that was killed leaves its tables, hundreds of which fill Cassandra's heap.
+        if std::env::var_os("IOTCTL_TEST_KEEP").is_none() {
+            purge(&program)?;
+        }
         let up = program.command("up").stdout(Stdio::null()).status().context("cannot run `iotctl up`")?;
         ensure!(up.success(), "`iotctl up` failed");
         Ok(Self(program))
@@ -54,9 +58,13 @@ impl Servers {
         if std::env::var_os("IOTCTL_TEST_KEEP").is_some() {
             return Ok(());
         }
-        // The data goes too: a test run starts from nothing.
-        let down = self.0.command("-q down --purge --yes").stdout(Stdio::null()).status()?;
-        ensure!(down.success(), "`iotctl down` failed");
-        Ok(())
+        purge(&self.0)
     }
+}
+
+/// Ends the servers, and their data goes too: a test run starts from nothing.
+fn purge(program: &Program) -> anyhow::Result<()> {
+    let down = program.command("-q down --purge --yes").stdout(Stdio::null()).status()?;
+    ensure!(down.success(), "`iotctl down` failed");
+    Ok(())
 }
