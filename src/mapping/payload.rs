@@ -38,15 +38,6 @@ pub(super) enum PayloadFormat {
     SparkplugB,
 }
 
-fn json(bytes: &[u8]) -> Result<Value, Rejection> {
-    // One look at the whole payload costs less than one at each of its strings.
-    let parsed = match std::str::from_utf8(bytes) {
-        Ok(text) => serde_json::from_str(text),
-        Err(_) => serde_json::from_slice(bytes),
-    };
-    parsed.map_err(|error| Rejection::not_json(bytes, &error))
-}
-
 /// Of CSV.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -138,6 +129,15 @@ impl PayloadFormat {
             Self::SparkplugB => Err(refuse("its MQTT topic is not known".to_owned())),
         }
     }
+}
+
+fn json(bytes: &[u8]) -> Result<Value, Rejection> {
+    // One look at the whole payload costs less than one at each of its strings.
+    let parsed = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(bytes),
+    };
+    parsed.map_err(|error| Rejection::not_json(bytes, &error))
 }
 
 fn text(bytes: &[u8]) -> Result<&str, String> {

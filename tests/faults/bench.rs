@@ -77,6 +77,10 @@ impl Servers {
             ("IOTCTL_KAFKA_BOOTSTRAP_SERVERS", &at(brokers, 9092)),
             ("IOTCTL_KAFKA_PARTITIONS", PARTITIONS),
         ]);
+        // What a killed run left.
+        if std::env::var_os("IOTCTL_TEST_KEEP").is_none() {
+            program.purge()?;
+        }
         let status = program.command(up).stdout(Stdio::null()).status()?;
         ensure!(status.success(), "`iotctl {up}` failed");
         Ok(Self(program))
@@ -86,9 +90,7 @@ impl Servers {
         if std::env::var_os("IOTCTL_TEST_KEEP").is_some() {
             return Ok(());
         }
-        let down = self.command("-q down --purge --yes").stdout(Stdio::null()).status()?;
-        ensure!(down.success(), "`iotctl down` failed");
-        Ok(())
+        self.purge()
     }
 
     /// The processes.

@@ -83,6 +83,8 @@ pub struct Running {
 
 impl Bench {
     pub fn start() -> anyhow::Result<Self> {
+        // What a killed run left.
+        program().purge()?;
         let up = command("up --nodes 2 --monitoring").stdout(Stdio::null()).status()?;
         ensure!(up.success(), "`iotctl up --monitoring` failed");
         ok("-q schema apply")?;

@@ -548,7 +548,7 @@ fn down(folder: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let program = Program::new([("IOTCTL_LOCAL_DATA_DIR", data.display().to_string())]);
-    program.ok("-q down --purge --yes").map(|_| ())
+    program.purge()
 }
 
 fn random_password() -> String {

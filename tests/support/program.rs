@@ -106,6 +106,11 @@ impl Program {
         Ok(finished.stdout)
     }
 
+    /// Ends the servers of its data folder, where there are any, and deletes their data.
+    pub fn purge(&self) -> anyhow::Result<()> {
+        self.ok("-q down --purge --yes").map(|_| ())
+    }
+
     /// Runs a command that must fail with `code` and returns its stderr, which must be one line beside its notes.
     pub fn fails(&self, code: i32, arguments: impl Words) -> anyhow::Result<String> {
         let words = arguments.words();

@@ -47,7 +47,7 @@ impl Servers {
         let program = program();
         // A run that was killed leaves its tables, hundreds of which fill Cassandra's heap.
         if std::env::var_os("IOTCTL_TEST_KEEP").is_none() {
-            purge(&program)?;
+            program.purge()?;
         }
         let up = program.command("up").stdout(Stdio::null()).status().context("cannot run `iotctl up`")?;
         ensure!(up.success(), "`iotctl up` failed");
@@ -58,13 +58,7 @@ impl Servers {
         if std::env::var_os("IOTCTL_TEST_KEEP").is_some() {
             return Ok(());
         }
-        purge(&self.0)
+        // A test run starts from nothing.
+        self.0.purge()
     }
-}
-
-/// Ends the servers, and their data goes too: a test run starts from nothing.
-fn purge(program: &Program) -> anyhow::Result<()> {
-    let down = program.command("-q down --purge --yes").stdout(Stdio::null()).status()?;
-    ensure!(down.success(), "`iotctl down` failed");
-    Ok(())
 }

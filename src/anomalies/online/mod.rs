@@ -36,6 +36,8 @@ const BLOCKS: [usize; 2] = [4, 24];
 const DAY: i64 = 24 * 60 * 60 * 1000;
 /// Period in milliseconds, number of slots, and the least weight of the newest value of a slot.
 const SEASONS: [(i64, usize, f32); 2] = [(DAY, 48, 0.2), (7 * DAY, 168, 0.3)];
+/// Floats that are added or compared at once, in a form that the compiler turns into vector instructions.
+const LANES: usize = 8;
 /// Statistics whose surprises are combined.
 const PARTS: usize = 2 * WINDOWS.len() + BLOCKS.len() + SEASONS.len();
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::LANES;
+
 /// Blocks per shape.
 const SHAPE: usize = 12;
 /// Parts per block: a shape is compared at the end of each.
@@ -11,8 +13,6 @@ const HISTORY: usize = 200;
 const SLACK: usize = 64;
 /// The newest blocks, with which a shape is not compared: it would be compared with itself.
 const APART: usize = 3;
-/// Shapes that are compared at once.
-const LANES: usize = 8;
 
 /// The means of the last blocks of values, and how far the shape of the last ones is from earlier shapes: the left discord
 /// of a matrix profile (Yeh et al. 2016), over means and with a bounded past.
@@ -86,7 +86,6 @@ impl Shape {
                 (nearest, second) = (nearest.min(distance), nearest.max(distance));
             }
         };
-        // Several at once, in a form that the compiler turns into vector instructions.
         let shapes = (past.len() + 1).saturating_sub(SHAPE);
         let in_lanes = shapes - shapes % LANES;
         for start in (0..in_lanes).step_by(LANES) {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::LANES;
+
 /// Bins per doubling of the statistic.
 const PER_OCTAVE: f64 = 4.0;
 /// Number of bins: 64 doublings, and the first one for zero.
@@ -15,8 +17,6 @@ const MEMORY: f32 = 8192.0;
 /// Share of the largest values from which the tail beyond them is extrapolated, and their least number.
 const TAIL_SHARE: f32 = 0.02;
 const TAIL_COUNT: f32 = 5.0;
-/// Counts that are added at once.
-const LANES: usize = 8;
 
 /// Counts of a statistic that is never negative, by its logarithm.
 ///
@@ -97,7 +97,6 @@ impl Tail {
     }
 }
 
-/// In a form that the compiler turns into vector instructions.
 fn sum(counts: &[f32]) -> f32 {
     let (lanes, rest) = counts.as_chunks::<LANES>();
     let mut sums = [0.0_f32; LANES];

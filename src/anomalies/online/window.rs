@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::LANES;
+
 /// Number of earlier levels and spreads that are remembered.
 const HISTORY: usize = 256;
-/// Values that are compared at once.
-const LANES: usize = 8;
 
 /// A window of the last values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,7 +65,6 @@ impl Window {
 impl History {
     /// The distance from the nearest remembered value; 0 without one.
     fn distance(&self, value: f32) -> f64 {
-        // Several at once: the compiler turns neither one minimum nor one sum of floats into vector instructions.
         let (lanes, rest) = self.values.as_chunks::<LANES>();
         let mut nearest = [f32::MAX; LANES];
         for others in lanes {
