@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::Scan;
 use super::scan::Question;
 use super::series::SeriesError;
 use super::stats::{By, Part, StatsQuery};
-use super::{Order, Scan};
 use crate::analytics::sources::MaxResolution;
 use crate::cassandra::Session;
 use crate::reading::Group;
@@ -85,7 +85,7 @@ impl History {
             range: self.range,
             filter: None,
             chosen: None,
-            order: Order::Asc,
+            order: None,
         };
         let mut scan = Scan::of_cells(session, question, Cells::of([&self.metric])).await?;
         let mut steps = Steps::new();

@@ -1,7 +1,10 @@
-//! Readings in order of time, as a stream whose memory does not grow with the result.
+//! Readings, in order of time or as they are stored, as a stream whose memory does not grow with the result.
 //!
 //! The range is cut into slices ([`crate::analytics::slice`]). A few are read ahead, each by its own task, which sends
-//! sorted chunks of limited size. At most `AHEAD` chunks and the one being consumed are in memory.
+//! chunks of limited size. At most `AHEAD` chunks and the one being consumed are in memory.
+//!
+//! Order costs reads: a slice that does not fit in a chunk is cut into shorter ones, and for each of them the servers
+//! filter the whole partition again. A reader that adds values up does without it: each page is a chunk.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -14,7 +17,7 @@ use super::Filter;
 use super::tags::Chosen;
 use crate::analytics::slice::{self, PartialRead, TimeSlice};
 use crate::cassandra::{Error, Session};
-use crate::reading::Group;
+use crate::reading::{Group, Partition};
 use crate::store::cells::Cells;
 use crate::store::groups;
 use crate::store::readings::{self, Names, Slice, StoredReading};
@@ -48,7 +51,8 @@ pub struct Question {
     pub filter: Option<Filter>,
     /// Only these sensors.
     pub chosen: Option<Arc<Chosen>>,
-    pub order: Order,
+    /// `None`: each partition as it is stored, partitions in ascending order of their starts (see [`Scan::reached`]).
+    pub order: Option<Order>,
 }
 
 /// A running scan. Dropping it stops its tasks after the page they are reading.
@@ -60,9 +64,11 @@ pub struct Scan {
     /// Number of slices to read at once: one at first, so that a short answer costs little, then more.
     ahead: usize,
     max_ahead: usize,
+    reached: i64,
 }
 
 struct Running {
+    from: i64,
     chunks: mpsc::Receiver<Vec<StoredReading>>,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -93,8 +99,10 @@ impl Scan {
             partitions.extend(groups::partitions(session, group, range.from, range.to).await?);
         }
         let mut waiting = VecDeque::from(slice::slices(partitions, question.range));
-        if question.order == Order::Desc {
-            waiting.make_contiguous().reverse();
+        match question.order {
+            Some(Order::Asc) => {}
+            Some(Order::Desc) => waiting.make_contiguous().reverse(),
+            None => waiting = waiting.into_iter().flat_map(TimeSlice::without_order).collect(),
         }
         let max_ahead = if question.sensor.is_some() { AHEAD_ONE_SENSOR } else { AHEAD };
         let shared = Shared {
@@ -105,8 +113,8 @@ impl Scan {
             sensors: OnceCell::new(),
             names: Mutex::default(),
         };
-        let mut scan =
-            Self { shared: Arc::new(shared), waiting, running: VecDeque::new(), ahead: 1, max_ahead };
+        let (running, reached) = (VecDeque::new(), i64::MIN);
+        let mut scan = Self { shared: Arc::new(shared), waiting, running, ahead: 1, max_ahead, reached };
         scan.read_ahead();
         Ok(scan)
     }
@@ -116,6 +124,7 @@ impl Scan {
         loop {
             self.read_ahead();
             let Some(first) = self.running.front_mut() else { return Ok(None) };
+            self.reached = first.from;
             match first.chunks.recv().await {
                 Some(chunk) if chunk.is_empty() => {}
                 Some(chunk) => {
@@ -135,6 +144,11 @@ impl Scan {
         }
     }
 
+    /// No reading to come is older, unless the newest come first: all before it is complete.
+    pub fn reached(&self) -> i64 {
+        self.reached
+    }
+
     /// The names of other metrics so far, whether or not the readings passed the filter.
     pub fn metric_names(&self) -> BTreeSet<Arc<str>> {
         self.shared.names.lock().expect("no panic while locked").clone()
@@ -144,8 +158,9 @@ impl Scan {
         while self.running.len() < self.ahead {
             let Some(slice) = self.waiting.pop_front() else { return };
             let (sender, chunks) = mpsc::channel(1);
-            let task = tokio::spawn(read_slice(self.shared.clone(), slice, sender));
-            self.running.push_back(Running { chunks, task });
+            let (from, shared) = (slice.from, self.shared.clone());
+            let task = tokio::spawn(read_slice(shared, slice, sender));
+            self.running.push_back(Running { from, chunks, task });
         }
     }
 }
@@ -156,18 +171,22 @@ async fn read_slice(
     slice: TimeSlice,
     sender: mpsc::Sender<Vec<StoredReading>>,
 ) -> Result<(), Error> {
+    let order = match (shared.question.order, slice.partitions.as_slice()) {
+        (None, [partition]) => return read_pages(&shared, &slice, partition, &sender).await,
+        (order, _) => order.unwrap_or(Order::Asc),
+    };
     let mut pieces = vec![slice];
     while let Some(piece) = pieces.pop() {
         // Reserve the place first: a task holds at most one chunk, read or being read.
         let Ok(permit) = sender.reserve().await else { return Ok(()) };
         match collect(&shared, &piece, &sender).await? {
             Collected::All(mut readings) => {
-                in_order(&mut readings, shared.question.order);
+                in_order(&mut readings, order);
                 permit.send(readings);
             }
             Collected::TooMany(read) => {
                 let narrower = piece.split(&read);
-                match shared.question.order {
+                match order {
                     // The last is popped first.
                     Order::Asc => pieces.extend(narrower.into_iter().rev()),
                     Order::Desc => pieces.extend(narrower),
@@ -176,6 +195,28 @@ async fn read_slice(
             Collected::ReceiverGone => return Ok(()),
         }
     }
+    Ok(())
+}
+
+/// Sends a partition's rows page by page, as they are stored.
+async fn read_pages(
+    shared: &Shared,
+    slice: &TimeSlice,
+    partition: &Partition,
+    sender: &mpsc::Sender<Vec<StoredReading>>,
+) -> Result<(), Error> {
+    let mut names = Names::default();
+    let mut pages = readings::cells(&shared.session, partition, shared.rows_of(slice), shared.cells).await?;
+    // Reserve the place first: a task holds at most one chunk, read or being read.
+    while let Ok(permit) = sender.reserve().await {
+        let mut readings = Vec::new();
+        if !pages.append(&mut names, &mut readings).await? {
+            break;
+        }
+        shared.retain(partition, &mut readings, 0);
+        permit.send(readings);
+    }
+    shared.note_names(&names);
     Ok(())
 }
 
@@ -192,9 +233,8 @@ async fn collect(
     piece: &TimeSlice,
     sender: &mpsc::Sender<Vec<StoredReading>>,
 ) -> Result<Collected, Error> {
-    let Question { sensor, filter, chosen, .. } = &shared.question;
     let cap = if piece.can_split() { shared.chunk_bytes } else { usize::MAX };
-    let slice = Slice { from: piece.from, to: piece.to, sensor: *sensor };
+    let slice = shared.rows_of(piece);
     let mut names = Names::default();
     let mut readings = Vec::new();
     let mut weight = 0;
@@ -205,19 +245,7 @@ async fn collect(
             if !pages.append(&mut names, &mut readings).await? {
                 break;
             }
-            if filter.is_some() || chosen.is_some() {
-                let mut index = 0;
-                let is_chosen = |reading: &StoredReading| {
-                    chosen.as_ref().is_none_or(|chosen| chosen.contains(&partition.group, reading.sensor))
-                };
-                let passes = |reading: &StoredReading| {
-                    filter.as_ref().is_none_or(|filter| filter.accepts(reading)) && is_chosen(reading)
-                };
-                readings.retain(|reading| {
-                    index += 1;
-                    index <= before || passes(reading)
-                });
-            }
+            shared.retain(partition, &mut readings, before);
             weight += readings[before..].iter().map(StoredReading::weight).sum::<usize>();
             if weight > cap {
                 shared.note_names(&names);
@@ -233,6 +261,29 @@ async fn collect(
 }
 
 impl Shared {
+    fn rows_of(&self, slice: &TimeSlice) -> Slice {
+        Slice { from: slice.from, to: slice.to, sensor: self.question.sensor }
+    }
+
+    /// Of the readings of a partition from an index on, only those that were asked for stay.
+    fn retain(&self, partition: &Partition, readings: &mut Vec<StoredReading>, from: usize) {
+        let Question { filter, chosen, .. } = &self.question;
+        if filter.is_none() && chosen.is_none() {
+            return;
+        }
+        let mut index = 0;
+        let is_chosen = |reading: &StoredReading| {
+            chosen.as_ref().is_none_or(|chosen| chosen.contains(&partition.group, reading.sensor))
+        };
+        let passes = |reading: &StoredReading| {
+            filter.as_ref().is_none_or(|filter| filter.accepts(reading)) && is_chosen(reading)
+        };
+        readings.retain(|reading| {
+            index += 1;
+            index <= from || passes(reading)
+        });
+    }
+
     /// An estimate of the whole slice from a read that overflowed. Rows come sensor by sensor, so the share of sensors that
     /// were read is about the share of the rows.
     async fn partial_read(&self, readings: &[StoredReading]) -> Result<PartialRead, Error> {

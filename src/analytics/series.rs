@@ -49,7 +49,7 @@ impl SeriesQuery {
             range: self.range,
             filter: None,
             chosen: None,
-            order: Order::Asc,
+            order: Some(Order::Asc),
         };
         Scan::of_cells(session, question, Cells::of([&self.metric])).await
     }

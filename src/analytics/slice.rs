@@ -5,8 +5,9 @@
 //! same reading twice, so they form one slice and are read together. Reading shows whether a slice is too large: if it
 //! overflows, [`TimeSlice::split`] cuts it at quantiles of the rows read so far.
 
-use crate::reading::Partition;
+use std::collections::HashSet;
 
+use crate::reading::Partition;
 use crate::time::TimeRange;
 
 /// A range of time and the partitions that may hold its rows, narrowest bucket first.
@@ -55,6 +56,20 @@ impl TimeSlice {
     /// Whether it is longer than a millisecond, so that it can be cut.
     pub fn can_split(&self) -> bool {
         self.to.saturating_sub(self.from) > 1
+    }
+
+    /// The slice for readers that need no order: a slice per partition. Overlapping buckets of a group stay together,
+    /// because they may hold copies of a reading.
+    pub fn without_order(self) -> Vec<TimeSlice> {
+        let groups: HashSet<_> = self.partitions.iter().map(|partition| &partition.group).collect();
+        if groups.len() < self.partitions.len() {
+            return vec![self];
+        }
+        let (from, to) = (self.from, self.to);
+        self.partitions
+            .into_iter()
+            .map(|partition| TimeSlice { from, to, partitions: vec![partition] })
+            .collect()
     }
 
     /// Cuts an overflowing slice into at least two narrower ones, in ascending order of time, which cover it exactly.
@@ -154,6 +169,20 @@ mod tests {
         let pieces = slice.split(&read);
         assert_eq!(pieces.len(), 8);
         assert_eq!(pieces.iter().filter(|piece| piece.to <= 1000).count(), 7);
+    }
+
+    #[test]
+    fn without_order_only_overlapping_buckets_of_a_group_are_read_together() {
+        let elsewhere = Arc::new(Group { location: "elsewhere".into(), device_type: "b".into() });
+        let other = Partition { group: elsewhere, ..partition(0, 10) };
+        let slices =
+            slices(vec![partition(0, 10), other, partition(20, 10), partition(20, 20)], range(5, 90));
+        let shape: Vec<_> = slices
+            .into_iter()
+            .flat_map(TimeSlice::without_order)
+            .map(|slice| (slice.from / 1000, slice.to / 1000, slice.partitions.len()))
+            .collect();
+        assert_eq!(shape, [(5, 10, 1), (5, 10, 1), (20, 40, 2)]);
     }
 
     proptest! {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
+use super::Scan;
 use super::scan::Question;
 use super::tags::{Chosen, TagValues};
-use super::{Order, Scan};
 use crate::analytics::sources::{Division, MaxResolution, Plan};
 use crate::cassandra::{Error, Session};
 use crate::reading::Group;
@@ -437,7 +437,7 @@ impl StatsQuery {
             range,
             filter: None,
             chosen: self.chosen.clone(),
-            order: Order::Asc,
+            order: None,
         }
     }
 }

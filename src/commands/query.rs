@@ -112,7 +112,7 @@ pub async fn run(mut args: QueryArgs, context: Context) -> anyhow::Result<()> {
         false => until_stopped(&context.shutdown, args.selection.groups(&session)).await?,
     };
     let (groups, chosen) = until_stopped(&context.shutdown, args.tags.choose(&session, groups)).await?;
-    let question = Question { groups, sensor, range, filter, chosen, order: args.order };
+    let question = Question { groups, sensor, range, filter, chosen, order: Some(args.order) };
     if args.plot.plot.is_some() {
         let metric = columns.iter().find_map(|column| match column {
             Shown::Column(Column::Metric(metric)) => Some(metric.clone()),

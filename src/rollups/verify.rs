@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::analytics::Scan;
 use crate::analytics::scan::Question;
 use crate::analytics::sources::{Division, MaxResolution, Plan};
-use crate::analytics::{Order, Scan};
 use crate::cassandra::{Error, Session};
 use crate::reading::Group;
 use crate::rollups::writer::{self, Summaries, add, merge_all, runs, stored_hour};
@@ -71,7 +71,7 @@ pub async fn verify(
             range: run,
             filter: None,
             chosen: None,
-            order: Order::Asc,
+            order: None,
         };
         let mut scan = Scan::start(session, question).await?;
         let mut computed: std::collections::BTreeMap<i64, Summaries> = Default::default();

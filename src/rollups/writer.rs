@@ -8,8 +8,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use super::due::{Due, DueDay, Scope};
+use crate::analytics::Scan;
 use crate::analytics::scan::Question;
-use crate::analytics::{Order, Scan};
 use crate::cassandra::{Error, SealedBatch, Session};
 use crate::config::{Config, RetentionConfig, RollupConfig};
 use crate::reading::Group;
@@ -135,26 +135,27 @@ impl Leased<'_> {
                 range,
                 filter: None,
                 chosen: None,
-                order: Order::Asc,
+                order: None,
             };
             let mut scan = Scan::start(session, question).await?;
             let mut hour = range.from;
-            let mut summaries = Summaries::new();
+            // More than one only where buckets are wider than an hour.
+            let mut open: BTreeMap<i64, Summaries> = BTreeMap::new();
             while let Some(chunk) = scan.next().await? {
                 self.renew().await?;
                 done.readings += chunk.len() as u64;
+                while scan.reached() >= hour + HOUR {
+                    let finished = open.remove(&hour).unwrap_or_default();
+                    done.add(self.write_hour(hour, finished, due, timestamp, &mut whole_day).await?);
+                    each_hour(&done);
+                    hour += HOUR;
+                }
                 for reading in &chunk {
-                    while reading.recorded_at >= hour + HOUR {
-                        let finished = std::mem::take(&mut summaries);
-                        done.add(self.write_hour(hour, finished, due, timestamp, &mut whole_day).await?);
-                        each_hour(&done);
-                        hour += HOUR;
-                    }
-                    add(&mut summaries, reading);
+                    add(open.entry(hour_of(reading.recorded_at)).or_default(), reading);
                 }
             }
             while hour < range.to {
-                let finished = std::mem::take(&mut summaries);
+                let finished = open.remove(&hour).unwrap_or_default();
                 done.add(self.write_hour(hour, finished, due, timestamp, &mut whole_day).await?);
                 each_hour(&done);
                 hour += HOUR;

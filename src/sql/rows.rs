@@ -11,12 +11,18 @@ use super::scan::{Reads, Sink, external};
 use crate::analytics::scan::Question;
 use crate::analytics::{Column, Order, Scan};
 use crate::reading::Group;
+use crate::store::cells::Cells;
 use crate::store::groups::{self, GroupSummary};
 use crate::store::readings::{self, Names, StoredReading};
 use crate::store::sensors::{self, Detail, Registered, Which};
 
-/// Raw readings, in order of time.
-pub(super) async fn readings(reads: &Reads, order: Option<Order>, sink: &mut Sink) -> Result<()> {
+/// Raw readings. Without an order, those of a limit are the newest; all are read as they are stored, which costs less.
+pub(super) async fn readings(
+    reads: &Reads,
+    order: Option<Order>,
+    limit: Option<usize>,
+    sink: &mut Sink,
+) -> Result<()> {
     if reads.groups.is_empty() {
         return Ok(());
     }
@@ -26,9 +32,11 @@ pub(super) async fn readings(reads: &Reads, order: Option<Order>, sink: &mut Sin
         range: reads.selection.range,
         filter: None,
         chosen: None,
-        order: order.unwrap_or_default(),
+        order: order.or(limit.map(|_| Order::Desc)),
     };
-    let mut scan = Scan::start(&reads.sources.session, question).await.map_err(external)?;
+    let cells = sink.columns().map(cells_of).fold(Cells::of([]), Cells::or);
+    let scan = Scan::of_cells(&reads.sources.session, question, cells).await;
+    let mut scan = scan.map_err(external)?;
     while let Some(mut chunk) = scan.next().await.map_err(external)? {
         chunk.retain(|reading| reads.selection.has_sensor(reading.sensor));
         if !sink.send(&chunk, reading_column).await? {
@@ -36,6 +44,16 @@ pub(super) async fn readings(reads: &Reads, order: Option<Order>, sink: &mut Sin
         }
     }
     Ok(())
+}
+
+/// The cells that a column is built from.
+fn cells_of(column: &str) -> Cells {
+    match Column::named(column) {
+        Column::Location | Column::DeviceType | Column::Sensor | Column::RecordedAt => Cells::of([]),
+        Column::MotionDetected | Column::States => Cells::STATES,
+        Column::Metric(metric) => Cells::of([&metric]),
+        Column::OtherMetrics => Cells::OTHERS,
+    }
 }
 
 /// The newest reading of each sensor.

@@ -231,13 +231,13 @@ impl ExecutionPlan for TableScan {
         let baseline = BaselineMetrics::new(&self.metrics, 0);
         let rows_read = MetricBuilder::new(&self.metrics).counter("rows_read", 0);
         let batch_rows = context.session_config().batch_size();
-        let (order, reads) = (self.order, self.reads.clone());
+        let (order, limit, reads) = (self.order, self.limit, self.reads.clone());
         stream.spawn(async move {
             let left = scan.limit.unwrap_or(usize::MAX);
             let schema = scan.schema();
             let mut sink = Sink { scan, schema, sender, baseline, rows_read, batch_rows, left };
             match reads.kind {
-                Kind::Readings => rows::readings(&reads, order, &mut sink).await,
+                Kind::Readings => rows::readings(&reads, order, limit, &mut sink).await,
                 Kind::Latest => rows::latest(&reads, &mut sink).await,
                 Kind::Sensors => rows::sensors(&reads, &mut sink).await,
                 Kind::Groups => rows::groups(&reads, &mut sink).await,
@@ -304,9 +304,14 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// The columns to build, by their names.
+    /// The names of the columns to build.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.scan.built.fields().iter().map(|field| field.name().as_str())
+    }
+
+    /// Whether a column is to be built.
     pub(super) fn needs(&self, name: &str) -> bool {
-        self.scan.built.column_with_name(name).is_some()
+        self.columns().any(|column| column == name)
     }
 
     /// Puts out rows, built column by column; `false` where no more are wanted.

@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::rows::{moments, texts};
 use super::scan::{Reads, Sink, external};
 use super::tables::Kind;
+use crate::analytics::Scan;
 use crate::analytics::scan::Question;
 use crate::analytics::sources::{Division, MaxResolution, Plan};
-use crate::analytics::{Order, Scan};
 use crate::cassandra::{Error, Session};
 use crate::reading::{Group, Metric};
 use crate::series::summary::Summary;
@@ -85,7 +85,8 @@ async fn read_group(reads: &Reads, periods: &Periods, sink: &mut Sink) -> Result
     for &hour in &plan.hours {
         hours.entry(start_of(hour)).or_default().push(hour);
     }
-    let mut open: Option<(i64, Period)> = None;
+    let width = if reads.kind == Kind::Daily { DAY } else { HOUR };
+    let mut open: BTreeMap<i64, Period> = BTreeMap::new();
     for range in plan.raw_ranges() {
         let question = Question {
             groups: vec![group.clone()],
@@ -93,24 +94,24 @@ async fn read_group(reads: &Reads, periods: &Periods, sink: &mut Sink) -> Result
             range,
             filter: None,
             chosen: None,
-            order: Order::Asc,
+            order: None,
         };
         let mut scan = Scan::start(&reads.sources.session, question).await.map_err(external)?;
         while let Some(chunk) = scan.next().await.map_err(external)? {
-            for reading in chunk {
-                let start = start_of(reading.recorded_at);
-                if let Some((before, period)) = open.take_if(|(before, _)| *before != start) {
-                    let rolled = hours.remove(&before).unwrap_or_default();
-                    if !finish(reads, group, before, period, &rolled, sink).await? {
-                        return Ok(false);
-                    }
+            let is_over = |period: &i64| period + width <= scan.reached();
+            while let Some(before) = open.first_entry().filter(|first| is_over(first.key())) {
+                let (start, period) = before.remove_entry();
+                let rolled = hours.remove(&start).unwrap_or_default();
+                if !finish(reads, group, start, period, &rolled, sink).await? {
+                    return Ok(false);
                 }
-                let (_, period) = open.get_or_insert_with(|| (start, Period::new()));
-                add(reads, period, &reading);
+            }
+            for reading in chunk {
+                add(reads, open.entry(start_of(reading.recorded_at)).or_default(), &reading);
             }
         }
     }
-    if let Some((start, period)) = open {
+    for (start, period) in open {
         let rolled = hours.remove(&start).unwrap_or_default();
         if !finish(reads, group, start, period, &rolled, sink).await? {
             return Ok(false);

@@ -20,6 +20,20 @@ impl Cells {
     pub const STATES: Self =
         Self { metrics: [false; Metric::COLUMNS.len()], motion: true, others: false, states: true };
 
+    /// All of the other metrics.
+    pub const OTHERS: Self =
+        Self { metrics: [false; Metric::COLUMNS.len()], motion: false, others: true, states: false };
+
+    /// The cells of either.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            metrics: std::array::from_fn(|index| self.metrics[index] || other.metrics[index]),
+            motion: self.motion || other.motion,
+            others: self.others || other.others,
+            states: self.states || other.states,
+        }
+    }
+
     /// The values of some metrics.
     pub fn of<'a>(metrics: impl IntoIterator<Item = &'a Metric>) -> Self {
         let mut cells =
@@ -102,6 +116,9 @@ mod tests {
         let expected =
             ["iot_sensor_id", "recorded_timestamp", "humidity", "other_metrics", "other_metrics_64"];
         assert_eq!((some.columns, some.metrics[1], some.others), (expected.to_vec(), Some(2), Some(3)));
+        let either = Cells::of(&[Metric::Humidity]).or(Cells::OTHERS).or(Cells::STATES);
+        assert_eq!(either.or(Cells::of(&Metric::COLUMNS)), Cells::ALL);
+        assert_eq!(either.places(shape).metrics, [None, Some(2), None, None, None]);
         let old = Shape { is_narrow: true, ..Shape::default() };
         assert_eq!(Cells::STATES.places(old).states, None);
     }

@@ -265,7 +265,7 @@ impl Export {
             range: piece.range(),
             filter: None,
             chosen: self.chosen.clone(),
-            order: Order::Asc,
+            order: Some(Order::Asc),
         };
         let mut scan = self.until_stopped(Scan::start(&self.session, question)).await?;
         let mut rows = 0;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::mapping::{check_same, expected, lines, payloads, stored};
 use crate::certificates::Certificates;
-use crate::support::{KAFKA, Lab, Mosquitto, Running, contains, eventually, get, sample};
+use crate::support::{self, KAFKA, Lab, Mosquitto, Running, contains, eventually, get, sample};
 
 crate::trials!(
     messages_of_zigbee2mqtt_reach_cassandra_as_they_are,
@@ -81,8 +81,8 @@ fn drain(lab: &Lab) -> anyhow::Result<Value> {
     lab.json("-q bridge mqtt --until-idle 2s --format json")
 }
 
-fn free_port() -> anyhow::Result<String> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+fn free_address() -> anyhow::Result<String> {
+    Ok(format!("127.0.0.1:{}", support::free_port()?))
 }
 
 /// Starts a bridge and waits until it is ready.
@@ -164,7 +164,7 @@ fn publish_numbers(
 fn nothing_is_lost_when_broker_or_bridge_is_killed_or_frozen() -> anyhow::Result<()> {
     let broker = Mosquitto::start("")?;
     let lab = lab("faults", &broker, "n/#")?;
-    let metrics = free_port()?;
+    let metrics = free_address()?;
     let mut bridge = start(&lab, &metrics)?;
     let broker = std::sync::Mutex::new(broker);
     let (goes_on, is_held, count) = (AtomicBool::new(true), AtomicBool::new(false), AtomicU32::new(0));
@@ -282,7 +282,7 @@ fn a_message_has_topic_qos_and_retain_in_kafka_and_one_that_is_too_large_is_a_de
 fn two_bridges_share_a_subscription() -> anyhow::Result<()> {
     let broker = Mosquitto::start("")?;
     let lab = lab("shared", &broker, "$share/bridges/t/#")?;
-    let addresses = [free_port()?, free_port()?];
+    let addresses = [free_address()?, free_address()?];
     let mut bridges = Vec::new();
     for (id, address) in ["one", "two"].into_iter().zip(&addresses) {
         bridges.push(lab.spawn(&["-q", "bridge", "mqtt", "--client-id", id, "--metrics-addr", address])?);
@@ -305,13 +305,8 @@ fn two_bridges_share_a_subscription() -> anyhow::Result<()> {
 
 fn a_broker_with_tls_and_passwords_is_used_and_refusals_are_explained() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    // The address is not known before it runs, so the certificates are for all that it may be.
-    let probe = Mosquitto::start("")?;
-    let mut octets: Vec<_> = probe.address.split('.').map(str::to_owned).collect();
-    let last: u8 = octets[3].parse()?;
-    drop(probe);
-    octets[3] = (last + 1).to_string();
-    let certificates = Certificates::make(&folder.path().join("certificates"), &octets.join("."))?;
+    let address = Mosquitto::own_address();
+    let certificates = Certificates::make(&folder.path().join("certificates"), &address)?;
     let passwords = folder.path().join("passwords");
     let made = Command::new("mosquitto_passwd")
         .args(["-b", "-c"])
@@ -329,7 +324,7 @@ fn a_broker_with_tls_and_passwords_is_used_and_refusals_are_explained() -> anyho
         text(&certificates.server.key)
     );
     let login = ["-u", "plant", "-P", "s3cret", "--cafile", &ca, "--cert", &certificate, "--key", &key];
-    let broker = Mosquitto::with_login(&conf, login.map(str::to_owned).to_vec())?;
+    let broker = Mosquitto::with_login(address, &conf, login.map(str::to_owned).to_vec())?;
     let mut lab = lab("tls", &broker, "a/#")?;
     let once = "-q bridge mqtt --until-idle 1s";
     // Plain text to a port of TLS: it hangs up, and the attempts are over after a while.
@@ -361,7 +356,7 @@ fn a_broker_with_tls_and_passwords_is_used_and_refusals_are_explained() -> anyho
 fn a_stop_hands_over_what_was_received() -> anyhow::Result<()> {
     let broker = Mosquitto::start("")?;
     let lab = lab("stop", &broker, "t/#")?;
-    let metrics = free_port()?;
+    let metrics = free_address()?;
     let mut bridge = start(&lab, &metrics)?;
     let lines: String = (0..5000).map(|number| format!("{number}\n")).collect();
     std::thread::scope(|scope| -> anyhow::Result<()> {
@@ -382,7 +377,7 @@ fn a_stop_hands_over_what_was_received() -> anyhow::Result<()> {
 fn two_bridges_of_one_session_are_told_apart_by_a_warning() -> anyhow::Result<()> {
     let broker = Mosquitto::start("")?;
     let lab = lab("same", &broker, "t/#")?;
-    let metrics = free_port()?;
+    let metrics = free_address()?;
     let _first = start(&lab, &metrics)?;
     let log = broker.folder().join("second.log");
     let mut second =

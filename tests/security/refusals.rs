@@ -312,7 +312,7 @@ fn a_bad_pem_file_is_a_usage_error() -> anyhow::Result<()> {
 
 fn metrics_stay_on_loopback() -> anyhow::Result<()> {
     let place = servers().place("metrics")?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = support::free_port()?;
     let mut ingest = place.lab(INGEST)?.spawn(&["-q", "ingest", "--metrics-addr", &port.to_string()])?;
     support::eventually("the metrics are served on 127.0.0.1", Duration::from_secs(20), || {
         Ok(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())

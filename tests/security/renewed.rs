@@ -1,7 +1,7 @@
 //! Passwords and certificates that are changed under a running command: it takes up what their files hold, and goes on.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ impl<'a> Running<'a> {
 
     /// By these words of a command line.
     fn start_as(lab: &Lab, place: &'a Place<'a>, words: &[&str], rows: i64) -> anyhow::Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = support::free_port()?;
         let mut command: Command = lab.command(&[words, &["--metrics-addr", &port.to_string()]].concat());
         command.env("IOTCTL_LOG", "iotctl=info");
         Ok(Self { place, ingest: Ingest::start_as(command, place, rows)?, port })

@@ -2,7 +2,6 @@
 //! because nobody would write such a word.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -75,7 +74,7 @@ fn no_output_log_or_error_shows_a_password() -> anyhow::Result<()> {
 fn no_process_or_metric_shows_a_password() -> anyhow::Result<()> {
     let place = servers().place("process")?;
     place.lab(SENDER)?.ok(&["-q", "simulate", "--rate", "0", "--count", "50", "--format", "json"])?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = support::free_port()?;
     let lab = place.lab(INGEST)?;
     let mut ingest = lab
         .command(&["-q", "ingest", "--metrics-addr", &port.to_string()])

@@ -9,6 +9,7 @@
 #![allow(dead_code, unused_imports, unused_macros, reason = "no suite uses all of it")]
 
 use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -53,6 +54,23 @@ pub fn eventually(
         std::thread::sleep(Duration::from_millis(200));
     }
     Ok(())
+}
+
+/// A port of 127.0.0.1 that nothing listens on, no test of this run was given before, and no client is given by the
+/// system: those of port 0 are, between this test and its program.
+pub fn free_port() -> anyhow::Result<u16> {
+    const PORTS: std::ops::Range<u32> = 21_000..31_000;
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // Several checkouts may test at once.
+    let start = std::process::id().wrapping_mul(100);
+    for _ in PORTS {
+        let next = start.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORTS.start + next % (PORTS.end - PORTS.start))?;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no port of {PORTS:?} is free")
 }
 
 /// Fails unless `text` contains each of `parts`.

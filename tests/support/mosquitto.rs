@@ -26,14 +26,19 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// With further lines of mosquitto.conf.
     pub fn start(more: &str) -> anyhow::Result<Self> {
-        Self::with_login(more, Vec::new())
+        Self::with_login(Self::own_address(), more, Vec::new())
     }
 
-    pub fn with_login(more: &str, login: Vec<String>) -> anyhow::Result<Self> {
+    /// An address that no other broker of this run has.
+    pub fn own_address() -> String {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         // Several checkouts may test at once.
         let net = 1 + std::process::id() % 200;
-        let address = format!("127.66.{net}.{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        format!("127.66.{net}.{}", COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// At an [address of its own](Self::own_address), which certificates may have to name.
+    pub fn with_login(address: String, more: &str, login: Vec<String>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let conf = format!(
             "user root\nlistener {PORT} {address}\npersistence true\npersistence_location {}/\n\

@@ -149,7 +149,8 @@ pub(super) async fn run(args: CheckArgs, context: Context) -> anyhow::Result<()>
     let groups = until_stopped(&context.shutdown, selection.resolve(&session)).await?;
     let known = groups.clone();
     let mut reach = Reach::new(&rules);
-    let question = Question { groups, sensor: None, range, filter: None, chosen: None, order: Order::Asc };
+    let question =
+        Question { groups, sensor: None, range, filter: None, chosen: None, order: Some(Order::Asc) };
     let judged = judge(&session, question, Detector::new(rules), range, &mut reach);
     let (readings, mut episodes) = until_stopped(&context.shutdown, judged).await?;
     let moment = |at: i64| DateTime::from_timestamp_millis(at).unwrap_or_default();

@@ -49,8 +49,14 @@ pub(super) async fn get(State(app): State<App>, Path(asked): Path<String>) -> Re
             // Only one map of other metrics is kept in the row of the newest reading: others had other names.
             let to = last.recorded_at.saturating_add(1);
             let range = TimeRange { from: to.saturating_sub(SEARCHED), to };
-            let question =
-                Question { groups, sensor: Some(id), range, filter: None, chosen: None, order: Order::Desc };
+            let question = Question {
+                groups,
+                sensor: Some(id),
+                range,
+                filter: None,
+                chosen: None,
+                order: Some(Order::Desc),
+            };
             let mut scan = Scan::start(&session, question).await?;
             let mut searched = 0;
             while searched < MAX_SEARCHED

@@ -166,7 +166,7 @@ impl Asked {
             range: self.range,
             filter: None,
             chosen: None,
-            order: Order::Asc,
+            order: Some(Order::Asc),
         };
         let mut scan = Scan::of_cells(session, question, Cells::of(&self.metrics)).await?;
         while let Some(chunk) = scan.next().await? {

@@ -107,7 +107,7 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
         let session = app.session().await?;
         let Sensor { id, groups, .. } = sensor(&session, &asked.sensor).await?;
         let question =
-            Question { groups, sensor: Some(id), range, filter: None, chosen: None, order: Order::Asc };
+            Question { groups, sensor: Some(id), range, filter: None, chosen: None, order: Some(Order::Asc) };
         let mut scan = Scan::of_cells(&session, question, Cells::STATES).await?;
         let mut states = States::default();
         let (motion, yes, no): (Arc<str>, Arc<str>, Arc<str>) = (MOTION.into(), "yes".into(), "no".into());
