@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `iotctl sql` and DuckDB side by side: N simulated readings are stored, rolled up, and written to Parquet by `iotctl sql`. Then 25
-# questions in the forms of TSBS (benches/sql.py) are asked of both, of iotctl also with --raw, and the answers are compared.
+# questions in the forms of TSBS (benches/sql.py) are asked of both, of iotctl also with --raw, and the answers are compared. With
+# RAW=1 also those over all readings are asked with --raw, which takes minutes for each 10 million.
 # Prints the median of ROUNDS (3) rounds in ms, and the peak memory of each.
 #
 #   benches/sql.sh [N] [iotctl options, such as -O cassandra.contact_points=…]

@@ -6,6 +6,7 @@ use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMillisecondArray,
 };
 use datafusion::error::Result;
+use uuid::Uuid;
 
 use super::scan::{Reads, Sink, external};
 use crate::analytics::scan::Question;
@@ -16,6 +17,9 @@ use crate::store::groups::{self, GroupSummary};
 use crate::store::readings::{self, Names, StoredReading};
 use crate::store::sensors::{self, Detail, Registered, Which};
 
+/// Sensors of a statement that are read one by one, as slices of partitions, instead of whole partitions.
+const FEW_SENSORS: usize = 32;
+
 /// Raw readings. Without an order, those of a limit are the newest; all are read as they are stored, which costs less.
 pub(super) async fn readings(
     reads: &Reads,
@@ -23,27 +27,42 @@ pub(super) async fn readings(
     limit: Option<usize>,
     sink: &mut Sink,
 ) -> Result<()> {
-    if reads.groups.is_empty() {
-        return Ok(());
-    }
-    let question = Question {
-        groups: reads.groups.clone(),
-        sensor: reads.selection.one_sensor(),
-        range: reads.selection.range,
-        filter: None,
-        chosen: None,
-        order: order.or(limit.map(|_| Order::Desc)),
-    };
+    let order = order.or(limit.map(|_| Order::Desc));
     let cells = sink.columns().map(cells_of).fold(Cells::of([]), Cells::or);
-    let scan = Scan::of_cells(&reads.sources.session, question, cells).await;
-    let mut scan = scan.map_err(external)?;
-    while let Some(mut chunk) = scan.next().await.map_err(external)? {
-        chunk.retain(|reading| reads.selection.has_sensor(reading.sensor));
-        if !sink.send(&chunk, reading_column).await? {
-            break;
+    for (sensor, groups) in parts(reads, order).await? {
+        let range = reads.selection.range;
+        // For one sensor, order costs nothing.
+        let order = order.or(sensor.map(|_| Order::Desc));
+        let question = Question { groups, sensor, range, filter: None, chosen: None, order };
+        let scan = Scan::of_cells(&reads.sources.session, question, cells).await;
+        let mut scan = scan.map_err(external)?;
+        while let Some(mut chunk) = scan.next().await.map_err(external)? {
+            chunk.retain(|reading| reads.selection.has_sensor(reading.sensor));
+            if !sink.send(&chunk, reading_column).await? {
+                return Ok(());
+            }
         }
     }
     Ok(())
+}
+
+/// What is read one after another: each of a few sensors by itself, else all rows of the groups.
+async fn parts(reads: &Reads, order: Option<Order>) -> Result<Vec<(Option<Uuid>, Vec<Arc<Group>>)>> {
+    let Reads { groups: all, selection, sources, .. } = reads;
+    let mut parts = Vec::new();
+    match &selection.sensors {
+        _ if all.is_empty() => {}
+        Some(sensors) if order.is_none() && sensors.len() <= FEW_SENSORS => {
+            for &sensor in sensors {
+                let mut of_sensor =
+                    groups::groups_of_sensor(&sources.session, sensor).await.map_err(external)?;
+                of_sensor.retain(|group| all.iter().any(|chosen| **chosen == *group));
+                parts.push((Some(sensor), of_sensor.into_iter().map(Arc::new).collect()));
+            }
+        }
+        _ => parts.push((selection.one_sensor(), all.clone())),
+    }
+    Ok(parts)
 }
 
 /// The cells that a column is built from.

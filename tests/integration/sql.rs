@@ -47,6 +47,7 @@ mod sql_answers {
         answers_equal_what_was_sent,
         conditions_choose_partitions_and_explain_says_so,
         an_order_by_time_with_a_limit_reads_only_what_it_needs,
+        rows_without_an_order_come_once_each_from_overlapping_buckets_and_by_sensor,
         hourly_and_daily_are_exact_with_and_without_rollups,
         functions_of_time_series_equal_brute_force,
         nothing_can_be_changed,
@@ -234,6 +235,48 @@ mod sql_answers {
         let read = analysed.split("rows_read=").nth(1).and_then(|rest| rest.split([',', ']']).next());
         let read: usize = read.context("rows_read is shown")?.trim().parse()?;
         ensure!(read < rows.len() / 4, "{read} of {} rows were read", rows.len());
+        Ok(())
+    }
+
+    fn rows_without_an_order_come_once_each_from_overlapping_buckets_and_by_sensor() -> anyhow::Result<()> {
+        let lab = lab("unordered")?;
+        let again = format!("kafka.group={}_again", lab.name);
+        lab.ok(&["-q", "-O", "schema.bucket=20m", "-O", &again, "ingest", "--until-end"])?;
+        let rows = sent();
+        let of = |sensors: &[u128]| -> BTreeMap<(String, String), Option<f64>> {
+            let wanted = rows.iter().filter(|row| sensors.contains(&row.sensor));
+            wanted.map(|row| ((id(row.sensor), shown(row.at)), row.temperature)).collect()
+        };
+        let [some, one] = [&[0, 3][..], &[2]].map(|sensors| {
+            sensors.iter().map(|sensor| format!("'{}'", id(*sensor))).collect::<Vec<_>>().join(", ")
+        });
+        for (condition, expected) in [
+            (String::new(), of(&[0, 1, 2, 3])),
+            (format!("WHERE iot_sensor_id IN ({some})"), of(&[0, 3])),
+            (format!("WHERE iot_sensor_id IN ({one})"), of(&[2])),
+        ] {
+            let statement = format!(
+                "SELECT iot_sensor_id AS s, recorded_timestamp AS at, temperature AS t FROM readings {condition}"
+            );
+            let found = sql(&lab, &statement)?;
+            ensure!(found.len() == expected.len(), "{statement}: {} rows", found.len());
+            let found: BTreeMap<_, _> = found
+                .iter()
+                .map(|row| {
+                    let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+                    ((text("s"), text("at")), row["t"].as_f64())
+                })
+                .collect();
+            ensure!(found == expected, "{statement}: other rows");
+        }
+        // Those of one sensor, and of a limit, are the newest first.
+        for statement in [
+            format!("SELECT recorded_timestamp AS at FROM readings WHERE iot_sensor_id = {one}"),
+            "SELECT recorded_timestamp AS at FROM readings LIMIT 50".to_owned(),
+        ] {
+            let moments: Vec<_> = sql(&lab, &statement)?.iter().map(|row| row["at"].to_string()).collect();
+            ensure!(moments.is_sorted_by(|newer, older| newer >= older), "{statement}: {moments:?}");
+        }
         Ok(())
     }
 
