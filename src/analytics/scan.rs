@@ -21,7 +21,7 @@ use crate::reading::{Group, Partition};
 use crate::store::cells::Cells;
 use crate::store::groups;
 use crate::store::readings::{self, Names, Slice, StoredReading};
-use crate::time::TimeRange;
+use crate::time::{HOUR, TimeRange};
 
 /// Slices that are read at once for all sensors of a group.
 const AHEAD: usize = 3;
@@ -68,7 +68,8 @@ pub struct Scan {
 }
 
 struct Running {
-    from: i64,
+    /// The start of a slice that is read without an order.
+    from: Option<i64>,
     chunks: mpsc::Receiver<Vec<StoredReading>>,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -78,6 +79,8 @@ struct Shared {
     session: Session,
     question: Question,
     cells: Cells,
+    /// Without an order, wider slices are in order all the same.
+    stretch: i64,
     chunk_bytes: usize,
     /// Sensors of the groups, counted when the first slice overflows.
     sensors: OnceCell<u64>,
@@ -92,6 +95,28 @@ impl Scan {
 
     /// The same for a reader that needs only some cells. A filter needs all.
     pub async fn of_cells(session: &Session, question: Question, cells: Cells) -> Result<Self, Error> {
+        Self::of_stretches(session, question, cells, i64::MAX).await
+    }
+
+    /// The readings of a group hour by hour, without an order within the hour: for readers whose memory grows with the
+    /// hours that are open.
+    pub async fn of_hours(
+        session: &Session,
+        group: Arc<Group>,
+        sensor: Option<Uuid>,
+        range: TimeRange,
+    ) -> Result<Self, Error> {
+        let question =
+            Question { groups: vec![group], sensor, range, filter: None, chosen: None, order: None };
+        Self::of_stretches(session, question, Cells::ALL, HOUR).await
+    }
+
+    async fn of_stretches(
+        session: &Session,
+        question: Question,
+        cells: Cells,
+        stretch: i64,
+    ) -> Result<Self, Error> {
         let cells = if question.filter.is_some() { Cells::ALL } else { cells };
         let mut partitions = Vec::new();
         for group in &question.groups {
@@ -109,6 +134,7 @@ impl Scan {
             session: session.clone(),
             question,
             cells,
+            stretch,
             chunk_bytes: BUDGET / (max_ahead + 1),
             sensors: OnceCell::new(),
             names: Mutex::default(),
@@ -124,10 +150,11 @@ impl Scan {
         loop {
             self.read_ahead();
             let Some(first) = self.running.front_mut() else { return Ok(None) };
-            self.reached = first.from;
             match first.chunks.recv().await {
                 Some(chunk) if chunk.is_empty() => {}
                 Some(chunk) => {
+                    let earliest = || chunk.first().map_or(i64::MIN, |reading| reading.recorded_at);
+                    self.reached = first.from.unwrap_or_else(earliest);
                     self.ahead = (self.ahead + 1).min(self.max_ahead);
                     self.read_ahead();
                     return Ok(Some(chunk));
@@ -158,7 +185,8 @@ impl Scan {
         while self.running.len() < self.ahead {
             let Some(slice) = self.waiting.pop_front() else { return };
             let (sender, chunks) = mpsc::channel(1);
-            let (from, shared) = (slice.from, self.shared.clone());
+            let shared = self.shared.clone();
+            let from = shared.without_order(&slice).map(|_| slice.from);
             let task = tokio::spawn(read_slice(shared, slice, sender));
             self.running.push_back(Running { from, chunks, task });
         }
@@ -171,10 +199,10 @@ async fn read_slice(
     slice: TimeSlice,
     sender: mpsc::Sender<Vec<StoredReading>>,
 ) -> Result<(), Error> {
-    let order = match (shared.question.order, slice.partitions.as_slice()) {
-        (None, [partition]) => return read_pages(&shared, &slice, partition, &sender).await,
-        (order, _) => order.unwrap_or(Order::Asc),
-    };
+    if let Some(partition) = shared.without_order(&slice) {
+        return read_pages(&shared, &slice, partition, &sender).await;
+    }
+    let order = shared.question.order.unwrap_or(Order::Asc);
     let mut pieces = vec![slice];
     while let Some(piece) = pieces.pop() {
         // Reserve the place first: a task holds at most one chunk, read or being read.
@@ -261,6 +289,16 @@ async fn collect(
 }
 
 impl Shared {
+    /// The partition of a slice that is read without an order.
+    fn without_order<'a>(&self, slice: &'a TimeSlice) -> Option<&'a Partition> {
+        match slice.partitions.as_slice() {
+            [partition] if self.question.order.is_none() && slice.to - slice.from <= self.stretch => {
+                Some(partition)
+            }
+            _ => None,
+        }
+    }
+
     fn rows_of(&self, slice: &TimeSlice) -> Slice {
         Slice { from: slice.from, to: slice.to, sensor: self.question.sensor }
     }

@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use super::due::{Due, DueDay, Scope};
 use crate::analytics::Scan;
-use crate::analytics::scan::Question;
 use crate::cassandra::{Error, SealedBatch, Session};
 use crate::config::{Config, RetentionConfig, RollupConfig};
 use crate::reading::Group;
@@ -129,17 +128,9 @@ impl Leased<'_> {
         let mut done = Done::default();
         let mut whole_day = Summaries::new();
         for range in runs(&due.hours) {
-            let question = Question {
-                groups: vec![self.group.clone()],
-                sensor: None,
-                range,
-                filter: None,
-                chosen: None,
-                order: None,
-            };
-            let mut scan = Scan::start(session, question).await?;
+            let mut scan = Scan::of_hours(session, self.group.clone(), None, range).await?;
             let mut hour = range.from;
-            // More than one only where buckets are wider than an hour.
+            // One, or two while an hour is found to be over.
             let mut open: BTreeMap<i64, Summaries> = BTreeMap::new();
             while let Some(chunk) = scan.next().await? {
                 self.renew().await?;

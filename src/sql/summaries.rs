@@ -12,7 +12,6 @@ use super::rows::{moments, texts};
 use super::scan::{Reads, Sink, external};
 use super::tables::Kind;
 use crate::analytics::Scan;
-use crate::analytics::scan::Question;
 use crate::analytics::sources::{Division, MaxResolution, Plan};
 use crate::cassandra::{Error, Session};
 use crate::reading::{Group, Metric};
@@ -88,15 +87,9 @@ async fn read_group(reads: &Reads, periods: &Periods, sink: &mut Sink) -> Result
     let width = if reads.kind == Kind::Daily { DAY } else { HOUR };
     let mut open: BTreeMap<i64, Period> = BTreeMap::new();
     for range in plan.raw_ranges() {
-        let question = Question {
-            groups: vec![group.clone()],
-            sensor: reads.selection.one_sensor(),
-            range,
-            filter: None,
-            chosen: None,
-            order: None,
-        };
-        let mut scan = Scan::start(&reads.sources.session, question).await.map_err(external)?;
+        let sensor = reads.selection.one_sensor();
+        let scan = Scan::of_hours(&reads.sources.session, group.clone(), sensor, range).await;
+        let mut scan = scan.map_err(external)?;
         while let Some(chunk) = scan.next().await.map_err(external)? {
             let is_over = |period: &i64| period + width <= scan.reached();
             while let Some(before) = open.first_entry().filter(|first| is_over(first.key())) {
