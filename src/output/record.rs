@@ -57,7 +57,7 @@ impl Output {
         zone: Zone,
         headings: Vec<Heading>,
     ) -> anyhow::Result<Records<BufWriter<StdoutLock<'static>>>> {
-        let terminal_width = if self.stdout_is_terminal { comfy_table::Table::new().width() } else { None };
+        let terminal_width = if self.stdout_is_terminal { table::terminal_width() } else { None };
         let mut records = Records::new(self.stream(), format, zone, headings, terminal_width)?;
         records.output = Some(*self);
         Ok(records)

@@ -68,8 +68,13 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.fitted(comfy_table::Table::new().width()))
+        formatter.write_str(&self.fitted(terminal_width()))
     }
+}
+
+/// `None` without a terminal, and for one that says 0, as those of containers and of some CI runners do.
+pub(super) fn terminal_width() -> Option<u16> {
+    comfy_table::Table::new().width().filter(|&width| width > 0)
 }
 
 /// The lines of rows in a layout; each row has the cells of the layout's columns.

@@ -37,7 +37,8 @@ impl Size {
     /// The size of the terminal; 80 columns without a terminal.
     pub fn of_terminal(is_terminal: bool) -> Self {
         let found = is_terminal.then(|| ratatui::crossterm::terminal::size().ok()).flatten();
-        let (width, height) = found.unwrap_or((80, 30));
+        // Terminals of containers and of some CI runners say 0.
+        let (width, height) = found.filter(|&(width, _)| width > 0).unwrap_or((80, 30));
         Self { width: width.clamp(40, 240), height: (height.saturating_sub(4)).clamp(12, 40) }
     }
 }

@@ -26,6 +26,7 @@ crate::trials!(
     a_closed_pipe_ends_the_command_quietly,
     flags_win_over_the_environment_and_that_over_the_file,
     metrics_health_and_readiness_are_served,
+    a_terminal_that_does_not_know_its_width_gets_whole_lines,
 );
 
 fn no_cassandra_is_one_line_with_the_remedy() -> anyhow::Result<()> {
@@ -238,5 +239,31 @@ fn metrics_health_and_readiness_are_served() -> anyhow::Result<()> {
         &["iotctl_ingest_write_seconds_bucket", "iotctl_ingest_lag_seconds", "iotctl_build_info"],
     )?;
     ensure!(ingest.terminate()? == Some(0));
+    Ok(())
+}
+
+fn a_terminal_that_does_not_know_its_width_gets_whole_lines() -> anyhow::Result<()> {
+    let lab = Lab::new("width")?;
+    lab.simulate(
+        "--count 40 --sensors 4 --locations 1 --device-types thermostat --start 2026-01-31T22:30:00Z",
+    )?;
+    lab.ingest()?;
+    for (arguments, line) in [
+        ("sensors", "thermostat"),
+        ("stats --metric temperature", "unit  count"),
+        ("query --location plant-1 --device-type thermostat --limit 3", "temperature (°C)"),
+    ] {
+        let program = lab.command(arguments);
+        let mut terminal = std::process::Command::new("script");
+        let inner = format!("stty cols 0 rows 0; exec '{}' {arguments}", program.get_program().display());
+        terminal.args(["-qec", &inner, "/dev/null"]).stdin(Stdio::null());
+        for (name, value) in program.get_envs() {
+            terminal.env(name, value.unwrap_or_default());
+        }
+        let output = terminal.output()?;
+        let shown = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success(), "{arguments}: {shown}");
+        contains(&shown, &[line])?;
+    }
     Ok(())
 }
