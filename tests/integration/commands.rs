@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use crate::support::{Lab, NOBODY, contains, eventually, get, message};
+use crate::support::{Lab, NOBODY, contains, eventually, get, message, with_settings_of};
 
 crate::trials!(
     no_cassandra_is_one_line_with_the_remedy,
@@ -257,10 +257,7 @@ fn a_terminal_that_does_not_know_its_width_gets_whole_lines() -> anyhow::Result<
         let mut terminal = std::process::Command::new("script");
         let inner = format!("stty cols 0 rows 0; exec '{}' {arguments}", program.get_program().display());
         terminal.args(["-qec", &inner, "/dev/null"]).stdin(Stdio::null());
-        for (name, value) in program.get_envs() {
-            terminal.env(name, value.unwrap_or_default());
-        }
-        let output = terminal.output()?;
+        let output = with_settings_of(terminal, &program).output()?;
         let shown = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success(), "{arguments}: {shown}");
         contains(&shown, &[line])?;

@@ -22,7 +22,7 @@ mod witness;
 
 pub use lab::Lab;
 pub use mosquitto::Mosquitto;
-pub use program::{Finished, Program, Running, Words, through};
+pub use program::{Finished, Program, Running, Words, through, with_settings_of};
 pub use servers::{CASSANDRA, KAFKA, NOBODY, Servers, WITHOUT_FLUSHES};
 pub use witness::Witness;
 

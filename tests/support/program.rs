@@ -149,6 +149,11 @@ impl Program {
 /// A command that is the last arguments of another, such as setsid.
 pub fn through(mut outer: Command, inner: &Command) -> Command {
     outer.arg(inner.get_program()).args(inner.get_args());
+    with_settings_of(outer, inner)
+}
+
+/// A command with the environment and the folder of another.
+pub fn with_settings_of(mut outer: Command, inner: &Command) -> Command {
     for (name, value) in inner.get_envs() {
         match value {
             Some(value) => outer.env(name, value),
