@@ -20,14 +20,8 @@ use crate::store::sensors::{self, Detail, Registered, Which};
 /// Sensors of a statement that are read one by one, as slices of partitions, instead of whole partitions.
 const FEW_SENSORS: usize = 32;
 
-/// Raw readings. Without an order, those of a limit are the newest; all are read as they are stored, which costs less.
-pub(super) async fn readings(
-    reads: &Reads,
-    order: Option<Order>,
-    limit: Option<usize>,
-    sink: &mut Sink,
-) -> Result<()> {
-    let order = order.or(limit.map(|_| Order::Desc));
+/// Raw readings, in an order or as they are stored, which costs less.
+pub(super) async fn readings(reads: &Reads, order: Option<Order>, sink: &mut Sink) -> Result<()> {
     let cells = sink.columns().map(cells_of).fold(Cells::of([]), Cells::or);
     for (sensor, groups) in parts(reads, order).await? {
         let range = reads.selection.range;
@@ -52,7 +46,8 @@ async fn parts(reads: &Reads, order: Option<Order>) -> Result<Vec<(Option<Uuid>,
     let mut parts = Vec::new();
     match &selection.sensors {
         _ if all.is_empty() => {}
-        Some(sensors) if order.is_none() && sensors.len() <= FEW_SENSORS => {
+        // The groups of the only sensor are known from planning.
+        Some(sensors) if order.is_none() && (2..=FEW_SENSORS).contains(&sensors.len()) => {
             for &sensor in sensors {
                 let mut of_sensor =
                     groups::groups_of_sensor(&sources.session, sensor).await.map_err(external)?;

@@ -231,13 +231,15 @@ impl ExecutionPlan for TableScan {
         let baseline = BaselineMetrics::new(&self.metrics, 0);
         let rows_read = MetricBuilder::new(&self.metrics).counter("rows_read", 0);
         let batch_rows = context.session_config().batch_size();
-        let (order, limit, reads) = (self.order, self.limit, self.reads.clone());
+        // A limit without an order has the newest rows.
+        let order = self.order.or(self.limit.map(|_| Order::Desc));
+        let reads = self.reads.clone();
         stream.spawn(async move {
             let left = scan.limit.unwrap_or(usize::MAX);
             let schema = scan.schema();
             let mut sink = Sink { scan, schema, sender, baseline, rows_read, batch_rows, left };
             match reads.kind {
-                Kind::Readings => rows::readings(&reads, order, limit, &mut sink).await,
+                Kind::Readings => rows::readings(&reads, order, &mut sink).await,
                 Kind::Latest => rows::latest(&reads, &mut sink).await,
                 Kind::Sensors => rows::sensors(&reads, &mut sink).await,
                 Kind::Groups => rows::groups(&reads, &mut sink).await,
@@ -311,7 +313,7 @@ impl Sink {
 
     /// Whether a column is to be built.
     pub(super) fn needs(&self, name: &str) -> bool {
-        self.columns().any(|column| column == name)
+        self.scan.built.column_with_name(name).is_some()
     }
 
     /// Puts out rows, built column by column; `false` where no more are wanted.
