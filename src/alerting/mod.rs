@@ -38,5 +38,5 @@ pub use detector::Detector;
 pub use mute::{Matchers, Mute, Mutes};
 pub use rules::Rules;
 pub use silence::KnownSensor;
-pub use state::{RawState, StateError};
+pub use state::{RawState, Sealer, StateError};
 pub use tables::TablesError;

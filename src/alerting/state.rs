@@ -103,17 +103,26 @@ impl RawState {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
 
-    /// As it is stored.
-    #[must_use]
-    pub fn seal(&self) -> Vec<u8> {
-        let mut encoder = ZlibEncoder::new(vec![VERSION], Compression::fast());
-        // Nothing fails that is written to memory.
-        encoder.write_all(&self.0).and_then(|()| encoder.finish()).unwrap_or_default()
+/// Compresses states, one after another: what it needs for it is more than most states have, and made once.
+pub struct Sealer(ZlibEncoder<Vec<u8>>);
+
+impl Default for Sealer {
+    fn default() -> Self {
+        Self(ZlibEncoder::new(vec![VERSION], Compression::fast()))
     }
 }
 
-/// Reads what [`RawState::seal`] has written.
+impl Sealer {
+    /// A state as it is stored.
+    pub fn seal(&mut self, state: &RawState) -> Vec<u8> {
+        // Nothing fails that is written to memory.
+        self.0.write_all(&state.0).and_then(|()| self.0.reset(vec![VERSION])).unwrap_or_default()
+    }
+}
+
+/// Reads what [`Sealer::seal`] has written.
 pub(super) fn open(bytes: &[u8]) -> Result<Kept<String, Watch>, StateError> {
     let body = match bytes.split_first() {
         Some((&VERSION, body)) => body,
@@ -218,8 +227,11 @@ mod tests {
 
     /// All states of a partition, as they are stored.
     fn states(detector: &mut Detector) -> Vec<(Uuid, Vec<u8>)> {
-        let changed = detector.take_changed(of(0));
-        changed.into_iter().map(|sensor| (sensor, detector.state(of(0), sensor).unwrap().seal())).collect()
+        let (changed, mut sealer) = (detector.take_changed(of(0)), Sealer::default());
+        changed
+            .into_iter()
+            .map(|sensor| (sensor, sealer.seal(&detector.state(of(0), sensor).unwrap())))
+            .collect()
     }
 
     fn restore(detector: &mut Detector, states: &[(Uuid, Vec<u8>)]) -> Vec<Alert> {

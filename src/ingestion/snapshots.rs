@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::tracker::Tracker;
-use crate::alerting::{Alert, Detector, RawState};
+use crate::alerting::{Alert, Detector, RawState, Sealer};
 use crate::cassandra::{Error, Session};
 use crate::ingestion::IngestMetrics;
 use crate::kafka::TopicPartition;
@@ -424,8 +424,9 @@ impl Kept {
 impl Chunk {
     async fn store(&self, session: &Session) -> Result<(), Error> {
         let mut states = Vec::with_capacity(self.states.len());
+        let mut sealer = Sealer::default();
         for (sensor, state) in &self.states {
-            states.push((*sensor, state.seal()));
+            states.push((*sensor, sealer.seal(state)));
             // Rows are more urgent.
             tokio::task::yield_now().await;
         }

@@ -26,6 +26,9 @@ struct History {
     /// A ring.
     values: Vec<f32>,
     next: usize,
+    /// The same values in ascending order. It is made of the ring where a state was read back.
+    #[serde(skip)]
+    sorted: Vec<f32>,
 }
 
 impl Window {
@@ -47,8 +50,8 @@ impl Window {
             return (0.0, 0.0);
         }
         let count = self.values.len() as f64;
-        let mean = self.values.iter().copied().map(f64::from).sum::<f64>() / count;
-        let squares: f64 = self.values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum();
+        let mean = self.sum(|value| value) / count;
+        let squares = self.sum(|value| (value - mean).powi(2));
         // The root of the deviation: a spread of 4 is to 1 what 9 is to 4, so that calm and wild times weigh alike.
         let (level, spread) = (mean as f32, (squares / count).sqrt().sqrt() as f32);
         let distances = (self.levels.distance(level), self.spreads.distance(spread));
@@ -60,28 +63,47 @@ impl Window {
         }
         distances
     }
+
+    fn sum(&self, of: impl Fn(f64) -> f64) -> f64 {
+        let mut sums = [0.0; LANES / 2];
+        let (lanes, rest) = self.values.as_chunks::<{ LANES / 2 }>();
+        for values in lanes {
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += of(f64::from(*value)));
+        }
+        rest.iter().map(|value| of(f64::from(*value))).chain(sums).sum()
+    }
 }
 
 impl History {
     /// The distance from the nearest remembered value; 0 without one.
-    fn distance(&self, value: f32) -> f64 {
-        let (lanes, rest) = self.values.as_chunks::<LANES>();
-        let mut nearest = [f32::MAX; LANES];
-        for others in lanes {
-            nearest
-                .iter_mut()
-                .zip(others)
-                .for_each(|(nearest, other)| *nearest = nearest.min((other - value).abs()));
-        }
-        let distances = rest.iter().map(|other| (other - value).abs()).chain(nearest);
-        if self.values.is_empty() { 0.0 } else { f64::from(distances.fold(f32::MAX, f32::min)) }
+    fn distance(&mut self, value: f32) -> f64 {
+        self.sort();
+        let above = self.sorted.partition_point(|other| *other < value);
+        let neighbours = self.sorted.get(above.saturating_sub(1)..).unwrap_or_default().iter().take(2);
+        let nearest = neighbours.map(|other| (other - value).abs()).reduce(f32::min);
+        f64::from(nearest.unwrap_or(0.0))
     }
 
     fn remember(&mut self, value: f32) {
+        self.sort();
         match self.values.get_mut(self.next) {
-            Some(oldest) => *oldest = value,
+            Some(oldest) => {
+                let gone = self.sorted.partition_point(|other| other < oldest);
+                if gone < self.sorted.len() {
+                    self.sorted.remove(gone);
+                }
+                *oldest = value;
+            }
             None => self.values.push(value),
         }
+        self.sorted.insert(self.sorted.partition_point(|other| *other < value), value);
         self.next = (self.next + 1) % HISTORY;
+    }
+
+    fn sort(&mut self) {
+        if self.sorted.len() != self.values.len() {
+            self.sorted.clone_from(&self.values);
+            self.sorted.sort_by(f32::total_cmp);
+        }
     }
 }
