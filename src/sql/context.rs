@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use super::access::Access;
 use super::bounds::{Bounds, Guard, Watch};
 use super::depth;
+use super::early_stop::EarlyStop;
 use super::functions;
 use super::gapfill::{self, Gaps};
 use super::minutes::Minutes;
@@ -129,6 +130,7 @@ impl Engine {
             .with_analyzer_rule(Arc::new(Minutes))
             .with_analyzer_rule(Arc::new(Gaps))
             .with_optimizer_rule(Arc::new(FromRollups))
+            .with_physical_optimizer_rule(Arc::new(EarlyStop))
             .with_physical_optimizer_rule(Arc::new(guard))
             .build();
         let context = SessionContext::new_with_state(state);

@@ -10,6 +10,7 @@
 //! - [`access`]: the locations that a session may see, held by the tables.
 //! - `bounds`: time and rows of a statement are limited, and whatever computes can be stopped.
 //! - `depth`: statements that nest too deeply are refused.
+//! - `early_stop`: the newest or oldest periods of an aggregate are read alone.
 //! - `minutes`: times without seconds.
 //! - `operators`: what our operators have in common.
 //! - `functions`: `time_bucket`, `first`, `last`, `delta`, `increase`, `rate` and others.
@@ -19,6 +20,7 @@ pub mod access;
 mod bounds;
 pub mod context;
 mod depth;
+mod early_stop;
 mod functions;
 mod gapfill;
 mod messages;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::compute::{SortOptions, filter_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -32,6 +32,7 @@ use crate::analytics::Order;
 use crate::reading::Group;
 use crate::sql::operators::{one_partition, write_range};
 use crate::store::groups;
+use crate::time::TimeRange;
 
 /// Groups whose sensors are looked up instead of all groups being read.
 const MOST_SENSORS: usize = 100;
@@ -45,6 +46,8 @@ pub(super) struct Reads {
     pub(super) groups: Vec<Arc<Group>>,
     /// Partitions of raw rows.
     partitions: usize,
+    /// The part of the range that they can have rows of.
+    held: Option<TimeRange>,
     /// Of `hourly` and `daily`: what is read of each group.
     pub(super) periods: Vec<Periods>,
 }
@@ -57,7 +60,8 @@ impl Reads {
             _ => chosen_groups(sources, &selection).await.map_err(external)?,
         };
         let periods = Vec::new();
-        let mut reads = Self { kind, sources: sources.clone(), selection, groups, partitions: 0, periods };
+        let mut reads =
+            Self { kind, sources: sources.clone(), selection, groups, partitions: 0, held: None, periods };
         let session = &sources.session;
         let range = reads.selection.range;
         if range.from >= range.to {
@@ -67,7 +71,13 @@ impl Reads {
             match kind {
                 Kind::Readings => {
                     let found = groups::partitions(session, group, range.from, range.to).await;
-                    reads.partitions += found.map_err(external)?.len();
+                    let found = found.map_err(external)?;
+                    reads.partitions += found.len();
+                    for bucket in found.iter().map(|partition| partition.bucket) {
+                        let held = reads.held.get_or_insert(TimeRange { from: i64::MAX, to: i64::MIN });
+                        held.from = held.from.min(bucket.start.max(range.from));
+                        held.to = held.to.max(bucket.end().min(range.to));
+                    }
                 }
                 Kind::Hourly | Kind::Daily => {
                     let periods = Periods::plan(kind, session, group, range).await.map_err(external)?;
@@ -140,6 +150,9 @@ pub(super) struct TableScan {
 }
 
 impl TableScan {
+    /// The column of the moments.
+    pub(super) const MOMENT: &str = "recorded_timestamp";
+
     pub(super) fn new(
         reads: Arc<Reads>,
         built: SchemaRef,
@@ -152,6 +165,23 @@ impl TableScan {
         let properties = one_partition(shown_schema, EmissionType::Incremental);
         let metrics = ExecutionPlanMetricsSet::new();
         Self { reads, built, shown, filter, limit, order: None, properties: Arc::new(properties), metrics }
+    }
+
+    /// The part of the range of time that the stored partitions can have rows of.
+    pub(super) fn held(&self) -> Option<TimeRange> {
+        self.reads.held
+    }
+
+    /// Of readings without a limit, those in an order of their moments; `None` where these are not read.
+    pub(super) fn in_order_of_time(&self, options: SortOptions) -> Option<Self> {
+        let schema = self.schema();
+        let (index, _) = schema.column_with_name(Self::MOMENT)?;
+        if self.reads.kind != Kind::Readings || self.limit.is_some() {
+            return None;
+        }
+        let order = if options.descending { Order::Desc } else { Order::Asc };
+        let by = PhysicalSortExpr { expr: Arc::new(Column::new(Self::MOMENT, index)), options };
+        Some(self.ordered(order, &[by]))
     }
 
     /// The scan in an order of the moments.
@@ -277,7 +307,7 @@ impl ExecutionPlan for TableScan {
         &self,
         by: &[PhysicalSortExpr],
     ) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
-        let names = ["recorded_timestamp", "iot_sensor_id"];
+        let names = [Self::MOMENT, "iot_sensor_id"];
         let descending = by.first().is_some_and(|first| first.options.descending);
         let is_prefix = by.len() <= names.len()
             && by.iter().zip(names).all(|(key, name)| {

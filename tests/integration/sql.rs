@@ -47,6 +47,7 @@ mod sql_answers {
         answers_equal_what_was_sent,
         conditions_choose_partitions_and_explain_says_so,
         an_order_by_time_with_a_limit_reads_only_what_it_needs,
+        of_an_aggregate_the_first_periods_are_read_alone,
         rows_without_an_order_come_once_each_from_overlapping_buckets_and_by_sensor,
         hourly_and_daily_are_exact_with_and_without_rollups,
         functions_of_time_series_equal_brute_force,
@@ -235,6 +236,44 @@ mod sql_answers {
         let read = analysed.split("rows_read=").nth(1).and_then(|rest| rest.split([',', ']']).next());
         let read: usize = read.context("rows_read is shown")?.trim().parse()?;
         ensure!(read < rows.len() / 4, "{read} of {} rows were read", rows.len());
+        Ok(())
+    }
+
+    fn of_an_aggregate_the_first_periods_are_read_alone() -> anyhow::Result<()> {
+        let lab = lab("periods")?;
+        let ten = "time_bucket('10 minutes', recorded_timestamp)";
+        for (statement, limit, first) in [
+            (format!("SELECT {ten} AS at, max(temperature) FROM readings GROUP BY 1 ORDER BY 1 DESC"), 3, Some("newest")),
+            (format!("SELECT {ten} AS at, count(*), avg(temperature) FROM readings GROUP BY 1 ORDER BY 1"), 3, Some("oldest")),
+            (format!("SELECT location, {ten} AS at, count(temperature) FROM readings GROUP BY 1, 2 ORDER BY 2 DESC, 1"), 5, Some("newest")),
+            (format!("SELECT {ten} AS at, iot_sensor_id, min(temperature) AS low FROM readings WHERE temperature > 5 AND recorded_timestamp < '2026-11-02T02:13:00Z' GROUP BY 1, 2 ORDER BY at DESC, low DESC, 2"), 7, Some("newest")),
+            ("SELECT date_trunc('minute', recorded_timestamp) AS at, count(*) FROM readings GROUP BY at ORDER BY at DESC".to_owned(), 4, Some("newest")),
+            ("SELECT date_bin(INTERVAL '10 minutes', recorded_timestamp, TIMESTAMP '2026-01-01T00:03:00Z') AS at, sum(temperature) FROM readings GROUP BY at ORDER BY at".to_owned(), 2, Some("oldest")),
+            (format!("SELECT DISTINCT {ten} AS at FROM readings ORDER BY at DESC"), 3, Some("newest")),
+            // Two thousand periods are nearly all: the order would cost more than it saves.
+            (format!("SELECT {ten} AS at, max(temperature) FROM readings GROUP BY 1 ORDER BY 1 DESC"), 2000, None),
+            // Whether a period is one of the first is known at the end.
+            (format!("SELECT {ten} AS at, max(temperature) AS high FROM readings GROUP BY 1 ORDER BY 2 DESC, 1"), 3, None),
+            ("SELECT date_part('minute', recorded_timestamp) AS at, count(*) FROM readings GROUP BY 1 ORDER BY 1".to_owned(), 3, None),
+        ] {
+            let all = sql(&lab, &statement)?;
+            for tail in [format!("LIMIT {limit}"), format!("LIMIT {limit} OFFSET 2")] {
+                let skipped = if tail.contains("OFFSET") { 2 } else { 0 };
+                let limited = format!("{statement} {tail}");
+                let expected: Vec<_> = all.iter().skip(skipped).take(limit).cloned().collect();
+                let found = sql(&lab, &limited)?;
+                ensure!(found == expected && !found.is_empty(), "{limited}: {found:?}, not {expected:?}");
+                let plan = plan(&lab, &limited)?;
+                let order = ["newest", "oldest"].into_iter().find(|order| plan.contains(&format!("{order} first")));
+                ensure!(order == first, "{limited}: {plan}");
+                if first.is_some() {
+                    let analysed = self::plan(&lab, &format!("ANALYZE {limited}"))?;
+                    let read = analysed.split("rows_read=").nth(1).and_then(|rest| rest.split([',', ']']).next());
+                    let read: usize = read.context("rows_read is shown")?.trim().parse()?;
+                    ensure!(read < sent().len() / 4, "{limited}: {read} rows were read");
+                }
+            }
+        }
         Ok(())
     }
 

@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LANES;
 
-/// Bins per doubling of the statistic.
-const PER_OCTAVE: f64 = 4.0;
-/// Number of bins: 64 doublings, and the first one for zero.
+/// Number of bins: four for each of 64 doublings, and the first one for zero.
 const BINS: usize = 257;
 /// The bin of the first value that is not zero.
 const MIDDLE: i32 = 128;

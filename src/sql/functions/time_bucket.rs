@@ -11,6 +11,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
+use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 use datafusion::scalar::ScalarValue;
 
@@ -61,6 +62,14 @@ impl ScalarUDFImpl for TimeBucket {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(moment())
+    }
+
+    /// It never falls where the moment rises: width, zone, offset and origin are the same for all rows.
+    fn output_ordering(&self, given: &[ExprProperties]) -> Result<SortProperties> {
+        Ok(match given {
+            [_, at, ..] => at.sort_properties,
+            _ => SortProperties::Unordered,
+        })
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
