@@ -33,6 +33,7 @@ pub struct Detector {
     groups: Box<[Groups]>,
     /// Whether there is a rule about silence.
     judges_silence: bool,
+    compares_sensors: bool,
     silences: Silences,
     /// Values that arrived too late to be judged.
     late: u64,
@@ -73,12 +74,14 @@ impl Detector {
         let room = room(&rules);
         let groups = rules.iter().map(|_| Groups::default()).collect();
         let judges_silence = rules.iter().any(|rule| matches!(rule.condition, Condition::Silent(_)));
+        let compares_sensors = rules.iter().any(|rule| matches!(rule.condition, Condition::Peers(_)));
         Self {
             fingerprints: rules.iter().map(Rule::fingerprint).collect(),
             rules,
             sensors: Recent::new(room),
             groups,
             judges_silence,
+            compares_sensors,
             silences: Silences::default(),
             late: 0,
             changed: None,
@@ -124,6 +127,7 @@ impl Detector {
         self.silences.replace(&rules, &before, &mut raise);
         self.sensors.resize(room(&rules));
         self.judges_silence = rules.iter().any(|rule| matches!(rule.condition, Condition::Silent(_)));
+        self.compares_sensors = rules.iter().any(|rule| matches!(rule.condition, Condition::Peers(_)));
         self.fingerprints = rules.iter().map(Rule::fingerprint).collect();
         self.rules = rules;
     }
@@ -260,6 +264,11 @@ impl Detector {
             tracked.change(key, &mut self.changed);
         }
         Ok(())
+    }
+
+    /// Whether there is a rule that compares sensors, of whichever partition, with each other.
+    pub fn compares_sensors(&self) -> bool {
+        self.compares_sensors
     }
 
     /// Whether sensors have to be judged by the clock too.
@@ -437,6 +446,16 @@ mod tests {
         // The first episode is over after two minutes; the second one lasts.
         let values = [29.0, 29.0, 29.0, 20.0, 29.0, 29.0, 29.0, 29.0, 29.0, 20.0];
         assert_eq!(alerts(&mut hot, &values), [(7, State::Firing), (9, State::Resolved)]);
+    }
+
+    #[test]
+    fn lengths_of_time_in_messages_are_those_of_the_rules() {
+        let mut quiet = detector("[[rule]]\nname = \"quiet\"\nsilent = { after = \"6d\" }");
+        let mut messages = Vec::new();
+        for day in [0, 7] {
+            quiet.observe(of(0), &reading(1, day * 24 * 60, 20.0), |alert| messages.push(alert.message));
+        }
+        assert!(messages[0].contains("no reading for 6d or longer"), "{messages:?}");
     }
 
     /// The minutes at which a rule `hot` above 28 fires, for hot readings at these minutes.

@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::duration::exact;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 
@@ -104,7 +105,7 @@ fn plain(name: &str) -> Result<(), String> {
 pub(super) fn length(key: &str, text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(length) if length <= MAX_TIME => Ok(length),
-        Ok(_) => Err(format!("{key} is longer than {}", humantime::format_duration(MAX_TIME))),
+        Ok(_) => Err(format!("{key} is longer than {}", exact(MAX_TIME))),
         Err(_) => Err(format!("{key} is {text:?}, which is not a duration (such as 90s, 5m or 1h 30m)")),
     }
 }

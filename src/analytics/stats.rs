@@ -79,6 +79,14 @@ impl By {
         periods.unwrap_or(Periods::All)
     }
 
+    /// For the values of `length` earlier on the clock: [`Periods::earlier`].
+    pub fn earlier(self, length: i64) -> Self {
+        Self(self.0.map(|dimension| match dimension? {
+            Dimension::Time(periods) => Some(Dimension::Time(periods.earlier(length))),
+            other => Some(other),
+        }))
+    }
+
     pub fn is_of_sensors(&self) -> bool {
         self.dimensions().any(|dimension| matches!(dimension, Dimension::Sensor | Dimension::Tag(_)))
     }
@@ -92,7 +100,7 @@ pub type Key = [Part; By::MOST];
 pub enum Part {
     Sensor(Uuid),
     Name(Arc<str>),
-    /// The start of a period, in milliseconds since the epoch.
+    /// The start of a period, in milliseconds since the epoch. With [`By::earlier`] its [`Periods::name`].
     Moment(i64),
     /// Of sensors without the tag.
     Untagged,
@@ -121,7 +129,7 @@ impl<'a> Keys<'a> {
             Dimension::Sensor => Part::Sensor(sensor),
             Dimension::Location => Part::Name(self.location.clone()),
             Dimension::DeviceType => Part::Name(self.device_type.clone()),
-            Dimension::Time(_) => Part::Moment(period.from),
+            Dimension::Time(periods) => Part::Moment(periods.name(period)),
             Dimension::Tag(index) => {
                 let value = self.tags.get(index).copied().flatten().and_then(|values| values.get(&sensor));
                 value.map_or(Part::Untagged, |value| Part::Name(value.clone()))
@@ -144,6 +152,13 @@ pub struct Line {
 impl Line {
     fn new(group: &Arc<Group>, summary: Summary) -> Self {
         Self { group: group.clone(), summary, exact: Vec::new() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_values(values: &[(f64, i64)]) -> Self {
+        let mut summary = Summary::of(values[0].0, values[0].1);
+        values[1..].iter().for_each(|&(value, at)| summary.add(value, at));
+        Self::new(&Arc::new(Group { location: "a".into(), device_type: "b".into() }), summary)
     }
 
     /// The percentile `quantile` (from 0 to 1): exact if [`StatsQuery::find_exact`] was asked for it, else from the sketch.

@@ -7,6 +7,7 @@
 use augurs::mstl::stlrs::{MstlParams, StlParams};
 
 use super::{Finding, Sensitivity};
+use crate::config::duration::exact;
 use crate::series::TooManySteps;
 use crate::series::robust::Centre;
 use crate::series::{Point, Regular, round_step, usual_step};
@@ -38,10 +39,9 @@ pub fn find(
     };
     let (Some(usual), [first, .., last]) = (usual_step(points), points) else { return Ok(Vec::new()) };
     if last.at - first.at < 2 * longest {
-        let show =
-            |millis: i64| humantime::format_duration(std::time::Duration::from_millis(millis.unsigned_abs()));
-        let data = show((last.at - first.at) / 1_000 * 1_000).to_string();
-        return Err(SeasonalError::TooShort { season: show(*longest).to_string(), data });
+        let show = |millis: i64| exact(std::time::Duration::from_millis(millis.unsigned_abs()));
+        let data = show((last.at - first.at) / 1_000 * 1_000);
+        return Err(SeasonalError::TooShort { season: show(*longest), data });
     }
     let step = usual.max(round_step(shortest / MAX_STEPS_PER_SEASON));
     let Some(grid) = Regular::of(points, step)? else { return Ok(Vec::new()) };
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn less_than_two_seasons_is_told() {
         let error = find(&cycle(1, 10 * MINUTE), &[DAY], Sensitivity::DEFAULT).unwrap_err().to_string();
-        assert!(error.contains("1day") && error.contains("23h 50m"), "{error}");
+        assert!(error.contains("season of 1d:") && error.contains("23h 50m"), "{error}");
         assert!(find(&[], &[DAY], Sensitivity::DEFAULT).unwrap().is_empty());
     }
 }

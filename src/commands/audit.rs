@@ -156,7 +156,7 @@ fn print(report: &Report, format: Format, time: &TimeArgs, output: &Output) -> a
         Format::Ndjson => output.print(serde_json::to_string(report)?),
         Format::Csv => print_examples(report, format, time, output),
         Format::Table => {
-            output.print(table::report(summary(report)).to_string())?;
+            output.table(&table::report(summary(report)))?;
             if !report.examples.is_empty() {
                 output.print("")?;
                 print_examples(report, format, time, output)?;

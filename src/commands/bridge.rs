@@ -194,5 +194,5 @@ fn print(report: &Report, format: ReportFormat, output: &Output) -> anyhow::Resu
         ("reconnects", count(report.reconnects)),
         ("elapsed", format!("{:.1} s", report.seconds)),
     ];
-    output.print(table::report(rows).to_string())
+    output.table(&table::report(rows))
 }

@@ -8,9 +8,9 @@ use clap::{Args, Subcommand};
 use toml::Value;
 
 use crate::config::show::Effective;
-use crate::config::{self, Loaded, Sources};
+use crate::config::{self, Loaded, Origin, Sources};
 use crate::error::UsageError;
-use crate::output::table::table;
+use crate::output::table::{Table, table};
 use crate::output::{Output, ReportFormat};
 
 #[derive(Debug, Subcommand)]
@@ -61,7 +61,7 @@ fn show(args: &ShowArgs, sources: &Sources, output: &Output) -> anyhow::Result<(
         None => output.note("config file: none (`iotctl config init` writes one)"),
     }
     match args.format {
-        ReportFormat::Table => output.print(as_table(&loaded.effective)),
+        ReportFormat::Table => output.table(&as_table(&loaded.effective)),
         ReportFormat::Json => output.json(&config::show::as_json(&loaded.effective)),
     }
 }
@@ -90,18 +90,33 @@ fn init(args: &InitArgs, output: &Output) -> anyhow::Result<()> {
 }
 
 /// One line per setting.
-pub(crate) fn as_table(effective: &[Effective]) -> String {
-    let mut table = table(&["key", "value", "origin"], &[]);
+pub(crate) fn as_table(effective: &[Effective]) -> Table {
+    let mut table = table(&["key", "value", "origin"], &[]).shortened(
+        "origins are shortened: a variable is IOTCTL_ and the key in capitals, such as IOTCTL_KAFKA_TOPIC",
+    );
     for setting in effective {
         let value = match &setting.value {
             None => "-".to_owned(),
+            Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
             Some(Value::String(text)) => text.clone(),
             Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
             Some(other) => other.to_string(),
         };
-        table.add_row([setting.key.clone(), value, setting.origin.to_string()]);
+        let value = if value.is_empty() { "\"\"".to_owned() } else { value };
+        // A list can be wrapped, and a name that follows from the key can be left out.
+        let list = matches!(setting.value, Some(Value::Array(_))).then(|| value.replace(',', ", "));
+        let origin = match &setting.origin {
+            Origin::File { line, .. } => Some(format!("file, line {line}")),
+            Origin::Environment(_) => Some("variable".to_owned()),
+            Origin::Default | Origin::Flag(_) => None,
+        };
+        table.add_row_with_shorter([
+            (setting.key.clone(), None),
+            (value, list),
+            (setting.origin.to_string(), origin),
+        ]);
     }
-    table.to_string()
+    table
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub async fn run(args: DemoArgs, mut context: Context) -> anyhow::Result<()> {
     let http = context.config.http.clone();
     let options = UpOptions { unfinished, http, ..UpOptions::default() };
     let running = local::up(&context.config.local, &options, &context.output, &context.shutdown).await?;
-    context.output.print(support::server_table(&running.servers).to_string())?;
+    context.output.table(&support::server_table(&running.servers))?;
     use_servers(&mut context, &running);
     let result = steps(&context).await;
     if args.down {

@@ -8,7 +8,7 @@ use super::flags::PlaceArgs;
 use super::support;
 use crate::error::Interrupted;
 use crate::observe::doctor::{self, Check, Verdict};
-use crate::output::text::visible;
+use crate::output::text::{plural, visible};
 use crate::output::{Output, Paint, ReportFormat};
 
 /// Check the installation and say how to fix it.
@@ -48,13 +48,18 @@ pub async fn run(args: DoctorArgs, context: Context) -> anyhow::Result<()> {
         ReportFormat::Table => {
             context.output.print(list(&checks, &context.output))?;
             context.output.print(format!(
-                "\n{} ok, {warnings} warnings, {failed} failed, {} skipped",
+                "\n{} ok, {}, {failed} failed, {} skipped",
                 count(Verdict::Ok),
+                plural(warnings, "warning"),
                 count(Verdict::Skipped)
             ))?;
         }
     }
-    anyhow::ensure!(failed == 0, "{failed} checks failed (the remedy is below each of them)");
+    anyhow::ensure!(
+        failed == 0,
+        "{} failed (the remedy is below each failed check)",
+        plural(failed, "check")
+    );
     Ok(())
 }
 
@@ -78,9 +83,11 @@ fn list(checks: &[Check], output: &Output) -> String {
             Verdict::Failed => Paint::Red,
         };
         let verdict = output.paint(paint, &format!("{:<7}", check.verdict.name()));
-        lines.push(format!("  {verdict}  {:<width$}  {}", check.name, visible(&check.found)));
+        let indent = width + 13;
+        let found = output.hanging(&visible(&check.found), indent);
+        lines.push(format!("  {verdict}  {:<width$}  {found}", check.name));
         if let Some(remedy) = &check.remedy {
-            lines.push(format!("{:indent$}→ {}", "", visible(remedy), indent = width + 13));
+            lines.push(format!("{:indent$}→ {}", "", output.hanging(&visible(remedy), indent + 2)));
         }
     }
     lines.join("\n")

@@ -15,6 +15,7 @@ use crate::analytics::history::History;
 use crate::analytics::metric_names;
 use crate::analytics::units::{Asked, Units};
 use crate::cassandra::Session;
+use crate::config::duration::exact;
 use crate::error::UsageError;
 use crate::forecasts::metrics::ForecastMetrics;
 use crate::forecasts::{Crossing, Direction, Forecast, Model, Plan, Seasons, forecast};
@@ -295,7 +296,7 @@ impl Question {
             known_or_refused(metric, &names, groups.len())?;
             anyhow::bail!(
                 "no reading has {metric} in the {} before {} (see `iotctl stats --by day`, or ask for a longer --history)",
-                humantime::format_duration(Duration::from_millis(args.history.unsigned_abs())),
+                exact(Duration::from_millis(args.history.unsigned_abs())),
                 zone.show(to)
             );
         };
@@ -341,7 +342,7 @@ impl Question {
         ])?;
         let health = Health::default();
         let registry = metrics.registry.clone();
-        let every = humantime::format_duration(Duration::from_millis(args.every.unsigned_abs()));
+        let every = exact(Duration::from_millis(args.every.unsigned_abs()));
         let remark = format!(", renewed every {every}, until Ctrl-C");
         serve_metrics(address, args.listen, registry, &health, &remark, context).await?;
         loop {

@@ -419,5 +419,5 @@ fn print(report: &Report, args: &ImportArgs, output: &Output) -> anyhow::Result<
         ("elapsed", format!("{:.1} s", report.seconds)),
         ("readings per second", count(report.rows_per_second as u64)),
     ]);
-    output.print(table::report(rows).to_string())
+    output.table(&table::report(rows))
 }

@@ -388,7 +388,7 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
                 ("elapsed", format!("{:.1} s", report.seconds)),
                 ("rows per second", count(report.rows_per_second as u64)),
             ]);
-            output.print(table::report(rows).to_string())
+            output.table(&table::report(rows))
         }
     }
 }

@@ -279,7 +279,9 @@ async fn list(place: &NodesArgs, format: ReportFormat, context: &Context) -> any
         "version",
         "host id",
     ];
-    let mut rows = table::table(&headings, &[2, 3, 4, 5]);
+    let ranks = [(9, 5), (7, 4), (4, 3), (6, 2), (8, 1)];
+    let rows = table::table(&headings, &[2, 3, 4, 5]);
+    let mut rows = ranks.into_iter().fold(rows, |rows, (column, rank)| rows.rank(column, rank));
     for member in &view.members {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
         let load = member.load_bytes.map(|load| size(load as u64));
@@ -300,7 +302,7 @@ async fn list(place: &NodesArgs, format: ReportFormat, context: &Context) -> any
             member.host_id.map_or_else(|| "-".into(), |id| id.to_string()),
         ]);
     }
-    context.output.print(rows.to_string())?;
+    context.output.table(&rows)?;
     view.disagreements.iter().for_each(|text| context.output.note(text));
     if view.schema_versions().len() > 1 {
         context
@@ -343,7 +345,7 @@ fn journal(place: &NodesArgs, format: ReportFormat, context: &Context) -> anyhow
     }
     match journals.is_empty() {
         true => Ok(()),
-        false => context.output.print(rows.to_string()),
+        false => context.output.table(&rows),
     }
 }
 

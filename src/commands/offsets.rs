@@ -173,7 +173,7 @@ async fn show(args: ShowArgs, mut context: Context) -> anyhow::Result<()> {
             one.next_message.clone().unwrap_or_else(|| "-".to_owned()),
         ]);
     }
-    context.output.print(rows.to_string())
+    context.output.table(&rows)
 }
 
 /// Where to reset to.
@@ -329,7 +329,7 @@ fn print(
             change.end.to_string(),
         ]);
     }
-    context.output.print(rows.to_string())
+    context.output.table(&rows)
 }
 
 #[cfg(test)]

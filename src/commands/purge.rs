@@ -208,5 +208,5 @@ fn show(selected: &[Selected], before: i64, args: &PurgeArgs, context: &Context)
             last.map(|last| time::display(last.bucket.end())).unwrap_or_default(),
         ]);
     }
-    context.output.print(rows.to_string())
+    context.output.table(&rows)
 }

@@ -218,7 +218,7 @@ fn print(report: &Report, args: &RollupArgs, context: &Context) -> anyhow::Resul
         ("groups skipped (busy)", count(report.busy_groups)),
         ("elapsed", format!("{:.1} s", report.seconds)),
     ];
-    context.output.print(table::report(rows).to_string())
+    context.output.table(&table::report(rows))
 }
 
 #[derive(Debug, Serialize)]
@@ -311,7 +311,7 @@ async fn check(
             ("hours whose rows may have expired", count(expired)),
             ("differences", count(differences.len() as u64)),
         ];
-        context.output.print(table::report(rows).to_string())?;
+        context.output.table(&table::report(rows))?;
         for found in differences.iter().take(MOST_LISTED).map(list) {
             let Listed { location, device_type, period, start, metric, iot_sensor_id, sensor_name, what } =
                 found;

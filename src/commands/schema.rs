@@ -376,7 +376,7 @@ fn print(lines: &[Line], format: ReportFormat, output: &Output) -> anyhow::Resul
                 let cells = [line.kind, &line.name, line.state, &line.details.join("\n")];
                 table.add_row(&cells[..columns]);
             }
-            output.print(table.to_string())
+            output.table(&table)
         }
     }
 }

@@ -187,7 +187,7 @@ pub async fn run(args: SimulateArgs, context: Context) -> anyhow::Result<()> {
     match args.format {
         _ if args.stdout => output.note(format!("{} written", plural(report.counts.sent, "message"))),
         ReportFormat::Json => output.json(&report)?,
-        ReportFormat::Table => output.print(summary(&report, &config.kafka.topic).to_string())?,
+        ReportFormat::Table => output.table(&summary(&report, &config.kafka.topic))?,
     }
     if report.failed > 0 {
         anyhow::bail!(

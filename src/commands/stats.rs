@@ -17,7 +17,7 @@ use super::support::{
 };
 use crate::analytics::metric_names;
 use crate::analytics::sources::MaxResolution;
-use crate::analytics::stats::{Key, Lines, Part, Sources, StatsQuery};
+use crate::analytics::stats::{By, Key, Lines, Part, Sources, StatsQuery};
 use crate::analytics::table::{self, Aggregate, ByArg, Fill, Row, Rows, rows};
 use crate::analytics::tags::TagValues;
 use crate::analytics::units::{Asked, Units};
@@ -256,8 +256,17 @@ struct Question<'a> {
 
 impl Question<'_> {
     async fn find(&self, metric: &Metric, range: TimeRange) -> anyhow::Result<Lines> {
+        self.find_by(metric, range, self.query.by).await
+    }
+
+    /// The lines that those of `length` later are compared with.
+    async fn find_earlier(&self, metric: &Metric, range: TimeRange, length: i64) -> anyhow::Result<Lines> {
+        self.find_by(metric, range, self.query.by.earlier(length)).await
+    }
+
+    async fn find_by(&self, metric: &Metric, range: TimeRange, by: By) -> anyhow::Result<Lines> {
         let Self { args, context, session, query } = self;
-        let query = StatsQuery { metric: metric.clone(), range, ..query.clone() };
+        let query = StatsQuery { metric: metric.clone(), range, by, ..query.clone() };
         let progress = Counter::new(Sources::default());
         let quantiles = args.quantiles();
         let find = async {
@@ -346,10 +355,9 @@ pub async fn run(mut args: StatsArgs, context: Context) -> anyhow::Result<()> {
         let mut rows = rows::rows(&found.lines, &args.agg);
         told.add(metric, &found);
         if let Some(length) = args.compare {
-            let to = if range.to == i64::MAX { now } else { range.to };
-            let [from, to] = [range.from, to].map(|at| rows::earlier(zone, at, length));
-            let before = question.find(metric, TimeRange { from, to }).await?;
-            rows::compare(&mut rows, &before.lines, &args.agg, zone, length);
+            let shown = TimeRange { to: if range.to == i64::MAX { now } else { range.to }, ..range };
+            let before = question.find_earlier(metric, rows::earlier(zone, shown, length), length).await?;
+            rows::compare(&mut rows, &before.lines, &args.agg, periods, shown);
         }
         if let Some(how) = args.fill {
             rows::fill(&mut rows, how, &args.agg, periods, range, now)?;

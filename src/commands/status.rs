@@ -93,7 +93,7 @@ async fn processes(args: &StatusArgs, context: &Context) -> anyhow::Result<()> {
             context.output.note("no servers here (start some with `iotctl up`)");
             Ok(())
         }
-        ReportFormat::Table => context.output.print(support::server_table(&servers).to_string()),
+        ReportFormat::Table => context.output.table(&support::server_table(&servers)),
     }
 }
 
@@ -114,17 +114,19 @@ fn screen(status: &Status, output: &Output) -> String {
     if let Some(disk) = &status.disk {
         let [free, total] = [disk.disk.free_bytes, disk.disk.total_bytes].map(size);
         let folder = disk.folder.display();
-        parts.push(format!("{}  {free} of {total} free at {folder}", output.bold("Disk")));
+        let text = output.hanging(&format!("{free} of {total} free at {folder}"), "Disk  ".len());
+        parts.push(format!("{}  {text}", output.bold("Disk")));
     }
     if !status.local.is_empty() {
         parts.push(format!(
             "{}\n{}",
             output.bold("Servers of `iotctl up`"),
-            support::server_table(&status.local)
+            support::server_table(&status.local).with_note(output)
         ));
     }
     let listed = |texts: &[String], paint| {
-        texts.iter().map(|text| format!("\n  {} {text}", output.paint(paint, "●"))).collect::<String>()
+        let line = |text: &String| format!("\n  {} {}", output.paint(paint, "●"), output.hanging(text, 4));
+        texts.iter().map(line).collect::<String>()
     };
     if !status.remarks.is_empty() {
         parts.push(format!("{}{}", output.bold("Unknown"), listed(&status.remarks, Paint::Dim)));
@@ -144,19 +146,21 @@ fn section<T>(
 ) -> String {
     match section {
         Section::Unknown { unknown } => {
+            let unknown = output.hanging(unknown, name.len() + "  unknown: ".len());
             format!("{}  {} {unknown}", output.bold(name), output.paint(Paint::Red, "unknown:"))
         }
         Section::Known(known) => {
             let (summary, table) = print(known);
-            let table = table.map(|table| format!("\n{table}")).unwrap_or_default();
-            format!("{}  {summary}{table}", output.bold(name))
+            let table = table.map(|table| format!("\n{}", table.with_note(output))).unwrap_or_default();
+            format!("{}  {}{table}", output.bold(name), output.hanging(&summary, name.len() + 2))
         }
     }
 }
 
 fn cassandra(cassandra: &Cassandra) -> (String, Option<Table>) {
     let headings = ["node", "state", "heard by", "load", "datacenter", "rack", "version"];
-    let mut table = table::table(&headings, &[2, 3]);
+    // The rack says least, then where the node is: most clusters have one of each.
+    let mut table = table::table(&headings, &[2, 3]).rank(5, 2).rank(4, 1);
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
     for node in &cassandra.nodes {
         let state = match (node.answers, node.state) {

@@ -258,7 +258,7 @@ pub fn servers(place: &PlaceArgs, context: &Context) -> Servers {
 /// The processes of `iotctl up`.
 pub fn server_table(servers: &[ServerStatus]) -> Table {
     let headings = ["server", "address", "state", "pid", "memory", "up", "log"];
-    let mut table = table::table(&headings, &[3, 4, 5]);
+    let mut table = table::table(&headings, &[3, 4, 5]).paths(6);
     for server in servers {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
         table.add_row([

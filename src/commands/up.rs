@@ -63,7 +63,7 @@ pub async fn run(args: UpArgs, context: Context) -> anyhow::Result<()> {
     if running.already_running {
         context.output.note("already running, nothing to do");
     }
-    context.output.print(support::server_table(&running.servers).to_string())?;
+    context.output.table(&support::server_table(&running.servers))?;
     for (kind, remedy) in &running.not_installed {
         context.output.note(format!("{kind} is not installed and was not started ({remedy})"));
     }
@@ -126,7 +126,7 @@ async fn containers(context: &Context) -> anyhow::Result<()> {
         let address = container.address().map_or_else(|| "-".into(), |address| address.to_string());
         rows.add_row([container.service(), container.image(), &address, &container.describe()]);
     }
-    context.output.print(rows.to_string())?;
+    context.output.table(&rows)?;
     let is_there = |service| containers.iter().any(|container| container.service() == service);
     let pages = [("prometheus", "http://127.0.0.1:9090"), ("grafana", "http://127.0.0.1:3000")];
     let pages = pages.into_iter().filter(|(service, _)| is_there(*service));

@@ -53,6 +53,7 @@ mod lookups;
 mod losses;
 mod mapping_change;
 mod metrics;
+mod order;
 mod pipeline;
 mod poll_loop;
 mod reload;

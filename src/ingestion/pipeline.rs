@@ -11,6 +11,7 @@ use super::commits::Commits;
 use super::failure::Failure;
 use super::lookups::LookupWait;
 use super::losses::{Losses, Lost};
+use super::order::{Next, Order};
 use super::rewind::{self, Reader, Rewind};
 use super::silence::SilenceClock;
 use super::snapshots::{Again, Offsets, Snapshots};
@@ -38,6 +39,10 @@ pub(super) struct Pipeline {
     mapping: Option<Mapping>,
     /// With a mapping whose messages need schemas of a registry, or births.
     lookups: Option<LookupWait>,
+    /// With rules that compare sensors.
+    order: Order<Message<'static>>,
+    /// Partitions that were at their end when they were read to an offset where they ended.
+    reached: Vec<TopicPartition>,
     batcher: Batcher<Ticket>,
     budget: Budget,
     commits: Commits,
@@ -89,6 +94,8 @@ impl Pipeline {
             },
             mapping,
             lookups,
+            order: Order::default(),
+            reached: Vec::new(),
             batcher: Batcher::new(config, storage.statements.clone(), storage.session.write_consistency()),
             budget: Budget::new(ingest),
             commits: Commits::new(ingest.commit_interval),
@@ -105,8 +112,75 @@ impl Pipeline {
         }
     }
 
-    /// Takes a message in, or holds it until it can be read.
+    /// Takes a message in when it is its turn.
     pub(super) fn accept(&mut self, message: &Message<'_>) {
+        if !self.is_ordered() {
+            return self.accept_next(message);
+        }
+        let (partition, at) = (message.topic_partition(), message.timestamp());
+        if self.order.passes(partition, at) {
+            self.accept_next(message);
+        } else {
+            self.tracker().more_came(partition);
+            self.order.hold(partition, at, message.bytes(), message.to_owned());
+        }
+        self.take_in_ordered();
+    }
+
+    /// Whether messages of several partitions are taken in by their timestamps.
+    fn is_ordered(&self) -> bool {
+        self.compares_sensors() || self.order.is_holding()
+    }
+
+    fn compares_sensors(&self) -> bool {
+        self.detection.as_ref().is_some_and(|detection| detection.detector.compares_sensors())
+    }
+
+    /// Takes in what is held for its turn, as far as that has come and there is room.
+    pub(super) fn take_in_ordered(&mut self) {
+        let at_once = !self.compares_sensors();
+        while !self.is_full() {
+            match self.order.next(at_once) {
+                Some(Next::Message(message)) => self.accept_next(&message),
+                Some(Next::End(partition, None)) => self.note_end(partition),
+                Some(Next::End(partition, Some(end))) => {
+                    match self.tracker().reached_end_at(partition, end) {
+                        true => self.reached.push(partition),
+                        false => self.order.expect(partition),
+                    }
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Whether something of the partition waits for its turn.
+    pub(super) fn holds(&self, partition: TopicPartition) -> bool {
+        self.order.holds(partition)
+    }
+
+    /// Kafka had nothing to give.
+    pub(super) fn note_quiet(&mut self) {
+        if self.is_ordered() {
+            self.order.note_quiet(Instant::now());
+        }
+    }
+
+    /// Kafka is asked again after a while; `is_resumed` if all partitions were resumed.
+    pub(super) fn note_room(&mut self, is_resumed: bool) {
+        self.order.note_busy();
+        if is_resumed {
+            self.order.note_resumed();
+        }
+    }
+
+    /// Partitions to pause because they are far ahead of others, and those to resume.
+    pub(super) fn pauses(&mut self) -> (Vec<TopicPartition>, Vec<TopicPartition>) {
+        self.order.pauses()
+    }
+
+    /// Takes a message in, or holds it until it can be read.
+    fn accept_next(&mut self, message: &Message<'_>) {
         if let (Some(wait), Some(mapping)) = (&mut self.lookups, &self.mapping) {
             if !wait.is_holding()
                 && let Some(missing) = missing(mapping, message)
@@ -222,6 +296,29 @@ impl Pipeline {
 
     /// Everything that the partition held has come.
     pub(super) fn reached_end(&mut self, partition: TopicPartition) {
+        if !self.is_ordered() {
+            return self.note_end(partition);
+        }
+        self.order.hold_end(partition, None);
+        self.take_in_ordered();
+    }
+
+    /// Everything before `end` has come, and `end` was where the partition ended.
+    pub(super) fn reached_end_at(&mut self, partition: TopicPartition, end: i64) {
+        if self.is_ordered() {
+            self.order.hold_end(partition, Some(end));
+            self.take_in_ordered();
+        } else if self.tracker().reached_end_at(partition, end) {
+            self.reached.push(partition);
+        }
+    }
+
+    /// The partitions whose end was reached by [`Self::reached_end_at`] since the last call.
+    pub(super) fn take_reached(&mut self) -> Vec<TopicPartition> {
+        std::mem::take(&mut self.reached)
+    }
+
+    fn note_end(&mut self, partition: TopicPartition) {
         self.tracker().reached_end(partition);
         if let Some(Detection { silence, .. }) = &mut self.detection {
             silence.reached_end(partition, crate::time::now());
@@ -321,6 +418,7 @@ impl Pipeline {
     /// Partitions are ours from now on.
     pub(super) fn assign(&mut self, partitions: &[TopicPartition], kafka: &GroupOffsets<'_>) {
         self.tracker().assign(partitions);
+        self.order.assign(partitions);
         self.losses.assign(partitions);
         // Births that others have read meanwhile are in these partitions.
         if let Some(mapping) = self.mapping.as_ref().filter(|mapping| mapping.needs_births()) {
@@ -355,9 +453,19 @@ impl Pipeline {
         self.metrics.late_values.inc_by(detector.take_late());
         let reader =
             Reader { limits: &self.limits, mapping: self.mapping.as_ref(), lookups: self.lookups.as_ref() };
-        for again in again {
-            if let Err(error) = self.rewind.judge(&again, &reader, detector, until) {
-                tracing::warn!(partition = %again.of, "cannot judge all messages since the last snapshot again: {error:#}");
+        // Sensors that are compared with those of other partitions need these at the same time.
+        let together: Vec<&[Again]> = match detector.compares_sensors() {
+            true => again.chunk_by(|one, next| one.of.topic == next.of.topic).collect(),
+            false => again.chunks(1).collect(),
+        };
+        for again in together {
+            if let Err(error) = self.rewind.judge(again, &reader, detector, until) {
+                let partitions: Vec<_> = again.iter().map(|again| again.of.to_string()).collect();
+                let partitions = partitions.join(", ");
+                tracing::warn!(
+                    partitions,
+                    "cannot judge all messages since the last snapshot again: {error:#}"
+                );
             }
         }
         detector.take_late();
@@ -372,6 +480,7 @@ impl Pipeline {
     pub(super) fn forget(&mut self, partitions: impl IntoIterator<Item = TopicPartition>) {
         for partition in partitions {
             self.tracker().forget([partition]);
+            self.order.forget(partition);
             self.losses.forget(partition);
             if let Some(wait) = &mut self.lookups {
                 self.budget.remove_bytes(wait.forget(partition));

@@ -166,6 +166,7 @@ impl PollLoop {
                 continue;
             }
             self.poll_once(consumer)?;
+            self.pause_those_ahead(consumer)?;
             self.note_ends(consumer);
             if let Some(topics) = self.changes.try_iter().last() {
                 consumer.resubscribe(&topics)?;
@@ -194,6 +195,7 @@ impl PollLoop {
         let mut pipeline = self.pipeline();
         pipeline.collect_completions(timeout)?;
         pipeline.take_in_held();
+        pipeline.take_in_ordered();
         pipeline.judge_silence(false);
         pipeline.flush_due();
         let results = consumer.take_commit_results();
@@ -223,7 +225,10 @@ impl PollLoop {
         for _ in 0..BURST {
             match consumer.poll(wait)? {
                 Some(event) => self.take(event),
-                None => return Ok(()),
+                None => {
+                    self.pipeline().note_quiet();
+                    return Ok(());
+                }
             }
             if self.needs_lookups && self.pipeline().is_waiting_for_lookup() {
                 return Ok(());
@@ -250,12 +255,26 @@ impl PollLoop {
         if self.is_single {
             return;
         }
+        let mut pipeline = lock(&self.pipeline);
         for (partition, end) in consumer.take_ends() {
-            let is_reached = self.pipeline().tracker().reached_end_at(partition, end);
-            if let Some(until_end) = self.until_end.as_mut().filter(|_| is_reached) {
-                until_end.delivered.insert(partition);
-            }
+            pipeline.reached_end_at(partition, end);
         }
+        let reached = pipeline.take_reached();
+        if let Some(until_end) = &mut self.until_end {
+            until_end.delivered.extend(reached);
+        }
+    }
+
+    /// Stops fetching partitions that are far ahead of others which they wait for.
+    fn pause_those_ahead(&self, consumer: &Consumer) -> anyhow::Result<()> {
+        let (pause, resume) = self.pipeline().pauses();
+        if !pause.is_empty() {
+            consumer.pause_partitions(&pause)?;
+        }
+        if !resume.is_empty() {
+            consumer.resume_partitions(&resume)?;
+        }
+        Ok(())
     }
 
     /// Waits until something of what is in flight is stored, staying a member of the group meanwhile.
@@ -286,6 +305,7 @@ impl PollLoop {
             consumer.resume()?;
             self.metrics.paused.set(0);
         }
+        self.pipeline().note_room(is_paused);
         Ok(())
     }
 
@@ -336,6 +356,9 @@ impl PollLoop {
     fn has_reached_end(&mut self, consumer: &Consumer) -> bool {
         let mut pipeline = lock(&self.pipeline);
         let Some(until_end) = &mut self.until_end else { return false };
+        if until_end.ends.keys().any(|&partition| pipeline.holds(partition)) {
+            return false;
+        }
         let tracker = pipeline.tracker();
         let ours: HashSet<TopicPartition> = tracker.partitions().collect();
         let mut elsewhere = Vec::new();

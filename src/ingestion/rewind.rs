@@ -8,6 +8,7 @@ use anyhow::ensure;
 use tokio::runtime::Handle;
 
 use super::lookups::LookupWait;
+use super::order::{Next, Order};
 use super::snapshots::{Again, Offsets};
 use crate::alerting::Detector;
 use crate::config::KafkaConfig;
@@ -69,22 +70,42 @@ impl Rewind {
         Ok(offsets)
     }
 
-    /// Judges the messages again, without alerts. Gives up at `until`.
+    /// Judges the messages of partitions of one topic again, in the order of their timestamps and without alerts. Gives up at
+    /// `until`.
     pub(super) fn judge(
         &self,
-        again: &Again,
+        again: &[Again],
         reader: &Reader<'_>,
         detector: &mut Detector,
         until: Instant,
     ) -> anyhow::Result<()> {
-        let span = Span { partition: again.of.partition, from: again.from, to: again.to };
-        let mut messages = TopicReader::open(&self.kafka, again.of.topic.as_str(), &[span])?;
-        while !self.shutdown.is_requested() {
+        let Some(first) = again.first() else { return Ok(()) };
+        let span = |again: &Again| Span { partition: again.of.partition, from: again.from, to: again.to };
+        let spans: Vec<Span> = again.iter().map(span).collect();
+        let mut messages = TopicReader::open(&self.kafka, first.of.topic.as_str(), &spans)?;
+        let mut order = Order::default();
+        order.assign(&again.iter().map(|again| again.of).collect::<Vec<_>>());
+        let mut is_over = false;
+        while !is_over && !self.shutdown.is_requested() {
             ensure!(Instant::now() < until, "there was no time for all of them");
             match messages.step()? {
-                Step::Message(message) => reader.judge(&message, detector)?,
-                Step::Waiting => {}
-                Step::End => return Ok(()),
+                Step::Message(message) => {
+                    let (of, at) = (message.topic_partition(), message.timestamp());
+                    match order.passes(of, at) {
+                        true => reader.judge(&message, detector)?,
+                        false => order.hold(of, at, message.bytes(), message.to_owned()),
+                    }
+                    if again.iter().any(|again| again.of == of && message.offset() + 1 >= again.to) {
+                        order.hold_end(of, None);
+                    }
+                }
+                Step::Waiting => order.note_quiet(Instant::now()),
+                Step::End => is_over = true,
+            }
+            while let Some(next) = order.next(is_over) {
+                if let Next::Message(message) = next {
+                    reader.judge(&message, detector)?;
+                }
             }
         }
         Ok(())

@@ -106,6 +106,13 @@ impl Tracker {
         }
     }
 
+    /// Something came that was not begun yet.
+    pub fn more_came(&mut self, partition: TopicPartition) {
+        if let Some(tracked) = self.partitions.get_mut(&partition) {
+            tracked.is_at_end = false;
+        }
+    }
+
     /// Whether nothing came of the partition since its end was reached.
     pub fn is_at_end(&self, partition: TopicPartition) -> bool {
         self.partitions.get(&partition).is_some_and(|tracked| tracked.is_at_end)

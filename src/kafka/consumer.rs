@@ -208,6 +208,20 @@ impl Consumer {
         self.inner().resume(&assignment).map_err(|source| Error::client("resume reading", source))
     }
 
+    /// Stops fetching some partitions, until they or all are resumed.
+    pub fn pause_partitions(&self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        self.inner()
+            .pause(&listed(partitions))
+            .map_err(|source| Error::client("pause reading partitions", source))
+    }
+
+    /// Continues fetching some partitions where it stopped.
+    pub fn resume_partitions(&self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        self.inner()
+            .resume(&listed(partitions))
+            .map_err(|source| Error::client("resume reading partitions", source))
+    }
+
     /// The offset after the last message of each assigned partition, as of the last second.
     pub fn end_offsets(&self) -> HashMap<TopicPartition, i64> {
         self.inner().context().ends()
@@ -304,6 +318,14 @@ impl Drop for Consumer {
             tracing::warn!("leaving the consumer group takes too long: leaving it by its session timeout");
         }
     }
+}
+
+fn listed(partitions: &[TopicPartition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for TopicPartition { topic, partition } in partitions {
+        list.add_partition(topic.as_str(), *partition);
+    }
+    list
 }
 
 /// The members of the group share partitions in a way that this program does not speak.

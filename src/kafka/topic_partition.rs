@@ -1,5 +1,6 @@
 //! A partition of a topic, as a key that costs a message no more than a number does.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -36,6 +37,18 @@ impl PartialEq for TopicName {
 
 impl Eq for TopicName {}
 
+impl Ord for TopicName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.cmp(other.0)
+    }
+}
+
+impl PartialOrd for TopicName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl fmt::Debug for TopicName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.0, formatter)
@@ -49,7 +62,7 @@ impl fmt::Display for TopicName {
 }
 
 /// A partition of a topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TopicPartition {
     pub topic: TopicName,
     pub partition: i32,

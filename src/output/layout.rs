@@ -40,8 +40,8 @@ pub(super) struct Needs {
     pub heading_word: u16,
     /// The widest cell at each level of shortening.
     pub content: [u16; 3],
-    /// The longest word that is not broken, where all cells are text that may be wrapped.
-    pub word: Option<u16>,
+    /// The longest word that is not broken, at each level, where all cells are text that may be wrapped.
+    pub word: Option<[u16; 3]>,
     /// Whether no row has a value.
     pub is_empty: bool,
     /// Columns of higher ranks are left out first.
@@ -57,10 +57,16 @@ impl Needs {
     fn width(&self, level: usize) -> (u16, u16) {
         let content = self.content[level];
         let least = match self.word {
-            Some(word) if content > SHORT_TEXT => content.min(word.max(SHORT_TEXT)),
+            Some(word) if content > SHORT_TEXT => content.min(word[level].max(SHORT_TEXT)),
             _ => content,
         };
         (content.max(self.heading_word), least.max(self.heading_word))
+    }
+
+    /// The same with words of text that are wider than this left out of account.
+    fn capped(mut self, most: u16) -> Self {
+        self.word = self.word.map(|word| word.map(|word| word.min(most)));
+        self
     }
 }
 
@@ -76,6 +82,11 @@ pub(super) struct Layout {
 }
 
 impl Layout {
+    /// Where a column begins; `at` counts those that are shown.
+    pub(super) fn start_of(&self, at: usize) -> u16 {
+        self.columns[..at].iter().map(|(_, width)| width.saturating_add(self.gap)).sum()
+    }
+
     /// Wide enough for further rows: a column grows rather than break what must not be broken.
     pub(super) fn widened(mut self, needs: &[Needs]) -> Self {
         for (index, width) in &mut self.columns {
@@ -88,23 +99,37 @@ impl Layout {
 /// Blanks between two columns where there is room.
 const GAP: u16 = 2;
 
-/// Fits the columns into `terminal` without leaving any out: where text cannot be narrowed enough, rows are wider than that.
+/// Where a word must not be broken and no layout has room for it, it is wider than its column; down to this width of columns.
+const CAPS: [u16; 4] = [40, 30, 20, SHORT_TEXT];
+
+/// Fits the columns into `terminal`, and leaves out only those with a rank. Where that is not enough, single words are wider
+/// than their column.
 pub(super) fn fit_all(needs: &[Needs], terminal: Option<u16>) -> Layout {
-    let all: Vec<usize> = (0..needs.len()).collect();
-    let natural = || needs.iter().map(Needs::natural).enumerate().collect::<Vec<_>>();
-    let columns = match terminal {
-        None => natural(),
-        Some(terminal) if total(&natural(), GAP) <= u32::from(terminal) => natural(),
-        Some(terminal) => match narrowed(needs, &all, 0, GAP, terminal) {
-            Some(columns) => columns,
-            None => {
-                let columns = narrowed(needs, &all, 0, 1, terminal)
-                    .unwrap_or_else(|| needs.iter().map(|needs| needs.width(0).1).enumerate().collect());
-                return Layout { columns, level: 0, gap: 1 };
-            }
-        },
+    let natural: Vec<_> = needs.iter().map(Needs::natural).enumerate().collect();
+    let terminal = match terminal {
+        Some(terminal) if total(&natural, GAP) > u32::from(terminal) => terminal,
+        _ => return Layout { columns: natural, level: 0, gap: GAP },
     };
-    Layout { columns, level: 0, gap: GAP }
+    let mut shown: Vec<usize> = (0..needs.len()).filter(|&index| !needs[index].is_empty).collect();
+    if shown.is_empty() {
+        shown = (0..needs.len()).collect();
+    }
+    loop {
+        for (level, gap) in [(0, GAP), (0, 1), (1, GAP), (1, 1), (2, GAP), (2, 1)] {
+            if let Some(columns) = narrowed(needs, &shown, level, gap, terminal) {
+                return Layout { columns, level, gap };
+            }
+        }
+        let ranked = shown.iter().enumerate().filter(|(_, index)| needs[**index].rank > 0);
+        let Some((at, _)) = ranked.max_by_key(|(at, index)| (needs[**index].rank, *at)) else { break };
+        shown.remove(at);
+    }
+    let fitted = CAPS.into_iter().find_map(|most| {
+        let capped: Vec<_> = needs.iter().map(|needs| needs.capped(most)).collect();
+        narrowed(&capped, &shown, 2, 1, terminal)
+    });
+    let least = || shown.iter().map(|&index| (index, needs[index].width(2).1)).collect();
+    Layout { columns: fitted.unwrap_or_else(least), level: 2, gap: 1 }
 }
 
 /// Fits the columns into `terminal`, or leaves them as wide as they are without one.
@@ -226,7 +251,7 @@ mod tests {
     }
 
     fn text(width: u16, word: u16) -> Needs {
-        Needs { heading: 5, heading_word: 5, content: [width; 3], word: Some(word), ..Needs::default() }
+        Needs { heading: 5, heading_word: 5, content: [width; 3], word: Some([word; 3]), ..Needs::default() }
     }
 
     #[test]

@@ -97,6 +97,15 @@ impl Output {
         closed(stdout.flush())
     }
 
+    /// A text that begins at the column `indent`, in lines of the terminal that begin there too. It is broken at blanks, but not
+    /// within backticks, so that a command can be copied. Without a terminal it is one line.
+    pub fn hanging(&self, text: &str, indent: usize) -> String {
+        match table::terminal_width().filter(|_| self.stdout_is_terminal) {
+            Some(terminal) => text::hanging(text, indent, terminal.into()),
+            None => text.to_owned(),
+        }
+    }
+
     /// Prints a value as an indented JSON document to stdout.
     pub fn json(&self, value: &impl serde::Serialize) -> anyhow::Result<()> {
         self.print(serde_json::to_string_pretty(value)?)
@@ -138,7 +147,15 @@ impl Output {
     /// A line on stderr that is printed even with `--quiet`.
     pub fn print_remark(&self, text: impl AsRef<str>) {
         // A closed stderr must not end the work.
-        let _ = writeln!(io::stderr(), "{}", text::visible_lines(text.as_ref()));
+        let _ = writeln!(io::stderr(), "{}", self.remark(&text::visible_lines(text.as_ref())));
+    }
+
+    /// Lines for stderr, broken between words on a terminal.
+    fn remark(&self, text: &str) -> String {
+        match self.stderr_is_terminal {
+            true => text.lines().map(|line| self.hanging(line, 0)).collect::<Vec<_>>().join("\n"),
+            false => text.to_owned(),
+        }
     }
 
     /// Asks on stderr, even with `--quiet`, whether to do `what`. Only `y` and `yes` confirm it.
@@ -162,7 +179,8 @@ impl Output {
 
     /// The one line that ends a failed command, on stderr.
     pub fn failure(&self, error: &anyhow::Error) {
-        let _ = writeln!(io::stderr(), "error: {}", text::visible_lines(&format!("{error:#}")));
+        let text = format!("error: {error:#}");
+        let _ = writeln!(io::stderr(), "{}", self.remark(&text::visible_lines(&text)));
     }
 }
 

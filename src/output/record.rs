@@ -289,8 +289,9 @@ impl<W: Write> Records<W> {
                 heading: width(&heading.title),
                 heading_word: layout::longest_part(&heading.title),
                 content: [widest(0), widest(1), widest(2)],
-                word: (!contents.has_number)
-                    .then(|| cells().map(|cell| longest_word(&cell.full)).max().unwrap_or(0).min(LEAST_TEXT)),
+                word: (!contents.has_number).then(|| {
+                    [cells().map(|cell| longest_word(&cell.full)).max().unwrap_or(0).min(LEAST_TEXT); 3]
+                }),
                 is_empty: !contents.has_value,
                 rank: heading.rank,
             }

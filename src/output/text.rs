@@ -108,11 +108,58 @@ pub fn largest_units(seconds: u64) -> String {
     }
 }
 
+/// The text in lines up to the column `terminal`; each but the first is indented. A word that has no room is not broken, and what
+/// is in backticks is one word.
+pub(super) fn hanging(text: &str, indent: usize, terminal: usize) -> String {
+    /// With less there is no point in it.
+    const LEAST: usize = 24;
+    let room = terminal.saturating_sub(indent);
+    if room < LEAST {
+        return text.to_owned();
+    }
+    let mut lines = vec![String::new()];
+    for word in words(text) {
+        let line = lines.last_mut().expect("there is always a line");
+        if line.is_empty() {
+            *line = word.to_owned();
+        } else if usize::from(width(line)) + 1 + usize::from(width(word)) <= room {
+            *line = format!("{line} {word}");
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines.join(&format!("\n{}", " ".repeat(indent)))
+}
+
+/// Texts between blanks, and those in backticks with what adjoins them. A single backtick quotes nothing.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_paired = text.matches('`').count().is_multiple_of(2);
+    let mut quoted = false;
+    text.split(move |char| {
+        quoted ^= char == '`' && is_paired;
+        char == ' ' && !quoted
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_long_text_hangs_below_its_start_and_a_command_is_not_broken() {
+        let text = "the keyspace is not in order (create it with `iotctl schema apply --dry-run`)";
+        assert_eq!(
+            hanging(text, 4, 40),
+            "the keyspace is not in order (create\n    it with\n    `iotctl schema apply --dry-run`)"
+        );
+        assert_eq!(hanging(text, 4, 20), text, "there is no room to do better");
+        assert_eq!(
+            hanging("it's a ` alone and more words of it", 0, 24),
+            "it's a ` alone and more\nwords of it"
+        );
+    }
 
     #[test]
     fn characters_that_steer_a_terminal_or_reorder_text_are_escaped() {

@@ -14,6 +14,9 @@ pub enum Periods {
     Every(Span, Zone),
     /// The same, with days and months counted from a day (days since 1970-01-01) and its month.
     Since(i64, Span, Zone),
+    /// [`Self::Every`] of a clock that is this many milliseconds ahead of the one of the zone: earlier times, divided as the
+    /// later ones are that they are compared with.
+    Ahead(i64, Span, Zone),
     /// Of one length in milliseconds, counted from a moment: no clock and no calendar.
     Bins {
         origin: i64,
@@ -30,6 +33,7 @@ impl Periods {
             Self::Days(zone) => zone.day(at),
             Self::Every(span, zone) => zone.period(span, at),
             Self::Since(first, span, zone) => zone.period_since(first, span, at),
+            Self::Ahead(ahead, span, zone) => zone.period_ahead(span, ahead, at),
             Self::Bins { origin, length } => {
                 let from = at.saturating_sub((at.saturating_sub(origin)).rem_euclid(length));
                 TimeRange { from, to: from.saturating_add(length) }
@@ -43,6 +47,41 @@ impl Periods {
             Span::Clock(HOUR) => Self::Hours(zone),
             Span::Days(1) => Self::Days(zone),
             _ => Self::Every(span, zone),
+        }
+    }
+
+    /// The division of the moments that are `length` earlier on the clock: each of its periods has the [`Self::name`] of the
+    /// one that it is compared with, which [`Self::named`] finds. All of time, and what has no clock, stays as it is.
+    pub fn earlier(self, length: i64) -> Self {
+        match self.on_the_clock() {
+            Some((span, zone)) => Self::Ahead(length, span, zone),
+            None => self,
+        }
+    }
+
+    /// What stands for a period that [`Self::of`] gave: its first moment. Earlier periods have what the clock shows at the
+    /// start of the later one, so that those that are compared with the same one have one name.
+    pub fn name(self, period: TimeRange) -> i64 {
+        match self {
+            Self::Ahead(ahead, span, zone) => span.around(0, zone.wall(period.from).saturating_add(ahead)).0,
+            _ => period.from,
+        }
+    }
+
+    /// The periods that earlier ones of this name are compared with: two where an hour comes twice, none where it is skipped.
+    pub fn named(self, name: i64) -> Vec<TimeRange> {
+        match self.on_the_clock() {
+            Some((span, zone)) => zone.periods_at(span, name),
+            None => vec![self.of(name)],
+        }
+    }
+
+    fn on_the_clock(self) -> Option<(Span, Zone)> {
+        match self {
+            Self::Hours(zone) => Some((Span::Clock(HOUR), zone)),
+            Self::Days(zone) => Some((Span::Days(1), zone)),
+            Self::Every(span, zone) => Some((span, zone)),
+            Self::All | Self::Since(..) | Self::Ahead(..) | Self::Bins { .. } => None,
         }
     }
 

@@ -130,13 +130,13 @@ impl Zone {
     /// The hour that a moment is in, by the clock of the zone. Where the clock is set back, the hour that comes twice is
     /// two hours; where it is set by less than an hour, the hour that is cut is shorter.
     pub fn hour(self, at: i64) -> TimeRange {
-        self.by_the_clock(HOUR, at)
+        self.by_the_clock(HOUR, 0, at)
     }
 
-    /// The period of a length of up to an hour that a moment is in, cut where the clock is set.
-    fn by_the_clock(self, length: i64, at: i64) -> TimeRange {
-        let offset = self.offset(at);
-        let from = at.saturating_add(offset).div_euclid(length).saturating_mul(length).saturating_sub(offset);
+    /// The period of a length of up to an hour that a moment is in, cut where the clock is set. `ahead` is added to the clock.
+    fn by_the_clock(self, length: i64, ahead: i64, at: i64) -> TimeRange {
+        let ahead = self.offset(at).saturating_add(ahead);
+        let from = at.saturating_add(ahead).div_euclid(length).saturating_mul(length).saturating_sub(ahead);
         let to = from.saturating_add(length);
         TimeRange { from: self.since(from, at), to: self.until(at, to) }
     }
@@ -150,13 +150,44 @@ impl Zone {
     /// The same, with days and months counted from the day `first` (days since 1970-01-01) and from its month.
     pub fn period_since(self, first: i64, span: Span, at: i64) -> TimeRange {
         match span {
-            Span::Clock(length) if length <= HOUR => self.by_the_clock(length, at),
-            _ => self.by_the_calendar(first, span, at),
+            Span::Clock(length) if length <= HOUR => self.by_the_clock(length, 0, at),
+            _ => self.by_the_calendar((first, span), 0, at),
         }
     }
 
-    fn by_the_calendar(self, first: i64, span: Span, at: i64) -> TimeRange {
-        let around = |wall: i64| span.around(first, wall);
+    /// The period of this length that a moment is in by a clock that is `ahead` of the one of the zone. A period of such a
+    /// clock may come in two parts, where that of the zone is set back within it.
+    pub(super) fn period_ahead(self, span: Span, ahead: i64, at: i64) -> TimeRange {
+        match span {
+            Span::Clock(length) if length <= HOUR => self.by_the_clock(length, ahead, at),
+            _ => self.by_the_calendar((0, span), ahead, at),
+        }
+    }
+
+    /// The periods of this length, in order, that begin when a clock in the zone shows `wall`, or would begin then were the
+    /// clock not set at that time: two where it is set back within them, none where it is set forward over all of them.
+    pub(super) fn periods_at(self, span: Span, wall: i64) -> Vec<TimeRange> {
+        let (start, next) = span.around(0, wall);
+        let last = next.saturating_sub(1);
+        let moments = [
+            Ok(self.first_of(start)),
+            self.moment_of(start, Fold::Later),
+            self.moment_of(last, Fold::Earlier),
+            self.moment_of(last, Fold::Later),
+        ];
+        let mut found: Vec<_> = moments.into_iter().flatten().map(|at| self.period(span, at)).collect();
+        found.retain(|period| span.around(0, self.wall(period.from)).0 == start);
+        found.sort_unstable_by_key(|period| period.from);
+        found.dedup();
+        found
+    }
+
+    /// Of the clock that is `ahead` of the one of the zone.
+    fn by_the_calendar(self, (first, span): (i64, Span), ahead: i64, at: i64) -> TimeRange {
+        let around = |wall: i64| {
+            let (from, to) = span.around(first, wall.saturating_add(ahead));
+            (from.saturating_sub(ahead), to.saturating_sub(ahead))
+        };
         let (from, to) = around(self.wall(at));
         let next = self.first_of(to);
         // A clock that is set back over a start shows the earlier period again: that belongs to the one that has begun.
@@ -169,7 +200,7 @@ impl Zone {
     /// The day that a moment is in, by the calendar of the zone: 24 hours, or 23 or 25 where the clock is set. It begins
     /// with the first midnight of its date, or with the first moment of a date that has no midnight.
     pub fn day(self, at: i64) -> TimeRange {
-        self.by_the_calendar(0, Span::Days(1), at)
+        self.by_the_calendar((0, Span::Days(1)), 0, at)
     }
 
     /// The first moment of a date, counted in days since 1970-01-01.
@@ -456,10 +487,30 @@ mod tests {
                 }
                 prop_assert_eq!(period(zone, found.to).from, found.to, "{}", zone.name());
                 prop_assert_eq!(period(zone, found.from - 1).to, found.from, "{}", zone.name());
+                let name = span.around(0, zone.wall(found.from)).0;
+                prop_assert!(zone.periods_at(span, name).contains(&found), "{} {found:?}", zone.name());
             }
             let (hour, day) = (zone.hour(at), zone.day(at));
             prop_assert_eq!((hour, day), (zone.period(Span::Clock(HOUR), at), zone.period(Span::Days(1), at)));
             prop_assert!(hour.to - hour.from <= HOUR && day.from <= hour.from && hour.to <= day.to);
+        }
+
+        #[test]
+        fn earlier_times_are_divided_without_gap_or_overlap_and_each_part_has_the_name_of_a_later_one(
+            zone in some_zone(), at in -3_000_000_000_000i64..4_000_000_000_000,
+            ahead in prop::sample::select(vec![1, 90 * MINUTE, DAY, 7 * DAY, 30 * DAY]),
+        ) {
+            for span in ["15m", "1h", "6h", "1d", "1w", "1mo"] {
+                let span: Span = span.parse().unwrap();
+                let found = zone.period_ahead(span, ahead, at);
+                prop_assert!(found.contains(at), "{} {found:?}", zone.name());
+                prop_assert_eq!(zone.period_ahead(span, ahead, found.to).from, found.to, "{}", zone.name());
+                prop_assert_eq!(zone.period_ahead(span, ahead, found.from - 1).to, found.from, "{}", zone.name());
+                let (name, next) = span.around(0, zone.wall(found.from) + ahead);
+                for period in zone.periods_at(span, name) {
+                    prop_assert!((name..next).contains(&zone.wall(period.from)), "{} {period:?}", zone.name());
+                }
+            }
         }
 
         #[test]

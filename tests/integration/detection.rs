@@ -24,6 +24,7 @@ crate::trials!(
     the_rule_online_tells_the_alarms_of_anomalies_score,
     what_fires_is_acknowledged_for_its_episode_alone,
     labels_and_runbooks_of_new_kinds_of_rules_are_in_alerts,
+    sensors_are_compared_with_their_group_as_well_when_ingest_catches_up,
     rules_that_cannot_work_and_a_missing_topic_are_said_before_anything_is_read,
 );
 
@@ -822,6 +823,59 @@ fn labels_and_runbooks_of_new_kinds_of_rules_are_in_alerts() -> anyhow::Result<(
     ensure!(text(fast, "labels") == "line=3, team=cooling", "{fast}");
     ensure!(text(fast, "runbook") == "https://wiki.example/fast", "{fast}");
     ensure!(text(fast, "message").contains("changes by 3.00 per minute, above 2"), "{fast}");
+    Ok(())
+}
+
+fn sensors_are_compared_with_their_group_as_well_when_ingest_catches_up() -> anyhow::Result<()> {
+    const SENSORS: u128 = 24;
+    const HOURS: i64 = 12;
+    let lab = Lab::new("detect_peers")?;
+    let folder = tempfile::tempdir()?;
+    let rules = rules(
+        folder.path(),
+        "[[rule]]\nname = \"unlike\"\nmetric = \"temperature\"\npeers = { above = 5, min_sensors = 12 }",
+    )?;
+    // All rise and fall together; each of them is too warm for ten minutes of each twelfth hour.
+    let value = |sensor: u128, minute: i64| {
+        let usual = 20.0 + 10.0 * (minute as f64 / 60.0).sin();
+        let is_odd = minute / 60 == sensor as i64 % HOURS && (20..30).contains(&(minute % 60));
+        (usual + if is_odd { 8.0 } else { 0.0 }, is_odd)
+    };
+    let mut expected = BTreeSet::new();
+    let mut messages = Vec::new();
+    for minute in 0..HOURS * 60 {
+        for sensor in 1..=SENSORS {
+            let (temperature, is_odd) = value(sensor, minute);
+            if is_odd && minute % 60 == 20 {
+                expected.insert((sensor, minute, minute + 10));
+            }
+            let body = format!(r#","temperature":{temperature}"#);
+            messages.push(message("plant-1", sensor, START + minute * MINUTE, &body));
+        }
+    }
+    // After an outage everything waits in the topic, in the order in which it was sent: minutes have different timestamps.
+    lab.send(
+        messages
+            .into_iter()
+            .enumerate()
+            .inspect(|(index, _)| {
+                if (*index as u128).is_multiple_of(SENSORS) {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            })
+            .map(|(_, message)| message),
+    )?;
+    ingest(&lab, &rules)?;
+    let mut told: BTreeMap<(u128, i64), i64> = BTreeMap::new();
+    for alert in alerts(&lab, &["--rule", "unlike"])? {
+        let (_, state, sensor, at, since) = said(&alert)?;
+        let end = told.entry((sensor, since)).or_default();
+        if state == "resolved" {
+            *end = at;
+        }
+    }
+    let told: BTreeSet<_> = told.into_iter().map(|((sensor, since), end)| (sensor, since, end)).collect();
+    ensure!(told == expected, "told {told:#?}\nexpected {expected:#?}");
     Ok(())
 }
 

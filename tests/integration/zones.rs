@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, FixedOffset, SecondsFormat};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::rollups::{age_marks, roll};
 use crate::support::{Lab, contains, message};
@@ -14,6 +15,7 @@ crate::trials!(
     rollups_and_rows_agree_in_any_zone,
     any_length_of_time_and_several_names_have_a_line_each,
     a_range_is_compared_with_the_same_days_before_it,
+    each_hour_is_compared_with_that_of_the_same_time_where_the_clock_is_set,
     gaps_are_filled_as_asked,
     a_range_covers_the_hour_that_comes_twice_and_names_the_one_that_is_skipped,
     an_unknown_zone_is_refused_with_its_remedy,
@@ -100,7 +102,7 @@ fn stats(lab: &Lab, zone: &str, by: &str, more: &[&str]) -> anyhow::Result<BTree
 
 fn days_and_hours_are_those_of_the_zone_from_rollups_and_from_rows() -> anyhow::Result<()> {
     let lab = lab("zones_periods")?;
-    let sensor = uuid::Uuid::from_u128(1).to_string();
+    let sensor = Uuid::from_u128(1).to_string();
     for zone in ["UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "America/St_Johns"] {
         for by in ["day", "hour"] {
             for of_sensor in [false, true] {
@@ -267,6 +269,58 @@ fn a_range_is_compared_with_the_same_days_before_it() -> anyhow::Result<()> {
     let gone =
         lab.lines(&format!("{question} --by sensor --from 2026-11-01 --to 2026-11-02 --compare 7d"))?;
     ensure!(gone.len() == 2 && gone[0].get("count").is_none() && gone[0]["count_before"] == 100, "{gone:#?}");
+    Ok(())
+}
+
+fn each_hour_is_compared_with_that_of_the_same_time_where_the_clock_is_set() -> anyhow::Result<()> {
+    let lab = lab("zones_compare_hours")?;
+    let ask = |aggregates: &str, from: &str, to: &str| {
+        lab.lines(&format!(
+            "-q stats --metric temperature --agg {aggregates} --format ndjson --time-zone Europe/Berlin --by sensor,hour \
+             --from {from} --to {to} --compare 1d"
+        ))
+    };
+    // From rollups, and with --raw.
+    for aggregates in ["count,max", "count,max --raw"] {
+        let hour = |lines: &[Value], name: &str| -> Vec<_> {
+            let hours = lines.iter().filter(|line| line["iot_sensor_id"] == Uuid::from_u128(1).to_string());
+            let of_name = hours.filter(|line| line["hour"].as_str().is_some_and(|at| at.contains(name)));
+            of_name.map(|line| (line["count"].as_u64(), line["count_before"].as_u64())).collect()
+        };
+        // The hour that comes twice is compared with the one of the day before, both times.
+        let autumn = ask(aggregates, "2026-10-25", "2026-10-26")?;
+        ensure!(autumn.len() == 50, "{autumn:#?}");
+        for line in &autumn {
+            let at = line["hour"].as_str().context("an hour")?;
+            let at = DateTime::parse_from_rfc3339(at)?;
+            let wall = at.naive_local() - chrono::TimeDelta::days(1);
+            let before = wall.and_utc().timestamp_millis() - 2 * HOUR;
+            // The readings begin at 02:00 on the clock.
+            let had = before >= AUTUMN;
+            ensure!(line["count_before"].as_u64() == had.then_some(4), "{line}");
+            let number: u128 = if line["iot_sensor_id"] == Uuid::from_u128(1).to_string() { 1 } else { 2 };
+            let in_hour =
+                |row: &&(u128, i64, f64)| row.0 == number && (before..before + HOUR).contains(&row.1);
+            let max = rows().iter().filter(in_hour).map(|row| row.2).reduce(f64::max);
+            ensure!(line["max_before"].as_f64() == max, "{max:?} {line}");
+        }
+        ensure!(hour(&autumn, "T02:00") == [(Some(4), Some(4)); 2], "{autumn:#?}");
+        // The day after, the hour is compared with both.
+        let after = ask(aggregates, "2026-10-26", "2026-10-27")?;
+        ensure!(after.len() == 48 && hour(&after, "T02:00") == [(Some(4), Some(8))], "{after:#?}");
+        // In spring the hour is skipped: it is no line of the day, and the day after it has nothing to be compared with.
+        let spring = ask(aggregates, "2026-03-29", "2026-03-30")?;
+        ensure!(spring.len() == 46 && hour(&spring, "T03:00") == [(Some(4), Some(4))], "{spring:#?}");
+        let after = ask(aggregates, "2026-03-30", "2026-03-31")?;
+        ensure!(hour(&after, "T02:00") == [(Some(4), None)], "{after:#?}");
+    }
+    // Nothing was measured a week later: each hour has a line all the same.
+    let empty = lab.lines(
+        "-q stats --metric temperature --agg count --format ndjson --time-zone Europe/Berlin --by hour \
+         --from 2026-11-01 --to 2026-11-02 --compare 7d",
+    )?;
+    let before: u64 = empty.iter().filter_map(|line| line["count_before"].as_u64()).sum();
+    ensure!((empty.len(), before) == (24, 200), "{empty:#?}");
     Ok(())
 }
 

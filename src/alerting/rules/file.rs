@@ -344,7 +344,7 @@ mod tests {
             ("change = { rise = 0, within = \"5m\" }", "change.rise must be greater than 0"),
             ("change = { rise = 1, within = \"0s\" }", "change.within must be greater than 0"),
             ("for = \"soon\"\nthreshold = { above = 1 }", "for is \"soon\", which is not a duration"),
-            ("for = \"1y\"\nthreshold = { above = 1 }", "for is longer than 30days"),
+            ("for = \"1y\"\nthreshold = { above = 1 }", "for is longer than 30d"),
             ("max_gap = \"5m\"\nthreshold = { above = 1 }", "max_gap has no effect without for"),
             ("for = \"5m\"\nmax_gap = \"0s\"\nthreshold = { above = 1 }", "max_gap must be greater than 0"),
             ("robust-z = { min_deviation = -1 }", "robust-z.min_deviation must be 0 or greater"),

@@ -21,6 +21,7 @@ use super::window;
 use crate::alerting::verdict::Verdict;
 use crate::anomalies::Sensitivity;
 use crate::anomalies::online;
+use crate::config::duration::exact;
 use crate::output::number;
 use crate::reading::{Metric, Reading};
 use crate::time::Zone;
@@ -276,11 +277,11 @@ impl Rule {
                 format!("unusual {what}, score {}", number::fixed(score.unwrap_or_default(), 2))
             }
             Condition::Change(change) => {
-                let within = humantime::format_duration(millis(change.within));
+                let within = exact(millis(change.within));
                 format!("it was {} at some time in the {within} before", number::exact(expected))
             }
             Condition::Silent(rule) => {
-                format!("no reading for {} or longer", humantime::format_duration(millis(rule.after)))
+                format!("no reading for {} or longer", exact(millis(rule.after)))
             }
             Condition::Rate(rate) => {
                 let (by, limit) = (number::fixed(measured, 2), rate.limits.crossed(expected));
@@ -290,7 +291,7 @@ impl Rule {
                 Lasts::Readings(_) => format!("the same in {measured} readings"),
                 Lasts::Time(_) => {
                     let lasted = Duration::from_secs(measured as u64 / 1000);
-                    format!("the same for {}", humantime::format_duration(lasted))
+                    format!("the same for {}", exact(lasted))
                 }
             },
             Condition::Band(band) => {
@@ -307,7 +308,7 @@ impl Rule {
         };
         match self.hold {
             0 => what,
-            hold => format!("{what}, for {} or longer", humantime::format_duration(millis(hold))),
+            hold => format!("{what}, for {} or longer", exact(millis(hold))),
         }
     }
 }

@@ -54,30 +54,44 @@ fn values(line: &Line, aggregates: &[Aggregate]) -> Vec<Option<f64>> {
     aggregates.iter().map(|aggregate| Some(aggregate.value(line))).collect()
 }
 
-/// The same time of the clock, `length` earlier (later if negative).
-pub fn earlier(zone: Zone, at: i64, length: i64) -> i64 {
-    zone.earliest(at.saturating_add(zone.offset(at)).saturating_sub(length))
+/// The times that a clock shows in the range, `length` earlier. Its lines are those of [`StatsQuery::by`] [`By::earlier`].
+///
+/// [`StatsQuery::by`]: crate::analytics::stats::StatsQuery::by
+/// [`By::earlier`]: crate::analytics::stats::By::earlier
+pub fn earlier(zone: Zone, range: TimeRange, length: i64) -> TimeRange {
+    let before = |at: i64| zone.first_of(zone.wall(at).saturating_sub(length));
+    let (from, to) = (before(range.from), before(range.to));
+    // A range that ends in the hour that comes twice may end earlier on the clock than it begins.
+    let to = if to > from { to } else { from.saturating_add(range.to.saturating_sub(range.from)) };
+    TimeRange { from, to }
 }
 
-/// Puts the lines of a range that lies `length` before beside the rows of the same time of the clock.
+/// Puts the lines of the earlier range beside the rows of the same time of the clock. A line for an hour that comes twice is
+/// beside both; one for an hour that is skipped is beside none. `periods` are those of the rows, `range` is that of the rows.
 pub fn compare(
     rows: &mut Rows,
     before: &BTreeMap<Key, Line>,
     aggregates: &[Aggregate],
-    zone: Zone,
-    length: i64,
+    periods: Periods,
+    range: TimeRange,
 ) {
     for (key, line) in before {
-        let key = key.clone().map(|part| match part {
-            Part::Moment(at) => Part::Moment(earlier(zone, at, -length)),
-            other => other,
-        });
-        let row = rows.entry(key).or_insert_with(|| Row {
-            group: Some(line.group.clone()),
-            values: vec![None; aggregates.len()],
-            ..Row::default()
-        });
-        row.before = values(line, aggregates);
+        let keys = match moment(key) {
+            Some(name) => {
+                let shown = |period: &TimeRange| period.from < range.to && range.from < period.to;
+                let shown = periods.named(name).into_iter().filter(shown);
+                shown.map(|period| with_time(key, period.from)).collect()
+            }
+            None => vec![key.clone()],
+        };
+        for key in keys {
+            let row = rows.entry(key).or_insert_with(|| Row {
+                group: Some(line.group.clone()),
+                values: vec![None; aggregates.len()],
+                ..Row::default()
+            });
+            row.before = values(line, aggregates);
+        }
     }
 }
 
@@ -222,10 +236,125 @@ mod tests {
 
     #[test]
     fn the_day_a_week_before_is_the_same_date_of_the_calendar_where_the_clock_was_set_between() {
-        let berlin = Zone::named("Europe/Berlin").unwrap();
-        // Midnight of 2026-10-27 and of 2026-10-20, before the clock was set back.
-        let (after, before) = (1_793_055_600_000, 1_792_447_200_000);
-        assert_eq!(earlier(berlin, after, 7 * DAY), before);
-        assert_eq!(earlier(berlin, before, -7 * DAY), after);
+        let range = |from: &str, to: &str| TimeRange { from: at(from), to: at(to) };
+        for (now, then) in [
+            (
+                range("2026-10-27T00:00:00+01:00", "2026-10-28T00:00:00+01:00"),
+                range("2026-10-20T00:00:00+02:00", "2026-10-21T00:00:00+02:00"),
+            ),
+            // 02:30 was skipped.
+            (
+                range("2026-04-05T02:30:00+02:00", "2026-04-05T04:00:00+02:00"),
+                range("2026-03-29T03:00:00+02:00", "2026-03-29T04:00:00+02:00"),
+            ),
+            // From the first half past two to the second quarter past two.
+            (
+                range("2026-10-25T02:30:00+02:00", "2026-10-25T02:15:00+01:00"),
+                range("2026-10-18T02:30:00+02:00", "2026-10-18T03:15:00+02:00"),
+            ),
+        ] {
+            assert_eq!(earlier(zone("Europe/Berlin"), now, 7 * DAY), then);
+        }
+    }
+
+    fn zone(name: &str) -> Zone {
+        Zone::named(name).unwrap()
+    }
+
+    fn at(text: &str) -> i64 {
+        crate::time::rfc3339(text).unwrap()
+    }
+
+    /// The rows of a range and the number of minutes earlier that each is beside, where there is one value a minute in the
+    /// earlier range alone.
+    fn beside(name: &str, span: &str, from: &str, to: &str, length: i64) -> Vec<(String, f64)> {
+        const MINUTE: i64 = 60_000;
+        let (zone, range) = (zone(name), TimeRange { from: at(from), to: at(to) });
+        let periods = Periods::every(span.parse().unwrap(), zone);
+        let earlier = earlier(zone, range, length);
+        let by = periods.earlier(length);
+        let mut before: BTreeMap<Key, Line> = BTreeMap::new();
+        let mut minute = earlier.from;
+        while minute < earlier.to {
+            let line = Line::of_values(&[(1.0, minute)]);
+            let key = key("a", by.name(by.of(minute)));
+            before.entry(key).and_modify(|known| known.summary.merge(&line.summary)).or_insert(line);
+            minute += MINUTE;
+        }
+        let mut rows = Rows::new();
+        compare(&mut rows, &before, &[Aggregate::Count], periods, range);
+        rows.iter()
+            .map(|(key, row)| (zone.format(moment(key).unwrap(), "%dT%H:%M%:z"), row.before[0].unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn each_hour_is_beside_that_of_the_same_time_where_the_clock_is_set_in_either_range() {
+        let week = 7 * DAY;
+        let berlin = |from: &str, to: &str| beside("Europe/Berlin", "1h", from, to, week);
+        let lord_howe = |from: &str, to: &str| beside("Australia/Lord_Howe", "1h", from, to, week);
+        let lines = |expected: &[(&str, f64)]| -> Vec<(String, f64)> {
+            expected.iter().map(|(start, minutes)| ((*start).to_owned(), *minutes)).collect()
+        };
+        // Set back in the shown range: both hours are beside the one of a week earlier.
+        assert_eq!(
+            berlin("2026-10-25T01:00:00+02:00", "2026-10-25T04:00:00+01:00"),
+            lines(&[
+                ("25T01:00+02:00", 60.0),
+                ("25T02:00+02:00", 60.0),
+                ("25T02:00+01:00", 60.0),
+                ("25T03:00+01:00", 60.0),
+            ])
+        );
+        // Set back in the earlier range: one hour is beside both.
+        assert_eq!(
+            berlin("2026-11-01T01:00:00+01:00", "2026-11-01T04:00:00+01:00"),
+            lines(&[("01T01:00+01:00", 60.0), ("01T02:00+01:00", 120.0), ("01T03:00+01:00", 60.0)])
+        );
+        // Set forward in the shown range: the skipped hour has no line, and none is beside another one.
+        assert_eq!(
+            berlin("2026-03-29T01:00:00+01:00", "2026-03-29T04:00:00+02:00"),
+            lines(&[("29T01:00+01:00", 60.0), ("29T03:00+02:00", 60.0)])
+        );
+        // Set forward in the earlier range: there is nothing to compare the hour with.
+        assert_eq!(
+            berlin("2026-04-05T01:00:00+02:00", "2026-04-05T04:00:00+02:00"),
+            lines(&[("05T01:00+02:00", 60.0), ("05T03:00+02:00", 60.0)])
+        );
+        // By half an hour, from 02:00 back to 01:30 and from 02:00 to 02:30.
+        assert_eq!(
+            lord_howe("2026-04-05T01:00:00+11:00", "2026-04-05T03:00:00+10:30"),
+            lines(&[("05T01:00+11:00", 60.0), ("05T01:30+10:30", 60.0), ("05T02:00+10:30", 60.0)])
+        );
+        assert_eq!(
+            lord_howe("2026-04-12T01:00:00+10:30", "2026-04-12T03:00:00+10:30"),
+            lines(&[("12T01:00+10:30", 90.0), ("12T02:00+10:30", 60.0)])
+        );
+        assert_eq!(
+            lord_howe("2026-10-04T01:00:00+10:30", "2026-10-04T04:00:00+11:00"),
+            lines(&[("04T01:00+10:30", 60.0), ("04T02:30+11:00", 60.0), ("04T03:00+11:00", 60.0)])
+        );
+        assert_eq!(
+            lord_howe("2026-10-11T01:00:00+11:00", "2026-10-11T04:00:00+11:00"),
+            lines(&[("11T01:00+11:00", 60.0), ("11T02:00+11:00", 30.0), ("11T03:00+11:00", 60.0)])
+        );
+    }
+
+    #[test]
+    fn a_range_is_divided_as_the_one_that_it_is_compared_with_whatever_lies_between() {
+        // Weeks begin on Monday and months on their first day; 30 days before are neither.
+        let weeks = beside("UTC", "1w", "2026-11-09T00:00:00Z", "2026-11-23T00:00:00Z", DAY);
+        assert_eq!(weeks, [("09T00:00+00:00".to_owned(), 10_080.0), ("16T00:00+00:00".to_owned(), 10_080.0)]);
+        let months = beside("UTC", "1mo", "2026-10-01T00:00:00Z", "2026-12-01T00:00:00Z", 30 * DAY);
+        assert_eq!(
+            months,
+            [("01T00:00+00:00".to_owned(), 31.0 * 1440.0), ("01T00:00+00:00".to_owned(), 30.0 * 1440.0)]
+        );
+        let hours = beside("UTC", "6h", "2026-11-09T00:00:00Z", "2026-11-09T12:00:00Z", 5 * HOUR);
+        assert_eq!(hours, [("09T00:00+00:00".to_owned(), 360.0), ("09T06:00+00:00".to_owned(), 360.0)]);
+        // A day of 25 hours.
+        let days =
+            beside("Europe/Berlin", "1d", "2026-10-25T00:00:00+02:00", "2026-10-27T00:00:00+01:00", DAY);
+        assert_eq!(days, [("25T00:00+02:00".to_owned(), 1440.0), ("26T00:00+01:00".to_owned(), 1500.0)]);
     }
 }

@@ -222,23 +222,28 @@ fn print(report: &Report, format: ReportFormat, zone: Zone, output: &Output) -> 
     let moments = ["first", "last"].map(|name| format!("{name} ({})", zone.name()));
     let [first, last] = &moments;
     let headings = ["rule", "episodes", "sensors", "firing", "longest", first.as_str(), last.as_str()];
-    let mut table = table::table(&headings, &[1, 2, 3]);
+    let mut table = table::table(&headings, &[1, 2, 3])
+        .whole(4)
+        .whole(5)
+        .whole(6)
+        .shortened("times are shortened to month, day and minute");
     for told in &report.rules {
-        let moment = |at: Option<DateTime<Utc>>| {
-            let show = |at: DateTime<Utc>| zone.format(at.timestamp_millis(), "%Y-%m-%d %H:%M:%S");
-            at.map_or_else(|| "-".to_owned(), show)
+        let moment = |at: Option<DateTime<Utc>>, pattern| {
+            at.map_or_else(|| "-".to_owned(), |at| zone.format(at.timestamp_millis(), pattern))
         };
-        table.add_row([
-            told.rule.clone(),
-            told.episodes.to_string(),
-            told.sensors.to_string(),
-            told.firing.to_string(),
-            if told.episodes == 0 { "-".to_owned() } else { length(told.longest_seconds as u64) },
-            moment(told.first),
-            moment(told.last),
+        let both = |at| (moment(at, "%Y-%m-%d %H:%M:%S"), Some(moment(at, "%m-%d %H:%M")));
+        let longest = if told.episodes == 0 { "-".to_owned() } else { length(told.longest_seconds as u64) };
+        table.add_row_with_shorter([
+            (told.rule.clone(), None),
+            (told.episodes.to_string(), None),
+            (told.sensors.to_string(), None),
+            (told.firing.to_string(), None),
+            (longest, None),
+            both(told.first),
+            both(told.last),
         ]);
     }
-    output.print(table.to_string())?;
+    output.table(&table)?;
     output.note(format!("{} judged", grouped(report.readings, "reading")));
     Ok(())
 }

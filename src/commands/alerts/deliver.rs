@@ -140,5 +140,5 @@ fn print(report: &Report, format: ReportFormat, output: &Output) -> anyhow::Resu
         ("past alerts and copies left out", report.copies.to_string()),
         ("elapsed", format!("{:.1} s", report.seconds)),
     ];
-    output.print(table::report(rows).to_string())
+    output.table(&table::report(rows))
 }

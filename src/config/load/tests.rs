@@ -228,7 +228,7 @@ fn passwords_come_from_variables_or_files_and_are_never_shown() {
     assert_eq!(value(&loaded, "kafka.properties.client.id").as_deref(), Some("\"x\""));
     assert_eq!(origin(&loaded, "cassandra.password"), "secret, line 1");
 
-    let table = crate::commands::config::as_table(&loaded.effective);
+    let table = crate::commands::config::as_table(&loaded.effective).to_string();
     let json = crate::config::show::as_json(&loaded.effective).to_string();
     assert!(table.contains("kafka.sasl_username") && json.contains("kafka.sasl_username"));
     assert!(!table.contains("hunter") && !json.contains("hunter"));

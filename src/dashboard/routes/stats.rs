@@ -248,10 +248,11 @@ pub(super) async fn get(State(app): State<App>, headers: HeaderMap, uri: Uri) ->
             let mut lines = rows::rows(&found.lines, &question.aggregates);
             if let Some(length) = question.compare {
                 let to = if question.range.to == i64::MAX { question.now } else { question.range.to };
-                let [from, to] = [question.range.from, to].map(|at| rows::earlier(question.zone, at, length));
-                let earlier = StatsQuery { range: TimeRange { from, to }, ..query };
+                let shown = TimeRange { to, ..question.range };
+                let range = rows::earlier(question.zone, shown, length);
+                let earlier = StatsQuery { range, by: by.earlier(length), ..query };
                 let before = earlier.find(&session, |_| {}).await?;
-                rows::compare(&mut lines, &before.lines, &question.aggregates, question.zone, length);
+                rows::compare(&mut lines, &before.lines, &question.aggregates, by.periods(), shown);
             }
             if let Some(how) = question.fill {
                 let periods = by.periods();
