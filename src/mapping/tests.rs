@@ -258,6 +258,18 @@ fn names_are_cut_and_renamed_by_patterns_and_values_scaled() {
         json!({"metrics": {"temperature": 20, "Flow.raw": 0.03, "Valve": 1}, "states": {"Mode": "auto"}});
     assert_eq!(reading["metrics"]["Flow.raw"], 0.03);
     assert_same(&reading, &expected);
+    // Nothing was measured: no dead letter, and no reading either.
+    let null =
+        map(&mapping, &json!({"value": {"values": [value("L1.P2.Temp", json!(null), true)]}})).unwrap();
+    assert_eq!((null.readings.len(), null.empty.len(), null.is_skipped), (0, 1, false));
+    assert_eq!(null.empty[0].sensor_name.as_deref(), Some("P2"));
+    let one = parsed(
+        "[[source]]\nlocation = { constant = \"l\" }\ndevice_type = { constant = \"d\" }\nsensor = \"value.id\"\n\
+         [source.metrics]\ntemperature = \"value.t\"\n[[source.fields]]\nfrom = \"value.m.*\"\n",
+    );
+    let null = map(&one, &json!({"value": {"id": "a", "t": null, "m": {"mode": "", "rpm": null}}})).unwrap();
+    assert_eq!((null.readings.len(), null.empty.len(), null.faults.len()), (0, 1, 0));
+    assert_eq!(map(&one, &json!({"value": {"id": "a"}})).unwrap_err().reason(), "unmapped");
     // All elements are left out: the message is skipped, and no dead letter.
     let none = map(&mapping, &json!({"value": {"values": [value("L1.P2.Temp", json!(1), false)]}})).unwrap();
     assert!(none.is_skipped && none.readings.is_empty() && none.faults.is_empty());

@@ -78,13 +78,15 @@ impl Encoder {
     }
 }
 
-/// Adds `,"name":null` to the encoded object that ends `out`: how some devices say "not measured".
-pub fn append_null(name: &str, out: &mut Vec<u8>) {
+/// Adds a member to the encoded object that ends `out`: how some devices say "not measured".
+pub fn append(name: &str, json: &[u8], out: &mut Vec<u8>) {
     if out.last() == Some(&b'}') {
         out.pop();
         out.push(b',');
         string(name, out);
-        out.extend_from_slice(b":null}");
+        out.push(b':');
+        out.extend_from_slice(json);
+        out.push(b'}');
     }
 }
 
@@ -350,7 +352,7 @@ mod tests {
     fn a_null_joins_the_object() {
         let mut out = Vec::new();
         Encoder::new().encode(&plain(), &mut out);
-        append_null("humidity", &mut out);
+        append("humidity", b"null", &mut out);
         let value: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value.get("humidity"), Some(&Value::Null));
         assert_eq!(value["motion_detected"], false);

@@ -151,7 +151,8 @@ fn values() -> Vec<Vec<String>> {
 
 fn missing() -> String {
     format!(
-        "A value that was not measured is left out, `null`, or {LEGACY_MISSING:.1} (older producers); all three store nothing."
+        "A value that was not measured is left out, `null`, or {LEGACY_MISSING:.1} (older producers); all three store nothing. A reading \
+         without any value is not stored either: `ingest` skips it and counts it in `iotctl_ingest_empty_readings_total`."
     )
 }
 

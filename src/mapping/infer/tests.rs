@@ -165,7 +165,7 @@ fn the_shapes_of_the_field_are_understood() {
                 json!({"key": "solar/114180001234/ac/power", "value": "512.3"}),
                 json!({"key": "solar/114180001234/ac/state", "value": "unavailable"}),
             ],
-            2,
+            1,
             vec!["format = \"text\"", "(?<sensor>[^/]+)", "name = \"capture.metric\"", "unavailable"],
         ),
         (

@@ -12,7 +12,7 @@ use super::values::{fits, renamed};
 use crate::mapping::file::FieldsShape;
 use crate::mapping::path::{Path, scalars};
 use crate::mapping::{Record, Step};
-use crate::output::text::plural;
+use crate::output::text::{one_or_many, plural};
 use crate::reading::DecodeLimits;
 use crate::time;
 
@@ -281,9 +281,15 @@ fn sources(message: &Message<'_, '_>, paths: &[Path]) -> String {
 
 fn result(mapped: &crate::mapping::Mapped<'_>) -> String {
     let readings = plural(mapped.readings.len(), "reading");
+    let empty = match mapped.empty.len() {
+        0 => String::new(),
+        count => {
+            format!("; {} no value: not stored", one_or_many(count, "reading has", "readings have"))
+        }
+    };
     let faults = mapped.faults.iter().map(|fault| format!("; dead letter: {fault}"));
     match mapped.is_skipped {
         true => "skipped".to_owned(),
-        false => readings + &faults.collect::<String>(),
+        false => readings + &empty + &faults.collect::<String>(),
     }
 }

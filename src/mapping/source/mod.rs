@@ -159,8 +159,8 @@ impl Source {
         if let (None, [value]) = (&self.each, values.as_slice()) {
             let (identity, name, builder) = self.element(&message.with_value(value))?;
             let replaced = builder.replaced();
-            let reading = builder.finish(identity, name, limits, now)?;
-            return Ok(Some(Mapped { readings: vec![reading], replaced, ..Mapped::default() }));
+            let decoded = builder.finish(identity, name, limits, now)?;
+            return Ok(Some(Mapped { replaced, ..decoded.into() }));
         }
         self.read_parts(&message, self.parts(&values)?, limits, now).map(Some)
     }
