@@ -15,6 +15,7 @@ use super::compression::Compression;
 use super::moment::TimestampFormat;
 use super::path::Path;
 use super::payload::{CsvShape, PayloadFormat};
+use super::source::decimal;
 
 /// A whole file.
 #[derive(Debug, Deserialize)]
@@ -166,6 +167,55 @@ impl From<bool> for DecimalMark {
     }
 }
 
+/// A word for "not measured".
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct NullWord {
+    pub(super) text: String,
+    /// The number that it is, if it is one.
+    pub(super) number: Option<f64>,
+}
+
+impl NullWord {
+    pub(super) fn of_text(text: &str) -> Self {
+        let text = text.trim();
+        Self { text: text.to_owned(), number: decimal(text) }
+    }
+
+    pub(super) fn of_number(number: f64) -> Self {
+        Self { text: number.to_string(), number: Some(number) }
+    }
+}
+
+impl<'de> Deserialize<'de> for NullWord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrNumber;
+        impl Visitor<'_> for TextOrNumber {
+            type Value = NullWord;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a text or a number")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<NullWord, E> {
+                Ok(NullWord::of_text(text))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<NullWord, E> {
+                Ok(NullWord::of_text(&number.to_string()))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<NullWord, E> {
+                Ok(NullWord::of_text(&number.to_string()))
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<NullWord, E> {
+                Ok(NullWord::of_number(number))
+            }
+        }
+        deserializer.deserialize_any(TextOrNumber)
+    }
+}
+
 /// One metric.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -181,7 +231,7 @@ pub(super) struct ValueShape {
     /// Numbers that words stand for.
     pub(super) words: BTreeMap<String, f64>,
     pub(super) decimal_comma: DecimalMark,
-    pub(super) null: Vec<String>,
+    pub(super) null: Vec<NullWord>,
     pub(super) default: Option<Value>,
     /// A state, also where it looks like a number.
     pub(super) text: bool,
@@ -213,7 +263,7 @@ pub(super) struct FieldsShape {
     /// Numbers that words stand for.
     pub(super) words: BTreeMap<String, f64>,
     pub(super) decimal_comma: DecimalMark,
-    pub(super) null: Vec<String>,
+    pub(super) null: Vec<NullWord>,
     /// States, also where they look like numbers.
     pub(super) text: Vec<String>,
 }

@@ -577,3 +577,67 @@ mod hostile {
         }
     }
 }
+
+#[test]
+fn a_number_is_null_only_where_the_mapping_says_so() {
+    let mapping = |null: &str| {
+        parsed(&format!(
+            r#"
+[[source]]
+location = {{ constant = "l" }}
+device_type = {{ constant = "d" }}
+sensor = {{ constant = "s" }}
+[source.metrics]
+power = {{ from = "value.p", unit = "kW", to = "W", null = {null} }}
+version = {{ from = "value.version", text = true, null = {null} }}
+[[source.fields]]
+from = "value.f.*"
+text = ["code"]
+null = {null}
+"#
+        ))
+    };
+    let values = |null: &str, value: Value| {
+        let mapped = map(&mapping(null), &json!({"value": value})).unwrap();
+        let reading =
+            mapped.readings.first().map(|decoded| &decoded.reading).or(mapped.empty.first()).unwrap();
+        let metrics = reading.other_metrics.iter().map(|(name, value)| (name.to_string(), json!(value)));
+        let states = reading.states.iter().map(|(name, text)| (name.to_string(), json!(text)));
+        Value::Object(metrics.chain(states).collect())
+    };
+    // Of an electric power it is a value as any other.
+    let message = || json!({"p": -999, "f": {"a": -999, "b": "-999.0", "temperature": -999.0, "c": 1}});
+    assert_eq!(values("[]", message()), json!({"a": -999.0, "b": -999.0, "c": 1.0, "power": -999_000.0}));
+    for null in ["[-999]", "[-999.0]", "[\"-999\"]", "[\"-999.00\", \"n/a\"]"] {
+        assert_eq!(values(null, message()), json!({"c": 1.0}), "{null}");
+        assert_eq!(
+            values(null, json!({"p": "-999.0", "f": {"a": "-9.99e2", "c": -998}})),
+            json!({"c": -998.0}),
+            "{null}"
+        );
+    }
+    // Of texts, the spelling counts.
+    let texts = || json!({"p": 1, "version": "-999.0", "f": {"code": "-999.0"}});
+    assert_eq!(
+        values("[\"-999\"]", texts()),
+        json!({"code": "-999.0", "power": 1000.0, "version": "-999.0"})
+    );
+    assert_eq!(values("[\"-999.0\"]", texts()), json!({"power": 1000.0}));
+    // Numbers that a float takes for one are two.
+    let ids = json!({"p": 1, "f": {"id": "9007199254740993"}});
+    assert_eq!(values("[9007199254740992]", ids)["id"], "9007199254740993");
+}
+
+#[test]
+fn what_a_mapping_measured_survives_the_built_in_format() {
+    let text = "[[source]]\nlocation = \"value.l\"\ndevice_type = \"value.l\"\nsensor = \"value.l\"\n[[source.fields]]\nfrom = \"value.f.*\"\n";
+    let message =
+        json!({"value": {"l": "a", "f": {"power": -999, "rpm": 2, "pressure": -999, "mode": "eco"}}});
+    let mapped = map(&parsed(text), &message).unwrap();
+    let reading = &mapped.readings[0].reading;
+    let mut encoded = Vec::new();
+    crate::reading::encode::Encoder::new().encode(reading, &mut encoded);
+    let again = crate::reading::decode::decode(&encoded, &LIMITS, NOW).unwrap().reading;
+    assert_eq!(&again, reading);
+    assert_eq!((again.value(&Metric::named("power")), again.pressure), (Some(-999.0), Some(-999.0)));
+}

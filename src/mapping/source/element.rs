@@ -152,7 +152,11 @@ impl Source {
             *is_any_there = true;
             let target = renamed(fields, name);
             if fields.text.iter().any(|pattern| fits(pattern, name)) {
-                failure = builder.set_text(&target, value).err();
+                let rule = Rule { is_text: true, ..rule };
+                failure = match rule.is_null(value) {
+                    true => builder.set(&target, &Value::Null).err(),
+                    false => builder.set_text(&target, value).err(),
+                };
                 return;
             }
             let by_pattern =

@@ -28,6 +28,7 @@ mod values;
 use compile::PayloadSchema;
 pub(in crate::mapping) use compile::Surroundings;
 use message::{Message, take_groups, unmapped};
+pub(in crate::mapping) use values::decimal;
 
 #[derive(Debug)]
 pub(in crate::mapping) struct Source {

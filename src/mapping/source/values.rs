@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::mapping::file::{DecimalMark, FieldsShape};
+use super::message::text_of;
+use crate::mapping::file::{DecimalMark, FieldsShape, NullWord};
 use crate::mapping::units::Conversion;
-use crate::reading::LEGACY_MISSING;
 
 /// The name that a metric is stored under.
 pub(super) fn renamed(fields: &FieldsShape, name: &str) -> String {
@@ -44,16 +44,26 @@ pub(super) fn fits(pattern: &str, name: &str) -> bool {
 #[derive(Clone, Copy)]
 pub(super) struct Rule<'s> {
     pub(super) decimal_mark: DecimalMark,
-    pub(super) null: &'s [String],
+    pub(super) null: &'s [NullWord],
     pub(super) words: &'s BTreeMap<String, f64>,
     /// What looks like a number is text all the same.
     pub(super) is_text: bool,
 }
 
 impl Rule<'_> {
-    /// Whether a text is one of the words for "not measured".
+    /// Whether a value is one of the words for "not measured". A word that is a number is that number in any spelling, unless
+    /// the value is text.
     pub(super) fn is_null(self, value: &Value) -> bool {
-        value.as_str().is_some_and(|text| self.null.iter().any(|word| word == text.trim()))
+        if self.null.is_empty() {
+            return false;
+        }
+        let Some(text) = text_of(value) else { return false };
+        let number = match value {
+            _ if self.is_text => None,
+            Value::Number(number) => number.as_f64(),
+            _ => number(&text, self.decimal_mark).filter(|_| is_exact(&text)),
+        };
+        self.null.iter().any(|word| word.text == text || word.number.is_some() && word.number == number)
     }
 
     pub(super) fn convert<'v>(
@@ -61,11 +71,11 @@ impl Rule<'_> {
         mut value: Cow<'v, Value>,
         conversion: Option<Conversion>,
     ) -> Cow<'v, Value> {
+        if self.is_null(&value) {
+            return Cow::Owned(Value::Null);
+        }
         if let Value::String(text) = &*value {
             let trimmed = text.trim();
-            if self.is_null(&value) {
-                return Cow::Owned(Value::Null);
-            }
             if let Some(number) = self.words.get(trimmed) {
                 value = Cow::Owned((*number).into());
             } else if !self.is_text
@@ -81,10 +91,7 @@ impl Rule<'_> {
             _ => None,
         };
         match number {
-            // The sentinel means "missing" in any unit.
-            Some(number) if number != LEGACY_MISSING && number.is_finite() => {
-                Cow::Owned(conversion.convert(number).into())
-            }
+            Some(number) if number.is_finite() => Cow::Owned(conversion.convert(number).into()),
             _ => value,
         }
     }
@@ -100,7 +107,7 @@ fn number(text: &str, mark: DecimalMark) -> Option<f64> {
     }
 }
 
-fn decimal(text: &str) -> Option<f64> {
+pub(in crate::mapping) fn decimal(text: &str) -> Option<f64> {
     let is_one = text.contains(|char: char| char.is_ascii_digit())
         && text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     // The standard library's grammar is this one, with words beside it.
@@ -109,10 +116,11 @@ fn decimal(text: &str) -> Option<f64> {
 
 /// Whether a float holds all digits of a text. A whole number that it does not hold is an id, and stays text.
 fn is_exact(text: &str) -> bool {
-    const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
+    const MAX_WHOLE: u64 = 1 << 53;
     let digits = text.trim_start_matches(['+', '-']);
     let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    !is_whole || digits.parse().is_ok_and(|number: f64| number <= MAX_WHOLE)
+    // Leading zeros do not overflow; too many digits do, and are too large.
+    !is_whole || digits.parse().is_ok_and(|number: u64| number <= MAX_WHOLE)
 }
 
 /// A number with a decimal comma, whose thousands may stand apart: `21,5`, `1.013,25`, `1 013,25`.
