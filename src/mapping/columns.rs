@@ -10,7 +10,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Mapping;
-use super::file::{DecimalMark, MomentShape, NullWord, PathOr, Paths, SourceShape, TargetShape, ValueShape};
+use super::file::{
+    DecimalMark, MomentShape, NullWord, PathOr, Paths, SourceShape, TargetShape, UnitShape, ValueShape,
+};
 use super::moment::TimestampFormat;
 use super::path::Path;
 use super::rows::RowMapping;
@@ -226,7 +228,7 @@ impl ColumnFlags {
         };
         ValueShape {
             from: paths(vec![column.to_owned()]),
-            unit: self.unit(name).map(str::to_owned),
+            unit: self.unit(name).map(|unit| UnitShape::Named(unit.to_owned())),
             words,
             // The columns are those of the built-in format.
             null: vec![NullWord::of_number(LEGACY_MISSING)],

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -640,4 +641,57 @@ fn what_a_mapping_measured_survives_the_built_in_format() {
     let again = crate::reading::decode::decode(&encoded, &LIMITS, NOW).unwrap().reading;
     assert_eq!(&again, reading);
     assert_eq!((again.value(&Metric::named("power")), again.pressure), (Some(-999.0), Some(-999.0)));
+}
+
+#[test]
+fn units_are_those_that_the_message_states() {
+    let text = r#"
+[[source]]
+location = { constant = "l" }
+device_type = { constant = "d" }
+sensor = { constant = "s" }
+[source.metrics]
+temperature = { from = "value.t", unit = { from = "value.tu" } }
+voltage = { from = "value.v", unit = { from = "value.vu" }, to = "V", scale = 10 }
+pressure = { from = "value.p", pattern = '^(?<value>[0-9.]+) ?(?<unit>.*)$', scale = 10 }
+[[source.fields]]
+from = "value.f.**"
+units_from = { "*.value" = "*.unit", "hum" = "hum_unit" }
+rename = { "in.value" = "humidity", "*.value" = "*" }
+"#;
+    let mapping = parsed(text);
+    let read = |value: Value| map(&mapping, &json!({"value": value}));
+    let mapped = read(json!({"t": "68", "tu": " °F ", "v": 5, "vu": "mV", "p": "10 kPa",
+        "f": {"in": {"value": 0.5, "unit": "/"}, "power": {"value": 5, "unit": "kW"}, "hum": 3, "hum_unit": null}}))
+    .unwrap();
+    let reading = &mapped.readings[0].reading;
+    assert_eq!(
+        (reading.temperature, reading.humidity, reading.pressure),
+        (Some(20.0), Some(50.0), Some(1000.0))
+    );
+    // A metric without a column has no unit of its own: it is not converted.
+    let others = [("power", 5.0), ("hum", 3.0), ("voltage", 0.05)].map(|(name, value)| (name.into(), value));
+    let mut found = reading.other_metrics.clone();
+    found.sort_by(|left, right| left.1.total_cmp(&right.1));
+    let mut others = others.to_vec();
+    others.sort_by(|left: &(Cow<'_, str>, f64), right| left.1.total_cmp(&right.1));
+    assert_eq!(found, others);
+    assert!(reading.states.is_empty(), "{:?}", reading.states);
+    // Without a unit the value is in that of the column; a wrong unit is refused, unless nothing was measured.
+    assert_eq!(read(json!({"t": 20})).unwrap().readings[0].reading.temperature, Some(20.0));
+    assert_eq!(read(json!({"t": 20, "tu": "bar"})).unwrap_err().reason(), "unmapped");
+    assert_eq!(read(json!({"t": null, "tu": "bar", "v": 1, "vu": "V"})).unwrap().readings.len(), 1);
+    assert_eq!(read(json!({"f": {"temperature": {"value": null, "unit": "bar"}}})).unwrap().empty.len(), 1);
+    let problem = |key: &str| {
+        let text = text.replace("scale = 10 }\npressure", &format!("scale = 10, {key} }}\npressure"));
+        Mapping::parse("m", &text).unwrap_err().to_string()
+    };
+    assert!(problem("text = true").contains("text has no unit"), "{}", problem("text = true"));
+    let wild = Mapping::parse("m", &text.replace("value.tu", "value.*")).unwrap_err().to_string();
+    assert!(wild.contains("no wildcard"), "{wild}");
+    let pair = Mapping::parse(
+        "m",
+        &text.replace("from = \"value.f.**\"", "name = \"value.n\"\nvalue = \"value.f\""),
+    );
+    assert!(pair.unwrap_err().to_string().contains("units_from needs from"));
 }

@@ -10,6 +10,7 @@ mod keys;
 mod names;
 mod observed;
 mod times;
+mod units;
 
 use super::{Headers, Mapping, Record, presets};
 use crate::output::text::{one_or_many, plural};

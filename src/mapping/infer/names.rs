@@ -222,6 +222,21 @@ pub(super) fn is_unit(name: &str) -> bool {
     position(UNITS, name).is_some()
 }
 
+/// The words of a name that says that it is a unit, without those: `temp_unit` and `unitOfTemp` are about `temp`. None is left
+/// of `unit`.
+pub(super) fn about_unit(name: &str) -> Option<Vec<String>> {
+    if is_unit(name) {
+        return Some(Vec::new());
+    }
+    let mut words = words(name);
+    let before = words.len();
+    words.retain(|word| !["unit", "units", "uom"].contains(&word.as_str()));
+    (words.len() < before).then(|| {
+        words.retain(|word| !["of", "measure", "measurement"].contains(&word.as_str()));
+        words
+    })
+}
+
 /// Arrays with these names describe a message and hold no readings.
 pub(super) fn is_detail(name: &str) -> bool {
     let words = words(name);

@@ -408,3 +408,57 @@ fn a_quoted_cell_may_hold_the_delimiter_and_symbols_of_units_are_measured() {
     let message = json!({"value": {"id": "a", "t": 21.5, "a": "%", "b": "℃", "c": "/", "d": "---"}});
     drafted(&[message], &["null = [\"---\"]"]);
 }
+
+#[test]
+fn units_beside_their_values_are_taken_from_the_message() {
+    let at = 1_795_600_000;
+    let found = drafted(
+        &[
+            json!({"value": {"id": "a1", "ts": at, "temp": 68, "temp_unit": "F"}}),
+            json!({"value": {"id": "a1", "ts": at + 1, "temp": 20, "temp_unit": "C"}}),
+            json!({"value": {"id": "a1", "ts": at + 2, "temp": null, "temp_unit": null}}),
+        ],
+        &["units_from = { \"temp\" = \"temp_unit\" }"],
+    );
+    assert_eq!(found.len(), 2, "{found:#?}");
+    for reading in &found {
+        assert_eq!(
+            (&reading["temperature"], &reading["states"]["temp_unit"]),
+            (&json!(20.0), &json!(null)),
+            "{reading}"
+        );
+    }
+    let found = drafted(
+        &[
+            json!({"value": {"id": "a1", "tempUnit": "°F", "temperature": 68, "pressure": 1.0, "uom_pressure": "bar",
+            "flow": 3, "flow_unit": "furlong"}}),
+        ],
+        &["\"temperature\" = \"tempUnit\"", "\"pressure\" = \"uom_pressure\""],
+    );
+    assert_eq!((&found[0]["temperature"], &found[0]["pressure"]), (&json!(20.0), &json!(1000.0)));
+    assert_eq!(found[0]["states"]["flow_unit"], "furlong", "what is not known as a unit stays a state");
+    // An object for each metric.
+    let found = drafted(
+        &[
+            json!({"value": {"deviceId": "a1", "temp": {"value": 68, "unit": "°F"}, "humidity": {"value": 40, "unit": "%"},
+            "co2": {"value": 400, "unit": "ppm"}}}),
+        ],
+        &["units_from = { \"*.value\" = \"*.unit\" }"],
+    );
+    assert_eq!((&found[0]["temperature"], &found[0]["humidity"]), (&json!(20.0), &json!(40.0)));
+    assert_eq!(found[0]["other"]["co2"], 400.0);
+    // In elements of an array.
+    let found = drafted(
+        &[json!({"value": {"device": "m1", "readings": [
+            {"temp": 68, "temp_unit": "F", "ts": at}, {"temp": 68, "temp_unit": "F", "ts": at + 60}]}})],
+        &["each = ", "units_from"],
+    );
+    assert!(found.len() == 2 && found[1]["temperature"] == 20.0, "{found:#?}");
+}
+
+#[test]
+fn a_sentinel_among_other_numbers_is_suggested_and_stays_a_number() {
+    let message = |power: i64| json!({"value": {"id": "a1", "power": power, "level": -999}});
+    let found = drafted(&[message(20), message(-999), message(-30)], &["# null = [-999]    # if it stands"]);
+    assert_eq!(found[1]["other"]["power"], -999.0);
+}

@@ -1,30 +1,82 @@
 //! The names and the texts of values: which name a metric is stored under, and which number a text is.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
 use super::message::text_of;
 use crate::mapping::file::{DecimalMark, FieldsShape, NullWord};
+use crate::mapping::path::{Wildcard, scalars};
 use crate::mapping::units::Conversion;
 
 /// The name that a metric is stored under.
 pub(super) fn renamed(fields: &FieldsShape, name: &str) -> String {
-    if let Some(target) = fields.rename.get(name) {
-        return target.clone();
-    }
-    let pattern = fields.rename.iter().find(|(pattern, _)| pattern.contains('*') && fits(pattern, name));
-    match pattern {
-        Some((pattern, target)) => match (target.split_once('*'), pattern.split_once('*')) {
-            (Some((before, after)), Some((first, last))) => {
-                let matched = name.strip_prefix(first).and_then(|rest| rest.strip_suffix(last));
-                [before, matched.unwrap_or(name), after].concat()
+    substituted(&fields.rename, name).unwrap_or_else(|| [&fields.prefix, name].concat())
+}
+
+/// The units that members state of each other, by `units_from`.
+#[derive(Debug, Default)]
+pub(super) struct StatedUnits {
+    /// By the name of the value.
+    of: HashMap<String, String>,
+    /// The names of the members that hold them.
+    places: HashSet<String>,
+}
+
+impl StatedUnits {
+    /// Of the members that a wildcard finds.
+    pub(super) fn of(fields: &FieldsShape, value: &Value, wildcard: Wildcard) -> Self {
+        let mut stated = Self::default();
+        if fields.units_from.is_empty() {
+            return stated;
+        }
+        let (mut names, mut texts) = (Vec::new(), HashMap::new());
+        scalars(value, wildcard, &mut |name, value| {
+            match value {
+                Value::String(text) => drop(texts.insert(name.to_owned(), text.trim().to_owned())),
+                // A unit that is not stated is none, and no value.
+                Value::Null => drop(texts.insert(name.to_owned(), String::new())),
+                _ => {}
             }
-            _ => target.clone(),
-        },
-        None => [&fields.prefix, name].concat(),
+            names.push(name.to_owned());
+        });
+        for name in names {
+            let Some(place) = substituted(&fields.units_from, &name).filter(|place| *place != name) else {
+                continue;
+            };
+            let Some(unit) = texts.get(&place) else { continue };
+            if !unit.is_empty() {
+                stated.of.insert(name, unit.clone());
+            }
+            stated.places.insert(place);
+        }
+        stated
     }
+
+    pub(super) fn unit(&self, name: &str) -> Option<&String> {
+        self.of.get(name)
+    }
+
+    /// Whether a member is the unit of another one.
+    pub(super) fn is_unit(&self, name: &str) -> bool {
+        self.places.contains(name)
+    }
+}
+
+/// What stands for a name by a table of names, in which `*` stands for any text; the name itself before patterns.
+fn substituted(table: &BTreeMap<String, String>, name: &str) -> Option<String> {
+    if let Some(target) = table.get(name) {
+        return Some(target.clone());
+    }
+    let (pattern, target) = table.iter().find(|(pattern, _)| pattern.contains('*') && fits(pattern, name))?;
+    Some(match (target.split_once('*'), pattern.split_once('*')) {
+        (Some((before, after)), Some((first, last))) => {
+            let matched = name.strip_prefix(first).and_then(|rest| rest.strip_suffix(last));
+            [before, matched.unwrap_or(name), after].concat()
+        }
+        _ => target.clone(),
+    })
 }
 
 /// `*` stands for any text.
