@@ -262,7 +262,7 @@ async fn test(
     ));
     if empty > 0 {
         output.note(format!(
-            "{} no value and {} not stored: all of their values are missing or null",
+            "{} no value and {} not stored: all values are missing or null",
             one_or_many(empty, "reading has", "readings have"),
             if empty == 1 { "is" } else { "are" }
         ));

@@ -9,7 +9,8 @@ use super::formats::{self, Payloads};
 use super::keys::{self, KeyPattern};
 use super::names;
 use super::observed::{self, Each, Place};
-use super::{Sample, quoted, times, units};
+use super::units::{self, Stated};
+use super::{Sample, quoted, times};
 use crate::mapping::path::Path;
 use crate::mapping::units::Conversion;
 
@@ -197,7 +198,8 @@ fn targets(found: &Found<'_>, text: &mut String) -> Vec<String> {
     used.extend(sensor.iter().map(|(_, place)| place.path.clone()));
     let location = best(&used, names::location_rank);
     used.extend(location.iter().map(|(_, place)| place.path.clone()));
-    let kind = best(&used, names::type_rank);
+    // A number is the code of something else: a data type, a kind of message.
+    let kind = best(&used, names::type_rank).filter(|(_, place)| place.examples.iter().all(Value::is_string));
     used.extend(kind.iter().map(|(_, place)| place.path.clone()));
 
     let of_place = |place: &Place| format!("{}    # {}", quoted(&place.path), place.noted());
@@ -409,7 +411,7 @@ fn metrics(found: &Found<'_>, root: Option<&str>, used: &[String], text: &mut St
             let _ = writeln!(text, "unit = {}    # {}", quoted(&unit.path), unit.noted());
         }
         let metrics: BTreeSet<&str> = name.examples.iter().filter_map(Value::as_str).collect();
-        text.push_str(&columns(metrics.iter().map(|metric| (*metric, None)), &[]));
+        text.push_str(&columns(metrics.iter().map(|metric| (*metric, None)), &Stated::default()));
         text.push_str(&of_texts(value.examples.iter()));
         text.push_str(&sentinels(std::iter::once(&value)));
         return;
@@ -439,6 +441,10 @@ fn metrics(found: &Found<'_>, root: Option<&str>, used: &[String], text: &mut St
         for name in &numbers {
             let base = name.strip_suffix(suffix).unwrap_or(name);
             let Some((column, unit)) = names::column(base) else { continue };
+            if stated.is_unknown(name) {
+                renames.extend((base == column).then(|| format!("{} = \"{column}_raw\"", quoted(name))));
+                continue;
+            }
             let is_taken = base != column && numbers.iter().any(|it| it.strip_suffix(suffix) == Some(column));
             if is_taken {
                 continue;
@@ -446,9 +452,9 @@ fn metrics(found: &Found<'_>, root: Option<&str>, used: &[String], text: &mut St
             if base != column {
                 renames.push(format!("{} = \"{column}\"", quoted(name)));
             }
-            let is_stated = stated.iter().any(|(value, _)| value == name);
-            own_units
-                .extend(unit.filter(|_| !is_stated).map(|unit| format!("{} = \"{unit}\"", quoted(name))));
+            own_units.extend(
+                unit.filter(|_| !stated.is_known(name)).map(|unit| format!("{} = \"{unit}\"", quoted(name))),
+            );
         }
         let _ = writeln!(text, "rename = {{ {} }}", renames.join(", "));
         if !own_units.is_empty() {
@@ -514,12 +520,10 @@ fn is_known_unit(place: &Place) -> bool {
 
 /// `rename` and `units` for what has a column under another name or in another unit.
 /// Of those in `stated`, messages state the unit.
-fn columns<'p>(
-    members: impl Iterator<Item = (&'p str, Option<&'p Place>)>,
-    stated: &[(String, String)],
-) -> String {
+fn columns<'p>(members: impl Iterator<Item = (&'p str, Option<&'p Place>)>, stated: &Stated) -> String {
     let members: Vec<_> = members.collect();
-    let (mut rename, mut units, mut taken) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let (mut rename, mut units, mut kelvin, mut taken) =
+        (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
     taken.extend(members.iter().map(|(name, _)| *name));
     // What a nested name ends with, unless several end so.
     let mut at_end: BTreeMap<&str, usize> = BTreeMap::new();
@@ -541,8 +545,14 @@ fn columns<'p>(
                 place.examples.iter().all(|value| value.as_f64().is_some_and(|it| it > low && it < high))
             })
         };
-        if stated.iter().any(|(value, _)| value == name) {
+        if stated.is_unknown(name) {
+            rename.extend((*name == column).then(|| format!("{} = \"{column}_raw\"", quoted(name))));
+            continue;
+        }
+        if stated.is_known(name) {
             unit = None;
+        } else if column == "temperature" && unit.is_none() && by_size(200.0, 340.0) {
+            kelvin.push(format!("{} = \"K\"", quoted(name)));
         } else if column == "pressure" && unit.is_none() {
             unit = match (by_size(85_000.0, 110_000.0), by_size(85.0, 110.0)) {
                 (true, _) => Some("Pa"),
@@ -563,6 +573,9 @@ fn columns<'p>(
     }
     if !units.is_empty() {
         let _ = writeln!(text, "units = {{ {} }}    # guessed: from names or sizes", units.join(", "));
+    }
+    if !kelvin.is_empty() {
+        let _ = writeln!(text, "# units = {{ {} }}    # if such values are in kelvin", kelvin.join(", "));
     }
     text
 }

@@ -1,14 +1,34 @@
 //! Units that messages state beside their values: which member is the unit of which other one.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::observed::Place;
 use super::{names, quoted};
 use crate::mapping::units::Conversion;
 
-/// (value, unit) by their names below the root, of values with a column.
-pub(super) fn stated(members: &[(&Place, &str)]) -> Vec<(String, String)> {
-    let mut found: Vec<(String, String)> = Vec::new();
+/// The units that messages state of values with a column.
+#[derive(Debug, Default)]
+pub(super) struct Stated {
+    /// (value, unit) by their names below the root.
+    pub(super) known: Vec<(String, String)>,
+    /// (value, an example of its unit): they cannot be converted, so the values are none of the column.
+    pub(super) unknown: Vec<(String, String)>,
+}
+
+impl Stated {
+    pub(super) fn is_known(&self, value: &str) -> bool {
+        self.known.iter().any(|(known, _)| known == value)
+    }
+
+    pub(super) fn is_unknown(&self, value: &str) -> bool {
+        self.unknown.iter().any(|(known, _)| known == value)
+    }
+}
+
+pub(super) fn stated(members: &[(&Place, &str)]) -> Stated {
+    let mut found = Stated::default();
     for (place, unit) in members {
         let Some(about) = names::about_unit(place.last_name()) else { continue };
         let beside: Vec<&(&Place, &str)> = members
@@ -42,16 +62,31 @@ pub(super) fn stated(members: &[(&Place, &str)]) -> Vec<(String, String)> {
         let converts = |unit: &Value| {
             unit.as_str().is_some_and(|unit| Conversion::to_column(column, unit.trim()).is_ok())
         };
-        if place.examples.iter().all(converts) && found.iter().all(|(known, _)| known != value) {
-            found.push(((*value).to_owned(), (*unit).to_owned()));
+        if found.is_known(value) || found.is_unknown(value) || !place.examples.iter().all(Value::is_string) {
+            continue;
+        }
+        match place.examples.iter().find(|unit| !converts(unit)) {
+            None => found.known.push(((*value).to_owned(), (*unit).to_owned())),
+            Some(strange) => {
+                found.unknown.push(((*value).to_owned(), strange.as_str().unwrap_or_default().to_owned()));
+            }
         }
     }
     found
 }
 
 /// The line `units_from`. `suffix` is what the names of all values end with, if they are objects.
-pub(super) fn written(stated: &[(String, String)], suffix: Option<&str>) -> String {
-    let Some((value, unit)) = stated.first() else { return String::new() };
+pub(super) fn written(stated: &Stated, suffix: Option<&str>) -> String {
+    let mut remarks = String::new();
+    for (value, unit) in &stated.unknown {
+        let unit: String = unit.chars().filter(|char| !char.is_control()).take(30).collect();
+        let _ = writeln!(
+            remarks,
+            "# {value}: the unit {unit:?} is not known, so it has no column: scale and rename it yourself"
+        );
+    }
+    let stated = &stated.known;
+    let Some((value, unit)) = stated.first() else { return remarks };
     let last = |name: &str| name.rsplit_once('.').map(|(before, last)| (before.to_owned(), last.to_owned()));
     let members = match (suffix, last(value), last(unit)) {
         // An object for each: one line for all of them.
@@ -68,5 +103,5 @@ pub(super) fn written(stated: &[(String, String)], suffix: Option<&str>) -> Stri
             pairs.join(", ")
         }
     };
-    format!("units_from = {{ {members} }}    # guessed: units that the messages state\n")
+    format!("units_from = {{ {members} }}    # guessed: units that the messages state\n{remarks}")
 }
