@@ -113,8 +113,7 @@ impl DeadLetters {
 
 /// A message of the built-in format.
 fn one_reading<'a>(message: &'a [u8], limits: &DecodeLimits, now: i64) -> Result<Mapped<'a>, Rejection> {
-    let decoded = decode::decode(message, limits, now)?;
-    Ok(Mapped { readings: vec![decoded], ..Mapped::default() })
+    decode::decode(message, limits, now).map(Mapped::from)
 }
 
 impl Collector {
@@ -260,7 +259,11 @@ impl Collector {
             let is_expired = message.timestamp() < kept_since;
             // The readings of a message that is a dead letter for some of its parts are stored.
             let is_due = is_committed && !is_expired && (!is_dead || !mapped.faults.is_empty());
-            for reading in mapped.readings.iter().map(|decoded| &decoded.reading) {
+            collector.topic.empty_readings += mapped.empty.len() as u64;
+            let stored = mapped.readings.iter().map(|decoded| (&decoded.reading, is_due));
+            // Without a value there need not be a row; rows that earlier versions wrote of such messages are explained.
+            let empty = mapped.empty.iter().map(|reading| (reading, false));
+            for (reading, is_due) in stored.chain(empty) {
                 if !collector.options.range.contains(reading.recorded_at) {
                     continue;
                 }
@@ -308,7 +311,7 @@ impl Collector {
             }
             let position = Position { partition: numbered(topic, entry.partition), offset: entry.offset };
             let recorded_at = entry.timestamp.timestamp_millis();
-            if entry.malformed.is_none() {
+            if entry.malformed.is_none() && !entry.empty {
                 if self.options.range.contains(recorded_at) {
                     self.sorter.push(Record {
                         sensor: entry.sensor,
@@ -321,8 +324,8 @@ impl Collector {
                 }
                 continue;
             }
-            side.malformed += 1;
-            // A malformed message has no row; only the message itself can be missing.
+            side.malformed += u64::from(entry.malformed.is_some());
+            // A message that is malformed or without a value has no row; only the message itself can be missing.
             let is_deleted = firsts.get(&position.partition).is_some_and(|&first| position.offset < first);
             if !seen.contains(position) && !is_deleted {
                 let evidence = Evidence {

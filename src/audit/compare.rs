@@ -18,7 +18,7 @@ pub struct Compared {
     pub repeated_messages: u64,
     /// Readings whose row is there with the values of its messages.
     pub stored: u64,
-    /// Readings without a row that need not have one: not committed yet, in the dead-letter topic, or expired.
+    /// Readings without a row that need not have one: not committed yet, in the dead-letter topic, expired, or without any value.
     pub not_due: u64,
     /// Readings that only the ledger and the table know: Kafka's retention has deleted their messages.
     pub only_in_table: u64,
@@ -235,6 +235,18 @@ mod tests {
         let waiting = record(Side::Message { due: false }, 5, values(Some(20), None));
         let verdict = compare(vec![acknowledged(5), waiting]);
         assert_eq!((verdict.troubles(), verdict.compared.not_due), (vec![], 1));
+    }
+
+    #[test]
+    fn a_message_without_a_value_needs_no_row_and_explains_an_empty_one() {
+        let empty = |offset| record(Side::Message { due: false }, offset, Cells::default());
+        let verdict = compare(vec![empty(5)]);
+        assert_eq!((verdict.troubles(), verdict.compared.not_due), (vec![], 1));
+        let written = record(Side::Row { bucket_seconds: 3600 }, 0, Cells::default());
+        assert_eq!(compare(vec![empty(5), written]).troubles(), []);
+        // It takes nothing away from the message that has a value.
+        assert_eq!(compare(vec![message(5, 20), empty(6), row(20)]).troubles(), []);
+        assert_eq!(compare(vec![message(5, 20), empty(6)]).troubles(), [(Kind::Missing, 1)]);
     }
 
     #[test]

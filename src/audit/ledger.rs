@@ -1,6 +1,6 @@
 //! The ledger: one JSON line per message that the broker acknowledged. Audits compare with it. Keys: `sensor`,
-//! `timestamp`, `partition`, `offset`, and if they apply `sensor_name`, `extreme` (the metric) with its `value`, `duplicate`, and
-//! `malformed` (the kind).
+//! `timestamp`, `partition`, `offset`, and if they apply `sensor_name`, `extreme` (the metric) with its `value`, `duplicate`,
+//! `empty` (no value is left in it) and `malformed` (the kind).
 
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
@@ -25,6 +25,8 @@ pub struct Acknowledged<'a> {
     /// The metric that carries an injected extreme, and its value.
     pub extreme: Option<(&'a str, f32)>,
     pub duplicate: bool,
+    /// No value is left in it.
+    pub empty: bool,
     /// The kind of damage, if the message was damaged on purpose.
     pub malformed: Option<&'a str>,
 }
@@ -70,6 +72,9 @@ impl Ledger {
         if message.duplicate {
             line.extend_from_slice(b",\"duplicate\":true");
         }
+        if message.empty {
+            line.extend_from_slice(b",\"empty\":true");
+        }
         if let Some(kind) = message.malformed {
             line.extend_from_slice(b",\"malformed\":");
             encode::string(kind, line);
@@ -98,6 +103,9 @@ pub struct Entry<'a> {
     /// The metric that carries an injected extreme.
     #[serde(default, borrow)]
     pub extreme: Option<Cow<'a, str>>,
+    /// No value is left in it.
+    #[serde(default)]
+    pub empty: bool,
     #[serde(default, borrow)]
     pub malformed: Option<Cow<'a, str>>,
 }
@@ -156,7 +164,8 @@ mod tests {
         let plain = Acknowledged { recorded_at: 1_386_018_900_000, ..Acknowledged::default() };
         let extreme = Acknowledged { extreme: Some(("co2_ppm", 4821.0)), ..plain };
         let malformed = Acknowledged { malformed: Some("truncated"), duplicate: true, ..plain };
-        for notes in [vec![plain, extreme], vec![malformed]] {
+        let empty = Acknowledged { empty: true, ..plain };
+        for notes in [vec![plain, extreme], vec![malformed, empty]] {
             let mut ledger = Ledger::open(&path).unwrap();
             for (offset, note) in notes.iter().enumerate() {
                 ledger.record(note, Position { partition: 3, offset: offset as i64 }).unwrap();
@@ -166,7 +175,8 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines.len(), 4);
+        assert_eq!((&lines[3]["empty"], &lines[1]["empty"]), (&true.into(), &serde_json::Value::Null));
         assert_eq!(
             lines[0],
             serde_json::json!({"sensor": "00000000-0000-0000-0000-000000000000",

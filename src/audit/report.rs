@@ -42,6 +42,8 @@ pub struct TopicSide {
     pub tombstones: u64,
     /// Messages that the mapping says hold no reading.
     pub skipped: u64,
+    /// Readings without any value, which `ingest` does not store.
+    pub empty_readings: u64,
     /// Messages that Kafka deleted before the group had read them: those that `ingest` noted, and those deleted since
     /// its last commit.
     pub deleted_unread: u64,

@@ -225,7 +225,7 @@ async fn search(mut args: SearchArgs, context: Context) -> anyhow::Result<()> {
     }
     match &args.score {
         Some(path) => print_score(path, &args, &search, (metric, range), &result, output)?,
-        None => print(&session, &args, &search, (&mut result, units.one()), &context).await?,
+        None => print(&session, &args, &search, (&mut result, &units), &context).await?,
     }
     remark(&result, &search, metric, range, groups.len(), output);
     Ok(())
@@ -235,7 +235,7 @@ async fn print(
     session: &Session,
     args: &SearchArgs,
     search: &Search,
-    (result, unit): (&mut SearchResult, Option<&str>),
+    (result, units): (&mut SearchResult, &Units),
     context: &Context,
 ) -> anyhow::Result<()> {
     let Context { output, shutdown, .. } = context;
@@ -250,13 +250,18 @@ async fn print(
         output.note(format!("showing the {top} most unusual (--top 0 for all)"));
     }
     result.keep_most_unusual(top);
-    let mut records = output.records(args.format, args.time.zone()?, headings(metric, unit, args.format))?;
+    let unit = units.among(result.anomalies.iter().map(|found| found.sensor));
+    // Of several units, each row has its own.
+    let has_unit = args.format != Format::Table || unit.is_none() && units.are_known();
+    let headings = headings(metric, unit, args.format, has_unit);
+    let mut records = output.records(args.format, args.time.zone()?, headings)?;
     let mut names = args.selection.names();
     for part in result.anomalies.chunks(NAMES_AT_ONCE) {
         let sensors = part.iter().map(|found| (&found.group, found.sensor));
         until_stopped(shutdown, names.learn(session, sensors)).await?;
         for found in part {
             let name = names.get(found.sensor);
+            let unit = has_unit.then(|| units.of_sensor(found.sensor));
             records.write(&cells(found, search, (metric, unit), args.format, name))?;
         }
     }
@@ -346,7 +351,7 @@ fn print_score(
     Ok(())
 }
 
-fn headings(metric: &Metric, unit: Option<&str>, format: Format) -> Vec<Heading> {
+fn headings(metric: &Metric, unit: Option<&str>, format: Format, has_unit: bool) -> Vec<Heading> {
     let mut headings = vec![
         Heading::left("from"),
         Heading::left("to").rank(2),
@@ -359,7 +364,10 @@ fn headings(metric: &Metric, unit: Option<&str>, format: Format) -> Vec<Heading>
     headings.extend(sensor_headings(format));
     headings.extend(["location", "device_type"].map(|name| Heading::left(name).rank(3)));
     if format != Format::Table {
-        headings.extend([Heading::left("method"), Heading::left("metric"), Heading::left("unit")]);
+        headings.extend([Heading::left("method"), Heading::left("metric")]);
+    }
+    if has_unit {
+        headings.push(Heading::left("unit"));
     }
     headings
 }
@@ -367,7 +375,7 @@ fn headings(metric: &Metric, unit: Option<&str>, format: Format) -> Vec<Heading>
 fn cells<'a>(
     found: &'a SensorAnomaly,
     search: &Search,
-    (metric, unit): (&'a Metric, Option<&'a str>),
+    (metric, unit): (&'a Metric, Option<Option<&'a str>>),
     format: Format,
     name: Option<&'a str>,
 ) -> Vec<Cell<'a>> {
@@ -386,6 +394,8 @@ fn cells<'a>(
     if format != Format::Table {
         cells.push(Cell::Text(search.method.name()));
         cells.push(Cell::Text(metric.name()));
+    }
+    if let Some(unit) = unit {
         cells.push(unit.map_or(Cell::Missing, Cell::Text));
     }
     cells

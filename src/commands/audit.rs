@@ -188,6 +188,7 @@ fn summary(report: &Report) -> Vec<(&'static str, String)> {
         ("  in the dead-letter topic", count(topic.dead_lettered)),
         ("  tombstones", count(topic.tombstones)),
         ("  skipped by the mapping", count(topic.skipped)),
+        ("  readings without a value", count(topic.empty_readings)),
         ("deleted before they were read", count(topic.deleted_unread)),
         ("  sent again", count(compared.repeated_messages)),
         ("readings in them", count(compared.readings)),

@@ -120,17 +120,24 @@ pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
 
     let asked = Asked { groups: &groups, sensor: None, chosen: chosen.as_deref() };
     let units = until_stopped(shutdown, Units::of(&session, asked, metric)).await?;
-    let unit = units.one();
     let mut names = SensorNames::default();
-    let mut records = output.records(args.format, args.time.zone()?, headings(metric, unit, args.format))?;
+    let mut all = Vec::new();
     for &side in args.sides() {
-        let ranked =
-            until_stopped(shutdown, extremes::rank(&session, &found, metric, range, side, &limits)).await?;
+        let ranked = extremes::rank(&session, &found, metric, range, side, &limits);
+        all.push((side, until_stopped(shutdown, ranked).await?));
+    }
+    let unit = units.among(all.iter().flat_map(|(_, ranked)| ranked).map(|extreme| extreme.sensor));
+    // Of several units, each row has its own.
+    let has_unit = args.format != Format::Table || unit.is_none() && units.are_known();
+    let headings = headings(metric, unit, args.format, has_unit);
+    let mut records = output.records(args.format, args.time.zone()?, headings)?;
+    for (side, ranked) in all {
         for (part, first) in ranked.chunks(NAMES_AT_ONCE).zip((1..).step_by(NAMES_AT_ONCE)) {
             let sensors = part.iter().map(|extreme| (&extreme.group, extreme.sensor));
             until_stopped(shutdown, names.learn(&session, sensors)).await?;
             for (extreme, rank) in part.iter().zip(first..) {
                 let name = names.get(extreme.sensor);
+                let unit = has_unit.then(|| units.of_sensor(extreme.sensor));
                 records.write(&cells((metric, unit), args.format, side, rank, extreme, name))?;
             }
         }
@@ -142,7 +149,7 @@ pub async fn run(args: ExtremesArgs, context: Context) -> anyhow::Result<()> {
 }
 
 /// A table names the metric in its heading, with the unit; for programs each row says all.
-fn headings(metric: &Metric, unit: Option<&str>, format: Format) -> Vec<Heading> {
+fn headings(metric: &Metric, unit: Option<&str>, format: Format, has_unit: bool) -> Vec<Heading> {
     let mut headings = vec![
         Heading::left("extreme"),
         Heading::right("rank"),
@@ -152,13 +159,16 @@ fn headings(metric: &Metric, unit: Option<&str>, format: Format) -> Vec<Heading>
     headings.extend(sensor_headings(format));
     headings.extend([Heading::left("location"), Heading::left("device_type")]);
     if format != Format::Table {
-        headings.extend([Heading::left("metric"), Heading::left("unit")]);
+        headings.push(Heading::left("metric"));
+    }
+    if has_unit {
+        headings.push(Heading::left("unit"));
     }
     headings
 }
 
 fn cells<'a>(
-    (metric, unit): (&'a Metric, Option<&'a str>),
+    (metric, unit): (&'a Metric, Option<Option<&'a str>>),
     format: Format,
     side: Side,
     rank: u64,
@@ -175,6 +185,8 @@ fn cells<'a>(
     cells.extend([Cell::Text(&extreme.group.location), Cell::Text(&extreme.group.device_type)]);
     if format != Format::Table {
         cells.push(Cell::Text(metric.name()));
+    }
+    if let Some(unit) = unit {
         cells.push(unit.map_or(Cell::Missing, Cell::Text));
     }
     cells

@@ -98,6 +98,8 @@ struct Report {
     rejected: u64,
     /// Rows that the mapping skips.
     skipped: u64,
+    /// Readings without any value, which are not stored.
+    empty_readings: u64,
     seconds: f64,
     rows_per_second: f64,
 }
@@ -112,6 +114,7 @@ struct Counts {
     imported: AtomicU64,
     rejected: AtomicU64,
     skipped: AtomicU64,
+    empty: AtomicU64,
 }
 
 pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
@@ -168,6 +171,7 @@ pub async fn run(args: ImportArgs, context: Context) -> anyhow::Result<()> {
         imported,
         rejected,
         skipped: counts.skipped.load(Ordering::Relaxed),
+        empty_readings: counts.empty.load(Ordering::Relaxed),
         seconds,
         rows_per_second: imported as f64 / seconds,
     };
@@ -243,13 +247,15 @@ impl Reader {
                     return Err(Interrupted.into());
                 }
                 self.counts.rows.fetch_add(1, Ordering::Relaxed);
-                let checked =
-                    row.and_then(|message| match decode::decode(&message, &self.limits, now).map(drop) {
-                        Ok(()) => Ok(message),
+                let checked = row.and_then(|message| {
+                    match decode::decode(&message, &self.limits, now).map(|it| it.reading.is_empty()) {
+                        Ok(is_empty) => Ok((message, is_empty)),
                         Err(rejection) => Err(rejection.to_string()),
-                    });
+                    }
+                });
                 match checked {
-                    Ok(message) => chunk.push(message),
+                    Ok((message, false)) => chunk.push(message),
+                    Ok((_, true)) => drop(self.counts.empty.fetch_add(1, Ordering::Relaxed)),
                     Err(reason) => self.refuse(path, line, &reason)?,
                 }
                 // A writer that failed takes no more, and reports the reason itself.
@@ -293,6 +299,7 @@ impl Reader {
                 }
             };
             self.counts.skipped.fetch_add(mapped.is_skipped.into(), Ordering::Relaxed);
+            self.counts.empty.fetch_add(mapped.empty.len() as u64, Ordering::Relaxed);
             let mut reasons: Vec<_> = mapped.faults.iter().map(ToString::to_string).collect();
             for decoded in &mapped.readings {
                 let mut message = Vec::new();
@@ -414,6 +421,9 @@ fn print(report: &Report, args: &ImportArgs, output: &Output) -> anyhow::Result<
     ];
     if args.mapping.is_some() {
         rows.push(("skipped by the mapping", count(report.skipped)));
+    }
+    if report.empty_readings > 0 {
+        rows.push(("without a value, not stored", count(report.empty_readings)));
     }
     rows.extend([
         ("elapsed", format!("{:.1} s", report.seconds)),

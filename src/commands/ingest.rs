@@ -126,6 +126,8 @@ pub struct Report {
     pub tombstones: u64,
     /// Messages that the mapping skips.
     pub skipped: u64,
+    /// Readings without any value, which are not stored.
+    pub empty_readings: u64,
     /// Messages that Kafka deleted before they were read.
     pub messages_lost: u64,
     pub alerts: u64,
@@ -275,6 +277,7 @@ pub async fn ingest(
         dead_letter_reasons: metrics.dead_letter_reasons(),
         tombstones: metrics.tombstones.get(),
         skipped: metrics.skipped.get(),
+        empty_readings: metrics.empty_readings.get(),
         messages_lost: metrics.messages_lost.get(),
         alerts: metrics.alert_count(),
         ignored_fields: metrics.ignored_fields(),
@@ -352,7 +355,7 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
         Format::Json => output.json(report),
         Format::Ndjson => output.print(serde_json::to_string(report)?),
         Format::Csv => output.print(format!(
-            "messages,rows,dead_letters,alerts,ignored_fields,retries,seconds,rows_per_second,complete,tombstones,messages_lost,skipped\n{},{},{},{},{},{},{:.3},{:.1},{},{},{},{}",
+            "messages,rows,dead_letters,alerts,ignored_fields,retries,seconds,rows_per_second,complete,tombstones,messages_lost,skipped,empty_readings\n{},{},{},{},{},{},{:.3},{:.1},{},{},{},{},{}",
             report.messages,
             report.rows,
             report.dead_letters,
@@ -364,7 +367,8 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
             report.complete,
             report.tombstones,
             report.messages_lost,
-            report.skipped
+            report.skipped,
+            report.empty_readings
         )),
         Format::Table => {
             let count = |count: u64| indicatif::HumanCount(count).to_string();
@@ -376,6 +380,9 @@ pub fn print(report: &Report, format: Format, output: &Output) -> anyhow::Result
             rows.extend(reasons(report).map(|(reason, number)| ("  of them", format!("{} {reason}", count(number)))));
             if report.skipped > 0 {
                 rows.push(("skipped by the mapping", count(report.skipped)));
+            }
+            if report.empty_readings > 0 {
+                rows.push(("readings without a value, not stored", count(report.empty_readings)));
             }
             if report.messages_lost > 0 {
                 rows.push(("deleted by Kafka before they were read", count(report.messages_lost)));

@@ -127,7 +127,18 @@ pub async fn run(mut args: QueryArgs, context: Context) -> anyhow::Result<()> {
         None if args.format == Format::Table => TABLE_LIMIT,
         None => u64::MAX,
     };
-    let headings = columns.iter().map(|column| heading(column, args.format)).collect();
+    let mut headings: Vec<Heading> = columns.iter().map(|column| heading(column, args.format)).collect();
+    if args.format == Format::Table {
+        for (heading, column) in headings.iter_mut().zip(&columns) {
+            let Shown::Column(Column::Metric(metric @ Metric::Other(_))) = column else { continue };
+            let asked = Asked { groups: &question.groups, sensor, chosen: question.chosen.as_deref() };
+            let units = until_stopped(&context.shutdown, Units::of(&session, asked, metric)).await?;
+            units.remark(metric).into_iter().for_each(|remark| context.output.note(remark));
+            if let Some(unit) = units.one() {
+                heading.title = lines::title_in(metric, Some(unit));
+            }
+        }
+    }
     let printer = Printer {
         records: context.output.records(args.format, zone, headings)?,
         columns: &columns,

@@ -160,6 +160,12 @@ impl StatsArgs {
         self.format != Format::Table || self.by.is_empty() || self.metric.len() > 1
     }
 
+    /// Whether each line has its unit: always for programs, and where lines of sensors have no unit in common.
+    fn has_unit(&self, units: &[Units]) -> bool {
+        let differ = || units.iter().any(|units| units.one().is_none() && units.are_known());
+        self.names_metric() || self.by.contains(&ByArg::Sensor) && differ()
+    }
+
     /// `units` are those of the metrics.
     fn headings(&self, units: &[Units]) -> Vec<Heading> {
         let mut headings = Vec::new();
@@ -177,6 +183,8 @@ impl StatsArgs {
         }
         if self.names_metric() {
             headings.push(Heading::left("metric"));
+        }
+        if self.has_unit(units) {
             headings.push(Heading::left("unit"));
         }
         let one = match units {
@@ -200,7 +208,7 @@ impl StatsArgs {
 
     fn cells<'a>(
         &self,
-        (metric, unit): (&'a Metric, Option<&'a str>),
+        (metric, units, has_unit): (&'a Metric, &'a Units, bool),
         key: &'a Key,
         row: &'a Row,
         names: &'a SensorNames,
@@ -228,6 +236,13 @@ impl StatsArgs {
         }
         if self.names_metric() {
             cells.push(Cell::Text(metric.name()));
+        }
+        if has_unit {
+            let sensor = key.iter().find_map(|part| match part {
+                Part::Sensor(sensor) => Some(*sensor),
+                _ => None,
+            });
+            let unit = sensor.map_or_else(|| units.one(), |sensor| units.of_sensor(sensor));
             cells.push(unit.map_or(Cell::Missing, Cell::Text));
         }
         for (index, aggregate) in self.agg.iter().enumerate() {
@@ -350,6 +365,7 @@ pub async fn run(mut args: StatsArgs, context: Context) -> anyhow::Result<()> {
     }
     let mut records = output.records(args.format, zone, args.headings(&units))?;
     let mut told = Told::default();
+    let has_unit = args.has_unit(&units);
     for (metric, units) in args.metric.iter().zip(&units) {
         let found = question.find(metric, range).await?;
         let mut rows = rows::rows(&found.lines, &args.agg);
@@ -362,7 +378,7 @@ pub async fn run(mut args: StatsArgs, context: Context) -> anyhow::Result<()> {
         if let Some(how) = args.fill {
             rows::fill(&mut rows, how, &args.agg, periods, range, now)?;
         }
-        print(&question, (metric, units.one()), &rows, &mut names, &mut records).await?;
+        print(&question, (metric, units, has_unit), &rows, &mut names, &mut records).await?;
     }
     records.finish()?;
     told.note(&question, output);
@@ -371,7 +387,7 @@ pub async fn run(mut args: StatsArgs, context: Context) -> anyhow::Result<()> {
 
 async fn print(
     question: &Question<'_>,
-    metric: (&Metric, Option<&str>),
+    metric: (&Metric, &Units, bool),
     rows: &Rows,
     names: &mut SensorNames,
     records: &mut Records<impl std::io::Write>,

@@ -39,6 +39,8 @@ pub struct IngestMetrics {
     pub tombstones: IntCounter,
     /// Messages that the mapping says hold no reading.
     pub skipped: IntCounter,
+    /// Readings in which nothing was measured.
+    pub empty_readings: IntCounter,
     /// Schemas that a registry was asked for, failed requests for them, and whether messages are held until one is known.
     pub schema_requests: IntCounter,
     pub schema_request_failures: IntCounter,
@@ -107,6 +109,10 @@ impl IngestMetrics {
             skipped: counter(
                 "iotctl_ingest_skipped_total",
                 "Messages that the mapping skips (drop, or only does not hold)",
+            )?,
+            empty_readings: counter(
+                "iotctl_ingest_empty_readings_total",
+                "Readings without any value, which are not stored",
             )?,
             schema_requests: counter(
                 "iotctl_ingest_schema_requests_total",
@@ -213,7 +219,7 @@ impl IngestMetrics {
         self.collectors().map(|collectors| describe(&collectors)).unwrap_or_default()
     }
 
-    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 37]> {
+    fn collectors(&self) -> prometheus::Result<[Box<dyn Collector>; 38]> {
         Ok([
             Box::new(self.messages.clone()),
             Box::new(self.bytes.clone()),
@@ -229,6 +235,7 @@ impl IngestMetrics {
             Box::new(self.dead_letters.clone()),
             Box::new(self.tombstones.clone()),
             Box::new(self.skipped.clone()),
+            Box::new(self.empty_readings.clone()),
             Box::new(self.schema_requests.clone()),
             Box::new(self.schema_request_failures.clone()),
             Box::new(self.waiting_for_schema.clone()),

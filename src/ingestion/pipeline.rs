@@ -223,7 +223,7 @@ impl Pipeline {
     }
 
     /// It is finished when all of its rows are stored, it sits in the dead-letter topic (also for a
-    /// part of it), it is a tombstone, or the mapping skips it.
+    /// part of it), it is a tombstone, it holds no value, or the mapping skips it.
     fn take_in(&mut self, message: &Message<'_>) {
         if self.tripped.is_some() {
             return;
@@ -242,6 +242,11 @@ impl Pipeline {
                 Ok(decoded) => {
                     let counted = self.breaker.accepted();
                     self.release(counted);
+                    if decoded.reading.is_empty() {
+                        self.metrics.empty_readings.inc();
+                        self.tracker().finish(ticket);
+                        return;
+                    }
                     self.take(&decoded, message.topic_partition(), ticket);
                 }
                 Err(rejection) => self.reject(message, payload, ticket, &rejection),
@@ -259,8 +264,9 @@ impl Pipeline {
         for _ in 1..parts {
             self.commits.tracker.hold(ticket);
         }
+        self.metrics.empty_readings.inc_by(mapped.empty.len() as u64);
         if parts == 0 {
-            self.metrics.skipped.inc();
+            self.metrics.skipped.inc_by(mapped.empty.is_empty().into());
             self.tracker().finish(ticket);
         }
         for decoded in &mapped.readings {

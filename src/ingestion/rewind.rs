@@ -118,7 +118,9 @@ impl Reader<'_> {
         let Some(payload) = message.payload_or_null() else { return Ok(()) };
         let (of, now) = (message.topic_partition(), time::now());
         let Some(mapping) = self.mapping else {
-            if let Ok(decoded) = decode::decode(payload, self.limits, now) {
+            if let Ok(decoded) = decode::decode(payload, self.limits, now)
+                && !decoded.reading.is_empty()
+            {
                 detector.observe(of, &decoded.reading, |_| ());
             }
             return Ok(());

@@ -10,14 +10,16 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Mapping;
-use super::file::{DecimalMark, MomentShape, PathOr, Paths, SourceShape, TargetShape, ValueShape};
+use super::file::{
+    DecimalMark, MomentShape, NullWord, PathOr, Paths, SourceShape, TargetShape, UnitShape, ValueShape,
+};
 use super::moment::TimestampFormat;
 use super::path::Path;
 use super::rows::RowMapping;
 use super::units::Conversion;
 use crate::error::UsageError;
 use crate::reading::delimited::is_missing;
-use crate::reading::{Metric, Reading, widen};
+use crate::reading::{LEGACY_MISSING, Metric, Reading, widen};
 
 /// Spellings of true and false beside those that each value may have.
 const WORDS: [(&str, f64); 12] = [
@@ -226,8 +228,10 @@ impl ColumnFlags {
         };
         ValueShape {
             from: paths(vec![column.to_owned()]),
-            unit: self.unit(name).map(str::to_owned),
+            unit: self.unit(name).map(|unit| UnitShape::Named(unit.to_owned())),
             words,
+            // The columns are those of the built-in format.
+            null: vec![NullWord::of_number(LEGACY_MISSING)],
             decimal_comma: if has_decimal_comma { DecimalMark::Either } else { DecimalMark::Point },
             ..ValueShape::default()
         }

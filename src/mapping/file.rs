@@ -15,6 +15,7 @@ use super::compression::Compression;
 use super::moment::TimestampFormat;
 use super::path::Path;
 use super::payload::{CsvShape, PayloadFormat};
+use super::source::decimal;
 
 /// A whole file.
 #[derive(Debug, Deserialize)]
@@ -166,12 +167,113 @@ impl From<bool> for DecimalMark {
     }
 }
 
+/// The unit of a metric.
+#[derive(Debug, Clone)]
+pub(super) enum UnitShape {
+    Named(String),
+    /// Where the message itself states it.
+    Stated(Path),
+}
+
+impl UnitShape {
+    pub(super) fn named(&self) -> Option<&str> {
+        match self {
+            Self::Named(unit) => Some(unit),
+            Self::Stated(_) => None,
+        }
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Named(_) => None,
+            Self::Stated(path) => Some(path),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for UnitShape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Stated {
+            from: Path,
+        }
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = UnitShape;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a unit, or where it is, such as { from = \"value.unit\" }")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<UnitShape, E> {
+                Ok(UnitShape::Named(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<UnitShape, A::Error> {
+                Stated::deserialize(MapAccessDeserializer::new(map))
+                    .map(|stated| UnitShape::Stated(stated.from))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A word for "not measured".
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct NullWord {
+    pub(super) text: String,
+    /// The number that it is, if it is one.
+    pub(super) number: Option<f64>,
+}
+
+impl NullWord {
+    pub(super) fn of_text(text: &str) -> Self {
+        let text = text.trim();
+        Self { text: text.to_owned(), number: decimal(text) }
+    }
+
+    pub(super) fn of_number(number: f64) -> Self {
+        Self { text: number.to_string(), number: Some(number) }
+    }
+}
+
+impl<'de> Deserialize<'de> for NullWord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrNumber;
+        impl Visitor<'_> for TextOrNumber {
+            type Value = NullWord;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a text or a number")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<NullWord, E> {
+                Ok(NullWord::of_text(text))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<NullWord, E> {
+                Ok(NullWord::of_text(&number.to_string()))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<NullWord, E> {
+                Ok(NullWord::of_text(&number.to_string()))
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<NullWord, E> {
+                Ok(NullWord::of_number(number))
+            }
+        }
+        deserializer.deserialize_any(TextOrNumber)
+    }
+}
+
 /// One metric.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ValueShape {
     pub(super) from: Paths,
-    pub(super) unit: Option<String>,
+    pub(super) unit: Option<UnitShape>,
     pub(super) to: Option<String>,
     /// Its first group (or the whole match) is taken. A group named `unit` is the unit.
     pub(super) pattern: Option<Pattern>,
@@ -181,7 +283,7 @@ pub(super) struct ValueShape {
     /// Numbers that words stand for.
     pub(super) words: BTreeMap<String, f64>,
     pub(super) decimal_comma: DecimalMark,
-    pub(super) null: Vec<String>,
+    pub(super) null: Vec<NullWord>,
     pub(super) default: Option<Value>,
     /// A state, also where it looks like a number.
     pub(super) text: bool,
@@ -209,11 +311,13 @@ pub(super) struct FieldsShape {
     pub(super) keep: Vec<String>,
     pub(super) drop: Vec<String>,
     pub(super) units: BTreeMap<String, String>,
+    /// By the name of a value, that of the member with its unit, which is no value itself. The `*` of both is the same text.
+    pub(super) units_from: BTreeMap<String, String>,
     pub(super) scale: BTreeMap<String, f64>,
     /// Numbers that words stand for.
     pub(super) words: BTreeMap<String, f64>,
     pub(super) decimal_comma: DecimalMark,
-    pub(super) null: Vec<String>,
+    pub(super) null: Vec<NullWord>,
     /// States, also where they look like numbers.
     pub(super) text: Vec<String>,
 }
@@ -233,6 +337,13 @@ pub(super) type MetricShape = PathOr<ValueShape>;
 /// What a path alone stands for.
 pub(super) trait OfPath {
     fn of_path(path: Path) -> Self;
+}
+
+impl ValueShape {
+    /// All paths of it.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.from.0.iter().chain(self.unit.as_ref().and_then(UnitShape::path))
+    }
 }
 
 impl OfPath for TargetShape {

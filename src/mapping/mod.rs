@@ -32,7 +32,7 @@ pub mod units;
 use crate::encoding::hex;
 use crate::error::UsageError;
 use crate::reading::decode::Decoded;
-use crate::reading::{DecodeLimits, Rejection};
+use crate::reading::{DecodeLimits, Reading, Rejection};
 use file::{FileShape, SourceShape};
 use schemas::Schemas;
 use source::{Source, Surroundings};
@@ -64,6 +64,8 @@ impl<F: Fn(&str) -> Option<String>> Headers for F {
 #[derive(Debug, Default, PartialEq)]
 pub struct Mapped<'a> {
     pub readings: Vec<Decoded<'a>>,
+    /// Readings in which nothing was measured: all values are missing or null. They are not stored.
+    pub empty: Vec<Reading<'a>>,
     /// Elements that hold no reading.
     pub faults: Vec<Rejection>,
     /// The mapping says that the message holds none.
@@ -75,6 +77,25 @@ pub struct Mapped<'a> {
 impl Mapped<'_> {
     fn skipped() -> Self {
         Self { is_skipped: true, ..Self::default() }
+    }
+}
+
+impl<'a> Mapped<'a> {
+    /// Takes a reading in, by whether anything was measured.
+    fn take(&mut self, decoded: Decoded<'a>) {
+        match decoded.reading.is_empty() {
+            true => self.empty.push(decoded.reading),
+            false => self.readings.push(decoded),
+        }
+    }
+}
+
+impl<'a> From<Decoded<'a>> for Mapped<'a> {
+    /// The one reading of a message in the built-in format.
+    fn from(decoded: Decoded<'a>) -> Self {
+        let mut mapped = Self::default();
+        mapped.take(decoded);
+        mapped
     }
 }
 

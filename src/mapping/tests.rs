@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -258,6 +259,18 @@ fn names_are_cut_and_renamed_by_patterns_and_values_scaled() {
         json!({"metrics": {"temperature": 20, "Flow.raw": 0.03, "Valve": 1}, "states": {"Mode": "auto"}});
     assert_eq!(reading["metrics"]["Flow.raw"], 0.03);
     assert_same(&reading, &expected);
+    // Nothing was measured: no dead letter, and no reading either.
+    let null =
+        map(&mapping, &json!({"value": {"values": [value("L1.P2.Temp", json!(null), true)]}})).unwrap();
+    assert_eq!((null.readings.len(), null.empty.len(), null.is_skipped), (0, 1, false));
+    assert_eq!(null.empty[0].sensor_name.as_deref(), Some("P2"));
+    let one = parsed(
+        "[[source]]\nlocation = { constant = \"l\" }\ndevice_type = { constant = \"d\" }\nsensor = \"value.id\"\n\
+         [source.metrics]\ntemperature = \"value.t\"\n[[source.fields]]\nfrom = \"value.m.*\"\n",
+    );
+    let null = map(&one, &json!({"value": {"id": "a", "t": null, "m": {"mode": "", "rpm": null}}})).unwrap();
+    assert_eq!((null.readings.len(), null.empty.len(), null.faults.len()), (0, 1, 0));
+    assert_eq!(map(&one, &json!({"value": {"id": "a"}})).unwrap_err().reason(), "unmapped");
     // All elements are left out: the message is skipped, and no dead letter.
     let none = map(&mapping, &json!({"value": {"values": [value("L1.P2.Temp", json!(1), false)]}})).unwrap();
     assert!(none.is_skipped && none.readings.is_empty() && none.faults.is_empty());
@@ -564,4 +577,121 @@ mod hostile {
             }
         }
     }
+}
+
+#[test]
+fn a_number_is_null_only_where_the_mapping_says_so() {
+    let mapping = |null: &str| {
+        parsed(&format!(
+            r#"
+[[source]]
+location = {{ constant = "l" }}
+device_type = {{ constant = "d" }}
+sensor = {{ constant = "s" }}
+[source.metrics]
+power = {{ from = "value.p", unit = "kW", to = "W", null = {null} }}
+version = {{ from = "value.version", text = true, null = {null} }}
+[[source.fields]]
+from = "value.f.*"
+text = ["code"]
+null = {null}
+"#
+        ))
+    };
+    let values = |null: &str, value: Value| {
+        let mapped = map(&mapping(null), &json!({"value": value})).unwrap();
+        let reading =
+            mapped.readings.first().map(|decoded| &decoded.reading).or(mapped.empty.first()).unwrap();
+        let metrics = reading.other_metrics.iter().map(|(name, value)| (name.to_string(), json!(value)));
+        let states = reading.states.iter().map(|(name, text)| (name.to_string(), json!(text)));
+        Value::Object(metrics.chain(states).collect())
+    };
+    // Of an electric power it is a value as any other.
+    let message = || json!({"p": -999, "f": {"a": -999, "b": "-999.0", "temperature": -999.0, "c": 1}});
+    assert_eq!(values("[]", message()), json!({"a": -999.0, "b": -999.0, "c": 1.0, "power": -999_000.0}));
+    for null in ["[-999]", "[-999.0]", "[\"-999\"]", "[\"-999.00\", \"n/a\"]"] {
+        assert_eq!(values(null, message()), json!({"c": 1.0}), "{null}");
+        assert_eq!(
+            values(null, json!({"p": "-999.0", "f": {"a": "-9.99e2", "c": -998}})),
+            json!({"c": -998.0}),
+            "{null}"
+        );
+    }
+    // Of texts, the spelling counts.
+    let texts = || json!({"p": 1, "version": "-999.0", "f": {"code": "-999.0"}});
+    assert_eq!(
+        values("[\"-999\"]", texts()),
+        json!({"code": "-999.0", "power": 1000.0, "version": "-999.0"})
+    );
+    assert_eq!(values("[\"-999.0\"]", texts()), json!({"power": 1000.0}));
+    // Numbers that a float takes for one are two.
+    let ids = json!({"p": 1, "f": {"id": "9007199254740993"}});
+    assert_eq!(values("[9007199254740992]", ids)["id"], "9007199254740993");
+}
+
+#[test]
+fn what_a_mapping_measured_survives_the_built_in_format() {
+    let text = "[[source]]\nlocation = \"value.l\"\ndevice_type = \"value.l\"\nsensor = \"value.l\"\n[[source.fields]]\nfrom = \"value.f.*\"\n";
+    let message =
+        json!({"value": {"l": "a", "f": {"power": -999, "rpm": 2, "pressure": -999, "mode": "eco"}}});
+    let mapped = map(&parsed(text), &message).unwrap();
+    let reading = &mapped.readings[0].reading;
+    let mut encoded = Vec::new();
+    crate::reading::encode::Encoder::new().encode(reading, &mut encoded);
+    let again = crate::reading::decode::decode(&encoded, &LIMITS, NOW).unwrap().reading;
+    assert_eq!(&again, reading);
+    assert_eq!((again.value(&Metric::named("power")), again.pressure), (Some(-999.0), Some(-999.0)));
+}
+
+#[test]
+fn units_are_those_that_the_message_states() {
+    let text = r#"
+[[source]]
+location = { constant = "l" }
+device_type = { constant = "d" }
+sensor = { constant = "s" }
+[source.metrics]
+temperature = { from = "value.t", unit = { from = "value.tu" } }
+voltage = { from = "value.v", unit = { from = "value.vu" }, to = "V", scale = 10 }
+pressure = { from = "value.p", pattern = '^(?<value>[0-9.]+) ?(?<unit>.*)$', scale = 10 }
+[[source.fields]]
+from = "value.f.**"
+units_from = { "*.value" = "*.unit", "hum" = "hum_unit" }
+rename = { "in.value" = "humidity", "*.value" = "*" }
+"#;
+    let mapping = parsed(text);
+    let read = |value: Value| map(&mapping, &json!({"value": value}));
+    let mapped = read(json!({"t": "68", "tu": " °F ", "v": 5, "vu": "mV", "p": "10 kPa",
+        "f": {"in": {"value": 0.5, "unit": "/"}, "power": {"value": 5, "unit": "kW"}, "hum": 3, "hum_unit": null}}))
+    .unwrap();
+    let reading = &mapped.readings[0].reading;
+    assert_eq!(
+        (reading.temperature, reading.humidity, reading.pressure),
+        (Some(20.0), Some(50.0), Some(1000.0))
+    );
+    // A metric without a column has no unit of its own: it is not converted.
+    let others = [("power", 5.0), ("hum", 3.0), ("voltage", 0.05)].map(|(name, value)| (name.into(), value));
+    let mut found = reading.other_metrics.clone();
+    found.sort_by(|left, right| left.1.total_cmp(&right.1));
+    let mut others = others.to_vec();
+    others.sort_by(|left: &(Cow<'_, str>, f64), right| left.1.total_cmp(&right.1));
+    assert_eq!(found, others);
+    assert!(reading.states.is_empty(), "{:?}", reading.states);
+    // Without a unit the value is in that of the column; a wrong unit is refused, unless nothing was measured.
+    assert_eq!(read(json!({"t": 20})).unwrap().readings[0].reading.temperature, Some(20.0));
+    assert_eq!(read(json!({"t": 20, "tu": "bar"})).unwrap_err().reason(), "unmapped");
+    assert_eq!(read(json!({"t": null, "tu": "bar", "v": 1, "vu": "V"})).unwrap().readings.len(), 1);
+    assert_eq!(read(json!({"f": {"temperature": {"value": null, "unit": "bar"}}})).unwrap().empty.len(), 1);
+    let problem = |key: &str| {
+        let text = text.replace("scale = 10 }\npressure", &format!("scale = 10, {key} }}\npressure"));
+        Mapping::parse("m", &text).unwrap_err().to_string()
+    };
+    assert!(problem("text = true").contains("text has no unit"), "{}", problem("text = true"));
+    let wild = Mapping::parse("m", &text.replace("value.tu", "value.*")).unwrap_err().to_string();
+    assert!(wild.contains("no wildcard"), "{wild}");
+    let pair = Mapping::parse(
+        "m",
+        &text.replace("from = \"value.f.**\"", "name = \"value.n\"\nvalue = \"value.f\""),
+    );
+    assert!(pair.unwrap_err().to_string().contains("units_from needs from"));
 }

@@ -7,7 +7,7 @@
 //! | number, or text that is a JSON number | the column of that name, else an other metric |
 //! | `true`, `false` | `motion_detected`, else an other metric of 1 or 0; left out where the column has a unit |
 //! | other text of up to [`MAX_STATE_BYTES`] | a state under the field's name |
-//! | null, empty text, the legacy sentinel -999.0 | nothing: not measured |
+//! | null, empty text, the legacy sentinel -999.0 | nothing: not measured. Under `measured_metrics`, and in mappings, -999 is a number |
 //! | array, object, longer text | left out, and named in [`Decoded::left_out`] |
 //!
 //! A whole number in text beyond ±2^53 stays text, because a 64-bit float would lose its last digits: such a number is an
@@ -66,8 +66,8 @@ impl DecodeLimits {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded<'a> {
     pub reading: Reading<'a>,
-    /// The names of fields that are not stored, because no column takes their value; those in `other_metrics` and
-    /// `states` with that in front, as in `other_metrics.a`. As they stand in the message: hostile, of any length.
+    /// The names of fields that are not stored, because no column takes their value; those in `other_metrics`,
+    /// `measured_metrics` and `states` with that in front, as in `other_metrics.a`. As they stand in the message: hostile, of any length.
     pub left_out: Vec<Cow<'a, str>>,
 }
 
@@ -180,7 +180,7 @@ impl<'a> Fields<'a> {
         field: Cow<'a, str>,
         value: Scalar<'a>,
     ) -> Result<(), Rejection> {
-        let value = match value.simplified(place == Place::States) {
+        let value = match value.simplified(place == Place::States, place.has_sentinel()) {
             Scalar::Number(value) => {
                 let stored = value as f32;
                 if !stored.is_finite() {
@@ -201,7 +201,7 @@ impl<'a> Fields<'a> {
     }
 
     fn set_motion(&mut self, place: Place, field: Cow<'a, str>, value: Scalar<'a>) -> Result<(), Rejection> {
-        let moves = match value.simplified(place == Place::States) {
+        let moves = match value.simplified(place == Place::States, place.has_sentinel()) {
             Scalar::Null => None,
             Scalar::Boolean(value) => Some(value),
             Scalar::Number(0.0) => Some(false),
@@ -220,7 +220,7 @@ impl<'a> Fields<'a> {
     }
 
     fn set_other(&mut self, place: Place, field: Cow<'a, str>, value: Scalar<'a>) -> Result<(), Rejection> {
-        let value = match value.simplified(place == Place::States) {
+        let value = match value.simplified(place == Place::States, place.has_sentinel()) {
             Scalar::Null => None,
             Scalar::Number(value) if !value.is_finite() => {
                 return Err(reason::too_large_for_a_number(&place.path(&field), value));
@@ -268,7 +268,7 @@ impl<'a> Fields<'a> {
 
     fn leave_out(&mut self, place: Place, field: Cow<'a, str>) -> Result<(), Rejection> {
         self.left_out.push(match place {
-            Place::Top => field,
+            Place::Top | Place::Mapped => field,
             place => place.path(&field).into(),
         });
         Ok(())
@@ -294,24 +294,34 @@ impl<'a> Fields<'a> {
 enum Place {
     Top,
     OtherMetrics,
+    /// Metrics that were measured, whatever their number is: a mapping has no sentinel.
+    Measured,
     States,
     Tags,
+    /// In no message: a mapping sets the value.
+    Mapped,
 }
 
 impl Place {
     const fn name(self) -> &'static str {
         match self {
-            Self::Top => "",
+            Self::Top | Self::Mapped => "",
             Self::OtherMetrics => "other_metrics",
+            Self::Measured => "measured_metrics",
             Self::States => "states",
             Self::Tags => "sensor_tags",
         }
     }
 
+    /// Whether -999.0 means that nothing was measured.
+    const fn has_sentinel(self) -> bool {
+        !matches!(self, Self::Measured | Self::Mapped)
+    }
+
     /// The field's name from the top of the message.
     fn path(self, field: &str) -> String {
         match self {
-            Self::Top => field.to_owned(),
+            Self::Top | Self::Mapped => field.to_owned(),
             place => format!("{}.{field}", place.name()),
         }
     }
@@ -398,6 +408,7 @@ impl<'a> Visitor<'a> for FieldsVisitor<'_, 'a> {
         while let Some(field) = map.next_key_seed(Name)? {
             let place = match &*field {
                 "other_metrics" => Place::OtherMetrics,
+                "measured_metrics" => Place::Measured,
                 "states" => Place::States,
                 "sensor_tags" => Place::Tags,
                 _ => {
@@ -415,7 +426,7 @@ impl<'a> Visitor<'a> for FieldsVisitor<'_, 'a> {
     }
 }
 
-/// The object under `other_metrics`, `states` or `sensor_tags`.
+/// The object under `other_metrics`, `measured_metrics`, `states` or `sensor_tags`.
 struct Nested<'f, 'a> {
     fields: &'f mut Fields<'a>,
     place: Place,

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Datelike, Timelike};
 use uuid::Uuid;
 
-use super::Reading;
+use super::{LEGACY_MISSING, Metric, Reading};
 
 /// Encodes readings one after another; remembers the last second's text.
 #[derive(Debug, Clone)]
@@ -28,7 +28,8 @@ impl Encoder {
         Self::default()
     }
 
-    /// Appends `reading` to `out`. A number that is not finite cannot be said in JSON and is left out as missing.
+    /// Appends `reading` to `out`. A number that is not finite cannot be said in JSON and is left out as missing. Of a reading
+    /// with a -999, which a mapping may have found, other metrics are in `measured_metrics`, and this column too.
     pub fn encode(&mut self, reading: &Reading<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"location\":");
         string(&reading.location, out);
@@ -38,9 +39,9 @@ impl Encoder {
         sensor_id(reading.sensor, out);
         out.extend_from_slice(b"\",\"recorded_timestamp\":");
         self.timestamp(reading.recorded_at, out);
-        number(b",\"temperature\":", reading.temperature, out);
-        number(b",\"humidity\":", reading.humidity, out);
-        number(b",\"pressure\":", reading.pressure, out);
+        column(b",\"temperature\":", reading.temperature, out);
+        column(b",\"humidity\":", reading.humidity, out);
+        column(b",\"pressure\":", reading.pressure, out);
         if let Some(motion) = reading.motion_detected {
             out.extend_from_slice(if motion {
                 b",\"motion_detected\":true"
@@ -48,8 +49,8 @@ impl Encoder {
                 b",\"motion_detected\":false"
             });
         }
-        number(b",\"light_level\":", reading.light_level, out);
-        number(b",\"gas_concentration\":", reading.gas_concentration, out);
+        column(b",\"light_level\":", reading.light_level, out);
+        column(b",\"gas_concentration\":", reading.gas_concentration, out);
         others(reading, out);
         about_sensor(reading, out);
         out.push(b'}');
@@ -78,13 +79,15 @@ impl Encoder {
     }
 }
 
-/// Adds `,"name":null` to the encoded object that ends `out`: how some devices say "not measured".
-pub fn append_null(name: &str, out: &mut Vec<u8>) {
+/// Adds a member to the encoded object that ends `out`: how some devices say "not measured".
+pub fn append(name: &str, json: &[u8], out: &mut Vec<u8>) {
     if out.last() == Some(&b'}') {
         out.pop();
         out.push(b',');
         string(name, out);
-        out.extend_from_slice(b":null}");
+        out.push(b':');
+        out.extend_from_slice(json);
+        out.push(b'}');
     }
 }
 
@@ -121,6 +124,11 @@ pub fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// A column, unless its value would be read as missing.
+fn column(key: &[u8], value: Option<f32>, out: &mut Vec<u8>) {
+    number(key, value.filter(|value| f64::from(*value) != LEGACY_MISSING), out);
+}
+
 /// The shortest decimal that reads back as the same number.
 fn number<N: zmij::Float>(key: &[u8], value: Option<N>, out: &mut Vec<u8>) {
     if let Some(value) = value {
@@ -135,7 +143,20 @@ fn number<N: zmij::Float>(key: &[u8], value: Option<N>, out: &mut Vec<u8>) {
 }
 
 fn others(reading: &Reading<'_>, out: &mut Vec<u8>) {
-    let mut separator: &[u8] = b",\"other_metrics\":{";
+    let columns = || {
+        let values = Metric::COLUMNS.iter().map(|metric| (metric.name(), reading.column(metric)));
+        values.filter(|(_, value)| value.is_some_and(|value| f64::from(value) == LEGACY_MISSING))
+    };
+    let has_sentinel =
+        columns().next().is_some() || reading.other_metrics.iter().any(|(_, value)| *value == LEGACY_MISSING);
+    let mut separator: &[u8] =
+        if has_sentinel { b",\"measured_metrics\":{" } else { b",\"other_metrics\":{" };
+    for (name, value) in columns() {
+        out.extend_from_slice(separator);
+        string(name, out);
+        number(b":", value, out);
+        separator = b",";
+    }
     for (name, value) in reading.other_metrics.iter().filter(|(_, value)| value.is_finite()) {
         out.extend_from_slice(separator);
         string(name, out);
@@ -350,7 +371,7 @@ mod tests {
     fn a_null_joins_the_object() {
         let mut out = Vec::new();
         Encoder::new().encode(&plain(), &mut out);
-        append_null("humidity", &mut out);
+        append("humidity", b"null", &mut out);
         let value: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value.get("humidity"), Some(&Value::Null));
         assert_eq!(value["motion_detected"], false);

@@ -50,14 +50,15 @@ pub(super) enum Scalar<'a> {
 const MAX_WHOLE: u64 = 1 << 53;
 
 impl<'a> Scalar<'a> {
-    /// What stands for nothing as null, and (unless `verbatim`) a number in text as a number.
-    pub(super) fn simplified(self, verbatim: bool) -> Self {
+    /// What stands for nothing as null (the legacy sentinel too, if the place has one), and (unless `verbatim`) a number in
+    /// text as a number.
+    pub(super) fn simplified(self, verbatim: bool, has_sentinel: bool) -> Self {
         match self {
-            Self::Number(LEGACY_MISSING) => Self::Null,
+            Self::Number(LEGACY_MISSING) if has_sentinel => Self::Null,
             Self::Text(text) => {
                 let trimmed = text.trim();
                 match number_in_text(trimmed).filter(|_| !verbatim) {
-                    Some(LEGACY_MISSING) => Self::Null,
+                    Some(LEGACY_MISSING) if has_sentinel => Self::Null,
                     Some(number) => Self::Number(number),
                     None if trimmed.is_empty() => Self::Null,
                     None => Self::Text(text),

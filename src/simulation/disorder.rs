@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
-use crate::reading::{LEGACY_MISSING, Reading};
+use crate::reading::Reading;
 
 /// Probabilities, each from 0 to 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -110,7 +110,8 @@ pub enum Lost {
     Absent,
     /// Encoded as `"name":null`.
     Null(&'static str),
-    Sentinel,
+    /// Encoded as `"name":-999.0`, which the reading itself never holds.
+    Sentinel(&'static str),
 }
 
 /// Takes one measured value out of `reading`.
@@ -130,20 +131,11 @@ pub fn lose_value(reading: &mut Reading<'_>, rng: &mut ChaCha8Rng) -> Lost {
     let Some((name, value)) = columns.iter_mut().filter(|(_, value)| value.is_some()).nth(chosen) else {
         return Lost::Nothing;
     };
+    **value = None;
     match rng.random_range(0..3) {
-        0 => {
-            **value = None;
-            Lost::Absent
-        }
-        1 => {
-            **value = None;
-            Lost::Null(name)
-        }
-        _ => {
-            // The legacy sentinel is a small integer, exact in f32.
-            **value = Some(LEGACY_MISSING as f32);
-            Lost::Sentinel
-        }
+        0 => Lost::Absent,
+        1 => Lost::Null(name),
+        _ => Lost::Sentinel(name),
     }
 }
 
@@ -225,11 +217,11 @@ mod tests {
                 Lost::Nothing => panic!("two values were measured"),
                 Lost::Absent => 0,
                 Lost::Null(_) => 1,
-                Lost::Sentinel => 2,
+                Lost::Sentinel(_) => 2,
             };
             seen[index] += 1;
             let left = [reading.temperature, reading.humidity];
-            let real = left.iter().flatten().filter(|value| **value != -999.0).count();
+            let real = left.iter().flatten().count();
             assert_eq!(real, 1);
         }
         assert!(seen.iter().all(|&count| count > 60), "{seen:?}");

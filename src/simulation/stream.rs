@@ -36,6 +36,8 @@ pub struct Note {
     pub late: bool,
     pub out_of_order: bool,
     pub missing: bool,
+    /// No value is left in it.
+    pub empty: bool,
     pub duplicate: bool,
 }
 
@@ -48,6 +50,7 @@ impl Note {
             recorded_at: self.recorded_at,
             extreme: self.extreme.map(|extreme| (extreme.metric, extreme.value)),
             duplicate: self.duplicate,
+            empty: self.empty,
             malformed: self.malformed.map(Malformation::name),
         }
     }
@@ -203,14 +206,17 @@ impl<'n> Stream<'n> {
         encode::sensor_id(self.reading.sensor, key);
         payload.clear();
         self.encoder.encode(&self.reading, payload);
-        if let Lost::Null(name) = lost {
-            encode::append_null(name, payload);
+        match lost {
+            Lost::Nothing | Lost::Absent => {}
+            Lost::Null(name) => encode::append(name, b"null", payload),
+            Lost::Sentinel(name) => encode::append(name, b"-999.0", payload),
         }
+        note.empty = self.reading.is_empty();
         if extreme.is_none() && self.happens(self.disorder.malformed) {
             let kind = Malformation::ALL[self.rng.random_range(0..Malformation::ALL.len())];
             kind.apply(&mut self.message.payload);
             note.malformed = Some(kind);
-            (note.late, note.missing) = (false, false);
+            (note.late, note.missing, note.empty) = (false, false, false);
         }
         self.message.note = note;
     }

@@ -1,5 +1,6 @@
 //! What can never be stored is kept, byte for byte, with the reason; the rest of the batch is stored.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -26,6 +27,7 @@ crate::trials!(
     a_message_that_the_dead_letter_topic_refuses_is_kept_truncated,
     headers_and_null_keys_survive_the_dead_letter_topic_and_a_replay,
     tombstones_are_skipped_and_counted,
+    readings_without_a_value_are_skipped_counted_and_not_missed,
     the_report_names_the_commonest_reasons,
 );
 
@@ -434,6 +436,70 @@ fn tombstones_are_skipped_and_counted() -> anyhow::Result<()> {
     ensure!(committed(&lab)?.values().sum::<i64>() == 3, "{:?}", committed(&lab)?);
     let audit = lab.json("-q audit --format json")?;
     ensure!(audit["topic"]["tombstones"] == 2, "{audit}");
+    Ok(())
+}
+
+fn path(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().context("a path that is not UTF-8")
+}
+
+fn readings_without_a_value_are_skipped_counted_and_not_missed() -> anyhow::Result<()> {
+    let lab = Lab::new("no_value")?;
+    let at = chrono::Utc::now().timestamp_millis();
+    lab.send([
+        message("plant-1", 1, at, r#","temperature":20"#),
+        message("plant-1", 2, at, r#","temperature":null,"humidity":-999.0"#),
+        message("plant-1", 3, at, r#","other_metrics":{}"#),
+        // Sent again without its value: the row stays as it is.
+        message("plant-1", 1, at, r#","temperature":null"#),
+    ])?;
+    // A recording of one value, which many of its messages lose.
+    let folder = tempfile::tempdir()?;
+    let (recording, ledger) = (folder.path().join("one.csv"), folder.path().join("ledger"));
+    let lines = (0..200).map(|n| format!("2026-01-01T{:02}:{:02}:00Z,{n}.5\n", n / 60, n % 60));
+    std::fs::write(&recording, format!("timestamp,value\n{}", lines.collect::<String>()))?;
+    let replay = [
+        "-q",
+        "simulate",
+        "--replay",
+        path(&recording)?,
+        "--rate",
+        "0",
+        "--missing",
+        "0.5",
+        "--ledger",
+        path(&ledger)?,
+        "--map",
+        "timestamp=recorded_timestamp,value=temperature",
+        "--set",
+        "location=plant-1,device_type=machine",
+        "--format",
+        "json",
+    ];
+    let sent = lab.json(&replay)?;
+    let missing = sent["missing"].as_u64().context("values missing")?;
+    ensure!(missing > 50, "{sent}");
+    let report = lab.ingest()?;
+    ensure!(report["empty_readings"] == missing + 3, "{report}");
+    ensure!(report["dead_letters"] == 0 && report["skipped"] == 0, "{report}");
+    ensure!(report["rows"] == 200 - missing + 1, "{report}");
+    ensure!(lab.stored()? == (200 - missing + 1) as i64, "{}", lab.stored()?);
+    ensure!(committed(&lab)?.values().sum::<i64>() == 204, "{:?}", committed(&lab)?);
+    let audit = lab.json(&["-q", "audit", "--ledger", path(&ledger)?, "--format", "json"])?;
+    ensure!(audit["is_sound"] == true && audit["topic"]["empty_readings"] == missing + 3, "{audit:#}");
+    ensure!(audit["compared"]["not_due"] == missing + 2, "{audit:#}");
+    let marked = std::fs::read_to_string(&ledger)?.matches("\"empty\":true").count() as u64;
+    ensure!(marked == missing, "{marked} of {missing}");
+    // Rows that an earlier version wrote of such messages are no surprise.
+    let row = format!(
+        "INSERT INTO {{ks}}.iot_sensor_metrics (location, device_type, bucket, iot_sensor_id, recorded_timestamp) \
+         VALUES ('plant-1', 'thermostat', {}, {}, {at})",
+        at - at % 3_600_000,
+        uuid::Uuid::from_u128(2)
+    );
+    lab.cql(&row)?;
+    let audit = lab.json("-q audit --format json")?;
+    ensure!(audit["is_sound"] == true && audit["compared"]["not_due"] == missing + 1, "{audit:#}");
     Ok(())
 }
 

@@ -579,6 +579,26 @@ fn units_of_tags_stand_beside_the_values() -> anyhow::Result<()> {
     }))?;
     lab.ok(&["-q", "ingest", "--until-end", "--mapping", &mapping.display().to_string()])?;
     lab.ok("-q sensors tag f-1 unit.flow=l/min")?;
+    // The unit of one sensor is not that of the other.
+    for verb in
+        ["extremes --metric flow", "stats --metric flow --by sensor", "anomalies --metric flow --above 25"]
+    {
+        let table = lab.ok(format!("-q {verb} --format table").as_str())?;
+        ensure!(!table.contains("(l/min)"), "{verb}: {table}");
+        let lines = lab.lines(format!("-q {verb} --format ndjson").as_str())?;
+        let of = |name: &str| lines.iter().filter(|line| line["sensor_name"] == name).collect::<Vec<_>>();
+        ensure!(of("f-1").iter().all(|line| line["unit"] == "l/min"), "{verb}: {lines:#?}");
+        ensure!(
+            !of("f-2").is_empty() && of("f-2").iter().all(|line| line["unit"].is_null()),
+            "{verb}: {lines:#?}"
+        );
+    }
+    let all = lab.lines("-q stats --metric flow --format ndjson")?;
+    ensure!(all.len() == 1 && all[0]["unit"].is_null(), "{all:#?}");
+    let query = "-q query --sensor f-2 --columns recorded_timestamp,flow --limit 2";
+    ensure!(!lab.ok(query)?.contains("l/min"));
+    contains(&lab.ok(&query.replace("f-2", "f-1"))?, &["flow (l/min)"])?;
+    lab.ok("-q sensors tag f-2 unit.flow=l/min")?;
     let forecast =
         "forecast --metric flow --sensor f-1 --step 1m --season 7m --horizon 7m --at 2026-11-01T02:00:00Z";
     for verb in [
@@ -601,7 +621,7 @@ fn units_of_tags_stand_beside_the_values() -> anyhow::Result<()> {
     lab.ok("-q sensors tag f-2 unit.flow=m3/h")?;
     let mixed = lab.run("extremes --metric flow")?;
     contains(&mixed.stderr, &["different units (l/min, m3/h)"])?;
-    ensure!(!mixed.stdout.contains("l/min"), "{mixed:#?}");
+    ensure!(!mixed.stdout.contains("(l/min)") && mixed.stdout.contains("m3/h"), "{mixed:#?}");
     let one = lab.ok("-q extremes --metric flow --location hall")?;
     contains(&one, &["flow (l/min)"])
 }

@@ -45,7 +45,12 @@ fn missing_values_write_no_cell_and_no_tombstone() -> anyhow::Result<()> {
     let lab = Lab::new("missing")?;
     lab.send([
         message("plant-1", 1, START, ""),
-        message("plant-1", 2, START, r#","temperature":null,"humidity":-999.0,"other_metrics":{"a":-999.0}"#),
+        message(
+            "plant-1",
+            2,
+            START,
+            r#","mode":"eco","temperature":null,"humidity":-999.0,"other_metrics":{"a":-999.0}"#,
+        ),
     ])?;
     lab.ingest()?;
     let rows = lab.cql(

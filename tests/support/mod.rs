@@ -110,6 +110,8 @@ pub fn complain(text: &str) {
 /// The wire format's four required fields and whatever else `rest` holds (with a leading comma).
 pub fn message(location: &str, sensor: u128, recorded_at: i64, rest: &str) -> (String, Vec<u8>) {
     let id = uuid::Uuid::from_u128(sensor);
+    // A reading without any value is not stored.
+    let rest = if rest.is_empty() { r#","mode":"eco""# } else { rest };
     let json = format!(
         r#"{{"location":"{location}","device_type":"thermostat","iot_sensor_id":"{id}","recorded_timestamp":{recorded_at}{rest}}}"#
     );

@@ -221,8 +221,8 @@ async fn test(
             Heading::left("states"),
         ],
     )?;
-    let (mut found, mut refusals, mut messages, mut skipped, mut replaced) =
-        (Vec::new(), Vec::new(), 0, 0, 0);
+    let (mut found, mut refusals, mut messages, mut skipped, mut replaced, mut empty) =
+        (Vec::new(), Vec::new(), 0, 0, 0, 0);
     for (place, sample) in samples {
         messages += 1;
         if let Some(lookup) = lookup {
@@ -237,6 +237,7 @@ async fn test(
         };
         skipped += usize::from(mapped.is_skipped);
         replaced += mapped.replaced;
+        empty += mapped.empty.len();
         refusals.extend(mapped.faults.iter().map(|fault| format!("{place}: {fault}")));
         for decoded in &mapped.readings {
             let shown = Shown::of(&decoded.reading);
@@ -259,6 +260,13 @@ async fn test(
         plural(found.len(), "reading"),
         plural(skipped, "message")
     ));
+    if empty > 0 {
+        output.note(format!(
+            "{} no value and {} not stored: all values are missing or null",
+            one_or_many(empty, "reading has", "readings have"),
+            if empty == 1 { "is" } else { "are" }
+        ));
+    }
     if replaced > 0 {
         output.note(format!(
             "{} replaced by other values with the same name, location, device type, sensor and time: if elements \

@@ -119,6 +119,12 @@ fn fields() -> Vec<Vec<String>> {
     }));
     rows.push(row("motion_detected", "boolean", "no", "Whether motion was detected"));
     rows.push(row("other_metrics", "object", "no", "Further metrics and states by name"));
+    rows.push(row(
+        "measured_metrics",
+        "object",
+        "no",
+        &format!("The same as `other_metrics`, but {LEGACY_MISSING:.1} is a number in it"),
+    ));
     rows.push(row("states", "object of text", "no", "Text that is a state even if it looks like a number"));
     let any = ["any other name", "number, boolean or text", "no", "The same as a name in `other_metrics`"];
     rows.push(any.map(str::to_owned).to_vec());
@@ -151,7 +157,8 @@ fn values() -> Vec<Vec<String>> {
 
 fn missing() -> String {
     format!(
-        "A value that was not measured is left out, `null`, or {LEGACY_MISSING:.1} (older producers); all three store nothing."
+        "A value that was not measured is left out, `null`, or {LEGACY_MISSING:.1} (older producers); all three store nothing. A reading \
+         without any value is not stored either: `ingest` skips it and counts it in `iotctl_ingest_empty_readings_total`."
     )
 }
 

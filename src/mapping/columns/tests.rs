@@ -25,7 +25,8 @@ fn read(flags: &ColumnFlags, heading: &[&str], cells: &[&str]) -> Result<Reading
     let heading = strings(heading);
     let rows = flags.resolve(&heading, false).unwrap().rows;
     let mapped = rows.row(rows::columns(&heading, cells.iter().copied()), &LIMITS, NOW)?;
-    Ok(mapped.readings.into_iter().next().unwrap().reading)
+    let readings = mapped.readings.into_iter().map(|decoded| decoded.reading);
+    Ok(readings.chain(mapped.empty).next().unwrap())
 }
 
 #[test]

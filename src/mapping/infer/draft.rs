@@ -9,6 +9,7 @@ use super::formats::{self, Payloads};
 use super::keys::{self, KeyPattern};
 use super::names;
 use super::observed::{self, Each, Place};
+use super::units::{self, Stated};
 use super::{Sample, quoted, times};
 use crate::mapping::path::Path;
 use crate::mapping::units::Conversion;
@@ -197,7 +198,8 @@ fn targets(found: &Found<'_>, text: &mut String) -> Vec<String> {
     used.extend(sensor.iter().map(|(_, place)| place.path.clone()));
     let location = best(&used, names::location_rank);
     used.extend(location.iter().map(|(_, place)| place.path.clone()));
-    let kind = best(&used, names::type_rank);
+    // A number is the code of something else: a data type, a kind of message.
+    let kind = best(&used, names::type_rank).filter(|(_, place)| place.examples.iter().all(Value::is_string));
     used.extend(kind.iter().map(|(_, place)| place.path.clone()));
 
     let of_place = |place: &Place| format!("{}    # {}", quoted(&place.path), place.noted());
@@ -368,6 +370,34 @@ fn of_texts<'v>(values: impl Iterator<Item = &'v Value>) -> String {
     text
 }
 
+/// Numbers that devices send for "not measured", where other values of the place are far from them. They may be values all the
+/// same, so that a person has to say it.
+fn sentinels<'p>(places: impl Iterator<Item = &'p Place>) -> String {
+    const SENTINELS: [i32; 4] = [-999, -9999, -99_999, -32_768];
+    let number = |value: &Value| match value {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_f64(),
+    };
+    let mut text = String::new();
+    for place in places {
+        let values: Vec<f64> = place.examples.iter().filter_map(number).collect();
+        let found = SENTINELS.into_iter().find(|sentinel| {
+            let sentinel = f64::from(*sentinel);
+            values.contains(&sentinel)
+                && values.iter().any(|value| *value != sentinel)
+                && values.iter().all(|value| *value == sentinel || *value > sentinel / 2.0)
+        });
+        if let Some(sentinel) = found {
+            let _ = writeln!(
+                text,
+                "# null = [{sentinel}]    # if it stands for \"not measured\" in {}",
+                place.path
+            );
+        }
+    }
+    text
+}
+
 fn metrics(found: &Found<'_>, root: Option<&str>, used: &[String], text: &mut String) {
     let root = root.unwrap_or(if found.each.is_some() { "each" } else { "value" });
     text.push_str("\n[[source.fields]]\n");
@@ -381,8 +411,9 @@ fn metrics(found: &Found<'_>, root: Option<&str>, used: &[String], text: &mut St
             let _ = writeln!(text, "unit = {}    # {}", quoted(&unit.path), unit.noted());
         }
         let metrics: BTreeSet<&str> = name.examples.iter().filter_map(Value::as_str).collect();
-        text.push_str(&columns(metrics.iter().map(|metric| (*metric, None))));
+        text.push_str(&columns(metrics.iter().map(|metric| (*metric, None)), &Stated::default()));
         text.push_str(&of_texts(value.examples.iter()));
+        text.push_str(&sentinels(std::iter::once(&value)));
         return;
     }
     let prefix = format!("{root}.");
@@ -402,9 +433,33 @@ fn metrics(found: &Found<'_>, root: Option<&str>, used: &[String], text: &mut St
         !numbers.is_empty()
             && numbers.iter().all(|name| name.strip_suffix(suffix).is_some_and(|it| !it.contains('.')))
     });
+    let stated = units::stated(&free);
     if let Some(suffix) = suffix {
         let _ = writeln!(text, "keep = [\"*{suffix}\"]    # guessed: an object for each metric");
-        let _ = writeln!(text, "rename = {{ \"*{suffix}\" = \"*\" }}");
+        let mut renames = vec![format!("\"*{suffix}\" = \"*\"")];
+        let mut own_units = Vec::new();
+        for name in &numbers {
+            let base = name.strip_suffix(suffix).unwrap_or(name);
+            let Some((column, unit)) = names::column(base) else { continue };
+            if stated.is_unknown(name) {
+                renames.extend((base == column).then(|| format!("{} = \"{column}_raw\"", quoted(name))));
+                continue;
+            }
+            let is_taken = base != column && numbers.iter().any(|it| it.strip_suffix(suffix) == Some(column));
+            if is_taken {
+                continue;
+            }
+            if base != column {
+                renames.push(format!("{} = \"{column}\"", quoted(name)));
+            }
+            own_units.extend(
+                unit.filter(|_| !stated.is_known(name)).map(|unit| format!("{} = \"{unit}\"", quoted(name))),
+            );
+        }
+        let _ = writeln!(text, "rename = {{ {} }}", renames.join(", "));
+        if !own_units.is_empty() {
+            let _ = writeln!(text, "units = {{ {} }}    # guessed: from names", own_units.join(", "));
+        }
     } else {
         let left_out: Vec<String> = members
             .iter()
@@ -414,9 +469,11 @@ fn metrics(found: &Found<'_>, root: Option<&str>, used: &[String], text: &mut St
         if !left_out.is_empty() {
             let _ = writeln!(text, "drop = [{}]    # used above", left_out.join(", "));
         }
-        text.push_str(&columns(free.iter().map(|(place, name)| (*name, Some(*place)))));
+        text.push_str(&columns(free.iter().map(|(place, name)| (*name, Some(*place))), &stated));
     }
+    text.push_str(&units::written(&stated, suffix));
     text.push_str(&of_texts(free.iter().flat_map(|(place, _)| &place.examples)));
+    text.push_str(&sentinels(free.iter().map(|(place, _)| *place)));
     let labels: Vec<String> = free
         .iter()
         .filter(|(place, name)| {
@@ -462,9 +519,11 @@ fn is_known_unit(place: &Place) -> bool {
 }
 
 /// `rename` and `units` for what has a column under another name or in another unit.
-fn columns<'p>(members: impl Iterator<Item = (&'p str, Option<&'p Place>)>) -> String {
+/// Of those in `stated`, messages state the unit.
+fn columns<'p>(members: impl Iterator<Item = (&'p str, Option<&'p Place>)>, stated: &Stated) -> String {
     let members: Vec<_> = members.collect();
-    let (mut rename, mut units, mut taken) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let (mut rename, mut units, mut kelvin, mut taken) =
+        (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
     taken.extend(members.iter().map(|(name, _)| *name));
     // What a nested name ends with, unless several end so.
     let mut at_end: BTreeMap<&str, usize> = BTreeMap::new();
@@ -486,7 +545,15 @@ fn columns<'p>(members: impl Iterator<Item = (&'p str, Option<&'p Place>)>) -> S
                 place.examples.iter().all(|value| value.as_f64().is_some_and(|it| it > low && it < high))
             })
         };
-        if column == "pressure" && unit.is_none() {
+        if stated.is_unknown(name) {
+            rename.extend((*name == column).then(|| format!("{} = \"{column}_raw\"", quoted(name))));
+            continue;
+        }
+        if stated.is_known(name) {
+            unit = None;
+        } else if column == "temperature" && unit.is_none() && by_size(200.0, 340.0) {
+            kelvin.push(format!("{} = \"K\"", quoted(name)));
+        } else if column == "pressure" && unit.is_none() {
             unit = match (by_size(85_000.0, 110_000.0), by_size(85.0, 110.0)) {
                 (true, _) => Some("Pa"),
                 (_, true) => Some("kPa"),
@@ -506,6 +573,9 @@ fn columns<'p>(members: impl Iterator<Item = (&'p str, Option<&'p Place>)>) -> S
     }
     if !units.is_empty() {
         let _ = writeln!(text, "units = {{ {} }}    # guessed: from names or sizes", units.join(", "));
+    }
+    if !kelvin.is_empty() {
+        let _ = writeln!(text, "# units = {{ {} }}    # if such values are in kelvin", kelvin.join(", "));
     }
     text
 }

@@ -10,6 +10,7 @@ mod keys;
 mod names;
 mod observed;
 mod times;
+mod units;
 
 use super::{Headers, Mapping, Record, presets};
 use crate::output::text::{one_or_many, plural};
@@ -84,6 +85,7 @@ struct Outcome {
     skipped: usize,
     refused: usize,
     readings: usize,
+    empty: usize,
     replaced: usize,
 }
 
@@ -96,6 +98,7 @@ impl Outcome {
                 Ok(mapped) if mapped.faults.is_empty() => {
                     outcome.mapped += 1;
                     outcome.readings += mapped.readings.len();
+                    outcome.empty += mapped.empty.len();
                     outcome.replaced += mapped.replaced;
                 }
                 _ => outcome.refused += 1,
@@ -112,8 +115,12 @@ impl Outcome {
                 one_or_many(count, "value is", "values are")
             ),
         };
+        let empty = match self.empty {
+            0 => String::new(),
+            count => format!(", {} no value", one_or_many(count, "reading has", "readings have")),
+        };
         format!(
-            "{} of {messages} messages become {}, {} skipped, {} refused{replaced}",
+            "{} of {messages} messages become {}, {} skipped, {} refused{empty}{replaced}",
             self.mapped,
             plural(self.readings, "reading"),
             one_or_many(self.skipped, "is", "are"),

@@ -222,6 +222,21 @@ pub(super) fn is_unit(name: &str) -> bool {
     position(UNITS, name).is_some()
 }
 
+/// The words of a name that says that it is a unit, without those: `temp_unit` and `unitOfTemp` are about `temp`. None is left
+/// of `unit`.
+pub(super) fn about_unit(name: &str) -> Option<Vec<String>> {
+    if is_unit(name) {
+        return Some(Vec::new());
+    }
+    let mut words = words(name);
+    let before = words.len();
+    words.retain(|word| !["unit", "units", "uom"].contains(&word.as_str()));
+    (words.len() < before).then(|| {
+        words.retain(|word| !["of", "measure", "measurement"].contains(&word.as_str()));
+        words
+    })
+}
+
 /// Arrays with these names describe a message and hold no readings.
 pub(super) fn is_detail(name: &str) -> bool {
     let words = words(name);
@@ -267,9 +282,10 @@ pub(super) fn number_with_unit(text: &str) -> Option<(&str, &str)> {
 /// The column of what a nested name ends with: `body.temperature`, `Payload.Temperature.Value`.
 pub(super) fn column_at_end(name: &str) -> Option<(&'static str, Option<&'static str>)> {
     let (rest, last) = name.rsplit_once('.')?;
-    match pair_value_rank(last) {
-        Some(_) => column(rest.rsplit('.').next().unwrap_or(rest)),
-        None => column(last),
+    // `Body` is that of OPC UA.
+    match pair_value_rank(last).is_some() || last == "Body" {
+        true => column(rest.rsplit('.').next().unwrap_or(rest)),
+        false => column(last),
     }
 }
 
@@ -314,6 +330,18 @@ pub(super) fn column(name: &str) -> Option<(&'static str, Option<&'static str>)>
         prefix.push_str("pa");
         words.pop();
     }
+    // `tempf` is one word.
+    if let Some((before, unit)) = words.last().and_then(|last| last.split_at_checked(4))
+        && before == "temp"
+        && ["f", "c"].contains(&unit)
+    {
+        let (before, unit) = (before.to_owned(), unit.to_owned());
+        words.pop();
+        words.extend([before, unit]);
+    }
+    if words.len() > 1 && ["current", "ambient", "air"].contains(&words[0].as_str()) {
+        words.remove(0);
+    }
     let unit = match words.last().map(String::as_str) {
         Some("f" | "fahrenheit" | "degf") => Some("°F"),
         Some("k" | "kelvin") => Some("K"),
@@ -334,8 +362,8 @@ pub(super) fn column(name: &str) -> Option<(&'static str, Option<&'static str>)>
     let column = match words.concat().as_str() {
         "temperature" | "temp" | "airtemperature" | "ambienttemperature" | "airtemp" | "temperatur"
         | "lufttemperatur" | "température" | "temperatura" => "temperature",
-        "humidity" | "hum" | "rh" | "relativehumidity" | "relhumidity" | "relhum" | "feuchte"
-        | "luftfeuchte" | "luftfeuchtigkeit" | "humidité" | "humedad" | "umidità" => "humidity",
+        "humidity" | "hum" | "humd" | "humid" | "rh" | "relativehumidity" | "relhumidity" | "relhum"
+        | "feuchte" | "luftfeuchte" | "luftfeuchtigkeit" | "humidité" | "humedad" | "umidità" => "humidity",
         "pressure" | "press" | "airpressure" | "barometricpressure" | "barometer" | "baro" | "druck"
         | "luftdruck" | "pression" | "presión" | "pressione" => "pressure",
         "lux" | "illuminance" | "light" | "lightlevel" | "helligkeit" | "beleuchtungsstärke" => {
@@ -382,6 +410,11 @@ mod tests {
         assert_eq!(column("pressureKPa"), Some(("pressure", Some("kPa"))));
         assert_eq!(column("Druck [hPa]"), Some(("pressure", Some("hPa"))));
         assert_eq!(column("pressure_kpa"), Some(("pressure", Some("kPa"))));
+        assert_eq!(column("tempf"), Some(("temperature", Some("°F"))));
+        assert_eq!(column("current_temp_f"), Some(("temperature", Some("°F"))));
+        assert_eq!(column("currentHumidity"), Some(("humidity", None)));
+        assert_eq!((column("current"), column("temper"), column("tempinf")), (None, None, None));
+        assert_eq!(column_at_end("Payload.Temperature.Body"), Some(("temperature", None)));
         assert_eq!(column("temperature_psi"), None);
         assert_eq!(column("soil_temperature"), None);
     }

@@ -165,7 +165,7 @@ fn the_shapes_of_the_field_are_understood() {
                 json!({"key": "solar/114180001234/ac/power", "value": "512.3"}),
                 json!({"key": "solar/114180001234/ac/state", "value": "unavailable"}),
             ],
-            2,
+            1,
             vec!["format = \"text\"", "(?<sensor>[^/]+)", "name = \"capture.metric\"", "unavailable"],
         ),
         (
@@ -407,4 +407,102 @@ fn a_quoted_cell_may_hold_the_delimiter_and_symbols_of_units_are_measured() {
     assert_eq!(found.len(), 2);
     let message = json!({"value": {"id": "a", "t": 21.5, "a": "%", "b": "℃", "c": "/", "d": "---"}});
     drafted(&[message], &["null = [\"---\"]"]);
+}
+
+#[test]
+fn units_beside_their_values_are_taken_from_the_message() {
+    let at = 1_795_600_000;
+    let found = drafted(
+        &[
+            json!({"value": {"id": "a1", "ts": at, "temp": 68, "temp_unit": "F"}}),
+            json!({"value": {"id": "a1", "ts": at + 1, "temp": 20, "temp_unit": "C"}}),
+            json!({"value": {"id": "a1", "ts": at + 2, "temp": null, "temp_unit": null}}),
+        ],
+        &["units_from = { \"temp\" = \"temp_unit\" }"],
+    );
+    assert_eq!(found.len(), 2, "{found:#?}");
+    for reading in &found {
+        assert_eq!(
+            (&reading["temperature"], &reading["states"]["temp_unit"]),
+            (&json!(20.0), &json!(null)),
+            "{reading}"
+        );
+    }
+    let found = drafted(
+        &[
+            json!({"value": {"id": "a1", "tempUnit": "°F", "temperature": 68, "pressure": 1.0, "uom_pressure": "bar",
+            "flow": 3, "flow_unit": "furlong"}}),
+        ],
+        &["\"temperature\" = \"tempUnit\"", "\"pressure\" = \"uom_pressure\""],
+    );
+    assert_eq!((&found[0]["temperature"], &found[0]["pressure"]), (&json!(20.0), &json!(1000.0)));
+    assert_eq!(found[0]["states"]["flow_unit"], "furlong", "what is not known as a unit stays a state");
+    // An object for each metric.
+    let found = drafted(
+        &[
+            json!({"value": {"deviceId": "a1", "temp": {"value": 68, "unit": "°F"}, "humidity": {"value": 40, "unit": "%"},
+            "co2": {"value": 400, "unit": "ppm"}}}),
+        ],
+        &["units_from = { \"*.value\" = \"*.unit\" }"],
+    );
+    assert_eq!((&found[0]["temperature"], &found[0]["humidity"]), (&json!(20.0), &json!(40.0)));
+    assert_eq!(found[0]["other"]["co2"], 400.0);
+    // In elements of an array.
+    let found = drafted(
+        &[json!({"value": {"device": "m1", "readings": [
+            {"temp": 68, "temp_unit": "F", "ts": at}, {"temp": 68, "temp_unit": "F", "ts": at + 60}]}})],
+        &["each = ", "units_from"],
+    );
+    assert!(found.len() == 2 && found[1]["temperature"] == 20.0, "{found:#?}");
+}
+
+#[test]
+fn a_sentinel_among_other_numbers_is_suggested_and_stays_a_number() {
+    let message = |power: i64| json!({"value": {"id": "a1", "power": power, "level": -999}});
+    let found = drafted(&[message(20), message(-999), message(-30)], &["# null = [-999]    # if it stands"]);
+    assert_eq!(found[1]["other"]["power"], -999.0);
+}
+
+#[test]
+fn a_value_in_an_unknown_unit_has_no_column() {
+    let found = drafted(
+        &[
+            json!({"value": {"sn": "a1", "data": {"temp": {"value": 22_500, "unit": "mC"}, "press": {"value": 98_100, "unit": "Pa"}}}}),
+        ],
+        &["# data.temp.value: the unit \"mC\" is not known", "units_from = { \"data.press.value\""],
+    );
+    assert_eq!(
+        (&found[0]["temperature"], &found[0]["other"]["data.temp.value"]),
+        (&json!(null), &json!(22_500.0))
+    );
+    assert_eq!(found[0]["pressure"], 981.0);
+    // Also where the name is that of the column.
+    for message in [
+        json!({"value": {"id": "a1", "temperature": 22_500, "temperature_unit": "mC"}}),
+        json!({"value": {"id": "a1", "temperature": {"value": 22_500, "unit": "mC"}}}),
+    ] {
+        let found = drafted(&[message], &["= \"temperature_raw\""]);
+        assert_eq!(
+            (&found[0]["temperature"], &found[0]["other"]["temperature_raw"]),
+            (&json!(null), &json!(22_500.0))
+        );
+    }
+}
+
+#[test]
+fn families_of_the_field_that_were_read_wrongly() {
+    // OPC UA's PubSub: the numbers of data types are no device types.
+    let opcua = json!({"value": {"MessageId": "3", "PublisherId": "plc", "Messages": [{"DataSetWriterId": 62541,
+        "Timestamp": "2026-11-25T09:46:40Z", "Payload": {"Temperature": {"Type": 11, "Body": 21.5}}}]}});
+    let found = drafted(&[opcua], &["device_type = { constant"]);
+    assert_eq!(found[0]["temperature"], 21.5);
+    // Weather stations.
+    let station = json!({"value": {"PASSKEY": "AB12", "dateutc": "2026-11-25 09:40:40", "tempf": "68", "tempinf": "71.2"}});
+    assert_eq!(drafted(&[station], &["\"tempf\" = \"°F\""])[0]["temperature"], 20.0);
+    let air = json!({"value": {"SensorId": "84:f3:eb", "current_temp_f": 68, "current_humidity": 38}});
+    let found = drafted(&[air], &[]);
+    assert_eq!((&found[0]["temperature"], &found[0]["humidity"]), (&json!(20.0), &json!(38.0)));
+    // Kelvin is suggested: 284 may be the temperature of an oven.
+    let weather = json!({"value": {"id": 7, "main": {"temp": 284.2, "humidity": 60}}});
+    assert_eq!(drafted(&[weather], &["# units = { \"main.temp\" = \"K\" }"])[0]["temperature"], 284.2_f32);
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::Source;
 use super::values::renamed;
-use crate::mapping::file::{FieldsShape, MetricShape, PathOr, SourceShape, Target, TargetShape, ValueShape};
+use crate::mapping::file::{
+    FieldsShape, MetricShape, PathOr, SourceShape, Target, TargetShape, UnitShape, ValueShape,
+};
 use crate::mapping::jq::Program;
 use crate::mapping::path::{Path, Root};
 use crate::mapping::payload::PayloadFormat;
@@ -175,7 +177,10 @@ fn paths(shape: &SourceShape) -> Vec<(String, &Path)> {
     let targets =
         targets.into_iter().filter_map(|(key, target)| Some((key.to_owned(), &target.as_ref()?.0.from)));
     let tags = shape.tags.iter().map(|(key, target)| (format!("tags.{key}"), &target.0.from));
-    let metrics = shape.metrics.iter().map(|(name, metric)| (format!("metrics.{name}"), &metric.0.from));
+    let metrics = shape
+        .metrics
+        .iter()
+        .flat_map(|(name, metric)| metric.0.paths().map(move |path| (format!("metrics.{name}"), path)));
     let moment = shape.recorded_timestamp.as_ref().map(|moment| &moment.0);
     let times = moment.into_iter().flat_map(|moment| moment.from.0.iter().chain(&moment.default));
     let fields = shape.fields.iter().enumerate().flat_map(|(index, fields)| {
@@ -184,8 +189,8 @@ fn paths(shape: &SourceShape) -> Vec<(String, &Path)> {
     });
     targets
         .chain(tags)
-        .chain(metrics)
         .flat_map(|(key, paths)| paths.0.iter().map(move |path| (key.clone(), path)))
+        .chain(metrics)
         .chain(times.map(|path| ("recorded_timestamp".to_owned(), path)))
         .chain(fields)
         .collect()
@@ -207,10 +212,21 @@ type Metric = (String, ValueShape, Option<Conversion>);
 
 fn compile_metrics(shapes: BTreeMap<String, MetricShape>) -> Result<Vec<Metric>, String> {
     let metric = |(name, PathOr(shape)): (String, MetricShape)| {
-        let conversion = conversion(&name, shape.unit.as_deref(), shape.to.as_deref())
+        let stated = shape.unit.as_ref().and_then(UnitShape::path);
+        let named = shape.unit.as_ref().and_then(UnitShape::named);
+        let conversion = match (stated, &shape.to) {
+            (Some(path), _) if path.wildcard.is_some() => {
+                Err("unit: the path must have no wildcard".to_owned())
+            }
+            // It is known with the message.
+            (Some(_), Some(to)) => Conversion::between(to, to).map(|_| None),
+            (Some(_), None) => Ok(None),
+            (None, to) => conversion(&name, named, to.as_deref()),
+        };
+        let conversion = conversion
             .and_then(|conversion| scaled(conversion, shape.scale, shape.offset))
             .map_err(|problem| format!("metrics.{name}: {problem}"))?;
-        if shape.text && conversion.is_some() {
+        if shape.text && (conversion.is_some() || stated.is_some()) {
             return Err(format!("metrics.{name}: text has no unit and no scale (remove one of them)"));
         }
         if shape.from.0.len() != 1 || shape.from.0[0].wildcard.is_some() {
@@ -262,6 +278,14 @@ fn check_fields(fields: &FieldsShape) -> Result<HashMap<String, Conversion>, Str
     for (pattern, target) in &fields.rename {
         if target.contains('*') && pattern.matches('*').count() != 1 {
             return Err(format!("rename: {pattern} must have one * for that of {target}"));
+        }
+    }
+    if !fields.units_from.is_empty() && fields.from.is_none() {
+        return Err("units_from needs from (of a name and a value, write unit = PATH)".to_owned());
+    }
+    for (pattern, target) in &fields.units_from {
+        if target.contains('*') && pattern.matches('*').count() != 1 {
+            return Err(format!("units_from: {pattern} must have one * for that of {target}"));
         }
     }
     for scale in fields.scale.values() {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::compile::scaled;
 use super::message::{Message, first_group, group, is_missing, missing, text_of, unit_in, unmapped};
-use super::values::{Rule, fits, renamed};
+use super::values::{Rule, StatedUnits, fits, renamed};
 use super::{Identity, Source};
 use crate::mapping::file::{FieldsShape, ValueShape};
 use crate::mapping::moment::{TimestampFormat, moment};
@@ -33,15 +33,16 @@ pub(super) fn found_value<'v>(
     metric: &'v ValueShape,
     conversion: Option<Conversion>,
     found: Option<Cow<'v, Value>>,
+    stated: Option<&str>,
 ) -> Result<Found<'v>, String> {
     let rule = rule_of(metric);
     let is_nothing = |value: &Value| is_missing(value) || rule.is_null(value);
     let Some(default) = &metric.default else {
         let Some(found) = found else { return Ok(Found::Missing) };
-        return metric_value(name, metric, conversion, found).map(Found::Value);
+        return metric_value(name, metric, conversion, found, stated).map(Found::Value);
     };
     let value = match found.filter(|value| !is_nothing(value)) {
-        Some(found) => Some(metric_value(name, metric, conversion, found)?),
+        Some(found) => Some(metric_value(name, metric, conversion, found, stated)?),
         None => None,
     };
     Ok(match value.filter(|value| !is_missing(value)) {
@@ -68,16 +69,34 @@ fn metric_value<'v>(
     metric: &ValueShape,
     conversion: Option<Conversion>,
     found: Cow<'v, Value>,
+    stated: Option<&str>,
 ) -> Result<Cow<'v, Value>, String> {
     let rule = rule_of(metric);
-    let Some(pattern) = metric.pattern.as_ref().filter(|_| !rule.is_null(&found)) else {
-        return Ok(rule.convert(found, conversion));
+    if is_missing(&found) || rule.is_null(&found) {
+        return Ok(rule.convert(found, None));
+    }
+    let own = metric.pattern.as_ref().and_then(|pattern| unit_in(pattern, &found));
+    let is_named = metric.unit.as_ref().is_some_and(|unit| unit.named().is_some());
+    let conversion = match own.as_deref().or(stated).filter(|_| !is_named) {
+        Some(unit) => {
+            let converted = match &metric.to {
+                Some(to) => Some(Conversion::between(unit, to)?),
+                None => Conversion::to_column(name, unit)?,
+            };
+            scaled(converted, metric.scale, metric.offset)?
+        }
+        None => conversion,
     };
-    let conversion = match (conversion, unit_in(pattern, &found)) {
-        (None, Some(unit)) => Conversion::to_column(name, &unit)?,
-        _ => conversion,
-    };
-    Ok(rule.convert(first_group(pattern, found)?, conversion))
+    Ok(match &metric.pattern {
+        Some(pattern) => rule.convert(first_group(pattern, found)?, conversion),
+        None => rule.convert(found, conversion),
+    })
+}
+
+/// The unit that the message states at the path of a metric's `unit`.
+pub(super) fn stated_unit(message: &Message<'_, '_>, metric: &ValueShape) -> Option<String> {
+    let found = message.get(metric.unit.as_ref()?.path()?)?;
+    found.as_str().map(str::trim).filter(|unit| !unit.is_empty()).map(str::to_owned)
 }
 
 impl Source {
@@ -102,7 +121,9 @@ impl Source {
         }
         // After the fields: what is mapped by its own name replaces what they find under that name.
         for (name, metric, conversion) in &self.metrics {
-            let found = found_value(name, metric, *conversion, message.get(&metric.from.0[0]))
+            let stated = stated_unit(message, metric);
+            let found = message.get(&metric.from.0[0]);
+            let found = found_value(name, metric, *conversion, found, stated.as_deref())
                 .map_err(|problem| unmapped(name, problem))?;
             let (Found::Value(value) | Found::Default(value)) = found else { continue };
             is_any_there = true;
@@ -130,14 +151,24 @@ impl Source {
             .unit
             .as_ref()
             .and_then(|unit| message.get(unit))
-            .and_then(|unit| unit.as_str().map(str::to_owned));
+            .and_then(|unit| unit.as_str().map(|unit| unit.trim().to_owned()))
+            .filter(|unit| !unit.is_empty());
+        let members = fields.from.as_ref().and_then(|path| Some((message.get(path)?, path.wildcard?)));
+        let stated_beside = match &members {
+            Some((value, wildcard)) => StatedUnits::of(fields, value, *wildcard),
+            None => StatedUnits::default(),
+        };
         let rule = Rule {
             decimal_mark: fields.decimal_comma,
             null: &fields.null,
             words: &fields.words,
             is_text: false,
         };
-        let mut take = |name: &str, value: &Value| {
+        let mut take = |whole: &str, value: &Value| {
+            if stated_beside.is_unit(whole) {
+                return;
+            }
+            let name = whole;
             let name = match &fields.name_pattern {
                 Some(pattern) => match group(pattern, name) {
                     Some(name) => name,
@@ -152,15 +183,22 @@ impl Source {
             *is_any_there = true;
             let target = renamed(fields, name);
             if fields.text.iter().any(|pattern| fits(pattern, name)) {
-                failure = builder.set_text(&target, value).err();
+                let rule = Rule { is_text: true, ..rule };
+                failure = match rule.is_null(value) {
+                    true => builder.set(&target, &Value::Null).err(),
+                    false => builder.set_text(&target, value).err(),
+                };
                 return;
             }
             let by_pattern =
                 || fields.units.iter().find(|(pattern, _)| fits(pattern, name)).map(|(_, unit)| unit);
             let own = fields.pattern.as_ref().and_then(|pattern| unit_in(pattern, value));
+            let beside = stated_beside.unit(whole);
             let conversion = match units.get(name) {
+                // What was not measured needs no unit.
+                _ if is_missing(value) || rule.is_null(value) => Ok(None),
                 Some(conversion) => Ok(Some(*conversion)),
-                None => match by_pattern().or(own.as_ref()).or(stated.as_ref()) {
+                None => match by_pattern().or(own.as_ref()).or(beside).or(stated.as_ref()) {
                     Some(unit) => Conversion::to_column(&target, unit),
                     None => Ok(None),
                 },
@@ -176,10 +214,8 @@ impl Source {
                 .and_then(|conversion| builder.set(&target, &rule.convert(value, conversion)));
             failure = set.err();
         };
-        if let Some((path, wildcard)) = fields.from.as_ref().and_then(|path| Some((path, path.wildcard?))) {
-            if let Some(value) = message.get(path) {
-                scalars(&value, wildcard, &mut take);
-            }
+        if let Some((value, wildcard)) = &members {
+            scalars(value, *wildcard, &mut take);
         } else if let (Some(name_path), Some(value)) = (&fields.name, &fields.value) {
             let Some(found) = message.get(name_path) else {
                 return Err(unmapped("fields.name", format!("{name_path} is missing")));
@@ -239,11 +275,11 @@ impl Source {
         let tags = self.tags.iter().map(|(_, target)| target);
         targets.into_iter().chain(tags).flat_map(|target| &target.from.0).any(is_in_key)
             || self.recorded_timestamp.from.0.iter().any(is_in_key)
-            || self.metrics.iter().flat_map(|(_, metric, _)| &metric.from.0).any(is_in_key)
+            || self.metrics.iter().flat_map(|(_, metric, _)| metric.paths()).any(is_in_key)
             || self
                 .fields
                 .iter()
-                .flat_map(|(fields, _)| [&fields.from, &fields.name, &fields.value])
+                .flat_map(|(fields, _)| [&fields.from, &fields.name, &fields.value, &fields.unit])
                 .flatten()
                 .any(is_in_key)
     }

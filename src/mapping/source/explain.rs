@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::Source;
-use super::element::{Found, found_value};
+use super::element::{Found, found_value, stated_unit};
 use super::message::{self, Message, group, text_of};
-use super::values::{fits, renamed};
-use crate::mapping::file::FieldsShape;
+use super::values::{StatedUnits, fits, renamed};
+use crate::mapping::file::{FieldsShape, UnitShape};
 use crate::mapping::path::{Path, scalars};
 use crate::mapping::{Record, Step};
-use crate::output::text::plural;
+use crate::output::text::{one_or_many, plural};
 use crate::reading::DecodeLimits;
 use crate::time;
 
@@ -218,9 +218,15 @@ impl Source {
                 Some(value) => format!("{path} = {}", shown(value)),
                 None => format!("{path} is missing"),
             };
+            let unit = stated_unit(message, metric);
+            let raw = match (&unit, metric.unit.as_ref().and_then(UnitShape::path)) {
+                (Some(unit), Some(place)) => format!("{raw}, unit {place} = {unit:?}"),
+                (None, Some(place)) => format!("{raw}, unit {place} is missing"),
+                _ => raw,
+            };
             say(
                 name,
-                match found_value(name, metric, *conversion, found) {
+                match found_value(name, metric, *conversion, found, unit.as_deref()) {
                     Ok(Found::Value(value)) => format!("{raw} -> {}", shown(&value)),
                     Ok(Found::Default(value)) => format!("{raw} -> {} (default)", shown(&value)),
                     Ok(Found::Missing) => raw,
@@ -240,7 +246,15 @@ impl Source {
 /// What the members of an object, or a pair, become; by the name in the message.
 fn members(message: &Message<'_, '_>, fields: &FieldsShape) -> Vec<(String, String)> {
     let mut found = Vec::new();
+    let members = fields.from.as_ref().and_then(|path| Some((message.get(path)?, path.wildcard?)));
+    let units = match &members {
+        Some((value, wildcard)) => StatedUnits::of(fields, value, *wildcard),
+        None => StatedUnits::default(),
+    };
     let mut look = |name: &str, value: &Value| {
+        if units.is_unit(name) {
+            return found.push((name.to_owned(), format!("the unit of another value: {}", shown(value))));
+        }
         let text = shown(value);
         let Some(cut) = fields.name_pattern.as_ref().map_or(Some(name), |pattern| group(pattern, name))
         else {
@@ -252,7 +266,10 @@ fn members(message: &Message<'_, '_>, fields: &FieldsShape) -> Vec<(String, Stri
                 (name.to_owned(), "left out: not in keep".to_owned())
             }
             () if fits_one(&fields.drop) => (name.to_owned(), "left out: in drop".to_owned()),
-            () => (renamed(fields, cut), format!("{name} = {text}")),
+            () => {
+                let unit = units.unit(name).map(|unit| format!(", unit {unit:?}")).unwrap_or_default();
+                (renamed(fields, cut), format!("{name} = {text}{unit}"))
+            }
         });
     };
     if let Some((path, wildcard)) = fields.from.as_ref().and_then(|path| Some((path, path.wildcard?))) {
@@ -281,9 +298,15 @@ fn sources(message: &Message<'_, '_>, paths: &[Path]) -> String {
 
 fn result(mapped: &crate::mapping::Mapped<'_>) -> String {
     let readings = plural(mapped.readings.len(), "reading");
+    let empty = match mapped.empty.len() {
+        0 => String::new(),
+        count => {
+            format!("; {} no value: not stored", one_or_many(count, "reading has", "readings have"))
+        }
+    };
     let faults = mapped.faults.iter().map(|fault| format!("; dead letter: {fault}"));
     match mapped.is_skipped {
         true => "skipped".to_owned(),
-        false => readings + &faults.collect::<String>(),
+        false => readings + &empty + &faults.collect::<String>(),
     }
 }

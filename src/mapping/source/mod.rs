@@ -28,6 +28,7 @@ mod values;
 use compile::PayloadSchema;
 pub(in crate::mapping) use compile::Surroundings;
 use message::{Message, take_groups, unmapped};
+pub(in crate::mapping) use values::decimal;
 
 #[derive(Debug)]
 pub(in crate::mapping) struct Source {
@@ -159,8 +160,8 @@ impl Source {
         if let (None, [value]) = (&self.each, values.as_slice()) {
             let (identity, name, builder) = self.element(&message.with_value(value))?;
             let replaced = builder.replaced();
-            let reading = builder.finish(identity, name, limits, now)?;
-            return Ok(Some(Mapped { readings: vec![reading], replaced, ..Mapped::default() }));
+            let decoded = builder.finish(identity, name, limits, now)?;
+            return Ok(Some(Mapped { replaced, ..decoded.into() }));
         }
         self.read_parts(&message, self.parts(&values)?, limits, now).map(Some)
     }

@@ -114,7 +114,7 @@ impl Source {
         for (index, identity, name, builder) in groups {
             mapped.replaced += builder.replaced();
             match builder.finish(identity, name, limits, now) {
-                Ok(reading) => mapped.readings.push(reading),
+                Ok(decoded) => mapped.take(decoded),
                 Err(cause) => mapped.faults.push(Rejection::Element { index, count, cause: Box::new(cause) }),
             }
         }

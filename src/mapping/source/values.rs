@@ -1,30 +1,82 @@
 //! The names and the texts of values: which name a metric is stored under, and which number a text is.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::mapping::file::{DecimalMark, FieldsShape};
+use super::message::text_of;
+use crate::mapping::file::{DecimalMark, FieldsShape, NullWord};
+use crate::mapping::path::{Wildcard, scalars};
 use crate::mapping::units::Conversion;
-use crate::reading::LEGACY_MISSING;
 
 /// The name that a metric is stored under.
 pub(super) fn renamed(fields: &FieldsShape, name: &str) -> String {
-    if let Some(target) = fields.rename.get(name) {
-        return target.clone();
-    }
-    let pattern = fields.rename.iter().find(|(pattern, _)| pattern.contains('*') && fits(pattern, name));
-    match pattern {
-        Some((pattern, target)) => match (target.split_once('*'), pattern.split_once('*')) {
-            (Some((before, after)), Some((first, last))) => {
-                let matched = name.strip_prefix(first).and_then(|rest| rest.strip_suffix(last));
-                [before, matched.unwrap_or(name), after].concat()
+    substituted(&fields.rename, name).unwrap_or_else(|| [&fields.prefix, name].concat())
+}
+
+/// The units that members state of each other, by `units_from`.
+#[derive(Debug, Default)]
+pub(super) struct StatedUnits {
+    /// By the name of the value.
+    of: HashMap<String, String>,
+    /// The names of the members that hold them.
+    places: HashSet<String>,
+}
+
+impl StatedUnits {
+    /// Of the members that a wildcard finds.
+    pub(super) fn of(fields: &FieldsShape, value: &Value, wildcard: Wildcard) -> Self {
+        let mut stated = Self::default();
+        if fields.units_from.is_empty() {
+            return stated;
+        }
+        let (mut names, mut texts) = (Vec::new(), HashMap::new());
+        scalars(value, wildcard, &mut |name, value| {
+            match value {
+                Value::String(text) => drop(texts.insert(name.to_owned(), text.trim().to_owned())),
+                // A unit that is not stated is none, and no value.
+                Value::Null => drop(texts.insert(name.to_owned(), String::new())),
+                _ => {}
             }
-            _ => target.clone(),
-        },
-        None => [&fields.prefix, name].concat(),
+            names.push(name.to_owned());
+        });
+        for name in names {
+            let Some(place) = substituted(&fields.units_from, &name).filter(|place| *place != name) else {
+                continue;
+            };
+            let Some(unit) = texts.get(&place) else { continue };
+            if !unit.is_empty() {
+                stated.of.insert(name, unit.clone());
+            }
+            stated.places.insert(place);
+        }
+        stated
     }
+
+    pub(super) fn unit(&self, name: &str) -> Option<&String> {
+        self.of.get(name)
+    }
+
+    /// Whether a member is the unit of another one.
+    pub(super) fn is_unit(&self, name: &str) -> bool {
+        self.places.contains(name)
+    }
+}
+
+/// What stands for a name by a table of names, in which `*` stands for any text; the name itself before patterns.
+fn substituted(table: &BTreeMap<String, String>, name: &str) -> Option<String> {
+    if let Some(target) = table.get(name) {
+        return Some(target.clone());
+    }
+    let (pattern, target) = table.iter().find(|(pattern, _)| pattern.contains('*') && fits(pattern, name))?;
+    Some(match (target.split_once('*'), pattern.split_once('*')) {
+        (Some((before, after)), Some((first, last))) => {
+            let matched = name.strip_prefix(first).and_then(|rest| rest.strip_suffix(last));
+            [before, matched.unwrap_or(name), after].concat()
+        }
+        _ => target.clone(),
+    })
 }
 
 /// `*` stands for any text.
@@ -44,16 +96,26 @@ pub(super) fn fits(pattern: &str, name: &str) -> bool {
 #[derive(Clone, Copy)]
 pub(super) struct Rule<'s> {
     pub(super) decimal_mark: DecimalMark,
-    pub(super) null: &'s [String],
+    pub(super) null: &'s [NullWord],
     pub(super) words: &'s BTreeMap<String, f64>,
     /// What looks like a number is text all the same.
     pub(super) is_text: bool,
 }
 
 impl Rule<'_> {
-    /// Whether a text is one of the words for "not measured".
+    /// Whether a value is one of the words for "not measured". A word that is a number is that number in any spelling, unless
+    /// the value is text.
     pub(super) fn is_null(self, value: &Value) -> bool {
-        value.as_str().is_some_and(|text| self.null.iter().any(|word| word == text.trim()))
+        if self.null.is_empty() {
+            return false;
+        }
+        let Some(text) = text_of(value) else { return false };
+        let number = match value {
+            _ if self.is_text => None,
+            Value::Number(number) => number.as_f64(),
+            _ => number(&text, self.decimal_mark).filter(|_| is_exact(&text)),
+        };
+        self.null.iter().any(|word| word.text == text || word.number.is_some() && word.number == number)
     }
 
     pub(super) fn convert<'v>(
@@ -61,11 +123,11 @@ impl Rule<'_> {
         mut value: Cow<'v, Value>,
         conversion: Option<Conversion>,
     ) -> Cow<'v, Value> {
+        if self.is_null(&value) {
+            return Cow::Owned(Value::Null);
+        }
         if let Value::String(text) = &*value {
             let trimmed = text.trim();
-            if self.is_null(&value) {
-                return Cow::Owned(Value::Null);
-            }
             if let Some(number) = self.words.get(trimmed) {
                 value = Cow::Owned((*number).into());
             } else if !self.is_text
@@ -81,10 +143,7 @@ impl Rule<'_> {
             _ => None,
         };
         match number {
-            // The sentinel means "missing" in any unit.
-            Some(number) if number != LEGACY_MISSING && number.is_finite() => {
-                Cow::Owned(conversion.convert(number).into())
-            }
+            Some(number) if number.is_finite() => Cow::Owned(conversion.convert(number).into()),
             _ => value,
         }
     }
@@ -100,7 +159,7 @@ fn number(text: &str, mark: DecimalMark) -> Option<f64> {
     }
 }
 
-fn decimal(text: &str) -> Option<f64> {
+pub(in crate::mapping) fn decimal(text: &str) -> Option<f64> {
     let is_one = text.contains(|char: char| char.is_ascii_digit())
         && text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     // The standard library's grammar is this one, with words beside it.
@@ -109,10 +168,11 @@ fn decimal(text: &str) -> Option<f64> {
 
 /// Whether a float holds all digits of a text. A whole number that it does not hold is an id, and stays text.
 fn is_exact(text: &str) -> bool {
-    const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
+    const MAX_WHOLE: u64 = 1 << 53;
     let digits = text.trim_start_matches(['+', '-']);
     let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    !is_whole || digits.parse().is_ok_and(|number: f64| number <= MAX_WHOLE)
+    // Leading zeros do not overflow; too many digits do, and are too large.
+    !is_whole || digits.parse().is_ok_and(|number: u64| number <= MAX_WHOLE)
 }
 
 /// A number with a decimal comma, whose thousands may stand apart: `21,5`, `1.013,25`, `1 013,25`.

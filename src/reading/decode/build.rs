@@ -73,7 +73,7 @@ impl ReadingBuilder {
             Value::String(text) => Scalar::Text(Cow::Owned(text.clone())),
             Value::Array(_) | Value::Object(_) => Scalar::Compound,
         };
-        self.fields.set_value(Place::Top, Cow::Owned(name.to_owned()), scalar)
+        self.fields.set_value(Place::Mapped, Cow::Owned(name.to_owned()), scalar)
     }
 
     /// Sets a state, also where its text looks like a number.
@@ -125,7 +125,7 @@ impl ReadingBuilder {
         }
         ours.motion_detected = others.motion_detected.or(ours.motion_detected);
         for (name, value) in others.other_metrics {
-            ours.set_value(Place::Top, name, Scalar::Number(value))?;
+            ours.set_value(Place::Mapped, name, Scalar::Number(value))?;
         }
         for (name, text) in others.states {
             ours.set_value(Place::States, name, Scalar::Text(text))?;

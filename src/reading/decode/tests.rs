@@ -64,6 +64,17 @@ fn absent_null_and_the_legacy_sentinel_are_all_missing() {
 }
 
 #[test]
+fn the_sentinel_is_a_number_among_measured_metrics() {
+    let reading = decoded(r#","power":1,"measured_metrics":{"power":-999,"pressure":-999.0,"rpm":"-999"}"#)
+        .unwrap()
+        .reading;
+    assert_eq!(reading.other_metrics, [("power".into(), -999.0), ("rpm".into(), -999.0)]);
+    assert_eq!(reading.pressure, Some(-999.0));
+    let left_out = decoded(r#","rpm":1,"measured_metrics":{"a":[]}"#).unwrap().left_out;
+    assert_eq!(left_out, ["measured_metrics.a"]);
+}
+
+#[test]
 fn a_value_means_the_same_at_the_top_and_in_other_metrics() {
     let fields = r#""co2":"415","rpm":7,"door_open":true,"lid_closed":false,"mode":"eco","id":"00412",
         "temperature":"21.5","humidity":" 40 ","nothing":null,"silent":"","old":-999,"older":"-999.0","tags":[1,{"a":[2]}],

@@ -104,7 +104,13 @@ impl Line {
         let faults: Vec<_> = mapped.faults.iter().map(ToString::to_string).collect();
         Self {
             number,
-            readings: mapped.readings.into_iter().map(|decoded| decoded.reading).collect(),
+            // A device that measured nothing sent its message all the same.
+            readings: mapped
+                .readings
+                .into_iter()
+                .map(|decoded| decoded.reading)
+                .chain(mapped.empty)
+                .collect(),
             problem: (!faults.is_empty()).then(|| faults.join("; ")),
             is_skipped: mapped.is_skipped,
         }
