@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::tags::Chosen;
 use crate::cassandra::{Error, Session};
 use crate::reading::{Group, Metric};
-use crate::store::sensors::{self, Detail};
+use crate::store::sensors::{self, Detail, Tags};
 
 /// Which sensors a question is about.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +106,33 @@ impl Units {
                 names.join(", ")
             )
         })
+    }
+}
+
+/// Units of one sensor's metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SensorUnits {
+    /// Of each group that it is registered in.
+    tags: Vec<Tags>,
+}
+
+impl SensorUnits {
+    /// Reads the registry, unless all of the metrics have columns.
+    pub async fn of(session: &Session, sensor: Uuid, metrics: &[Metric]) -> Result<Self, Error> {
+        if metrics.iter().all(|metric| !matches!(metric, Metric::Other(_))) {
+            return Ok(Self::default());
+        }
+        let registered = sensors::registered_as(session, sensor).await?;
+        Ok(Self { tags: registered.iter().map(|(_, registered)| registered.all_tags()).collect() })
+    }
+
+    /// The unit of a metric, if it is the same in all groups of the sensor.
+    pub fn unit(&self, metric: &Metric) -> Option<&str> {
+        let Metric::Other(name) = metric else { return metric.unit() };
+        let key = format!("unit.{name}");
+        let mut units = self.tags.iter().map(|tags| tags.get(&key).map(String::as_str));
+        let first = units.next()??;
+        units.all(|unit| unit == Some(first)).then_some(first)
     }
 }
 

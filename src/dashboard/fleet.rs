@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::analytics::units::SensorUnits;
 use crate::cassandra::{Error, Session};
 use crate::reading::Metric;
 use crate::reading::{Group, widen};
@@ -118,7 +119,14 @@ pub(super) struct FleetBody<'a> {
 pub(super) struct MetricBody<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    unit: Option<&'static str>,
+    unit: Option<&'a str>,
+}
+
+impl<'a> MetricBody<'a> {
+    /// A metric of one sensor.
+    pub(super) fn of(metric: &'a Metric, units: &'a SensorUnits) -> Self {
+        Self { name: metric.name(), unit: units.unit(metric) }
+    }
 }
 
 impl<'a> From<&'a Metric> for MetricBody<'a> {

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{CASSANDRA, Lab, NOBODY, eventually, message};
 
@@ -590,9 +590,22 @@ fn a_sensor_keeps_the_metrics_that_its_newest_reading_lacks() -> anyhow::Result<
         answer["readings"][0].get("humidity").is_none(),
         "an older value is shown as the newest: {answer}"
     );
+    // A unit that a tag states is that of the sensor, and of no other.
+    lab.ok(&["-q", "sensors", "tag", &sensor, "unit.rpm=1/min"])?;
+    let answer = dashboard.json(&format!("/api/sensors/{sensor}"))?;
+    let units = |body: &Value| -> Vec<Value> {
+        let metrics = body["metrics"].as_array().into_iter().flatten();
+        metrics.map(|metric| metric["unit"].clone()).collect()
+    };
+    ensure!(units(&answer) == [json!("°C"), json!("%RH"), Value::Null, json!("1/min")], "{answer}");
+    let series = dashboard.json(&format!("/api/series?sensor={sensor}&metric=rpm&last=6h"))?;
+    ensure!(series["unit"] == "1/min" && series["values"] == 1, "{series}");
+    let csv = dashboard.get(&format!("/api/series?sensor={sensor}&metric=rpm,charge&last=6h&format=csv"))?;
+    ensure!(csv.body.contains(",rpm,1/min,900.5") && csv.body.contains(",charge,,3"), "{}", csv.body);
     // The fleet's list is not that of the newest readings either.
     let fleet = dashboard.json("/api/fleet")?;
     ensure!(names(&fleet)[..2] == ["temperature", "humidity"], "{fleet}");
+    ensure!(units(&fleet)[2..].iter().all(Value::is_null), "{fleet}");
     // 32-bit values whose sum is rounded: the mean of equal values is that value, as it was sent.
     for (metric, value) in [("temperature", 21.3), ("humidity", 0.1)] {
         let series = dashboard.json(&format!("/api/series?sensor={sensor}&metric={metric}&last=6h"))?;

@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { $, FULL, count, el, empty, plural, remark, scroll, sensorButton, sensorRow, table, throttled, time, title } from "./page.js";
 import { age, figure, metricsOf, order } from "./scale.js";
 import { show, toggleBeside } from "./sensor.js";
-import { UUID, emit, isSilent, keyOf, on, state, unit, valueOf } from "./state.js";
+import { UUID, emit, isSilent, keyOf, on, state, unitOfAll, valueOf } from "./state.js";
 
 const locations = new Map(); // name -> its section of the page
 /** Other metrics that a table has columns for. */
@@ -143,7 +143,7 @@ function newTable(location, type, readings, before) {
   };
   column("sensor", undefined, "sensor");
   column("age", "n", "age");
-  for (const metric of names) column(metric, "n two", title(metric), el("span", { text: unit(metric) || "\u00a0" }));
+  for (const metric of names) column(metric, "n two", title(metric), el("span", { text: unitOfAll(metric) || "\u00a0" }));
   if (hasMotion) column("motion", undefined, "motion");
   const label = `${type} at ${location}`;
   const grid = el("table", { "aria-label": label, "aria-rowcount": String(readings.length + 1) }, el("thead", {}, head), one.body);

@@ -40,7 +40,7 @@ export const iso = (at) => new Date(at).toISOString();
 export const count = (number) => number.toLocaleString("en");
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 export const title = (name) => name.replaceAll("_", " ");
-export const titled = (name) => (unit(name) ? `${title(name)} (${unit(name)})` : title(name));
+export const titled = (name, of = unit) => (of(name) ? `${title(name)} (${of(name)})` : title(name));
 export const measured = (value, name) => (unit(name) ? `${figure(value)} ${unit(name)}` : figure(value));
 /** A sensor in a few words. */
 export const titleOf = ({ sensor_name: name, device_type: type, location }) => (name ? `${name} · ${type} at ${location}` : `${type} at ${location}`);

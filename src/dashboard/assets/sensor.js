@@ -4,9 +4,9 @@ import { ask, cancel, inTurns } from "./api.js";
 import { MOST } from "./address.js";
 import { clear, draw as drawChart } from "./chart.js";
 import { $, SHORT, el, iso, keepInView, measured, plural, say, throttled, time, title, titleOf, titled } from "./page.js";
-import { age, ago, keptMetric, withReading } from "./scale.js";
+import { age, ago, keptMetric, unitInName, withReading } from "./scale.js";
 import { series as shaped, widestPause, withPauses } from "./shape.js";
-import { emit, isSilent, on, state, unit, view } from "./state.js";
+import { emit, isSilent, on, state, view } from "./state.js";
 
 /** By sensor, metric and whether it is the time before: the answers, or the reason why there is none. */
 const answers = new Map();
@@ -47,7 +47,8 @@ export async function choose(id, reading, { keepsZoom = false } = {}) {
     const before = viewed();
     state.chosen.reading = answer.readings[0];
     state.chosen.metrics = answer.metrics.map((metric) => metric.name);
-    for (const { name, unit } of answer.metrics) if (!state.units.has(name)) state.units.set(name, unit ?? "");
+    state.chosen.units = new Map(answer.metrics.map((metric) => [metric.name, metric.unit]));
+    for (const { name } of answer.metrics) if (!state.units.has(name)) state.units.set(name, "");
     const metric = state.metric;
     showMetrics(false);
     showChosen();
@@ -322,7 +323,7 @@ function pane(metric, expected) {
     const widest = widestPause(list, answer.to - answer.from, columns);
     const shape = answer.columns ? (isBand ? ["high", "mean", "low"] : ["mean"]) : ["value"];
     lines.push({ name, role, hue, table: withPauses(list, shape, widest, shift) });
-    drawn.push({ id, name: names.get(id)?.sensor_name ?? (id === chosen.id ? chosen.reading?.sensor_name : undefined), metric, unit: unit(metric), series: answer });
+    drawn.push({ id, name: names.get(id)?.sensor_name ?? (id === chosen.id ? chosen.reading?.sensor_name : undefined), metric, unit: answer.unit ?? unitInName(metric), series: answer });
   };
   add(chosen.reading?.sensor_name ?? chosen.id.slice(0, 8), found, "main", 0);
   const before = state.compare ? answers.get(keyOf(chosen.id, metric, true)) : null;

@@ -37,7 +37,10 @@ export const emit = (name, ...details) => (listeners.get(name) ?? []).forEach((a
 
 export const keyOf = (reading) => JSON.stringify([reading.location, reading.device_type, reading.iot_sensor_id]);
 export const valueOf = (reading, name) => (COLUMNS.includes(name) ? reading[name] : reading.other_metrics?.[name]);
-export const unit = (name) => state.units.get(name) || unitInName(name);
+/** The unit of a metric of all sensors. */
+export const unitOfAll = (name) => state.units.get(name) || unitInName(name);
+/** The unit of a metric in the parts that show the chosen sensor: its own one, unless others are shown beside it. */
+export const unit = (name) => (state.others.length === 0 && state.chosen?.units?.get(name)) || unitOfAll(name);
 
 export const isSilent = (reading) =>
   Date.now() - Date.parse(reading.recorded_timestamp) > (state.fleet?.silent_after_seconds ?? Infinity) * 1000;

@@ -8,6 +8,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use crate::analytics::scan::Question;
+use crate::analytics::units::SensorUnits;
 use crate::analytics::{Order, Scan};
 use crate::dashboard::app::App;
 use crate::dashboard::fleet::{MetricBody, ReadingBody};
@@ -68,8 +69,9 @@ pub(super) async fn get(State(app): State<App>, Path(asked): Path<String>) -> Re
         }
         let columns: Vec<Metric> = names.columns().collect();
         let others: Vec<Metric> = others.iter().map(|name| Metric::Other(name.to_string())).collect();
+        let units = SensorUnits::of(&session, id, &others).await?;
         json(&Body {
-            metrics: columns.iter().chain(&others).map(MetricBody::from).collect(),
+            metrics: columns.iter().chain(&others).map(|metric| MetricBody::of(metric, &units)).collect(),
             readings: newest.iter().map(|reading| ReadingBody::new(reading, &sensor_names)).collect(),
         })
     })
