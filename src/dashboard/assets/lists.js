@@ -2,10 +2,10 @@
 
 import { mayAcknowledge, send } from "./account.js";
 import { ask } from "./api.js";
-import { $, FULL, SHORT, buttons, count, el, empty, length, measured, plural, remark, say, sensorRow, table, time, titled } from "./page.js";
+import { $, FULL, SHORT, buttons, count, el, empty, length, measured, plural, remark, say, sensorRow, table, time, titledOfAll } from "./page.js";
 import { age, figure, span } from "./scale.js";
 import { show, zoomTo } from "./sensor.js";
-import { RANGES, emit, on, range, state, unitOfAll } from "./state.js";
+import { RANGES, emit, on, range, state } from "./state.js";
 
 const cell = (text, kind = "n") => el("td", { class: kind, text });
 
@@ -136,7 +136,7 @@ export async function loadExtremes() {
     const rows = answer.extremes.map((extreme) =>
       sensorRow(extreme, () => show(extreme.iot_sensor_id), cell(figure(extreme.value)), cell(extreme.location, "wrap"), cell(SHORT.format(time(extreme.recorded_timestamp)))),
     );
-    say($("extremes-note"), `${side === "highest" ? "Highest" : "Lowest"} ${titled(metric, unitOfAll)} of each of ${plural(answer.sensors, "sensor")}, ${last}`);
+    say($("extremes-note"), `${side === "highest" ? "Highest" : "Lowest"} ${titledOfAll(metric)} of each of ${plural(answer.sensors, "sensor")}, ${last}`);
     $("extremes").replaceChildren(rows.length ? table("Extremes", [["sensor"], ["value", "n"], ["location"], ["at", "n"]], rows) : remark("No values in this range of time."));
   } catch (error) {
     say($("extremes-note"), error.message, "warn");

@@ -1,7 +1,7 @@
 // Elements and texts. Names come from sensors: text goes into the page by textContent only, never as markup.
 
 import { figure } from "./scale.js";
-import { unit } from "./state.js";
+import { unit, unitOfAll } from "./state.js";
 
 export const $ = (id) => document.getElementById(id);
 
@@ -40,7 +40,10 @@ export const iso = (at) => new Date(at).toISOString();
 export const count = (number) => number.toLocaleString("en");
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 export const title = (name) => name.replaceAll("_", " ");
-export const titled = (name, of = unit) => (of(name) ? `${title(name)} (${of(name)})` : title(name));
+const withUnit = (name, unit) => (unit ? `${title(name)} (${unit})` : title(name));
+export const titled = (name) => withUnit(name, unit(name));
+/** In lists over all sensors. */
+export const titledOfAll = (name) => withUnit(name, unitOfAll(name));
 export const measured = (value, name) => (unit(name) ? `${figure(value)} ${unit(name)}` : figure(value));
 /** A sensor in a few words. */
 export const titleOf = ({ sensor_name: name, device_type: type, location }) => (name ? `${name} · ${type} at ${location}` : `${type} at ${location}`);
