@@ -21,6 +21,7 @@ use super::depth;
 use super::early_stop::EarlyStop;
 use super::functions;
 use super::gapfill::{self, Gaps};
+use super::like::Escapes;
 use super::minutes::Minutes;
 use super::rollups::{FromRollups, Settings};
 use super::tables::{Kind, Sources, Table};
@@ -128,6 +129,7 @@ impl Engine {
             .with_runtime_env(self.runtime.clone())
             .with_default_features()
             .with_analyzer_rule(Arc::new(Minutes))
+            .with_analyzer_rule(Arc::new(Escapes))
             .with_analyzer_rule(Arc::new(Gaps))
             .with_optimizer_rule(Arc::new(FromRollups))
             .with_physical_optimizer_rule(Arc::new(EarlyStop))

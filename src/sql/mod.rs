@@ -11,6 +11,7 @@
 //! - `bounds`: time and rows of a statement are limited, and whatever computes can be stopped.
 //! - `depth`: statements that nest too deeply are refused.
 //! - `early_stop`: the newest or oldest periods of an aggregate are read alone.
+//! - `like`: `LIKE` with any escape character.
 //! - `minutes`: times without seconds.
 //! - `operators`: what our operators have in common.
 //! - `functions`: `time_bucket`, `first`, `last`, `delta`, `increase`, `rate` and others.
@@ -23,6 +24,7 @@ mod depth;
 mod early_stop;
 mod functions;
 mod gapfill;
+mod like;
 mod messages;
 mod minutes;
 mod operators;
