@@ -405,6 +405,11 @@ const steps = {
   },
 
   async "paper is dark on white from a dark screen too"() {
+    // A sensor of the simulated fleet, whose line has more than one slope: the edges of a single upright stroke may all be mixed colours.
+    const { extremes } = await api("/api/extremes?metric=temperature&side=highest&last=24h&top=20");
+    const { iot_sensor_id } = extremes.find((extreme) => !extreme.iot_sensor_id.startsWith("00000000"));
+    await page.goto(`${url}#sensor=${iot_sensor_id}&metric=temperature&last=24h`);
+    await until("a chart", async () => (await drawn()) !== null);
     await page.emulateMedia({ colorScheme: "dark" });
     const ink = () => page.evaluate(async () => {
       const canvas = document.querySelector(".chart canvas");
