@@ -33,7 +33,6 @@ pub struct Detector {
     groups: Box<[Groups]>,
     /// Whether there is a rule about silence.
     judges_silence: bool,
-    compares_sensors: bool,
     silences: Silences,
     /// Values that arrived too late to be judged.
     late: u64,
@@ -74,14 +73,12 @@ impl Detector {
         let room = room(&rules);
         let groups = rules.iter().map(|_| Groups::default()).collect();
         let judges_silence = rules.iter().any(|rule| matches!(rule.condition, Condition::Silent(_)));
-        let compares_sensors = rules.iter().any(|rule| matches!(rule.condition, Condition::Peers(_)));
         Self {
             fingerprints: rules.iter().map(Rule::fingerprint).collect(),
             rules,
             sensors: Recent::new(room),
             groups,
             judges_silence,
-            compares_sensors,
             silences: Silences::default(),
             late: 0,
             changed: None,
@@ -127,7 +124,6 @@ impl Detector {
         self.silences.replace(&rules, &before, &mut raise);
         self.sensors.resize(room(&rules));
         self.judges_silence = rules.iter().any(|rule| matches!(rule.condition, Condition::Silent(_)));
-        self.compares_sensors = rules.iter().any(|rule| matches!(rule.condition, Condition::Peers(_)));
         self.fingerprints = rules.iter().map(Rule::fingerprint).collect();
         self.rules = rules;
     }
@@ -268,7 +264,7 @@ impl Detector {
 
     /// Whether there is a rule that compares sensors, of whichever partition, with each other.
     pub fn compares_sensors(&self) -> bool {
-        self.compares_sensors
+        self.rules.iter().any(|rule| matches!(rule.condition, Condition::Peers(_)))
     }
 
     /// Whether sensors have to be judged by the clock too.

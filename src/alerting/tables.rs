@@ -6,9 +6,10 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::duration::exact;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
+
+use crate::config::duration::exact;
 
 const MAX_BYTES: u64 = 1 << 20;
 const MAX_NAME_BYTES: usize = 64;

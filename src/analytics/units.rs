@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::tags::Chosen;
 use crate::cassandra::{Error, Session};
 use crate::reading::{Group, Metric};
-use crate::store::sensors::{self, Detail, Tags};
+use crate::store::sensors::{self, Detail, Registered, Tags};
 
 /// Which sensors a question is about.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +35,8 @@ impl Units {
     pub async fn of(session: &Session, asked: Asked<'_>, metric: &Metric) -> Result<Self, Error> {
         let mut units = Self { column: metric.unit(), ..Self::default() };
         let Metric::Other(name) = metric else { return Ok(units) };
-        let key = format!("unit.{name}");
-        let mut take = |group: &Arc<Group>, registered: sensors::Registered| {
+        let key = tag(name);
+        let mut take = |group: &Arc<Group>, registered: Registered| {
             let is_asked = asked.sensor.is_none_or(|sensor| sensor == registered.sensor)
                 && asked.chosen.is_none_or(|chosen| chosen.contains(group, registered.sensor));
             if is_asked {
@@ -109,6 +109,11 @@ impl Units {
     }
 }
 
+/// The tag that has the unit of another metric.
+fn tag(metric: &str) -> String {
+    format!("unit.{metric}")
+}
+
 /// Units of one sensor's metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SensorUnits {
@@ -117,19 +122,15 @@ pub struct SensorUnits {
 }
 
 impl SensorUnits {
-    /// Reads the registry, unless all of the metrics have columns.
-    pub async fn of(session: &Session, sensor: Uuid, metrics: &[Metric]) -> Result<Self, Error> {
-        if metrics.iter().all(|metric| !matches!(metric, Metric::Other(_))) {
-            return Ok(Self::default());
-        }
-        let registered = sensors::registered_as(session, sensor).await?;
-        Ok(Self { tags: registered.iter().map(|(_, registered)| registered.all_tags()).collect() })
+    /// Of what the registry knows of the sensor.
+    pub fn of(known: &[(Arc<Group>, Registered)]) -> Self {
+        Self { tags: known.iter().map(|(_, registered)| registered.all_tags()).collect() }
     }
 
     /// The unit of a metric, if it is the same in all groups of the sensor.
     pub fn unit(&self, metric: &Metric) -> Option<&str> {
         let Metric::Other(name) = metric else { return metric.unit() };
-        let key = format!("unit.{name}");
+        let key = tag(name);
         let mut units = self.tags.iter().map(|tags| tags.get(&key).map(String::as_str));
         let first = units.next()??;
         units.all(|unit| unit == Some(first)).then_some(first)

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::problem::Problem;
 use crate::analytics::Column;
 use crate::analytics::groups::{Selection, sensor_called};
+use crate::analytics::units::SensorUnits;
 use crate::cassandra::Session;
 use crate::output::text;
 use crate::reading::{Group, Metric};
@@ -158,6 +159,7 @@ pub(super) struct Sensor {
     pub id: Uuid,
     pub name: Option<String>,
     pub groups: Vec<Arc<Group>>,
+    pub units: SensorUnits,
 }
 
 /// The sensor of the parameter `sensor`: an id, or a name that messages or people call it by.
@@ -165,7 +167,8 @@ pub(super) async fn sensor(session: &Session, text: &str) -> Result<Sensor, Prob
     let id = sensor_called(session, &name("sensor", text)?).await?;
     let groups = Selection::default().resolve_sensor(session, id).await?;
     let known = sensors::registered_as(session, id).await?;
-    Ok(Sensor { id, name: sensors::shown_name(&known).map(str::to_owned), groups })
+    let name = sensors::shown_name(&known).map(str::to_owned);
+    Ok(Sensor { id, name, groups, units: SensorUnits::of(&known) })
 }
 
 /// A number that must lie between `least` and `most`.

@@ -102,18 +102,25 @@ const GAP: u16 = 2;
 /// Where a word must not be broken and no layout has room for it, it is wider than its column; down to this width of columns.
 const CAPS: [u16; 4] = [40, 30, 20, SHORT_TEXT];
 
+/// The terminal's width and the columns that are not empty; `Err` with the layout where all columns have room as they are.
+fn to_narrow(needs: &[Needs], terminal: Option<u16>) -> Result<(u16, Vec<usize>), Layout> {
+    let natural: Vec<_> = needs.iter().map(Needs::natural).enumerate().collect();
+    match terminal {
+        Some(terminal) if total(&natural, GAP) > u32::from(terminal) => {
+            let shown: Vec<usize> = (0..needs.len()).filter(|&index| !needs[index].is_empty).collect();
+            Ok((terminal, if shown.is_empty() { (0..needs.len()).collect() } else { shown }))
+        }
+        _ => Err(Layout { columns: natural, level: 0, gap: GAP }),
+    }
+}
+
 /// Fits the columns into `terminal`, and leaves out only those with a rank. Where that is not enough, single words are wider
 /// than their column.
 pub(super) fn fit_all(needs: &[Needs], terminal: Option<u16>) -> Layout {
-    let natural: Vec<_> = needs.iter().map(Needs::natural).enumerate().collect();
-    let terminal = match terminal {
-        Some(terminal) if total(&natural, GAP) > u32::from(terminal) => terminal,
-        _ => return Layout { columns: natural, level: 0, gap: GAP },
+    let (terminal, mut shown) = match to_narrow(needs, terminal) {
+        Ok(narrow) => narrow,
+        Err(natural) => return natural,
     };
-    let mut shown: Vec<usize> = (0..needs.len()).filter(|&index| !needs[index].is_empty).collect();
-    if shown.is_empty() {
-        shown = (0..needs.len()).collect();
-    }
     loop {
         for (level, gap) in [(0, GAP), (0, 1), (1, GAP), (1, 1), (2, GAP), (2, 1)] {
             if let Some(columns) = narrowed(needs, &shown, level, gap, terminal) {
@@ -134,15 +141,10 @@ pub(super) fn fit_all(needs: &[Needs], terminal: Option<u16>) -> Layout {
 
 /// Fits the columns into `terminal`, or leaves them as wide as they are without one.
 pub(super) fn fit(needs: &[Needs], terminal: Option<u16>) -> Layout {
-    let natural: Vec<_> = needs.iter().map(Needs::natural).enumerate().collect();
-    let terminal = match terminal {
-        Some(terminal) if total(&natural, GAP) > u32::from(terminal) => terminal,
-        _ => return Layout { columns: natural, level: 0, gap: GAP },
+    let (terminal, mut shown) = match to_narrow(needs, terminal) {
+        Ok(narrow) => narrow,
+        Err(natural) => return natural,
     };
-    let mut shown: Vec<usize> = (0..needs.len()).filter(|&index| !needs[index].is_empty).collect();
-    if shown.is_empty() {
-        shown = (0..needs.len()).collect();
-    }
     let mut is_whole = true;
     loop {
         // Whole ids with tighter gaps are worth more than short ones with wide gaps. Once columns go, everything is tight.

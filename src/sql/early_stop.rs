@@ -12,8 +12,8 @@ use datafusion::common::cast::as_timestamp_millisecond_array;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -24,7 +24,9 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::partial_sort::PartialSortExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::{ExecutionPlan, InputOrderMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::{
+    ExecutionPlan, InputOrderMode, ReplaceChildrenOptions, SortOrderPushdownResult,
+};
 
 use super::scan::TableScan;
 use super::tables::moment;
@@ -88,7 +90,12 @@ fn stopping(sort: &SortExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     if !groups.is_single() || stage.aggr_expr().iter().any(|of| !of.order_bys().is_empty()) {
         return Ok(None);
     }
-    let (Some(held), Some(ordered)) = (scan.held(), scan.in_order_of_time(first.options)) else {
+    let (Some(held), Some(at)) = (scan.held(), scan.schema().index_of(TableScan::MOMENT).ok()) else {
+        return Ok(None);
+    };
+    let moments = Arc::new(Column::new(TableScan::MOMENT, at));
+    let by_time = PhysicalSortExpr { expr: moments, options: first.options };
+    let SortOrderPushdownResult::Exact { inner: ordered } = scan.try_pushdown_sort(&[by_time])? else {
         return Ok(None);
     };
     let Some(width) = width(&Period { period, below: &below, schema: ordered.schema() }, held)? else {
@@ -98,7 +105,7 @@ fn stopping(sort: &SortExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     if wanted.saturating_mul(COST_OF_ORDER) > held.to.saturating_sub(held.from) {
         return Ok(None);
     }
-    let input = over(&below, Arc::new(CooperativeExec::new(Arc::new(ordered))))?;
+    let input = over(&below, Arc::new(CooperativeExec::new(ordered)))?;
     let aggregate = AggregateExec::try_new(
         AggregateMode::Single,
         groups.clone(),

@@ -1,14 +1,15 @@
 //! `LIKE … ESCAPE '/'`, which SQLAlchemy writes for the names of schemas. DataFusion knows the backslash alone, so the pattern is
 //! written with it.
 
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
+use datafusion::common::tree_node::Transformed;
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::functions::expr_fn::replace;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, Like, LogicalPlan, lit};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
+
+use super::operators;
 
 #[derive(Debug)]
 pub(super) struct Escapes;
@@ -22,15 +23,7 @@ impl AnalyzerRule for Escapes {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(|node| {
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expression| {
-                let name = names.save(&expression);
-                let changed = expression.transform_up(|part| Ok(with_backslash(part)))?;
-                Ok(changed.update_data(|expression| name.restore(expression)))
-            })
-        })
-        .data()
+        operators::each_expression(plan, with_backslash)
     }
 }
 

@@ -3,14 +3,15 @@
 use std::sync::LazyLock;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
+use datafusion::common::tree_node::Transformed;
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Cast, Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
 use regex::Regex;
+
+use super::operators;
 
 /// Comes after the rule that makes casts of what is compared.
 #[derive(Debug)]
@@ -22,15 +23,7 @@ impl AnalyzerRule for Minutes {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(|node| {
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expression| {
-                let name = names.save(&expression);
-                let changed = expression.transform_up(|part| Ok(in_full(part)))?;
-                Ok(changed.update_data(|expression| name.restore(expression)))
-            })
-        })
-        .data()
+        operators::each_expression(plan, in_full)
     }
 }
 

@@ -1,10 +1,13 @@
-//! What our operators have in common.
+//! What our operators and rules have in common.
 
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -17,6 +20,22 @@ use crate::time::{self, TimeRange};
 pub(super) fn one_partition(schema: SchemaRef, emission: EmissionType) -> PlanProperties {
     let equivalences = EquivalenceProperties::new(schema);
     PlanProperties::new(equivalences, Partitioning::UnknownPartitioning(1), emission, Boundedness::Bounded)
+}
+
+/// Changes each part of each expression of a plan, innermost first. What is put out keeps its name.
+pub(super) fn each_expression(
+    plan: LogicalPlan,
+    change: impl Fn(Expr) -> Transformed<Expr>,
+) -> Result<LogicalPlan> {
+    plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expression| {
+            let name = names.save(&expression);
+            let changed = expression.transform_up(|part| Ok(change(part)))?;
+            Ok(changed.update_data(|expression| name.restore(expression)))
+        })
+    })
+    .data()
 }
 
 /// The ends that a range has, for EXPLAIN.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::{SortOptions, filter_record_batch};
+use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -170,18 +170,6 @@ impl TableScan {
     /// The part of the range of time that the stored partitions can have rows of.
     pub(super) fn held(&self) -> Option<TimeRange> {
         self.reads.held
-    }
-
-    /// Of readings without a limit, those in an order of their moments; `None` where these are not read.
-    pub(super) fn in_order_of_time(&self, options: SortOptions) -> Option<Self> {
-        let schema = self.schema();
-        let (index, _) = schema.column_with_name(Self::MOMENT)?;
-        if self.reads.kind != Kind::Readings || self.limit.is_some() {
-            return None;
-        }
-        let order = if options.descending { Order::Desc } else { Order::Asc };
-        let by = PhysicalSortExpr { expr: Arc::new(Column::new(Self::MOMENT, index)), options };
-        Some(self.ordered(order, &[by]))
     }
 
     /// The scan in an order of the moments.

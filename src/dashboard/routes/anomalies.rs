@@ -94,7 +94,7 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
     let permit = app.permit().await?;
     within_deadline(async {
         let session = app.session().await?;
-        let Sensor { id, name, groups } = sensor(&session, &asked.sensor).await?;
+        let Sensor { id, name, groups, .. } = sensor(&session, &asked.sensor).await?;
         let mut result = SearchResult::default();
         for group in groups {
             let query = SeriesQuery { group, sensor: Some(id), metric: metric.clone(), range };

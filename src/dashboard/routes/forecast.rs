@@ -67,7 +67,7 @@ pub(super) async fn get(State(app): State<App>, uri: Uri) -> Result<Response, Pr
     let permit = app.permit().await?;
     within_deadline(async {
         let session = app.session().await?;
-        let Sensor { id, name, groups } = sensor(&session, &asked.sensor).await?;
+        let Sensor { id, name, groups, .. } = sensor(&session, &asked.sensor).await?;
         // An hour that is not over yet would look like a fall or a rise.
         let to = hour_of(now());
         let history = History {

@@ -8,7 +8,6 @@ use axum::response::Response;
 use serde::Serialize;
 
 use crate::analytics::scan::Question;
-use crate::analytics::units::SensorUnits;
 use crate::analytics::{Order, Scan};
 use crate::dashboard::app::App;
 use crate::dashboard::fleet::{MetricBody, ReadingBody};
@@ -34,7 +33,7 @@ pub(super) async fn get(State(app): State<App>, Path(asked): Path<String>) -> Re
     let _permit = app.permit().await?;
     within_deadline(async {
         let session = app.session().await?;
-        let Sensor { id, name, groups } = sensor(&session, &asked).await?;
+        let Sensor { id, name, groups, units } = sensor(&session, &asked).await?;
         let sensor_names = SensorNames::default().with(id, name.as_deref());
         let mut newest = Vec::new();
         let mut names = Names::default();
@@ -69,7 +68,6 @@ pub(super) async fn get(State(app): State<App>, Path(asked): Path<String>) -> Re
         }
         let columns: Vec<Metric> = names.columns().collect();
         let others: Vec<Metric> = others.iter().map(|name| Metric::Other(name.to_string())).collect();
-        let units = SensorUnits::of(&session, id, &others).await?;
         json(&Body {
             metrics: columns.iter().chain(&others).map(|metric| MetricBody::of(metric, &units)).collect(),
             readings: newest.iter().map(|reading| ReadingBody::new(reading, &sensor_names)).collect(),

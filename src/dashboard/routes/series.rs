@@ -9,7 +9,6 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::analytics::scan::Question;
-use crate::analytics::units::SensorUnits;
 use crate::analytics::{Order, Scan};
 use crate::cassandra::Session;
 use crate::dashboard::app::App;
@@ -184,7 +183,7 @@ impl Asked {
     }
 
     /// One sensor's one metric, for a chart.
-    fn chart(&self, sensor: &Sensor, units: &SensorUnits, found: Found) -> Result<Response, Problem> {
+    fn chart(&self, sensor: &Sensor, found: Found) -> Result<Response, Problem> {
         let metric = &self.metrics[0];
         let drawn = found.sampler.extremes();
         let points = drawn.points.iter();
@@ -192,7 +191,7 @@ impl Asked {
             iot_sensor_id: sensor.id,
             sensor_name: sensor.name.clone(),
             metric: metric.name(),
-            unit: units.unit(metric),
+            unit: sensor.units.unit(metric),
             from: display(self.range.from),
             to: display(self.end),
             values: drawn.count,
@@ -205,18 +204,12 @@ impl Asked {
     }
 
     /// A row for each point.
-    fn list(
-        &self,
-        rows: &mut Rows,
-        sensor: &Sensor,
-        units: &SensorUnits,
-        found: Vec<Found>,
-    ) -> Result<(), Problem> {
+    fn list(&self, rows: &mut Rows, sensor: &Sensor, found: Vec<Found>) -> Result<(), Problem> {
         let id: Arc<str> = sensor.id.to_string().into();
         let sensor_name: Option<Arc<str>> = sensor.name.as_deref().map(Into::into);
         for (metric, found) in self.metrics.iter().zip(found) {
             let (name, unit): (Arc<str>, Option<Arc<str>>) =
-                (metric.name().into(), units.unit(metric).map(Into::into));
+                (metric.name().into(), sensor.units.unit(metric).map(Into::into));
             for point in found.sampler.extremes().points {
                 rows.push(vec![
                     Value::Moment(point.at),
@@ -259,11 +252,10 @@ pub(super) async fn get(State(app): State<App>, headers: HeaderMap, uri: Uri) ->
             let mut sensor = sensor(&session, text).await?;
             let groups = std::mem::take(&mut sensor.groups);
             let mut found = asked.find(&session, sensor.id, groups).await?;
-            let units = SensorUnits::of(&session, sensor.id, &asked.metrics).await?;
             if is_chart {
-                return asked.chart(&sensor, &units, found.swap_remove(0));
+                return asked.chart(&sensor, found.swap_remove(0));
             }
-            asked.list(&mut rows, &sensor, &units, found)?;
+            asked.list(&mut rows, &sensor, found)?;
         }
         rows.answer(encoding)
     })
