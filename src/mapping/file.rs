@@ -344,6 +344,14 @@ impl ValueShape {
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.from.0.iter().chain(self.unit.as_ref().and_then(UnitShape::path))
     }
+
+    pub(super) fn paths_mut(&mut self) -> impl Iterator<Item = &mut Path> {
+        let unit = match &mut self.unit {
+            Some(UnitShape::Stated(path)) => Some(path),
+            Some(UnitShape::Named(_)) | None => None,
+        };
+        self.from.0.iter_mut().chain(unit)
+    }
 }
 
 impl OfPath for TargetShape {

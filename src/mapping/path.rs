@@ -62,7 +62,16 @@ pub(super) struct Path {
     pub(super) root: Root,
     pub(super) steps: Vec<Step>,
     pub(super) wildcard: Option<Wildcard>,
+    /// Where its value is found if the payload is read by an outline.
+    pub(super) place: Option<Place>,
     text: String,
+}
+
+/// A value that was taken of a payload, and the number of a path's steps to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) slot: usize,
+    pub(super) steps: usize,
 }
 
 impl fmt::Display for Path {
@@ -137,7 +146,7 @@ impl Path {
             }
             _ => {}
         }
-        Ok(Self { root, steps, wildcard, text: text.to_owned() })
+        Ok(Self { root, steps, wildcard, place: None, text: text.to_owned() })
     }
 
     /// To the member of the payload with this name, whatever characters are in it.
@@ -146,7 +155,7 @@ impl Path {
             true => format!("value.\"{name}\""),
             false => format!("value.{name}"),
         };
-        Self { root: Root::Value, steps: vec![Step::Name(name)], wildcard: None, text }
+        Self { root: Root::Value, steps: vec![Step::Name(name)], wildcard: None, place: None, text }
     }
 
     /// The name after `header.` or `capture.`.
@@ -166,9 +175,22 @@ impl Path {
         self.steps.iter().map(name).collect::<Option<_>>().unwrap_or_default()
     }
 
+    /// The names of its steps up to the first index.
+    pub(super) fn leading_names(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map_while(|step| match step {
+            Step::Name(name) => Some(name.as_str()),
+            Step::Index(_) => None,
+        })
+    }
+
     /// Follows the steps from a value.
     pub(super) fn follow<'v>(&self, from: &'v Value) -> Option<&'v Value> {
-        self.steps.iter().try_fold(from, |value, step| match (step, value) {
+        self.follow_after(0, from)
+    }
+
+    /// Follows the steps after the first ones from the value that these lead to.
+    pub(super) fn follow_after<'v>(&self, first: usize, from: &'v Value) -> Option<&'v Value> {
+        self.steps.iter().skip(first).try_fold(from, |value, step| match (step, value) {
             (Step::Name(name), Value::Object(members)) => members.get(name),
             (Step::Index(index), Value::Array(elements)) => {
                 let index = match *index {

@@ -5,6 +5,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use super::Source;
+use super::outline::Outline;
 use super::values::renamed;
 use crate::mapping::file::{
     FieldsShape, MetricShape, PathOr, SourceShape, Target, TargetShape, UnitShape, ValueShape,
@@ -44,12 +45,13 @@ impl Source {
     /// # Errors
     /// What is wrong, and what to write.
     pub(in crate::mapping) fn compile(
-        shape: SourceShape,
+        mut shape: SourceShape,
         number: usize,
         surroundings: &mut Surroundings<'_>,
     ) -> Result<Self, String> {
         let schema = surroundings.schema(&shape)?;
-        check_roots(&shape)?;
+        check_roots(&mut shape)?;
+        let outline = outline(&mut shape);
         let program = |key: &str, text: Option<String>| {
             text.map(|text| Program::parse(&text).map_err(|error| format!("{key}: {error}"))).transpose()
         };
@@ -105,6 +107,7 @@ impl Source {
             tags,
             metrics,
             fields,
+            outline,
         })
     }
 }
@@ -142,11 +145,14 @@ impl Surroundings<'_> {
 }
 
 /// Whether each path has something to begin with: an element of `each`, a group of a pattern.
-fn check_roots(shape: &SourceShape) -> Result<(), String> {
+fn check_roots(shape: &mut SourceShape) -> Result<(), String> {
     let has_elements = shape.each.is_some() || shape.format.is_list();
     let patterns = [&shape.topic_pattern, &shape.key_pattern];
-    let groups: Vec<&str> =
-        patterns.into_iter().flatten().flat_map(|pattern| pattern.0.capture_names().flatten()).collect();
+    let groups: Vec<String> = patterns
+        .into_iter()
+        .flatten()
+        .flat_map(|pattern| pattern.0.capture_names().flatten().map(str::to_owned))
+        .collect();
     for (key, path) in paths(shape) {
         match path.root {
             Root::Each | Root::EachName if !has_elements => {
@@ -154,7 +160,7 @@ fn check_roots(shape: &SourceShape) -> Result<(), String> {
                     "{key}: {path} needs each (set each to the path of the elements, or write a path into value)"
                 ));
             }
-            Root::Capture if !groups.contains(&path.first_name()) => {
+            Root::Capture if !groups.iter().any(|group| group == path.first_name()) => {
                 let name = path.first_name();
                 return Err(format!(
                     "{key}: neither topic_pattern nor key_pattern has a group {name:?} (write it as (?<{name}>…){})",
@@ -170,26 +176,39 @@ fn check_roots(shape: &SourceShape) -> Result<(), String> {
     Ok(())
 }
 
+/// What is taken of each payload, where it is JSON and neither a program nor `each` asks for the whole.
+fn outline(shape: &mut SourceShape) -> Option<Outline> {
+    let programs = [&shape.only, &shape.only_each, &shape.transform];
+    let is_whole = shape.drop || shape.each.is_some() || programs.into_iter().any(Option::is_some);
+    if is_whole || shape.format != PayloadFormat::Json {
+        return None;
+    }
+    Outline::of(paths(shape).into_iter().map(|(_, path)| path).collect())
+}
+
 /// All paths of a source but `each`, with their keys.
-fn paths(shape: &SourceShape) -> Vec<(String, &Path)> {
+fn paths(shape: &mut SourceShape) -> Vec<(String, &mut Path)> {
+    let targets = [
+        ("location", &mut shape.location),
+        ("device_type", &mut shape.device_type),
+        ("sensor", &mut shape.sensor),
+    ];
     let targets =
-        [("location", &shape.location), ("device_type", &shape.device_type), ("sensor", &shape.sensor)];
-    let targets =
-        targets.into_iter().filter_map(|(key, target)| Some((key.to_owned(), &target.as_ref()?.0.from)));
-    let tags = shape.tags.iter().map(|(key, target)| (format!("tags.{key}"), &target.0.from));
+        targets.into_iter().filter_map(|(key, target)| Some((key.to_owned(), &mut target.as_mut()?.0.from)));
+    let tags = shape.tags.iter_mut().map(|(key, target)| (format!("tags.{key}"), &mut target.0.from));
     let metrics = shape
         .metrics
-        .iter()
-        .flat_map(|(name, metric)| metric.0.paths().map(move |path| (format!("metrics.{name}"), path)));
-    let moment = shape.recorded_timestamp.as_ref().map(|moment| &moment.0);
-    let times = moment.into_iter().flat_map(|moment| moment.from.0.iter().chain(&moment.default));
-    let fields = shape.fields.iter().enumerate().flat_map(|(index, fields)| {
-        let paths = [&fields.from, &fields.name, &fields.value, &fields.unit];
+        .iter_mut()
+        .flat_map(|(name, metric)| metric.0.paths_mut().map(move |path| (format!("metrics.{name}"), path)));
+    let moment = shape.recorded_timestamp.as_mut().map(|moment| &mut moment.0);
+    let times = moment.into_iter().flat_map(|moment| moment.from.0.iter_mut().chain(&mut moment.default));
+    let fields = shape.fields.iter_mut().enumerate().flat_map(|(index, fields)| {
+        let paths = [&mut fields.from, &mut fields.name, &mut fields.value, &mut fields.unit];
         paths.into_iter().flatten().map(move |path| (format!("fields[{index}]"), path))
     });
     targets
         .chain(tags)
-        .flat_map(|(key, paths)| paths.0.iter().map(move |path| (key.clone(), path)))
+        .flat_map(|(key, paths)| paths.0.iter_mut().map(move |path| (key.clone(), path)))
         .chain(metrics)
         .chain(times.map(|path| ("recorded_timestamp".to_owned(), path)))
         .chain(fields)

@@ -18,6 +18,8 @@ pub(super) struct Message<'m, 'r> {
     pub(super) captures: &'m HashMap<String, String>,
     /// Null while an element of `each` is read: the whole is in `each`.
     pub(super) value: Cow<'m, Value>,
+    /// What was taken of the payload instead of the whole, by the places of the paths.
+    pub(super) taken: Option<&'m [Option<Value>]>,
     pub(super) key: Option<Value>,
     /// The whole payload, and the element's name and value.
     pub(super) each: Option<(&'m Value, String, &'m Value)>,
@@ -27,9 +29,12 @@ impl Message<'_, '_> {
     pub(super) fn get(&self, path: &Path) -> Option<Cow<'_, Value>> {
         let text = |text: &str| Some(Cow::Owned(Value::from(text)));
         match path.root {
-            Root::Value => {
-                path.follow(self.each.as_ref().map_or(&self.value, |each| each.0)).map(Cow::Borrowed)
-            }
+            Root::Value => match (self.taken, path.place) {
+                (Some(taken), Some(place)) => {
+                    path.follow_after(place.steps, taken.get(place.slot)?.as_ref()?).map(Cow::Borrowed)
+                }
+                _ => path.follow(self.each.as_ref().map_or(&self.value, |each| each.0)).map(Cow::Borrowed),
+            },
             Root::Each => path.follow(self.each.as_ref()?.2).map(Cow::Borrowed),
             Root::EachName => text(&self.each.as_ref()?.1),
             Root::Key if path.steps.is_empty() && path.wildcard.is_none() => {

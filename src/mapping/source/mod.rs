@@ -1,6 +1,6 @@
 //! One `[[source]]`, and how it turns a message into readings: `compile` checks it, `message` is what paths are followed in,
-//! `parts` takes a message apart, `element` makes a reading of a part, `values` has the rules for names and texts, `explain` says
-//! each step.
+//! `outline` takes of a JSON payload what the paths lead to, `parts` takes a message apart, `element` makes a reading of a part,
+//! `values` has the rules for names and texts, `explain` says each step.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -22,12 +22,14 @@ mod compile;
 mod element;
 mod explain;
 mod message;
+mod outline;
 mod parts;
 mod values;
 
 use compile::PayloadSchema;
 pub(in crate::mapping) use compile::Surroundings;
 use message::{Message, take_groups, unmapped};
+use outline::Outline;
 pub(in crate::mapping) use values::decimal;
 
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub(in crate::mapping) struct Source {
     metrics: Vec<(String, ValueShape, Option<Conversion>)>,
     /// With the conversions of `units` by exact names; a name with a `*` may stand for several columns.
     fields: Vec<(FieldsShape, HashMap<String, Conversion>)>,
+    /// Where single members of the payload are all that is asked for.
+    outline: Option<Outline>,
 }
 
 /// What identifies a reading in a message.
@@ -120,6 +124,14 @@ impl Source {
         if self.is_dropped {
             return self.drop(record, captures, limits);
         }
+        if let Some(outline) = &self.outline
+            // What is no plain JSON is read, or refused, as a whole.
+            && let Ok(text) = std::str::from_utf8(&self.payload(record, limits)?)
+            && let Ok(taken) = outline.take(text)
+        {
+            let message = Message { taken: Some(&taken), ..self.message(record, captures, Value::Null) };
+            return self.reading(&message, limits, now).map(Some);
+        }
         let Some(value) = self.parse(record, limits)? else { return Ok(Some(Mapped::skipped())) };
         self.read_value(record, captures, value, limits, now)
     }
@@ -158,12 +170,22 @@ impl Source {
         }
         let (message, values) = self.values(message)?;
         if let (None, [value]) = (&self.each, values.as_slice()) {
-            let (identity, name, builder) = self.element(&message.with_value(value))?;
-            let replaced = builder.replaced();
-            let decoded = builder.finish(identity, name, limits, now)?;
-            return Ok(Some(Mapped { replaced, ..decoded.into() }));
+            return self.reading(&message.with_value(value), limits, now).map(Some);
         }
         self.read_parts(&message, self.parts(&values)?, limits, now).map(Some)
+    }
+
+    /// A message that is one reading.
+    fn reading(
+        &self,
+        message: &Message<'_, '_>,
+        limits: &DecodeLimits,
+        now: i64,
+    ) -> Result<Mapped<'static>, Rejection> {
+        let (identity, name, builder) = self.element(message)?;
+        let replaced = builder.replaced();
+        let decoded = builder.finish(identity, name, limits, now)?;
+        Ok(Mapped { replaced, ..decoded.into() })
     }
 
     fn message<'m, 'r>(
@@ -176,7 +198,7 @@ impl Source {
             true => record.key.and_then(|key| serde_json::from_slice(key).ok()),
             false => None,
         };
-        Message { record, captures, value: Cow::Owned(value), key, each: None }
+        Message { record, captures, value: Cow::Owned(value), taken: None, key, each: None }
     }
 
     /// Whether `only` holds.
@@ -202,10 +224,7 @@ impl Source {
 
     /// `None` for messages that hold no readings by their format.
     fn parse(&self, record: &Record<'_>, limits: &DecodeLimits) -> Result<Option<Value>, Rejection> {
-        let payload = match self.compression {
-            Some(compression) => Cow::Owned(compression.expand(record.payload, limits.max_message_bytes)?),
-            None => Cow::Borrowed(record.payload),
-        };
+        let payload = self.payload(record, limits)?;
         let value = match &self.schema {
             PayloadSchema::None => self.format.parse(&payload, &self.csv, record.timestamp),
             PayloadSchema::Local(schema) => schema.read(&payload),
@@ -220,6 +239,14 @@ impl Source {
             return Err(Rejection::NotInFormat { format: self.format.name(), problem: problem.to_owned() });
         }
         Ok(Some(value))
+    }
+
+    /// The payload, expanded where it is compressed.
+    fn payload<'r>(&self, record: &Record<'r>, limits: &DecodeLimits) -> Result<Cow<'r, [u8]>, Rejection> {
+        Ok(match self.compression {
+            Some(compression) => Cow::Owned(compression.expand(record.payload, limits.max_message_bytes)?),
+            None => Cow::Borrowed(record.payload),
+        })
     }
 
     /// Whether its payloads are read by births.
