@@ -4,9 +4,10 @@
 //!   [`season`](self): what is usual at this time of the day and of the week. Each gives a distance from what came before.
 //! - [`tail`](self): how rare a distance is among the earlier ones, as -log10 of a share. So distances of any unit compare.
 //!
-//! The surprises of all parts are combined by the root of the sum of their squares, and this total is judged once more by
-//! its own history: a sensor that surprises often has to surprise more. Where a part does not have enough values yet, its
-//! distance is 0. docs/analytics.md has the measurements, and what each part contributes.
+//! The surprises of all parts are combined by the root of the mean of their squares, and this total is judged once more by
+//! its own history: a sensor that surprises often has to surprise more. A part that does not have enough values yet is left
+//! out: with a surprise of 0 instead, the total would rise whenever a part begins to judge, and the alarm for that would hide
+//! what happens in the first readings. docs/analytics.md has the measurements, and what each part contributes.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,10 @@ const REST: u32 = 150;
 const WINDOWS: [usize; 2] = [12, 48];
 /// Values per block of a shape; 12 blocks are a shape.
 const BLOCKS: [usize; 2] = [4, 24];
+/// How far a value beyond all earlier ones has to be, in quarters of a doubling, where there are few of them. Parts may err, as they
+/// are combined; the total decides.
+const LEAST_PART: f64 = 1.0;
+const LEAST_TOTAL: f64 = 4.0;
 const DAY: i64 = 24 * 60 * 60 * 1000;
 /// Period in milliseconds, number of slots, and the least weight of the newest value of a slot.
 const SEASONS: [(i64, usize, f32); 2] = [(DAY, 48, 0.2), (7 * DAY, 168, 0.3)];
@@ -110,7 +115,7 @@ impl Online {
         let [day, week] = &mut self.seasons;
         let ((short_level, short_spread), (long_level, long_spread)) =
             (short.distances(value), long.distances(value));
-        let distances: [(f64, Cause); PARTS] = [
+        let distances: [(Option<f64>, Cause); PARTS] = [
             (short_level, Cause::Level),
             (short_spread, Cause::Spread),
             (long_level, Cause::Level),
@@ -122,9 +127,12 @@ impl Online {
         ];
         // Before that nobody knows what is usual at this time.
         let (knows_day, knows_week) = (day.is_in_use(at), week.is_in_use(at));
-        let (mut sum, mut highest, mut cause) = (0.0, 0.0, Cause::Level);
+        let (mut sum, mut says, mut highest, mut cause) = (0.0, 0, 0.0, Cause::Level);
         for (tail, (distance, of)) in self.tails.iter_mut().zip(distances) {
-            let surprise = tail.surprise(distance);
+            let Some(surprise) = distance.and_then(|distance| tail.surprise(distance, LEAST_PART)) else {
+                continue;
+            };
+            says += 1;
             sum += surprise * surprise;
             let is_known = match of {
                 Cause::Day => knows_day,
@@ -135,8 +143,14 @@ impl Online {
                 (highest, cause) = (surprise, of);
             }
         }
-        // The tail compares ratios, so that a sum of logarithms has to be their power.
-        let surprise = self.total.surprise((f64::sqrt(sum) / 2.0).exp());
+        let surprise = if says == 0 {
+            0.0
+        } else {
+            // That of all parts, if the others surprised as much as those that judge.
+            let total = f64::sqrt(sum * PARTS as f64 / f64::from(says));
+            // The tail compares ratios, so that a sum of logarithms has to be their power.
+            self.total.surprise((total / 2.0).exp(), LEAST_TOTAL).unwrap_or(0.0)
+        };
         if self.resting > 0 {
             self.resting -= 1;
             return Judgement { score: 0.0, cause, is_resting: self.resting > 0 };

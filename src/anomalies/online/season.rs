@@ -29,18 +29,18 @@ impl Season {
         self.first.is_some_and(|first| at.saturating_sub(first) >= self.period)
     }
 
-    /// The distance from what was usual in this slot; 0 for a slot without a value. Then adds the value.
-    pub(super) fn distance(&mut self, at: i64, value: f32) -> f64 {
+    /// The distance from what was usual in this slot; `None` for a slot without a value. Then adds the value.
+    pub(super) fn distance(&mut self, at: i64, value: f32) -> Option<f64> {
         self.first.get_or_insert(at);
         let length = (self.period / self.usual.len().max(1) as i64).max(1);
         let slot = (at.rem_euclid(self.period) / length) as usize;
         let (Some(usual), Some(count)) = (self.usual.get_mut(slot), self.counts.get_mut(slot)) else {
-            return 0.0;
+            return None;
         };
-        let distance = if *count == 0 { 0.0 } else { (value - *usual).abs() };
+        let distance = (*count > 0).then(|| f64::from((value - *usual).abs()));
         *count = count.saturating_add(1);
         *usual += (value - *usual) * self.weight.max(1.0 / f32::from(*count));
-        f64::from(distance)
+        distance
     }
 }
 

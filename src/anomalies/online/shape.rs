@@ -31,7 +31,8 @@ pub(super) struct Shape {
     complete: u64,
     /// Means of whole blocks, oldest first.
     blocks: Vec<f32>,
-    distance: f32,
+    /// That of the last complete shape.
+    distance: Option<f32>,
     /// Parts per block.
     #[serde(default = "most_parts")]
     per_block: usize,
@@ -47,12 +48,12 @@ impl Shape {
     pub(super) fn new(block: usize) -> Self {
         let part = (block / PARTS).max(LEAST_PART);
         let (parts, blocks) = (Vec::new(), Vec::new());
-        Self { part, sum: 0.0, count: 0, parts, complete: 0, blocks, distance: 0.0, per_block: block / part }
+        Self { part, sum: 0.0, count: 0, parts, complete: 0, blocks, distance: None, per_block: block / part }
     }
 
     /// Adds a value. The distance of the last complete shape from the second nearest of the earlier ones: one that was seen
-    /// once is not usual yet. 0 until there are shapes to compare with.
-    pub(super) fn distance(&mut self, value: f32) -> f64 {
+    /// once is not usual yet. `None` until there are shapes to compare with.
+    pub(super) fn distance(&mut self, value: f32) -> Option<f64> {
         self.sum += f64::from(value);
         self.count += 1;
         if self.count == self.part {
@@ -60,7 +61,7 @@ impl Shape {
             (self.sum, self.count) = (0.0, 0);
             self.complete_part(mean);
         }
-        f64::from(self.distance)
+        self.distance.map(f64::from)
     }
 
     fn complete_part(&mut self, mean: f32) {
@@ -73,7 +74,7 @@ impl Shape {
         if self.parts.len() == SHAPE * self.per_block
             && let Some(distance) = self.second_nearest()
         {
-            self.distance = distance;
+            self.distance = Some(distance);
         }
         if self.complete.is_multiple_of(self.per_block as u64) {
             let block = self.parts.iter().rev().take(self.per_block).sum::<f32>() / self.per_block as f32;
@@ -155,7 +156,7 @@ mod tests {
             shape.distance(f32::from(value % 16));
         }
         assert_eq!(shape.parts.len(), SHAPE * PARTS);
-        assert!(shape.distance(100.0) > 0.0);
+        assert!(shape.distance(100.0).is_some_and(|distance| distance > 0.0));
     }
 
     #[test]

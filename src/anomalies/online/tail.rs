@@ -36,18 +36,16 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// The surprise of a value by those before it: -log10 of the estimated share of values at least as large. Then counts it.
-    pub(super) fn surprise(&mut self, value: f64) -> f64 {
+    /// The surprise of a value by those before it: -log10 of the estimated share of values at least as large. `None` before there
+    /// are enough of them. Then counts it. Among the values of the tail is one more at a distance of `least` bins.
+    pub(super) fn surprise(&mut self, value: f64, least: f64) -> Option<f64> {
         if self.sums.is_empty() {
             self.counts.resize(BINS, 0.0);
             self.sum_lanes();
         }
         let bin = self.bin(value);
-        let surprise = if self.total < WARM_UP {
-            0.0
-        } else {
-            -self.share(bin).clamp(1e-30, 1.0).ln() * std::f64::consts::LOG10_E
-        };
+        let surprise = (self.total >= WARM_UP)
+            .then(|| -self.share(bin, least).clamp(1e-30, 1.0).ln() * std::f64::consts::LOG10_E);
         self.count(bin);
         surprise
     }
@@ -62,7 +60,7 @@ impl Tail {
         (absolute - origin + MIDDLE).clamp(1, BINS as i32 - 1) as usize
     }
 
-    fn share(&self, bin: usize) -> f64 {
+    fn share(&self, bin: usize, least: f64) -> f64 {
         // The rest of the bin's lanes, and all lanes beyond.
         let end = (bin + 1).next_multiple_of(LANES);
         let rest: f32 = self.counts.get(bin + 1..end.min(BINS)).unwrap_or_default().iter().sum();
@@ -70,12 +68,12 @@ impl Tail {
         let here = self.counts.get(bin).copied().unwrap_or(0.0);
         let above = f64::from(beyond + here / 2.0);
         let share = (above + 0.5) / (f64::from(self.total) + 1.0);
-        if above >= 1.0 { share } else { share.min(self.extrapolated(bin)) }
+        if above >= 1.0 { share } else { share.min(self.extrapolated(bin, least)) }
     }
 
     /// Beyond what was seen, the tail continues as a power law with the mean exponent of the largest values: the estimator of
     /// Hill (1975), on bins.
-    fn extrapolated(&self, bin: usize) -> f64 {
+    fn extrapolated(&self, bin: usize, least: f64) -> f64 {
         let wanted = (TAIL_SHARE * self.total).max(TAIL_COUNT);
         let (mut tail, mut first) = (0.0_f32, self.top);
         while let Some(count) = self.counts.get(first)
@@ -85,14 +83,15 @@ impl Tail {
             tail += count;
             first -= 1;
         }
-        if tail == 0.0 || bin <= first {
+        // Beyond zeros there is no ratio.
+        if first == 0 || bin <= first {
             return 1.0;
         }
         let middle = |bin: usize| bin as f64 - first as f64 - 0.5;
         let lengths = (first + 1..).zip(self.counts.iter().skip(first + 1));
         let lengths: f64 = lengths.map(|(bin, count)| f64::from(*count) * middle(bin)).sum();
-        // One more value in the lowest of these bins keeps the mean of few values from being 0.
-        let mean = ((lengths + 0.25) / (f64::from(tail) + 1.0)).max(0.25);
+        // By chance a few values may lie near each other, and the next one, as usual as they are, would be far beyond them.
+        let mean = ((lengths + least) / (f64::from(tail) + 1.0)).max(0.25);
         f64::from((tail + 1.0) / (self.total + 1.0)) * (-middle(bin) / mean).exp()
     }
 
@@ -156,13 +155,13 @@ mod tests {
         let mut bits = 1_u64;
         for _ in 0..100_000 {
             bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            tail.surprise(((bits >> 33) as f64 / 1e7).exp());
+            tail.surprise(((bits >> 33) as f64 / 1e7).exp(), 1.0);
         }
         let exact: f64 = tail.counts.iter().copied().map(f64::from).sum();
         assert_eq!(f64::from(tail.total), exact);
         let mut again: Tail = rmp_serde::from_slice(&rmp_serde::to_vec(&tail).unwrap()).unwrap();
         for value in [0.0, 1.0, 1e6, 1e9] {
-            assert_eq!(tail.surprise(value), again.surprise(value));
+            assert_eq!(tail.surprise(value, 1.0), again.surprise(value, 1.0));
         }
         assert_eq!(tail, again);
     }

@@ -37,9 +37,9 @@ impl Window {
         Self { size, values: Vec::new(), seen: 0, levels, spreads }
     }
 
-    /// Adds a value. The distances of the mean and of the spread of the window from the nearest ones of earlier windows; 0 until
-    /// the window is full.
-    pub(super) fn distances(&mut self, value: f32) -> (f64, f64) {
+    /// Adds a value. The distances of the mean and of the spread of the window from the nearest ones of earlier windows; `None`
+    /// until there are earlier windows.
+    pub(super) fn distances(&mut self, value: f32) -> (Option<f64>, Option<f64>) {
         if self.values.len() < self.size {
             self.values.push(value);
         } else if let Some(oldest) = self.values.get_mut((self.seen % self.size as u64) as usize) {
@@ -47,7 +47,7 @@ impl Window {
         }
         self.seen += 1;
         if self.values.len() < self.size {
-            return (0.0, 0.0);
+            return (None, None);
         }
         let count = self.values.len() as f64;
         let mean = self.sum(|value| value) / count;
@@ -75,13 +75,13 @@ impl Window {
 }
 
 impl History {
-    /// The distance from the nearest remembered value; 0 without one.
-    fn distance(&mut self, value: f32) -> f64 {
+    /// The distance from the nearest remembered value.
+    fn distance(&mut self, value: f32) -> Option<f64> {
         self.sort();
         let above = self.sorted.partition_point(|other| *other < value);
         let neighbours = self.sorted.get(above.saturating_sub(1)..).unwrap_or_default().iter().take(2);
         let nearest = neighbours.map(|other| (other - value).abs()).reduce(f32::min);
-        f64::from(nearest.unwrap_or(0.0))
+        nearest.map(f64::from)
     }
 
     fn remember(&mut self, value: f32) {
