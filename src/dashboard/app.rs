@@ -144,6 +144,14 @@ impl App {
         snapshot
     }
 
+    /// Begins to read the fleet for a page that is being loaded and will ask for it, unless it is being read already.
+    pub(super) fn read_ahead(&self) {
+        if self.0.fleet.try_lock().is_ok() {
+            let app = self.clone();
+            tokio::spawn(async move { drop(app.fleet().await) });
+        }
+    }
+
     /// The names of a snapshot's sensors: looked up when they are new, and again after [`NAMES_FRESH`].
     async fn names(&self, session: &Session, snapshot: &Snapshot) -> Result<Arc<SensorNames>, Problem> {
         let mut kept = self.0.names.lock().await;

@@ -54,13 +54,15 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 macro_rules! asset {
-    ($path:literal, $kind:expr, $file:literal) => {
+    ($path:expr, $kind:expr, $file:literal) => {
         Asset { path: $path, kind: $kind, text: include_str!(concat!("assets/", $file)) }
     };
 }
 
+const PAGE: &str = "/";
+
 static ASSETS: [Asset; 24] = [
-    asset!("/", "text/html; charset=utf-8", "index.html"),
+    asset!(PAGE, "text/html; charset=utf-8", "index.html"),
     asset!("/login", "text/html; charset=utf-8", "login.html"),
     asset!("/login.js", SCRIPT, "login.js"),
     asset!("/account.js", SCRIPT, "account.js"),
@@ -113,7 +115,13 @@ fn router(app: App) -> Router {
         router = router.route(path, method);
     }
     for asset in &ASSETS {
-        router = router.route(asset.path, get(async |headers: HeaderMap| file(asset, &headers)));
+        let answer = async |State(app): State<App>, headers: HeaderMap| {
+            if asset.path == PAGE {
+                app.read_ahead();
+            }
+            file(asset, &headers)
+        };
+        router = router.route(asset.path, get(answer));
     }
     router
         .route("/metrics", get(metrics))

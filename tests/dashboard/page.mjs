@@ -244,6 +244,42 @@ const steps = {
     await until("the reason", async () => (await text("#chart-note")).includes("no sensor is called javascript:alert(1)"));
   },
 
+  async "a sensor with states alone has strips, and one with large counters and a long name of a metric fits the page"() {
+    const at = (minute) => new Date(Date.now() - minute * 60e3).toISOString();
+    const door = { location: "plant-1", device_type: "door", iot_sensor_id: "00000000-0000-4000-8000-000000000021" };
+    const meter = { location: "plant-1", device_type: "meter", iot_sensor_id: "00000000-0000-4000-8000-000000000022" };
+    const long = "a_metric_with_a_name_that_nobody_would_want_to_read_in_full_".repeat(3);
+    replay(Array.from({ length: 120 }, (_, minute) => [
+      { ...door, recorded_timestamp: at(minute), motion_detected: minute % 40 < 10 },
+      { ...meter, recorded_timestamp: at(minute), other_metrics: { total_bytes: 1e15 - minute * 1e9, energy_kwh: 123456789.5 - minute, [long]: 1 } },
+    ]).flat());
+    for (const one of [door, meter]) await until("the sensor", async () => (await api(`/api/sensors?find=${one.iot_sensor_id}`)).sensors === 1);
+    await page.goto("about:blank");
+    // The address has a metric that it does not measure.
+    await page.goto(`${url}#sensor=${door.iot_sensor_id}&metric=humidity&last=1h`);
+    let panes = [];
+    await until("its strips", async () => (panes = await chart()).length === 1 && panes[0].states !== undefined);
+    assert.deepEqual(panes[0].states, [["motion", ["no", "yes"]]]);
+    assert.equal(await page.locator("#metric").isVisible(), false);
+    await page.goto(`${url}#sensor=${meter.iot_sensor_id}&metric=energy_kwh&last=1h`);
+    await until("the meter", async () => (await chart())[0]?.metric === "energy_kwh");
+    assert.match(await text("#stats"), /highest 123,456,790 kWh|highest 123,456,789 kWh/);
+    for (const metric of ["energy_kwh", "total_bytes"]) {
+      await page.locator("#metric").selectOption(metric);
+      await until(metric, async () => (await chart())[0]?.metric === metric);
+      const cut = await page.evaluate(async () => {
+        const { plots } = await import("/chart.js");
+        const [, axis] = plots[0].axes;
+        const { ctx } = plots[0];
+        ctx.font = axis.font[0];
+        return axis._values.filter((label) => ctx.measureText(label).width / devicePixelRatio > plots[0].over.offsetLeft);
+      });
+      assert.deepEqual(cut, []);
+    }
+    const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.ok((await overflow()) <= 1, `${await overflow()} pixels too wide`);
+  },
+
   async "several metrics and sensors, the time before and states have charts with one cursor"() {
     const machine = (n, minute, more) => ({ location: "plant-1", device_type: "machine", iot_sensor_id: `00000000-0000-4000-8000-00000000001${n}`, recorded_timestamp: new Date(Date.now() - minute * 60e3).toISOString(), ...more });
     replay(Array.from({ length: 300 }, (_, minute) => [1, 2].map((n) => machine(n, minute, { temperature: 20 + n + (minute % 7) / 10, gas_concentration: 400 + minute, motion_detected: minute % 60 < 20, states: { mode: minute % 100 < 50 ? "idle" : "heating" } }))).flat());

@@ -48,6 +48,9 @@ test("labels of small values differ, and digits follow the step", () => {
     }
   }
   assert.equal(scale.figure(0.0012345), "0.00123");
+  // A counter's digits are what people read off a meter.
+  assert.equal(scale.figure(123466294.4), "123,466,294");
+  assert.notEqual(scale.figure(1.0e15), scale.figure(1.0023e15));
   assert.notEqual(scale.figure(0.0011), scale.figure(0.0014));
 });
 

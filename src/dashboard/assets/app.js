@@ -274,8 +274,14 @@ setInterval(() => {
 }, 1000);
 setInterval(() => !document.hidden && state.fleet && (loadExtremes(), loadSilent()), 60e3);
 follow();
+// At once, and again when the events are there: what changes in between would be missed. The first time that waits for the chart.
+loadFleet();
+let isFirstTime = true;
 connect({
-  open: () => (loadFleet(), begun.then(() => (loadStatus(), loadAlerts()))),
+  open: () => {
+    if (!isFirstTime) loadFleet();
+    begun.then(() => (isFirstTime && loadFleet(), (isFirstTime = false), loadStatus(), loadAlerts()));
+  },
   // Perhaps because the session is over.
   closed: loadMe,
   heard: (isThere) => {

@@ -50,6 +50,7 @@ export function draw(parent, panes, span) {
     const box = el("div", { class: "panes", tabindex: "0", role: "application", "aria-roledescription": "chart" });
     box.addEventListener("keydown", keyOnChart);
     parent.replaceChildren(box);
+    side = SIDE;
     panes.forEach((pane, index) => plots.push(newPlot(box, pane, data[index], span, panes.length, index === panes.length - 1)));
     signature = next;
     if (hadFocus) box.focus({ preventScroll: true });
@@ -61,7 +62,7 @@ export function draw(parent, panes, span) {
 
 function description(panes, { from, to }) {
   const parts = panes.filter((pane) => pane.metric).map(({ metric, lowest, highest }) => (lowest === undefined ? titled(metric) : `${titled(metric)}, lowest ${measured(lowest, metric)}, highest ${measured(highest, metric)}`));
-  return `${parts.join("; ")}. From ${FULL.format(from)} to ${FULL.format(to)}. Arrow keys read values, plus and minus zoom, Escape resets.`;
+  return `${parts.join("; ") || "States"}. From ${FULL.format(from)} to ${FULL.format(to)}. Arrow keys read values, plus and minus zoom, Escape resets.`;
 }
 
 /* ---- one pane ---- */
@@ -92,8 +93,8 @@ function newPlot(box, pane, data, span, panes, isLast) {
     axes: [
       { ...axis, show: true, size: axisRoom, splits: (_, __, min, max) => times(min, max).map(([at]) => at), values: (self, splits) => (isLast ? fitting(self, splits, named(splits, times(self.scales.x.min, self.scales.x.max))) : splits.map(() => "")) },
       pane.states
-        ? { ...axis, grid: { show: false }, size: SIDE, splits: () => pane.states.map((_, index) => index + 0.5), values: () => pane.states.map((row) => short(title(row.name))).reverse() }
-        : { ...axis, size: SIDE, splits: (_, __, min, max) => values(min, max).map(([value]) => value), values: (self, splits) => named(splits, values(self.scales.y.min, self.scales.y.max)) },
+        ? { ...axis, grid: { show: false }, size: () => side, splits: () => pane.states.map((_, index) => index + 0.5), values: () => pane.states.map((row) => short(title(row.name))).reverse() }
+        : { ...axis, size: (_, labels) => sideFor(labels), splits: (_, __, min, max) => values(min, max).map(([value]) => value), values: (self, splits) => named(splits, values(self.scales.y.min, self.scales.y.max)) },
     ],
     series: [{}, ...(pane.states ? [{ show: true, stroke: "transparent", points: { show: false } }] : pane.lines.flatMap(seriesOf))],
     bands: pane.states ? [] : bandsOf(pane.lines),
@@ -129,8 +130,20 @@ function newPlot(box, pane, data, span, panes, isLast) {
   return plot;
 }
 
-/** Room for labels of values: the same in all panes, so that moments stand below each other. */
+/** Room for labels of values: the same in all panes, so that moments stand below each other. It grows with the longest label. */
 const SIDE = 64;
+let side = SIDE;
+
+/** The room of an axis with these labels. Where they need more than was there, the other panes are laid out again. */
+function sideFor(labels) {
+  const wanted = Math.ceil(Math.max(0, ...(labels ?? []).map((text) => text.length)) * 7.8) + 14;
+  if (wanted > side) {
+    side = wanted;
+    queueMicrotask(() => plots.forEach((plot) => plot.redraw(false, true)));
+  }
+  return side;
+}
+
 /** Room at the right for half a label. */
 const EDGE = 24;
 const short = (text) => (text.length > 9 ? `${text.slice(0, 8)}…` : text);

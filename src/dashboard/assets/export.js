@@ -9,7 +9,7 @@ import { state } from "./state.js";
 function save(blob, ending) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = `${(state.chosen?.reading?.sensor_name ?? state.chosen?.id ?? "chart").replace(/[^\p{L}\p{N}._-]+/gu, "-")}-${state.metric}.${ending}`;
+  link.download = `${(state.chosen?.reading?.sensor_name ?? state.chosen?.id ?? "chart").replace(/[^\p{L}\p{N}._-]+/gu, "-")}-${state.chosen?.metrics?.length === 0 ? "states" : state.metric}.${ending}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10e3);
 }

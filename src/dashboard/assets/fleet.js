@@ -107,8 +107,9 @@ async function readLocation(name) {
     if (!answer || !shown.isOpen) return;
     forget(name);
     for (const reading of answer.readings) state.readings.set(keyOf(reading), reading);
-    showLocation(name, answer.readings, answer.truncated ? answer.sensors : 0);
+    // First, so that the first chart is asked for before the rows are made.
     emit("listed", answer.readings);
+    showLocation(name, answer.readings, answer.truncated ? answer.sensors : 0);
   } catch (error) {
     shown.tables = [];
     shown.body.replaceChildren(empty(error.message, "warn"));
@@ -130,6 +131,9 @@ function showLocation(name, readings, outOf) {
 
 /* ---- tables ---- */
 
+/** Names of metrics may have 256 bytes; a heading with all of it would leave no room for the rows. */
+const cut = (text) => (text.length > 32 ? `${text.slice(0, 31)}…` : text);
+
 function newTable(location, type, readings, before) {
   const names = metricsOf(readings, MOST_OTHERS);
   const hasMotion = readings.some((reading) => reading.motion_detected !== undefined);
@@ -143,7 +147,7 @@ function newTable(location, type, readings, before) {
   };
   column("sensor", undefined, "sensor");
   column("age", "n", "age");
-  for (const metric of names) column(metric, "n two", title(metric), el("span", { text: unitOfAll(metric) || "\u00a0" }));
+  for (const metric of names) column(metric, "n two", cut(title(metric)), el("span", { text: unitOfAll(metric) || "\u00a0" }));
   if (hasMotion) column("motion", undefined, "motion");
   const label = `${type} at ${location}`;
   const grid = el("table", { "aria-label": label, "aria-rowcount": String(readings.length + 1) }, el("thead", {}, head), one.body);

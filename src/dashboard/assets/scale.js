@@ -22,13 +22,13 @@ export function unitInName(name) {
   return Object.hasOwn(ENDINGS, ending) ? ENDINGS[ending] : "";
 }
 
-/** A value by its size; what is below 1 keeps three significant digits. */
+/** A value by its size; what is below 1 keeps three significant digits, and counters keep all digits before the point. */
 export function figure(value) {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size >= 1e7 || size < 1e-3)) return value.toExponential(2);
+  if (size !== 0 && (size >= 1e16 || size < 1e-3)) return value.toExponential(2);
   if (size < 1) return value.toLocaleString("en", { maximumSignificantDigits: 3 });
-  return value.toLocaleString("en", { maximumFractionDigits: size < 1000 ? 2 : 1 });
+  return value.toLocaleString("en", { maximumFractionDigits: size < 1000 ? 2 : size < 1e7 ? 1 : 0 });
 }
 
 /** A value with the digits that distinguish it from one that is `step` greater. */

@@ -13,6 +13,8 @@ const answers = new Map();
 let anomalies = { of: null, asked: null, list: [] };
 let forecast = { of: null, points: [] };
 let states = [];
+/** From when to when the states are, once they are known. */
+let statesSpan = null;
 /** Names of the sensors beside the chosen one, by id. */
 const names = new Map();
 
@@ -22,7 +24,9 @@ export let drawn = [];
 const keyOf = (id, metric, isBefore = false) => `${id} ${metric}${isBefore ? " before" : ""}`;
 /** The view as text; another one has to be loaded. */
 const viewed = () => JSON.stringify(view(state.chosen));
-const metrics = () => [state.metric, ...state.more].filter(Boolean);
+/** A motion detector or a door contact has states alone; until its metrics are known a sensor may have any. */
+const hasNumbers = () => state.chosen?.metrics?.length !== 0;
+const metrics = () => (hasNumbers() ? [state.metric, ...state.more].filter(Boolean) : []);
 const main = () => answers.get(keyOf(state.chosen?.id, state.metric));
 
 /* ---- choosing ---- */
@@ -54,7 +58,7 @@ export async function choose(id, reading, { keepsZoom = false } = {}) {
     showChosen();
     emit("chosen");
     // A sensor that is silent is shown up to its last reading, which is known now.
-    if (!isKnown || metric !== state.metric || before !== viewed()) loadSeries();
+    if (!isKnown || metric !== state.metric || before !== viewed() || !hasNumbers()) loadSeries();
   } catch (error) {
     if (state.chosen?.id !== id) return;
     cancel("series", "forecast", "states");
@@ -91,6 +95,7 @@ function forget() {
   cancel("series", "anomalies", "forecast", "states");
   answers.clear();
   states = [];
+  statesSpan = null;
   drawn = [];
   anomalies = { of: null, asked: null, list: [] };
   forecast = { of: null, points: [] };
@@ -115,9 +120,11 @@ export function showChosen() {
 export function showMetrics(reload = true) {
   if (state.chosen && !state.chosen.metrics) return;
   const select = $("metric");
-  const all = state.chosen?.metrics.length ? state.chosen.metrics : [...state.units.keys()];
+  const all = state.chosen ? state.chosen.metrics : [...state.units.keys()];
   const before = state.metric;
-  state.metric = keptMetric(before, all);
+  // Of a sensor with states alone the metric stays, for the next sensor.
+  if (all.length) state.metric = keptMetric(before, all);
+  $("metric").closest("label").hidden = all.length === 0;
   state.more = state.more.filter((name) => all.includes(name) && name !== state.metric);
   const known = [...select.options].map((option) => option.textContent);
   const texts = all.map(titled);
@@ -203,11 +210,18 @@ const WHOLE = 15e3;
 export async function loadSeries(isFollowing = false) {
   const { chosen, others, metric } = state;
   // A whole load that is under way has what follows too.
-  if (!chosen || !metric || (isFollowing && whole === round && round > 0)) return;
+  if (!chosen || (!metric && hasNumbers()) || (isFollowing && whole === round && round > 0)) return;
   const seen = view(chosen);
   // `choose` loads it as soon as the newest reading is known.
   if (!seen) return;
   round += 1;
+  if (!hasNumbers()) {
+    cancel("series", "forecast", "anomalies");
+    say($("anomalies-note"), "\u00a0");
+    await loadStates(seen.shown);
+    $("chart").removeAttribute("aria-busy");
+    return;
+  }
   const mine = round;
   if (!isFollowing) whole = mine;
   const span = seen.shown;
@@ -263,6 +277,7 @@ async function loadStates(span) {
   const { chosen } = state;
   const found = await ask("states", "/api/states", { sensor: chosen?.id, ...span }).catch(() => null);
   if (!found || found.iot_sensor_id !== state.chosen?.id) return;
+  statesSpan = { from: time(found.from), to: time(found.to) };
   states = found.states.map(({ name, spans }) => ({
     name,
     spans: spans.map((part) => ({ ...part, from: time(part.from), to: time(part.to) })),
@@ -287,15 +302,21 @@ export function take(reading) {
 const drawSoon = throttled(50, () => draw());
 
 export function draw() {
-  const found = main();
+  const found = hasNumbers() ? main() : null;
   const parent = $("chart");
   if (!found || found.error || !found.points.length) {
     showStats();
     drawn = [];
     const error = found?.error ?? state.chosen?.error;
     if (error) return clear(parent, error, "warn");
+    const isKnown = found || (state.chosen && !hasNumbers() && statesSpan);
+    // Motion and states are there, even where no number was measured.
+    if (isKnown && states.length) {
+      drawChart(parent, [{ states }], found ?? statesSpan);
+      return emit("drawn");
+    }
     const nothing = "No values in this range of time.";
-    return clear(parent, found ? nothing : state.chosen ? "Loading …" : "Choose a sensor to see its values.");
+    return clear(parent, isKnown ? nothing : state.chosen ? "Loading …" : "Choose a sensor to see its values.");
   }
   showStats();
   const { from } = found;
@@ -351,9 +372,12 @@ function spans(metric) {
 }
 
 function showStats() {
-  const found = main();
+  const found = hasNumbers() ? main() : null;
   const name = found?.metric;
-  const text = found?.values
+  const isEmpty = found && !found.error && !found.points.length;
+  const text = isEmpty && states.length
+    ? `no values of ${title(name)} in this range of time`
+    : found?.values
     ? `lowest ${measured(found.lowest, name)} · mean ${measured(found.mean, name)} · highest ${measured(found.highest, name)} · ${plural(found.values, "value")}`
     : "\u00a0";
   say($("stats"), text);
@@ -386,4 +410,4 @@ async function loadAnomalies(span) {
 }
 
 on("alerts", () => main() && drawSoon());
-export const headline = () => `${$("chart-title").textContent} · ${metrics().map(title).join(", ")}`;
+export const headline = () => [$("chart-title").textContent, metrics().map(title).join(", ") || "states"].join(" · ");
