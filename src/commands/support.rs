@@ -79,12 +79,20 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 
 /// What a model estimates, to five significant digits: further ones would pretend a precision it does not have.
 pub fn rounded(value: f64) -> f64 {
+    rounded_within(value, f64::INFINITY)
+}
+
+/// As [`rounded`], with as many digits as an interval of this width needs: 123456789 ± 100 is not 123460000.
+pub fn rounded_within(value: f64, width: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
     }
-    let digits = 4 - value.abs().log10().floor() as i32;
-    let scale = 10f64.powi(digits.clamp(-30, 30));
-    (value * scale).round() / scale
+    let size = |value: f64| value.abs().log10().floor() as i32;
+    let needed = if width.is_finite() && width > 0.0 { 2 - size(width) } else { i32::MIN };
+    let decimals = (4 - size(value)).max(needed).clamp(-30, 30);
+    let scale = 10f64.powi(decimals);
+    let rounded = (value * scale).round() / scale;
+    if rounded.is_finite() { rounded } else { value }
 }
 
 /// A name that no sensor has sent is a mistake; one that has no value in this range is an empty answer. Where nothing
@@ -360,6 +368,19 @@ mod tests {
             [(1013.25678, "1013.3"), (-0.000_123_456, "-0.00012346"), (21.0, "21"), (0.0, "0")]
         {
             assert_eq!(rounded(value).to_string(), text);
+        }
+        for (value, width, text) in [
+            (123_456_789.3, 210.0, "123456789"),
+            (1013.256_78, 0.02, "1013.2568"),
+            (1013.256_78, 20.0, "1013.3"),
+            (21.304, 0.0, "21.304"),
+            (1e300, 1e-300, "1e300"),
+        ] {
+            assert_eq!(
+                crate::output::number::exact(rounded_within(value, width)),
+                text,
+                "{value} in {width}"
+            );
         }
     }
 }

@@ -8,8 +8,15 @@ pub fn exact(number: f64) -> String {
     shown(number)
 }
 
-/// Up to `digits` significant digits of a computed value, whose last ones say nothing.
+/// Up to `digits` significant digits of a computed value, whose last ones say nothing. Digits before the point are kept: a
+/// counter's mean of 53566019.3 in six digits would be another number.
 pub fn rounded(number: f64, digits: usize) -> String {
+    let whole = if is_plain(number) && number != 0.0 {
+        number.abs().log10().floor().max(0.0) as usize + 1
+    } else {
+        0
+    };
+    let digits = digits.max(whole);
     let rounded: f64 = format!("{number:.*e}", digits.saturating_sub(1)).parse().unwrap_or(number);
     shown(rounded)
 }
@@ -58,6 +65,9 @@ mod tests {
         assert_eq!(rounded(1.0 / 3.0, 6), "0.333333");
         assert_eq!(rounded(2.5e20, 9), "2.5e20");
         assert_eq!(rounded(21.0, 9), "21");
+        assert_eq!(rounded(53_566_019.34, 6), "53566019");
+        assert_eq!(rounded(1_001_152_000_000_000.0, 9), "1001152000000000");
+        assert_eq!([0.0, f64::NAN].map(|number| rounded(number, 6)), ["0", "NaN"]);
         assert_eq!([3e38, 0.0, 20.126].map(|number| fixed(number, 2)), ["3.00e38", "0.00", "20.13"]);
     }
 }

@@ -1,6 +1,6 @@
 //! A forecast and its back-tests as tables, JSON and pictures.
 
-use crate::commands::support::{plot_subject, rounded};
+use crate::commands::support::{plot_subject, rounded, rounded_within};
 use crate::forecasts::backtest::Backtest;
 use crate::forecasts::{Crossing, Direction, Forecast, Model};
 use crate::output::record::{Cell, Heading};
@@ -57,19 +57,20 @@ pub(super) fn print(
         Heading::left("model"),
     ];
     let mut records = output.records(args.format, zone, headings)?;
-    let shown = if args.format == Format::Table { TABLE_STEPS } else { usize::MAX };
-    for step in found.steps.iter().take(shown) {
+    let most = if args.format == Format::Table { TABLE_STEPS } else { usize::MAX };
+    for step in found.steps.iter().take(most) {
+        let shown = |value| Cell::Number(rounded_within(value, step.high - step.low));
         records.write(&[
             Cell::Moment(step.at),
-            Cell::Number(rounded(step.value)),
-            Cell::Number(rounded(step.low)),
-            Cell::Number(rounded(step.high)),
+            shown(step.value),
+            shown(step.low),
+            shown(step.high),
             Cell::Text(found.model.name()),
         ])?;
     }
     records.finish()?;
-    if found.steps.len() > shown {
-        output.note(format!("showing {shown} of {} steps (--format csv for all)", found.steps.len()));
+    if found.steps.len() > most {
+        output.note(format!("showing {most} of {} steps (--format csv for all)", found.steps.len()));
     }
     Ok(())
 }
