@@ -269,7 +269,7 @@ impl Rule {
         let what = match &self.condition {
             Condition::Threshold(limits) => limits.crossed(expected),
             Condition::RobustZ(_) => {
-                let (score, median) = (score.unwrap_or_default(), number::fixed(expected, 2));
+                let (score, median) = (score.unwrap_or_default(), figure(expected, f64::NAN));
                 format!("{} robust deviations from the median {median}", number::fixed(score, 1))
             }
             Condition::Online(_) => {
@@ -284,7 +284,7 @@ impl Rule {
                 format!("no reading for {} or longer", exact(millis(rule.after)))
             }
             Condition::Rate(rate) => {
-                let (by, limit) = (number::fixed(measured, 2), rate.limits.crossed(expected));
+                let (by, limit) = (figure(measured, expected), rate.limits.crossed(expected));
                 format!("changes by {by} per {}, {limit}", rate.per.name())
             }
             Condition::Stuck(stuck) => match stuck.lasts {
@@ -302,7 +302,7 @@ impl Rule {
             }
             Condition::Peers(_) => {
                 let way = if measured < 0.0 { "below" } else { "above" };
-                let (by, median) = (number::fixed(measured.abs(), 2), number::fixed(expected, 2));
+                let (by, median) = (figure(measured.abs(), f64::NAN), figure(expected, f64::NAN));
                 format!("{by} {way} the median {median} of the other sensors of its group")
             }
         };
@@ -311,6 +311,19 @@ impl Rule {
             hold => format!("{what}, for {} or longer", exact(millis(hold))),
         }
     }
+}
+
+/// A computed value in two digits after the point, or in as many as tell it from 0 and from the limit that it has crossed.
+fn figure(value: f64, limit: f64) -> String {
+    let tells = |text: &String| {
+        text.parse::<f64>()
+            .is_ok_and(|shown| (shown != limit || value == limit) && (shown != 0.0 || value == 0.0))
+    };
+    [2, 3, 4, 6]
+        .map(|decimals| number::fixed(value, decimals))
+        .into_iter()
+        .find(tells)
+        .unwrap_or_else(|| number::exact(value))
 }
 
 impl Threshold {
@@ -372,4 +385,23 @@ impl Condition {
 
 fn millis(millis: i64) -> Duration {
     Duration::from_millis(millis.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_computed_value_is_told_from_the_limit_that_it_has_crossed() {
+        for (value, limit, text) in [
+            (3.0, 2.0, "3.00"),
+            (1.2, 1.2, "1.20"),
+            (1.203, 1.2, "1.203"),
+            (-1.200_04, -1.2, "-1.200040"),
+            (0.0, f64::NAN, "0.00"),
+            (0.000_13, f64::NAN, "0.0001"),
+        ] {
+            assert_eq!(figure(value, limit), text);
+        }
+    }
 }
