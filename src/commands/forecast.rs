@@ -80,8 +80,8 @@ pub struct QuestionArgs {
     /// Length of a step, over which the mean is taken; from rollups where it is whole hours
     #[arg(long, value_name = "LENGTH", default_value = "1h", value_parser = length)]
     pub step: i64,
-    /// Lengths of one or two seasons; the second where there is enough history
-    #[arg(long, value_name = "LENGTH,…", value_delimiter = ',', default_value = "24h,7d", value_parser = length)]
+    /// Lengths of one or two seasons, the second where there is enough history [default: 24h,7d; for longer steps than 12h: 7d]
+    #[arg(long, value_name = "LENGTH,…", value_delimiter = ',', value_parser = length)]
     pub season: Vec<i64>,
     /// How much of the past to use
     #[arg(long, value_name = "LENGTH", default_value = "30d", value_parser = length)]
@@ -167,7 +167,11 @@ fn models(asked: ModelArg) -> Vec<Model> {
 /// The seasons of `--season` in steps, all in milliseconds.
 fn seasons(lengths: &[i64], step: i64) -> Result<Seasons, UsageError> {
     let refuse = |message: &str| Err(UsageError::new(message.to_owned()));
+    const DAY: i64 = 24 * 60 * 60 * 1000;
     let (short, long) = match *lengths {
+        // Days and weeks, as far as steps of this length can have them.
+        [] if step <= DAY / 2 => (DAY, Some(7 * DAY)),
+        [] => (7 * DAY, None),
         [short] => (short, None),
         [short, long] => (short, Some(long)),
         _ => return refuse("--season takes one length or two (such as 24h,7d)"),
@@ -381,4 +385,24 @@ impl Question {
 /// The group to store a forecast under: of a sensor that was moved, the last one by name.
 fn newest(groups: &[Arc<Group>]) -> anyhow::Result<&Arc<Group>> {
     groups.last().ok_or_else(|| anyhow::anyhow!("no group to store a forecast for"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_seasons_are_those_that_steps_of_this_length_can_have() {
+        const HOUR: i64 = 60 * 60 * 1000;
+        for (step, short, long) in [
+            (HOUR, 24, Some(168)),
+            (12 * HOUR, 2, Some(14)),
+            (24 * HOUR, 7, None),
+            (HOUR / 12, 288, Some(2016)),
+        ] {
+            let found = seasons(&[], step).unwrap();
+            assert_eq!((found.short, found.long), (short, long), "{step}");
+        }
+        assert!(seasons(&[24 * HOUR], 24 * HOUR).is_err());
+    }
 }

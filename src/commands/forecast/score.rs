@@ -48,8 +48,8 @@ pub struct ScoreArgs {
     /// Length of a step, over which the mean is taken [default: the usual distance of the rows]
     #[arg(long, value_name = "LENGTH", value_parser = length)]
     pub step: Option<i64>,
-    /// Lengths of one or two seasons; the second where there is enough history
-    #[arg(long, value_name = "LENGTH,…", value_delimiter = ',', default_value = "24h,7d", value_parser = length)]
+    /// Lengths of one or two seasons, the second where there is enough history [default: 24h,7d; for longer steps than 12h: 7d]
+    #[arg(long, value_name = "LENGTH,…", value_delimiter = ',', value_parser = length)]
     pub season: Vec<i64>,
     /// Forecasting model
     #[arg(long, value_enum, default_value_t)]
