@@ -114,12 +114,7 @@ pub async fn run(mut args: QueryArgs, context: Context) -> anyhow::Result<()> {
     let (groups, chosen) = until_stopped(&context.shutdown, args.tags.choose(&session, groups)).await?;
     let question = Question { groups, sensor, range, filter, chosen, order: Some(args.order) };
     if args.plot.plot.is_some() {
-        let metric = columns.iter().find_map(|column| match column {
-            Shown::Column(Column::Metric(metric)) => Some(metric.clone()),
-            _ => None,
-        });
-        let metric = metric.filter(|_| !args.columns.is_empty()).unwrap_or(Metric::Temperature);
-        return draw(&args, &session, question, &metric, &context).await;
+        return draw(&args, &session, question, drawn(&args, &columns, &context.output)?, &context).await;
     }
     let limit = match args.limit {
         Some(0) => u64::MAX,
@@ -158,25 +153,51 @@ pub async fn run(mut args: QueryArgs, context: Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One metric of the answer as lines, one per sensor, with the extremes of each marked. Memory does not grow with the
-/// answer.
-async fn draw(
-    args: &QueryArgs,
+/// The metric of --columns that --plot draws; `None` without --columns.
+fn drawn(args: &QueryArgs, columns: &[Shown], output: &Output) -> Result<Option<Metric>, UsageError> {
+    if args.columns.is_empty() {
+        return Ok(None);
+    }
+    let mut metrics = columns.iter().filter_map(|column| match column {
+        Shown::Column(Column::Metric(metric)) => Some(metric),
+        _ => None,
+    });
+    let Some(metric) = metrics.next() else {
+        let names = args.columns.join(", ");
+        return Err(UsageError::new(format!(
+            "--plot draws numbers, and {names} is none (name a metric with --columns, such as temperature)"
+        )));
+    };
+    if metrics.next().is_some() {
+        output.note(format!("drawing {metric}, the first metric of --columns"));
+    }
+    Ok(Some(metric.clone()))
+}
+
+/// What a picture has, and the metrics of the readings that have no value of the one that was asked for.
+#[derive(Default)]
+struct Drawing {
+    lines: BTreeMap<Uuid, Downsampler>,
+    sensors: BTreeSet<Uuid>,
+    others: BTreeSet<(usize, String)>,
+}
+
+impl Drawing {
+    /// One that the readings do have: of the columns the first one, else the first name.
+    fn other(&self) -> Option<Metric> {
+        self.others.first().map(|(_, name)| Metric::named(name))
+    }
+}
+
+/// Reads the lines of a metric, one per sensor. Memory does not grow with the answer.
+async fn read(
     session: &Session,
     question: Question,
     metric: &Metric,
+    names: &mut SensorNames,
     context: &Context,
-) -> anyhow::Result<()> {
-    if args.latest || args.limit.is_some() {
-        return Err(support::plot_refused("remove --latest and --limit"));
-    }
-    let mut lines: BTreeMap<Uuid, Downsampler> = BTreeMap::new();
-    let mut sensors: BTreeSet<Uuid> = BTreeSet::new();
-    let mut names = args.selection.names();
-    let asked =
-        Asked { groups: &question.groups, sensor: question.sensor, chosen: question.chosen.as_deref() };
-    let units = until_stopped(&context.shutdown, Units::of(session, asked, metric)).await?;
-    units.remark(metric).into_iter().for_each(|remark| context.output.note(remark));
+) -> anyhow::Result<Drawing> {
+    let Drawing { mut lines, mut sensors, mut others } = Drawing::default();
     let mut scan = until_stopped(&context.shutdown, Scan::start(session, question)).await?;
     while let Some(chunk) = until_stopped(&context.shutdown, scan.next()).await? {
         let shown = chunk
@@ -185,7 +206,18 @@ async fn draw(
         let shown = shown.map(|reading| (&reading.group, reading.sensor));
         until_stopped(&context.shutdown, names.learn(session, shown)).await?;
         for reading in &chunk {
-            let Some(value) = reading.value(metric) else { continue };
+            let Some(value) = reading.value(metric) else {
+                let columns = Metric::COLUMNS.iter().enumerate();
+                let measured = columns.filter(|(_, column)| reading.column(column).is_some());
+                let measured = measured.map(|(place, column)| (place, column.name()));
+                let named = reading.other_metrics.first().map(|(name, _)| (Metric::COLUMNS.len(), &**name));
+                if let Some((place, name)) = measured.chain(named).next()
+                    && others.len() < MOST_SENSORS_DRAWN
+                {
+                    others.insert((place, name.to_owned()));
+                }
+                continue;
+            };
             sensors.insert(reading.sensor);
             let room = lines.len() < MOST_SENSORS_DRAWN || lines.contains_key(&reading.sensor);
             if room {
@@ -194,6 +226,36 @@ async fn draw(
             }
         }
     }
+    Ok(Drawing { lines, sensors, others })
+}
+
+/// One metric of the answer as lines, with the extremes of each marked. Without --columns it is temperature, or what the
+/// readings have instead.
+async fn draw(
+    args: &QueryArgs,
+    session: &Session,
+    question: Question,
+    metric: Option<Metric>,
+    context: &Context,
+) -> anyhow::Result<()> {
+    if args.latest || args.limit.is_some() {
+        return Err(support::plot_refused("remove --latest and --limit"));
+    }
+    let is_given = metric.is_some();
+    let mut metric = metric.unwrap_or(Metric::Temperature);
+    let mut names = args.selection.names();
+    let mut drawing = read(session, question.clone(), &metric, &mut names, context).await?;
+    if drawing.lines.is_empty()
+        && !is_given
+        && let Some(other) = drawing.other()
+    {
+        context
+            .output
+            .note(format!("no reading here has temperature: drawing {other} (--columns names another)"));
+        metric = other;
+        drawing = read(session, question.clone(), &metric, &mut names, context).await?;
+    }
+    let Drawing { lines, sensors, .. } = drawing;
     if lines.is_empty() {
         if args.selection.sensor.is_none() {
             args.selection.group.selection().explain_absence(session).await?;
@@ -202,6 +264,11 @@ async fn draw(
             "no reading here has {metric} (name another metric with --columns; see `iotctl sensors`)"
         );
     }
+    let metric = &metric;
+    let asked =
+        Asked { groups: &question.groups, sensor: question.sensor, chosen: question.chosen.as_deref() };
+    let units = until_stopped(&context.shutdown, Units::of(session, asked, metric)).await?;
+    units.remark(metric).into_iter().for_each(|remark| context.output.note(remark));
     let series = lines.iter().map(|(sensor, line)| {
         let name =
             names.get(*sensor).map_or_else(|| sensor.to_string(), |name| text::visible(name).into_owned());
@@ -473,4 +540,41 @@ fn no_rows(question: &Question, zone: Zone) -> String {
         text += " that match the condition";
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: QueryArgs,
+    }
+
+    #[test]
+    fn a_picture_is_of_the_first_metric_of_the_columns_and_of_none_is_refused_by_name() {
+        let drawn = |flags: &str| {
+            let args = Line::parse_from(
+                format!("query --location a --device-type b --plot a.svg {flags}").split(' '),
+            )
+            .args;
+            let columns = columns(&args).unwrap();
+            drawn(&args, &columns, &Output::new(crate::output::ColorChoice::Never, true))
+        };
+        assert_eq!(drawn("--columns recorded_timestamp,humidity").unwrap(), Some(Metric::Humidity));
+        assert_eq!(drawn("--last 1h").unwrap(), None);
+        let error = drawn("--columns motion_detected").unwrap_err().to_string();
+        assert!(error.contains("motion_detected"), "{error}");
+    }
+
+    #[test]
+    fn what_is_drawn_instead_of_temperature_is_a_column_before_another_metric() {
+        let mut drawing = Drawing::default();
+        assert_eq!(drawing.other(), None);
+        drawing.others.extend([(5, "rpm".to_owned()), (2, "pressure".to_owned())]);
+        assert_eq!(drawing.other(), Some(Metric::Pressure));
+    }
 }
