@@ -91,6 +91,9 @@ pub async fn run(mut cli: Cli, output: Output) -> anyhow::Result<()> {
         Command::Schema(schema::SchemaCommand::Show(_)) => {}
         // By the data directory of their flags.
         Command::Status(_) | Command::Doctor(_) | Command::Top(_) => {}
+        // These read a file.
+        Command::Anomalies(args) if args.command.is_some() => {}
+        Command::Forecast(args) if args.command.is_some() => {}
         Command::Purge(_) => destination::choose_for_deletion(&mut context)?,
         _ => destination::choose(&mut context),
     }

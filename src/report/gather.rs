@@ -176,9 +176,12 @@ async fn figures(
         _ => None,
     });
     let mut charts = vec![over_time(question, &metric, hours)];
+    // A group that never measured this has no anomalies and no forecast, and nobody asks why.
+    let measures = |group: &&Arc<Group>| statistics.iter().any(|(name, _)| **name == *group.device_type);
+    let groups: Vec<_> = groups.iter().filter(measures).collect();
     let search = Arc::new(Search::by(Method::RobustZ));
     let mut unusual = SearchResult::default();
-    for group in groups {
+    for &group in &groups {
         let query = SeriesQuery { group: group.clone(), sensor: None, metric: metric.clone(), range };
         if let Err(error) = search.run(session, &query, (), &mut unusual).await {
             remarks.push(format!("anomalies of {metric} ({}): {error}", group.device_type));
@@ -186,7 +189,7 @@ async fn figures(
     }
     let anomalies_found = unusual.anomalies.len();
     unusual.keep_most_unusual(TOP * 2);
-    for group in groups {
+    for &group in &groups {
         if *forecasts_left == 0 {
             break;
         }
