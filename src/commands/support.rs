@@ -88,11 +88,10 @@ pub fn rounded_within(value: f64, width: f64) -> f64 {
         return value;
     }
     let size = |value: f64| value.abs().log10().floor() as i32;
-    let needed = if width.is_finite() && width > 0.0 { 2 - size(width) } else { i32::MIN };
-    let decimals = (4 - size(value)).max(needed).clamp(-30, 30);
-    let scale = 10f64.powi(decimals);
-    let rounded = (value * scale).round() / scale;
-    if rounded.is_finite() { rounded } else { value }
+    let needed = if width.is_finite() && width > 0.0 { size(value) - size(width) + 2 } else { 0 };
+    // As text, because a product and a quotient of powers of ten would leave digits of their own.
+    let digits = needed.clamp(4, 17) as usize;
+    format!("{value:.digits$e}").parse().unwrap_or(value)
 }
 
 /// A name that no sensor has sent is a mistake; one that has no value in this range is an empty answer. Where nothing
@@ -374,6 +373,7 @@ mod tests {
             (1013.256_78, 0.02, "1013.2568"),
             (1013.256_78, 20.0, "1013.3"),
             (21.304, 0.0, "21.304"),
+            (1_002_339_699_912_345.0, 14_000_000.0, "1002339699900000"),
             (1e300, 1e-300, "1e300"),
         ] {
             assert_eq!(

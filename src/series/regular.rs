@@ -83,7 +83,15 @@ impl Regular {
         Self::within(points, step, first.at, last.at).map(Some)
     }
 
-    /// The same from the step of `from` to the step of `to`, whatever of it was measured. Steps are those of UTC.
+    /// The same with steps on the clock of a zone: an hour that comes twice is one step, and the skipped one has no value.
+    pub fn on_clock(points: &[Point], step: i64, zone: Zone) -> Result<Option<Self>, TooManySteps> {
+        let shown: Vec<_> = points.iter().map(|point| Point { at: zone.wall(point.at), ..*point }).collect();
+        let moments = || shown.iter().map(|point| point.at);
+        let (Some(from), Some(to)) = (moments().min(), moments().max()) else { return Ok(None) };
+        Ok(Some(Self { zone, ..Self::within(&shown, step, from, to)? }))
+    }
+
+    /// The same as `of` from the step of `from` to the step of `to`, whatever of it was measured. Steps are those of UTC.
     pub fn within(points: &[Point], step: i64, from: i64, to: i64) -> Result<Self, TooManySteps> {
         let start = from.div_euclid(step) * step;
         let steps = to.saturating_sub(start).max(0) / step + 1;
@@ -198,6 +206,27 @@ pub(crate) mod tests {
             assert_eq!(round_step(length), step);
             assert_eq!(86_400_000 % round_step(length), 0);
         }
+    }
+
+    #[test]
+    fn hours_of_a_zone_stay_in_their_place_of_the_day_when_clocks_are_set() {
+        const HOUR: i64 = 3_600_000;
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        for (day, missing) in [("2026-10-24T22:00:00Z", 0), ("2026-03-27T23:00:00Z", 1)] {
+            let from = crate::time::rfc3339(day).unwrap();
+            let hour_of_day = |at: i64| berlin.wall(at).rem_euclid(24 * HOUR) / HOUR;
+            let points: Vec<_> = (0..24 * 4)
+                .map(|hour| from + hour * HOUR)
+                .map(|at| Point { at, value: hour_of_day(at) as f64 })
+                .collect();
+            let series = Regular::on_clock(&points, HOUR, berlin).unwrap().unwrap();
+            assert_eq!(series.values.iter().filter(|value| value.is_nan()).count(), missing);
+            for (index, value) in series.values.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
+                assert_eq!(*value, (index % 24) as f64, "{day}");
+                assert_eq!(hour_of_day(series.at(index)) as f64, *value);
+            }
+        }
+        assert_eq!(Regular::on_clock(&[], HOUR, berlin), Ok(None));
     }
 
     #[test]

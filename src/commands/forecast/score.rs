@@ -93,7 +93,8 @@ pub(super) async fn run(args: ScoreArgs, context: Context) -> anyhow::Result<()>
     let horizon = in_steps(args.horizon);
     let plan = Plan { models: models(args.model), horizon, seasons, level: args.level };
     let every = args.every.map_or(horizon + 1, in_steps);
-    let series = Regular::of(&points, step).map_err(|error| UsageError::new(error.to_string()))?;
+    let series =
+        Regular::on_clock(&points, step, zone).map_err(|error| UsageError::new(error.to_string()))?;
     let Some(series) = series else { return refuse("the file has no value") };
     let spinner = output.spinner("forecasting from past moments");
     let scored = blocking(move || score(&series, &plan, usize::from(args.origins), every));
