@@ -12,46 +12,70 @@ const UNITS: &[(&str, &[&str], f64, f64)] = &[
         5.0 / 9.0,
         -160.0 / 9.0,
     ),
-    ("temperature", &["kelvin", "K"], 1.0, -273.15),
-    ("ratio", &["percent", "%", "%RH"], 1.0, 0.0),
+    ("temperature", &["kelvin", "K", "KEL"], 1.0, -273.15),
+    ("ratio", &["percent", "%", "%RH", "pct", "P1"], 1.0, 0.0),
     ("ratio", &["fraction", "/", "1"], 100.0, 0.0),
     ("ratio", &["permille", "‰"], 0.1, 0.0),
-    ("pressure", &["hPa", "mbar"], 1.0, 0.0),
-    ("pressure", &["Pa"], 0.01, 0.0),
-    ("pressure", &["kPa"], 10.0, 0.0),
+    ("pressure", &["hPa", "mbar", "mb", "hectopascal", "millibar", "A97"], 1.0, 0.0),
+    ("pressure", &["Pa", "pascal"], 0.01, 0.0),
+    ("pressure", &["kPa", "kilopascal"], 10.0, 0.0),
     ("pressure", &["MPa"], 10_000.0, 0.0),
     ("pressure", &["bar"], 1000.0, 0.0),
-    ("pressure", &["psi"], 68.947_572_931_683_6, 0.0),
-    ("pressure", &["inHg"], 33.863_886_666_667, 0.0),
-    ("pressure", &["mmHg", "Torr"], 1.333_223_874_15, 0.0),
+    ("pressure", &["psi"], 68.947_572_931_683_61, 0.0),
+    // Of mercury at 0 °C: 25.4 mmHg. A Torr is 1/760 atm, which is another number.
+    ("pressure", &["inHg", "\"Hg", "[in_i'Hg]"], 33.863_886_403_41, 0.0),
+    ("pressure", &["mmHg", "mm[Hg]"], 1.333_223_874_15, 0.0),
+    ("pressure", &["Torr"], 1_013.25 / 760.0, 0.0),
     ("pressure", &["atm"], 1_013.25, 0.0),
     ("pressure", &["mmH2O"], 0.098_066_5, 0.0),
+    ("pressure", &["cmH2O"], 0.980_665, 0.0),
+    ("pressure", &["inH2O"], 2.490_889_1, 0.0),
     ("illuminance", &["lux", "lx"], 1.0, 0.0),
     ("illuminance", &["klux", "klx"], 1000.0, 0.0),
     ("illuminance", &["fc", "footcandles"], 10.763_910_416_709_72, 0.0),
-    ("concentration", &["ppm"], 1.0, 0.0),
-    ("concentration", &["ppb"], 0.001, 0.0),
-    ("voltage", &["V"], 1.0, 0.0),
+    ("concentration", &["ppm", "µmol/mol"], 1.0, 0.0),
+    ("concentration", &["ppb", "nmol/mol"], 0.001, 0.0),
+    ("density", &["µg/m3", "µg/m³", "ug/m3"], 1.0, 0.0),
+    ("density", &["mg/m3", "mg/m³"], 1000.0, 0.0),
+    ("density", &["g/m3", "g/m³"], 1e6, 0.0),
+    ("irradiance", &["W/m2", "W/m²"], 1.0, 0.0),
+    ("irradiance", &["kW/m2", "kW/m²"], 1000.0, 0.0),
+    ("voltage", &["V", "volt"], 1.0, 0.0),
     ("voltage", &["mV"], 0.001, 0.0),
     ("voltage", &["kV"], 1000.0, 0.0),
     ("voltage", &["uV", "µV"], 1e-6, 0.0),
-    ("current", &["A"], 1.0, 0.0),
+    ("current", &["A", "ampere"], 1.0, 0.0),
     ("current", &["mA"], 0.001, 0.0),
     ("current", &["uA", "µA"], 1e-6, 0.0),
-    ("power", &["W"], 1.0, 0.0),
+    ("charge", &["Ah"], 1.0, 0.0),
+    ("charge", &["mAh"], 0.001, 0.0),
+    ("resistance", &["ohm", "Ω"], 1.0, 0.0),
+    ("resistance", &["mohm", "mΩ"], 0.001, 0.0),
+    ("resistance", &["kohm", "kΩ"], 1000.0, 0.0),
+    ("resistance", &["Mohm", "MΩ"], 1e6, 0.0),
+    ("power", &["W", "watt"], 1.0, 0.0),
     ("power", &["mW"], 0.001, 0.0),
     ("power", &["kW"], 1000.0, 0.0),
     ("power", &["MW"], 1e6, 0.0),
+    ("power", &["GW"], 1e9, 0.0),
     ("power", &["hp"], 745.699_871_582_270_2, 0.0),
+    ("apparent power", &["VA"], 1.0, 0.0),
+    ("apparent power", &["kVA"], 1000.0, 0.0),
+    ("apparent power", &["MVA"], 1e6, 0.0),
+    ("reactive power", &["var"], 1.0, 0.0),
+    ("reactive power", &["kvar"], 1000.0, 0.0),
     ("energy", &["Wh"], 1.0, 0.0),
     ("energy", &["kWh"], 1000.0, 0.0),
     ("energy", &["MWh"], 1e6, 0.0),
+    ("energy", &["GWh"], 1e9, 0.0),
     ("energy", &["J", "Ws"], 1.0 / 3600.0, 0.0),
     ("energy", &["kJ"], 1.0 / 3.6, 0.0),
     ("energy", &["MJ"], 1e6 / 3600.0, 0.0),
+    ("energy", &["GJ"], 1e9 / 3600.0, 0.0),
     ("frequency", &["Hz"], 1.0, 0.0),
     ("frequency", &["kHz"], 1000.0, 0.0),
     ("frequency", &["MHz"], 1e6, 0.0),
+    ("frequency", &["GHz"], 1e9, 0.0),
     ("frequency", &["rpm", "1/min"], 1.0 / 60.0, 0.0),
     ("length", &["m"], 1.0, 0.0),
     ("length", &["cm"], 0.01, 0.0),
@@ -59,30 +83,39 @@ const UNITS: &[(&str, &[&str], f64, f64)] = &[
     ("length", &["km"], 1000.0, 0.0),
     ("length", &["um", "µm"], 1e-6, 0.0),
     ("length", &["mi"], 1_609.344, 0.0),
+    ("length", &["yd"], 0.9144, 0.0),
     ("length", &["ft"], 0.3048, 0.0),
     ("length", &["in"], 0.0254, 0.0),
     ("time", &["s"], 1.0, 0.0),
     ("time", &["ms"], 0.001, 0.0),
+    ("time", &["us", "µs"], 1e-6, 0.0),
     ("time", &["min"], 60.0, 0.0),
     ("time", &["h"], 3600.0, 0.0),
+    ("time", &["d"], 86_400.0, 0.0),
     ("speed", &["m/s"], 1.0, 0.0),
-    ("speed", &["km/h"], 1.0 / 3.6, 0.0),
+    ("speed", &["km/h", "kph"], 1.0 / 3.6, 0.0),
     ("speed", &["mph"], 0.44704, 0.0),
-    ("speed", &["kn", "knots"], 1852.0 / 3600.0, 0.0),
+    ("speed", &["ft/s"], 0.3048, 0.0),
+    ("speed", &["kn", "knots", "kt"], 1852.0 / 3600.0, 0.0),
+    ("acceleration", &["m/s2", "m/s²"], 1.0, 0.0),
     ("angle", &["deg", "°"], 1.0, 0.0),
     ("angle", &["rad"], 180.0 / std::f64::consts::PI, 0.0),
     ("mass", &["kg"], 1.0, 0.0),
     ("mass", &["g"], 0.001, 0.0),
+    ("mass", &["mg"], 1e-6, 0.0),
     ("mass", &["t"], 1000.0, 0.0),
     ("mass", &["lb"], 0.453_592_37, 0.0),
+    ("mass", &["oz"], 0.028_349_523_125, 0.0),
     ("volume", &["l"], 1.0, 0.0),
     ("volume", &["ml", "mL"], 0.001, 0.0),
     ("volume", &["m3", "m³"], 1000.0, 0.0),
     ("volume", &["gal"], 3.785_411_784, 0.0),
+    ("volume", &["ft3", "ft³"], 28.316_846_592, 0.0),
     ("flow", &["l/min"], 1.0, 0.0),
     ("flow", &["l/s"], 60.0, 0.0),
     ("flow", &["l/h"], 1.0 / 60.0, 0.0),
     ("flow", &["m3/h", "m³/h"], 1000.0 / 60.0, 0.0),
+    ("flow", &["m3/s", "m³/s"], 60_000.0, 0.0),
     ("flow", &["gpm"], 3.785_411_784, 0.0),
 ];
 
@@ -96,12 +129,30 @@ pub struct Conversion {
 type Unit = &'static (&'static str, &'static [&'static str], f64, f64);
 
 fn unit(name: &str) -> Option<Unit> {
+    spelled(name).or_else(|| spelled(&plain(name)).filter(|_| !name.is_empty()))
+}
+
+fn spelled(name: &str) -> Option<Unit> {
     let exact = UNITS.iter().find(|(_, names, ..)| names.contains(&name));
     exact.or_else(|| {
         let mut alike =
             UNITS.iter().filter(|(_, names, ..)| names.iter().any(|known| known.eq_ignore_ascii_case(name)));
         alike.next().filter(|_| alike.next().is_none())
     })
+}
+
+/// A name without the blanks in it and the vocabulary before it (`unit:DEG_C`, `wmoUnit:degC`), and with the usual one of
+/// characters that look the same.
+fn plain(name: &str) -> String {
+    let name = name.rsplit_once(':').map_or(name, |(_, name)| name);
+    let alike = |char| match char {
+        'º' | '˚' => '°',
+        // The Greek letter, and the ohm sign.
+        'μ' => 'µ',
+        '\u{2126}' => 'Ω',
+        other => other,
+    };
+    name.chars().filter(|char| !char.is_whitespace()).map(alike).collect()
 }
 
 impl Conversion {
@@ -143,27 +194,44 @@ impl Conversion {
             return value;
         }
         // 15 digits are what a float has of a decimal: 3300 mV are 3.3 V and not 3.3000000000000003.
-        rounded(value * self.scale + self.offset)
+        let scaled = value * self.scale;
+        let sum = scaled + self.offset;
+        match MOST_PLACES.checked_sub(lost_digits(scaled.abs().max(self.offset.abs()), sum)) {
+            Some(places) => rounded(sum, places),
+            None => 0.0,
+        }
     }
 }
 
-/// The nearest number of 15 significant digits.
-fn rounded(value: f64) -> f64 {
-    rounded_by_power(value).unwrap_or_else(|| format!("{value:.14e}").parse().unwrap_or(value))
+/// How many digits a sum has less than the larger of what was added: 273.15 K are 32 °F and not 31.9999999999999.
+fn lost_digits(larger: f64, sum: f64) -> usize {
+    // As a rule none is lost, and a logarithm costs more than the sum.
+    if sum.abs() * 2.0 >= larger || sum == 0.0 || !larger.is_finite() {
+        return 0;
+    }
+    (larger.log10().floor() - sum.abs().log10().floor()).max(0.0) as usize
+}
+
+/// Digits after the first of 15.
+const MOST_PLACES: usize = 14;
+
+/// The nearest number with so many significant digits after the first.
+fn rounded(value: f64, places: usize) -> f64 {
+    rounded_by_power(value, places).unwrap_or_else(|| format!("{value:.places$e}").parse().unwrap_or(value))
 }
 
 /// [`rounded`] without text, which takes 17 times the instructions. `None` where it might be another number: where the digits are not a
 /// whole number that a float holds, the power of ten is not exact, or the value is as near to two numbers as the error of a product.
-fn rounded_by_power(value: f64) -> Option<f64> {
-    const DIGITS: std::ops::RangeInclusive<f64> = 1e14..=1e15;
+fn rounded_by_power(value: f64, places: usize) -> Option<f64> {
     const UNSURE: std::ops::RangeInclusive<f64> = 0.4..=0.6;
     if value == 0.0 {
         return Some(value);
     }
     let exponent = value.abs().log10().floor();
-    let power = POWERS.get(usize::try_from(14_i32.checked_sub(exponent as i32)?).ok()?)?;
+    let power = POWERS.get(usize::try_from((places as i32).checked_sub(exponent as i32)?).ok()?)?;
     let digits = value * power;
-    let is_sure = DIGITS.contains(&digits.abs()) && !UNSURE.contains(&digits.abs().fract());
+    let is_sure = (POWERS[places]..=POWERS[places + 1]).contains(&digits.abs())
+        && !UNSURE.contains(&digits.abs().fract());
     is_sure.then(|| digits.round() / power)
 }
 
@@ -197,11 +265,53 @@ mod tests {
         prop_oneof![any::<f64>(), -1e6_f64..1e6, decimals]
     }
 
+    #[test]
+    fn digits_that_a_sum_does_not_have_are_not_made_up() {
+        for (from, to, value, expected) in [
+            ("K", "°F", 273.15, 32.0),
+            ("°C", "°F", -17.77, 0.014),
+            ("°F", "°C", 32.0, 0.0),
+            ("°F", "°C", 32.1, 0.055_555_555_555_6),
+            ("°C", "K", -273.15, 0.0),
+            ("°C", "°F", -40.0, -40.0),
+        ] {
+            assert_eq!(Conversion::between(from, to).unwrap().convert(value), expected, "{value} {from}");
+        }
+    }
+
+    #[test]
+    fn a_unit_is_known_in_its_common_spellings() {
+        for (one, other) in [
+            ("° F", "°F"),
+            ("deg C", "°C"),
+            ("ºC", "°C"),
+            ("˚C", "°C"),
+            ("unit:DEG_C", "°C"),
+            ("wmoUnit:degC", "°C"),
+            ("% RH", "%"),
+            ("in Hg", "inHg"),
+            ("\u{3bc}g/m³", "µg/m³"),
+            ("k\u{2126}", "kΩ"),
+            ("millibar", "hPa"),
+        ] {
+            assert_eq!(Conversion::between(one, other), Ok(Conversion::NONE), "{one}");
+        }
+        assert!(Conversion::between("", "°C").is_err() && Conversion::between("x:", "%").is_err());
+    }
+
+    /// Each name is that of one unit, also in any case unless that would be two units.
+    #[test]
+    fn no_name_is_given_twice() {
+        let names: Vec<&str> = UNITS.iter().flat_map(|unit| unit.1).copied().collect();
+        let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!(names.len(), distinct.len());
+    }
+
     proptest! {
         #[test]
-        fn a_number_is_rounded_as_its_text_is(value in values()) {
-            let by_text: f64 = format!("{value:.14e}").parse().unwrap();
-            prop_assert_eq!(rounded(value).to_bits(), by_text.to_bits());
+        fn a_number_is_rounded_as_its_text_is(value in values(), places in 0_usize..=MOST_PLACES) {
+            let by_text: f64 = format!("{value:.places$e}").parse().unwrap();
+            prop_assert_eq!(rounded(value, places).to_bits(), by_text.to_bits());
         }
     }
 
@@ -210,12 +320,12 @@ mod tests {
         for value in
             [21.5, 3.300_000_000_000_000_3, -40.0, 1_013.25, 1000.0, 1e-5, 0.1 + 0.2, 123_456_789.123]
         {
-            assert!(rounded_by_power(value).is_some(), "{value}");
+            assert!(rounded_by_power(value, MOST_PLACES).is_some(), "{value}");
         }
         for value in [1e300, f64::INFINITY, 1e-300] {
-            assert_eq!(rounded_by_power(value), None, "{value}");
+            assert_eq!(rounded_by_power(value, MOST_PLACES), None, "{value}");
         }
-        assert_eq!(rounded(9_999_999_999.999_999), 10_000_000_000.0);
+        assert_eq!(rounded(9_999_999_999.999_999, MOST_PLACES), 10_000_000_000.0);
     }
 
     #[test]
