@@ -5,6 +5,7 @@ use prost::Message as _;
 use serde_json::{Map, Number, Value};
 
 use super::Record;
+use super::compression::Compression;
 use crate::reading::{Rejection, shown};
 
 mod births;
@@ -18,6 +19,10 @@ const HEADER: &str = "mqtt.topic";
 const FORMAT: &str = "sparkplug-b";
 /// The header of dead letters that are sent again because their birth was missing: they may be read by a younger one.
 pub const REPLAYED: &str = "iotctl-replayed";
+/// The `uuid` of a payload whose `body` is the real one, compressed (as Eclipse Tahu's libraries do it).
+const COMPRESSED: &str = "SPBV1.0_COMPRESSED";
+/// What a compressed payload may expand to.
+const MAX_EXPANDED: usize = 16 << 20;
 /// Metrics of one message. They take much more memory than on the wire.
 const MAX_METRICS: usize = 100_000;
 
@@ -91,7 +96,15 @@ fn refuse(problem: String) -> Rejection {
 }
 
 fn payload(record: &Record<'_>) -> Result<(u64, Payload), Rejection> {
-    let payload = Payload::decode(record.payload).map_err(|error| refuse(error.to_string()))?;
+    let decode = |bytes: &[u8]| Payload::decode(bytes).map_err(|error| refuse(error.to_string()));
+    let mut payload = decode(record.payload)?;
+    if payload.uuid.as_deref() == Some(COMPRESSED) {
+        let body = payload.body.take().unwrap_or_default();
+        let expanded = Compression::of(&body).unwrap_or(Compression::Deflate).expand(&body, MAX_EXPANDED)?;
+        let outer = payload.timestamp;
+        payload = decode(&expanded)?;
+        payload.timestamp = payload.timestamp.or(outer);
+    }
     if payload.metrics.len() > MAX_METRICS {
         return Err(refuse(format!("more than {MAX_METRICS} metrics")));
     }

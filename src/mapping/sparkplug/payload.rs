@@ -10,6 +10,10 @@ pub(super) struct Payload {
     pub(super) timestamp: Option<u64>,
     #[prost(message, repeated, tag = "2")]
     pub(super) metrics: Vec<Metric>,
+    #[prost(string, optional, tag = "4")]
+    pub(super) uuid: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    pub(super) body: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -17,7 +17,7 @@ fn metric(name: Option<&str>, alias: Option<u64>, datatype: Option<u32>, value: 
 }
 
 fn message(at: u64, metrics: Vec<Metric>) -> Vec<u8> {
-    Payload { timestamp: Some(at), metrics }.encode_to_vec()
+    Payload { timestamp: Some(at), metrics, ..Payload::default() }.encode_to_vec()
 }
 
 fn values(topic: &str, payload: &[u8], births: &Births) -> Result<Vec<(String, Value)>, &'static str> {
@@ -29,6 +29,28 @@ fn values(topic: &str, payload: &[u8], births: &Births) -> Result<Vec<(String, V
 
 fn pairs<const N: usize>(pairs: [(&str, Value); N]) -> Result<Vec<(String, Value)>, &'static str> {
     Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+#[test]
+fn a_compressed_payload_is_read_as_the_one_in_it() {
+    use std::io::Write as _;
+    let inner = message(100, vec![metric(Some("t"), None, Some(9), Content::Float(20.5))]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&inner).unwrap();
+    let packed = |body: Vec<u8>| {
+        let algorithm = metric(Some("algorithm"), None, Some(12), Content::Text("GZIP".to_owned()));
+        Payload {
+            metrics: vec![algorithm],
+            uuid: Some("SPBV1.0_COMPRESSED".to_owned()),
+            body: Some(body),
+            ..Payload::default()
+        }
+        .encode_to_vec()
+    };
+    let (topic, births) = ("spBv1.0/plant/NDATA/edge", Births::default());
+    let read = values(topic, &packed(gzip.finish().unwrap()), &births);
+    assert_eq!(read, pairs([("t", json!(20.5))]));
+    assert_eq!(values(topic, &packed(b"nothing".to_vec()), &births), Err("not_in_format"));
 }
 
 #[test]
