@@ -13,15 +13,28 @@ use serde_json::{Map, Number, Value};
 const MAX_DEPTH: usize = 128;
 
 pub(super) fn message_pack(bytes: &[u8]) -> Result<Value, String> {
-    let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+    let mut rest = bytes;
+    let mut reader = rmp_serde::Deserializer::new(&mut rest);
     reader.set_max_depth(MAX_DEPTH);
-    Json::deserialize(&mut reader).map(|value| value.0).map_err(|error| error.to_string())
+    let value = Json::deserialize(&mut reader).map_err(|error| error.to_string())?;
+    ends(rest)?;
+    Ok(value.0)
 }
 
 pub(super) fn cbor(bytes: &[u8]) -> Result<Value, String> {
-    let value: ciborium::Value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH)
+    let mut rest = bytes;
+    let value: ciborium::Value = ciborium::de::from_reader_with_recursion_limit(&mut rest, MAX_DEPTH)
         .map_err(|error| error.to_string())?;
+    ends(rest)?;
     Ok(of_cbor(value))
+}
+
+/// What follows the value would be lost.
+fn ends(rest: &[u8]) -> Result<(), String> {
+    match rest.len() {
+        0 => Ok(()),
+        count => Err(format!("{count} bytes are left over after the first value (send one value a message)")),
+    }
 }
 
 /// SenML as CBOR (RFC 8428, 6) has numbers for the labels of SenML as JSON.

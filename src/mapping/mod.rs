@@ -17,6 +17,7 @@ mod compression;
 mod file;
 pub mod infer;
 pub(crate) mod jq;
+mod json;
 mod lines;
 mod moment;
 mod path;

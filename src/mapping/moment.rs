@@ -113,6 +113,13 @@ pub(super) fn moment(value: &Value, format: &TimestampFormat, zone: Option<Zone>
             if let Ok(at) = parsed.to_timestamp() {
                 return Ok(at.as_millisecond());
             }
+            // A zone that the text names itself counts before the mapping's.
+            if let Some(name) = parsed.iana_time_zone() {
+                let zoned = parsed
+                    .to_zoned()
+                    .map_err(|error| format!("{} is no moment ({name}): {error}", shown()))?;
+                return Ok(zoned.timestamp().as_millisecond());
+            }
             let local = parsed.to_datetime().or_else(|_| parsed.to_date().map(|date| date.at(0, 0, 0, 0)));
             let local = local.map_err(|error| format!("{} is no moment: {error}", shown()))?;
             match zone {
@@ -217,6 +224,9 @@ mod tests {
             (json!("20.11.2026 10:00:05"), "%d.%m.%Y %H:%M:%S", berlin, "2026-11-20T09:00:05.000Z"),
             (json!("20/Nov/2026:10:00:05 +0100"), "%d/%b/%Y:%H:%M:%S %z", None, "2026-11-20T09:00:05.000Z"),
             (json!("2026-11-20"), "%Y-%m-%d", Some("UTC"), "2026-11-20T00:00:00.000Z"),
+            // What the text says of its zone counts before the mapping's.
+            (json!("2026-11-20 10:00 Asia/Tokyo"), "%F %R %Q", berlin, "2026-11-20T01:00:00.000Z"),
+            (json!("2026-10-25 02:30 Europe/Berlin"), "%F %R %Q", None, "2026-10-25T00:30:00.000Z"),
             // The hour that comes twice is the first of the two.
             (json!("2026-10-25T02:30:00"), "rfc3339", berlin, "2026-10-25T00:30:00.000Z"),
         ] {

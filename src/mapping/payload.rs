@@ -1,11 +1,13 @@
 //! From a payload's bytes to one JSON value, whatever the format: formats of many records (SenML, line protocol, CSV)
 //! become an array of objects.
 
+use std::borrow::Cow;
+
 use influxdb_line_protocol::{FieldValue, ParsedLine, parse_lines};
 use serde::Deserialize;
 use serde_json::{Map, Number, Value};
 
-use super::binary;
+use super::{binary, json};
 use crate::reading::Rejection;
 
 /// How payloads are written.
@@ -93,6 +95,15 @@ impl PayloadFormat {
         )
     }
 
+    /// What is wrong with a record of a list, if that is what stands in its place: it is refused by itself.
+    pub(super) fn problem(self, record: &Value) -> Option<&str> {
+        match self {
+            Self::Csv | Self::LineProtocol => record.as_str(),
+            Self::JsonLines => record.as_str()?.strip_prefix(json::REFUSED),
+            _ => None,
+        }
+    }
+
     /// `timestamp` is the record's own, in milliseconds; rows of files have none.
     pub(super) fn parse(
         self,
@@ -102,18 +113,14 @@ impl PayloadFormat {
     ) -> Result<Value, Rejection> {
         let refuse = |problem: String| Rejection::NotInFormat { format: self.name(), problem };
         match self {
-            Self::Json => json(bytes),
-            Self::JsonLines => {
-                let values: Result<Vec<Value>, _> =
-                    serde_json::Deserializer::from_slice(bytes).into_iter().collect();
-                values.map(Value::Array).map_err(|error| Rejection::not_json(bytes, &error))
-            }
+            Self::Json => json::value(bytes),
+            Self::JsonLines => json::lines(bytes).map(Value::Array),
             Self::Bytes => Ok(binary::base64(bytes)),
             Self::Text => text(bytes).map(|text| text.trim().into()).map_err(refuse),
             Self::Senml | Self::SenmlCbor => {
                 let records = match self {
                     Self::SenmlCbor => binary::with_labels(binary::cbor(bytes).map_err(refuse)?),
-                    _ => json(bytes)?,
+                    _ => json::value(bytes)?,
                 };
                 match senml(records, timestamp) {
                     Ok(records) => Ok(records),
@@ -129,15 +136,6 @@ impl PayloadFormat {
             Self::SparkplugB => Err(refuse("its MQTT topic is not known".to_owned())),
         }
     }
-}
-
-fn json(bytes: &[u8]) -> Result<Value, Rejection> {
-    // One look at the whole payload costs less than one at each of its strings.
-    let parsed = match std::str::from_utf8(bytes) {
-        Ok(text) => serde_json::from_str(text),
-        Err(_) => serde_json::from_slice(bytes),
-    };
-    parsed.map_err(|error| Rejection::not_json(bytes, &error))
 }
 
 fn text(bytes: &[u8]) -> Result<&str, String> {
@@ -158,13 +156,13 @@ impl From<String> for Senml {
 }
 
 /// RFC 8428: base values are resolved, times are absolute. A record has `bn`, `n` and both joined as `name`; `u`; `t` in
-/// seconds since 1970; and `value`, which is `v`, `vb`, `vs` or `vd`.
+/// seconds since 1970; `value`, which is `v`, `vb`, `vs` or `vd`; and `sum`.
 fn senml(records: Value, timestamp: Option<i64>) -> Result<Value, Senml> {
     /// RFC 8428, 4.5.3: smaller times are relative to now, which for a record is its own timestamp.
     const RELATIVE: f64 = 268_435_456.0;
     let Value::Array(records) = records else { return Err("not an array of records".to_owned().into()) };
     let (mut base_name, mut base_unit) = (String::new(), None);
-    let (mut base_time, mut base_value) = (0.0, 0.0);
+    let (mut base_time, mut base_value, mut base_sum) = (0.0, 0.0, 0.0);
     let mut resolved = Vec::with_capacity(records.len());
     for (index, record) in records.into_iter().enumerate() {
         let Value::Object(mut record) = record else {
@@ -184,6 +182,8 @@ fn senml(records: Value, timestamp: Option<i64>) -> Result<Value, Senml> {
         }
         base_time = number(&record, "bt")?.unwrap_or(base_time);
         base_value = number(&record, "bv")?.unwrap_or(base_value);
+        base_sum = number(&record, "bs")?.unwrap_or(base_sum);
+        let sum = number(&record, "s")?;
         let mut time = base_time + number(&record, "t")?.unwrap_or(0.0);
         if time.abs() < RELATIVE {
             time += timestamp.ok_or(Senml::NoTime)? as f64 / 1000.0;
@@ -196,9 +196,14 @@ fn senml(records: Value, timestamp: Option<i64>) -> Result<Value, Senml> {
                 None => return Err(format!("record {index}: v is no number").into()),
             },
             (None, Some(other)) => other.clone(),
-            // Base values alone, or a sum without a value.
+            (None, None) if sum.is_some() => Value::Null,
+            // Base values alone.
             (None, None) => continue,
         };
+        if let Some(sum) = sum {
+            let sum = if base_sum == 0.0 { record["s"].clone() } else { (base_sum + sum).into() };
+            record.insert("sum".to_owned(), sum);
+        }
         let own_name = record.get("n").and_then(Value::as_str).unwrap_or_default().to_owned();
         record.insert("name".to_owned(), format!("{base_name}{own_name}").into());
         record.insert("bn".to_owned(), base_name.clone().into());
@@ -217,14 +222,30 @@ fn senml(records: Value, timestamp: Option<i64>) -> Result<Value, Senml> {
     Ok(Value::Array(resolved))
 }
 
-/// A record has `measurement`, `tags`, `fields` and `time`, a count since 1970 (absent if the line has none).
+/// A record has `measurement`, `tags`, `fields` and `time`, a count since 1970 (absent if the line has none). One of several
+/// lines that cannot be read is what is wrong with it, as text: it is refused by itself.
 fn line_protocol(text: &str) -> Result<Value, String> {
+    let text = match text.contains('\r') {
+        true => Cow::Owned(text.replace("\r\n", "\n")),
+        false => Cow::Borrowed(text),
+    };
     let mut records = Vec::new();
-    for (index, line) in parse_lines(text).enumerate() {
-        let line = line.map_err(|error| format!("line {}: {error}", index + 1))?;
-        records.push(line_record(&line).map_err(|problem| format!("line {}: {problem}", index + 1))?);
+    let mut refused = Vec::new();
+    for (index, line) in parse_lines(text.trim_end_matches('\r')).enumerate() {
+        let record = line.map_err(|error| error.to_string()).and_then(|line| line_record(&line));
+        records.push(record.unwrap_or_else(|problem| {
+            refused.push(format!("line {}: {problem}", index + 1));
+            refused.last().map(String::as_str).into()
+        }));
+        if refused.len() > json::MOST_REFUSED {
+            break;
+        }
     }
-    Ok(Value::Array(records))
+    match refused.len() {
+        0 => Ok(Value::Array(records)),
+        count if count == records.len() || count > json::MOST_REFUSED => Err(refused.swap_remove(0)),
+        _ => Ok(Value::Array(records)),
+    }
 }
 
 fn line_record(line: &ParsedLine<'_>) -> Result<Value, String> {
@@ -264,7 +285,7 @@ fn csv_rows(text: &str, shape: &CsvShape) -> Result<Value, String> {
         .trim(csv::Trim::All)
         .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
     let columns = match shape.columns.is_empty() {
-        true => reader.headers().map_err(|error| error.to_string())?.iter().map(str::to_owned).collect(),
+        true => distinct(reader.headers().map_err(|error| error.to_string())?),
         false => shape.columns.clone(),
     };
     let mut rows = Vec::new();
@@ -282,6 +303,17 @@ fn csv_rows(text: &str, shape: &CsvShape) -> Result<Value, String> {
     Ok(Value::Array(rows))
 }
 
+/// The names of columns. Those after the first of one name are numbered, so that none of them is lost.
+fn distinct(headings: &csv::StringRecord) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(headings.len());
+    for heading in headings {
+        let numbered = (2..).map(|number| format!("{heading}_{number}"));
+        let mut free = std::iter::once(heading.to_owned()).chain(numbered);
+        names.extend(free.find(|name| !names.contains(name)));
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -297,7 +329,8 @@ mod tests {
         let pack = json!([
             {"bn": "urn:dev:1/", "bt": 1_795_600_000, "bu": "Cel", "bv": 20, "n": "a", "v": 3.5},
             {"n": "b", "u": "%RH", "t": -60.5, "vs": "x"},
-            {"s": 4},
+            {"n": "e", "bs": 10, "s": 4},
+            {"bt": 1_795_600_000},
             {"bn": "urn:dev:2/", "bt": 0, "n": "c", "vb": true},
         ]);
         let parsed = parse(PayloadFormat::Senml, pack.to_string().as_bytes()).unwrap();
@@ -305,14 +338,15 @@ mod tests {
             .as_array()
             .unwrap()
             .iter()
-            .map(|it| json!([it["name"], it["bn"], it["n"], it["u"], it["t"], it["value"]]))
+            .map(|it| json!([it["name"], it["bn"], it["n"], it["u"], it["t"], it["value"], it["sum"]]))
             .collect();
         assert_eq!(
             shown,
             [
-                json!(["urn:dev:1/a", "urn:dev:1/", "a", "Cel", 1_795_600_000.0, 23.5]),
-                json!(["urn:dev:1/b", "urn:dev:1/", "b", "%RH", 1_795_599_939.5, "x"]),
-                json!(["urn:dev:2/c", "urn:dev:2/", "c", "Cel", 1_795_600_000.0, true]),
+                json!(["urn:dev:1/a", "urn:dev:1/", "a", "Cel", 1_795_600_000.0, 23.5, null]),
+                json!(["urn:dev:1/b", "urn:dev:1/", "b", "%RH", 1_795_599_939.5, "x", null]),
+                json!(["urn:dev:1/e", "urn:dev:1/", "e", "Cel", 1_795_600_000.0, null, 14.0]),
+                json!(["urn:dev:2/c", "urn:dev:2/", "c", "Cel", 1_795_600_000.0, true, null]),
             ]
         );
         assert!(parse(PayloadFormat::Senml, b"{}").is_err() && parse(PayloadFormat::Senml, b"[1]").is_err());
@@ -330,14 +364,20 @@ mod tests {
                 {"measurement": "env", "tags": {"id": "B"}, "fields": {"x": 1.5}},
             ])
         );
-        let error = parse(PayloadFormat::LineProtocol, b"env,id=B x=1.5\nenv").unwrap_err();
-        assert!(error.to_string().contains("line 2"), "{error}");
+        let parsed =
+            parse(PayloadFormat::LineProtocol, b"env,id=B x=1.5 5\r\nenv\r\nenv,id=C x=2\r\n").unwrap();
+        assert_eq!(parsed[0]["time"], 5);
+        assert!(PayloadFormat::LineProtocol.problem(&parsed[1]).is_some_and(|it| it.starts_with("line 2: ")));
+        assert_eq!(parsed[2]["fields"], json!({"x": 2.0}));
+        assert!(parse(PayloadFormat::LineProtocol, b"env\nenv").unwrap_err().to_string().contains("line 1"));
     }
 
     #[test]
     fn rows_of_csv_are_objects() {
         let parsed = parse(PayloadFormat::Csv, b"\xef\xbb\xbfid,t\n a ,1\nb,\n").unwrap();
         assert_eq!(parsed, json!([{"id": "a", "t": "1"}, {"id": "b", "t": null}]));
+        let twice = parse(PayloadFormat::Csv, b"id,t,t,t_2\na,1,2,3\n").unwrap();
+        assert_eq!(twice, json!([{"id": "a", "t": "1", "t_2": "2", "t_2_2": "3"}]));
         let ragged = parse(PayloadFormat::Csv, b"id,t\na\nb,1\n").unwrap();
         assert_eq!(ragged, json!(["row 1: 1 cells for 2 columns", {"id": "b", "t": "1"}]));
     }
@@ -352,5 +392,11 @@ mod tests {
         // Arrays in arrays without end.
         assert!(parse(PayloadFormat::MessagePack, &[0x91; 10_000]).is_err());
         assert!(parse(PayloadFormat::Cbor, &[0x81; 10_000]).is_err());
+        // A second value would be lost.
+        let twice = |bytes: &[u8]| bytes.repeat(2);
+        let packed = rmp_serde::to_vec(&value).unwrap();
+        let error = parse(PayloadFormat::MessagePack, &twice(&packed)).unwrap_err().to_string();
+        assert!(error.contains(&format!("{} bytes", packed.len())), "{error}");
+        assert!(parse(PayloadFormat::Cbor, &twice(&cbor)).is_err());
     }
 }

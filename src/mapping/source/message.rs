@@ -59,7 +59,7 @@ impl Message<'_, '_> {
             return Ok(constant.clone());
         }
         let Some(mut text) = self.joined(target) else {
-            return target.default.clone().ok_or_else(|| missing(key, &target.from));
+            return target.default.clone().ok_or_else(|| self.not_a_text(key, &target.from));
         };
         if let Some(pattern) = &target.pattern {
             text = match group(pattern, &text) {
@@ -82,6 +82,20 @@ impl Message<'_, '_> {
         match crate::reading::is_name(&text) {
             true => Ok(text),
             false => Err(Rejection::BadName { field: key.to_owned() }),
+        }
+    }
+
+    /// Why there is no name at these paths.
+    fn not_a_text(&self, key: &'static str, from: &Paths) -> Rejection {
+        let found = from.0.iter().find_map(|path| match &*self.get(path)? {
+            Value::Bool(_) => Some((path, "a boolean")),
+            Value::Array(_) => Some((path, "an array")),
+            Value::Object(_) => Some((path, "an object")),
+            _ => None,
+        });
+        match found {
+            Some((path, kind)) => unmapped(key, format!("{path} is {kind} (take a text or a number)")),
+            None => missing(key, from),
         }
     }
 

@@ -232,9 +232,8 @@ impl Source {
             PayloadSchema::Births(births) => return sparkplug::read(record, births),
         };
         let value = value?;
-        let is_program_given_rows = self.format == PayloadFormat::Csv && self.transform.is_some();
-        if let (true, Some(rows)) = (is_program_given_rows, value.as_array())
-            && let Some(problem) = rows.iter().find_map(Value::as_str)
+        if let (Some(_), true, Some(records)) = (&self.transform, self.format.is_list(), value.as_array())
+            && let Some(problem) = records.iter().find_map(|record| self.format.problem(record))
         {
             return Err(Rejection::NotInFormat { format: self.format.name(), problem: problem.to_owned() });
         }

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::message::{Message, members, unmapped};
 use super::{Identity, Source};
-use crate::mapping::payload::PayloadFormat;
 use crate::mapping::{Mapped, Record};
 use crate::reading::decode::build::ReadingBuilder;
 use crate::reading::{DecodeLimits, Rejection};
@@ -128,10 +127,11 @@ impl Source {
         message: &Message<'_, '_>,
         part: Part<'_>,
     ) -> Result<Option<(Identity, Option<String>, ReadingBuilder)>, Rejection> {
-        if let Some((_, Value::String(problem))) = &part.element
-            && self.has_ragged_rows()
+        // A program may make texts itself.
+        if let (None, Some((_, record))) = (&self.transform, &part.element)
+            && let Some(problem) = self.format.problem(record)
         {
-            return Err(Rejection::NotInFormat { format: self.format.name(), problem: problem.clone() });
+            return Err(Rejection::NotInFormat { format: self.format.name(), problem: problem.to_owned() });
         }
         if let Some((name, element)) = &part.element
             && !self.takes(message, name, element)?
@@ -139,11 +139,6 @@ impl Source {
             return Ok(None);
         }
         self.element(&message.of_part(part)).map(Some)
-    }
-
-    /// Whether an element that is text is a row of CSV with a wrong number of cells. A program may make texts itself.
-    fn has_ragged_rows(&self) -> bool {
-        self.format == PayloadFormat::Csv && self.transform.is_none()
     }
 
     /// Whether `only_each` holds for an element. The program is not given the whole payload, which would be copied for

@@ -386,3 +386,64 @@ fn a_row_with_a_wrong_number_of_cells_is_refused_by_itself() {
     let program = mapping(&format!("transform = '.value'\n{rest}"));
     assert_eq!(map(&program, &message).unwrap_err().reason(), "not_in_format");
 }
+
+#[test]
+fn a_record_that_cannot_be_read_is_refused_by_itself_in_each_format_of_records() {
+    let rest = "sensor = { from = \"each.id\", default = \"none\" }\n[[source.fields]]\nfrom = \"each.**\"\ndrop = [\"id\"]\n";
+    for (format, payload, values, problem) in [
+        (
+            "json-lines",
+            "{\"id\":\"a\",\"x\":1}\n{\"id\":\n{\"id\":\"b\",\"x\":nan,\"y\":2}",
+            2,
+            "line 2: not a JSON object",
+        ),
+        ("line-protocol", "m,id=a x=1\r\nm,id=b\r\nm,id=c x=2", 1, "line 2: "),
+        ("csv", "id,x\na,1\nb\nc,2", 2, "row 2: 1 cells for 2 columns"),
+    ] {
+        let mapping = mapping(&format!("format = \"{format}\"\n{rest}"));
+        let mapped = map(&mapping, &json!({"value": payload})).unwrap();
+        let faults: Vec<String> = mapped.faults.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            mapped.readings.iter().map(|it| it.reading.other_metrics.len()).sum::<usize>(),
+            values,
+            "{format}"
+        );
+        let is_known =
+            faults.len() == 1 && faults[0].starts_with("element 1 of 3: ") && faults[0].contains(problem);
+        assert!(is_known, "{format}: {faults:?}");
+        // A program is given the whole list.
+        let with_program = Mapping::parse(
+            "t",
+            &format!(
+                "[[source]]\n{HEAD}format = \"{format}\"\ntransform = \".value\"\neach = \"value\"\n{rest}"
+            ),
+        );
+        let refused = map(&with_program.unwrap(), &json!({"value": payload})).unwrap_err();
+        assert!(refused.to_string().contains(problem), "{format}: {refused}");
+    }
+}
+
+#[test]
+fn what_is_no_text_is_not_called_missing() {
+    let mapping = mapping("sensor = \"value.id\"\n[source.metrics]\nx = \"value.x\"\n");
+    for (id, words) in [
+        (json!(true), "value.id is a boolean"),
+        (json!(["a"]), "value.id is an array"),
+        (json!({"a": 1}), "value.id is an object"),
+        (json!(null), "value.id is missing"),
+    ] {
+        let refused = map(&mapping, &json!({"value": {"id": id, "x": 1}})).unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
+}
+
+#[test]
+fn sums_of_senml_are_metrics_of_their_own() {
+    let preset = Mapping::load("senml").unwrap();
+    let pack = json!([{"bn": "urn:dev:mac:a1/", "bt": 1_795_600_000, "n": "power", "u": "W", "v": 5.5, "s": 120},
+        {"n": "energy", "u": "J", "s": 7}]);
+    assert_eq!(
+        metrics(&preset, &json!({"value": pack})),
+        json!({"power": 5.5, "sum.power": 120.0, "sum.energy": 7.0})
+    );
+}
