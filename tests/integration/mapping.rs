@@ -245,6 +245,12 @@ fn a_mapping_is_tried_without_a_server() -> anyhow::Result<()> {
     lab.ok(&[&test[..], &["--expect", &readings]].concat())?;
     let rows = lab.lines(&[&test[..], &["--format", "ndjson"]].concat())?;
     ensure!(rows.len() == 2 && rows[0]["sensor"] == "70B3D57ED0050001", "{rows:#?}");
+    // What it prints is what it may be compared with.
+    let printed = lab.ok(&[&test[..], &["--format", "ndjson"]].concat())?;
+    let folder = tempfile::tempdir()?;
+    let kept = folder.path().join("printed.ndjson").display().to_string();
+    std::fs::write(&kept, printed)?;
+    lab.ok(&[&test[..], &["--expect", &kept]].concat())?;
     let other = path("senml/readings.ndjson");
     let differs = lab.run(&[&test[..], &["--expect", &other]].concat())?;
     ensure!(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -87,7 +88,7 @@ Exit status:
   0  every message is mapped or skipped, and equals what was expected
   1  a message is refused, or a reading differs
 
-An expected reading is a line with sensor, location, device_type, recorded_timestamp, metrics and states.")]
+An expected reading is a line with sensor, location, device_type, recorded_timestamp, metrics and states:\nwhat --format ndjson prints.")]
     Test {
         /// The mapping: a file, or the name of a preset
         #[arg(value_name = "FILE|PRESET")]
@@ -223,6 +224,7 @@ async fn test(
     )?;
     let (mut found, mut refusals, mut messages, mut skipped, mut replaced, mut empty) =
         (Vec::new(), Vec::new(), 0, 0, 0, 0);
+    let mut refused = 0;
     for (place, sample) in samples {
         messages += 1;
         if let Some(lookup) = lookup {
@@ -231,13 +233,16 @@ async fn test(
         let mapped = match mapping.read(&sample.record(), &limits, time::now()) {
             Ok(mapped) => mapped,
             Err(rejection) => {
+                refused += 1;
                 refusals.push(format!("{place}: {rejection}"));
                 continue;
             }
         };
-        skipped += usize::from(mapped.is_skipped);
+        let has_nothing = mapped.readings.is_empty() && mapped.empty.is_empty() && mapped.faults.is_empty();
+        skipped += usize::from(has_nothing);
         replaced += mapped.replaced;
         empty += mapped.empty.len();
+        refused += usize::from(!mapped.faults.is_empty());
         refusals.extend(mapped.faults.iter().map(|fault| format!("{place}: {fault}")));
         for decoded in &mapped.readings {
             let shown = Shown::of(&decoded.reading);
@@ -247,8 +252,8 @@ async fn test(
                 Cell::Text(&shown.device_type),
                 Cell::Text(&shown.sensor),
                 Cell::Moment(decoded.reading.recorded_at),
-                Cell::Text(&listed(&shown.metrics)),
-                Cell::Text(&listed(&shown.states)),
+                Cell::Metrics(&shown.numbers()),
+                Cell::States(&shown.texts()),
             ])?;
             found.push(shown);
         }
@@ -283,7 +288,7 @@ async fn test(
     }
     match refusals.is_empty() && differences.is_empty() {
         true => Ok(()),
-        false => Err(Different { messages, refused: refusals.len(), different: differences.len() }.into()),
+        false => Err(Different { messages, refused, different: differences.len() }.into()),
     }
 }
 
@@ -336,6 +341,16 @@ impl Shown {
         })
     }
 
+    fn numbers(&self) -> Vec<(Arc<str>, f64)> {
+        let metrics = self.metrics.iter();
+        metrics.filter_map(|(name, value)| Some((name.as_str().into(), value.as_f64()?))).collect()
+    }
+
+    fn texts(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let states = self.states.iter();
+        states.filter_map(|(name, value)| Some((name.as_str().into(), value.as_str()?.into()))).collect()
+    }
+
     fn identity(&self) -> (&str, &str, &str, i64) {
         (&self.location, &self.device_type, &self.sensor, self.recorded_at)
     }
@@ -364,14 +379,6 @@ fn number(value: f64) -> Value {
         true => (value as i64).into(),
         false => value.into(),
     }
-}
-
-fn listed(values: &BTreeMap<String, Value>) -> String {
-    let pairs = values.iter().map(|(name, value)| match value {
-        Value::String(text) => format!("{name}={text}"),
-        other => format!("{name}={other}"),
-    });
-    pairs.collect::<Vec<_>>().join(" ")
 }
 
 fn differences(found: &[Shown], expected: &str) -> anyhow::Result<Vec<String>> {
