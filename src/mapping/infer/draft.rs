@@ -9,8 +9,10 @@ use super::formats::{self, Payloads};
 use super::keys::{self, KeyPattern};
 use super::names;
 use super::observed::{self, Each, Place};
+use super::pairs::pair;
+use super::texts::{of_texts, sentinels};
 use super::units::{self, Stated};
-use super::{Sample, quoted, times};
+use super::{Sample, quoted, times, unit_topics};
 use crate::mapping::path::Path;
 use crate::mapping::units::Conversion;
 
@@ -28,13 +30,13 @@ pub(super) fn draft(samples: &[Sample]) -> Result<String, String> {
     }
     if by_topic.len() == 1 || by_topic.len() > MOST_SOURCES {
         let topics: Vec<&str> = by_topic.keys().copied().collect();
-        let samples: Vec<&Sample> = samples.iter().collect();
+        let samples = formats::alike(&samples.iter().collect::<Vec<_>>());
         return Ok(source("draft", &topics, &samples, &formats::read(&samples)?));
     }
     // Topics whose messages look the same share a source.
     let mut groups: BTreeMap<BTreeSet<String>, Vec<&str>> = BTreeMap::new();
     for (topic, samples) in &by_topic {
-        let values = formats::read(samples)?.values;
+        let values = formats::read(&formats::alike(samples))?.values;
         let names = observed::places("value", &values.iter().collect::<Vec<_>>());
         let names = names.into_iter().filter(|place| !place.path.contains('[')).map(|place| place.path);
         groups.entry(names.collect()).or_default().push(topic);
@@ -43,6 +45,7 @@ pub(super) fn draft(samples: &[Sample]) -> Result<String, String> {
     for (number, topics) in groups.values().enumerate() {
         let samples: Vec<&Sample> =
             samples.iter().filter(|sample| topics.contains(&sample.topic.as_str())).collect();
+        let samples = formats::alike(&samples);
         let name = if groups.len() == 1 { "draft".to_owned() } else { format!("draft-{}", number + 1) };
         texts.push(source(&name, topics, &samples, &formats::read(&samples)?));
     }
@@ -50,26 +53,38 @@ pub(super) fn draft(samples: &[Sample]) -> Result<String, String> {
 }
 
 /// What a source is drafted from.
-struct Found<'s> {
-    each: Option<Each>,
+pub(super) struct Found<'s> {
+    pub(super) each: Option<Each>,
     key: Option<KeyPattern>,
     /// In the payload, in the element of `each` first; and in the headers.
-    places: Vec<Place>,
+    pub(super) places: Vec<Place>,
     samples: &'s [&'s Sample],
 }
 
 impl Found<'_> {
-    /// Whether a place names messages and not sensors: the `id` of an event, or an id that is another one in each message.
+    /// Whether a place names messages and not sensors: the `id` of an event, a number that counts them, or an id that is
+    /// another one in each message.
     fn is_message_id(&self, place: &Place) -> bool {
         const FEWEST: usize = 10;
-        let has = |name: &str| self.places.iter().any(|place| place.path == name);
-        let is_event = has("value.specversion") && has("value.source") && place.path == "value.id";
         let is_bare = ["id", "uuid", "guid", "messageid", "eventid"]
             .contains(&names::plain(place.last_name()).as_str());
-        let names_messages =
-            is_bare && place.path.starts_with("value.") && place.count == place.of && place.of >= FEWEST;
-        let texts: BTreeSet<&str> = place.examples.iter().filter_map(Value::as_str).collect();
-        is_event || names_messages && texts.len() == place.of.min(place.examples.len())
+        let is_everywhere = is_bare && place.path.starts_with("value.") && place.count == place.of;
+        let texts: BTreeSet<String> = place.examples.iter().map(Value::to_string).collect();
+        let is_distinct = place.of >= FEWEST && texts.len() == place.of.min(place.examples.len());
+        let number =
+            |value: &Value| value.as_i64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+        let numbers: Option<Vec<i64>> = place.examples.iter().map(number).collect();
+        let counts = numbers.is_some_and(|numbers| {
+            numbers.len() > 2 && numbers.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]))
+        });
+        let is_outermost = Path::parse(&place.path).is_ok_and(|path| path.names().len() == 1);
+        self.is_event_id(place) || is_everywhere && (is_distinct || is_outermost && counts)
+    }
+
+    /// Of CloudEvents, whose `source` says who sends them.
+    fn is_event_id(&self, place: &Place) -> bool {
+        let has = |name: &str| self.places.iter().any(|place| place.path == name);
+        has("value.specversion") && has("value.source") && place.path == "value.id"
     }
 }
 
@@ -77,7 +92,10 @@ fn source(name: &str, topics: &[&str], samples: &[&Sample], payloads: &Payloads)
     let values: Vec<&Value> = payloads.values.iter().collect();
     let each = match payloads.is_list {
         true => Some(Each { path: "value".to_owned(), is_keyed: false }),
-        false => observed::each(&payloads.values),
+        false => match &payloads.each {
+            Some(path) => Some(Each { path: path.clone(), is_keyed: false }),
+            None => observed::each(&payloads.values),
+        },
     };
     let mut places = Vec::new();
     if let Some(each) = &each {
@@ -139,30 +157,6 @@ fn headers(samples: &[&Sample]) -> Vec<Place> {
     places.collect()
 }
 
-/// The pair of a name and a value that the elements are, if they are.
-fn pair(found: &Found<'_>) -> Option<(Place, Place)> {
-    let root = if found.each.is_some() { "each" } else { "value" };
-    let direct = || found.places.iter().filter(|place| place.parent() == root);
-    let ranked = |rank: fn(&str) -> Option<usize>, is_name: bool| {
-        direct()
-            .filter(|place| !is_name || place.examples.iter().all(Value::is_string))
-            .filter_map(|place| Some((rank(place.last_name())?, place)))
-            .min_by_key(|(rank, _)| *rank)
-            .map(|(_, place)| place.clone())
-    };
-    let name = ranked(names::pair_name_rank, true)?;
-    let value = ranked(names::pair_value_rank, false)?;
-    // A name beside other numbers is that of the sensor.
-    let has_others = direct().any(|place| {
-        place.path != value.path
-            && place.is_number()
-            && names::time_rank(place.last_name()).is_none()
-            && names::sensor_rank(place.last_name()).is_none()
-            && times::format(&place.examples).is_none()
-    });
-    (!has_others && name.path != value.path).then_some((name, value))
-}
-
 /// Writes where each target comes from; answers with the paths that are used.
 fn targets(found: &Found<'_>, text: &mut String) -> Vec<String> {
     let pair = pair(found);
@@ -190,11 +184,21 @@ fn targets(found: &Found<'_>, text: &mut String) -> Vec<String> {
                 && !used.contains(&place.path)
                 && !place.path.contains('[')
                 && names::pair_value_rank(place.last_name()).is_none()
+                && names::time_rank(place.last_name()).is_none()
+                && names::about_unit(place.last_name()).is_none()
+                && !names::is_label(place.last_name())
                 && place.examples.iter().all(|value| value.as_str().is_some_and(names::is_identifier))
         };
         found.places.iter().find(is_id).map(|place| (names::FAINT, place.clone()))
     };
-    let sensor = best(&used, names::sensor_rank).or_else(by_value);
+    let sensor = match best(&used, names::sensor_rank) {
+        Some((_, place)) if found.is_event_id(&place) => {
+            let source = found.places.iter().find(|place| place.path == "value.source");
+            source.map(|place| (names::FAINT - 1, place.clone()))
+        }
+        other => other,
+    };
+    let sensor = sensor.or_else(by_value);
     used.extend(sensor.iter().map(|(_, place)| place.path.clone()));
     let location = best(&used, names::location_rank);
     used.extend(location.iter().map(|(_, place)| place.path.clone()));
@@ -292,7 +296,11 @@ fn of_one_value(found: &Found<'_>, path: &str, values: &[Value], text: &mut Stri
     };
     let keys = of_texts(examples.iter().copied());
     let path = quoted(path);
-    if found.key.as_ref().is_some_and(|key| key.has_metric) {
+    let has_metric = found.key.as_ref().is_some_and(|key| key.has_metric);
+    if let Some(units) = unit_topics::found(found.samples).filter(|_| has_metric) {
+        units.written(&path, text);
+        text.push_str(&keys);
+    } else if has_metric {
         let _ = write!(text, "\n[[source.fields]]\nname = \"capture.metric\"\nvalue = {path}\n{keys}");
     } else {
         let _ = write!(text, "\n[source.metrics.value]\nfrom = {path}\n{keys}");
@@ -314,90 +322,6 @@ fn path_of_one_value(payloads: &Payloads) -> Option<String> {
     payloads.values.iter().all(|value| only(value).as_ref() == Some(&name)).then(|| format!("value.{name}"))
 }
 
-/// `decimal_comma` and `null`, where texts need them.
-fn of_texts<'v>(values: impl Iterator<Item = &'v Value>) -> String {
-    const NULLS: &[&str] = &[
-        "n/a",
-        "N/A",
-        "NA",
-        "null",
-        "NULL",
-        "None",
-        "none",
-        "nan",
-        "NaN",
-        "-",
-        "--",
-        "unavailable",
-        "unknown",
-    ];
-    let (mut has_comma, mut nulls) = (false, BTreeSet::new());
-    let (mut has_units, mut is_split) = (false, true);
-    for value in values.filter_map(Value::as_str).map(str::trim) {
-        // "---" and "***" are no values either.
-        if !value.is_empty() && value.len() <= 8 && !value.contains(char::is_alphanumeric) {
-            // Neither are the symbols of units.
-            if Conversion::between(value, value).is_err() {
-                nulls.insert(value);
-            }
-            continue;
-        }
-        if let Some((number, unit)) = names::number_with_unit(value) {
-            has_units |= !unit.is_empty();
-            has_comma |= number.contains(',');
-            continue;
-        }
-        is_split &= !value.starts_with(|first: char| first.is_ascii_digit());
-        let digits = value.strip_prefix('-').unwrap_or(value);
-        has_comma |= digits.split_once(',').is_some_and(|(whole, part)| {
-            [whole, part].iter().all(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()))
-        });
-        nulls.extend(NULLS.iter().find(|null| **null == value));
-    }
-    let mut text = String::new();
-    if has_units && is_split {
-        text.push_str(
-            "pattern = '^(?<value>[-+]?[0-9][0-9.,]*) ?(?<unit>[^0-9]*)$'    # a number and its unit\n",
-        );
-    }
-    if has_comma {
-        text.push_str("decimal_comma = true\n");
-    }
-    if !nulls.is_empty() {
-        let nulls: Vec<String> = nulls.into_iter().map(quoted).collect();
-        let _ = writeln!(text, "null = [{}]", nulls.join(", "));
-    }
-    text
-}
-
-/// Numbers that devices send for "not measured", where other values of the place are far from them. They may be values all the
-/// same, so that a person has to say it.
-fn sentinels<'p>(places: impl Iterator<Item = &'p Place>) -> String {
-    const SENTINELS: [i32; 4] = [-999, -9999, -99_999, -32_768];
-    let number = |value: &Value| match value {
-        Value::String(text) => text.trim().parse().ok(),
-        other => other.as_f64(),
-    };
-    let mut text = String::new();
-    for place in places {
-        let values: Vec<f64> = place.examples.iter().filter_map(number).collect();
-        let found = SENTINELS.into_iter().find(|sentinel| {
-            let sentinel = f64::from(*sentinel);
-            values.contains(&sentinel)
-                && values.iter().any(|value| *value != sentinel)
-                && values.iter().all(|value| *value == sentinel || *value > sentinel / 2.0)
-        });
-        if let Some(sentinel) = found {
-            let _ = writeln!(
-                text,
-                "# null = [{sentinel}]    # if it stands for \"not measured\" in {}",
-                place.path
-            );
-        }
-    }
-    text
-}
-
 fn metrics(found: &Found<'_>, root: Option<&str>, used: &[String], text: &mut String) {
     let root = root.unwrap_or(if found.each.is_some() { "each" } else { "value" });
     text.push_str("\n[[source.fields]]\n");
@@ -414,6 +338,17 @@ fn metrics(found: &Found<'_>, root: Option<&str>, used: &[String], text: &mut St
         text.push_str(&columns(metrics.iter().map(|metric| (*metric, None)), &Stated::default()));
         text.push_str(&of_texts(value.examples.iter()));
         text.push_str(&sentinels(std::iter::once(&value)));
+        let taken = [&name.path, &value.path];
+        let others = found.places.iter().filter(|place| {
+            place.path.starts_with(&format!("{root}."))
+                && !used.contains(&place.path)
+                && !taken.contains(&&place.path)
+        });
+        for place in others.filter(|place| unit.is_none_or(|unit| unit.path != place.path)).take(MOST_LISTED)
+        {
+            let _ = writeln!(text, "# {}: not stored; {}", place.path, place.noted());
+        }
+        text.push_str(&left_out(found, used));
         return;
     }
     let prefix = format!("{root}.");
@@ -492,6 +427,30 @@ fn metrics(found: &Found<'_>, root: Option<&str>, used: &[String], text: &mut St
     if free.len() > MOST_LISTED {
         let _ = writeln!(text, "# … and {} more", free.len() - MOST_LISTED);
     }
+    if free.iter().any(|(place, _)| place.path.contains('[')) {
+        text.push_str(
+            "# What stands in arrays is named by its index. If each element is a reading of its own, see the recipes for arrays in\n\
+             # docs/mapping.md.\n",
+        );
+    }
+    text.push_str(&left_out(found, used));
+}
+
+/// What messages hold beside the elements of `each`, for a comment: a draft does not store it.
+fn left_out(found: &Found<'_>, used: &[String]) -> String {
+    let Some(each) = found.each.as_ref().filter(|each| each.path != "value") else { return String::new() };
+    let beside = found.places.iter().filter(|place| {
+        place.path.starts_with("value.") && !used.contains(&place.path) && !place.path.contains('[')
+    });
+    let beside: Vec<&Place> = beside.collect();
+    let mut text = String::new();
+    if !beside.is_empty() {
+        let _ = writeln!(text, "# Not stored, because it is not in {}:", each.path);
+    }
+    for place in beside.iter().take(MOST_LISTED) {
+        let _ = writeln!(text, "# {}: {}", place.path, place.noted());
+    }
+    text
 }
 
 /// The name of a place as a wildcard below `root` gives it.

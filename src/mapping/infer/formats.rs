@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Sample, embedded, quoted};
+use super::{Sample, embedded, quoted, reshape};
 use crate::mapping::compression::Compression;
 use crate::mapping::payload::{CsvShape, PayloadFormat};
 
@@ -16,6 +16,19 @@ pub(super) struct Payloads {
     pub(super) is_text: bool,
     /// The path of a record's metrics.
     pub(super) metrics: Option<&'static str>,
+    /// Where the readings are, if the lines say it.
+    pub(super) each: Option<String>,
+}
+
+/// The samples without those few that are not JSON among many that are: a line of a log, a test.
+pub(super) fn alike<'s>(samples: &[&'s Sample]) -> Vec<&'s Sample> {
+    let none = CsvShape::default();
+    let is_json = |sample: &&&Sample| {
+        let value = PayloadFormat::Json.parse(&sample.payload, &none, None);
+        value.is_ok_and(|value| value.is_object() || value.is_array())
+    };
+    let json: Vec<&Sample> = samples.iter().filter(is_json).copied().collect();
+    if json.len() * 5 >= samples.len() * 4 { json } else { samples.to_vec() }
 }
 
 /// # Errors
@@ -49,6 +62,7 @@ fn read_plain(samples: &[&Sample]) -> Result<Payloads, String> {
         is_list: false,
         is_text: false,
         metrics: None,
+        each: None,
     };
     let all = |format: PayloadFormat, csv: &CsvShape| -> Option<Vec<Value>> {
         samples.iter().map(|sample| format.parse(&sample.payload, csv, Some(sample.timestamp)).ok()).collect()
@@ -56,12 +70,7 @@ fn read_plain(samples: &[&Sample]) -> Result<Payloads, String> {
     let none = CsvShape::default();
     let is_compound = |value: &Value| value.is_object() || value.is_array();
     if let Some(values) = all(PayloadFormat::Json, &none).filter(|values| values.iter().any(is_compound)) {
-        return Ok(match embedded::taken_out(&values) {
-            Some((program, values)) => {
-                plain(&format!("transform = {}    # JSON in texts is taken out\n", quoted(&program)), values)
-            }
-            None => plain("", values),
-        });
+        return Ok(of_json(values, plain));
     }
     let has_many = |value: &Value| {
         value.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(Value::is_object))
@@ -69,7 +78,8 @@ fn read_plain(samples: &[&Sample]) -> Result<Payloads, String> {
     if let Some(values) = all(PayloadFormat::JsonLines, &none).filter(|values| values.iter().all(has_many)) {
         return Ok(Payloads { is_list: true, ..plain("format = \"json-lines\"\n", values) });
     }
-    if let Some(values) = all(PayloadFormat::LineProtocol, &none).filter(|values| !values.is_empty()) {
+    if let Some(values) = all(PayloadFormat::LineProtocol, &none).filter(|values| values.iter().all(has_many))
+    {
         return Ok(Payloads {
             is_list: true,
             metrics: Some("each.fields"),
@@ -90,9 +100,39 @@ fn read_plain(samples: &[&Sample]) -> Result<Payloads, String> {
             return Ok(plain(&format!("format = \"{name}\"\n"), values));
         }
     }
-    Err("the messages are not JSON, line protocol, CSV, MessagePack or CBOR, and no preset reads them (see docs/mapping.md for \
-         the other formats)"
+    Err("the messages are not JSON, line protocol, CSV, MessagePack or CBOR, and no preset reads them (other text: format = \
+         \"text\" with transform; see the recipes and the other formats in docs/mapping.md)"
         .to_owned())
+}
+
+/// JSON, and the program that takes the readings out of texts and tables in it.
+fn of_json(values: Vec<Value>, plain: impl Fn(&str, Vec<Value>) -> Payloads) -> Payloads {
+    let (program, values) = match embedded::taken_out(&values) {
+        Some((program, values)) => (Some(program), values),
+        None => (None, values),
+    };
+    match (reshape::reshaped(&values), program) {
+        (Some(found), program) => {
+            let steps = found.steps.join("\n| ");
+            let program = program.as_deref().unwrap_or(".value");
+            let lines = format!("transform = '''\n{program}\n| {steps}'''    # an object for each reading\n");
+            // In such quotation marks TOML has no escapes.
+            let is_writable = !program.contains("'''")
+                && !steps.contains("'''")
+                && !lines.chars().any(|char| char.is_control() && char != '\n');
+            let lines = match is_writable {
+                true => lines,
+                false => {
+                    format!("transform = {}\n", quoted(&format!("{program} | {}", found.steps.join(" | "))))
+                }
+            };
+            Payloads { each: found.each, ..plain(&lines, found.values) }
+        }
+        (None, Some(program)) => {
+            plain(&format!("transform = {}    # JSON in texts is taken out\n", quoted(&program)), values)
+        }
+        (None, None) => plain("", values),
+    }
 }
 
 /// The delimiter and the columns of rows with as many cells each.

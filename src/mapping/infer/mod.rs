@@ -9,12 +9,16 @@ mod formats;
 mod keys;
 mod names;
 mod observed;
+mod pairs;
+mod reshape;
+mod texts;
 mod times;
+mod unit_topics;
 mod units;
 
 use super::{Headers, Mapping, Record, presets};
 use crate::output::text::{one_or_many, plural};
-use crate::reading::DecodeLimits;
+use crate::reading::{DecodeLimits, Rejection};
 
 /// A message to learn from.
 #[derive(Debug, Clone, Default)]
@@ -56,9 +60,9 @@ pub fn infer(samples: &[Sample], limits: &DecodeLimits, now: i64) -> Result<Stri
     let of_presets = presets::ALL.iter().filter_map(|preset| {
         let mapping = Mapping::parse(preset.name, preset.text).ok()?;
         let outcome = Outcome::of(&mapping, samples, limits, now);
-        (outcome.refused == 0 && outcome.readings > 0).then_some((outcome, preset))
+        outcome.is_of_preset(samples.len()).then_some((outcome, preset))
     });
-    if let Some((outcome, preset)) = of_presets.max_by_key(|(outcome, _)| outcome.mapped) {
+    if let Some((outcome, preset)) = of_presets.max_by_key(|(outcome, _)| outcome.mapped + outcome.unborn) {
         return Ok(format!(
             "# The preset {}: {}.\n# {}.\n\n{}",
             preset.name,
@@ -84,6 +88,12 @@ struct Outcome {
     mapped: usize,
     skipped: usize,
     refused: usize,
+    /// Of those that are refused: not in the format or with a number that none can be, and of Sparkplug without a birth among the
+    /// samples.
+    unreadable: usize,
+    unborn: usize,
+    /// The first that is refused, and why.
+    first_refused: Option<(usize, String)>,
     readings: usize,
     empty: usize,
     replaced: usize,
@@ -92,7 +102,7 @@ struct Outcome {
 impl Outcome {
     fn of(mapping: &Mapping, samples: &[Sample], limits: &DecodeLimits, now: i64) -> Self {
         let mut outcome = Self::default();
-        for sample in samples {
+        for (index, sample) in samples.iter().enumerate() {
             match mapping.read(&sample.record(), limits, now) {
                 Ok(mapped) if mapped.is_skipped => outcome.skipped += 1,
                 Ok(mapped) if mapped.faults.is_empty() => {
@@ -101,10 +111,37 @@ impl Outcome {
                     outcome.empty += mapped.empty.len();
                     outcome.replaced += mapped.replaced;
                 }
-                _ => outcome.refused += 1,
+                Ok(mapped) => outcome.refuse(index, mapped.faults.first()),
+                Err(rejection) => outcome.refuse(index, Some(&rejection)),
             }
         }
         outcome
+    }
+
+    fn refuse(&mut self, index: usize, rejection: Option<&Rejection>) {
+        self.refused += 1;
+        match rejection.map(Rejection::reason) {
+            Some("no_birth") => self.unborn += 1,
+            Some(
+                "not_json"
+                | "not_plain_json"
+                | "not_in_format"
+                | "timestamp_out_of_range"
+                | "number_out_of_range",
+            ) => self.unreadable += 1,
+            _ => {}
+        }
+        if let (None, Some(rejection)) = (&self.first_refused, rejection) {
+            let problem: String = rejection.to_string().chars().filter(|char| !char.is_control()).collect();
+            self.first_refused = Some((index + 1, problem));
+        }
+    }
+
+    /// Whether these are messages of the preset: it reads almost all of them, and the others are wrong in themselves.
+    fn is_of_preset(&self, messages: usize) -> bool {
+        self.refused == self.unreadable + self.unborn
+            && self.unreadable * 5 <= messages
+            && (self.readings > 0 || self.unborn > 0)
     }
 
     fn text(&self, messages: usize) -> String {
@@ -119,8 +156,14 @@ impl Outcome {
             0 => String::new(),
             count => format!(", {} no value", one_or_many(count, "reading has", "readings have")),
         };
+        let refused = match &self.first_refused {
+            Some((message, problem)) => {
+                format!(".\n# Message {message} is the first that is refused: {problem}")
+            }
+            None => String::new(),
+        };
         format!(
-            "{} of {messages} messages become {}, {} skipped, {} refused{empty}{replaced}",
+            "{} of {messages} messages become {}, {} skipped, {} refused{empty}{replaced}{refused}",
             self.mapped,
             plural(self.readings, "reading"),
             one_or_many(self.skipped, "is", "are"),

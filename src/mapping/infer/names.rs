@@ -82,8 +82,9 @@ const THINGS: &[&str] = &[
     "host",
     "writer",
 ];
-const IDENTIFIERS: &[&str] =
-    &["id", "eui", "mac", "serial", "uid", "uuid", "name", "number", "address", "addr", "key", "code"];
+const IDENTIFIERS: &[&str] = &[
+    "id", "eui", "mac", "serial", "uid", "uuid", "name", "number", "address", "addr", "key", "code", "index",
+];
 const PLACES: &[&str] = &[
     "location", "site", "room", "plant", "building", "area", "hall", "zone", "region", "facility", "floor",
     "factory", "city",
@@ -168,7 +169,8 @@ pub(super) fn sensor_rank(name: &str) -> Option<usize> {
         has(&words, &["gw", "gateway", "application", "tenant", "user", "message", "subscription"]);
     match (has(&words, THINGS), has(&words, IDENTIFIERS)) {
         _ if is_gateway => has(&words, IDENTIFIERS).then_some(FAINT + 10),
-        (true, true) => Some(20),
+        // More telling than a name alone.
+        (true, true) => Some(17),
         (true, false) if words.len() == 1 => Some(25),
         // Of CloudEvents.
         _ if words.last().is_some_and(|word| word == "subject") => Some(30),
@@ -213,6 +215,28 @@ pub(super) fn pair_name_rank(name: &str) -> Option<usize> {
     })
 }
 
+/// Whether a name says that its text is the name of what is measured, wherever it stands.
+pub(super) fn is_pair_name(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "metric",
+        "metricname",
+        "attribute",
+        "attributename",
+        "measure",
+        "measurename",
+        "parameter",
+        "parametername",
+        "property",
+        "propertyname",
+        "field",
+        "fieldname",
+        "variable",
+        "variablename",
+        "observedproperty",
+    ];
+    position(NAMES, name).is_some()
+}
+
 pub(super) fn pair_value_rank(name: &str) -> Option<usize> {
     position(PAIR_VALUES, name)
         .or_else(|| words(name).last().is_some_and(|last| last == "value").then_some(PAIR_VALUES.len()))
@@ -246,6 +270,7 @@ pub(super) fn is_detail(name: &str) -> bool {
             "gateways",
             "rx",
             "hotspots",
+            "gws",
             "metadata",
             "tags",
             "dimensions",

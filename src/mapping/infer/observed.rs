@@ -120,7 +120,8 @@ fn path(root: &str, value: &Value, name: &str) -> String {
     path
 }
 
-fn step(name: &str) -> String {
+/// A step of a path to a member.
+pub(super) fn step(name: &str) -> String {
     match name.is_empty() || name.contains(['.', '[', '*', '"', ']']) {
         true => format!(".\"{name}\""),
         false => format!(".{name}"),
@@ -222,7 +223,19 @@ fn score(each: &Each, name: &str, values: &[Value]) -> Option<i32> {
                 && names::time_rank(place.last_name()).is_none()
                 && names::sensor_rank(place.last_name()).is_none()
         });
-    let mut score = 3;
+    // What has a column is measured, whatever else the messages hold.
+    let has_column = |place: &Place| {
+        let name = place.name.as_str();
+        let is_value = place.is_number() || place.is_measured();
+        is_value && names::column(name).or_else(|| names::column_at_end(name)).is_some()
+    };
+    let is_outside = |place: &&Place| {
+        !place.path.starts_with(&prefix) && !place.path.starts_with(&format!("{}[", each.path))
+    };
+    let has_columns_outside = each.path != "value"
+        && !inside.iter().any(has_column)
+        && places("value", &whole).iter().filter(is_outside).any(has_column);
+    let mut score = 3 - i32::from(has_columns_outside) * 8;
     score += i32::from(has_pair) * 2 + i32::from(has_time) * 2 + i32::from(has_sensor);
     score -= i32::from(has_metrics_outside) * 4 + i32::from(names::is_detail(name)) * 8;
     Some(score)

@@ -5,6 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::mapping::tests::{LIMITS, NOW};
 
+mod shapes;
+
 fn sample(message: &Value) -> Sample {
     let headers = message["headers"].as_object().into_iter().flatten();
     Sample {
