@@ -88,7 +88,8 @@ Exit status:
   0  every message is mapped or skipped, and equals what was expected
   1  a message is refused, or a reading differs
 
-An expected reading is a line with sensor, location, device_type, recorded_timestamp, metrics and states:\nwhat --format ndjson prints.")]
+An expected reading is a line with sensor, location, device_type, recorded_timestamp, metrics and states:
+what --format ndjson prints.")]
     Test {
         /// The mapping: a file, or the name of a preset
         #[arg(value_name = "FILE|PRESET")]
