@@ -20,15 +20,46 @@ pub(super) struct Payloads {
     pub(super) each: Option<String>,
 }
 
-/// The samples without those few that are not JSON among many that are: a line of a log, a test.
+/// The samples that are written as almost all of them are, without a few others: a line of a log, a test.
 pub(super) fn alike<'s>(samples: &[&'s Sample]) -> Vec<&'s Sample> {
     let none = CsvShape::default();
-    let is_json = |sample: &&&Sample| {
-        let value = PayloadFormat::Json.parse(&sample.payload, &none, None);
-        value.is_ok_and(|value| value.is_object() || value.is_array())
-    };
-    let json: Vec<&Sample> = samples.iter().filter(is_json).copied().collect();
-    if json.len() * 5 >= samples.len() * 4 { json } else { samples.to_vec() }
+    for format in [PayloadFormat::Json, PayloadFormat::JsonLines, PayloadFormat::LineProtocol] {
+        let fits = |sample: &&&Sample| {
+            let value = format.parse(&sample.payload, &none, None);
+            value.is_ok_and(|value| if format.is_list() { has_many(&value) } else { is_compound(&value) })
+        };
+        let found: Vec<&Sample> = samples.iter().filter(fits).copied().collect();
+        if found.len() * 5 >= samples.len() * 4 {
+            return found;
+        }
+    }
+    samples.to_vec()
+}
+
+fn is_compound(value: &Value) -> bool {
+    value.is_object() || value.is_array()
+}
+
+/// Whether a value is a list of records.
+fn has_many(value: &Value) -> bool {
+    value.as_array().is_some_and(|all| all.iter().any(Value::is_object))
+}
+
+/// Lists of records without those that are refused by themselves; `None` if these are more than a few.
+fn records(format: PayloadFormat, lists: Vec<Value>) -> Option<Vec<Value>> {
+    let (mut kept, mut refused) = (0, 0);
+    let lists = lists.into_iter().map(|list| {
+        let Value::Array(mut list) = list else { return list };
+        let before = list.len();
+        list.retain(|record| format.problem(record).is_none());
+        kept += list.len();
+        refused += before - list.len();
+        Value::Array(list)
+    });
+    let lists: Vec<Value> = lists.collect();
+    let are_records =
+        |list: &Value| has_many(list) && list.as_array().is_some_and(|all| all.iter().all(Value::is_object));
+    (refused * 4 <= kept && lists.iter().all(are_records)).then_some(lists)
 }
 
 /// # Errors
@@ -68,18 +99,14 @@ fn read_plain(samples: &[&Sample]) -> Result<Payloads, String> {
         samples.iter().map(|sample| format.parse(&sample.payload, csv, Some(sample.timestamp)).ok()).collect()
     };
     let none = CsvShape::default();
-    let is_compound = |value: &Value| value.is_object() || value.is_array();
     if let Some(values) = all(PayloadFormat::Json, &none).filter(|values| values.iter().any(is_compound)) {
         return Ok(of_json(values, plain));
     }
-    let has_many = |value: &Value| {
-        value.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(Value::is_object))
-    };
-    if let Some(values) = all(PayloadFormat::JsonLines, &none).filter(|values| values.iter().all(has_many)) {
+    let lists = |format| records(format, all(format, &none)?);
+    if let Some(values) = lists(PayloadFormat::JsonLines) {
         return Ok(Payloads { is_list: true, ..plain("format = \"json-lines\"\n", values) });
     }
-    if let Some(values) = all(PayloadFormat::LineProtocol, &none).filter(|values| values.iter().all(has_many))
-    {
+    if let Some(values) = lists(PayloadFormat::LineProtocol) {
         return Ok(Payloads {
             is_list: true,
             metrics: Some("each.fields"),

@@ -347,12 +347,11 @@ pub(super) fn is_label(name: &str) -> bool {
 /// The column that a name means, and the unit that it states.
 pub(super) fn column(name: &str) -> Option<(&'static str, Option<&'static str>)> {
     let mut words = words(name);
-    // `kPa` looks like two words.
+    // `kPa` and `inHg` look like two words.
     if let [.., prefix, last] = words.as_mut_slice()
-        && last == "pa"
-        && ["k", "h"].contains(&prefix.as_str())
+        && [("k", "pa"), ("h", "pa"), ("in", "hg"), ("mm", "hg")].contains(&(prefix.as_str(), last.as_str()))
     {
-        prefix.push_str("pa");
+        prefix.push_str(last);
         words.pop();
     }
     // `tempf` is one word.
@@ -376,6 +375,8 @@ pub(super) fn column(name: &str) -> Option<(&'static str, Option<&'static str>)>
         Some("mbar") => Some("mbar"),
         Some("kpa") => Some("kPa"),
         Some("psi") => Some("psi"),
+        Some("inhg") => Some("inHg"),
+        Some("mmhg") => Some("mmHg"),
         Some("bar") => Some("bar"),
         Some("lux" | "lx") if words.len() > 1 => Some("lux"),
         Some("percent" | "pct") => Some("%"),
@@ -435,6 +436,8 @@ mod tests {
         assert_eq!(column("pressureKPa"), Some(("pressure", Some("kPa"))));
         assert_eq!(column("Druck [hPa]"), Some(("pressure", Some("hPa"))));
         assert_eq!(column("pressure_kpa"), Some(("pressure", Some("kPa"))));
+        assert_eq!(column("Press (inHg)"), Some(("pressure", Some("inHg"))));
+        assert_eq!(column("pressure_mmhg"), Some(("pressure", Some("mmHg"))));
         assert_eq!(column("tempf"), Some(("temperature", Some("°F"))));
         assert_eq!(column("current_temp_f"), Some(("temperature", Some("°F"))));
         assert_eq!(column("currentHumidity"), Some(("humidity", None)));

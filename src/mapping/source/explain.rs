@@ -165,7 +165,11 @@ impl Source {
         let whole = message.without_value();
         for (name, element) in elements.into_iter().take(MOST_ELEMENTS) {
             let prefix = format!("{outer}each[{name}] ");
-            match self.takes(&whole, &name, element) {
+            let taken = match self.problem_of(element) {
+                Some(problem) => Err(problem),
+                None => self.takes(&whole, &name, element),
+            };
+            match taken {
                 Ok(true) => {}
                 Ok(false) => {
                     let text = "only_each does not hold: left out".to_owned();

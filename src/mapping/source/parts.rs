@@ -127,11 +127,10 @@ impl Source {
         message: &Message<'_, '_>,
         part: Part<'_>,
     ) -> Result<Option<(Identity, Option<String>, ReadingBuilder)>, Rejection> {
-        // A program may make texts itself.
-        if let (None, Some((_, record))) = (&self.transform, &part.element)
-            && let Some(problem) = self.format.problem(record)
+        if let Some((_, record)) = &part.element
+            && let Some(problem) = self.problem_of(record)
         {
-            return Err(Rejection::NotInFormat { format: self.format.name(), problem: problem.to_owned() });
+            return Err(problem);
         }
         if let Some((name, element)) = &part.element
             && !self.takes(message, name, element)?
@@ -139,6 +138,12 @@ impl Source {
             return Ok(None);
         }
         self.element(&message.of_part(part)).map(Some)
+    }
+
+    /// What is wrong with a record that its format refuses by itself. A program may make texts, which are none of these.
+    pub(super) fn problem_of(&self, record: &Value) -> Option<Rejection> {
+        let problem = self.format.problem(record).filter(|_| self.transform.is_none())?;
+        Some(Rejection::NotInFormat { format: self.format.name(), problem: problem.to_owned() })
     }
 
     /// Whether `only_each` holds for an element. The program is not given the whole payload, which would be copied for

@@ -411,6 +411,12 @@ fn a_record_that_cannot_be_read_is_refused_by_itself_in_each_format_of_records()
         let is_known =
             faults.len() == 1 && faults[0].starts_with("element 1 of 3: ") && faults[0].contains(problem);
         assert!(is_known, "{format}: {faults:?}");
+        let none = |_: &str| None::<String>;
+        let payload = payload.as_bytes();
+        let record = Record { topic: "t", key: None, headers: &none, timestamp: Some(NOW), payload };
+        let steps = mapping.explain(&record, &LIMITS, NOW);
+        let of_record: Vec<_> = steps.iter().filter(|step| step.key.starts_with("each[1]")).collect();
+        assert!(of_record.len() == 1 && of_record[0].text.contains(problem), "{format}: {of_record:?}");
         // A program is given the whole list.
         let with_program = Mapping::parse(
             "t",
@@ -418,7 +424,7 @@ fn a_record_that_cannot_be_read_is_refused_by_itself_in_each_format_of_records()
                 "[[source]]\n{HEAD}format = \"{format}\"\ntransform = \".value\"\neach = \"value\"\n{rest}"
             ),
         );
-        let refused = map(&with_program.unwrap(), &json!({"value": payload})).unwrap_err();
+        let refused = with_program.unwrap().read(&record, &LIMITS, NOW).unwrap_err();
         assert!(refused.to_string().contains(problem), "{format}: {refused}");
     }
 }

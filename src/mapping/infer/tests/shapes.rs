@@ -89,6 +89,16 @@ fn a_few_messages_of_another_kind_do_not_spoil_a_draft() {
     ] {
         assert!(text.contains(words), "no {words} in\n{text}");
     }
+    // A line of many, and a message of many.
+    for (line, format) in [("m,host=a x=1", "line-protocol"), ("{\"host\":\"a\",\"x\":1}", "json-lines")] {
+        let mut messages = vec![json!({"value": ([line; 3].join("\n"))}); 8];
+        messages.push(json!({"value": ([line, line, line, "m,", line].join("\n"))}));
+        messages.push(json!({"value": "hello"}));
+        let (_, text) = inferred(&messages);
+        let is_known = text.contains(&format!("format = \"{format}\""))
+            || text.starts_with(&format!("# The preset {format}"));
+        assert!(is_known && text.contains("2 refused"), "{text}");
+    }
     // An edge node's data, long after its birth.
     let births = [json!({"key": "spBv1.0/g/NDATA/e", "value_base64": "CIDI5pChNBIHEANlAACAPw=="})];
     let (_, text) = inferred(&births);
