@@ -11,6 +11,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, Statement};
+use datafusion::optimizer::Analyzer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
@@ -21,6 +22,7 @@ use super::depth;
 use super::early_stop::EarlyStop;
 use super::functions;
 use super::gapfill::{self, Gaps};
+use super::growth::Growth;
 use super::like::Escapes;
 use super::minutes::Minutes;
 use super::rollups::{FromRollups, Settings};
@@ -124,10 +126,13 @@ impl Engine {
         config.options_mut().extensions.insert(Settings::default());
         let watch = Watch::new(self.limits.bounds.time);
         let guard = Guard { bounds: self.limits.bounds, work: self.work.clone(), watch: watch.clone() };
+        let mut rules = Analyzer::new().rules;
+        rules.insert(0, Arc::new(Growth));
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(self.runtime.clone())
             .with_default_features()
+            .with_analyzer_rules(rules)
             .with_analyzer_rule(Arc::new(Minutes))
             .with_analyzer_rule(Arc::new(Escapes))
             .with_analyzer_rule(Arc::new(Gaps))

@@ -9,7 +9,7 @@
 //! - `gapfill`: aggregates with a line for each bucket of time.
 //! - [`access`]: the locations that a session may see, held by the tables.
 //! - `bounds`: time and rows of a statement are limited, and whatever computes can be stopped.
-//! - `depth`: statements that nest too deeply are refused.
+//! - `depth`: what is refused before it is planned; `growth`: expressions that would grow without end.
 //! - `early_stop`: the newest or oldest periods of an aggregate are read alone.
 //! - `like`: `LIKE` with any escape character.
 //! - `minutes`: times without seconds.
@@ -24,6 +24,7 @@ mod depth;
 mod early_stop;
 mod functions;
 mod gapfill;
+mod growth;
 mod like;
 mod messages;
 mod minutes;

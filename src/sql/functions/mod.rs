@@ -7,6 +7,7 @@ mod histogram;
 mod json;
 mod ordered;
 mod percentile;
+pub(super) mod sizes;
 pub(super) mod time_bucket;
 mod to_char;
 mod zones;
@@ -27,4 +28,5 @@ pub(super) fn register(context: &SessionContext) {
     }
     context.register_udaf(AggregateUDF::new_from_impl(percentile::Percentile));
     context.register_udaf(AggregateUDF::new_from_impl(histogram::Histogram));
+    sizes::register(context);
 }

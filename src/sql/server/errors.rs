@@ -13,7 +13,9 @@ use tracing::debug;
 use super::metrics::ServeMetrics;
 use super::seat::Seat;
 use crate::sql::bounds::Stopped;
-use crate::sql::depth::TooDeep;
+use crate::sql::depth::Refused;
+use crate::sql::functions::sizes::TooLarge;
+use crate::sql::growth::TooFar;
 
 pub(super) mod code {
     pub(in super::super) const PROTOCOL: &str = "08P01";
@@ -40,6 +42,7 @@ pub(super) mod code {
     pub(in super::super) const OUT_OF_MEMORY: &str = "53200";
     pub(in super::super) const TOO_MANY_CLIENTS: &str = "53300";
     pub(in super::super) const LIMIT: &str = "53400";
+    pub(in super::super) const TOO_LARGE: &str = "54000";
     pub(in super::super) const TOO_DEEP: &str = "54001";
     pub(in super::super) const CANCELLED: &str = "57014";
     pub(in super::super) const NOT_NOW: &str = "57P03";
@@ -104,8 +107,18 @@ fn described(error: &(dyn std::error::Error + 'static)) -> (&'static str, String
     if let Some(stopped) = error.downcast_ref::<Stopped>() {
         return (of_stopped(*stopped), stopped.to_string());
     }
-    if error.is::<TooDeep>() {
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        let code = match refused {
+            Refused::TooDeep | Refused::TooManyTables => code::TOO_DEEP,
+            Refused::Sample => code::NOT_SUPPORTED,
+        };
+        return (code, refused.to_string());
+    }
+    if error.is::<TooFar>() {
         return (code::TOO_DEEP, error.to_string());
+    }
+    if error.is::<TooLarge>() {
+        return (code::TOO_LARGE, error.to_string());
     }
     if let Some(error) = error.downcast_ref::<ArrowError>() {
         return (of_arrow(error), error.to_string());
@@ -210,6 +223,7 @@ fn of_arrow(error: &ArrowError) -> &'static str {
         ArrowError::DivideByZero => code::DIVISION_BY_ZERO,
         ArrowError::ArithmeticOverflow(_) => code::NUMBER_TOO_LARGE,
         ArrowError::NotYetImplemented(_) => code::NOT_SUPPORTED,
+        ArrowError::ComputeError(text) => of_execution(text),
         ArrowError::MemoryError(_) => code::OUT_OF_MEMORY,
         ArrowError::ExternalError(inner) => match described(&**inner) {
             (code, _) if code != code::INTERNAL => code,
@@ -226,6 +240,8 @@ fn of_execution(text: &str) -> &'static str {
         code::NO_SUCH_STATEMENT
     } else if has("parse") || has("cannot cast") || has("parsing timestamp") {
         code::WRONG_TEXT
+    } else if has("unsupported date_trunc") || has("of a negative number") {
+        code::WRONG_VALUE
     } else {
         code::INTERNAL
     }
@@ -256,6 +272,8 @@ mod tests {
             ("SELECT 'a'::int", code::WRONG_TEXT),
             ("SELECT CAST('2026-13-01' AS timestamp)", code::WRONG_TEXT),
             ("SELECT 1 / (SELECT 0)", code::DIVISION_BY_ZERO),
+            ("SELECT sqrt(-1)", code::WRONG_VALUE),
+            ("SELECT date_trunc('fortnight', now())", code::WRONG_VALUE),
             ("SELECT 9223372036854775807 + x FROM (SELECT 1::bigint AS x)", "no error, or too large"),
             ("EXECUTE nothing(1)", code::NO_SUCH_STATEMENT),
         ] {
