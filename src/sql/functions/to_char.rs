@@ -16,17 +16,24 @@ use crate::time::Zone;
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct ToChar {
     signature: Signature,
+    aliases: Vec<String>,
 }
 
 impl ToChar {
     pub(super) fn new() -> Self {
-        Self { signature: Signature::user_defined(Volatility::Stable) }
+        // Under its other name, DataFusion's would go on. A session that is built again from its functions then registers it by both.
+        let aliases = datetime::to_char().aliases().to_vec();
+        Self { signature: Signature::user_defined(Volatility::Stable), aliases }
     }
 }
 
 impl ScalarUDFImpl for ToChar {
     fn name(&self) -> &'static str {
         "to_char"
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
     }
 
     fn signature(&self) -> &Signature {

@@ -17,7 +17,13 @@ use crate::sql::server::rewrite::{catalog::simplified, rewritten};
 use crate::sql::tables::moment;
 
 async fn session() -> SessionContext {
+    session_with(|_| {}).await
+}
+
+/// With more functions, which are registered before the catalog is there.
+async fn session_with(register: impl Fn(&SessionContext)) -> SessionContext {
     let context = SessionContext::new_with_config(session_config());
+    register(&context);
     let tables = MemorySchemaProvider::new();
     for kind in Kind::ALL {
         let names = kind.key().unwrap_or(&["name"]).iter();
@@ -295,4 +301,23 @@ async fn tables_in_the_search_path_are_named_without_their_schema() {
     )
     .await;
     assert_eq!(found, ["latest", "pg_catalog.pg_am"]);
+}
+
+/// Its state is built again from its functions, each of which is known by all of its names.
+#[tokio::test]
+async fn functions_of_ours_stay_when_the_catalog_comes() {
+    let context = session_with(crate::sql::functions::register).await;
+    for _ in 0..5 {
+        let found =
+            ask(&context, "SELECT to_char(timestamp '2026-01-02 03:04:05', 'YYYY-MM-DD HH24:MI')").await;
+        assert_eq!(found, ["2026-01-02 03:04"]);
+    }
+    let state = context.state();
+    let functions = state.scalar_functions();
+    for function in functions.values() {
+        for name in function.aliases().iter().map(String::as_str).chain([function.name()]) {
+            assert_eq!(functions.get(name), Some(function), "{name} of {function:?}");
+        }
+    }
+    assert!(answer(&context, "SELECT list_repeat('x', 1000000000)").await.is_err());
 }
