@@ -7,6 +7,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf}
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 
+use super::members;
 use super::startup::VERSION;
 
 /// Registers them, for a session of this user.
@@ -28,6 +29,7 @@ pub(super) fn register(context: &SessionContext, user: &str) {
         constant("inet_server_port", &[], ScalarValue::Int32(None)),
         constant("txid_current", &[], ScalarValue::from(1_i64)),
         current_setting(),
+        members::udf(),
     ] {
         context.register_udf(function);
     }

@@ -4,7 +4,8 @@
 //! - [`startup`]: TLS, login, session. [`scram`], [`users`], [`logins`]: what it needs.
 //! - [`service`]: statements on their way to datafusion-postgres; [`rewrite`]: what is written in other words before.
 //! - [`statements`]: what is refused, and what is answered without a plan; [`copy`], [`prepared`] of these.
-//! - [`catalog`]: the tables and functions by which clients look around. [`booleans`]: texts as truth values.
+//! - [`catalog`]: the tables and functions by which clients look around. [`booleans`]: texts as truth values. [`members`]: IN among
+//!   the columns.
 //! - [`errors`]: SQLSTATE. [`metrics`]: what is counted.
 
 use std::collections::HashMap;
@@ -40,6 +41,7 @@ mod cursors;
 mod errors;
 mod functions;
 mod logins;
+mod members;
 mod metrics;
 mod prepared;
 mod rewrite;

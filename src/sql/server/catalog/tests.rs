@@ -321,3 +321,19 @@ async fn functions_of_ours_stay_when_the_catalog_comes() {
     }
     assert!(answer(&context, "SELECT list_repeat('x', 1000000000)").await.is_err());
 }
+
+#[tokio::test]
+async fn null_is_unknown_to_in_among_the_columns() {
+    let context = session().await;
+    for (list, expected) in [
+        ("SELECT 1", ["true|false", "false|true", "NULL|NULL"]),
+        ("SELECT 1 UNION ALL SELECT NULL", ["true|false", "NULL|NULL", "NULL|NULL"]),
+        ("SELECT NULL", ["NULL|NULL", "NULL|NULL", "NULL|NULL"]),
+        ("SELECT 1 WHERE false", ["false|true", "false|true", "false|true"]),
+        ("SELECT 1.0", ["true|false", "false|true", "NULL|NULL"]),
+    ] {
+        let asked =
+            format!("SELECT a IN ({list}), a NOT IN ({list}) FROM (VALUES (1), (2), (NULL)) AS t (a)");
+        assert_eq!(ask(&context, &asked).await, expected, "{list}");
+    }
+}

@@ -7,12 +7,13 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, Join, JoinConstraint,
     JoinOperator, LimitClause, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Statement,
-    TableFactor, Value, Visit as _, VisitMut as _, Visitor, VisitorMut,
+    TableFactor, UnaryOperator, Value, Visit as _, VisitMut as _, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::{call, function_name, is_small, names, take};
+use crate::sql::server::members;
 
 /// Columns of a first row, each of which gets a copy of its order.
 const MOST_COLUMNS: usize = 40;
@@ -162,8 +163,7 @@ fn subquery(expression: &mut Expr) -> Option<Box<Query>> {
     }
 }
 
-/// `a IN (SELECT …)` among the columns and in ORDER BY, where DataFusion does not plan it: whether a list has it. A NULL in the list is
-/// no member, while PostgreSQL does not know then; so there is no NOT IN.
+/// `a IN (SELECT …)` and `NOT IN` among the columns and in ORDER BY, where DataFusion does not plan them.
 pub(super) fn look_up_members(expression: &mut Expr) {
     /// With the number of queries around.
     struct Members(usize);
@@ -182,28 +182,23 @@ pub(super) fn look_up_members(expression: &mut Expr) {
 
         fn post_visit_expr(&mut self, part: &mut Expr) -> ControlFlow<()> {
             if self.0 == 0
-                && let Expr::InSubquery { expr, subquery, negated: false } = part
-                && is_small(expr)
+                && let Expr::InSubquery { expr, subquery, negated } = part
                 && !is_correlated(subquery)
                 && let Some(list) = list_of(subquery)
             {
-                *part = is_in(take(expr), list);
+                let is_member = call(members::NAME, vec![take(expr), list]);
+                *part = match negated {
+                    true => Expr::Nested(Box::new(Expr::UnaryOp {
+                        op: UnaryOperator::Not,
+                        expr: Box::new(is_member),
+                    })),
+                    false => is_member,
+                };
             }
             ControlFlow::Continue(())
         }
     }
     let _ = expression.visit(&mut Members(0));
-}
-
-fn is_in(value: Expr, list: Expr) -> Expr {
-    // Of an empty list it is false, and of NULL it is NULL.
-    let is_null = Expr::IsNull(Box::new(value.clone()));
-    let unknown = Expr::BinaryOp {
-        left: Box::new(is_null),
-        op: BinaryOperator::And,
-        right: Box::new(Expr::Value(Value::Null.into())),
-    };
-    call("coalesce", vec![call("array_has", vec![list, value]), unknown])
 }
 
 /// All values of a query.
@@ -399,17 +394,17 @@ mod tests {
     fn members_among_the_columns_are_looked_up_in_a_list() {
         becomes(
             "SELECT CASE WHEN a IN (SELECT b FROM u) THEN 1 END AS n FROM t WHERE a IN (SELECT b FROM u) ORDER BY a IN (SELECT b FROM u)",
-            "SELECT CASE WHEN coalesce(array_has(((SELECT array_agg(member) FROM (SELECT b FROM u) AS members (member))), a), \
-             a IS NULL AND NULL) THEN 1 END AS n FROM t WHERE a IN (SELECT b FROM u) ORDER BY \
-             coalesce(array_has(((SELECT array_agg(member) FROM (SELECT b FROM u) AS members (member))), a), a IS NULL AND NULL)",
+            "SELECT CASE WHEN is_member(a, ((SELECT array_agg(member) FROM (SELECT b FROM u) AS members (member)))) THEN 1 END AS n \
+             FROM t WHERE a IN (SELECT b FROM u) ORDER BY \
+             is_member(a, ((SELECT array_agg(member) FROM (SELECT b FROM u) AS members (member))))",
         );
-        // Not where it depends on the row, and not the other way round.
-        for sql in [
-            "SELECT a IN (SELECT b FROM u WHERE u.c = t.c) AS n FROM t",
+        becomes(
             "SELECT a NOT IN (SELECT b FROM u) AS n FROM t",
-        ] {
-            becomes(sql, sql);
-        }
+            "SELECT (NOT is_member(a, ((SELECT array_agg(member) FROM (SELECT b FROM u) AS members (member))))) AS n FROM t",
+        );
+        // Not where it depends on the row.
+        let sql = "SELECT a IN (SELECT b FROM u WHERE u.c = t.c) AS n FROM t";
+        becomes(sql, sql);
     }
 
     #[test]
