@@ -2,7 +2,8 @@
 //! own, with what its user may see. Nothing can be changed.
 //!
 //! - [`startup`]: TLS, login, session. [`scram`], [`users`], [`logins`]: what it needs.
-//! - [`service`]: statements on their way to datafusion-postgres; [`rewrite`]: what is written in other words before.
+//! - [`service`]: statements on their way to datafusion-postgres; [`rewrite`]: what is written in other words before;
+//!   [`parameters`] of them.
 //! - [`statements`]: what is refused, and what is answered without a plan; [`copy`], [`prepared`] of these.
 //! - [`catalog`]: the tables and functions by which clients look around. [`booleans`]: texts as truth values. [`members`]: IN among
 //!   the columns.
@@ -43,6 +44,7 @@ mod functions;
 mod logins;
 mod members;
 mod metrics;
+mod parameters;
 mod prepared;
 mod rewrite;
 mod scram;

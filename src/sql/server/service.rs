@@ -19,12 +19,13 @@ use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
 use futures::Sink;
 
+use super::parameters;
 use super::rewrite::rewritten;
 use crate::sql::bounds::Watch;
 use crate::sql::depth;
 
 /// What the statements of the protocol are to datafusion-postgres.
-type Statement = <DfSessionService as ExtendedQueryHandler>::Statement;
+pub(super) type Statement = <DfSessionService as ExtendedQueryHandler>::Statement;
 type TheirParser = <DfSessionService as ExtendedQueryHandler>::QueryParser;
 
 /// Puts statements into other words, but for those that datafusion-postgres has an answer of its own for.
@@ -115,6 +116,8 @@ impl ExtendedQueryHandler for Service {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
+        let changed = parameters::understood(portal);
+        let portal = changed.as_ref().unwrap_or(portal);
         let work = ExtendedQueryHandler::do_query(&*self.theirs, client, portal, max_rows);
         unless_stopped(&self.watch, work).await
     }
@@ -140,7 +143,7 @@ impl QueryParser for Parser {
         C: ClientInfo + Unpin + Send + Sync,
     {
         refuse_deep(sql)?;
-        let sql = self.words.of(sql);
+        let sql = parameters::typed(self.words.of(sql), types);
         unless_stopped(&self.watch, self.theirs.parse_sql(client, &sql, types)).await
     }
 
