@@ -15,6 +15,7 @@ import struct
 import sys
 import threading
 import time
+import uuid
 
 import asyncpg
 import pandas
@@ -354,6 +355,32 @@ def parameters_keep_their_places():
             assert found == (True, "last"), found
 
 
+def parameters_have_their_own_types():
+    """Where the place of a parameter does not say of what type it is, or says something else."""
+    newest, sensor = max(at(row) for row in HERE), HERE[0]["iot_sensor_id"]
+    in_last_hour = sum(at(row) > newest - datetime.timedelta(hours=1) for row in HERE)
+    of_sensor = sum(row["iot_sensor_id"] == sensor for row in ROWS)
+    hour, ids = datetime.timedelta(hours=1), [uuid.UUID(sensor)]
+    for binary in (False, True):
+        with psycopg.connect(DSN, autocommit=True) as connection, connection.cursor(binary=binary) as cursor:
+            for condition, values, expected in [
+                ("location = %s AND recorded_timestamp > %s - %s", (LOCATION, newest, hour), in_last_hour),
+                ("location = %s AND recorded_timestamp > %s - %s * interval '1 minute'", (LOCATION, newest, 60), in_last_hour),
+                ("(%s IS NULL OR device_type = %s) AND location = %s", (None, None, LOCATION), len(HERE)),
+                ("iot_sensor_id = %s", (ids[0],), of_sensor),
+                ("iot_sensor_id = ANY(%s)", (ids,), of_sensor),
+                ("location = ANY(%s)", ([LOCATION, "with a blank"],), len(HERE)),
+            ]:
+                found = cursor.execute(f"SELECT count(*) FROM readings WHERE {condition}", values).fetchone()
+                assert found == (expected,), (condition, found, expected)
+            quoted = ["with a blank", "back\\slash", 'say "x", y']
+            found = cursor.execute("SELECT 'with a blank' = ANY(%s), %s + interval '1 day'", (quoted, datetime.date(2026, 1, 31))).fetchone()
+            assert found == (True, datetime.date(2026, 2, 1)), found
+            # The same on each connection.
+            assert cursor.execute("SELECT to_char(timestamptz '2026-01-31 12:00Z', 'YYYY-MM HH24')").fetchone() == ("2026-01 12",)
+    print("parameters: they have their own types")
+
+
 def copies():
     with psycopg.connect(DSN, autocommit=True) as connection:
         query = f"SELECT iot_sensor_id, recorded_timestamp, temperature FROM readings WHERE location = '{LOCATION}' {ORDER}"
@@ -367,6 +394,11 @@ def copies():
         assert lines[0] == ["iot_sensor_id", "recorded_timestamp", "temperature"], lines[0]
         found = [(line[0], moment(line[1]), float(line[2]) if line[2] else None) for line in lines[1:]]
         same("COPY, CSV", found, expected)
+        with connection.cursor().copy(f"COPY ({query}) TO STDOUT (FORMAT binary)") as copy:
+            copy.set_types(["text", "timestamptz", "float8"])
+            same("COPY, binary", copy.rows(), expected)
+        with connection.cursor().copy("COPY (SELECT 1 WHERE false) TO STDOUT (FORMAT binary)") as copy:
+            assert list(copy.rows()) == []
         # An error in the middle is one, and the session goes on.
         try:
             with connection.cursor().copy("COPY (SELECT a.motion_detected FROM readings a, readings b) TO STDOUT") as copy:
@@ -420,6 +452,7 @@ statements_are_prepared_in_sql()
 cursors()
 values_of_all_types()
 parameters_keep_their_places()
+parameters_have_their_own_types()
 copies()
 programs_find_what_they_look_for()
 with_reflection()

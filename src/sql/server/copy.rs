@@ -1,7 +1,8 @@
-//! `COPY (SELECT …) TO STDOUT`, as text and as CSV.
+//! `COPY (SELECT …) TO STDOUT`, as text, as CSV and in PostgreSQL's binary format.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::{
     CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Ident, Statement,
@@ -13,6 +14,7 @@ use datafusion_postgres::pgwire::api::results::{Response, Tag};
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
 use datafusion_postgres::pgwire::messages::copy::{CopyData, CopyDone, CopyOutResponse};
+use datafusion_postgres::pgwire::messages::data::{FORMAT_CODE_BINARY, FORMAT_CODE_TEXT};
 use datafusion_postgres::pgwire::types::format::FormatOptions;
 use futures::StreamExt;
 
@@ -26,6 +28,7 @@ pub(super) fn is_to_client(statement: &Statement) -> bool {
 /// How rows are written.
 #[derive(Debug, PartialEq, Eq)]
 struct Layout {
+    is_binary: bool,
     is_csv: bool,
     delimiter: char,
     null: String,
@@ -42,14 +45,23 @@ impl Layout {
             CopyOption::Format(name) => Some(name.value.to_lowercase()),
             _ => None,
         });
-        let is_csv = match format.as_deref() {
-            None => legacy.iter().any(|option| matches!(option, CopyLegacyOption::Csv(_))),
-            Some("text") => false,
-            Some("csv") => true,
+        let has_legacy = |wanted: fn(&CopyLegacyOption) -> bool| legacy.iter().any(wanted);
+        let (is_csv, is_binary) = match format.as_deref() {
+            None => (
+                has_legacy(|option| matches!(option, CopyLegacyOption::Csv(_))),
+                has_legacy(|option| matches!(option, CopyLegacyOption::Binary)),
+            ),
+            Some("text") => (false, false),
+            Some("csv") => (true, false),
+            Some("binary") => (false, true),
             Some(other) => return Err(not_supported(&format!("the format {other}"))),
         };
+        if is_binary && options.len() + legacy.len() > 1 {
+            return Err(error(code::WRONG_VALUE, "COPY: the format binary has no other options"));
+        }
         let (delimiter, null) = if is_csv { (',', "") } else { ('\t', "\\N") };
         let mut layout = Self {
+            is_binary,
             is_csv,
             delimiter,
             null: null.to_owned(),
@@ -75,6 +87,7 @@ impl Layout {
         }
         for option in legacy {
             match option {
+                CopyLegacyOption::Binary => {}
                 CopyLegacyOption::Delimiter(delimiter) => layout.delimiter = *delimiter,
                 CopyLegacyOption::Null(null) => layout.null.clone_from(null),
                 CopyLegacyOption::Header => layout.has_header = true,
@@ -173,7 +186,7 @@ fn is_utf8(name: &str) -> bool {
 }
 
 fn not_supported(what: &str) -> PgWireError {
-    error(code::NOT_SUPPORTED, format!("COPY … TO STDOUT does not support {what} (text and csv are)"))
+    error(code::NOT_SUPPORTED, format!("COPY … TO STDOUT does not support {what} (text, csv and binary are)"))
 }
 
 /// Runs the statement and puts out its rows, one message for each, as PostgreSQL does it.
@@ -198,28 +211,56 @@ pub(super) async fn copy(
     };
     let frame = context.sql(&query).await.map_err(planning)?;
     let formats = Arc::new(FormatOptions::from_client_metadata(client.metadata()));
-    let mut answer = df::encode_dataframe(frame, &Format::UnifiedText, Some(formats)).await?;
+    let format = if layout.is_binary { Format::UnifiedBinary } else { Format::UnifiedText };
+    let mut answer = df::encode_dataframe(frame, &format, Some(formats)).await?;
     let names: Vec<_> = answer.row_schema().iter().map(|field| field.name().to_owned()).collect();
     let forced: Vec<_> =
         names.iter().map(|name| layout.quotes_all || layout.always_quoted.contains(name)).collect();
     let width = i16::try_from(names.len()).unwrap_or(i16::MAX);
-    let begin = CopyOutResponse::new(0, width, vec![0; names.len()]);
+    let code = if layout.is_binary { FORMAT_CODE_BINARY } else { FORMAT_CODE_TEXT };
+    let begin = CopyOutResponse::new(i8::from(layout.is_binary), width, vec![code; names.len()]);
     client.send_message(PgWireBackendMessage::CopyOutResponse(begin)).await?;
+    // Clients look for the header at the start of the first row, or of the end.
+    let mut header = if layout.is_binary { binary_header() } else { Vec::new() };
     if layout.has_header {
         send(client, layout.header(&names)).await?;
     }
     let mut count = 0;
     while let Some(row) = answer.data_rows().next().await {
         let row = row?;
-        let fields = Fields(&row.data).zip(forced.iter().copied());
-        send(client, layout.line(fields)).await?;
+        if layout.is_binary {
+            send(client, binary_row(std::mem::take(&mut header), width, &row.data)).await?;
+        } else {
+            let fields = Fields(&row.data).zip(forced.iter().copied());
+            send(client, layout.line(fields)).await?;
+        }
         count += 1;
+    }
+    if layout.is_binary {
+        send(client, binary_row(header, BINARY_END, &[])).await?;
     }
     client.send_message(PgWireBackendMessage::CopyDone(CopyDone::new())).await?;
     Ok(Response::Execution(Tag::new("COPY").with_rows(count)))
 }
 
-async fn send(client: &mut dyn HookClient, line: String) -> PgWireResult<()> {
+/// What stands where the next row would say how many fields it has.
+const BINARY_END: i16 = -1;
+
+/// The signature, no flags, and no bytes of extensions.
+fn binary_header() -> Vec<u8> {
+    let mut header = b"PGCOPY\n\xff\r\n\0".to_vec();
+    header.extend([0; 8]);
+    header
+}
+
+/// The number of the fields, and the fields as a row message has them.
+fn binary_row(mut before: Vec<u8>, width: i16, fields: &[u8]) -> Vec<u8> {
+    before.extend(width.to_be_bytes());
+    before.extend(fields);
+    before
+}
+
+async fn send(client: &mut dyn HookClient, line: impl Into<Bytes>) -> PgWireResult<()> {
     client.send_message(PgWireBackendMessage::CopyData(CopyData::new(line.into()))).await
 }
 
@@ -285,11 +326,24 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused() {
-        for options in
-            ["WITH (FORMAT binary)", "WITH (FORMAT csv, ENCODING 'latin1')", "WITH (DELIMITER '\\')"]
-        {
+        for options in [
+            "WITH (FORMAT binary, DELIMITER ',')",
+            "WITH (FORMAT parquet)",
+            "WITH (FORMAT csv, ENCODING 'latin1')",
+            "WITH (DELIMITER '\\')",
+        ] {
             assert!(layout(options).is_err(), "{options}");
         }
+    }
+
+    #[test]
+    fn binary_has_a_header_and_the_fields_of_the_rows() {
+        for options in ["WITH (FORMAT binary)", "(FORMAT \"binary\")", "BINARY"] {
+            assert!(layout(options).unwrap().is_binary, "{options}");
+        }
+        assert_eq!(binary_header().len(), 19);
+        assert!(binary_header().starts_with(b"PGCOPY\n\xff\r\n\0"));
+        assert_eq!(binary_row(vec![9], 1, &[0, 0, 0, 1, b'a']), [9, 0, 1, 0, 0, 0, 1, b'a']);
     }
 
     #[test]
