@@ -11,7 +11,7 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, Statement};
-use datafusion::optimizer::Analyzer;
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
@@ -27,6 +27,7 @@ use super::like::Escapes;
 use super::minutes::Minutes;
 use super::rollups::{FromRollups, Settings};
 use super::tables::{Kind, Sources, Table};
+use super::whole::Whole;
 use crate::analytics::metric_names;
 use crate::cassandra::Session;
 use crate::config::Config;
@@ -127,7 +128,7 @@ impl Engine {
         let watch = Watch::new(self.limits.bounds.time);
         let guard = Guard { bounds: self.limits.bounds, work: self.work.clone(), watch: watch.clone() };
         let mut rules = Analyzer::new().rules;
-        rules.insert(0, Arc::new(Growth));
+        rules.splice(0..0, [Arc::new(Growth) as Arc<dyn AnalyzerRule + Send + Sync>, Arc::new(Whole)]);
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(self.runtime.clone())

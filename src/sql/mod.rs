@@ -14,6 +14,7 @@
 //! - `like`: `LIKE` with any escape character.
 //! - `minutes`: times without seconds.
 //! - `operators`: what our operators have in common.
+//! - `whole`: casts to whole numbers.
 //! - `functions`: `time_bucket`, `first`, `last`, `delta`, `increase`, `rate` and others.
 //! - [`server`]: PostgreSQL's protocol.
 
@@ -36,6 +37,7 @@ mod selection;
 pub mod server;
 mod summaries;
 mod tables;
+mod whole;
 
 pub use access::Access;
 pub use bounds::Bounds;

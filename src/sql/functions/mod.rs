@@ -4,6 +4,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 
 mod histogram;
+mod intervals;
 mod json;
 mod ordered;
 mod percentile;
@@ -29,4 +30,5 @@ pub(super) fn register(context: &SessionContext) {
     context.register_udaf(AggregateUDF::new_from_impl(percentile::Percentile));
     context.register_udaf(AggregateUDF::new_from_impl(histogram::Histogram));
     sizes::register(context);
+    intervals::register(context);
 }
