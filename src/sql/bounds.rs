@@ -49,6 +49,11 @@ pub(super) enum Stopped {
     TooManyRows(usize),
 }
 
+/// The work of a statement has panicked. DataFusion's does so in some joins that no longer fit into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the statement broke off (the log says where; if it joins many rows, narrow it or raise --memory)")]
+pub(super) struct Broken;
+
 /// How a statement ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ended {
@@ -264,15 +269,17 @@ impl ExecutionPlan for Bounded {
             let mut stream = match input.execute(partition, context) {
                 Ok(stream) => stream,
                 Err(error) => {
-                    let _ = sender.send(Err(error)).await;
+                    let _ = sender.send(Some(Err(error))).await;
                     return;
                 }
             };
             while let Some(batch) = stream.next().await {
-                if sender.send(batch).await.is_err() {
+                if sender.send(Some(batch)).await.is_err() {
                     return;
                 }
             }
+            // Without it the work has panicked, and the answer is not whole.
+            let _ = sender.send(None).await;
         });
         let running = Running {
             receiver,
@@ -298,9 +305,12 @@ impl ExecutionPlan for Bounded {
     }
 }
 
+type Batch = Result<datafusion::arrow::array::RecordBatch>;
+
 /// A statement that runs. Dropping it stops the work.
 struct Running {
-    receiver: mpsc::Receiver<Result<datafusion::arrow::array::RecordBatch>>,
+    /// Ends with `None`.
+    receiver: mpsc::Receiver<Option<Batch>>,
     task: AbortHandle,
     cancelled: watch::Receiver<u64>,
     watch: Watch,
@@ -314,16 +324,20 @@ struct Running {
 }
 
 impl Running {
-    async fn next(&mut self) -> Option<Result<datafusion::arrow::array::RecordBatch>> {
+    async fn next(&mut self) -> Option<Batch> {
         let received = tokio::select! {
             received = tokio::time::timeout_at(self.deadline, self.receiver.recv()) => received,
             Ok(()) = self.cancelled.changed() => return Some(Err(self.stop(Stopped::Cancelled))),
         };
         let batch = match received {
-            Ok(Some(batch)) => batch,
-            Ok(None) => {
+            Ok(Some(Some(batch))) => batch,
+            Ok(Some(None)) => {
                 self.outcome = Outcome::Complete;
                 return None;
+            }
+            Ok(None) => {
+                self.outcome = Outcome::Failed;
+                return Some(Err(DataFusionError::External(Box::new(Broken))));
             }
             Err(_) => return Some(Err(self.stop(Stopped::Late(self.bounds.time)))),
         };
@@ -350,6 +364,56 @@ impl Drop for Running {
         if let Some(OnEnd(told)) = self.watch.0.on_end.get() {
             let rows = self.bounds.rows - self.rows_left;
             told(&Ended { seconds: self.started.elapsed().as_secs_f64(), rows, outcome: self.outcome });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{AsArray, Int64Array, RecordBatch};
+    use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use datafusion::catalog::MemTable;
+    use datafusion::execution::SessionStateBuilder;
+    use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    /// A session with a table of the numbers from 1 to 3, each in a batch of its own, and a function that panics at 3.
+    fn session() -> SessionContext {
+        let bounds = Bounds { time: Duration::from_secs(60), rows: 10 };
+        let guard = Guard { bounds, work: Work::start().unwrap(), watch: Watch::new(bounds.time) };
+        let state =
+            SessionStateBuilder::new().with_default_features().with_physical_optimizer_rule(Arc::new(guard));
+        let context = SessionContext::new_with_state(state.build());
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let batch =
+            |n| RecordBatch::try_new(schema.clone(), vec![Arc::new(Int64Array::from(vec![n]))]).unwrap();
+        let table = MemTable::try_new(schema.clone(), vec![vec![batch(1), batch(2), batch(3)]]).unwrap();
+        context.register_table("t", Arc::new(table)).unwrap();
+        let body = Arc::new(|arguments: &[ColumnarValue]| {
+            let values = ColumnarValue::values_to_arrays(arguments)?;
+            assert!(!values[0].as_primitive::<Int64Type>().values().contains(&3), "three");
+            Ok(ColumnarValue::Array(values[0].clone()))
+        });
+        let udf = create_udf("no_three", vec![DataType::Int64], DataType::Int64, Volatility::Volatile, body);
+        context.register_udf(udf);
+        context
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_broke_off_is_an_error() {
+        let context = session();
+        let whole =
+            context.sql("SELECT no_three(n) FROM t WHERE n < 3").await.unwrap().collect().await.unwrap();
+        assert_eq!(whole.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
+        for sql in [
+            "SELECT no_three(n) FROM t",
+            "SELECT sum(no_three(n)) FROM t",
+            "SELECT n FROM t ORDER BY no_three(n)",
+        ] {
+            let failure = context.sql(sql).await.unwrap().collect().await.unwrap_err();
+            assert!(failure.to_string().contains("the statement broke off"), "{sql}: {failure}");
         }
     }
 }

@@ -69,7 +69,7 @@ impl std::fmt::Debug for Work {
 }
 
 impl Work {
-    fn start() -> Result<Arc<Self>> {
+    pub(super) fn start() -> Result<Arc<Self>> {
         let runtime = runtime::builder().thread_name("sql").build()?;
         Ok(Arc::new(Self { runtime: Some(runtime) }))
     }

@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::metrics::ServeMetrics;
 use super::seat::Seat;
-use crate::sql::bounds::Stopped;
+use crate::sql::bounds::{Broken, Stopped};
 use crate::sql::depth::Refused;
 use crate::sql::functions::sizes::TooLarge;
 use crate::sql::growth::TooFar;
@@ -150,6 +150,7 @@ fn of_datafusion(error: &DataFusionError) -> (&'static str, String) {
             Some(first) => of_datafusion(first),
             None => (code::INTERNAL, error.to_string()),
         },
+        DataFusionError::External(inner) if inner.is::<Broken>() => (code::INTERNAL, inner.to_string()),
         DataFusionError::External(inner) => match described(&**inner) {
             // Cassandra's and Kafka's, with the remedy in their text.
             (code::INTERNAL, _) => (code::SERVERS, chain(&**inner)),
