@@ -17,8 +17,7 @@ use crate::config::KafkaConfig;
 const MOST_BYTES: u64 = 100_000_000;
 
 /// How long a message waits for others that go to the broker with it, in milliseconds. Each of these messages is acknowledged by
-/// itself, and without this each is a request of its own: some hundred a second cost the broker and this process as much as a tenth
-/// of what the readings cost.
+/// itself, and without this each is a request of its own (docs/performance.md has what that costs the broker).
 const LINGER: &str = "100";
 
 /// After a change of certificates: how long messages in flight may hold up the new client.
