@@ -341,10 +341,6 @@ pub(super) trait OfPath {
 
 impl ValueShape {
     /// All paths of it.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.from.0.iter().chain(self.unit.as_ref().and_then(UnitShape::path))
-    }
-
     pub(super) fn paths_mut(&mut self) -> impl Iterator<Item = &mut Path> {
         let unit = match &mut self.unit {
             Some(UnitShape::Stated(path)) => Some(path),

@@ -183,6 +183,11 @@ impl Path {
         })
     }
 
+    /// Whether it goes into the key as JSON.
+    pub(super) fn is_in_key(&self) -> bool {
+        self.root == Root::Key && (!self.steps.is_empty() || self.wildcard.is_some())
+    }
+
     /// Follows the steps from a value.
     pub(super) fn follow<'v>(&self, from: &'v Value) -> Option<&'v Value> {
         self.follow_after(0, from)

@@ -351,6 +351,18 @@ fn a_value_is_cut_by_a_pattern_and_scaled_before_its_unit_is_converted() {
 }
 
 #[test]
+fn the_key_is_read_as_json_for_the_default_of_a_time_alone() {
+    let mapping = parsed(
+        "[[source]]\nlocation = { constant = \"l\" }\ndevice_type = { constant = \"d\" }\nsensor = \"value.id\"\n\
+         recorded_timestamp = { from = \"value.at\", format = \"s\", default = \"key.at\" }\n\
+         [source.metrics]\ntemperature = \"value.t\"\n",
+    );
+    let message = json!({"key": "{\"at\": 1795600000}", "value": {"id": "a", "t": 20.5}});
+    let mapped = map(&mapping, &message).unwrap();
+    assert_eq!(mapped.readings[0].reading.recorded_at, 1_795_600_000_000);
+}
+
+#[test]
 fn a_topic_pattern_gives_names() {
     let mapping = parsed(
         "[[source]]\ntopic_pattern = '^plant\\.(?<site>[^.]+)$'\nlocation = \"capture.site\"\n\

@@ -51,6 +51,7 @@ impl Source {
     ) -> Result<Self, String> {
         let schema = surroundings.schema(&shape)?;
         check_roots(&mut shape)?;
+        let reads_key = paths(&mut shape).iter().any(|(_, path)| path.is_in_key());
         let outline = outline(&mut shape);
         let program = |key: &str, text: Option<String>| {
             text.map(|text| Program::parse(&text).map_err(|error| format!("{key}: {error}"))).transpose()
@@ -107,6 +108,7 @@ impl Source {
             tags,
             metrics,
             fields,
+            reads_key,
             outline,
         })
     }

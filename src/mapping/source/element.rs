@@ -11,7 +11,7 @@ use super::values::{Rule, StatedUnits, fits, renamed};
 use super::{Identity, Source};
 use crate::mapping::file::{FieldsShape, ValueShape};
 use crate::mapping::moment::{TimestampFormat, moment};
-use crate::mapping::path::{Path, Root, scalars};
+use crate::mapping::path::{Root, scalars};
 use crate::mapping::units::Conversion;
 use crate::reading::decode::build::ReadingBuilder;
 use crate::reading::{Rejection, sensor};
@@ -265,22 +265,5 @@ impl Source {
             (None, _) => &TimestampFormat::Rfc3339,
         };
         moment(&value, format, self.zone).map_err(|problem| unmapped("recorded_timestamp", problem))
-    }
-
-    /// Whether any path goes into the key as JSON.
-    pub(super) fn key_paths(&self) -> bool {
-        let is_in_key =
-            |path: &Path| path.root == Root::Key && (!path.steps.is_empty() || path.wildcard.is_some());
-        let targets = [&self.location, &self.device_type, &self.sensor];
-        let tags = self.tags.iter().map(|(_, target)| target);
-        targets.into_iter().chain(tags).flat_map(|target| &target.from.0).any(is_in_key)
-            || self.recorded_timestamp.from.0.iter().any(is_in_key)
-            || self.metrics.iter().flat_map(|(_, metric, _)| metric.paths()).any(is_in_key)
-            || self
-                .fields
-                .iter()
-                .flat_map(|(fields, _)| [&fields.from, &fields.name, &fields.value, &fields.unit])
-                .flatten()
-                .any(is_in_key)
     }
 }

@@ -56,6 +56,8 @@ pub(in crate::mapping) struct Source {
     metrics: Vec<(String, ValueShape, Option<Conversion>)>,
     /// With the conversions of `units` by exact names; a name with a `*` may stand for several columns.
     fields: Vec<(FieldsShape, HashMap<String, Conversion>)>,
+    /// Whether a path goes into the key as JSON.
+    reads_key: bool,
     /// Where single members of the payload are all that is asked for.
     outline: Option<Outline>,
 }
@@ -194,7 +196,7 @@ impl Source {
         captures: &'m HashMap<String, String>,
         value: Value,
     ) -> Message<'m, 'r> {
-        let key = match self.key_paths() {
+        let key = match self.reads_key {
             true => record.key.and_then(|key| serde_json::from_slice(key).ok()),
             false => None,
         };
